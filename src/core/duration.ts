@@ -1,0 +1,61 @@
+import { OptionInvalidError } from './error.ts';
+
+/** A length of time: milliseconds, or a number and a unit: `500ms`, `30s`, `5m`, `2h`, `3d`, `1w`, `1h30m`. */
+export type Duration = string | number;
+
+const unitMs: Readonly<Record<string, number>> = {
+  ms: 1,
+  millisecond: 1,
+  milliseconds: 1,
+  s: 1000,
+  second: 1000,
+  seconds: 1000,
+  m: 60_000,
+  minute: 60_000,
+  minutes: 60_000,
+  h: 3_600_000,
+  hour: 3_600_000,
+  hours: 3_600_000,
+  d: 86_400_000,
+  day: 86_400_000,
+  days: 86_400_000,
+  w: 604_800_000,
+  week: 604_800_000,
+  weeks: 604_800_000,
+};
+
+/** Whole milliseconds of a duration. `option` names the place in the error. Throws OPTION_INVALID. */
+export function durationMs(duration: Duration, option: string): number {
+  if (typeof duration === 'number') {
+    if (Number.isFinite(duration) && duration >= 0) return Math.round(duration);
+    throw new OptionInvalidError(option, `${duration} is not a length of time in milliseconds`);
+  }
+  const text = duration.trim().toLowerCase();
+  if (!/^(\d+(\.\d+)?\s*[a-z]+\s*)+$/.test(text)) throw new OptionInvalidError(option, malformed(duration));
+  let total = 0;
+  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)\s*([a-z]+)/g)) {
+    const ms = unitMs[unit!];
+    if (ms === undefined) throw new OptionInvalidError(option, malformed(duration));
+    total += Number(amount) * ms;
+  }
+  return Math.round(total);
+}
+
+function malformed(text: string): string {
+  return `'${text}' is not a duration; write a number and a unit (ms, s, m, h, d, w), such as '500ms', '30s' or '1h30m'`;
+}
+
+/** Milliseconds for people: `740 ms`, `3.2 s`, `5m 10s`, `2h 5m`, `3d 4h`. */
+export function formatMs(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 3600) return pair(seconds, 60, 'm', 1, 's');
+  if (seconds < 86_400) return pair(seconds, 3600, 'h', 60, 'm');
+  return pair(seconds, 86_400, 'd', 3600, 'h');
+}
+
+function pair(seconds: number, large: number, largeUnit: string, small: number, smallUnit: string): string {
+  const rest = Math.floor((seconds % large) / small);
+  return `${Math.floor(seconds / large)}${largeUnit}${rest === 0 ? '' : ` ${rest}${smallUnit}`}`;
+}

@@ -1,0 +1,260 @@
+import type { ErrorCode } from './error-table.ts';
+
+/** The base of all errors that Cloacina raises: a stable `code`, a message that says what to do, the `cause` kept. */
+export class CloacinaError extends Error {
+  readonly code: ErrorCode;
+  constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown }) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+
+/** One thing wrong with an input, at a path such as `orders[3].amount`; the path is '' for the value itself. */
+export interface Issue {
+  readonly path: string;
+  readonly message: string;
+}
+
+/** One thing wrong with a package: a stable code, where (a path in the archive or manifest), and what to do. */
+export interface Problem {
+  readonly code: string;
+  readonly path: string;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+export class DefinitionInvalidError extends CloacinaError {
+  readonly workflow: string;
+  constructor(workflow: string, message: string) {
+    super('DEFINITION_INVALID', `workflow '${workflow}': ${message}`);
+    this.workflow = workflow;
+  }
+}
+
+export class OptionInvalidError extends CloacinaError {
+  readonly option: string;
+  constructor(option: string, message: string) {
+    super('OPTION_INVALID', `option '${option}': ${message}`);
+    this.option = option;
+  }
+}
+
+export class InputInvalidError extends CloacinaError {
+  readonly workflow: string;
+  readonly issues: readonly Issue[];
+  constructor(workflow: string, issues: readonly Issue[]) {
+    const list = issues.map((issue) => `${issue.path === '' ? 'input' : `input.${issue.path}`}: ${issue.message}`);
+    super('INPUT_INVALID', `the input of workflow '${workflow}' is not valid: ${list.join('; ')}`);
+    this.workflow = workflow;
+    this.issues = issues;
+  }
+}
+
+export class NotSerializableError extends CloacinaError {
+  readonly path: string;
+  constructor(path: string, what: string) {
+    super('NOT_SERIALIZABLE', `${path}: ${what}`);
+    this.path = path;
+  }
+}
+
+export class PayloadTooLargeError extends CloacinaError {
+  readonly bytes: number;
+  readonly limit: number;
+  constructor(what: string, bytes: number, limit: number) {
+    super('PAYLOAD_TOO_LARGE', `${what} has ${bytes} bytes, more than the limit of ${limit} (option maxPayload)`);
+    this.bytes = bytes;
+    this.limit = limit;
+  }
+}
+
+export class WorkflowNotFoundError extends CloacinaError {
+  readonly workflow: string;
+  readonly near: readonly string[];
+  constructor(workflow: string, near: readonly string[]) {
+    const hint = near.length > 0 ? `; did you mean ${near.map((name) => `'${name}'`).join(' or ')}?` : '';
+    super('WORKFLOW_NOT_FOUND', `there is no workflow '${workflow}'${hint}`);
+    this.workflow = workflow;
+    this.near = near;
+  }
+}
+
+export class AmbiguousWorkflowError extends CloacinaError {
+  readonly workflow: string;
+  readonly candidates: readonly string[];
+  constructor(workflow: string, candidates: readonly string[]) {
+    super(
+      'AMBIGUOUS_WORKFLOW',
+      `'${workflow}' could mean ${candidates.map((name) => `'${name}'`).join(' or ')}; use the long name`,
+    );
+    this.workflow = workflow;
+    this.candidates = candidates;
+  }
+}
+
+export class ExecutionNotFoundError extends CloacinaError {
+  readonly executionId: string;
+  constructor(executionId: string) {
+    super('EXECUTION_NOT_FOUND', `there is no execution '${executionId}'`);
+    this.executionId = executionId;
+  }
+}
+
+export class ExecutionEndedError extends CloacinaError {
+  readonly executionId: string;
+  readonly status: string;
+  constructor(executionId: string, status: string) {
+    super('EXECUTION_ENDED', `execution '${executionId}' has ended: ${status}`);
+    this.executionId = executionId;
+    this.status = status;
+  }
+}
+
+export class IdempotencyConflictError extends CloacinaError {
+  readonly idempotencyKey: string;
+  readonly executionId: string;
+  constructor(idempotencyKey: string, executionId: string) {
+    super(
+      'IDEMPOTENCY_CONFLICT',
+      `the idempotency key '${idempotencyKey}' started execution '${executionId}' with another input`,
+    );
+    this.idempotencyKey = idempotencyKey;
+    this.executionId = executionId;
+  }
+}
+
+export class StoreUnavailableError extends CloacinaError {
+  constructor(message: string, cause?: unknown) {
+    super('STORE_UNAVAILABLE', message, { cause });
+  }
+}
+
+export class ConflictError extends CloacinaError {
+  constructor(message: string) {
+    super('CONFLICT', message);
+  }
+}
+
+export class PackageExistsError extends CloacinaError {
+  readonly packageName: string;
+  readonly version: string;
+  constructor(packageName: string, version: string) {
+    super(
+      'PACKAGE_EXISTS',
+      `package ${packageName} v${version} exists with other bytes; a version never changes: raise the version`,
+    );
+    this.packageName = packageName;
+    this.version = version;
+  }
+}
+
+export class PackageNotFoundError extends CloacinaError {
+  readonly packageName: string;
+  readonly version: string | undefined;
+  constructor(packageName: string, version?: string) {
+    super('PACKAGE_NOT_FOUND', `there is no package ${packageName}${version === undefined ? '' : ` v${version}`}`);
+    this.packageName = packageName;
+    this.version = version;
+  }
+}
+
+export class PackageInUseError extends CloacinaError {
+  readonly packageName: string;
+  readonly version: string;
+  readonly activeCount: number;
+  constructor(packageName: string, version: string, activeCount: number) {
+    const pinned =
+      activeCount === 1 ? '1 execution that has not ended is' : `${activeCount} executions that have not ended are`;
+    super('PACKAGE_IN_USE', `${pinned} pinned to package ${packageName} v${version}; wait for them or cancel them`);
+    this.packageName = packageName;
+    this.version = version;
+    this.activeCount = activeCount;
+  }
+}
+
+/** The codes of a package file that is refused; `docs/errors.md` says what each means. */
+export type PackageFault =
+  | 'ARCHIVE_CORRUPT'
+  | 'ARCHIVE_TOO_LARGE'
+  | 'ARCHIVE_ENTRY_REFUSED'
+  | 'ARCHIVE_NOT_CANONICAL'
+  | 'MANIFEST_MISSING'
+  | 'MANIFEST_INVALID'
+  | 'FORMAT_UNSUPPORTED'
+  | 'ENGINE_UNSUPPORTED'
+  | 'FILE_HASH_MISMATCH';
+
+/** A package file was refused; nothing of it was written or run. */
+export class PackageInvalidError extends CloacinaError {
+  readonly problems: readonly Problem[];
+  /** The entry or manifest path that is at fault, where there is one. */
+  readonly path: string | undefined;
+  readonly reason: string | undefined;
+  constructor(
+    code: PackageFault,
+    message: string,
+    detail: { path?: string; reason?: string; problems?: readonly Problem[]; cause?: unknown } = {},
+  ) {
+    super(code, message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.path = detail.path;
+    this.reason = detail.reason;
+    this.problems = detail.problems ?? [{ code, path: detail.path ?? '', message }];
+  }
+}
+
+export class DigestMismatchError extends CloacinaError {
+  readonly expected: string;
+  readonly actual: string;
+  constructor(what: string, expected: string, actual: string) {
+    super('DIGEST_MISMATCH', `${what}: the bytes have digest ${actual}, expected ${expected}; they were not run`);
+    this.expected = expected;
+    this.actual = actual;
+  }
+}
+
+/** A schedule that can never work as written; `field` is the option at fault. */
+export class ScheduleInvalidError extends CloacinaError {
+  readonly field: string;
+  constructor(field: string, message: string) {
+    super('SCHEDULE_INVALID', `${field}: ${message}`);
+    this.field = field;
+  }
+}
+
+export class ScheduleNotFoundError extends CloacinaError {
+  readonly schedule: string;
+  constructor(schedule: string) {
+    super('SCHEDULE_NOT_FOUND', `there is no schedule '${schedule}'`);
+    this.schedule = schedule;
+  }
+}
+
+export class ScheduleExistsError extends CloacinaError {
+  readonly schedule: string;
+  constructor(schedule: string) {
+    super('SCHEDULE_EXISTS', `schedule '${schedule}' exists with other settings; change it with update`);
+    this.schedule = schedule;
+  }
+}
+
+/** What a task's function throws to end the task at once, whatever attempts are left. */
+export class NonRetryableError extends Error {
+  override readonly name = 'NonRetryableError';
+}
+
+/** What a task's function throws to choose when it is tried again; `delay` is a duration ("30s") or milliseconds. */
+export class RetryAfterError extends Error {
+  override readonly name = 'RetryAfterError';
+  readonly delay: string | number;
+  constructor(delay: string | number, message = `try again after ${delay}`, options?: { readonly cause?: unknown }) {
+    super(message, options);
+    this.delay = delay;
+  }
+}
+
+/** The fields of an error for JSON output: code, message, and what its class adds. */
+export function errorDocument(error: CloacinaError): { code: string; message: string; [field: string]: unknown } {
+  const fields = Object.fromEntries(Object.entries(error).filter(([key]) => key !== 'name'));
+  return { ...fields, code: error.code, message: error.message };
+}

@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto';
+import { DefinitionInvalidError } from './error.ts';
+import type { TaskSpec, WorkflowSpec } from './spec.ts';
+
+/** A checked graph, compiled: tasks by their place in the definition. Shared by all executions of one definition. */
+export interface Graph {
+  readonly spec: WorkflowSpec;
+  readonly names: readonly string[];
+  readonly indexOf: ReadonlyMap<string, number>;
+  readonly needs: readonly (readonly GraphNeed[])[];
+  /** Who needs this task; a dependent is named once, however many aliases it has for it. */
+  readonly dependents: readonly (readonly GraphDependent[])[];
+  /** How many of a task's needs must end before it can be ready. */
+  readonly needCounts: readonly number[];
+}
+
+export interface GraphNeed {
+  readonly alias: string;
+  readonly task: number;
+  readonly settled: boolean;
+}
+
+export interface GraphDependent {
+  readonly task: number;
+  /** Whether it takes the need plainly anywhere: then it is skipped where the need does not complete. */
+  readonly plain: boolean;
+  /** Whether it takes the need as settled anywhere: then it handles a failure. */
+  readonly settled: boolean;
+}
+
+/** Compiles and checks a definition. Throws DEFINITION_INVALID naming the tasks: unknown need, cycle, duplicate name. */
+export function compileGraph(spec: WorkflowSpec): Graph {
+  const indexOf = new Map<string, number>();
+  for (const [index, task] of spec.tasks.entries()) {
+    if (indexOf.has(task.name)) throw invalid(spec, `there are two tasks named '${task.name}'`);
+    indexOf.set(task.name, index);
+  }
+  const needs = spec.tasks.map((task) => resolveNeeds(spec, task, indexOf));
+  if (spec.output !== null && !indexOf.has(spec.output.task)) {
+    throw invalid(spec, `it returns '${spec.output.task}', which is no task of it`);
+  }
+  refuseCycle(spec, needs);
+  const dependents = reverse(needs);
+  const needCounts = needs.map((list) => new Set(list.map((need) => need.task)).size);
+  return { spec, names: spec.tasks.map((task) => task.name), indexOf, needs, dependents, needCounts };
+}
+
+function resolveNeeds(spec: WorkflowSpec, task: TaskSpec, indexOf: ReadonlyMap<string, number>): GraphNeed[] {
+  return Object.entries(task.needs).map(([alias, need]) => {
+    const index = indexOf.get(need.task);
+    if (index === undefined) throw invalid(spec, `task '${task.name}' needs '${need.task}', which is no task of it`);
+    return { alias, task: index, settled: need.settled };
+  });
+}
+
+function reverse(needs: readonly (readonly GraphNeed[])[]): GraphDependent[][] {
+  const dependents: GraphDependent[][] = needs.map(() => []);
+  for (const [task, list] of needs.entries()) {
+    for (const need of new Set(list.map((entry) => entry.task))) {
+      const uses = list.filter((entry) => entry.task === need);
+      const plain = uses.some((entry) => !entry.settled);
+      dependents[need]!.push({ task, plain, settled: uses.some((entry) => entry.settled) });
+    }
+  }
+  return dependents;
+}
+
+/** Depth first with an explicit stack: a chain of many thousand tasks must not overflow the call stack. */
+function refuseCycle(spec: WorkflowSpec, needs: readonly (readonly GraphNeed[])[]): void {
+  const done = new Uint8Array(needs.length);
+  for (let start = 0; start < needs.length; start++) {
+    if (done[start] === 1) continue;
+    const path: { task: number; next: number }[] = [{ task: start, next: 0 }];
+    const onPath = new Set([start]);
+    while (path.length > 0) {
+      const top = path.at(-1)!;
+      const need = needs[top.task]![top.next++];
+      if (need === undefined) {
+        done[top.task] = 1;
+        onPath.delete(top.task);
+        path.pop();
+      } else if (onPath.has(need.task)) {
+        const from = path.findIndex((step) => step.task === need.task);
+        const names = [...path.slice(from).map((step) => step.task), need.task].map((task) => spec.tasks[task]!.name);
+        throw invalid(spec, `its tasks need each other in a cycle: ${names.map((name) => `'${name}'`).join(' -> ')}`);
+      } else if (done[need.task] === 0) {
+        path.push({ task: need.task, next: 0 });
+        onPath.add(need.task);
+      }
+    }
+  }
+}
+
+/** The levels of a graph: tasks whose needs all lie in earlier levels, for showing it. */
+export function levels(graph: Graph): string[][] {
+  const level = graph.names.map(() => 0);
+  const unmet = [...graph.needCounts];
+  const queue = unmet.flatMap((count, task) => (count === 0 ? [task] : []));
+  for (const task of queue) {
+    for (const dependent of graph.dependents[task]!) {
+      level[dependent.task] = Math.max(level[dependent.task]!, level[task]! + 1);
+      unmet[dependent.task]!--;
+      if (unmet[dependent.task] === 0) queue.push(dependent.task);
+    }
+  }
+  const byLevel: string[][] = [];
+  for (const [task, at] of level.entries()) (byLevel[at] ??= []).push(graph.names[task]!);
+  return byLevel;
+}
+
+/** The durable identity of a definition: task names, kinds, and needs with their settled flag. Not timeouts, retries or schemas. */
+export function fingerprint(tasks: readonly Pick<TaskSpec, 'name' | 'kind' | 'needs'>[]): string {
+  const shape = tasks.map((task) => [
+    task.name,
+    task.kind,
+    Object.values(task.needs)
+      .map((need) => `${need.task}${need.settled ? '?' : ''}`)
+      .toSorted(),
+  ]);
+  const sorted = shape.toSorted(([a], [b]) => (String(a) < String(b) ? -1 : 1));
+  return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, 32);
+}
+
+function invalid(spec: WorkflowSpec, message: string): DefinitionInvalidError {
+  return new DefinitionInvalidError(spec.name, message);
+}

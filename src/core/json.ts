@@ -1,0 +1,117 @@
+import { NotSerializableError, PayloadTooLargeError } from './error.ts';
+
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined };
+
+/** T where T survives JSON; else a type that explains why not. Interfaces pass as well as type aliases. */
+export type Jsonable<T> = T extends Json | undefined | void
+  ? T
+  : T extends Date
+    ? 'a Date is not JSON: store toISOString() or getTime()'
+    : T extends bigint | symbol | ((...args: never[]) => unknown)
+      ? 'not JSON'
+      : T extends readonly (infer E)[]
+        ? readonly Jsonable<E>[]
+        : T extends object
+          ? { readonly [K in keyof T]: Jsonable<T[K]> }
+          : T;
+
+/** Default of the option `maxPayload`, bytes of UTF-8. */
+export const defaultMaxPayload = 1_048_576;
+
+/**
+ * The JSON text of a value that must be stored; `undefined` at the top is `null`, an undefined property is left out,
+ * and nothing else is changed. `what` begins the path in the errors.
+ * Throws NOT_SERIALIZABLE with the path, PAYLOAD_TOO_LARGE over `maxBytes`.
+ */
+export function stringifyJson(value: unknown, what: string, maxBytes: number = defaultMaxPayload): string {
+  if (value === undefined) return 'null';
+  const walk: Walk = { what, keys: [], above: [] };
+  const text = write(value, walk);
+  // a UTF-16 unit takes 1 to 3 bytes of UTF-8, so most texts are judged by their length alone
+  if (text.length > maxBytes || (text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes)) {
+    throw new PayloadTooLargeError(what, Buffer.byteLength(text), maxBytes);
+  }
+  return text;
+}
+
+/** The value of stored JSON text; null for an absent one. */
+export function parseJson(text: string | null): Json {
+  return text === null ? null : (JSON.parse(text) as Json);
+}
+
+/** Where a check is: the path is put together only when there is something to say about it. */
+interface Walk {
+  readonly what: string;
+  readonly keys: (string | number)[];
+  readonly above: object[];
+}
+
+function write(value: unknown, walk: Walk): string {
+  try {
+    check(value, walk, false);
+    return JSON.stringify(value);
+  } catch (error) {
+    if (error instanceof RangeError) throw new NotSerializableError(walk.what, 'the value is nested too deeply');
+    throw error;
+  }
+}
+
+function check(value: unknown, walk: Walk, inArray: boolean): void {
+  switch (typeof value) {
+    case 'object':
+      if (value !== null) checkObject(value, walk);
+      return;
+    case 'number':
+      if (!Number.isFinite(value)) refuse(walk, `${value} is not JSON`);
+      return;
+    case 'undefined':
+      if (inArray) refuse(walk, 'undefined in an array is not JSON; use null');
+      return;
+    case 'bigint':
+      return refuse(walk, 'a BigInt is not JSON; store its toString()');
+    case 'function':
+    case 'symbol':
+      return refuse(walk, `a ${typeof value} is not JSON`);
+    default:
+  }
+}
+
+function checkObject(value: object, walk: Walk): void {
+  if (walk.above.includes(value)) refuse(walk, 'a cycle: the value contains itself');
+  checkClass(value, walk);
+  walk.above.push(value);
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) checkMember(value[i], i, walk, true);
+  } else {
+    for (const key of Object.keys(value)) checkMember(Reflect.get(value, key), key, walk, false);
+    const [symbol] = Object.getOwnPropertySymbols(value);
+    if (symbol !== undefined) refuse(walk, `a property named by ${String(symbol)} is not JSON`);
+  }
+  walk.above.pop();
+}
+
+function checkMember(value: unknown, key: string | number, walk: Walk, inArray: boolean): void {
+  walk.keys.push(key);
+  check(value, walk, inArray);
+  walk.keys.pop();
+}
+
+function checkClass(value: object, walk: Walk): void {
+  const proto: unknown = Object.getPrototypeOf(value);
+  if (value instanceof Date) refuse(walk, 'a Date is not JSON; store toISOString() or getTime()');
+  if (typeof Reflect.get(value, 'toJSON') === 'function') {
+    refuse(walk, 'an object with toJSON() would be stored as something else; call it yourself');
+  }
+  if (proto === Object.prototype || proto === Array.prototype || proto === null) return;
+  const kind = Object.prototype.toString.call(value).slice(8, -1);
+  if (kind !== 'Object' && kind !== 'Array') refuse(walk, `a ${kind} is not JSON`);
+}
+
+function refuse(walk: Walk, what: string): never {
+  throw new NotSerializableError(walk.what + walk.keys.map(pathPart).join(''), what);
+}
+
+function pathPart(key: string | number): string {
+  if (typeof key === 'number') return `[${key}]`;
+  return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`;
+}

@@ -1,0 +1,33 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { Issue } from './error.ts';
+import type { Json } from './json.ts';
+
+/**
+ * The JSON Schema (draft 2020-12) of what a schema takes in, from the library's own export
+ * (https://standardschema.dev/json-schema); null where it has none, or none for this schema.
+ */
+export function inputSchema(schema: StandardSchemaV1): Json {
+  const exported: unknown = Reflect.get(schema['~standard'], 'jsonSchema');
+  const input: unknown = typeof exported === 'object' && exported !== null ? Reflect.get(exported, 'input') : undefined;
+  if (typeof input !== 'function') return null;
+  try {
+    return JSON.parse(JSON.stringify(input({ target: 'draft-2020-12' }))) as Json;
+  } catch {
+    return null; // the library cannot express this schema (a transform, a custom check): its own code still judges
+  }
+}
+
+/** Issues of a Standard Schema with their paths written as `orders[3].amount`. */
+export function issuesOf(issues: readonly StandardSchemaV1.Issue[]): Issue[] {
+  return issues.map((issue) => ({ path: pathText(issue.path ?? []), message: issue.message }));
+}
+
+function pathText(path: readonly (PropertyKey | StandardSchemaV1.PathSegment)[]): string {
+  let text = '';
+  for (const segment of path) {
+    const key = typeof segment === 'object' ? segment.key : segment;
+    if (typeof key === 'number') text += `[${key}]`;
+    else text += text === '' ? String(key) : `.${String(key)}`;
+  }
+  return text;
+}

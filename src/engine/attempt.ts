@@ -1,0 +1,102 @@
+import { CloacinaError } from '../core/error.ts';
+import { toTaskError } from '../core/task-error.ts';
+import type { Clock, Timer } from './clock.ts';
+import type { Outcome, TaskCall, TaskHost, WorkflowCode } from './code.ts';
+
+/** Why an attempt is ended from outside. */
+export type AbortReason = 'timeout' | 'cancel' | 'shutdown' | 'lease_lost' | 'fail_fast';
+
+/** How an attempt ended: by itself, or `aborted`, whatever its function made of the signal. */
+export type AttemptEnd = Outcome | { readonly status: 'aborted'; readonly reason: AbortReason };
+
+export interface AttemptOptions {
+  readonly code: WorkflowCode;
+  readonly call: TaskCall;
+  readonly timeoutMs: number | null;
+  /** How long a function may go on after its signal fired before it is given up. */
+  readonly graceMs: number;
+  readonly clock: Clock;
+  readonly host: Omit<TaskHost, 'signal'>;
+  /** Called once: the attempt ended or was given up; what comes after that is dropped. */
+  readonly onEnd: (end: AttemptEnd) => void;
+}
+
+const abortMessages: Readonly<Record<AbortReason, string>> = {
+  timeout: 'the attempt took longer than its timeout',
+  cancel: 'the execution was cancelled',
+  shutdown: 'the runner is closing',
+  lease_lost: 'the runner lost its lease',
+  fail_fast: 'another task of the execution failed',
+};
+
+/** One attempt of one task: runs its function, fires its signal, gives it up when it does not listen. */
+export class Attempt {
+  readonly #options: AttemptOptions;
+  #controller: AbortController | undefined;
+  #timer: Timer | undefined;
+  #reason: AbortReason | undefined;
+  #ended = false;
+
+  constructor(options: AttemptOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const { code, call, timeoutMs, clock, host } = this.#options;
+    if (timeoutMs !== null) this.#timer = clock.timer(timeoutMs, () => this.abort('timeout'));
+    const signal = (): AbortSignal => this.#signal();
+    const own: TaskHost = {
+      get signal() {
+        return signal();
+      },
+      stepResult: (name) => (this.#ended ? gone() : host.stepResult(name)),
+      saveStep: (name, result) => (this.#ended ? gone() : host.saveStep(name, result)),
+      log: (level, message, data) => {
+        if (!this.#ended) host.log(level, message, data);
+      },
+      progress: (done, text) => {
+        if (!this.#ended) host.progress(done, text);
+      },
+    };
+    code.run(call, own).then(
+      (outcome) => this.#end(outcome),
+      (error: unknown) =>
+        this.#end({ status: 'failed', error: toTaskError(error, 'INTERNAL'), retryable: true, retryAfter: null }),
+    );
+  }
+
+  /** Fires the signal; the attempt ends when its function does, or after the grace period. */
+  abort(reason: AbortReason): void {
+    if (this.#ended || this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#timer?.cancel();
+    this.#timer = this.#options.clock.timer(this.#options.graceMs, () => {
+      this.#options.code.abandon(this.#options.call);
+      this.#end({ status: 'aborted', reason });
+    });
+    this.#controller?.abort(abortError(reason));
+  }
+
+  #signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#reason !== undefined) this.#controller.abort(abortError(this.#reason));
+    }
+    return this.#controller.signal;
+  }
+
+  #end(end: AttemptEnd): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#timer?.cancel();
+    this.#options.onEnd(this.#reason === undefined ? end : { status: 'aborted', reason: this.#reason });
+  }
+}
+
+function abortError(reason: AbortReason): CloacinaError {
+  return new CloacinaError(reason === 'timeout' ? 'TASK_TIMED_OUT' : 'TASK_CANCELLED', abortMessages[reason]);
+}
+
+function gone(): Promise<never> {
+  return Promise.reject(new Error('the attempt was given up; its steps are not remembered any more'));
+}

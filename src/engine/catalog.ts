@@ -1,0 +1,50 @@
+import type { Graph } from '../core/graph.ts';
+import type { Pin } from '../store/batch.ts';
+import type { WorkflowCode } from './code.ts';
+
+/** A workflow that this runner can run: its graph, and where its functions live. */
+export interface LoadedWorkflow {
+  readonly graph: Graph;
+  readonly code: WorkflowCode;
+  /** What executions name: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
+  readonly codeName: string;
+  /** The package it comes from; null for an embedded one. */
+  readonly pin: Pin | null;
+}
+
+/** The workflows that a runner can run now. Sets come and go while it runs. */
+export class Catalog {
+  readonly #sets = new Map<string, Map<string, LoadedWorkflow>>();
+  readonly #onAdd: () => void;
+
+  /** `onAdd` is called when there is something new to take executions of. */
+  constructor(onAdd: () => void) {
+    this.#onAdd = onAdd;
+  }
+
+  /** Adds the workflows of one package version (or one embedded workflow), all with the same `codeName`. */
+  add(workflows: readonly LoadedWorkflow[]): void {
+    for (const loaded of workflows) {
+      const set = this.#sets.get(loaded.codeName) ?? new Map<string, LoadedWorkflow>();
+      this.#sets.set(loaded.codeName, set.set(loaded.graph.spec.name, loaded));
+    }
+    if (workflows.length > 0) this.#onAdd();
+  }
+
+  /** Executions in flight keep what they hold; no new one is taken. */
+  remove(codeName: string): void {
+    this.#sets.delete(codeName);
+  }
+
+  find(codeName: string, workflow: string): LoadedWorkflow | undefined {
+    return this.#sets.get(codeName)?.get(workflow);
+  }
+
+  codeNames(): string[] {
+    return [...this.#sets.keys()];
+  }
+}
+
+export function embeddedCodeName(graph: Graph): string {
+  return `embedded/${graph.spec.name}/${graph.spec.fingerprint}`;
+}

@@ -1,0 +1,226 @@
+import type { AnyWorkflow, WorkflowRef } from '../core/definition.ts';
+import {
+  CloacinaError,
+  ExecutionEndedError,
+  ExecutionNotFoundError,
+  IdempotencyConflictError,
+} from '../core/error.ts';
+import type { EndedStatus } from '../core/execution.ts';
+import { parseJson } from '../core/json.ts';
+import type { Json } from '../core/json.ts';
+import type { TaskError } from '../core/task-error.ts';
+import type { NewExecution } from '../store/batch.ts';
+import type { Created, Store } from '../store/store.ts';
+import type { Clock } from './clock.ts';
+import { Executions } from './executions.ts';
+import { ExecutionFailedError } from './execution-failed.ts';
+import type { EndedExecution } from './live.ts';
+import type { Engine } from './runner.ts';
+import { checkInput, chooseWorkflow, newExecution, resolveEmbedded } from './start.ts';
+import type { ResolvedWorkflow, StartOptions } from './start.ts';
+import type { EndWatch } from './watch.ts';
+
+/** What a completed execution gave. */
+export interface Result<Out> {
+  readonly executionId: string;
+  readonly output: Out;
+  /** The output of every completed task, by name. */
+  readonly outputs: { readonly [task: string]: Json };
+}
+
+/** How an execution ended. */
+export type ExecutionOutcome<Out> =
+  | ({ readonly status: 'completed' } & Result<Out>)
+  | {
+      readonly status: 'failed' | 'cancelled';
+      readonly executionId: string;
+      /** The task that failed the execution, where one did. */
+      readonly task: string | null;
+      readonly error: TaskError | null;
+      readonly outputs: { readonly [task: string]: Json };
+    };
+
+/** An execution that was started. */
+export interface ExecutionHandle<Out> {
+  readonly id: string;
+  /** Resolves once the execution is durably completed. Throws ExecutionFailedError where it failed or was cancelled. */
+  result(): Promise<Result<Out>>;
+  /** How it ended; does not throw for a failure. */
+  outcome(): Promise<ExecutionOutcome<Out>>;
+}
+
+type Input<Given> = undefined extends Given
+  ? [input?: Given, options?: StartOptions]
+  : [input: Given, options?: StartOptions];
+
+export interface EngineClientOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly tenant: string;
+  readonly maxPayload: number;
+  /** What a name may mean among packages; the embedded ones are added. */
+  readonly packaged: (name: string) => Promise<readonly ResolvedWorkflow[]>;
+  /** All names there are, for the message when one is not found. */
+  readonly names: () => Promise<readonly string[]>;
+  /** Where this process also executes. */
+  readonly engine: Engine | null;
+  readonly watch: EndWatch;
+}
+
+/** The verbs that need no task to run here: start, follow, cancel, look. */
+export class EngineClient {
+  readonly executions: Executions;
+  readonly #options: EngineClientOptions;
+  #closed = false;
+
+  constructor(options: EngineClientOptions) {
+    this.#options = options;
+    this.executions = new Executions(options.store, options.tenant);
+  }
+
+  /**
+   * Starts an execution, durable once this resolves. Throws INPUT_INVALID, WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW,
+   * IDEMPOTENCY_CONFLICT, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE, STORE_UNAVAILABLE.
+   */
+  start<Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>): Promise<ExecutionHandle<Out>>;
+  start(workflow: string, input?: unknown, options?: StartOptions): Promise<ExecutionHandle<Json>>;
+  async start(
+    workflow: AnyWorkflow | string,
+    input?: unknown,
+    options?: StartOptions,
+  ): Promise<ExecutionHandle<never>> {
+    const id = await this.#start(await this.resolve(workflow), input, options ?? {});
+    return this.handle(id);
+  }
+
+  /** Starts and waits for the result. Throws ExecutionFailedError where the execution failed or was cancelled. */
+  execute<Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>): Promise<Result<Out>>;
+  execute(workflow: string, input?: unknown, options?: StartOptions): Promise<Result<Json>>;
+  async execute(workflow: AnyWorkflow | string, input?: unknown, options?: StartOptions): Promise<Result<never>> {
+    const handle = await this.start(workflow as string, input, options);
+    return handle.result() as Promise<Result<never>>;
+  }
+
+  /** Starts one execution for each input in one transaction: all, or none where it throws. */
+  startMany<Given, Out>(
+    workflow: WorkflowRef<Out, Given>,
+    inputs: readonly Given[],
+    options?: Omit<StartOptions, 'idempotencyKey'>,
+  ): Promise<readonly ExecutionHandle<Out>[]>;
+  startMany(
+    workflow: string,
+    inputs: readonly unknown[],
+    options?: Omit<StartOptions, 'idempotencyKey'>,
+  ): Promise<readonly ExecutionHandle<Json>[]>;
+  async startMany(
+    workflow: AnyWorkflow | string,
+    inputs: readonly unknown[],
+    options: Omit<StartOptions, 'idempotencyKey'> = {},
+  ): Promise<readonly ExecutionHandle<never>[]> {
+    this.#checkOpen();
+    const { tenant, clock, maxPayload, store, engine } = this.#options;
+    const resolved = await this.resolve(workflow);
+    const creates: NewExecution[] = [];
+    for (const input of inputs) {
+      const checked = await checkInput(resolved, input, maxPayload);
+      creates.push(newExecution({ resolved, input: checked, options, tenant, now: clock.now() }));
+    }
+    await store.createExecutions(creates);
+    engine?.poke();
+    return creates.map(({ id }) => this.handle<never>(id));
+  }
+
+  /** An execution by its id, to wait for it; the id is not looked up before. */
+  handle<Out = Json>(id: string): ExecutionHandle<Out> {
+    const outcome = (): Promise<ExecutionOutcome<Out>> => this.#outcome<Out>(id);
+    return {
+      id,
+      outcome,
+      result: async () => {
+        const ended = await outcome();
+        if (ended.status === 'completed') return { executionId: id, output: ended.output, outputs: ended.outputs };
+        throw new ExecutionFailedError(id, ended.status, ended.task, ended.error);
+      },
+    };
+  }
+
+  /** Cancels an execution, whoever runs it. Throws EXECUTION_NOT_FOUND, EXECUTION_ENDED. */
+  async cancel(id: string): Promise<{ readonly id: string; readonly status: 'cancelling' | 'cancelled' }> {
+    this.#checkOpen();
+    const { store, engine, tenant, watch } = this.#options;
+    const delivery = await store.cancel(id, tenant);
+    if (delivery.status === 'unknown') throw new ExecutionNotFoundError(id);
+    if (delivery.status === 'ended') throw new ExecutionEndedError(id, delivery.as);
+    engine?.poke();
+    if (delivery.status === 'sent') return { id, status: 'cancelling' };
+    await watch.lookAtAll();
+    return { id, status: 'cancelled' };
+  }
+
+  /** What a workflow or its name means. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */
+  async resolve(workflow: AnyWorkflow | string): Promise<ResolvedWorkflow> {
+    if (typeof workflow !== 'string') return resolveEmbedded(workflow);
+    const { store, engine, packaged, names } = this.#options;
+    const short = workflow.startsWith('embedded/') ? workflow.slice('embedded/'.length) : workflow;
+    const definition = (await store.definitions()).find((candidate) => candidate.workflow === short);
+    const candidates = short === workflow ? [...(await packaged(workflow))] : [];
+    if (definition !== undefined) {
+      const loaded = engine?.catalog.find(definition.code, short);
+      const { code: codeName, spec } = definition;
+      candidates.push({ spec, codeName, pin: null, code: loaded?.code ?? null });
+    }
+    const known = candidates.length === 0 ? await names() : [];
+    return chooseWorkflow(workflow, candidates, () => known);
+  }
+
+  /** Refuses every later call; whoever waits for a result is told. */
+  protected endClient(): void {
+    this.#closed = true;
+    this.#options.watch.close(
+      new CloacinaError('RUNNER_CLOSED', 'the client was closed while somebody waited for a result'),
+    );
+  }
+
+  async #start(resolved: ResolvedWorkflow, input: unknown, options: StartOptions): Promise<string> {
+    this.#checkOpen();
+    const { tenant, clock, maxPayload, store, engine } = this.#options;
+    const loaded = engine?.catalog.find(resolved.codeName, resolved.spec.name);
+    const known = loaded === undefined ? resolved : { ...resolved, code: loaded.code };
+    const checked = await checkInput(known, input, maxPayload);
+    const create = newExecution({ resolved, input: checked, options, tenant, now: clock.now() });
+    if (engine !== null && create.idempotencyKey === null) {
+      await engine.start(create, loaded);
+      return create.id;
+    }
+    const [created] = await store.createExecutions([create]);
+    engine?.poke();
+    return idOf(created!, create);
+  }
+
+  async #outcome<Out>(id: string): Promise<ExecutionOutcome<Out>> {
+    this.#checkOpen();
+    const { store, watch } = this.#options;
+    const live = this.#options.engine?.has(id) ?? false;
+    if (!live && (await store.execution(id)) === undefined) throw new ExecutionNotFoundError(id);
+    const ended = await watch.end(id, !live);
+    return outcomeOf<Out>(id, ended, ended.outputs ?? (await store.outputs(id)));
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', 'the client is closed; open a new one');
+  }
+}
+
+function idOf(created: Created, create: NewExecution): string {
+  if (!created.created && created.inputHash !== create.inputHash) {
+    throw new IdempotencyConflictError(create.idempotencyKey!, created.id);
+  }
+  return created.id;
+}
+
+function outcomeOf<Out>(id: string, ended: EndedExecution, texts: ReadonlyMap<string, string>): ExecutionOutcome<Out> {
+  const outputs = Object.fromEntries(Array.from(texts, ([task, text]) => [task, parseJson(text)]));
+  const status: EndedStatus = ended.status;
+  if (status === 'completed') return { status, executionId: id, output: parseJson(ended.output) as Out, outputs };
+  return { status, executionId: id, task: ended.errorTask, error: parseJson(ended.error) as TaskError | null, outputs };
+}

@@ -1,0 +1,37 @@
+import { randomFillSync } from 'node:crypto';
+
+const pool = new Uint8Array(8192);
+let used = pool.length;
+let lastMs = 0;
+let counter = 0;
+
+/**
+ * A UUIDv7 (RFC 9562): 48 bits of epoch ms, then 12 bits that count up within one ms (section 6.2, method 1), then
+ * 62 random bits. Ids of one process sort in the order they were made.
+ */
+export function newId(nowMs: number): string {
+  if (nowMs > lastMs) {
+    lastMs = nowMs;
+    counter = 0;
+  } else if (++counter > 0xfff) {
+    lastMs++; // more than 4096 in one ms: borrow from the next
+    counter = 0;
+  }
+  if (used + 8 > pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  const time = lastMs.toString(16).padStart(12, '0');
+  const low = hex(used, used + 8);
+  const variant = (8 | (pool[used]! & 3)).toString(16);
+  used += 8;
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${counter.toString(16).padStart(3, '0')}-${variant}${low.slice(1, 4)}-${low.slice(4)}`;
+}
+
+function hex(from: number, to: number): string {
+  let text = '';
+  for (let i = from; i < to; i++) text += byteHex[pool[i]!]!;
+  return text;
+}
+
+const byteHex = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));

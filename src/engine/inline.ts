@@ -1,0 +1,201 @@
+import type { Log } from '../core/definition.ts';
+import { durationMs } from '../core/duration.ts';
+import { CloacinaError, NonRetryableError, RetryAfterError } from '../core/error.ts';
+import { parseJson, stringifyJson } from '../core/json.ts';
+import type { Json } from '../core/json.ts';
+import { issuesOf } from '../core/schema.ts';
+import { toTaskError } from '../core/task-error.ts';
+import { functionsOf } from '../core/workflow.ts';
+import type { TaskFunctions } from '../core/workflow.ts';
+import type { AnyWorkflow } from '../core/definition.ts';
+import type { InputOutcome, Outcome, Question, TaskCall, TaskHost, WorkflowCode } from './code.ts';
+
+export interface InlineOptions {
+  /** What `ctx.env` holds; default the environment of the process. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly maxPayload?: number;
+}
+
+/** Runs the functions of a workflow in this process. The guest of an isolate does the same with a package's. */
+export function inlineCode(workflow: AnyWorkflow, options: InlineOptions = {}): WorkflowCode {
+  const { input: schema, tasks } = functionsOf(workflow);
+  const env = options.env ?? process.env;
+
+  const call = async (
+    functions: TaskFunctions | undefined,
+    name: 'run' | Question,
+    task: TaskCall,
+    host: TaskHost,
+  ): Promise<Outcome> => {
+    const context = new TaskContext(task, host, env);
+    try {
+      const value: unknown = await functions?.[name]?.(context as never);
+      const answer =
+        name === 'when' ? Boolean(value) : value instanceof Date && name === 'until' ? value.getTime() : value;
+      const what = name === 'run' ? `output of ${task.task}` : `${name} of ${task.task}`;
+      return { status: 'completed', output: stringifyJson(answer, what, name === 'over' ? Infinity : task.maxPayload) };
+    } catch (thrown) {
+      return failure(thrown, functions);
+    } finally {
+      context.end();
+    }
+  };
+
+  return {
+    run: (task, host) => call(tasks.get(task.task), 'run', task, host),
+    ask: async (question, task) => {
+      const outcome = await call(tasks.get(task.task), question, task, silentHost);
+      return outcome.status === 'failed' ? { ...outcome, retryable: false, retryAfter: null } : outcome;
+    },
+    parseInput: async (text): Promise<InputOutcome> => {
+      if (schema === undefined) return { status: 'valid', input: text };
+      try {
+        const result = await schema['~standard'].validate(parseJson(text));
+        if (result.issues !== undefined) return { status: 'invalid', issues: issuesOf(result.issues) };
+        return { status: 'valid', input: stringifyJson(result.value, 'input', options.maxPayload) };
+      } catch (thrown) {
+        return { status: 'invalid', issues: [{ path: '', message: toTaskError(thrown).message }] };
+      }
+    },
+    abandon: () => undefined,
+  };
+}
+
+function failure(thrown: unknown, functions: TaskFunctions | undefined): Outcome {
+  try {
+    const retryAfter = thrown instanceof RetryAfterError ? durationMs(thrown.delay, 'RetryAfterError.delay') : null;
+    return { status: 'failed', error: toTaskError(thrown), retryable: isRetryable(thrown, functions), retryAfter };
+  } catch (malformed) {
+    return { status: 'failed', error: toTaskError(malformed), retryable: true, retryAfter: null };
+  }
+}
+
+function isRetryable(thrown: unknown, functions: TaskFunctions | undefined): boolean {
+  if (thrown instanceof NonRetryableError) return false;
+  // what a function returned once it would most likely return again, and its effects would be repeated
+  if (thrown instanceof CloacinaError && (thrown.code === 'NOT_SERIALIZABLE' || thrown.code === 'PAYLOAD_TOO_LARGE')) {
+    return false;
+  }
+  if (functions?.retryWhen === undefined) return true;
+  try {
+    return functions.retryWhen(thrown);
+  } catch {
+    return false; // the error of the attempt is what is reported; a policy that cannot judge it does not prolong it
+  }
+}
+
+/** A question runs no task: it has nothing to abort, to remember or to log. */
+const silentHost: TaskHost = {
+  signal: new AbortController().signal,
+  stepResult: () => Promise.reject(new Error('ctx.step is for the function of a task')),
+  saveStep: () => Promise.reject(new Error('ctx.step is for the function of a task')),
+  log: () => undefined,
+  progress: () => undefined,
+};
+
+/** `ctx`: its values are parsed when they are looked at, a copy for each attempt. Its functions may be taken apart. */
+class TaskContext {
+  readonly executionId: string;
+  readonly workflow: string;
+  readonly task: string;
+  readonly attempt: number;
+  readonly idempotencyKey: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly #call: TaskCall;
+  readonly #host: TaskHost;
+  #input: Json | undefined;
+  #needs: Record<string, Json> | undefined;
+  #item: { readonly value: Json } | undefined;
+  #steps: Set<string> | undefined;
+  #ended = false;
+
+  constructor(call: TaskCall, host: TaskHost, env: Readonly<Record<string, string | undefined>>) {
+    this.#call = call;
+    this.#host = host;
+    this.env = env;
+    this.executionId = call.executionId;
+    this.workflow = call.workflow;
+    this.task = call.task;
+    this.attempt = call.attempt;
+    this.idempotencyKey = call.idempotencyKey;
+  }
+
+  get input(): Json {
+    return (this.#input ??= parseJson(this.#call.input));
+  }
+
+  get needs(): Record<string, Json> {
+    if (this.#needs === undefined) {
+      this.#needs = {};
+      for (const [alias, value] of this.#call.needs) this.#needs[alias] = parseJson(value);
+    }
+    return this.#needs;
+  }
+
+  get item(): Json {
+    this.#item ??= { value: parseJson(this.#call.itemValue) };
+    return this.#item.value;
+  }
+
+  get index(): number | null {
+    return this.#call.item;
+  }
+
+  get signal(): AbortSignal {
+    return this.#host.signal;
+  }
+
+  get schedule(): { name: string; slot: Date; isCatchUp: boolean } | undefined {
+    const { schedule } = this.#call;
+    return schedule === null ? undefined : { ...schedule, slot: new Date(schedule.slot) };
+  }
+
+  get log(): Log {
+    const write = (level: 'debug' | 'info' | 'warn' | 'error') => (message: string, data?: unknown) => {
+      if (!this.#ended) this.#host.log(level, message, data === undefined ? null : logData(data));
+    };
+    return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') };
+  }
+
+  get progress(): (done: number, text?: string) => void {
+    return (done, text) => {
+      if (!this.#ended) this.#host.progress(done, text ?? null);
+    };
+  }
+
+  get step(): (name: string, fn: () => unknown) => Promise<unknown> {
+    return (name, fn) => this.#step(name, fn);
+  }
+
+  /** Nothing that the function left running can write any more. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  async #step(name: string, fn: () => unknown): Promise<unknown> {
+    if (this.#ended) throw new Error(`step '${name}': the attempt has ended`);
+    this.#steps ??= new Set();
+    if (this.#steps.has(name))
+      throw new Error(`step '${name}' is running already; steps of a task need names of their own`);
+    this.#steps.add(name);
+    try {
+      const saved = await this.#host.stepResult(name);
+      if (saved !== undefined) return parseJson(saved);
+      const text = stringifyJson(await fn(), `step '${name}' of ${this.task}`, this.#call.maxPayload);
+      await this.#host.saveStep(name, text);
+      return parseJson(text);
+    } finally {
+      this.#steps.delete(name);
+    }
+  }
+}
+
+function logData(data: unknown): string {
+  try {
+    return stringifyJson(data, 'data', maxLogBytes);
+  } catch (error) {
+    return JSON.stringify(error instanceof Error ? error.message : 'not JSON');
+  }
+}
+
+const maxLogBytes = 65_536;

@@ -1,0 +1,184 @@
+import { StoreUnavailableError } from '../core/error.ts';
+import { FencedError, RefusedDataError } from '../store/batch.ts';
+import type { CommitResult, Transition } from '../store/batch.ts';
+import { BusyError } from '../store/store.ts';
+import type { Clock } from './clock.ts';
+import { delay } from './clock.ts';
+import type { Logger } from './logger.ts';
+
+/** Somebody with changes to make durable; one participant is one owned execution. */
+export interface Participant {
+  readonly id: string;
+  /** All changes since the last call, as one transition; undefined where there are none (any more). */
+  transition(): Transition | undefined;
+  /** The last transition is durable. `held`: but it was not let go, since mail has come. `moved`: created for anyone. */
+  committed(how: 'written' | 'held' | 'moved'): void;
+  /** This runner does not own the execution any more; nothing was written. */
+  lost(): void;
+  /** The database will never take the last transition; nothing of it was written. */
+  refused(cause: unknown): void;
+}
+
+export interface JournalOptions {
+  readonly commit: (transitions: readonly Transition[]) => Promise<CommitResult>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The runner was declared dead. */
+  readonly onFenced: () => void;
+  /** The database went away or came back. */
+  readonly onAway: (away: boolean) => void;
+}
+
+/** What a commit may carry, in characters of JSON text (a UTF-16 unit is 1 to 3 bytes of UTF-8). */
+const batchLimit = 8_388_608;
+const firstRetryMs = 20;
+const lastRetryMs = 1000;
+
+/**
+ * Group commit: gathers what every execution changed while the previous commit was on its way, and makes it durable
+ * in one transaction. What failed is kept and tried again, unchanged, until the database takes it.
+ */
+export class Journal {
+  readonly #options: JournalOptions;
+  #dirty = new Set<Participant>();
+  #running: Promise<void> | undefined;
+  #fenced = false;
+  #awaySince: number | undefined;
+
+  constructor(options: JournalOptions) {
+    this.#options = options;
+  }
+
+  /** Says that a participant has something to write. It is asked for it when the next commit is put together. */
+  mark(participant: Participant): void {
+    if (this.#fenced) return;
+    this.#dirty.add(participant);
+    this.#running ??= this.#run();
+  }
+
+  /** Forgets what a participant wanted to write, if that is not on its way yet. */
+  withdraw(participant: Participant): boolean {
+    return this.#dirty.delete(participant);
+  }
+
+  /** The time (monotonic, ms) since which commits fail; undefined while they do not. */
+  get awaySince(): number | undefined {
+    return this.#awaySince;
+  }
+
+  /** Resolves when all that was marked so far is durable (or given up). */
+  async settled(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  /** Writes nothing any more. */
+  fence(): void {
+    this.#fenced = true;
+    this.#dirty.clear();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      do {
+        // whatever else became ready in this turn of the event loop goes into the same commit
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        await this.#flush();
+      } while (this.#dirty.size > 0 && !this.#fenced);
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  async #flush(): Promise<void> {
+    const members: Participant[] = [];
+    const transitions: Transition[] = [];
+    let size = 0;
+    for (const participant of this.#dirty) {
+      this.#dirty.delete(participant);
+      const transition = participant.transition();
+      if (transition === undefined) continue;
+      members.push(participant);
+      transitions.push(transition);
+      size += sizeOf(transition);
+      if (size > batchLimit) break;
+    }
+    if (transitions.length > 0) await this.#commit(members, transitions);
+  }
+
+  async #commit(members: readonly Participant[], transitions: readonly Transition[]): Promise<void> {
+    for (let wait = firstRetryMs; !this.#fenced; wait = Math.min(wait * 2, lastRetryMs)) {
+      try {
+        const result = await this.#options.commit(transitions);
+        this.#away(undefined);
+        this.#settle(members, result);
+        return;
+      } catch (error) {
+        if (error instanceof FencedError) {
+          this.fence();
+          this.#options.onFenced();
+          return;
+        }
+        if (error instanceof RefusedDataError) {
+          await this.#without(error, members, transitions);
+          return;
+        }
+        if (error instanceof BusyError) wait = firstRetryMs / 4;
+        else this.#away(error);
+      }
+      await delay(this.#options.clock, wait);
+    }
+  }
+
+  #settle(members: readonly Participant[], result: CommitResult): void {
+    const plain = result.lost.length + result.held.length + result.moved.length === 0;
+    for (const member of members) {
+      if (plain) member.committed('written');
+      else if (result.lost.includes(member.id)) member.lost();
+      else if (result.held.includes(member.id)) member.committed('held');
+      else member.committed(result.moved.includes(member.id) ? 'moved' : 'written');
+    }
+  }
+
+  /** One transition can never be written: the others go on without it. */
+  async #without(
+    error: RefusedDataError,
+    members: readonly Participant[],
+    transitions: readonly Transition[],
+  ): Promise<void> {
+    this.#options.logger.error({ execution: error.id, error: error.cause }, 'the database refuses a change');
+    const keep = members.flatMap((member, i) => (member.id === error.id ? [] : [i]));
+    if (keep.length > 0) {
+      await this.#commit(
+        keep.map((i) => members[i]!),
+        keep.map((i) => transitions[i]!),
+      );
+    }
+    members.find((member) => member.id === error.id)?.refused(error.cause);
+  }
+
+  #away(error: unknown): void {
+    const away = error !== undefined;
+    if (away === (this.#awaySince !== undefined)) return;
+    this.#awaySince = away ? this.#options.clock.monotonic() : undefined;
+    if (away) this.#options.logger.warn({ error }, 'the database is away; commits are tried again until it is back');
+    else this.#options.logger.warn({}, 'the database is back');
+    this.#options.onAway(away);
+  }
+}
+
+function sizeOf(transition: Transition): number {
+  let size = 256 + (transition.create?.input.length ?? 0) + (transition.letGo?.output?.length ?? 0);
+  for (const task of transition.tasks) size += (task.output?.length ?? 0) + (task.error?.length ?? 0);
+  for (const step of transition.steps) size += step.output.length;
+  for (const log of transition.logs) size += log.message.length + (log.data?.length ?? 0);
+  return size;
+}
+
+/** How long a submission waits for a database that is away before it fails. */
+export const submissionPatienceMs = 10_000;
+
+export function submissionError(id: string): StoreUnavailableError {
+  return new StoreUnavailableError(
+    `the database did not take execution '${id}' within ${submissionPatienceMs} ms; it was not started`,
+  );
+}

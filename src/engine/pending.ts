@@ -1,0 +1,76 @@
+import type { EventType } from '../core/event.ts';
+import type { LetGo, NewEvent, NewExecution, NewLog, NewStep, Transition } from '../store/batch.ts';
+import { taskState } from './task-run.ts';
+import type { TaskRun } from './task-run.ts';
+
+export interface PendingEvent {
+  readonly type: EventType;
+  readonly at: number;
+  readonly run: TaskRun | null;
+  readonly data: object | null;
+  dropped: boolean;
+}
+
+type LettingGo = Omit<LetGo, 'events' | 'inboxSeen'> & { readonly event: PendingEvent };
+
+/** What changed of one execution since its last transition was put together. Tasks are written as they are then. */
+export class Pending {
+  create: NewExecution | null = null;
+  progressed = false;
+  parsedInput: string | null = null;
+  mailTaken: number | null = null;
+  letGo: LettingGo | null = null;
+  readonly #tasks = new Set<TaskRun>();
+  readonly #steps: NewStep[] = [];
+  readonly #logs: NewLog[] = [];
+  readonly #events: PendingEvent[] = [];
+  /** Called in order once all of this is durable. */
+  readonly after: (() => void)[] = [];
+
+  task(run: TaskRun): void {
+    this.#tasks.add(run);
+  }
+
+  step(step: NewStep): void {
+    this.#steps.push(step);
+  }
+
+  log(log: NewLog): void {
+    this.#logs.push(log);
+  }
+
+  event(type: EventType, at: number, run: TaskRun | null = null, data: object | null = null): PendingEvent {
+    const event = { type, at, run, data, dropped: false };
+    this.#events.push(event);
+    return event;
+  }
+
+  /** The transition; events are numbered on from `seq`. */
+  transition(id: string, epoch: number, seq: number, inboxSeen: number): Transition {
+    const events: NewEvent[] = [];
+    for (const event of this.#events) if (!event.dropped) events.push(newEvent(event, ++seq));
+    return {
+      id,
+      epoch,
+      create: this.create,
+      tasks: Array.from(this.#tasks, taskState),
+      steps: this.#steps,
+      logs: this.#logs,
+      events,
+      progressed: this.progressed,
+      parsedInput: this.parsedInput,
+      mailTaken: this.mailTaken,
+      letGo: this.letGo === null ? null : letGo(this.letGo, inboxSeen, seq + 1),
+    };
+  }
+}
+
+function letGo({ event, ...change }: LettingGo, inboxSeen: number, seq: number): LetGo {
+  return { ...change, inboxSeen, events: [newEvent(event, seq)] };
+}
+
+function newEvent({ type, at, run, data }: PendingEvent, seq: number): NewEvent {
+  const attempt = run === null || run.attempt === 0 ? null : run.attempt;
+  const text = data === null ? null : JSON.stringify(data);
+  return { seq, type, at, task: run?.spec.name ?? null, item: null, attempt, data: text };
+}

@@ -1,0 +1,360 @@
+import { CloacinaError } from '../core/error.ts';
+import type { NewEvent, NewExecution } from '../store/batch.ts';
+import type { ClaimedExecution, Store } from '../store/store.ts';
+import { Catalog } from './catalog.ts';
+import type { LoadedWorkflow } from './catalog.ts';
+import type { Clock, Timer } from './clock.ts';
+import { newId } from './id.ts';
+import { Journal, submissionError, submissionPatienceMs } from './journal.ts';
+import type { Participant } from './journal.ts';
+import { Observer, hostIdentity } from './lease.ts';
+import { Live } from './live.ts';
+import type { EndedExecution, LiveHost } from './live.ts';
+import type { Logger } from './logger.ts';
+import { Slots } from './slots.ts';
+import { Submission } from './submission.ts';
+
+/** An event of an execution owned here, once it is durable. */
+export type RunnerEvent = NewEvent & { readonly executionId: string; readonly workflow: string };
+
+export interface EngineOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly name: string;
+  /** Task functions at once. */
+  readonly concurrency: number;
+  /** Executions owned at once. */
+  readonly maxExecutions: number;
+  readonly leaseMs: number;
+  readonly graceMs: number;
+  readonly maxPayload: number;
+  /** Where set, only executions of these roots are taken. */
+  readonly roots: readonly string[] | null;
+  readonly random: () => number;
+  readonly onEvent: ((event: RunnerEvent) => void) | null;
+  readonly onProgress: (progress: { executionId: string; task: string; done: number; text: string | null }) => void;
+  readonly onEnded: (id: string, ended: EndedExecution) => void;
+  /** Another process committed something. */
+  readonly onChanged: () => void;
+}
+
+/** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
+const lookMs = 25;
+/** Executions taken by one claim at most. */
+const claimLimit = 100;
+const longestSleepMs = 60_000;
+
+/** Owns executions and moves them: takes them, keeps its lease, reads their mail, hands them back. */
+export class Engine {
+  readonly catalog: Catalog;
+  readonly #options: EngineOptions;
+  readonly #lives = new Map<string, Live>();
+  readonly #slots: Slots;
+  readonly #suspects = new Slots(1);
+  readonly #identity = hostIdentity();
+  readonly #observer: Observer;
+  readonly #timers = new Map<'look' | 'renew' | 'wake', Timer>();
+  readonly #keepAlive = setInterval(() => undefined, 0x7fff_ffff);
+  #id: string;
+  #journal: Journal;
+  #host: LiveHost;
+  #looking: Promise<void> | undefined;
+  #lookAgain = false;
+  #claiming = false;
+  #closing = false;
+  #onEmpty: (() => void) | undefined;
+
+  private constructor(options: EngineOptions) {
+    this.#options = options;
+    this.catalog = new Catalog(() => this.poke());
+    this.#slots = new Slots(options.concurrency);
+    const { store, clock, logger, leaseMs } = options;
+    this.#observer = new Observer({ store, clock, logger, identity: this.#identity, leaseMs });
+    this.#id = newId(clock.now());
+    this.#journal = this.#newJournal();
+    this.#host = this.#newHost();
+  }
+
+  /** Registers a runner, takes over from the dead, and begins to look for work. */
+  static async open(options: EngineOptions): Promise<Engine> {
+    const engine = new Engine(options);
+    try {
+      await engine.#register();
+      await engine.#observer.sweep(engine.#id);
+    } catch (error) {
+      clearInterval(engine.#keepAlive);
+      throw error;
+    }
+    engine.#arm('look', lookMs, () => engine.#tick());
+    engine.#arm('renew', options.leaseMs / 3, () => engine.#renew());
+    engine.poke();
+    return engine;
+  }
+
+  get id(): string {
+    return this.#id;
+  }
+
+  /** Executions owned now. */
+  get size(): number {
+    return this.#lives.size;
+  }
+
+  /** Whether an execution is owned here. */
+  has(id: string): boolean {
+    return this.#lives.has(id);
+  }
+
+  /** Whether an execution of this code is owned here. */
+  runs(codeName: string): boolean {
+    for (const live of this.#lives.values()) if (live.workflow.codeName === codeName) return true;
+    return false;
+  }
+
+  /** Makes a new execution durable, and runs it here where there is room. Resolves once it is durable. */
+  async start(create: NewExecution, workflow: LoadedWorkflow | undefined): Promise<void> {
+    if (this.#closing) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing; it takes no new executions');
+    const here = workflow !== undefined && create.startAt === null && this.#lives.size < this.#options.maxExecutions;
+    await new Promise<void>((resolve, reject) => {
+      let participant: Participant;
+      if (here && this.#options.roots === null) {
+        const live = Live.create(this.#host, workflow, { ...create, owned: true }, resolve);
+        this.#lives.set(live.id, live);
+        participant = live;
+      } else {
+        participant = new Submission({ ...create, owned: false }, resolve, reject);
+        this.#journal.mark(participant);
+      }
+      if (this.#journal.awaySince !== undefined) this.#limitPatience(participant, reject);
+    });
+    if (!here) this.poke();
+  }
+
+  /** Looks for mail, for work, and for timers that are due: something may have changed. */
+  poke(): void {
+    if (this.#closing) return;
+    if (this.#looking !== undefined) {
+      this.#lookAgain = true;
+      return;
+    }
+    this.#looking = this.#look().finally(() => (this.#looking = undefined));
+  }
+
+  /** Takes nothing new; lets attempts end for `drainMs`, then aborts them; hands back what did not end. */
+  async close(drainMs: number): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    for (const timer of this.#timers.values()) if (timer !== this.#timers.get('renew')) timer.cancel();
+    await this.#looking;
+    this.#slots.hold(true);
+    if (this.#slots.active > 0 && drainMs > 0) await this.#drained(drainMs);
+    for (const live of this.#lives.values()) live.release();
+    if (this.#lives.size > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve));
+    await this.#journal.settled();
+    for (const timer of this.#timers.values()) timer.cancel();
+    await this.#options.store.removeRunner(this.#id);
+    clearInterval(this.#keepAlive);
+  }
+
+  async #drained(drainMs: number): Promise<void> {
+    const { clock } = this.#options;
+    const until = clock.monotonic() + drainMs;
+    while (this.#slots.active > 0 && clock.monotonic() < until) {
+      await new Promise<void>((resolve) => clock.timer(Math.min(20, drainMs), resolve));
+    }
+  }
+
+  #limitPatience(participant: Participant, reject: (error: Error) => void): void {
+    this.#options.clock.timer(submissionPatienceMs, () => {
+      if (!this.#journal.withdraw(participant)) return;
+      this.#lives.delete(participant.id);
+      reject(submissionError(participant.id));
+    });
+  }
+
+  // -- looking
+
+  #tick(): void {
+    this.#arm('look', lookMs, () => this.#tick());
+    if (!this.#options.store.changed()) return;
+    this.#options.onChanged();
+    this.poke();
+  }
+
+  async #look(): Promise<void> {
+    do {
+      this.#lookAgain = false;
+      try {
+        await this.#takeMail();
+        await this.#wakeDue();
+        await this.#claim();
+      } catch (error) {
+        this.#options.logger.warn({ error }, 'looking for work failed; it is tried again');
+      }
+    } while (this.#lookAgain && !this.#closing);
+  }
+
+  async #takeMail(): Promise<void> {
+    const { store } = this.#options;
+    if (this.#lives.size === 0 || !(await store.hasMail(this.#id))) return;
+    const byExecution = Map.groupBy(await store.mailFor(this.#id), (mail) => mail.executionId);
+    for (const [id, mail] of byExecution) this.#lives.get(id)?.takeMail(mail);
+  }
+
+  async #wakeDue(): Promise<void> {
+    const { store, clock } = this.#options;
+    const next = await store.nextWake();
+    if (next === null) return;
+    const wait = next - clock.now();
+    if (wait <= 0) {
+      await store.wake(clock.now());
+      this.#lookAgain = true;
+    } else {
+      this.#arm('wake', Math.min(wait, longestSleepMs), () => this.poke());
+    }
+  }
+
+  async #claim(): Promise<void> {
+    const { store, clock, maxExecutions, roots } = this.#options;
+    const codes = this.catalog.codeNames();
+    const room = maxExecutions - this.#lives.size;
+    if (room <= 0 || codes.length === 0 || this.#journal.awaySince !== undefined) return;
+    if (!(await store.hasPending(codes, roots))) return;
+    this.#claiming = true;
+    try {
+      const limit = Math.min(room, claimLimit);
+      const claimed = await store.claim({ runner: this.#id, now: clock.now(), limit, codes, roots });
+      for (const one of claimed) this.#adopt(one);
+      if (claimed.length === limit) this.#lookAgain = true;
+    } finally {
+      this.#claiming = false;
+    }
+  }
+
+  #adopt(claimed: ClaimedExecution): void {
+    const { id, code, workflow, epoch } = claimed.execution;
+    const loaded = this.catalog.find(code, workflow);
+    if (loaded === undefined) {
+      // unloaded between the claim and now: somebody else may have it
+      void this.#options.store.handBack(id, this.#id, epoch);
+      return;
+    }
+    this.#lives.get(id)?.abandon();
+    this.#lives.set(id, Live.adopt(this.#host, loaded, claimed));
+  }
+
+  // -- lease
+
+  async #register(): Promise<void> {
+    const { store, clock, name, leaseMs } = this.#options;
+    const leaseUntil = clock.now() + leaseMs;
+    await store.registerRunner({ id: this.#id, name, ...this.#identity, leaseUntil, dead: false });
+  }
+
+  #renew(): void {
+    const { leaseMs, logger } = this.#options;
+    void this.#renewOnce()
+      .catch((error: unknown) => logger.warn({ error }, 'the lease could not be renewed; it is tried again'))
+      .finally(() => {
+        if (!this.#timers.has('renew')) return;
+        this.#arm('renew', leaseMs / 3, () => this.#renew());
+      });
+  }
+
+  async #renewOnce(): Promise<void> {
+    const { store, clock, leaseMs } = this.#options;
+    const away = this.#journal.awaySince;
+    // a runner that cannot write does not keep its work from others
+    if (away !== undefined && clock.monotonic() - away > leaseMs) return;
+    if (!(await store.renewRunner(this.#id, clock.now() + leaseMs))) {
+      this.#fenced();
+      return;
+    }
+    if (this.#closing) return;
+    if ((await this.#observer.sweep(this.#id)) > 0) this.poke();
+    await this.#compare();
+  }
+
+  /** Compares the rows that name this runner with its memory: the answer to a claim may have been lost. */
+  async #compare(): Promise<void> {
+    const { store } = this.#options;
+    if (this.#claiming || this.#looking !== undefined) return;
+    const known = new Map(Array.from(this.#lives.values(), (live) => [live.id, live.epoch]));
+    const rows = await store.ownedBy(this.#id);
+    if (this.#claiming || this.#looking !== undefined) return;
+    for (const { id, epoch } of rows) {
+      if (known.get(id) !== epoch && !this.#lives.has(id)) await store.handBack(id, this.#id, epoch);
+    }
+  }
+
+  /** Declared dead: aborts every attempt, forgets its executions, registers anew. */
+  #fenced(): void {
+    if (this.#closing) return;
+    const { logger } = this.#options;
+    logger.warn(
+      { runner: this.#id },
+      'this runner was declared dead; it begins anew and its executions are taken over',
+    );
+    this.#journal.fence();
+    const lives = [...this.#lives.values()];
+    this.#id = newId(this.#options.clock.now());
+    this.#journal = this.#newJournal();
+    this.#host = this.#newHost();
+    for (const live of lives) live.abandon();
+    void this.#register()
+      .then(() => this.#observer.sweep(this.#id))
+      .then(() => this.poke())
+      .catch((error: unknown) => logger.error({ error }, 'the runner could not register anew'));
+  }
+
+  // -- wiring
+
+  #newJournal(): Journal {
+    const { store, clock, logger } = this.#options;
+    const runner = this.#id;
+    return new Journal({
+      commit: (transitions) => store.commit({ runner, transitions }),
+      clock,
+      logger,
+      onFenced: () => this.#fenced(),
+      onAway: (away) => this.#slots.hold(away || this.#closing),
+    });
+  }
+
+  #newHost(): LiveHost {
+    const { store, clock, logger, graceMs, maxPayload, random, onEvent, onProgress, onEnded } = this.#options;
+    return {
+      runner: this.#id,
+      clock,
+      journal: this.#journal,
+      slots: this.#slots,
+      suspects: this.#suspects,
+      logger,
+      graceMs,
+      maxPayload,
+      random,
+      stepResult: (id, task, item, name) => store.step(id, task, item, name),
+      onEvents: (live, events) => {
+        if (onEvent === null) return;
+        const workflow = live.workflow.graph.spec.name;
+        for (const event of events) onEvent({ ...event, executionId: live.id, workflow });
+      },
+      onProgress: (live, task, done, text) => onProgress({ executionId: live.id, task, done, text }),
+      onHeld: () => this.poke(),
+      onGone: (live, how) => {
+        if (this.#lives.get(live.id) === live) this.#lives.delete(live.id);
+        if (typeof how === 'object') onEnded(live.id, how);
+        if (this.#lives.size === 0) this.#onEmpty?.();
+        // room has come free, or an execution is there for anyone: both may be work for this runner
+        if (how === 'moved' || this.#lives.size === this.#options.maxExecutions - 1) this.poke();
+      },
+    };
+  }
+
+  #arm(name: 'look' | 'renew' | 'wake', delayMs: number, fire: () => void): void {
+    this.#timers.get(name)?.cancel();
+    if (this.#closing && name !== 'renew') return;
+    this.#timers.set(name, this.#options.clock.timer(delayMs, fire));
+  }
+}

@@ -1,0 +1,75 @@
+/** A place in the queue for a slot. */
+export interface SlotRequest {
+  readonly priority: number;
+  /** Called once when a slot is there; whoever is called gives it back with `release`. */
+  readonly start: () => void;
+  cancelled: boolean;
+}
+
+/** How many task functions run at once. Free slots go to the highest priority first, then to who came first. */
+export class Slots {
+  readonly #limit: number;
+  readonly #waiting = new Map<number, SlotRequest[]>();
+  #priorities: number[] = [];
+  #active = 0;
+  #held = false;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get active(): number {
+    return this.#active;
+  }
+
+  /** Starts at once where a slot is free, else later. The request may be cancelled while it waits. */
+  request(priority: number, start: () => void): SlotRequest {
+    const request: SlotRequest = { priority, start, cancelled: false };
+    if (this.#active < this.#limit && !this.#held && this.#priorities.length === 0) {
+      this.#active++;
+      start();
+      return request;
+    }
+    const queue = this.#waiting.get(priority);
+    if (queue === undefined) {
+      this.#waiting.set(priority, [request]);
+      this.#priorities = [...this.#priorities, priority].toSorted((a, b) => b - a);
+    } else {
+      queue.push(request);
+    }
+    return request;
+  }
+
+  release(): void {
+    this.#active--;
+    this.#fill();
+  }
+
+  /** While held nothing starts: the database is away, or the runner is closing. */
+  hold(held: boolean): void {
+    this.#held = held;
+    this.#fill();
+  }
+
+  #fill(): void {
+    while (this.#active < this.#limit && !this.#held) {
+      const next = this.#next();
+      if (next === undefined) return;
+      if (next.cancelled) continue;
+      this.#active++;
+      next.start();
+    }
+  }
+
+  #next(): SlotRequest | undefined {
+    const [priority] = this.#priorities;
+    if (priority === undefined) return undefined;
+    const queue = this.#waiting.get(priority)!;
+    const request = queue.shift();
+    if (queue.length === 0) {
+      this.#waiting.delete(priority);
+      this.#priorities.shift();
+    }
+    return request;
+  }
+}

@@ -1,0 +1,165 @@
+import { createHash } from 'node:crypto';
+import type { AnyWorkflow } from '../core/definition.ts';
+import { durationMs } from '../core/duration.ts';
+import type { Duration } from '../core/duration.ts';
+import { AmbiguousWorkflowError, InputInvalidError, OptionInvalidError, WorkflowNotFoundError } from '../core/error.ts';
+import { compileGraph } from '../core/graph.ts';
+import { parseJson, stringifyJson } from '../core/json.ts';
+import { jsonSchemaIssues } from '../core/json-schema.ts';
+import { nearNames } from '../core/near.ts';
+import type { WorkflowSpec } from '../core/spec.ts';
+import type { NewExecution, Pin, ScheduleMark } from '../store/batch.ts';
+import { embeddedCodeName } from './catalog.ts';
+import type { LoadedWorkflow } from './catalog.ts';
+import { inlineCode } from './inline.ts';
+import type { WorkflowCode } from './code.ts';
+import { newId } from './id.ts';
+
+/** Options of a start. */
+export interface StartOptions {
+  /** Unique per tenant, workflow and key: the same key with the same input gives the same execution. */
+  readonly idempotencyKey?: string;
+  /** Higher first; default 0. */
+  readonly priority?: number;
+  /** A time, or a length of time from now; until then it waits. */
+  readonly startAt?: Date | Duration;
+  readonly tags?: Readonly<Record<string, string>>;
+}
+
+/** What a workflow's name means now. */
+export interface ResolvedWorkflow {
+  readonly spec: WorkflowSpec;
+  readonly codeName: string;
+  readonly pin: Pin | null;
+  /** Its functions, where this process has them. */
+  readonly code: WorkflowCode | null;
+}
+
+/** A workflow whose definition this process holds, ready to run. Throws DEFINITION_INVALID. */
+export function loadEmbedded(workflow: AnyWorkflow): LoadedWorkflow {
+  const known = embedded.get(workflow);
+  if (known !== undefined) return known;
+  const graph = compileGraph(workflow.spec);
+  const loaded = { graph, code: inlineCode(workflow), codeName: embeddedCodeName(graph), pin: null };
+  embedded.set(workflow, loaded);
+  return loaded;
+}
+
+const embedded = new WeakMap<AnyWorkflow, LoadedWorkflow>();
+
+export function resolveEmbedded(workflow: AnyWorkflow): ResolvedWorkflow {
+  const { graph, code, codeName, pin } = loadEmbedded(workflow);
+  return { spec: graph.spec, codeName, pin, code };
+}
+
+/** Chooses among all that could be meant by a name. Throws WORKFLOW_NOT_FOUND with near names, AMBIGUOUS_WORKFLOW. */
+export function chooseWorkflow(
+  name: string,
+  candidates: readonly ResolvedWorkflow[],
+  known: () => readonly string[],
+): ResolvedWorkflow {
+  const [only] = candidates;
+  if (candidates.length > 1) {
+    const longNames = candidates.map(({ pin, spec }) => `${pin?.package ?? 'embedded'}/${spec.name}`);
+    throw new AmbiguousWorkflowError(name, longNames);
+  }
+  if (only === undefined) throw new WorkflowNotFoundError(name, nearNames(name, known()));
+  return only;
+}
+
+/** The input of an execution as JSON text, checked as far as this process can. */
+export interface CheckedInput {
+  readonly text: string;
+  readonly parsed: boolean;
+}
+
+/**
+ * Checks an input: by the schema's own code where this process has it, else by the JSON Schema of the manifest.
+ * Absent input is {}. Throws INPUT_INVALID, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
+ */
+export async function checkInput(
+  resolved: ResolvedWorkflow,
+  input: unknown,
+  maxPayload: number,
+): Promise<CheckedInput> {
+  const text = stringifyJson(input ?? {}, 'input', maxPayload);
+  const { spec, code } = resolved;
+  if (code !== null) {
+    const outcome = await code.parseInput(text);
+    if (outcome.status === 'invalid') throw new InputInvalidError(spec.name, outcome.issues);
+    // where the code could not be asked, it is asked again before the first task
+    return outcome.status === 'valid' ? { text: outcome.input, parsed: true } : { text, parsed: false };
+  }
+  const issues = jsonSchemaIssues(spec.input, parseJson(text));
+  if (issues.length > 0) throw new InputInvalidError(spec.name, issues);
+  return { text, parsed: false };
+}
+
+export interface StartRequest {
+  readonly resolved: ResolvedWorkflow;
+  readonly input: CheckedInput;
+  readonly options: StartOptions;
+  readonly tenant: string;
+  readonly now: number;
+  readonly schedule?: ScheduleMark;
+  readonly id?: string;
+}
+
+/** Puts a new execution together. Throws OPTION_INVALID. */
+export function newExecution({
+  resolved,
+  input,
+  options,
+  tenant,
+  now,
+  schedule,
+  id = newId(now),
+}: StartRequest): NewExecution {
+  const { idempotencyKey = null, priority = 0, tags } = options;
+  if (!Number.isInteger(priority)) throw new OptionInvalidError('priority', `${priority} is not a whole number`);
+  if (idempotencyKey !== null) checkText('idempotencyKey', idempotencyKey);
+  return {
+    id,
+    tenant,
+    workflow: resolved.spec.name,
+    pin: resolved.pin,
+    code: resolved.codeName,
+    priority,
+    createdAt: now,
+    owned: false,
+    startAt: startTime(options.startAt, now),
+    input: input.text,
+    inputParsed: input.parsed,
+    tags: tags === undefined ? null : tagText(tags),
+    idempotencyKey,
+    inputHash: idempotencyKey === null ? null : createHash('sha256').update(input.text).digest('hex'),
+    limitKey: null,
+    rootId: id,
+    parent: null,
+    schedule: schedule ?? null,
+  };
+}
+
+function startTime(startAt: Date | Duration | undefined, now: number): number | null {
+  if (startAt === undefined) return null;
+  const at = startAt instanceof Date ? startAt.getTime() : now + durationMs(startAt, 'startAt');
+  if (Number.isNaN(at)) throw new OptionInvalidError('startAt', 'it is an invalid Date');
+  return at > now ? at : null;
+}
+
+function tagText(tags: Readonly<Record<string, string>>): string {
+  for (const [name, value] of Object.entries(tags)) {
+    if (typeof value !== 'string') throw new OptionInvalidError('tags', `'${name}' is not a string`);
+    checkText('tags', name);
+    checkText('tags', value);
+  }
+  return JSON.stringify(tags);
+}
+
+/** Strings in plain columns: PostgreSQL refuses NUL and lone surrogates, SQLite changes them silently. */
+function checkText(option: string, text: string): void {
+  if (text === '' || text.length > 1000)
+    throw new OptionInvalidError(option, 'a text of 1 to 1000 characters is needed');
+  if (text.includes('\0') || !text.isWellFormed())
+    throw new OptionInvalidError(option, 'a NUL or a lone surrogate is no text');
+}

@@ -1,0 +1,113 @@
+import type { TaskStatus } from '../core/execution.ts';
+import type { SkipReason } from '../core/definition.ts';
+import type { TaskSpec } from '../core/spec.ts';
+import type { TaskError } from '../core/task-error.ts';
+import type { TaskState } from '../store/batch.ts';
+import type { Attempt } from './attempt.ts';
+import type { Timer } from './clock.ts';
+import type { SlotRequest } from './slots.ts';
+
+/** One task of a live execution: what is stored of it, and what of it is running. */
+export interface TaskRun {
+  readonly index: number;
+  readonly spec: TaskSpec;
+  status: TaskStatus;
+  attempt: number;
+  used: number;
+  epoch: number;
+  startedAt: number | null;
+  endedAt: number | null;
+  wakeAt: number | null;
+  output: string | null;
+  error: TaskError | null;
+  reason: SkipReason | null;
+  cause: string | null;
+  /** Runs alone, begins only after its start is durable, and is charged by that start. */
+  suspect: boolean;
+  /** Whether the running attempt was charged when it began. */
+  charged: boolean;
+  running: Attempt | undefined;
+  slot: SlotRequest | undefined;
+  timer: Timer | undefined;
+  /** The event of a start that is not on its way to the database yet. */
+  startEvent: { dropped: boolean } | undefined;
+  logLines: number;
+  /** Gives back the turn of a suspect; may be called again. */
+  endTurn: (() => void) | undefined;
+}
+
+export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
+  return {
+    index,
+    spec,
+    status: 'pending',
+    attempt: 0,
+    used: 0,
+    epoch: 0,
+    startedAt: null,
+    endedAt: null,
+    wakeAt: null,
+    output: null,
+    error: null,
+    reason: null,
+    cause: null,
+    suspect: false,
+    charged: false,
+    running: undefined,
+    slot: undefined,
+    timer: undefined,
+    startEvent: undefined,
+    logLines: 0,
+    endTurn: undefined,
+  };
+}
+
+export function restoreTaskRun(index: number, spec: TaskSpec, state: TaskState): TaskRun {
+  return {
+    ...newTaskRun(index, spec),
+    status: state.status,
+    attempt: state.attempt,
+    used: state.used,
+    epoch: state.epoch,
+    startedAt: state.startedAt,
+    endedAt: state.endedAt,
+    wakeAt: state.wakeAt,
+    output: state.output,
+    error: state.error === null ? null : (JSON.parse(state.error) as TaskError),
+    reason: state.reason as SkipReason | null,
+    cause: state.cause,
+  };
+}
+
+export function taskState(run: TaskRun): TaskState {
+  const { spec, status, attempt, used, epoch, startedAt, endedAt, wakeAt, output, error, reason, cause } = run;
+  return {
+    task: spec.name,
+    item: -1,
+    status,
+    attempt,
+    used,
+    epoch,
+    startedAt,
+    endedAt,
+    wakeAt,
+    output,
+    error: error === null ? null : JSON.stringify(error),
+    reason,
+    cause,
+  };
+}
+
+/** JSON text of how a task ended, as a settled need holds it (`Settled`). */
+export function settledText(run: TaskRun): string {
+  switch (run.status) {
+    case 'completed':
+      return `{"status":"completed","output":${run.output ?? 'null'}}`;
+    case 'failed':
+      return JSON.stringify({ status: 'failed', error: run.error });
+    case 'skipped':
+      return JSON.stringify({ status: 'skipped', reason: run.reason });
+    default:
+      return '{"status":"cancelled"}';
+  }
+}

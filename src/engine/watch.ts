@@ -1,0 +1,96 @@
+import { isEnded } from '../core/execution.ts';
+import type { ExecutionRecord, Store } from '../store/store.ts';
+import type { Clock, Timer } from './clock.ts';
+import type { EndedExecution } from './live.ts';
+
+type Waiter = { resolve(ended: EndedExecution): void; reject(error: unknown): void };
+
+/** How often a client looks whether another process has changed the database. */
+const lookMs = 20;
+
+/** Tells who waits for it that an execution has ended, in whichever process that happens. */
+export class EndWatch {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #waiters = new Map<string, Waiter[]>();
+  readonly #polls: boolean;
+  #timer: Timer | undefined;
+  /** The timers of a clock do not keep the process alive; somebody who waits for a result does. */
+  #alive: NodeJS.Timeout | undefined;
+  #closed: Error | undefined;
+
+  /** With `polls` it looks for itself; else somebody who looks anyway calls `lookAtAll`. */
+  constructor(store: Store, clock: Clock, polls: boolean) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#polls = polls;
+  }
+
+  /** Resolves when the execution has ended; looks in the database first where it may have ended before. */
+  async end(id: string, look: boolean): Promise<EndedExecution> {
+    const promise = new Promise<EndedExecution>((resolve, reject) => {
+      const list = this.#waiters.get(id);
+      if (list === undefined) this.#waiters.set(id, [{ resolve, reject }]);
+      else list.push({ resolve, reject });
+    });
+    if (this.#closed !== undefined) this.close(this.#closed);
+    else if (look) void this.#look(id);
+    this.#alive ??= setInterval(() => undefined, 0x7fff_ffff);
+    this.#arm();
+    return promise;
+  }
+
+  /** An execution ended in this process. */
+  ended(id: string, ended: EndedExecution): void {
+    const waiters = this.#waiters.get(id);
+    if (waiters === undefined) return;
+    this.#waiters.delete(id);
+    for (const waiter of waiters) waiter.resolve(ended);
+    this.#rest();
+  }
+
+  close(error: Error): void {
+    this.#closed = error;
+    this.#timer?.cancel();
+    for (const waiters of this.#waiters.values()) for (const waiter of waiters) waiter.reject(error);
+    this.#waiters.clear();
+    this.#rest();
+  }
+
+  /** Looks at everything that is waited for: another process committed something. */
+  async lookAtAll(): Promise<void> {
+    for (const id of this.#waiters.keys()) await this.#look(id);
+  }
+
+  async #look(id: string): Promise<void> {
+    try {
+      const record = await this.#store.execution(id);
+      if (record !== undefined && isEnded(record.status)) this.ended(id, endedExecution(record));
+    } catch (error) {
+      const waiters = this.#waiters.get(id) ?? [];
+      this.#waiters.delete(id);
+      for (const waiter of waiters) waiter.reject(error);
+      this.#rest();
+    }
+  }
+
+  #rest(): void {
+    if (this.#waiters.size > 0) return;
+    clearInterval(this.#alive);
+    this.#alive = undefined;
+  }
+
+  #arm(): void {
+    if (!this.#polls || this.#timer !== undefined || this.#closed !== undefined || this.#waiters.size === 0) return;
+    this.#timer = this.#clock.timer(lookMs, () => {
+      this.#timer = undefined;
+      const looked = this.#store.changed() ? this.lookAtAll() : Promise.resolve();
+      void looked.then(() => this.#arm());
+    });
+  }
+}
+
+function endedExecution(record: ExecutionRecord): EndedExecution {
+  const { status, output, error, errorTask } = record;
+  return { status: status as EndedExecution['status'], output, outputs: null, error, errorTask };
+}

@@ -1,0 +1,154 @@
+import type { EventType } from '../core/event.ts';
+import type { EndedStatus, TaskStatus } from '../core/execution.ts';
+
+/** An execution to be made. Values are JSON text, times epoch ms. */
+export interface NewExecution {
+  readonly id: string;
+  readonly tenant: string;
+  readonly workflow: string;
+  /** The package it is pinned to, as its channel was when this was put together; the commit looks again. */
+  readonly pin: Pin | null;
+  /** What code can run it: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
+  readonly code: string;
+  readonly priority: number;
+  readonly createdAt: number;
+  /** Whether the runner that commits it owns it at once; else it is for anyone. */
+  readonly owned: boolean;
+  /** In the future: it waits until then. */
+  readonly startAt: number | null;
+  readonly input: string;
+  /** Whether the schema's own code has parsed the input; else that happens before the first task. */
+  readonly inputParsed: boolean;
+  readonly tags: string | null;
+  readonly idempotencyKey: string | null;
+  /** Of the input, to tell a repeated start from another one with the same key. */
+  readonly inputHash: string | null;
+  readonly limitKey: string | null;
+  readonly rootId: string;
+  readonly parent: { readonly id: string; readonly task: string; readonly item: number } | null;
+  readonly schedule: ScheduleMark | null;
+}
+
+export interface Pin {
+  readonly package: string;
+  readonly version: string;
+  readonly digest: string;
+}
+
+/** The slot that started an execution. */
+export interface ScheduleMark {
+  readonly id: string;
+  readonly name: string;
+  readonly slot: number;
+  readonly isCatchUp: boolean;
+}
+
+/** The state of one task execution; `item` is -1 for a task that is no map, and for a map itself. */
+export interface TaskState {
+  readonly task: string;
+  readonly item: number;
+  readonly status: TaskStatus;
+  /** The number of the latest attempt; never repeats. 0: none began. */
+  readonly attempt: number;
+  /** Attempts charged against the allowance. */
+  readonly used: number;
+  /** The epoch in which the latest attempt began. */
+  readonly epoch: number;
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  readonly wakeAt: number | null;
+  readonly output: string | null;
+  readonly error: string | null;
+  readonly reason: string | null;
+  readonly cause: string | null;
+}
+
+export interface NewEvent {
+  readonly seq: number;
+  readonly type: EventType;
+  readonly at: number;
+  readonly task: string | null;
+  readonly item: number | null;
+  readonly attempt: number | null;
+  /** JSON text. */
+  readonly data: string | null;
+}
+
+export interface NewStep {
+  readonly task: string;
+  readonly item: number;
+  readonly name: string;
+  readonly output: string;
+}
+
+export interface NewLog {
+  readonly task: string;
+  readonly item: number;
+  readonly attempt: number;
+  readonly n: number;
+  readonly at: number;
+  readonly level: string;
+  readonly message: string;
+  readonly data: string | null;
+}
+
+/** The owner lets an execution go: it ended, or somebody may take it later. Happens only if no new mail has come. */
+export interface LetGo {
+  readonly status: EndedStatus | 'pending' | 'waiting' | 'paused';
+  readonly reason: string | null;
+  readonly wakeAt: number | null;
+  readonly endedAt: number | null;
+  readonly output: string | null;
+  readonly error: string | null;
+  readonly errorTask: string | null;
+  /** The value of `inbox` that the owner has seen. */
+  readonly inboxSeen: number;
+  readonly events: readonly NewEvent[];
+}
+
+/** All that one commit changes of one execution: it happens whole or not at all (but for `letGo`, see there). */
+export interface Transition {
+  readonly id: string;
+  readonly epoch: number;
+  readonly create: NewExecution | null;
+  readonly tasks: readonly TaskState[];
+  readonly steps: readonly NewStep[];
+  readonly logs: readonly NewLog[];
+  readonly events: readonly NewEvent[];
+  /** Set where the count of losses without progress goes back to 0. */
+  readonly progressed: boolean;
+  /** The input as its schema parsed it, where that happened just now. */
+  readonly parsedInput: string | null;
+  /** Mail up to this number was taken in and is removed. */
+  readonly mailTaken: number | null;
+  readonly letGo: LetGo | null;
+}
+
+export interface Batch {
+  readonly runner: string;
+  readonly transitions: readonly Transition[];
+}
+
+export interface CommitResult {
+  /** Executions that this runner does not own any more; nothing of theirs was written. */
+  readonly lost: readonly string[];
+  /** Written, but not let go: mail has come that the owner has not seen. */
+  readonly held: readonly string[];
+  /** Created, but for anyone to take: the channel points to another version than the one they were made for. */
+  readonly moved: readonly string[];
+}
+
+/** The runner that commits was declared dead: nothing was written. */
+export class FencedError extends Error {
+  override readonly name = 'FencedError';
+}
+
+/** The database refuses the data of one transition and always will; nothing was written. */
+export class RefusedDataError extends Error {
+  override readonly name = 'RefusedDataError';
+  readonly id: string;
+  constructor(id: string, cause: unknown) {
+    super(`the database refuses what execution '${id}' wants to store`, { cause });
+    this.id = id;
+  }
+}

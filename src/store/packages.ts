@@ -1,0 +1,262 @@
+import { all, first, run } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
+
+/**
+ * `yanked`: pinned executions go on, new ones are refused. `quarantined`: it crashed its isolate again and again; no
+ * runner loads it. `deleted`: a tombstone, so that its name and version are never used again. Persisted words.
+ */
+export type PackageStatus = 'published' | 'yanked' | 'quarantined' | 'deleted';
+
+/** What runners found when they last tried a version: `healthy` it loaded, `failed` its own fault kept it from that. */
+export type PackageHealth = 'healthy' | 'failed';
+
+/** One version of a package. Times are epoch ms. */
+export interface PackageRecord {
+  readonly id: string;
+  readonly tenant: string;
+  readonly name: string;
+  readonly version: string;
+  readonly digest: string;
+  /** The size of the packed file. */
+  readonly bytes: number;
+  readonly status: PackageStatus;
+  /** Null until a runner tried it. */
+  readonly health: PackageHealth | null;
+  readonly registeredAt: number;
+}
+
+export interface ChannelRecord {
+  readonly package: string;
+  readonly channel: string;
+  readonly version: string;
+  readonly digest: string;
+  /** Counts the moves of this channel, from 1. */
+  readonly serial: number;
+  /** Epoch ms of the last move. */
+  readonly activatedAt: number;
+}
+
+interface PackageRow {
+  readonly id: string;
+  readonly tenant: string;
+  readonly name: string;
+  readonly version: string;
+  readonly digest: string;
+  readonly bytes: number;
+  readonly status: PackageStatus;
+  readonly health: PackageHealth | null;
+  readonly registered_at: number;
+}
+
+const packageColumns = 'id, tenant, name, version, digest, bytes, status, health, registered_at';
+
+function packageRecord(row: PackageRow): PackageRecord {
+  const { registered_at: registeredAt, ...rest } = row;
+  return { ...rest, registeredAt };
+}
+
+/** `manifest` is JSON text. */
+export function* insertPackage(record: PackageRecord, manifest: string): Script<void> {
+  yield* run(
+    `insert into packages (id, tenant, name, version, digest, bytes, manifest, status, health, registered_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    record.id,
+    record.tenant,
+    record.name,
+    record.version,
+    record.digest,
+    record.bytes,
+    manifest,
+    record.status,
+    record.health,
+    record.registeredAt,
+  );
+}
+
+/** One version, tombstones included; locked where a dialect is given. */
+export function* packageVersion(
+  tenant: string,
+  name: string,
+  version: string,
+  dialect?: Dialect,
+): Script<PackageRecord | undefined> {
+  const row = yield* first<PackageRow>(
+    `select ${packageColumns} from packages where tenant = $1 and name = $2 and version = $3${dialect?.forUpdate ?? ''}`,
+    tenant,
+    name,
+    version,
+  );
+  return row === undefined ? undefined : packageRecord(row);
+}
+
+/** The versions of one package that were not deleted, the oldest first; locked where a dialect is given. */
+export function* packageVersions(tenant: string, name: string, dialect?: Dialect): Script<PackageRecord[]> {
+  const rows = yield* all<PackageRow>(
+    `select ${packageColumns} from packages where tenant = $1 and name = $2 and status <> 'deleted'
+     order by registered_at, id${dialect?.forUpdate ?? ''}`,
+    tenant,
+    name,
+  );
+  return rows.map(packageRecord);
+}
+
+/** The versions of all packages of a tenant (null: of all tenants) that were not deleted, by name and age. */
+export function* allPackages(tenant: string | null): Script<PackageRecord[]> {
+  const rows = yield* all<PackageRow>(
+    `select ${packageColumns} from packages where ($1 is null or tenant = $1) and status <> 'deleted'
+     order by tenant, name, registered_at, id`,
+    tenant,
+  );
+  return rows.map(packageRecord);
+}
+
+/** The manifests (JSON text) of a digest: one, unless a row was changed by hand; it says the same in every tenant. */
+export function* manifestsOf(digest: string): Script<string[]> {
+  const rows = yield* all<{ manifest: string }>('select distinct manifest from packages where digest = $1', digest);
+  return rows.map((row) => row.manifest);
+}
+
+export function* setPackageStatus(id: string, status: PackageStatus, endedAt: number | null = null): Script<void> {
+  yield* run('update packages set status = $2, ended_at = $3 where id = $1', id, status, endedAt);
+}
+
+/** Remembers what a runner found, for all tenants that have these bytes. */
+export function* setPackageHealth(digest: string, health: PackageHealth | null): Script<void> {
+  yield* run(
+    "update packages set health = $2 where digest = $1 and coalesce(health, '') <> coalesce($2, '')",
+    digest,
+    health,
+  );
+}
+
+/** A version whose bytes these are or were, if there is one. */
+export function* ownerOf(digest: string): Script<{ readonly name: string; readonly version: string } | undefined> {
+  return yield* first<{ name: string; version: string }>(
+    'select name, version from packages where digest = $1 limit 1',
+    digest,
+  );
+}
+
+/** The channels of one package, or of all packages of a tenant. */
+export function* channelsOf(tenant: string, name: string | null): Script<ChannelRecord[]> {
+  return [
+    ...(yield* all<ChannelRecord>(
+      `select package, channel, version, digest, serial, activated_at as "activatedAt" from channels
+       where tenant = $1 and ($2 is null or package = $2) order by package, channel`,
+      tenant,
+      name,
+    )),
+  ];
+}
+
+/** Where a channel points to, locked. */
+export function* lockChannel(
+  tenant: string,
+  name: string,
+  channel: string,
+  dialect: Dialect,
+): Script<ChannelRecord | undefined> {
+  return yield* first<ChannelRecord>(
+    `select package, channel, version, digest, serial, activated_at as "activatedAt" from channels
+     where tenant = $1 and package = $2 and channel = $3${dialect.forUpdate}`,
+    tenant,
+    name,
+    channel,
+  );
+}
+
+export function* writeChannel(tenant: string, head: ChannelRecord): Script<void> {
+  yield* run(
+    `insert into channels (tenant, package, channel, version, digest, serial, activated_at)
+     values ($1, $2, $3, $4, $5, $6, $7)
+     on conflict (tenant, package, channel) do update set version = excluded.version, digest = excluded.digest,
+     serial = excluded.serial, activated_at = excluded.activated_at`,
+    tenant,
+    head.package,
+    head.channel,
+    head.version,
+    head.digest,
+    head.serial,
+    head.activatedAt,
+  );
+}
+
+/** Says which workflows the live channel of a package offers; none takes them all away. */
+export function* writeLiveWorkflows(tenant: string, name: string, workflows: readonly string[]): Script<void> {
+  yield* run('delete from channel_workflows where tenant = $1 and package = $2', tenant, name);
+  for (const workflow of workflows) {
+    yield* run('insert into channel_workflows (tenant, workflow, package) values ($1, $2, $3)', tenant, workflow, name);
+  }
+}
+
+export function* removeChannels(tenant: string, name: string): Script<void> {
+  yield* run('delete from channels where tenant = $1 and package = $2', tenant, name);
+  yield* writeLiveWorkflows(tenant, name, []);
+}
+
+/** A workflow that a live channel offers. */
+export interface LiveWorkflow {
+  readonly workflow: string;
+  readonly package: string;
+  readonly version: string;
+  readonly digest: string;
+  readonly status: PackageStatus;
+}
+
+const liveText = `select w.workflow, w.package, c.version, c.digest, p.status from channel_workflows w
+  join channels c on c.tenant = w.tenant and c.package = w.package and c.channel = 'live'
+  join packages p on p.tenant = c.tenant and p.name = c.package and p.version = c.version`;
+
+/** Who offers a workflow of this name: every package, or one. */
+export function* findWorkflow(tenant: string, workflow: string, name: string | null): Script<readonly LiveWorkflow[]> {
+  if (name === null) {
+    const text = `${liveText} where w.tenant = $1 and w.workflow = $2 order by w.package`;
+    return yield* all<LiveWorkflow>(text, tenant, workflow);
+  }
+  const text = `${liveText} where w.tenant = $1 and w.workflow = $2 and w.package = $3`;
+  return yield* all<LiveWorkflow>(text, tenant, workflow, name);
+}
+
+/** Every workflow that the live channels of a tenant offer. */
+export function* liveWorkflows(tenant: string): Script<readonly LiveWorkflow[]> {
+  return yield* all<LiveWorkflow>(`${liveText} where w.tenant = $1 order by w.workflow, w.package`, tenant);
+}
+
+/** How many executions of a tenant that have not ended are pinned to a digest. */
+export function* pinnedCount(tenant: string, digest: string): Script<number> {
+  const row = yield* first<{ count: number }>(
+    'select count(*) as count from executions where digest = $1 and ended_at is null and tenant = $2',
+    digest,
+    tenant,
+  );
+  return row?.count ?? 0;
+}
+
+/** A version that runners should have loaded. */
+export interface WantedVersion {
+  readonly tenant: string;
+  readonly name: string;
+  readonly version: string;
+  readonly digest: string;
+  readonly status: PackageStatus;
+}
+
+/**
+ * What the runners of these tenants (null: all) should have: the heads of all channels, and what executions that have
+ * not ended are pinned to. Quarantined ones are left out. A digest that two tenants have is there twice.
+ */
+export function* wantedVersions(tenants: readonly string[] | null, dialect: Dialect): Script<readonly WantedVersion[]> {
+  const ours = tenants === null ? '' : ` and ${dialect.among('p.tenant', '$1')}`;
+  const params = tenants === null ? [] : [JSON.stringify(tenants)];
+  // jumps from digest to digest in the index: its cost is the number of versions, not of executions
+  const text = `with recursive pinned(digest) as (
+      select min(digest) from executions where digest is not null and ended_at is null
+      union all
+      select (select min(e.digest) from executions e where e.digest > pinned.digest and e.ended_at is null)
+      from pinned where pinned.digest is not null)
+    select p.tenant, p.name, p.version, p.digest, p.status from packages p where p.status <> 'quarantined'${ours}
+    and (p.digest in (select digest from pinned where digest is not null)
+      or exists (select 1 from channels c where c.tenant = p.tenant and c.package = p.name and c.version = p.version))
+    order by p.registered_at desc, p.id`;
+  return yield* all<WantedVersion>(text, ...params);
+}

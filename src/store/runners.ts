@@ -1,0 +1,97 @@
+import { all, first, run } from './sql.ts';
+import type { Script } from './sql.ts';
+
+/** A process that owns executions. `host` is its boot id and process namespace; times are epoch ms. */
+export interface RunnerRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly host: string;
+  readonly pid: number;
+  /** When the process started, in the system's own words; null where the system does not tell. */
+  readonly pidStarted: string | null;
+  readonly leaseUntil: number;
+  readonly dead: boolean;
+}
+
+export function* registerRunner(runner: RunnerRecord, now: number): Script<void> {
+  const { id, name, host, pid, pidStarted, leaseUntil } = runner;
+  yield* run(
+    `insert into runners (id, name, host, pid, pid_started, registered_at, renewed_at, lease_until)
+     values ($1, $2, $3, $4, $5, $6, $6, $7)`,
+    id,
+    name,
+    host,
+    pid,
+    pidStarted,
+    now,
+    leaseUntil,
+  );
+}
+
+/** Renews a lease; false where the runner was declared dead. */
+export function* renewRunner(id: string, now: number, leaseUntil: number): Script<boolean> {
+  const changes = yield* run(
+    'update runners set renewed_at = $2, lease_until = $3 where id = $1 and dead = 0',
+    id,
+    now,
+    leaseUntil,
+  );
+  return changes === 1;
+}
+
+interface RunnerRow {
+  readonly id: string;
+  readonly name: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly pid_started: string | null;
+  readonly lease_until: number;
+  readonly dead: number;
+}
+
+export function* runners(): Script<RunnerRecord[]> {
+  const rows = yield* all<RunnerRow>('select id, name, host, pid, pid_started, lease_until, dead from runners');
+  return rows.map((row) => ({
+    id: row.id,
+    name: row.name,
+    host: row.host,
+    pid: row.pid,
+    pidStarted: row.pid_started,
+    leaseUntil: row.lease_until,
+    dead: row.dead !== 0,
+  }));
+}
+
+/** Declares a runner dead, if its lease is still the one that was watched: from its commit on, it can write nothing. */
+export function* markDead(id: string, leaseUntil: number): Script<boolean> {
+  return (
+    (yield* run('update runners set dead = 1 where id = $1 and lease_until = $2 and dead = 0', id, leaseUntil)) === 1
+  );
+}
+
+/**
+ * Makes pending what an owner left behind that is marked dead or has no row, and removes rows of the dead. A
+ * transaction of its own, after the mark is committed: its snapshot must hold what the dead one last committed.
+ */
+export function* releaseOrphans(): Script<number> {
+  const released = yield* run(
+    `update executions set status = 'pending', reason = 'lost', owner = null, losses = losses + 1
+     where owner is not null and owner not in (select id from runners where dead = 0)`,
+  );
+  yield* run('delete from runners where dead <> 0');
+  return released;
+}
+
+export function* removeRunner(id: string): Script<void> {
+  yield* run('delete from runners where id = $1', id);
+  yield* run('delete from package_conditions where runner = $1', id);
+}
+
+/** Whether executions of this runner have mail that it has not taken in. */
+export function* hasMail(runner: string): Script<boolean> {
+  const row = yield* first<{ id: string }>(
+    'select id from executions where owner = $1 and inbox > taken limit 1',
+    runner,
+  );
+  return row !== undefined;
+}

@@ -1,0 +1,61 @@
+/**
+ * SQL as scripts: a generator yields statements and is sent their rows. One script serves both databases: the SQLite
+ * driver runs it to its end within one turn of the event loop (so nothing interleaves with its transaction), the
+ * PostgreSQL driver awaits each statement. A script touches nothing but its statements, so a driver may run it again
+ * from the start when the database was busy.
+ */
+export type SqlValue = string | number | bigint | null | Uint8Array;
+
+export interface Statement {
+  /** Parameters are written $1, $2, ... */
+  readonly text: string;
+  readonly params: readonly SqlValue[];
+}
+
+export interface StatementResult {
+  readonly rows: readonly Record<string, SqlValue>[];
+  /** Rows inserted, updated or deleted. */
+  readonly changes: number;
+}
+
+export type Script<T> = Generator<Statement, T, StatementResult>;
+
+/** All rows of a query, in the shape that its caller reads them. */
+export function* all<Row>(text: string, ...params: readonly SqlValue[]): Script<readonly Row[]> {
+  const { rows } = yield { text, params };
+  return rows as unknown as readonly Row[];
+}
+
+/** The first row of a query. */
+export function* first<Row>(text: string, ...params: readonly SqlValue[]): Script<Row | undefined> {
+  const rows = yield* all<Row>(text, ...params);
+  return rows[0];
+}
+
+/** The number of rows that a statement changed. */
+export function* run(text: string, ...params: readonly SqlValue[]): Script<number> {
+  const { changes } = yield { text, params };
+  return changes;
+}
+
+/** The small difference between the databases, as pieces of SQL. */
+export interface Dialect {
+  /** Ends a select whose rows the transaction goes on to change. */
+  readonly forUpdate: string;
+  /** The same, leaving out rows that another transaction holds. */
+  readonly skipLocked: string;
+  /** A condition: the column is among the strings of a JSON array given as that parameter. */
+  among(column: string, parameter: string): string;
+}
+
+/** A connection to a database that runs scripts. */
+export interface Driver {
+  readonly dialect: Dialect;
+  /** Runs a script that changes nothing, on one snapshot. */
+  read<T>(script: () => Script<T>): Promise<T>;
+  /** Runs a script as one transaction, durable once it resolves. Throws STORE_UNAVAILABLE when it could not in time. */
+  write<T>(script: () => Script<T>): Promise<T>;
+  /** Whether another connection committed since the last call. */
+  changed(): boolean;
+  close(): Promise<void>;
+}

@@ -1,0 +1,145 @@
+import type { StatementSync } from 'node:sqlite';
+import { FencedError, RefusedDataError } from './batch.ts';
+import type { Batch, CommitResult, LetGo, NewEvent, NewExecution, TaskState, Transition } from './batch.ts';
+import { insertEventText, insertExecutionText, executionParams, upsertTaskText } from './executions.ts';
+import { isDataError } from './sqlite.ts';
+import type { SqliteDriver } from './sqlite.ts';
+
+/**
+ * The group commit on SQLite: a whole batch in one synchronous transaction of prepared statements. Every transition
+ * is checked against owner and epoch first. Throws FencedError, RefusedDataError, and SQLite's own error when busy.
+ */
+export class SqliteCommit {
+  readonly #driver: SqliteDriver;
+  readonly #fence: StatementSync;
+  readonly #owned: StatementSync;
+  readonly #head: StatementSync;
+  readonly #create: StatementSync;
+  readonly #letGo: StatementSync;
+  readonly #progressed: StatementSync;
+  readonly #task: StatementSync;
+  readonly #step: StatementSync;
+  readonly #log: StatementSync;
+  readonly #event: StatementSync;
+  readonly #mail: StatementSync;
+  readonly #taken: StatementSync;
+  readonly #parsed: StatementSync;
+
+  constructor(driver: SqliteDriver) {
+    this.#driver = driver;
+    this.#fence = driver.prepare('select dead from runners where id = $1');
+    this.#owned = driver.prepare('select inbox from executions where id = $1 and owner = $2 and epoch = $3');
+    this.#head = driver.prepare(
+      `select c.digest, c.version from channels c where c.tenant = $1 and c.package = $2 and c.channel = 'live'`,
+    );
+    this.#create = driver.prepare(insertExecutionText);
+    this.#letGo = driver.prepare(
+      `update executions set status = $1, reason = $2, wake_at = $3, ended_at = $4, output = $5, error = $6,
+       error_task = $7, owner = null where id = $8`,
+    );
+    this.#progressed = driver.prepare('update executions set losses = 0 where id = $1');
+    this.#task = driver.prepare(upsertTaskText);
+    this.#step = driver.prepare(
+      'insert into steps (execution_id, task, item, name, output) values ($1, $2, $3, $4, $5)',
+    );
+    this.#log = driver.prepare(
+      `insert into logs (execution_id, task, item, attempt, n, at, level, message, data)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    );
+    this.#event = driver.prepare(insertEventText);
+    this.#mail = driver.prepare('delete from mail where execution_id = $1 and n <= $2');
+    this.#parsed = driver.prepare('update executions set input = $2, input_parsed = 1 where id = $1');
+    this.#taken = driver.prepare('update executions set taken = $2 where id = $1');
+  }
+
+  commit(batch: Batch): CommitResult {
+    const result = { lost: [] as string[], held: [] as string[], moved: [] as string[] };
+    this.#driver.writeNow(() => {
+      const row = this.#fence.get(batch.runner);
+      if (row === undefined || row['dead'] !== 0) throw new FencedError(`runner ${batch.runner} was declared dead`);
+      for (const transition of batch.transitions) {
+        try {
+          this.#write(batch.runner, transition, result);
+        } catch (error) {
+          if (isDataError(error)) throw new RefusedDataError(transition.id, error);
+          throw error;
+        }
+      }
+    });
+    return result;
+  }
+
+  #write(runner: string, transition: Transition, result: { lost: string[]; held: string[]; moved: string[] }): void {
+    const { id, letGo } = transition;
+    let inbox = 0;
+    if (transition.create !== null) {
+      if (this.#insert(runner, transition.create)) result.moved.push(id);
+    } else {
+      const row = this.#owned.get(id, runner, transition.epoch);
+      if (row === undefined) {
+        result.lost.push(id);
+        return;
+      }
+      inbox = Number(row['inbox']);
+    }
+    for (const task of transition.tasks) this.#task.run(...taskParams(id, task));
+    for (const step of transition.steps) this.#step.run(id, step.task, step.item, step.name, step.output);
+    for (const log of transition.logs) {
+      this.#log.run(id, log.task, log.item, log.attempt, log.n, log.at, log.level, log.message, log.data);
+    }
+    for (const event of transition.events) this.#writeEvent(id, event, runner);
+    if (transition.parsedInput !== null) this.#parsed.run(id, transition.parsedInput);
+    if (transition.progressed) this.#progressed.run(id);
+    if (transition.mailTaken !== null) {
+      this.#mail.run(id, transition.mailTaken);
+      this.#taken.run(id, transition.mailTaken);
+    }
+    if (letGo === null) return;
+    if (inbox === letGo.inboxSeen) this.#release(id, letGo, runner);
+    else result.held.push(id);
+  }
+
+  /** Whether the channel has moved on, so that the execution was left for anyone who can run the new version. */
+  #insert(runner: string, create: NewExecution): boolean {
+    const head = create.pin === null ? undefined : this.#head.get(create.tenant, create.pin.package);
+    const moved = head !== undefined && head['digest'] !== create.pin?.digest;
+    if (!moved) {
+      this.#create.run(...executionParams(create, create.owned ? runner : null));
+      return false;
+    }
+    const digest = String(head['digest']);
+    const pin = { package: create.pin!.package, version: String(head['version']), digest };
+    this.#create.run(...executionParams({ ...create, pin, code: digest }, null));
+    return true;
+  }
+
+  #writeEvent(id: string, event: NewEvent, runner: string): void {
+    this.#event.run(id, event.seq, event.type, event.at, event.task, event.item, event.attempt, runner, event.data);
+  }
+
+  #release(id: string, letGo: LetGo, runner: string): void {
+    const { status, reason, wakeAt, endedAt, output, error, errorTask } = letGo;
+    this.#letGo.run(status, reason, wakeAt, endedAt, output, error, errorTask, id);
+    for (const event of letGo.events) this.#writeEvent(id, event, runner);
+  }
+}
+
+export function taskParams(id: string, task: TaskState): (string | number | null)[] {
+  const { status, attempt, used, epoch, startedAt, endedAt, wakeAt, output, error, reason, cause } = task;
+  return [
+    id,
+    task.task,
+    task.item,
+    status,
+    attempt,
+    used,
+    epoch,
+    startedAt,
+    endedAt,
+    wakeAt,
+    output,
+    error,
+    reason,
+    cause,
+  ];
+}

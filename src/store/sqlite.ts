@@ -1,0 +1,197 @@
+import { mkdirSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import type { StatementSync } from 'node:sqlite';
+import { setTimeout } from 'node:timers/promises';
+import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
+import { sqliteDialect } from './dialect.ts';
+import { migrate } from './migrate.ts';
+import type { Driver, Script, Statement, StatementResult } from './sql.ts';
+
+/** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
+const code = { busy: 5, locked: 6, readonly: 8, ioError: 10, corrupt: 11, full: 13, cantOpen: 14, notADatabase: 26 };
+
+/** How a change waits for its turn, ms. A busy timeout inside SQLite would block the event loop instead. */
+const busyDelayMs = 3;
+
+export interface SqliteOptions {
+  /** How long a change may wait for the database before STORE_UNAVAILABLE; default 10 s. */
+  readonly patienceMs?: number;
+  /** Epoch ms; for the log of migrations. */
+  readonly now?: () => number;
+}
+
+/** One connection to a SQLite file. Every script runs to its end within one turn of the event loop. */
+export class SqliteDriver implements Driver {
+  readonly dialect = sqliteDialect;
+  readonly #db: DatabaseSync;
+  readonly #where: string;
+  readonly #patienceMs: number;
+  readonly #prepared = new Map<string, StatementSync>();
+  readonly #dataVersion: StatementSync;
+  #seenVersion: unknown;
+  #closed = false;
+
+  private constructor(db: DatabaseSync, where: string, patienceMs: number) {
+    this.#db = db;
+    this.#where = where;
+    this.#patienceMs = patienceMs;
+    this.#dataVersion = db.prepare('pragma data_version');
+    this.changed();
+  }
+
+  /** Opens and migrates a database file, or one in memory (`:memory:`). Throws DATABASE_* errors that name the file. */
+  static async open(path: string, options: SqliteOptions = {}): Promise<SqliteDriver> {
+    const where = path === ':memory:' ? path : resolve(path);
+    const patienceMs = options.patienceMs ?? 10_000;
+    try {
+      if (path !== ':memory:') mkdirSync(dirname(where), { recursive: true });
+      const db = new DatabaseSync(where, { timeout: 0 });
+      return await SqliteDriver.#prepare(db, where, patienceMs, options.now ?? Date.now);
+    } catch (error) {
+      throw openError(error, where);
+    }
+  }
+
+  static async #prepare(db: DatabaseSync, where: string, patienceMs: number, now: () => number): Promise<SqliteDriver> {
+    try {
+      // the switch to WAL needs the file for itself for a moment; other processes may be opening it too
+      await untilFree(() => db.exec('pragma journal_mode = wal'), patienceMs);
+      db.exec(
+        'pragma synchronous = full; pragma foreign_keys = on; pragma cache_size = -65536; pragma temp_store = memory',
+      );
+      const driver = new SqliteDriver(db, where, patienceMs);
+      await driver.write(() => migrate(now(), 'without rowid'));
+      return driver;
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  }
+
+  async read<T>(script: () => Script<T>): Promise<T> {
+    return untilFree(() => this.#transaction('begin', () => this.#drive(script())), this.#patienceMs);
+  }
+
+  async write<T>(script: () => Script<T>): Promise<T> {
+    return untilFree(() => this.writeNow(() => this.#drive(script())), this.#patienceMs);
+  }
+
+  /** Runs a function as one durable transaction, at once. Throws SQLite's own error where the database is busy. */
+  writeNow<T>(change: () => T): T {
+    return this.#transaction('begin immediate', change);
+  }
+
+  /** A statement prepared once; its parameters are written $1, $2, ... */
+  prepare(text: string): StatementSync {
+    let statement = this.#prepared.get(text);
+    if (statement === undefined) {
+      statement = this.#db.prepare(text.replaceAll(/\$(\d+)/g, '?$1'));
+      this.#prepared.set(text, statement);
+    }
+    return statement;
+  }
+
+  changed(): boolean {
+    if (this.#closed) return false;
+    const version = this.#dataVersion.get()?.['data_version'];
+    const changed = version !== this.#seenVersion;
+    this.#seenVersion = version;
+    return changed;
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#db.close();
+  }
+
+  #transaction<T>(begin: string, change: () => T): T {
+    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#where} was closed`);
+    this.#db.exec(begin);
+    try {
+      const result = change();
+      this.#db.exec('commit');
+      return result;
+    } catch (error) {
+      // a failed commit (disk full) leaves the transaction open; a failed statement may have ended it already
+      if (this.#db.isTransaction) this.#db.exec('rollback');
+      throw error;
+    }
+  }
+
+  #drive<T>(script: Script<T>): T {
+    let step = script.next();
+    while (step.done !== true) {
+      step = script.next(this.#execute(step.value));
+    }
+    return step.value;
+  }
+
+  #execute({ text, params }: Statement): StatementResult {
+    const statement = this.prepare(text);
+    if (statement.columns().length > 0) {
+      return { rows: statement.all(...params), changes: 0 };
+    }
+    return { rows: [], changes: Number(statement.run(...params).changes) };
+  }
+}
+
+/** Whether an error says that another connection holds the database just now. */
+export function isBusy(error: unknown): boolean {
+  const primary = primaryCode(error);
+  return primary === code.busy || primary === code.locked;
+}
+
+/** Whether an error is about the data of a statement (too large, a broken constraint), and would come again. */
+export function isDataError(error: unknown): boolean {
+  const primary = primaryCode(error);
+  return primary === 18 || primary === 19 || primary === 20 || primary === 25;
+}
+
+function primaryCode(error: unknown): number | undefined {
+  const extended: unknown = error instanceof Error ? Reflect.get(error, 'errcode') : undefined;
+  return typeof extended === 'number' ? extended & 0xff : undefined;
+}
+
+/** An error of SQLite as one of ours: what happened, to which file. */
+export function storeError(error: unknown, what: string): unknown {
+  const primary = primaryCode(error);
+  if (primary === undefined || error instanceof CloacinaError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  if (primary === code.corrupt || primary === code.notADatabase) {
+    return new CloacinaError('DATABASE_INVALID', `${what}: ${reason}`, { cause: error });
+  }
+  if (primary === code.readonly) return new CloacinaError('DATABASE_READ_ONLY', `${what}: ${reason}`, { cause: error });
+  return new StoreUnavailableError(`${what}: ${reason}`, error);
+}
+
+function openError(error: unknown, where: string): unknown {
+  if (error instanceof CloacinaError) return error;
+  const primary = primaryCode(error);
+  if (primary === code.notADatabase || primary === code.corrupt) {
+    return new CloacinaError('DATABASE_INVALID', `${where} is not a SQLite database, or it is damaged`, {
+      cause: error,
+    });
+  }
+  if (primary === code.readonly) {
+    return new CloacinaError('DATABASE_READ_ONLY', `${where} can be read but not written`, { cause: error });
+  }
+  const reason = error instanceof Error ? error.message : String(error);
+  return new StoreUnavailableError(`the database ${where} could not be opened: ${reason}`, error);
+}
+
+async function untilFree<T>(attempt: () => T, patienceMs: number): Promise<T> {
+  const start = performance.now();
+  for (;;) {
+    try {
+      return attempt();
+    } catch (error) {
+      if (!isBusy(error)) throw storeError(error, 'the database refused a change');
+      if (performance.now() - start > patienceMs) {
+        throw new StoreUnavailableError(`the database was locked by another process for ${patienceMs} ms`, error);
+      }
+    }
+    await setTimeout(busyDelayMs);
+  }
+}

@@ -26,7 +26,10 @@ test('schedules.md: a bad cron is refused: what is wrong, in which field, at whi
     ['* * * * 8', /day of week \(field 5, character 9\): 8 is more than 7/],
     ['61 * * * * *', /second \(field 1, character 1\): 61 is more than 59/],
     ['0 0 25 * * *', /hour \(field 3, character 5\): 25 is more than 23/],
-    ['0 0 * * MOO', /day of week \(field 5, character 9\): 'MOO' is not a number from 0 to 7 or a name from SUN to SAT/],
+    [
+      '0 0 * * MOO',
+      /day of week \(field 5, character 9\): 'MOO' is not a number from 0 to 7 or a name from SUN to SAT/,
+    ],
     ['0 0 * FEBR *', /month \(field 4, character 7\): 'FEBR'/],
     ['0 0,12, * * *', /hour \(field 2, character 8\): a value is missing/],
     ['1,,2 * * * *', /minute \(field 1, character 3\): a value is missing/],
@@ -64,7 +67,14 @@ test('schedules.md: dates that never come (30 February) are refused at creation'
 });
 
 test('schedules.md: rare dates are not refused: 29 February, on a Sunday, 31 of a short month beside a weekday', () => {
-  for (const expression of ['0 0 29 2 *', '0 0 29 2 */7', '0 0 30 2 MON', '0 0 L 2 *', '0 0 * 2 MON#5', '0 0 31 2,3 *']) {
+  for (const expression of [
+    '0 0 29 2 *',
+    '0 0 29 2 */7',
+    '0 0 30 2 MON',
+    '0 0 L 2 *',
+    '0 0 * 2 MON#5',
+    '0 0 31 2,3 *',
+  ]) {
     assert.doesNotThrow(() => parseCron(expression), expression);
   }
 });

@@ -21,9 +21,6 @@ const catchups: readonly Catchup[] = ['latest', 'skip', 'all'];
 export const onTimeMs = 5000;
 /** A slot noticed within this many ms is on time in any case: all schedules due in a second start within that second. */
 export const alwaysOnTimeMs = 1000;
-/** On-time slots that one decision starts at most; the rest is due at once in the next. */
-export const startsAtOnce = 1000;
-
 /**
  * The rule that options describe, checked, with the defaults filled in: UTC, overlap skip, catchup latest, max 100,
  * window 24h, jitter 0. `every` without `startAt` counts from `now` (epoch ms); with `now` null its `startAt` stays
@@ -31,6 +28,11 @@ export const startsAtOnce = 1000;
  * Throws SCHEDULE_INVALID with the option at fault.
  */
 export function scheduleRule(options: ScheduleOptions<unknown>, now: number | null): ScheduleRule {
+  for (const field of ['cron', 'timezone'] as const) {
+    if (typeof (options[field] ?? '') !== 'string') {
+      throw new ScheduleInvalidError(field, `${shown(options[field])} is not text`);
+    }
+  }
   const cron = options.cron ?? null;
   if (cron !== null) parseCron(cron); // before its spaces go, so that the characters it counts are the written ones
   const place = zoneOf(options.timezone ?? 'UTC');
@@ -126,6 +128,9 @@ function zoneOf(name: string): Zone {
 
 function length<None>(field: string, value: Duration | undefined, none: None): number | None {
   if (value === undefined) return none;
+  if (typeof value !== 'string' && typeof value !== 'number') {
+    throw new ScheduleInvalidError(field, `${shown(value)} is not a duration; write it as in '30s'`);
+  }
   try {
     return durationMs(value, field);
   } catch (error) {
@@ -197,14 +202,15 @@ export interface Due {
   readonly cursor: number;
   /** The next slot, or null where none is left. */
   readonly next: number | null;
-  /** When to ask again: the next slot and its jitter. Not later than `now` where more is due; null while paused. */
+  /** When to ask again: the next slot and its jitter; null while paused, for then nothing starts. */
   readonly wakeAt: number | null;
 }
 
 /**
  * What a schedule must do at `now` for every slot since its cursor. Slots are counted, not visited, so a second's
- * schedule that was down for a year costs about a millisecond; at most `max` late and 1,000 on-time slots are started. Slots wait for
- * their jitter in order, so each starts within `jitter` of its time. Overlap is the caller's: it knows what runs.
+ * schedule that was down for a year costs milliseconds; it starts at most `max` late slots and those of about the last
+ * second. Slots wait for their jitter in order, so each starts within `jitter` of its time. Overlap is the caller's:
+ * it knows what runs.
  */
 export function dueSlots(question: DueQuestion): Due {
   const { rule, scheduleId, cursor, now, pausedAt } = question;
@@ -221,11 +227,9 @@ function activeDecisions({ rule, scheduleId, cursor, now }: DueQuestion): SlotDe
   if (first === null || first > now) return [];
   const late = Math.max(cursor + 1, lateBefore(rule, cursor, now));
   const decisions = lateDecisions(rule, cursor + 1, late, now);
-  let starts = 0;
   for (const slot of slotsBetween(rule, late, now + 1)) {
-    if (starts === startsAtOnce || slot + jitterMs(rule, scheduleId, slot) > now) break;
+    if (slot + jitterMs(rule, scheduleId, slot) > now) break;
     decisions.push({ kind: 'start', slot, isCatchUp: false });
-    starts += 1;
   }
   return decisions;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Cron as Croner } from 'croner';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import golden from './cron.golden.json' with { type: 'json' };
 import { countSlots, lastSlot, nextSlot, slotsBetween } from './slots.ts';
 import type { ScheduleRule } from './spec.ts';
@@ -38,7 +38,8 @@ function iso(instant: number): string {
 for (const row of golden) {
   test(`schedules.md: ${row.clause}: '${row.cron}' ${row.timezone} from ${row.from}`, () => {
     const { cron, timezone } = row;
-    const slots = [...slotsBetween(rule({ cron, timezone }), utc(row.from), utc(row.to))];
+    // a slot that came again for ever would be seen here
+    const slots = [...slotsBetween(rule({ cron, timezone }), utc(row.from), utc(row.to)).take(100)];
     assert.deepEqual(slots.map(iso), row.slots);
     assert.equal(countSlots(rule({ cron, timezone }), utc(row.from), utc(row.to)), row.slots.length);
     assert.equal(lastSlot(rule({ cron, timezone }), utc(row.from), utc(row.to)), slots.at(-1));
@@ -177,13 +178,19 @@ test('schedules.md: counts and last slots of any range, seconds too, are those o
   const seconds = fieldArbitrary(0, 59);
   const part = fc.tuple(fc.integer({ min: -3 * hourMs, max: 3 * hourMs }), fc.integer({ min: 0, max: 5 * hourMs }));
   fc.assert(
-    fc.property(fc.constantFrom(...windows), seconds, cronArbitrary, part, ([timezone, change], second, cron, [at, length]) => {
-      const every = rule({ cron: `${second.text} ${cron.text}`, timezone });
-      const from = utc(change) + at;
-      const slots = [...slotsBetween(every, from, from + length)];
-      assert.equal(countSlots(every, from, from + length), slots.length);
-      assert.equal(lastSlot(every, from, from + length), slots.at(-1) ?? null);
-    }),
+    fc.property(
+      fc.constantFrom(...windows),
+      seconds,
+      cronArbitrary,
+      part,
+      ([timezone, change], second, cron, [at, length]) => {
+        const every = rule({ cron: `${second.text} ${cron.text}`, timezone });
+        const from = utc(change) + at;
+        const slots = [...slotsBetween(every, from, from + length)];
+        assert.equal(countSlots(every, from, from + length), slots.length);
+        assert.equal(lastSlot(every, from, from + length), slots.at(-1) ?? null);
+      },
+    ),
     { numRuns: 200 },
   );
 });
@@ -191,7 +198,17 @@ test('schedules.md: counts and last slots of any range, seconds too, are those o
 test('where the rules agree (no clock change, plain days) slots are those of croner', () => {
   const from = utc('2026-02-10T11:12:13Z');
   const zones = fc.constantFrom('UTC', 'Asia/Kathmandu', 'Asia/Tokyo', 'America/Phoenix');
-  const days = fc.constantFrom('* * *', '* * MON-FRI', '13 * *', 'L * *', '* * 5L', '* * MON#2', '13 * FRI', '1-7 2,8 *', '29 2 *');
+  const days = fc.constantFrom(
+    '* * *',
+    '* * MON-FRI',
+    '13 * *',
+    'L * *',
+    '* * 5L',
+    '* * MON#2',
+    '13 * FRI',
+    '1-7 2,8 *',
+    '29 2 *',
+  );
   const times = fc.tuple(fieldArbitrary(0, 59), fieldArbitrary(0, 59), fieldArbitrary(0, 23));
   fc.assert(
     fc.property(zones, times, days, (timezone, [second, minute, hour], day) => {

@@ -48,7 +48,10 @@ test('schedules.md: a segment knows how far the clock had been when it starts: a
 test('offsets before railway time have seconds', () => {
   const old = zone('Europe/Amsterdam')!.segmentAt(Date.parse('1850-01-01T00:00:00Z'));
   assert.equal(old.offset % 60_000 !== 0, true);
-  assert.equal(Date.parse('1850-01-01T00:00:00Z') + old.offset, wallClock('Europe/Amsterdam')(Date.parse('1850-01-01')));
+  assert.equal(
+    Date.parse('1850-01-01T00:00:00Z') + old.offset,
+    wallClock('Europe/Amsterdam')(Date.parse('1850-01-01')),
+  );
 });
 
 test('a local time is its first instant where it comes twice and the end of the gap where it never comes', () => {

@@ -1,3 +1,5 @@
+import { nearNames } from './near.ts';
+
 const dayMs = 86_400_000;
 /** Since 1900 no zone kept an offset for less than 3.9 days (Freetown, 1939), so a sample every 2 days misses none. */
 const sampleMs = 2 * dayMs;
@@ -74,7 +76,7 @@ export class Zone {
         const change = this.#changeIn(Math.max(start, sample - sampleMs), sample, offset);
         if (change === end) break; // the next chunk's first segment
         add(change);
-        shown = Math.max(shown, change + offset);
+        shown = change + offset; // a repeat is over long before the next change
         start = change;
         offset = this.#offsetAt(change);
       }
@@ -126,38 +128,15 @@ export function zone(name: string): Zone | null {
   }
 }
 
-/** Up to three names of zones that look like what was written: the same city, else the fewest letters apart. */
+/** Up to three names of zones that look like what was written: the same city first, then the nearest spellings. */
 export function nearZones(name: string): readonly string[] {
-  const wanted = plain(name);
+  const wanted = name.trim().replaceAll(/[\s-]+/g, '_');
+  const city = cityOf(wanted);
   const names = ['UTC', ...Intl.supportedValuesOf('timeZone')];
-  const ranked = names
-    .map((candidate) => ({ candidate, apart: lettersApart(wanted, candidate) }))
-    .filter(({ apart }) => apart <= Math.max(1, Math.floor(wanted.length / 4)))
-    .toSorted((a, b) => a.apart - b.apart);
-  return ranked.slice(0, 3).map(({ candidate }) => candidate);
+  const sameCity = names.filter((known) => cityOf(known) === city);
+  return [...new Set([...sameCity, ...nearNames(wanted, names)])].slice(0, 3);
 }
 
-function lettersApart(wanted: string, candidate: string): number {
-  const city = candidate.slice(candidate.lastIndexOf('/') + 1);
-  const wantedCity = wanted.slice(wanted.lastIndexOf('/') + 1);
-  // the right city under another continent is worth one letter
-  return Math.min(editDistance(wanted, plain(candidate)), editDistance(wantedCity, plain(city)) + 1);
-}
-
-function plain(name: string): string {
-  return name.toLowerCase().replaceAll(/[\s_-]+/g, '_');
-}
-
-/** Levenshtein's distance: letters to add, drop or change. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const change = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, row[j]! + 1, next[j - 1]! + 1));
-    }
-    row = next;
-  }
-  return row[b.length]!;
+function cityOf(name: string): string {
+  return name.slice(name.lastIndexOf('/') + 1).toLowerCase();
 }

@@ -40,6 +40,10 @@ export class Catalog {
     return this.#sets.get(codeName)?.get(workflow);
   }
 
+  has(codeName: string): boolean {
+    return this.#sets.has(codeName);
+  }
+
   codeNames(): string[] {
     return [...this.#sets.keys()];
   }

@@ -1,10 +1,5 @@
 import type { AnyWorkflow, WorkflowRef } from '../core/definition.ts';
-import {
-  CloacinaError,
-  ExecutionEndedError,
-  ExecutionNotFoundError,
-  IdempotencyConflictError,
-} from '../core/error.ts';
+import { CloacinaError, ExecutionEndedError, ExecutionNotFoundError, IdempotencyConflictError } from '../core/error.ts';
 import type { EndedStatus } from '../core/execution.ts';
 import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
@@ -126,7 +121,7 @@ export class EngineClient {
       creates.push(newExecution({ resolved, input: checked, options, tenant, now: clock.now() }));
     }
     await store.createExecutions(creates);
-    engine?.poke();
+    for (const { id, code } of creates) engine?.mayTake(id, code);
     return creates.map(({ id }) => this.handle<never>(id));
   }
 
@@ -193,8 +188,9 @@ export class EngineClient {
       return create.id;
     }
     const [created] = await store.createExecutions([create]);
-    engine?.poke();
-    return idOf(created!, create);
+    const id = idOf(created!, create);
+    engine?.mayTake(id, create.code);
+    return id;
   }
 
   async #outcome<Out>(id: string): Promise<ExecutionOutcome<Out>> {

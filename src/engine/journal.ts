@@ -1,4 +1,3 @@
-import { StoreUnavailableError } from '../core/error.ts';
 import { FencedError, RefusedDataError } from '../store/batch.ts';
 import type { CommitResult, Transition } from '../store/batch.ts';
 import { BusyError } from '../store/store.ts';
@@ -44,6 +43,9 @@ export class Journal {
   #running: Promise<void> | undefined;
   #fenced = false;
   #awaySince: number | undefined;
+  /** A batch that failed and waits to be tried again. */
+  #waitingMembers: Participant[] | undefined;
+  #waitingTransitions: Transition[] = [];
 
   constructor(options: JournalOptions) {
     this.#options = options;
@@ -56,9 +58,14 @@ export class Journal {
     this.#running ??= this.#run();
   }
 
-  /** Forgets what a participant wanted to write, if that is not on its way yet. */
+  /** Forgets what a participant wanted to write, if that is not in the hands of the database just now. */
   withdraw(participant: Participant): boolean {
-    return this.#dirty.delete(participant);
+    if (this.#dirty.delete(participant)) return true;
+    const at = this.#waitingMembers?.indexOf(participant) ?? -1;
+    if (at < 0) return false;
+    this.#waitingMembers!.splice(at, 1);
+    this.#waitingTransitions.splice(at, 1);
+    return true;
   }
 
   /** The time (monotonic, ms) since which commits fail; undefined while they do not. */
@@ -105,8 +112,8 @@ export class Journal {
     if (transitions.length > 0) await this.#commit(members, transitions);
   }
 
-  async #commit(members: readonly Participant[], transitions: readonly Transition[]): Promise<void> {
-    for (let wait = firstRetryMs; !this.#fenced; wait = Math.min(wait * 2, lastRetryMs)) {
+  async #commit(members: Participant[], transitions: Transition[]): Promise<void> {
+    for (let wait = firstRetryMs; !this.#fenced && members.length > 0; wait = Math.min(wait * 2, lastRetryMs)) {
       try {
         const result = await this.#options.commit(transitions);
         this.#away(undefined);
@@ -125,7 +132,10 @@ export class Journal {
         if (error instanceof BusyError) wait = firstRetryMs / 4;
         else this.#away(error);
       }
+      this.#waitingMembers = members;
+      this.#waitingTransitions = transitions;
       await delay(this.#options.clock, wait);
+      this.#waitingMembers = undefined;
     }
   }
 
@@ -172,13 +182,4 @@ function sizeOf(transition: Transition): number {
   for (const step of transition.steps) size += step.output.length;
   for (const log of transition.logs) size += log.message.length + (log.data?.length ?? 0);
   return size;
-}
-
-/** How long a submission waits for a database that is away before it fails. */
-export const submissionPatienceMs = 10_000;
-
-export function submissionError(id: string): StoreUnavailableError {
-  return new StoreUnavailableError(
-    `the database did not take execution '${id}' within ${submissionPatienceMs} ms; it was not started`,
-  );
 }

@@ -72,6 +72,8 @@ export class Observer {
   readonly #identity: HostIdentity;
   readonly #leaseMs: number;
   readonly #seen = new Map<string, Sighting>();
+  /** Living runners of this host, as the last sweep found them. */
+  #neighbours: readonly RunnerRecord[] = [];
 
   constructor(options: { store: Store; clock: Clock; logger: Logger; identity: HostIdentity; leaseMs: number }) {
     this.#store = options.store;
@@ -84,8 +86,9 @@ export class Observer {
   /** Marks the dead, then, in a transaction of its own, releases what they owned. Gives how many executions that was. */
   async sweep(self: string): Promise<number> {
     let died = false;
-    for (const runner of await this.#store.runners()) {
-      if (runner.id === self) continue;
+    const others = (await this.#store.runners()).filter((runner) => runner.id !== self);
+    this.#neighbours = others.filter((runner) => !runner.dead && runner.host === this.#identity.host);
+    for (const runner of others) {
       if (runner.dead) died = true;
       else if (this.#isDead(runner) && (await this.#store.markDead(runner.id, runner.leaseUntil))) {
         this.#logger.warn(
@@ -97,6 +100,11 @@ export class Observer {
       }
     }
     return died ? this.#store.releaseOrphans() : 0;
+  }
+
+  /** Whether the process of a runner of this host is gone since the last sweep; asks the system only, not the database. */
+  sawNeighbourDie(): boolean {
+    return this.#neighbours.some(isProcessGone);
   }
 
   #isDead(runner: RunnerRecord): boolean {

@@ -1,26 +1,19 @@
-import type { Graph } from '../core/graph.ts';
 import type { EndedStatus } from '../core/execution.ts';
 import { isTaskEnded } from '../core/execution.ts';
-import { endingOf, firstTasks, freshProgress, restoreProgress, taskEnded } from '../core/plan.ts';
-import type { Follows, Progress } from '../core/plan.ts';
-import { settle } from '../core/settle.ts';
-import type { AttemptFailure } from '../core/settle.ts';
+import { endingOf } from '../core/plan.ts';
 import { toTaskError } from '../core/task-error.ts';
 import type { TaskError } from '../core/task-error.ts';
 import type { NewEvent, NewExecution, Transition } from '../store/batch.ts';
 import type { ClaimedExecution, Mail } from '../store/store.ts';
-import { Attempt } from './attempt.ts';
-import type { AbortReason, AttemptEnd } from './attempt.ts';
 import type { LoadedWorkflow } from './catalog.ts';
-import type { Clock } from './clock.ts';
-import type { Outcome, TaskCall } from './code.ts';
 import type { Journal, Participant } from './journal.ts';
-import type { Logger } from './logger.ts';
-import { Outputs } from './outputs.ts';
+import { LiveState } from './live-state.ts';
+import type { Head } from './live-state.ts';
 import { Pending } from './pending.ts';
-import type { Slots } from './slots.ts';
-import { newTaskRun, restoreTaskRun, settledText } from './task-run.ts';
+import { settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
+import { Tasks } from './tasks.ts';
+import type { TasksHost } from './tasks.ts';
 
 /** How an execution ended, as its owner knows it. Values are JSON text. */
 export interface EndedExecution {
@@ -33,87 +26,58 @@ export interface EndedExecution {
 }
 
 /** What the runner gives to all of its live executions. */
-export interface LiveHost {
-  readonly runner: string;
-  readonly clock: Clock;
+export interface LiveHost extends TasksHost {
   readonly journal: Journal;
-  readonly slots: Slots;
-  /** Lets one suspect at a time run. */
-  readonly suspects: Slots;
-  readonly logger: Logger;
-  readonly graceMs: number;
-  readonly maxPayload: number;
-  /** From 0 to below 1. */
-  readonly random: () => number;
-  stepResult(id: string, task: string, item: number, name: string): Promise<string | undefined>;
   onEvents(live: Live, events: readonly NewEvent[]): void;
-  onProgress(live: Live, task: string, done: number, text: string | null): void;
   /** It has mail that must be taken in before it can be let go. */
   onHeld(live: Live): void;
   onGone(live: Live, how: 'released' | 'lost' | 'moved' | EndedExecution): void;
 }
 
-/** An execution as its owner keeps it. */
-interface Head {
-  readonly id: string;
-  readonly tenant: string;
-  readonly epoch: number;
-  readonly priority: number;
-  readonly schedule: NewExecution['schedule'];
-  input: string;
-  inputParsed: boolean;
-  losses: number;
+/** Who waits for a start: it is durable, or the database will never take it. */
+export interface StartAnswer {
+  readonly durable: () => void;
+  readonly refused: (cause: unknown) => void;
 }
 
 /** A wake-up further away than this is left to the database: the execution waits there and costs a row. */
 const nearMs = 30_000;
-/** A suspect that has run for so long lets the next begin. */
-const suspectTurnMs = 60_000;
-const suspectLosses = 2;
-const maxLogLines = 1000;
 
 /** One owned execution in memory: plan, dispatch, settle, finish. Nothing that depends on a change happens before its commit. */
 export class Live implements Participant {
   readonly id: string;
   readonly workflow: LoadedWorkflow;
   readonly #host: LiveHost;
-  readonly #head: Head;
-  readonly #graph: Graph;
-  readonly #runs: (TaskRun | undefined)[] = [];
-  #progress: Progress;
-  #pending = new Pending();
+  readonly #state: LiveState;
+  readonly #tasks: Tasks;
   #inFlight: { readonly pending: Pending; readonly transition: Transition } | undefined;
   #seq: number;
   #inboxSeen: number;
-  /** Attempts, questions and parsing under way. */
-  #busy = 0;
-  readonly #outputs: Outputs;
   #cancelled = false;
-  #failedInput: TaskError | null = null;
-  #releasing = false;
-  #gone = false;
+  #refuse: (cause: unknown) => void = () => undefined;
+  /** Why the execution fails whatever its tasks say: its input is not valid, or the database refuses what it stores. */
+  #failure: TaskError | null = null;
 
   private constructor(host: LiveHost, workflow: LoadedWorkflow, head: Head, seq: number, inboxSeen: number) {
     this.id = head.id;
     this.workflow = workflow;
     this.#host = host;
-    this.#head = head;
-    this.#graph = workflow.graph;
-    this.#progress = freshProgress(workflow.graph);
-    this.#outputs = new Outputs(workflow.graph);
+    this.#state = new LiveState(head, workflow.graph);
+    this.#tasks = new Tasks(this.#state, workflow.code, host, () => this.#changed());
     this.#seq = seq;
     this.#inboxSeen = inboxSeen;
   }
 
   /** A new execution, owned from its creation on; it begins once that is durable. */
-  static create(host: LiveHost, workflow: LoadedWorkflow, create: NewExecution, onDurable: () => void): Live {
+  static create(host: LiveHost, workflow: LoadedWorkflow, create: NewExecution, answer: StartAnswer): Live {
     const { id, tenant, priority, schedule, input, inputParsed } = create;
     const head = { id, tenant, epoch: 1, priority, schedule, input, inputParsed, losses: 0 };
     const live = new Live(host, workflow, head, 0, 0);
-    live.#pending.create = create;
-    live.#pending.event('execution.created', create.createdAt);
-    live.#after(onDurable);
-    live.#after(() => live.#begin());
+    live.#state.pending.create = create;
+    live.#state.pending.event('execution.created', create.createdAt);
+    live.#refuse = answer.refused;
+    live.#state.after(answer.durable);
+    live.#state.after(() => live.#begin());
     live.#changed();
     return live;
   }
@@ -124,32 +88,29 @@ export class Live implements Participant {
     const { id, tenant, epoch, priority, schedule, input, inputParsed, losses, taken } = execution;
     const head = { id, tenant, epoch, priority, schedule, input, inputParsed, losses };
     const live = new Live(host, workflow, head, seq, taken);
-    live.#restore(claimed);
-    const type =
-      because === null ? 'execution.started' : because === 'lost' ? 'execution.adopted' : 'execution.resumed';
-    live.#pending.event(type, host.clock.now());
-    live.#after(() => live.#begin());
+    live.#state.pending.event(takenAgain(because), host.clock.now());
+    live.#tasks.restore(claimed.tasks);
+    live.#state.after(() => live.#begin());
     live.#changed();
     return live;
   }
 
   get tenant(): string {
-    return this.#head.tenant;
+    return this.#state.head.tenant;
   }
 
   get epoch(): number {
-    return this.#head.epoch;
+    return this.#state.head.epoch;
   }
 
   // -- what the journal asks
 
   transition(): Transition | undefined {
-    if (this.#gone) return undefined;
-    const pending = this.#pending;
-    this.#pending = new Pending();
-    const transition = pending.transition(this.id, this.#head.epoch, this.#seq, this.#inboxSeen);
+    if (this.#state.gone) return undefined;
+    const pending = this.#state.pending;
+    this.#state.pending = new Pending();
+    const transition = pending.transition(this.id, this.#state.head.epoch, this.#seq, this.#inboxSeen);
     this.#seq += transition.events.length;
-    for (const run of this.#runs) if (run !== undefined) run.startEvent = undefined;
     this.#inFlight = { pending, transition };
     return transition;
   }
@@ -168,7 +129,11 @@ export class Live implements Participant {
     }
     for (const after of pending.after) after();
     if (how === 'held') this.#host.onHeld(this);
-    if (gone === null) return;
+    if (gone === null) {
+      // what had to wait for this commit may have been the last thing to do
+      if (!this.#state.gone && how === 'written' && this.#mayLetGo()) this.#host.journal.mark(this);
+      return;
+    }
     if (gone.endedAt === null) this.#leave('released');
     else this.#leave(this.#ended(gone.status as EndedStatus, gone));
   }
@@ -180,8 +145,8 @@ export class Live implements Participant {
 
   /** Forgets the execution without a word to the database: this runner does not own it any more. */
   abandon(): void {
-    if (this.#gone) return;
-    this.#stopAll('lease_lost');
+    if (this.#state.gone) return;
+    this.#tasks.stopAll('lease_lost');
     this.#leave('lost');
   }
 
@@ -190,21 +155,22 @@ export class Live implements Participant {
     this.#inFlight = undefined;
     this.#seq -= transition.events.length;
     if (pending.create !== null) {
+      this.#refuse(cause);
       this.#leave('lost');
       return;
     }
     const error = toTaskError(cause, 'STORE_REFUSED');
-    this.#failedInput ??= error;
-    this.#stopAll('cancel');
+    this.#failure ??= error;
+    this.#tasks.stopAll('cancel');
     for (const { task } of transition.tasks) {
-      const index = this.#graph.indexOf.get(task)!;
-      const run = this.#runs[index]!;
+      const index = this.#state.graph.indexOf.get(task)!;
+      const run = this.#state.runs[index]!;
       Object.assign(run, { status: 'failed', output: null, error, endedAt: this.#host.clock.now(), wakeAt: null });
-      if (!isTaskEnded(this.#progress.status[index]!)) this.#progress.open--;
-      this.#progress.status[index] = 'failed';
-      this.#pending.task(run);
+      if (!isTaskEnded(this.#state.progress.status[index]!)) this.#state.progress.open--;
+      this.#state.progress.status[index] = 'failed';
+      this.#state.pending.task(run);
     }
-    this.#closeOpen('cancelled');
+    this.#tasks.closeOpen('cancelled');
     this.#changed();
   }
 
@@ -212,9 +178,9 @@ export class Live implements Participant {
 
   takeMail(mail: readonly Mail[]): void {
     for (const { kind, n } of mail) {
-      if (n <= this.#inboxSeen || this.#gone) continue;
+      if (n <= this.#inboxSeen || this.#state.gone) continue;
       this.#inboxSeen = n;
-      this.#pending.mailTaken = n;
+      this.#state.pending.mailTaken = n;
       if (kind === 'cancel') this.#cancel();
     }
     this.#changed();
@@ -222,9 +188,9 @@ export class Live implements Participant {
 
   /** Ends attempts and hands the execution back; attempts end by their signal, at the latest after the grace period. */
   release(): void {
-    if (this.#gone || this.#releasing) return;
-    this.#releasing = true;
-    for (const run of this.#runs) {
+    if (this.#state.gone || this.#state.releasing) return;
+    this.#state.releasing = true;
+    for (const run of this.#state.runs) {
       if (run === undefined) continue;
       if (run.slot !== undefined) run.slot.cancelled = true;
       run.timer?.cancel();
@@ -236,388 +202,35 @@ export class Live implements Participant {
   // -- begin
 
   #begin(): void {
-    if (this.#gone || this.#cancelled || this.#releasing) return;
-    if (!this.#head.inputParsed) {
+    if (this.#state.gone || this.#cancelled || this.#state.releasing) return;
+    if (!this.#state.head.inputParsed) {
       void this.#parseInput();
       return;
     }
-    this.#dispatchAll();
+    this.#tasks.dispatchAll();
     this.#changed();
   }
 
   async #parseInput(): Promise<void> {
-    this.#busy++;
-    const outcome = await this.workflow.code.parseInput(this.#head.input);
-    this.#busy--;
-    if (this.#gone || this.#cancelled) return;
+    this.#state.busy++;
+    const outcome = await this.workflow.code.parseInput(this.#state.head.input);
+    this.#state.busy--;
+    if (this.#state.gone || this.#cancelled) return;
     if (outcome.status === 'valid') {
-      this.#head.input = outcome.input;
-      this.#head.inputParsed = true;
-      this.#pending.parsedInput = outcome.input;
-      this.#after(() => this.#begin());
+      this.#state.head.input = outcome.input;
+      this.#state.head.inputParsed = true;
+      this.#state.pending.parsedInput = outcome.input;
+      this.#state.after(() => this.#begin());
     } else {
       const issues = outcome.status === 'invalid' ? outcome.issues : [];
       const text = issues.map((issue) => `${issue.path === '' ? 'input' : `input.${issue.path}`}: ${issue.message}`);
-      this.#failedInput =
+      this.#failure =
         outcome.status === 'lost'
           ? outcome.error
           : { name: 'InputInvalidError', code: 'INPUT_INVALID', message: `the input is not valid: ${text.join('; ')}` };
-      this.#closeOpen('cancelled');
+      this.#tasks.closeOpen('cancelled');
     }
     this.#changed();
-  }
-
-  #restore({ tasks }: ClaimedExecution): void {
-    const ended = new Map<number, TaskRun['status']>();
-    for (const state of tasks) {
-      const index = this.#graph.indexOf.get(state.task);
-      if (index === undefined || state.item !== -1) continue;
-      const run = restoreTaskRun(index, this.#graph.spec.tasks[index]!, state);
-      this.#runs[index] = run;
-      if (isTaskEnded(run.status)) ended.set(index, run.status);
-    }
-    const failed = this.#runs.filter((run) => run?.status === 'failed').toSorted((a, b) => a!.endedAt! - b!.endedAt!);
-    this.#progress = restoreProgress(
-      this.#graph,
-      ended,
-      failed.map((run) => run!.index),
-    );
-    for (const run of this.#runs) if (run?.status === 'running') this.#cutOff(run);
-  }
-
-  /** An attempt was running when its runner was lost. It is charged only where its start said so. */
-  #cutOff(run: TaskRun): void {
-    const allowance = run.spec.retry?.attempts ?? 1;
-    const once = allowance === 1;
-    if (once || (this.#isSuspect(run) && run.used >= allowance)) {
-      const code = once && this.#head.losses < suspectLosses ? 'TASK_INTERRUPTED' : 'TASK_CRASHED_RUNNER';
-      const message = `the process that ran attempt ${run.attempt} of task '${run.spec.name}' ended`;
-      this.#fail(run, { name: 'Error', code, message });
-    } else {
-      run.status = 'pending';
-      this.#pending.task(run);
-    }
-  }
-
-  #dispatchAll(): void {
-    const open = this.#runs.length === 0 ? firstTasks(this.#graph) : this.#graph.names.keys();
-    for (const index of open) {
-      const run = this.#runs[index];
-      if (this.#progress.unmet[index] !== 0 || isTaskEnded(this.#progress.status[index]!)) continue;
-      if (run === undefined || run.status === 'pending') this.#ready(index);
-      else if (run.status === 'waiting') this.#await(run);
-    }
-  }
-
-  // -- dispatch
-
-  #ready(index: number): void {
-    if (this.#gone || isTaskEnded(this.#progress.status[index]!)) return;
-    const run = (this.#runs[index] ??= newTaskRun(index, this.#graph.spec.tasks[index]!));
-    if (run.spec.when && run.attempt === 0) void this.#askWhen(run);
-    else this.#dispatch(run);
-  }
-
-  async #askWhen(run: TaskRun): Promise<void> {
-    const outcome = await this.#ask(() => this.workflow.code.ask('when', this.#call(run)));
-    if (this.#gone || isTaskEnded(run.status) || this.#releasing) return;
-    if (outcome.status === 'completed' && outcome.output === 'false') {
-      run.status = 'skipped';
-      run.reason = 'when_false';
-      run.cause = run.spec.name;
-      this.#end(run);
-    } else if (outcome.status === 'completed') {
-      this.#dispatch(run);
-    } else {
-      this.#fail(run, outcome.error);
-    }
-    this.#changed();
-  }
-
-  async #ask(question: () => Promise<Outcome>): Promise<Outcome> {
-    this.#busy++;
-    const outcome = await question();
-    this.#busy--;
-    return outcome;
-  }
-
-  #dispatch(run: TaskRun): void {
-    if (this.#releasing || this.#gone) return;
-    if (run.spec.kind === 'sleep') {
-      void this.#sleep(run);
-      return;
-    }
-    const { slots, suspects } = this.#host;
-    const { priority } = this.#head;
-    if (!this.#isSuspect(run)) {
-      run.slot = slots.request(priority, () => this.#start(run));
-      return;
-    }
-    run.slot = suspects.request(priority, () => {
-      run.endTurn = takeTurn(this.#host);
-      run.slot = slots.request(priority, () => this.#start(run));
-    });
-  }
-
-  async #sleep(run: TaskRun): Promise<void> {
-    const now = this.#host.clock.now();
-    let until = run.spec.sleep !== null && 'for' in run.spec.sleep ? now + run.spec.sleep.for : null;
-    if (until === null) {
-      const outcome = await this.#ask(() => this.workflow.code.ask('until', this.#call(run)));
-      if (this.#gone || isTaskEnded(run.status) || this.#releasing) return;
-      const answer: unknown = outcome.status === 'completed' ? JSON.parse(outcome.output) : outcome.error;
-      if (typeof answer === 'number') until = answer;
-      else this.#fail(run, outcome.status === 'completed' ? notATime(run, answer) : outcome.error);
-    }
-    if (until !== null) {
-      run.startedAt = now;
-      this.#waitUntil(run, until);
-      this.#pending.event('task.waiting', now, run, { until: new Date(until).toISOString() });
-    }
-    this.#changed();
-  }
-
-  #isSuspect(run: TaskRun): boolean {
-    return run.suspect || this.#head.losses >= suspectLosses;
-  }
-
-  /** A slot is there: begins the next attempt. */
-  #start(run: TaskRun): void {
-    run.slot = undefined;
-    if (this.#gone || this.#releasing || isTaskEnded(run.status)) {
-      this.#host.slots.release();
-      return;
-    }
-    run.status = 'running';
-    run.attempt++;
-    run.epoch = this.#head.epoch;
-    run.startedAt = this.#host.clock.now();
-    run.error = null;
-    run.logLines = 0;
-    run.charged = this.#isSuspect(run) || run.spec.retry?.attempts === 1;
-    if (run.charged) run.used++;
-    run.startEvent = this.#pending.event('task.started', run.startedAt, run);
-    this.#pending.task(run);
-    this.#busy++;
-    if (run.charged) this.#after(() => this.#launch(run));
-    else this.#launch(run);
-    this.#changed();
-  }
-
-  #launch(run: TaskRun): void {
-    const attempt: Attempt = new Attempt({
-      code: this.workflow.code,
-      call: this.#call(run),
-      timeoutMs: run.spec.timeout,
-      graceMs: this.#host.graceMs,
-      clock: this.#host.clock,
-      host: this.#taskHost(run, run.attempt),
-      onEnd: (end) => {
-        this.#busy--;
-        run.endTurn?.();
-        if (run.running === attempt && !this.#gone) this.#attemptEnded(run, end);
-        else this.#host.logger.debug({ execution: this.id, task: run.spec.name }, 'a late answer was dropped');
-        this.#host.slots.release();
-      },
-    });
-    run.running = attempt;
-    attempt.start();
-    if (this.#gone || isTaskEnded(run.status)) attempt.abort('cancel');
-    else if (this.#releasing) attempt.abort('shutdown');
-  }
-
-  #call(run: TaskRun): TaskCall {
-    const { epoch, input, schedule } = this.#head;
-    const needs = this.#graph.needs[run.index]!.map(({ alias, task, settled }): readonly [string, string] => {
-      const need = this.#runs[task]!;
-      return [alias, settled ? settledText(need) : (need.output ?? 'null')];
-    });
-    return {
-      executionId: this.id,
-      workflow: this.#graph.spec.name,
-      task: run.spec.name,
-      item: null,
-      itemValue: null,
-      epoch,
-      attempt: run.attempt,
-      idempotencyKey: `${this.id}/${run.spec.name}`,
-      input,
-      needs,
-      schedule,
-      maxPayload: this.#host.maxPayload,
-      alone: run.suspect,
-    };
-  }
-
-  #taskHost(run: TaskRun, attempt: number): ConstructorParameters<typeof Attempt>[0]['host'] {
-    const { name: task } = run.spec;
-    return {
-      // nothing can be remembered of a task execution in its first attempt
-      stepResult: (name) => (attempt === 1 ? nothing : this.#host.stepResult(this.id, task, -1, name)),
-      saveStep: (name, output) =>
-        new Promise((resolve) => {
-          this.#pending.step({ task, item: -1, name, output });
-          this.#after(resolve);
-          this.#changed();
-        }),
-      log: (level, message, data) => {
-        if (run.logLines >= maxLogLines) return;
-        const n = ++run.logLines;
-        this.#pending.log({ task, item: -1, attempt, n, at: this.#host.clock.now(), level, message, data });
-        this.#changed();
-      },
-      progress: (done, text) => this.#host.onProgress(this, task, done, text),
-    };
-  }
-
-  // -- settle
-
-  #attemptEnded(run: TaskRun, end: AttemptEnd): void {
-    run.running = undefined;
-    if (end.status === 'completed') {
-      run.status = 'completed';
-      run.output = end.output;
-      this.#end(run);
-    } else if (end.status === 'failed') {
-      this.#attemptFailed(run, end);
-    } else if (end.status === 'lost') {
-      this.#isolateLost(run, end);
-    } else if (end.reason === 'timeout') {
-      const message = `attempt ${run.attempt} of task '${run.spec.name}' took longer than ${run.spec.timeout} ms`;
-      this.#pending.event('task.timed_out', this.#host.clock.now(), run);
-      const error = { name: 'TimeoutError', code: 'TASK_TIMED_OUT', message };
-      this.#attemptFailed(run, { error, retryable: true, retryAfter: null });
-    } else {
-      this.#attemptCut(run);
-    }
-    this.#changed();
-  }
-
-  #attemptFailed(run: TaskRun, failure: AttemptFailure): void {
-    if (!run.charged) run.used++;
-    run.charged = false;
-    const now = this.#host.clock.now();
-    const settlement = settle(failure, run.spec.retry, run.used, now, this.#host.random());
-    if (settlement.status === 'failed') {
-      this.#fail(run, settlement.error);
-      return;
-    }
-    run.error = settlement.error;
-    const { code, message } = settlement.error;
-    this.#waitUntil(run, settlement.at);
-    this.#pending.event('task.retrying', now, run, { at: new Date(settlement.at).toISOString(), code, message });
-  }
-
-  /** The isolate died with the attempt in it: charged only where nothing else was in there. Then it runs alone. */
-  #isolateLost(run: TaskRun, { alone, error }: Extract<Outcome, { status: 'lost' }>): void {
-    run.suspect = true;
-    const crashed = { ...error, code: 'TASK_CRASHED_RUNNER' };
-    if (alone) this.#attemptFailed(run, { error: crashed, retryable: true, retryAfter: null });
-    else if (run.spec.retry?.attempts === 1) this.#fail(run, { ...error, code: 'TASK_INTERRUPTED' });
-    else this.#again(run);
-  }
-
-  /** An attempt ended by the runner's close is not counted, unless it is the only one allowed. */
-  #attemptCut(run: TaskRun): void {
-    if (run.spec.retry?.attempts !== 1) {
-      this.#again(run);
-      return;
-    }
-    const message = `the runner closed while the only attempt of task '${run.spec.name}' was running`;
-    this.#fail(run, { name: 'Error', code: 'TASK_INTERRUPTED', message });
-  }
-
-  #again(run: TaskRun): void {
-    if (run.charged) run.used--;
-    run.charged = false;
-    run.status = 'pending';
-    this.#pending.task(run);
-    this.#after(() => this.#dispatch(run));
-  }
-
-  #waitUntil(run: TaskRun, at: number): void {
-    run.status = 'waiting';
-    run.wakeAt = at;
-    this.#pending.task(run);
-    this.#after(() => this.#await(run));
-  }
-
-  /** Wakes a task at its time, if that is near; one that is far keeps the execution only while something else runs. */
-  #await(run: TaskRun): void {
-    if (this.#gone || this.#releasing || run.status !== 'waiting' || run.wakeAt === null) return;
-    run.timer?.cancel();
-    run.timer = this.#host.clock.timer(Math.max(0, run.wakeAt - this.#host.clock.now()), () => this.#wake(run));
-    this.#changed();
-  }
-
-  #wake(run: TaskRun): void {
-    run.timer = undefined;
-    if (this.#gone || this.#releasing || run.status !== 'waiting') return;
-    run.wakeAt = null;
-    if (run.spec.kind === 'sleep') {
-      run.status = 'completed';
-      run.output = 'null';
-      this.#end(run);
-    } else {
-      run.status = 'pending';
-      this.#dispatch(run);
-    }
-    this.#changed();
-  }
-
-  #fail(run: TaskRun, error: TaskError): void {
-    run.status = 'failed';
-    run.error = error;
-    run.output = null;
-    this.#end(run);
-    if (!this.#graph.spec.failFast) return;
-    this.#stopAll('fail_fast');
-    this.#closeOpen('skipped', run.spec.name);
-  }
-
-  /** A task has ended: records it with all that follows from it in the graph. */
-  #end(run: TaskRun): void {
-    const now = this.#host.clock.now();
-    const { status } = run;
-    run.endedAt = now;
-    run.wakeAt = null;
-    const begun = run.startEvent !== undefined && run.startedAt !== null;
-    if (begun) run.startEvent!.dropped = true;
-    const started = begun ? { startedAt: new Date(run.startedAt!).toISOString() } : null;
-    const why = run.error === null ? null : { code: run.error.code, message: run.error.message };
-    const skip = status === 'skipped' ? { reason: run.reason, cause: run.cause } : null;
-    const data = started === null && why === null && skip === null ? null : { ...started, ...why, ...skip };
-    if (status === 'completed' || status === 'failed' || status === 'skipped' || status === 'cancelled') {
-      this.#pending.event(`task.${status}`, now, run, data);
-    }
-    this.#pending.task(run);
-    if (this.#head.losses > 0 && status !== 'skipped' && status !== 'cancelled') {
-      this.#head.losses = 0;
-      this.#pending.progressed = true;
-    }
-    this.#after(() => this.#outputs.taskEnded(this.#runs, run.index));
-    this.#follow(taskEnded(this.#graph, this.#progress, run.index, status));
-  }
-
-  #follow({ ready, skipped }: Follows): void {
-    for (const { task, skip } of skipped) this.#skip(task, skip.reason, skip.cause);
-    if (ready.length > 0) {
-      this.#after(() => {
-        for (const index of ready) this.#ready(index);
-      });
-    }
-  }
-
-  /** Records a skip that the plan already knows of. */
-  #skip(index: number, reason: NonNullable<TaskRun['reason']>, cause: string): void {
-    const run = (this.#runs[index] ??= newTaskRun(index, this.#graph.spec.tasks[index]!));
-    run.status = 'skipped';
-    run.reason = reason;
-    run.cause = cause;
-    run.endedAt = this.#host.clock.now();
-    this.#pending.task(run);
-    this.#pending.event('task.skipped', run.endedAt, run, { reason, cause });
-    this.#after(() => this.#outputs.taskEnded(this.#runs, index));
   }
 
   // -- cancel, finish
@@ -625,80 +238,51 @@ export class Live implements Participant {
   #cancel(): void {
     if (this.#cancelled) return;
     this.#cancelled = true;
-    this.#pending.event('execution.cancelling', this.#host.clock.now());
-    this.#stopAll('cancel');
-    this.#closeOpen('cancelled');
-  }
-
-  /** Ends what is running or waiting in memory; its answers are not waited for any more. */
-  #stopAll(reason: AbortReason): void {
-    for (const run of this.#runs) {
-      if (run === undefined) continue;
-      if (run.slot !== undefined) run.slot.cancelled = true;
-      run.timer?.cancel();
-      run.running?.abort(reason);
-      if (run.running === undefined) run.endTurn?.();
-      run.running = undefined;
-    }
-  }
-
-  /** Gives every open task its end: those that had begun are cancelled, the others as told. */
-  #closeOpen(status: 'cancelled' | 'skipped', cause = ''): void {
-    const now = this.#host.clock.now();
-    for (const [index, name] of this.#graph.names.entries()) {
-      if (isTaskEnded(this.#progress.status[index]!)) continue;
-      const run = (this.#runs[index] ??= newTaskRun(index, this.#graph.spec.tasks[index]!));
-      if (isTaskEnded(run.status)) continue;
-      const begun = run.status === 'running' || run.status === 'waiting';
-      run.status = begun ? 'cancelled' : status;
-      if (run.status === 'skipped') Object.assign(run, { reason: 'fail_fast', cause: cause === '' ? name : cause });
-      run.endedAt = now;
-      run.wakeAt = null;
-      const data = run.status === 'skipped' ? { reason: run.reason, cause: run.cause } : null;
-      this.#pending.event(run.status === 'skipped' ? 'task.skipped' : 'task.cancelled', now, run, data);
-      this.#pending.task(run);
-      this.#progress.status[index] = run.status;
-      this.#progress.open--;
-    }
-  }
-
-  #after(then: () => void): void {
-    this.#pending.after.push(then);
+    this.#state.pending.event('execution.cancelling', this.#host.clock.now());
+    this.#tasks.stopAll('cancel');
+    this.#tasks.closeOpen('cancelled');
   }
 
   /** Something changed: it is to be written, and the execution may be at its end, or have nothing to do until later. */
   #changed(): void {
-    if (this.#gone) return;
-    if (this.#pending.letGo === null) {
-      if (this.#progress.open === 0) this.#finish();
-      else if (this.#busy === 0 && this.#pending.after.length === 0) this.#consider();
-    }
+    if (this.#state.gone) return;
+    this.#mayLetGo();
     this.#host.journal.mark(this);
   }
 
+  /** Lets the execution go with the next commit, where it is at its end or has nothing to do; whether it does. */
+  #mayLetGo(): boolean {
+    const { pending, progress, busy } = this.#state;
+    if (pending.letGo === null) {
+      if (progress.open === 0) this.#finish();
+      else if (busy === 0 && pending.after.length === 0) this.#consider();
+    }
+    return pending.letGo !== null;
+  }
+
   #finish(): void {
-    const ending = endingOf(this.#graph, this.#progress, this.#cancelled);
-    const failed = ending.status === 'failed' ? this.#runs[ending.task] : undefined;
-    const error = this.#failedInput ?? (ending.status === 'failed' ? failureOf(ending.because, failed!) : null);
+    const ending = endingOf(this.#state.graph, this.#state.progress, this.#cancelled);
+    const failed = ending.status === 'failed' ? this.#state.runs[ending.task] : undefined;
+    const error = this.#failure ?? (ending.status === 'failed' ? failureOf(ending.because, failed!) : null);
     const status = error === null ? ending.status : 'failed';
     const now = this.#host.clock.now();
     const why = error === null ? null : { code: error.code, message: error.message };
-    this.#pending.letGo = {
+    this.#state.pending.letGo = {
       status,
       reason: null,
       wakeAt: null,
       endedAt: now,
       output: status === 'completed' ? this.#output() : null,
       error: error === null ? null : JSON.stringify(error),
-      errorTask: this.#failedInput === null ? (failed?.spec.name ?? null) : null,
+      errorTask: this.#failure === null ? (failed?.spec.name ?? null) : null,
       event: { type: `execution.${status}`, at: now, run: null, data: why, dropped: false },
     };
   }
 
   #output(): string | null {
-    const { output } = this.#graph.spec;
+    const { output } = this.#state.graph.spec;
     if (output === null) return null;
-    const run = this.#runs[this.#graph.indexOf.get(output.task)!]!;
+    const run = this.#state.runs[this.#state.graph.indexOf.get(output.task)!]!;
     return output.settled ? settledText(run) : run.output;
   }
 
@@ -706,13 +290,13 @@ export class Live implements Participant {
   #consider(): void {
     const now = this.#host.clock.now();
     const none = { endedAt: null, output: null, error: null, errorTask: null };
-    if (this.#releasing) {
+    if (this.#state.releasing) {
       const event = { type: 'execution.released' as const, at: now, run: null, data: null, dropped: false };
-      this.#pending.letGo = { ...none, status: 'pending', reason: 'released', wakeAt: null, event };
+      this.#state.pending.letGo = { ...none, status: 'pending', reason: 'released', wakeAt: null, event };
       return;
     }
     let wakeAt = Infinity;
-    for (const run of this.#runs) {
+    for (const run of this.#state.runs) {
       if (run === undefined || isTaskEnded(run.status)) continue;
       if (run.status !== 'waiting' || run.wakeAt === null) {
         if (run.slot !== undefined || run.status === 'running') return;
@@ -723,7 +307,7 @@ export class Live implements Participant {
     if (wakeAt === Infinity || wakeAt - now <= nearMs) return;
     const data = { until: new Date(wakeAt).toISOString() };
     const event = { type: 'execution.waiting' as const, at: now, run: null, data, dropped: false };
-    this.#pending.letGo = { ...none, status: 'waiting', reason: null, wakeAt, event };
+    this.#state.pending.letGo = { ...none, status: 'waiting', reason: null, wakeAt, event };
   }
 
   #ended(
@@ -731,38 +315,25 @@ export class Live implements Participant {
     letGo: { output: string | null; error: string | null; errorTask: string | null },
   ): EndedExecution {
     const { output, error, errorTask } = letGo;
-    if (!this.#outputs.complete) return { status, output, outputs: null, error, errorTask };
+    if (!this.#state.outputs.complete) return { status, output, outputs: null, error, errorTask };
     const outputs = new Map<string, string>();
-    for (const run of this.#runs) {
+    for (const run of this.#state.runs) {
       if (run?.status === 'completed') outputs.set(run.spec.name, run.output ?? 'null');
     }
     return { status, output, outputs, error, errorTask };
   }
 
   #leave(how: 'released' | 'lost' | 'moved' | EndedExecution): void {
-    this.#gone = true;
-    for (const run of this.#runs) run?.timer?.cancel();
+    this.#state.gone = true;
+    for (const run of this.#state.runs) run?.timer?.cancel();
     this.#host.onGone(this, how);
   }
 }
 
-const nothing: Promise<undefined> = Promise.resolve(undefined);
-
-function takeTurn(host: LiveHost): () => void {
-  let over = false;
-  const end = (): void => {
-    if (over) return;
-    over = true;
-    timer.cancel();
-    host.suspects.release();
-  };
-  const timer = host.clock.timer(suspectTurnMs, end);
-  return end;
-}
-
-function notATime(run: TaskRun, answer: unknown): TaskError {
-  const message = `'until' of sleep '${run.spec.name}' gave ${JSON.stringify(answer)}, which is neither epoch ms nor a Date`;
-  return { name: 'Error', code: 'TASK_FAILED', message };
+/** Which event a claim is, by the reason for which the execution was pending. */
+function takenAgain(because: string | null): 'execution.started' | 'execution.adopted' | 'execution.resumed' {
+  if (because === null) return 'execution.started';
+  return because === 'lost' ? 'execution.adopted' : 'execution.resumed';
 }
 
 function failureOf(because: 'task_failed' | 'output_skipped', run: TaskRun): TaskError {

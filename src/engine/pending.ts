@@ -49,6 +49,8 @@ export class Pending {
   transition(id: string, epoch: number, seq: number, inboxSeen: number): Transition {
     const events: NewEvent[] = [];
     for (const event of this.#events) if (!event.dropped) events.push(newEvent(event, ++seq));
+    // from here on the start of an attempt is on its way and cannot be left out any more
+    for (const run of this.#tasks) run.startEvent = undefined;
     return {
       id,
       epoch,

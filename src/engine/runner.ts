@@ -5,7 +5,7 @@ import { Catalog } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock, Timer } from './clock.ts';
 import { newId } from './id.ts';
-import { Journal, submissionError, submissionPatienceMs } from './journal.ts';
+import { Journal } from './journal.ts';
 import type { Participant } from './journal.ts';
 import { Observer, hostIdentity } from './lease.ts';
 import { Live } from './live.ts';
@@ -13,9 +13,19 @@ import type { EndedExecution, LiveHost } from './live.ts';
 import type { Logger } from './logger.ts';
 import { Slots } from './slots.ts';
 import { Submission } from './submission.ts';
+import { Submissions } from './submissions.ts';
 
 /** An event of an execution owned here, once it is durable. */
 export type RunnerEvent = NewEvent & { readonly executionId: string; readonly workflow: string };
+
+/** What a task said with `ctx.progress`. */
+export interface TaskProgress {
+  readonly executionId: string;
+  readonly task: string;
+  /** 0 to 1. */
+  readonly done: number;
+  readonly text: string | null;
+}
 
 export interface EngineOptions {
   readonly store: Store;
@@ -29,14 +39,16 @@ export interface EngineOptions {
   readonly leaseMs: number;
   readonly graceMs: number;
   readonly maxPayload: number;
-  /** Where set, only executions of these roots are taken. */
-  readonly roots: readonly string[] | null;
+  /** Takes only executions that it started itself, and their children. */
+  readonly ownOnly: boolean;
   readonly random: () => number;
   readonly onEvent: ((event: RunnerEvent) => void) | null;
-  readonly onProgress: (progress: { executionId: string; task: string; done: number; text: string | null }) => void;
+  readonly onProgress: (progress: TaskProgress) => void;
   readonly onEnded: (id: string, ended: EndedExecution) => void;
   /** Another process committed something. */
   readonly onChanged: () => void;
+  /** An execution was started here whose code is not loaded. */
+  readonly onCodeWanted: () => void;
 }
 
 /** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
@@ -44,6 +56,8 @@ const lookMs = 25;
 /** Executions taken by one claim at most. */
 const claimLimit = 100;
 const longestSleepMs = 60_000;
+/** Every so many looks it is asked whether the processes of other runners of this host still live. */
+const neighbourTicks = 20;
 
 /** Owns executions and moves them: takes them, keeps its lease, reads their mail, hands them back. */
 export class Engine {
@@ -54,13 +68,17 @@ export class Engine {
   readonly #suspects = new Slots(1);
   readonly #identity = hostIdentity();
   readonly #observer: Observer;
+  readonly #submissions: Submissions;
   readonly #timers = new Map<'look' | 'renew' | 'wake', Timer>();
+  readonly #roots: string[] | null;
+  readonly #ownCodes: Set<string> | null;
   readonly #keepAlive = setInterval(() => undefined, 0x7fff_ffff);
   #id: string;
   #journal: Journal;
   #host: LiveHost;
   #looking: Promise<void> | undefined;
   #lookAgain = false;
+  #ticks = 0;
   #claiming = false;
   #closing = false;
   #onEmpty: (() => void) | undefined;
@@ -69,8 +87,11 @@ export class Engine {
     this.#options = options;
     this.catalog = new Catalog(() => this.poke());
     this.#slots = new Slots(options.concurrency);
+    this.#roots = options.ownOnly ? [] : null;
+    this.#ownCodes = options.ownOnly ? new Set() : null;
     const { store, clock, logger, leaseMs } = options;
     this.#observer = new Observer({ store, clock, logger, identity: this.#identity, leaseMs });
+    this.#submissions = new Submissions(clock);
     this.#id = newId(clock.now());
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
@@ -116,19 +137,29 @@ export class Engine {
   async start(create: NewExecution, workflow: LoadedWorkflow | undefined): Promise<void> {
     if (this.#closing) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing; it takes no new executions');
     const here = workflow !== undefined && create.startAt === null && this.#lives.size < this.#options.maxExecutions;
-    await new Promise<void>((resolve, reject) => {
-      let participant: Participant;
-      if (here && this.#options.roots === null) {
-        const live = Live.create(this.#host, workflow, { ...create, owned: true }, resolve);
+    this.#own(create.rootId, create.code);
+    await this.#submissions.submit(create, workflow, (durable, refused) => {
+      if (here) {
+        const live = Live.create(this.#host, workflow, { ...create, owned: true }, { durable, refused });
         this.#lives.set(live.id, live);
-        participant = live;
-      } else {
-        participant = new Submission({ ...create, owned: false }, resolve, reject);
-        this.#journal.mark(participant);
+        return live;
       }
-      if (this.#journal.awaySince !== undefined) this.#limitPatience(participant, reject);
+      const submission = new Submission({ ...create, owned: false }, durable, refused);
+      this.#journal.mark(submission);
+      return submission;
     });
-    if (!here) this.poke();
+    if (!here) this.#submitted(create.code);
+  }
+
+  /** An execution was started for this runner without it: it may take that one too. */
+  mayTake(rootId: string, codeName: string): void {
+    this.#own(rootId, codeName);
+    this.#submitted(codeName);
+  }
+
+  /** Whether code is wanted here: any, unless this runner takes only what it started itself. */
+  wants(codeName: string): boolean {
+    return this.#ownCodes === null || this.#ownCodes.has(codeName);
   }
 
   /** Looks for mail, for work, and for timers that are due: something may have changed. */
@@ -152,6 +183,7 @@ export class Engine {
     for (const live of this.#lives.values()) live.release();
     if (this.#lives.size > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve));
     await this.#journal.settled();
+    this.#submissions.close();
     for (const timer of this.#timers.values()) timer.cancel();
     await this.#options.store.removeRunner(this.#id);
     clearInterval(this.#keepAlive);
@@ -165,18 +197,27 @@ export class Engine {
     }
   }
 
-  #limitPatience(participant: Participant, reject: (error: Error) => void): void {
-    this.#options.clock.timer(submissionPatienceMs, () => {
-      if (!this.#journal.withdraw(participant)) return;
-      this.#lives.delete(participant.id);
-      reject(submissionError(participant.id));
-    });
+  #own(rootId: string, codeName: string): void {
+    this.#roots?.push(rootId);
+    this.#ownCodes?.add(codeName);
+  }
+
+  #submitted(codeName: string): void {
+    this.poke();
+    if (!this.catalog.has(codeName)) this.#options.onCodeWanted();
+  }
+
+  #withdraw(participant: Participant): boolean {
+    if (!this.#journal.withdraw(participant)) return false;
+    this.#lives.delete(participant.id);
+    return true;
   }
 
   // -- looking
 
   #tick(): void {
     this.#arm('look', lookMs, () => this.#tick());
+    if (++this.#ticks % neighbourTicks === 0 && this.#observer.sawNeighbourDie()) void this.#sweep();
     if (!this.#options.store.changed()) return;
     this.#options.onChanged();
     this.poke();
@@ -216,7 +257,8 @@ export class Engine {
   }
 
   async #claim(): Promise<void> {
-    const { store, clock, maxExecutions, roots } = this.#options;
+    const { store, clock, maxExecutions } = this.#options;
+    const roots = this.#roots;
     const codes = this.catalog.codeNames();
     const room = maxExecutions - this.#lives.size;
     if (room <= 0 || codes.length === 0 || this.#journal.awaySince !== undefined) return;
@@ -262,6 +304,14 @@ export class Engine {
       });
   }
 
+  async #sweep(): Promise<void> {
+    try {
+      if ((await this.#observer.sweep(this.#id)) > 0) this.poke();
+    } catch (error) {
+      this.#options.logger.warn({ error }, 'looking for dead runners failed; it is tried again');
+    }
+  }
+
   async #renewOnce(): Promise<void> {
     const { store, clock, leaseMs } = this.#options;
     const away = this.#journal.awaySince;
@@ -272,7 +322,7 @@ export class Engine {
       return;
     }
     if (this.#closing) return;
-    if ((await this.#observer.sweep(this.#id)) > 0) this.poke();
+    await this.#sweep();
     await this.#compare();
   }
 
@@ -302,10 +352,19 @@ export class Engine {
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
     for (const live of lives) live.abandon();
-    void this.#register()
-      .then(() => this.#observer.sweep(this.#id))
-      .then(() => this.poke())
-      .catch((error: unknown) => logger.error({ error }, 'the runner could not register anew'));
+    void this.#beginAnew();
+  }
+
+  async #beginAnew(): Promise<void> {
+    try {
+      await this.#register();
+      await this.#observer.sweep(this.#id);
+      this.#submissions.resubmit((create, workflow) => this.start(create, workflow));
+      this.poke();
+    } catch (error) {
+      this.#options.logger.error({ error }, 'the runner could not register anew; it is tried again');
+      this.#options.clock.timer(this.#options.leaseMs / 3, () => void this.#beginAnew());
+    }
   }
 
   // -- wiring
@@ -318,14 +377,16 @@ export class Engine {
       clock,
       logger,
       onFenced: () => this.#fenced(),
-      onAway: (away) => this.#slots.hold(away || this.#closing),
+      onAway: (away) => {
+        this.#slots.hold(away || this.#closing);
+        if (away) this.#submissions.watch((participant) => this.#withdraw(participant));
+      },
     });
   }
 
   #newHost(): LiveHost {
     const { store, clock, logger, graceMs, maxPayload, random, onEvent, onProgress, onEnded } = this.#options;
     return {
-      runner: this.#id,
       clock,
       journal: this.#journal,
       slots: this.#slots,
@@ -340,8 +401,8 @@ export class Engine {
         const workflow = live.workflow.graph.spec.name;
         for (const event of events) onEvent({ ...event, executionId: live.id, workflow });
       },
-      onProgress: (live, task, done, text) => onProgress({ executionId: live.id, task, done, text }),
-      onHeld: () => this.poke(),
+      onProgress: (executionId, task, done, text) => onProgress({ executionId, task, done, text }),
+      onHeld: () => void this.#takeMail().catch((error: unknown) => logger.warn({ error }, 'mail could not be read')),
       onGone: (live, how) => {
         if (this.#lives.get(live.id) === live) this.#lives.delete(live.id);
         if (typeof how === 'object') onEnded(live.id, how);

@@ -34,7 +34,13 @@ export interface ChannelRecord {
   readonly serial: number;
   /** Epoch ms of the last move. */
   readonly activatedAt: number;
+  /** The version that was activated and does not load: the channel goes there once a runner has it loaded. */
+  readonly wantedVersion: string | null;
+  readonly wantedDigest: string | null;
 }
+
+const channelColumns = `package, channel, version, digest, serial, activated_at as "activatedAt",
+  wanted_version as "wantedVersion", wanted_digest as "wantedDigest"`;
 
 interface PackageRow {
   readonly id: string;
@@ -129,19 +135,17 @@ export function* setPackageHealth(digest: string, health: PackageHealth | null):
   );
 }
 
-/** A version whose bytes these are or were, if there is one. */
-export function* ownerOf(digest: string): Script<{ readonly name: string; readonly version: string } | undefined> {
-  return yield* first<{ name: string; version: string }>(
-    'select name, version from packages where digest = $1 limit 1',
-    digest,
-  );
+/** The versions whose bytes these are or were, of all tenants, tombstones included. */
+export function* versionsOf(digest: string): Script<PackageRecord[]> {
+  const rows = yield* all<PackageRow>(`select ${packageColumns} from packages where digest = $1 order by id`, digest);
+  return rows.map(packageRecord);
 }
 
 /** The channels of one package, or of all packages of a tenant. */
 export function* channelsOf(tenant: string, name: string | null): Script<ChannelRecord[]> {
   return [
     ...(yield* all<ChannelRecord>(
-      `select package, channel, version, digest, serial, activated_at as "activatedAt" from channels
+      `select ${channelColumns} from channels
        where tenant = $1 and ($2 is null or package = $2) order by package, channel`,
       tenant,
       name,
@@ -157,7 +161,7 @@ export function* lockChannel(
   dialect: Dialect,
 ): Script<ChannelRecord | undefined> {
   return yield* first<ChannelRecord>(
-    `select package, channel, version, digest, serial, activated_at as "activatedAt" from channels
+    `select ${channelColumns} from channels
      where tenant = $1 and package = $2 and channel = $3${dialect.forUpdate}`,
     tenant,
     name,
@@ -167,10 +171,11 @@ export function* lockChannel(
 
 export function* writeChannel(tenant: string, head: ChannelRecord): Script<void> {
   yield* run(
-    `insert into channels (tenant, package, channel, version, digest, serial, activated_at)
-     values ($1, $2, $3, $4, $5, $6, $7)
+    `insert into channels (tenant, package, channel, version, digest, serial, activated_at, wanted_version, wanted_digest)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
      on conflict (tenant, package, channel) do update set version = excluded.version, digest = excluded.digest,
-     serial = excluded.serial, activated_at = excluded.activated_at`,
+     serial = excluded.serial, activated_at = excluded.activated_at, wanted_version = excluded.wanted_version,
+     wanted_digest = excluded.wanted_digest`,
     tenant,
     head.package,
     head.channel,
@@ -178,6 +183,33 @@ export function* writeChannel(tenant: string, head: ChannelRecord): Script<void>
     head.digest,
     head.serial,
     head.activatedAt,
+    head.wantedVersion,
+    head.wantedDigest,
+  );
+}
+
+/** A channel with the tenant it belongs to. */
+export interface TenantChannel extends ChannelRecord {
+  readonly tenant: string;
+}
+
+/** The channels of all tenants that point to these bytes, or would if they loaded. */
+export function* channelsAt(digest: string): Script<readonly TenantChannel[]> {
+  return yield* all<TenantChannel>(
+    `select tenant, ${channelColumns} from channels where digest = $1
+     union select tenant, ${channelColumns} from channels where wanted_digest = $1 order by 1, 2, 3`,
+    digest,
+  );
+}
+
+/** A version is not to become the head of any channel any more. */
+export function* unwant(tenant: string, name: string, version: string): Script<void> {
+  yield* run(
+    `update channels set wanted_version = null, wanted_digest = null
+     where tenant = $1 and package = $2 and wanted_version = $3`,
+    tenant,
+    name,
+    version,
   );
 }
 
@@ -222,10 +254,10 @@ export function* liveWorkflows(tenant: string): Script<readonly LiveWorkflow[]> 
   return yield* all<LiveWorkflow>(`${liveText} where w.tenant = $1 order by w.workflow, w.package`, tenant);
 }
 
-/** How many executions of a tenant that have not ended are pinned to a digest. */
-export function* pinnedCount(tenant: string, digest: string): Script<number> {
+/** How many executions of a tenant (null: of any) that have not ended are pinned to a digest. */
+export function* pinnedCount(tenant: string | null, digest: string): Script<number> {
   const row = yield* first<{ count: number }>(
-    'select count(*) as count from executions where digest = $1 and ended_at is null and tenant = $2',
+    'select count(*) as count from executions where digest = $1 and ended_at is null and ($2 is null or tenant = $2)',
     digest,
     tenant,
   );
@@ -242,7 +274,8 @@ export interface WantedVersion {
 }
 
 /**
- * What the runners of these tenants (null: all) should have: the heads of all channels, and what executions that have
+ * What the runners of these tenants (null: all) should have: the heads of all channels (those that do not load yet,
+ * too), and what executions that have
  * not ended are pinned to. Quarantined ones are left out. A digest that two tenants have is there twice.
  */
 export function* wantedVersions(tenants: readonly string[] | null, dialect: Dialect): Script<readonly WantedVersion[]> {
@@ -256,7 +289,8 @@ export function* wantedVersions(tenants: readonly string[] | null, dialect: Dial
       from pinned where pinned.digest is not null)
     select p.tenant, p.name, p.version, p.digest, p.status from packages p where p.status <> 'quarantined'${ours}
     and (p.digest in (select digest from pinned where digest is not null)
-      or exists (select 1 from channels c where c.tenant = p.tenant and c.package = p.name and c.version = p.version))
+      or exists (select 1 from channels c where c.tenant = p.tenant and c.package = p.name
+        and (c.version = p.version or c.wanted_version = p.version)))
     order by p.registered_at desc, p.id`;
   return yield* all<WantedVersion>(text, ...params);
 }

@@ -30,8 +30,12 @@ create table channels (
   digest text not null,
   serial integer not null,
   activated_at bigint not null,
+  wanted_version text,
+  wanted_digest text,
   primary key (tenant, package, channel)
 );
+create index channels_digest on channels (digest);
+create index channels_wanted on channels (wanted_digest) where wanted_digest is not null;
 
 create table channel_workflows (
   tenant text not null,

@@ -1,0 +1,20 @@
+#!/usr/bin/env node
+// Any Node since 12.20 can parse this file, so that a Node that is too old is told so in one line.
+// Nothing of the rest is imported before that check, and a test keeps the version beside `engines` in package.json.
+import { existsSync } from 'fs';
+
+const needed = [24, 15];
+const [major, minor] = process.versions.node.split('.').map(Number);
+
+if (major < needed[0] || (major === needed[0] && minor < needed[1])) {
+  process.stderr.write(
+    `cloacina needs Node ${needed.join('.')} or newer, and this is Node ${process.versions.node}: install a newer one from https://nodejs.org and run the command again.\n`,
+  );
+  process.exitCode = 2;
+} else {
+  // A checkout runs its sources: what `npm run build` left behind may be older. A published package has no src folder.
+  const source = new URL('../src/cli/main.ts', import.meta.url);
+  const main = existsSync(source) ? source : new URL('../dist/cli/main.js', import.meta.url);
+  // A rejection stays unhandled by intent: main() reports every error that it knows, and any other one is a bug whose stack is wanted.
+  void import(main.href).then((cli) => cli.main(process.argv.slice(2)));
+}

@@ -1,0 +1,55 @@
+import type { Command } from 'commander';
+import type { Client } from '../open.ts';
+import { Output } from './output.ts';
+
+/** Where the CLI looks unless told otherwise: the same places as the library, whose `options.ts` has them too. */
+export const defaultDatabase = 'sqlite:./.cloacina/cloacina.db';
+export const defaultRegistry = 'file:./.cloacina/packages';
+
+/** The options that every command takes. */
+export interface GlobalOptions {
+  readonly database: string;
+  readonly registry: string;
+  readonly tenant: string;
+  readonly json: boolean;
+}
+
+/** What a command gets to work with. */
+export class Cli {
+  readonly options: GlobalOptions;
+  readonly output: Output;
+
+  constructor(options: GlobalOptions, output: Output = new Output(options.json)) {
+    this.options = options;
+    this.output = output;
+  }
+
+  /** What every opening takes. */
+  get place(): { readonly registry: string; readonly tenant: string; readonly actor: string } {
+    const { registry, tenant } = this.options;
+    return { registry, tenant, actor: `cli:${userName()}` };
+  }
+
+  /** Opens a client for the length of one call. */
+  async client<T>(use: (client: Client) => Promise<T>): Promise<T> {
+    // the engine and the database driver are loaded by the commands that need them only
+    const { Client: Opened } = await import('../open.ts');
+    await using client = await Opened.open(this.options.database, this.place);
+    return await use(client);
+  }
+}
+
+/** The action of a command: its arguments and options, with what it needs to work put before them. */
+export function act<Given extends readonly unknown[]>(
+  run: (cli: Cli, ...given: Given) => Promise<void>,
+): (...given: [...Given, Command]) => Promise<void> {
+  return async (...given) => {
+    const command = given.at(-1) as Command;
+    await run(new Cli(command.optsWithGlobals()), ...(given.slice(0, -1) as unknown as Given));
+  };
+}
+
+function userName(): string {
+  const { USER, USERNAME, LOGNAME } = process.env;
+  return USER ?? USERNAME ?? LOGNAME ?? 'unknown';
+}

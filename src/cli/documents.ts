@@ -1,0 +1,78 @@
+import type { ExecutionDetail, ExecutionEvent, ExecutionSummary } from '../engine/executions.ts';
+import type { PackageDocument, PackageItem } from '../package/registry-documents.ts';
+import type { WorkflowEntry } from '../engine/workflows.ts';
+
+// The documents of `--json`: what the library gives, with epoch ms as ISO 8601. Fields may be added, never removed.
+
+/** Epoch ms as ISO 8601 in UTC. */
+export function iso(at: number): string;
+export function iso(at: number | null): string | null;
+export function iso(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString();
+}
+
+export function executionItem(execution: ExecutionSummary): object {
+  const { id, workflow, package: from, version, status, createdAt, startedAt, endedAt, error } = execution;
+  const times = { createdAt: iso(createdAt), startedAt: iso(startedAt), endedAt: iso(endedAt) };
+  return { id, workflow, package: from, version, status, ...times, error };
+}
+
+export function executionDocument(execution: ExecutionDetail): object {
+  const { input, output, priority, tags, runner, schedule, tasks } = execution;
+  return {
+    ...executionItem(execution),
+    input,
+    output,
+    priority,
+    tags,
+    runner,
+    schedule: schedule === null ? null : { ...schedule, slot: iso(schedule.slot) },
+    tasks: tasks.map((task) => ({ ...task, startedAt: iso(task.startedAt), endedAt: iso(task.endedAt) })),
+  };
+}
+
+export function eventDocument({ seq, type, task, attempt, at, data }: ExecutionEvent): object {
+  return { seq, type, task, attempt, at: iso(at), data };
+}
+
+export function packageItemDocument(item: PackageItem): object {
+  const { id, name, version, digest, bytes, active, status, registeredAt } = item;
+  return { id, name, version, digest, active, status, bytes, registeredAt: iso(registeredAt) };
+}
+
+export function packageDocument({ name, channels, versions }: PackageDocument): object {
+  return {
+    name,
+    channels,
+    versions: versions.map((version) => ({
+      ...version,
+      registeredAt: iso(version.registeredAt),
+      runners: version.runners.map((runner) => ({
+        ...runner,
+        conditions: runner.conditions.map((condition) => ({ ...condition, at: iso(condition.at) })),
+      })),
+    })),
+  };
+}
+
+export function workflowItem({ name, package: from, version, spec }: WorkflowEntry): object {
+  return { name, package: from, version, tasks: spec.tasks.map((task) => task.name) };
+}
+
+export function workflowDocument({ name, package: from, version, spec }: WorkflowEntry): object {
+  return {
+    name,
+    package: from,
+    version,
+    description: spec.description,
+    input: spec.input,
+    output: spec.output,
+    tasks: spec.tasks.map((task) => ({
+      name: task.name,
+      kind: task.kind,
+      needs: [...new Set(Object.values(task.needs).map((need) => need.task))],
+      description: task.description,
+    })),
+    schedules: spec.schedules,
+  };
+}

@@ -1,0 +1,60 @@
+import { CommanderError } from 'commander';
+import { CloacinaError, errorDocument } from '../core/error.ts';
+import type { Issue, Problem } from '../core/error.ts';
+import { errorTable } from '../core/error-table.ts';
+import { paint, plain } from './output.ts';
+
+/** The command line could not be understood; exit code 2. */
+export class UsageError extends CloacinaError {
+  constructor(message: string, cause?: unknown) {
+    super('USAGE', message, cause === undefined ? undefined : { cause });
+  }
+}
+
+/** Says what went wrong, on stdout as a document or on stderr for people, and sets the exit code of the process. */
+export function report(thrown: unknown, json: boolean): void {
+  if (thrown instanceof CommanderError && thrown.exitCode === 0) return; // --help and --version were answered
+  const error = coded(thrown);
+  process.exitCode = errorTable[error.code].exit;
+  const isBug = error.code === 'INTERNAL';
+  if (json) process.stdout.write(`${JSON.stringify({ error: errorDocument(error) }, null, 2)}\n`);
+  if (isBug) process.stderr.write(`${stackOf(error.cause)}\n`);
+  // what commander refuses it has told people itself, with the usage of the command
+  if (json || thrown instanceof CommanderError) return;
+  const { stderr } = process;
+  process.stderr.write(`${paint('red', 'error', stderr)} ${error.code}: ${plain(error.message)}\n`);
+  for (const line of details(error)) process.stderr.write(`  ${plain(line)}\n`);
+  process.stderr.write(`${paint('dim', errorTable[error.code].remedy, stderr)}\n`);
+}
+
+function coded(thrown: unknown): CloacinaError {
+  if (thrown instanceof CloacinaError) return thrown;
+  if (thrown instanceof CommanderError) return new UsageError(usageMessage(thrown));
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new CloacinaError('INTERNAL', `this is a bug of cloacina: ${message}`, { cause: thrown });
+}
+
+function usageMessage(error: CommanderError): string {
+  if (error.code === 'commander.help') return 'a command is missing; see --help';
+  return error.message.replace(/^error: /, '').replaceAll('\n', ' ');
+}
+
+/** What does not fit on the line of the message. */
+function details(error: CloacinaError): string[] {
+  const lines: string[] = [];
+  const { issues, problems } = error as { issues?: readonly Issue[]; problems?: readonly Problem[] };
+  if (issues !== undefined && issues.length > 1) {
+    lines.push(...issues.map(({ path, message }) => `${path === '' ? 'input' : `input.${path}`}: ${message}`));
+  }
+  if (problems !== undefined && problems.length > 1) {
+    lines.push(...problems.map(({ code, path, message, hint }) => `${code} ${path}: ${message}${hint ? `; ${hint}` : ''}`));
+  }
+  for (let cause = error.cause; cause instanceof Error && lines.length < 40; cause = cause.cause) {
+    if (!error.message.includes(cause.message)) lines.push(`caused by ${cause.name}: ${cause.message}`);
+  }
+  return lines;
+}
+
+function stackOf(thrown: unknown): string {
+  return thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+}

@@ -1,0 +1,39 @@
+const signals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
+/** What shells give for a program that was interrupted: 128 and the number of SIGINT. */
+export const interruptedExit = 130;
+
+/** Ctrl-C while something must be put in order first: the first one fires `signal`, a second one ends the process. */
+export class Interruption implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #onSignal = (): void => {
+    if (this.signal.aborted) process.exit(interruptedExit);
+    this.#controller.abort();
+  };
+
+  constructor() {
+    for (const name of signals) process.on(name, this.#onSignal);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Resolves when the signal fires. */
+  get happened(): Promise<void> {
+    if (this.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+
+  /** What another signal asks for is an interruption too. */
+  also(other: AbortSignal): this {
+    if (other.aborted) this.#controller.abort();
+    else other.addEventListener('abort', () => this.#controller.abort(), { once: true });
+    return this;
+  }
+
+  [Symbol.dispose](): void {
+    for (const name of signals) process.off(name, this.#onSignal);
+  }
+}

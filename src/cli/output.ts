@@ -1,0 +1,138 @@
+import { styleText } from 'node:util';
+
+/** A word of `styleText`. */
+export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
+
+/** A cell of a table: plain, or in a style. */
+export type Cell = string | { readonly text: string; readonly style: Style };
+
+/**
+ * What a command says: with `--json` one document on stdout (one a line for streams) and nothing else there, else
+ * text for people. Notes go to stderr in both.
+ */
+export class Output {
+  readonly json: boolean;
+  readonly #closed = new AbortController();
+
+  constructor(json: boolean) {
+    this.json = json;
+    // whoever reads has gone away (`cloacina ... | head`): that ends a stream, and is no failure
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      this.#closed.abort();
+    });
+  }
+
+  /** Fires when nobody reads stdout any more. */
+  get closed(): AbortSignal {
+    return this.#closed.signal;
+  }
+
+  /** The one answer of a command. */
+  answer(document: object, text: () => string): void {
+    this.#write(this.json ? JSON.stringify(document, null, 2) : text());
+  }
+
+  /** One of many: a document on one line, or text. */
+  item(document: object, text: () => string): void {
+    this.#write(this.json ? JSON.stringify(document) : text());
+  }
+
+  /** For people, beside the answer: what is going on, what to do next. */
+  note(text: string): void {
+    process.stderr.write(`${text}\n`);
+  }
+
+  #write(text: string): void {
+    if (text !== '' && !this.closed.aborted) process.stdout.write(`${text}\n`);
+  }
+}
+
+/** Colour where the stream is a terminal that has it, and NO_COLOR does not forbid it. */
+export function paint(style: Style, text: string, stream: NodeJS.WriteStream = process.stdout): string {
+  return text === '' ? '' : styleText(style, text, { stream });
+}
+
+/**
+ * Text that came from elsewhere, such as a description or an error, safe for a terminal: control characters, which
+ * could move the cursor or hide text, are shown as a dot; line ends and tabs stay.
+ */
+export function plain(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what is replaced
+  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '·');
+}
+
+/** Columns under their heads, as wide as their cells. */
+export function table(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
+  const texts = rows.map((row) => row.map((cell) => oneLine(typeof cell === 'string' ? cell : cell.text)));
+  const widths = heads.map((head, at) => Math.max(head.length, ...texts.map((row) => row[at]!.length)));
+  const line = (cells: readonly string[], styles: readonly (Style | undefined)[]): string =>
+    cells
+      .map((text, at) => {
+        const padded = at === cells.length - 1 ? text : text.padEnd(widths[at]!);
+        return styles[at] === undefined ? padded : paint(styles[at], padded);
+      })
+      .join('  ')
+      .trimEnd();
+  const body = rows.map((row, at) =>
+    line(
+      texts[at]!,
+      row.map((cell) => (typeof cell === 'string' ? undefined : cell.style)),
+    ),
+  );
+  const head = line(
+    heads,
+    heads.map(() => 'dim'),
+  );
+  return [head, ...body].join('\n');
+}
+
+/** `name: value` lines; those without a value are left out. */
+export function fields(pairs: readonly (readonly [name: string, value: Cell | null])[]): string {
+  const shown = pairs.filter(([, value]) => value !== null && value !== '');
+  const width = Math.max(0, ...shown.map(([name]) => name.length));
+  return shown
+    .map(([name, value]) => {
+      const text = typeof value === 'string' ? plain(value) : paint(value!.style, plain(value!.text));
+      return `${paint('dim', name.padEnd(width))}  ${text}`;
+    })
+    .join('\n');
+}
+
+/** JSON for people, over several lines. */
+export function pretty(value: unknown): string {
+  return plain(JSON.stringify(value, null, 2));
+}
+
+/** JSON on one line, cut where it is long. */
+export function short(value: unknown, most = 100): string {
+  const text = JSON.stringify(value) ?? '';
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
+
+/** Epoch ms for people: UTC, to the second. */
+export function time(at: number | null): string {
+  return at === null ? '' : `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')}Z`;
+}
+
+const statusStyles: Readonly<Record<string, Style>> = {
+  completed: 'green',
+  running: 'cyan',
+  waiting: 'cyan',
+  paused: 'yellow',
+  cancelled: 'yellow',
+  cancelling: 'yellow',
+  failed: 'red',
+  yanked: 'yellow',
+  quarantined: 'red',
+  skipped: 'dim',
+};
+
+export function status(word: string): Cell {
+  const style = statusStyles[word];
+  return style === undefined ? word : { text: word, style };
+}
+
+function oneLine(text: string): string {
+  return plain(text).replaceAll(/\s*[\n\t]\s*/g, ' ');
+}

@@ -1,0 +1,194 @@
+import { formatMs } from '../core/duration.ts';
+import type { ExecutionEvent } from '../engine/executions.ts';
+import { paint, plain } from './output.ts';
+import type { Style } from './output.ts';
+
+/** Shows the tasks of one execution as they move; on stderr, so that stdout has the result alone. */
+export interface TaskView {
+  event(event: ExecutionEvent): void;
+  /** How far a running task says it is, 0 to 1. */
+  progress(task: string, done: number, text: string | null): void;
+  /** Shows the last state and gives the terminal back. */
+  end(): void;
+}
+
+/** A live list where the stream is a terminal, else a line for each thing that happens. */
+export function openTaskView(tasks: readonly string[], stream: NodeJS.WriteStream): TaskView {
+  return stream.isTTY ? new LiveTaskView(tasks, stream) : new LineTaskView(stream);
+}
+
+interface Change {
+  readonly state: 'running' | 'waiting' | 'completed' | 'failed' | 'skipped' | 'cancelled';
+  readonly text: string;
+}
+
+const states: Readonly<Record<string, Change['state']>> = {
+  'task.started': 'running',
+  'task.waiting': 'waiting',
+  'task.retrying': 'waiting',
+  'task.completed': 'completed',
+  'task.failed': 'failed',
+  'task.skipped': 'skipped',
+  'task.cancelled': 'cancelled',
+};
+
+const styles: Readonly<Record<Change['state'] | 'pending', Style>> = {
+  pending: 'dim',
+  running: 'cyan',
+  waiting: 'yellow',
+  completed: 'green',
+  failed: 'red',
+  skipped: 'dim',
+  cancelled: 'yellow',
+};
+
+/** What an event means for its task; null where it does not change the task's state. */
+function changeOf(event: ExecutionEvent, startedAt: number | undefined): Change | null {
+  const state = states[event.type];
+  if (state === undefined || event.task === null) return null;
+  const data = (event.data ?? {}) as { readonly [field: string]: unknown };
+  const took = startedAt === undefined ? '' : formatMs(event.at - startedAt);
+  const attempt = (event.attempt ?? 1) > 1 ? `attempt ${event.attempt}` : '';
+  return { state, text: [changeText(event, data), attempt, took].filter((part) => part !== '').join(', ') };
+}
+
+function changeText({ type, at }: ExecutionEvent, data: { readonly [field: string]: unknown }): string {
+  const text = (field: string): string => (typeof data[field] === 'string' ? data[field] : '');
+  switch (type) {
+    case 'task.retrying':
+      return `again in ${formatMs(Math.max(0, Date.parse(text('at')) - at))}: ${text('message')}`;
+    case 'task.failed':
+      return text('message');
+    case 'task.skipped':
+      return text('reason').replaceAll('_', ' ');
+    case 'task.waiting':
+      return text('until') === '' ? '' : `until ${text('until')}`;
+    default:
+      return '';
+  }
+}
+
+class LineTaskView implements TaskView {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #startedAt = new Map<string, number>();
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+  }
+
+  event(event: ExecutionEvent): void {
+    const change = changeOf(event, this.#startedAt.get(event.task ?? ''));
+    if (change === null) return;
+    const task = event.task!;
+    if (change.state === 'running') this.#startedAt.set(task, event.at);
+    else this.#startedAt.delete(task);
+    const word = event.type.slice('task.'.length);
+    this.#stream.write(`${plain(`${task} ${word}${change.text === '' ? '' : ` (${change.text})`}`)}\n`);
+  }
+
+  progress(task: string, done: number, text: string | null): void {
+    this.#stream.write(`${plain(`${task} ${progressText(done, text)}`)}\n`);
+  }
+
+  end(): void {
+    this.#startedAt.clear();
+  }
+}
+
+interface Row {
+  readonly name: string;
+  state: Change['state'] | 'pending';
+  text: string;
+  startedAt: number | undefined;
+}
+
+const frameMs = 80;
+
+/** Redraws its lines in place; of many tasks those that matter most now. */
+class LiveTaskView implements TaskView {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #rows: Map<string, Row>;
+  readonly #timer: NodeJS.Timeout;
+  #drawn = 0;
+  #frame = 0;
+
+  constructor(tasks: readonly string[], stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+    this.#rows = new Map(
+      tasks.map((name) => [name, { name, state: 'pending', text: '', startedAt: undefined } satisfies Row]),
+    );
+    this.#stream.write('\u001b[?25l');
+    this.#timer = setInterval(() => this.#draw(this.#most()), frameMs);
+    this.#timer.unref();
+  }
+
+  event(event: ExecutionEvent): void {
+    const row = this.#rows.get(event.task ?? '');
+    const change = changeOf(event, row?.startedAt);
+    if (row === undefined || change === null) return;
+    row.startedAt = change.state === 'running' ? event.at : undefined;
+    row.state = change.state;
+    row.text = change.text;
+  }
+
+  progress(task: string, done: number, text: string | null): void {
+    const row = this.#rows.get(task);
+    if (row?.state === 'running') row.text = progressText(done, text);
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
+    // what is above the screen cannot be redrawn: a long list stays short to its end
+    this.#draw(this.#most());
+    this.#stream.write('\u001b[?25h');
+  }
+
+  /** Rows that fit on the screen, and a line for the rest. */
+  #most(): number {
+    return Math.max(3, (this.#stream.rows ?? 24) - 3);
+  }
+
+  #draw(most: number): void {
+    this.#frame += 1;
+    const all = [...this.#rows.values()];
+    const lines = all.length <= most ? all.map((row) => this.#line(row)) : this.#summary(all, most);
+    const up = this.#drawn > 0 ? `\u001b[${this.#drawn}A` : '';
+    this.#stream.write(`${up}${lines.map((line) => `\r\u001b[2K${line}\n`).join('')}\u001b[0J`);
+    this.#drawn = lines.length;
+  }
+
+  #summary(all: readonly Row[], most: number): string[] {
+    const order: readonly Row['state'][] = ['running', 'failed', 'waiting', 'cancelled', 'pending', 'completed', 'skipped'];
+    const byState = Map.groupBy(all, (row) => row.state);
+    const shown = order.flatMap((state) => byState.get(state) ?? []).slice(0, most - 1);
+    const counts = order.flatMap((state) => (byState.has(state) ? [`${byState.get(state)!.length} ${state}`] : []));
+    return [...shown.map((row) => this.#line(row)), `  ${all.length} tasks: ${counts.join(', ')}`];
+  }
+
+  #line(row: Row): string {
+    const width = Math.min(40, Math.max(...Array.from(this.#rows.keys(), (name) => name.length)));
+    const running = row.state === 'running' && row.startedAt !== undefined;
+    const text = row.text !== '' ? row.text : running ? formatMs(Math.max(0, Date.now() - row.startedAt!)) : '';
+    const room = Math.max(10, (this.#stream.columns ?? 80) - width - 4);
+    const name = plain(row.name).slice(0, width).padEnd(width);
+    const shown = plain(text).replaceAll(/\s*\n\s*/g, ' ').slice(0, room);
+    const paintIn = (style: Style, word: string): string => paint(style, word, this.#stream);
+    return `${paintIn(styles[row.state], this.#mark(row.state))} ${name}  ${paintIn('dim', shown)}`.trimEnd();
+  }
+
+  #mark(state: Row['state']): string {
+    const marks = unicode ? '·⠿✔✖-' : '. *x-';
+    if (state === 'running') return spinner[this.#frame % spinner.length]!;
+    if (state === 'completed') return marks[2]!;
+    if (state === 'failed' || state === 'cancelled') return marks[3]!;
+    return state === 'skipped' ? marks[4]! : marks[0]!;
+  }
+}
+
+/** Consoles of old Windows have fonts without these characters. */
+const unicode = process.platform !== 'win32' || process.env['WT_SESSION'] !== undefined;
+const spinner = unicode ? '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏' : '|/-\\';
+
+function progressText(done: number, text: string | null): string {
+  return `${Math.round(done * 100)} %${text === null ? '' : ` ${text}`}`;
+}

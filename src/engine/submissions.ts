@@ -1,0 +1,92 @@
+import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
+import type { NewExecution } from '../store/batch.ts';
+import type { LoadedWorkflow } from './catalog.ts';
+import type { Clock, Timer } from './clock.ts';
+import type { Participant } from './journal.ts';
+
+/** A start that is not durable yet. */
+interface Submitted {
+  readonly create: NewExecution;
+  readonly workflow: LoadedWorkflow | undefined;
+  readonly at: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+  participant: Participant;
+}
+
+/** How long a start waits for a database that is away before it fails. */
+const patienceMs = 10_000;
+const checkMs = 500;
+
+/** The starts that wait to become durable: each is answered, whatever happens to the database or to the lease. */
+export class Submissions {
+  readonly #waiting = new Map<string, Submitted>();
+  readonly #clock: Clock;
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Resolves once the participant that `submit` makes is durable. */
+  async submit(
+    create: NewExecution,
+    workflow: LoadedWorkflow | undefined,
+    submit: (durable: () => void, refused: (cause: unknown) => void) => Participant,
+  ): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const { durable, refused } = this.#answers(create.id);
+      const at = this.#clock.monotonic();
+      const entry = { create, workflow, at, resolve, reject } as Submitted;
+      this.#waiting.set(create.id, entry);
+      entry.participant = submit(durable, refused);
+    });
+  }
+
+  /** Fails what has waited too long, where it can be taken back; called when the database goes away. */
+  watch(withdraw: (participant: Participant) => boolean): void {
+    this.#timer ??= this.#clock.timer(checkMs, () => {
+      this.#timer = undefined;
+      const now = this.#clock.monotonic();
+      for (const [id, entry] of this.#waiting) {
+        if (now - entry.at < patienceMs || !withdraw(entry.participant)) continue;
+        this.#waiting.delete(id);
+        entry.reject(unavailable(id));
+      }
+      if (this.#waiting.size > 0) this.watch(withdraw);
+    });
+  }
+
+  /** Hands in again what a runner that was declared dead could not write. */
+  resubmit(submit: (create: NewExecution, workflow: LoadedWorkflow | undefined) => Promise<void>): void {
+    const entries = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const { create, workflow, resolve, reject } of entries) void submit(create, workflow).then(resolve, reject);
+  }
+
+  /** The runner is gone for good: whoever still waits is told. */
+  close(): void {
+    this.#timer?.cancel();
+    for (const { create, reject } of this.#waiting.values()) reject(unavailable(create.id));
+    this.#waiting.clear();
+  }
+
+  #answers(id: string): { durable: () => void; refused: (cause: unknown) => void } {
+    const take = (): Submitted | undefined => {
+      const entry = this.#waiting.get(id);
+      this.#waiting.delete(id);
+      return entry;
+    };
+    return {
+      durable: () => take()?.resolve(),
+      refused: (cause) =>
+        take()?.reject(new CloacinaError('INTERNAL', `the database refuses execution '${id}'`, { cause })),
+    };
+  }
+}
+
+function unavailable(id: string): StoreUnavailableError {
+  return new StoreUnavailableError(
+    `the database did not take execution '${id}' within ${patienceMs} ms; it was not started`,
+  );
+}

@@ -1,0 +1,92 @@
+import { durationMs } from './core/duration.ts';
+import type { Duration } from './core/duration.ts';
+import { EngineClient } from './engine/client.ts';
+import { EndWatch } from './engine/watch.ts';
+import type { Workflows } from './engine/workflows.ts';
+import { clientSettings, databaseUrl, runnerSettings } from './options.ts';
+import type { ClientOptions, RunnerOptions } from './options.ts';
+import type { Registry } from './package/registry.ts';
+import type { Schedules } from './schedule/schedules.ts';
+import { openStore } from './store/open.ts';
+import type { Store } from './store/store.ts';
+import { run, wire } from './wire.ts';
+import type { Parts, Running } from './wire.ts';
+
+/** Everything that needs no task to run in this process; straight on the database. */
+export class Client extends EngineClient implements AsyncDisposable {
+  readonly workflows: Workflows;
+  readonly schedules: Schedules;
+  readonly registry: Registry;
+  readonly #store: Store;
+
+  protected constructor(parts: Parts) {
+    super(parts.client);
+    this.workflows = parts.workflows;
+    this.schedules = parts.schedules;
+    this.registry = parts.registry;
+    this.#store = parts.client.store;
+  }
+
+  /**
+   * Opens a client on a database, `sqlite:./app.db`; left out: CLOACINA_DATABASE, else the CLI's own default.
+   * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, STORE_UNAVAILABLE.
+   */
+  static async open(url: string | undefined = undefined, options: ClientOptions = {}): Promise<Client> {
+    const settings = clientSettings(options);
+    const store = await openStore(url ?? databaseUrl(), { now: () => settings.clock.now() });
+    return new Client(wire(store, settings, null, new EndWatch(store, settings.clock, true), () => undefined));
+  }
+
+  async close(): Promise<void> {
+    this.endClient();
+    await this.#store.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** A client that also executes. */
+export class Runner extends Client {
+  readonly #running: Running;
+
+  private constructor(parts: Parts, running: Running) {
+    super(parts);
+    this.#running = running;
+  }
+
+  /**
+   * Opens a runner: registers it, takes over from dead ones, and begins to work. Throws what `Client.open` throws,
+   * and DEFINITION_INVALID, OPTION_INVALID.
+   */
+  static override async open(url: string | undefined = undefined, options: RunnerOptions = {}): Promise<Runner> {
+    const settings = runnerSettings(options);
+    const store = await openStore(url ?? databaseUrl(), { now: () => settings.clock.now() });
+    try {
+      const running = await run(store, settings);
+      return new Runner(running.parts, running);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  }
+
+  /** Identifies this runner among those of the database. */
+  get id(): string {
+    return this.#running.engine.id;
+  }
+
+  /**
+   * Takes nothing new, lets attempts end for `drain` (default 10s), aborts the rest and hands executions back for
+   * anyone to take.
+   */
+  override async close(options: { readonly drain?: Duration } = {}): Promise<void> {
+    const { engine, reconciler, loop } = this.#running;
+    const drainMs = durationMs(options.drain ?? '10s', 'drain');
+    await loop?.close();
+    await engine.close(drainMs);
+    await reconciler?.close();
+    await super.close();
+  }
+}

@@ -1,0 +1,146 @@
+import { hostname } from 'node:os';
+import type { AnyWorkflow } from './core/definition.ts';
+import { durationMs } from './core/duration.ts';
+import type { Duration } from './core/duration.ts';
+import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
+import { defaultMaxPayload } from './core/json.ts';
+import type { LoadedWorkflow } from './engine/catalog.ts';
+import { systemClock } from './engine/clock.ts';
+import type { Clock } from './engine/clock.ts';
+import { stderrLogger } from './engine/logger.ts';
+import type { Logger } from './engine/logger.ts';
+import type { RunnerEvent, TaskProgress } from './engine/runner.ts';
+import { loadEmbedded } from './engine/start.ts';
+import type { PackageEvent } from './package/reconciler.ts';
+
+/** Where the CLI and the library look, unless told otherwise: so both see the same. */
+export const defaultDatabase = 'sqlite:./.cloacina/cloacina.db';
+export const defaultRegistry = 'file:./.cloacina/packages';
+
+/** Options of `Client.open`. */
+export interface ClientOptions {
+  /** Where the bytes of packages lie, `file:./packages`; absent: packages can be started, but not published. */
+  readonly registry?: string;
+  /** The tenant it speaks for; default `default`. */
+  readonly tenant?: string;
+  /** Bytes of JSON that an input, an output or a step may have; default 1 MiB. */
+  readonly maxPayload?: number;
+  /** Default: warnings and errors on stderr. */
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+  /** Who acts, for the registry's log; default the name of the host. */
+  readonly actor?: string;
+}
+
+/** Options of `Runner.open`. */
+export interface RunnerOptions extends ClientOptions {
+  /** Embedded workflows; with `registry` those of packages are loaded too. */
+  readonly workflows?: readonly AnyWorkflow[];
+  /** Shown to people; default the name of the host. */
+  readonly name?: string;
+  /** Task functions at once; default 64. */
+  readonly concurrency?: number;
+  /** Executions owned at once; default 1,000. What is beyond stays pending, for anyone. */
+  readonly maxExecutions?: number;
+  /** How long others wait for a sign of life before they take over; default 15s. */
+  readonly lease?: Duration;
+  /** How long a task may go on after its signal fired; default 5s. */
+  readonly grace?: Duration;
+  /** How long an isolate may be silent before it is ended; default 30s. */
+  readonly isolateStall?: Duration;
+  /** Whether due schedules are fired here; default true. */
+  readonly schedules?: boolean;
+  /** Takes only executions that it started itself, and their children; default false. */
+  readonly ownOnly?: boolean;
+  /** Called for every event of an execution owned here, once it is durable. */
+  readonly onEvent?: (event: RunnerEvent) => void;
+  readonly onProgress?: (progress: TaskProgress) => void;
+  /** Called when a package version was loaded, failed to load, or was unloaded. */
+  readonly onPackage?: (event: PackageEvent) => void;
+}
+
+/** `CLOACINA_DATABASE`, else the default. */
+export function databaseUrl(): string {
+  const url = process.env['CLOACINA_DATABASE'];
+  return url === undefined || url === '' ? defaultDatabase : url;
+}
+
+/** Options of a client with their defaults. */
+export interface ClientSettings {
+  readonly registry: string | null;
+  readonly tenant: string;
+  readonly maxPayload: number;
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly actor: string;
+}
+
+export function clientSettings(options: ClientOptions): ClientSettings {
+  return {
+    registry: options.registry ?? null,
+    tenant: options.tenant ?? 'default',
+    maxPayload: count('maxPayload', options.maxPayload ?? defaultMaxPayload),
+    logger: options.logger ?? stderrLogger,
+    clock: options.clock ?? systemClock,
+    actor: options.actor ?? hostname(),
+  };
+}
+
+/** Options of a runner with their defaults, checked; lengths of time in ms. */
+export interface RunnerSettings extends ClientSettings {
+  readonly embedded: readonly LoadedWorkflow[];
+  readonly name: string;
+  readonly concurrency: number;
+  readonly maxExecutions: number;
+  readonly leaseMs: number;
+  readonly graceMs: number;
+  readonly isolateStallMs: number;
+  readonly schedules: boolean;
+  readonly ownOnly: boolean;
+  readonly onEvent: ((event: RunnerEvent) => void) | null;
+  readonly onProgress: (progress: TaskProgress) => void;
+  readonly onPackage: (event: PackageEvent) => void;
+}
+
+/** Throws OPTION_INVALID, DEFINITION_INVALID. */
+export function runnerSettings(options: RunnerOptions): RunnerSettings {
+  return {
+    ...clientSettings(options),
+    embedded: embeddedWorkflows(options.workflows ?? []),
+    name: options.name ?? hostname(),
+    concurrency: count('concurrency', options.concurrency ?? 64),
+    maxExecutions: count('maxExecutions', options.maxExecutions ?? 1000),
+    leaseMs: atLeast('lease', options.lease ?? '15s', 1000),
+    graceMs: atLeast('grace', options.grace ?? '5s', 0),
+    isolateStallMs: atLeast('isolateStall', options.isolateStall ?? '30s', 100),
+    schedules: options.schedules ?? true,
+    ownOnly: options.ownOnly ?? false,
+    onEvent: options.onEvent ?? null,
+    onProgress: options.onProgress ?? ((): void => undefined),
+    onPackage: options.onPackage ?? ((): void => undefined),
+  };
+}
+
+function embeddedWorkflows(workflows: readonly AnyWorkflow[]): LoadedWorkflow[] {
+  const byName = new Map<string, AnyWorkflow>();
+  for (const workflow of workflows) {
+    const other = byName.get(workflow.name);
+    if (other !== undefined && other !== workflow) {
+      throw new DefinitionInvalidError(workflow.name, 'two workflows of this name were given to one runner');
+    }
+    byName.set(workflow.name, workflow);
+  }
+  return Array.from(byName.values(), loadEmbedded);
+}
+
+function count(option: string, value: number): number {
+  if (!Number.isInteger(value) || value < 1)
+    throw new OptionInvalidError(option, `${value} is not a whole number from 1`);
+  return value;
+}
+
+function atLeast(option: string, value: Duration, leastMs: number): number {
+  const ms = durationMs(value, option);
+  if (ms < leastMs) throw new OptionInvalidError(option, `${ms} ms is less than ${leastMs} ms`);
+  return ms;
+}

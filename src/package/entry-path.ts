@@ -1,0 +1,73 @@
+/** The longest path in an archive, bytes of UTF-8. */
+const maxPathBytes = 1000;
+/** The longest name of a file or folder on the file systems in use (ext4, APFS, NTFS). */
+const maxSegmentBytes = 255;
+
+const folders = ['code/', 'assets/', 'source/'];
+const deviceName = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)/i;
+// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+const control = /[\u0000-\u001f\u007f]/;
+
+/**
+ * Why a path may not stand in an archive, or null where it may. A path that passes can be unpacked on Linux, macOS and
+ * Windows, stays inside of the folder it is unpacked to, and names the same file on all of them.
+ */
+export function pathFault(path: string): string | null {
+  if (path === '') return 'the name is empty';
+  if (path.includes('\0')) return 'the name holds a NUL';
+  if (path.startsWith('/') || /^[a-z]:/i.test(path)) return 'the path is absolute';
+  if (path.includes('\\')) return "the path holds a backslash; folders are separated by '/'";
+  if (control.test(path)) return 'the name holds a control character';
+  if (!path.isWellFormed() || path.includes('\ufffd')) return 'the name is not UTF-8';
+  if (path !== path.normalize('NFC')) return 'the name is not in Unicode normal form C';
+  if (/[<>:"|?*]/.test(path)) return 'the name holds one of < > : " | ? *, which Windows does not allow';
+  if (Buffer.byteLength(path) > maxPathBytes) return `the path is longer than ${maxPathBytes} bytes`;
+  for (const segment of path.split('/')) {
+    const fault = segmentFault(segment);
+    if (fault !== null) return fault;
+  }
+  if (path === 'manifest.json' || folders.some((folder) => path.startsWith(folder))) return null;
+  return `it lies outside of ${folders.join(', ')}`;
+}
+
+function segmentFault(segment: string): string | null {
+  if (segment === '') return 'the path has an empty segment';
+  if (segment === '..') return "the path holds '..'";
+  if (segment.startsWith('.')) return 'a name begins with a dot';
+  if (/[. ]$/.test(segment)) return 'a name ends with a dot or a space, which Windows drops';
+  if (deviceName.test(segment)) return `'${segment}' is a device on Windows`;
+  return Buffer.byteLength(segment) > maxSegmentBytes ? `a name is longer than ${maxSegmentBytes} bytes` : null;
+}
+
+/**
+ * Takes the paths of one archive one after the other and says why the next cannot lie beside the earlier ones, or null:
+ * the same path twice, a path that differs only in case, a file where another path has a folder.
+ */
+export function clashFinder(): (path: string) => string | null {
+  const files = new Map<string, string>();
+  const parents = new Set<string>();
+  return (path) => {
+    const key = caseFold(path);
+    const twin = files.get(key);
+    if (twin === path) return 'it is there twice';
+    if (twin !== undefined) return `it differs from '${twin}' only in case`;
+    if (parents.has(key)) return 'it is both a file and a folder';
+    files.set(key, path);
+    for (let slash = key.lastIndexOf('/'); slash > 0; slash = key.lastIndexOf('/', slash - 1)) {
+      const parent = key.slice(0, slash);
+      if (files.has(parent)) return `'${files.get(parent)}' is both a file and a folder`;
+      parents.add(parent);
+    }
+    return null;
+  };
+}
+
+/** Two steps: 'ß' and 'ẞ', or the Greek sigmas, meet only when raised first and lowered after. */
+function caseFold(path: string): string {
+  return path.toUpperCase().toLowerCase().normalize('NFC');
+}
+
+/** The order of paths in an archive: by their bytes in UTF-8, the same whatever the locale. */
+export function byPathBytes(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}

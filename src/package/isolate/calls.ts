@@ -1,0 +1,250 @@
+import { CloacinaError } from '../../core/error.ts';
+import { toTaskError } from '../../core/task-error.ts';
+import type { TaskError } from '../../core/task-error.ts';
+import type { InputOutcome, Outcome, Question, TaskCall, TaskHost } from '../../engine/code.ts';
+import { maxTextLength, splitCall } from './protocol.ts';
+import type { ToGuest, ToHost } from './protocol.ts';
+
+/** What can be asked of a package's code. */
+export type Request =
+  | { readonly kind: 'run'; readonly call: TaskCall; readonly host: TaskHost }
+  | { readonly kind: 'ask'; readonly question: Question; readonly call: TaskCall }
+  | { readonly kind: 'parse'; readonly workflow: string; readonly input: string };
+
+export type Reply = Outcome | InputOutcome;
+
+type CallMessage = Exclude<ToHost, { kind: 'up' | 'loaded' | 'refused' | 'pong' }>;
+
+interface Entry {
+  readonly id: number;
+  readonly request: Request;
+  readonly resolve: (reply: Reply) => void;
+  sent: boolean;
+}
+
+/** The calls that one process holds: those that wait until it is ready, and those that run in it. */
+export class GuestCalls {
+  readonly #send: (message: ToGuest, texts?: readonly string[]) => void;
+  readonly #empty: () => void;
+  readonly #entries = new Map<number, Entry>();
+  readonly #unsent: Entry[] = [];
+  #lastId = 0;
+
+  constructor(events: { send(message: ToGuest, texts?: readonly string[]): void; empty(): void }) {
+    this.#send = (message, texts) => events.send(message, texts);
+    this.#empty = () => events.empty();
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  has(call: TaskCall): boolean {
+    return this.#find(call) !== undefined;
+  }
+
+  /** The calls of tasks that began. */
+  running(): readonly TaskCall[] {
+    const found: TaskCall[] = [];
+    for (const { sent, request } of this.#entries.values())
+      if (sent && request.kind !== 'parse') found.push(request.call);
+    return found;
+  }
+
+  add(request: Request): Promise<Reply> {
+    return new Promise((resolve) => {
+      const entry: Entry = { id: ++this.#lastId, request, resolve, sent: false };
+      this.#entries.set(entry.id, entry);
+      this.#unsent.push(entry);
+    });
+  }
+
+  sendAll(): void {
+    for (const entry of this.#unsent.splice(0)) if (this.#entries.has(entry.id)) this.#post(entry);
+  }
+
+  /** Drops a call that has not begun; false where it has, or is not here. */
+  drop(call: TaskCall): boolean {
+    const entry = this.#find(call);
+    if (entry === undefined || entry.sent) return false;
+    const error = new CloacinaError('ISOLATE_EXITED', 'the call was given up before a process was ready for it');
+    this.#settle(entry, { status: 'lost', alone: false, error: toTaskError(error) });
+    return true;
+  }
+
+  /** The process ended. `charged`: by a fault that may be a call's own, which it is where only one was in it. */
+  lose(error: TaskError, charged: boolean): void {
+    const begun = [...this.#entries.values()].filter((entry) => entry.sent).length;
+    for (const entry of this.#entries.values()) {
+      this.#settle(entry, { status: 'lost', alone: charged && entry.sent && begun === 1, error });
+    }
+  }
+
+  /** The package did not load: an attempt that failed, and may be made again. */
+  refuse(refusal: CloacinaError): void {
+    const error = toTaskError(refusal);
+    for (const entry of this.#entries.values()) {
+      // of an input nothing can be said, so that is a call which ended its process
+      const lost = { status: 'lost', alone: true, error } as const;
+      const retry = { status: 'failed', error, retryable: true, retryAfter: null } as const;
+      this.#settle(entry, entry.request.kind === 'parse' ? lost : retry);
+    }
+  }
+
+  /** Acts on what the guest said of a call; of one that is over nothing is taken. */
+  receive(message: CallMessage, texts: readonly string[]): void {
+    const entry = this.#entries.get(message.id);
+    if (entry === undefined) {
+      if (message.kind === 'step' || message.kind === 'save') this.#answer(message.ref, Promise.reject(over()));
+      return;
+    }
+    const { request } = entry;
+    switch (message.kind) {
+      case 'completed':
+      case 'failed':
+      case 'valid':
+      case 'invalid':
+        this.#settle(entry, readReply(message, texts, request));
+        return;
+      default:
+        if (request.kind === 'run') this.#serve(entry.id, request.host, message, texts);
+    }
+  }
+
+  #serve(
+    id: number,
+    host: TaskHost,
+    message: Exclude<CallMessage, { kind: 'completed' | 'failed' | 'valid' | 'invalid' }>,
+    texts: readonly string[],
+  ): void {
+    switch (message.kind) {
+      case 'log':
+        host.log(message.level, message.message, logData(texts[0]));
+        return;
+      case 'progress':
+        host.progress(message.done, message.text);
+        return;
+      case 'step':
+        this.#answer(message.ref, host.stepResult(message.name));
+        return;
+      case 'save':
+        this.#answer(message.ref, saved(host, message.name, texts[0]!));
+        return;
+      case 'watch':
+        this.#watch(id, host.signal);
+    }
+  }
+
+  #watch(id: number, signal: AbortSignal): void {
+    const tell = (): void => {
+      const reason: unknown = signal.reason;
+      if (this.#entries.has(id)) this.#send({ kind: 'abort', id, reason: toTaskError(reason, 'TASK_CANCELLED') });
+    };
+    if (signal.aborted) tell();
+    else signal.addEventListener('abort', tell, { once: true });
+  }
+
+  #answer(ref: number, result: Promise<string | undefined | void>): void {
+    result.then(
+      (text) => this.#send({ kind: 'answer', ref, error: null }, typeof text === 'string' ? [text] : []),
+      (error: unknown) => this.#send({ kind: 'answer', ref, error: toTaskError(error) }),
+    );
+  }
+
+  #post(entry: Entry): void {
+    const { id, request } = entry;
+    const { message, texts } = encode(id, request);
+    const length = texts.reduce((sum, text) => sum + text.length, 0);
+    if (length > maxTextLength) return this.#settle(entry, tooLarge(request, length));
+    entry.sent = true;
+    this.#send(message, texts);
+  }
+
+  #settle(entry: Entry, reply: Reply): void {
+    this.#entries.delete(entry.id);
+    entry.resolve(reply);
+    if (this.#entries.size === 0) this.#empty();
+  }
+
+  #find(call: TaskCall): Entry | undefined {
+    for (const entry of this.#entries.values()) {
+      if (entry.request.kind !== 'parse' && entry.request.call === call) return entry;
+    }
+    return undefined;
+  }
+}
+
+function encode(id: number, request: Request): { readonly message: ToGuest; readonly texts: readonly string[] } {
+  if (request.kind === 'parse') {
+    return { message: { kind: 'parse', id, workflow: request.workflow }, texts: [request.input] };
+  }
+  const { head, texts } = splitCall(request.call);
+  if (request.kind === 'run') return { message: { kind: 'run', id, call: head }, texts };
+  return { message: { kind: 'ask', id, question: request.question, call: head }, texts };
+}
+
+/**
+ * The answer of a guest, once it is sure to be one: a package that replaces `JSON.stringify` or writes to the channel
+ * must not get text into the store that nobody can read.
+ */
+function readReply(
+  message: Extract<CallMessage, { kind: 'completed' | 'failed' | 'valid' | 'invalid' }>,
+  texts: readonly string[],
+  request: Request,
+): Reply {
+  const parse = request.kind === 'parse';
+  if (message.kind === 'failed' && !parse) {
+    const { error, retryable, retryAfter } = message;
+    return { status: 'failed', error, retryable, retryAfter };
+  }
+  if (message.kind === 'invalid' && parse) return { status: 'invalid', issues: message.issues };
+  if (message.kind === 'completed' && !parse) {
+    const output = texts[0]!;
+    const fault = jsonFault(output);
+    return fault === null ? { status: 'completed', output } : failed(fault);
+  }
+  if (message.kind === 'valid' && parse) {
+    const input = texts[0]!;
+    return jsonFault(input) === null ? { status: 'valid', input } : invalid('the schema gave what is not JSON');
+  }
+  const text =
+    message.kind === 'failed' ? message.error.message : 'the package gave no answer of the kind that was asked';
+  return parse ? invalid(text) : failed(new CloacinaError('ISOLATE_EXITED', text));
+}
+
+/** An error where the text is not JSON; else null. */
+function jsonFault(text: string): CloacinaError | null {
+  try {
+    JSON.parse(text);
+    return null;
+  } catch (cause) {
+    return new CloacinaError('NOT_SERIALIZABLE', 'what the package gave is not JSON', { cause });
+  }
+}
+
+function logData(text: string | undefined): string | null {
+  if (text === undefined) return null;
+  return jsonFault(text) === null ? text : JSON.stringify(text);
+}
+
+function failed(error: CloacinaError): Outcome {
+  return { status: 'failed', error: toTaskError(error), retryable: false, retryAfter: null };
+}
+
+function invalid(message: string): InputOutcome {
+  return { status: 'invalid', issues: [{ path: '', message }] };
+}
+
+function tooLarge(request: Request, length: number): Reply {
+  const text = `the values of the call have ${length} characters of JSON; an isolate takes at most ${maxTextLength}`;
+  return request.kind === 'parse' ? invalid(text) : failed(new CloacinaError('PAYLOAD_TOO_LARGE', text));
+}
+
+function over(): Error {
+  return new Error('the attempt is over; its steps are not remembered any more');
+}
+
+function saved(host: TaskHost, name: string, result: string): Promise<void> {
+  const fault = jsonFault(result);
+  return fault === null ? host.saveStep(name, result) : Promise.reject(fault);
+}

@@ -1,0 +1,37 @@
+import { CloacinaError } from '../../core/error.ts';
+import type { WorkflowSpec } from '../../core/spec.ts';
+import type { TaskError } from '../../core/task-error.ts';
+import { reviveError } from './revive.ts';
+
+/** Specs as a guest sent them. Throws a plain Error where they are none. */
+export function readSpecs(text: string): readonly WorkflowSpec[] {
+  const specs: unknown = JSON.parse(text);
+  if (!Array.isArray(specs) || !specs.every(isSpec)) throw new Error('exports that are no list of workflows');
+  return specs;
+}
+
+function isSpec(value: unknown): value is WorkflowSpec {
+  if (typeof value !== 'object' || value === null) return false;
+  return typeof Reflect.get(value, 'name') === 'string' && typeof Reflect.get(value, 'fingerprint') === 'string';
+}
+
+/** How the exports of a package differ from its manifest, by names and graphs; null where they do not. */
+export function checkExports(actual: readonly WorkflowSpec[], expected: readonly WorkflowSpec[]): string | null {
+  const found = new Map(actual.map((spec) => [spec.name, spec]));
+  const faults: string[] = [];
+  for (const { name, fingerprint } of expected) {
+    const spec = found.get(name);
+    found.delete(name);
+    if (spec === undefined) faults.push(`it does not export workflow '${name}', which its manifest lists`);
+    else if (spec.fingerprint !== fingerprint)
+      faults.push(`the tasks of workflow '${name}' are not those of its manifest`);
+  }
+  for (const name of found.keys()) faults.push(`it exports workflow '${name}', which its manifest does not list`);
+  return faults.length === 0 ? null : faults.join('; ');
+}
+
+/** PACKAGE_LOAD_FAILED; where the package's own code threw, its error with its stack is the cause. */
+export function loadError(label: string, message: string, thrown?: TaskError): CloacinaError {
+  const options = thrown === undefined ? undefined : { cause: reviveError(thrown) };
+  return new CloacinaError('PACKAGE_LOAD_FAILED', `${label} did not load: ${message}`, options);
+}

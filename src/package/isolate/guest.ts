@@ -1,0 +1,202 @@
+import { Socket } from 'node:net';
+import { inspect } from 'node:util';
+import { CloacinaError } from '../../core/error.ts';
+import type { AnyWorkflow } from '../../core/definition.ts';
+import { toTaskError } from '../../core/task-error.ts';
+import type { TaskError } from '../../core/task-error.ts';
+import { isWorkflow } from '../../core/workflow.ts';
+import type { InputOutcome, Outcome, TaskHost, WorkflowCode } from '../../engine/code.ts';
+import { inlineCode } from '../../engine/inline.ts';
+import { raiseWalls } from './guest-walls.ts';
+import { Link } from './link.ts';
+import { reviveError } from './revive.ts';
+import { joinCall, maxTextLength } from './protocol.ts';
+import type { LogLevel, ToGuest, ToHost } from './protocol.ts';
+
+// What the guest itself needs is taken before the package is loaded, which may replace it.
+const { stringify } = JSON;
+const { pid } = process;
+const endSelf = process.kill.bind(process, pid, 'SIGKILL');
+
+const channelFd = 3;
+
+/** What a running task asks of its host, over the wire. */
+class RemoteHost implements TaskHost {
+  readonly #id: number;
+  #controller: AbortController | undefined;
+
+  constructor(id: number) {
+    this.#id = id;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      send({ kind: 'watch', id: this.#id });
+    }
+    return this.#controller.signal;
+  }
+
+  abort(reason: TaskError): void {
+    this.#controller?.abort(reviveError(reason));
+  }
+
+  stepResult(name: string): Promise<string | undefined> {
+    return question((ref) => send({ kind: 'step', id: this.#id, ref, name: asText(name) }));
+  }
+
+  async saveStep(name: string, result: string): Promise<void> {
+    await question((ref) => send({ kind: 'save', id: this.#id, ref, name: asText(name) }, [result]));
+  }
+
+  log(level: LogLevel, message: string, data: string | null): void {
+    send({ kind: 'log', id: this.#id, level, message: asText(message) }, data === null ? [] : [data]);
+  }
+
+  progress(done: number, text: string | null): void {
+    if (Number.isFinite(done))
+      send({ kind: 'progress', id: this.#id, done, text: text === null ? null : asText(text) });
+  }
+}
+
+/** The code of a package may be plain JavaScript: what it hands over need not be of the type that was asked for. */
+function asText(value: unknown): string {
+  return typeof value === 'string' ? value : inspect(value);
+}
+
+function asBoolean(value: unknown): boolean {
+  return Boolean(value);
+}
+
+interface Waiting {
+  resolve(text: string | undefined): void;
+  reject(error: Error): void;
+}
+
+const workflows = new Map<string, WorkflowCode>();
+const hosts = new Map<number, RemoteHost>();
+const waiting = new Map<number, Waiting>();
+let lastRef = 0;
+
+const channel = new Socket({ fd: channelFd, readable: true, writable: true });
+// the host ended or let go of this process: nothing it could do would reach anybody
+channel.on('close', endSelf).on('end', endSelf).on('error', endSelf);
+const link = new Link(channel, {
+  message: (message, texts) => receive(message as ToGuest, texts),
+  fault: (error) => {
+    throw error;
+  },
+});
+
+function send(message: ToHost, texts?: readonly string[]): void {
+  link.send(message, texts);
+}
+
+function question(ask: (ref: number) => void): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const ref = ++lastRef;
+    waiting.set(ref, { resolve, reject });
+    ask(ref);
+  });
+}
+
+function receive(message: ToGuest, texts: readonly string[]): void {
+  switch (message.kind) {
+    case 'load':
+      void load(message.entry, message.env);
+      return;
+    case 'run': {
+      const host = new RemoteHost(message.id);
+      hosts.set(message.id, host);
+      const call = joinCall(message.call, texts);
+      void answer(message.id, call.workflow, (code) => code.run(call, host));
+      return;
+    }
+    case 'ask': {
+      const call = joinCall(message.call, texts);
+      void answer(message.id, call.workflow, (code) => code.ask(message.question, call));
+      return;
+    }
+    case 'parse':
+      void answer(message.id, message.workflow, (code) => code.parseInput(texts[0]!));
+      return;
+    case 'abort':
+      hosts.get(message.id)?.abort(message.reason);
+      return;
+    case 'answer':
+      answered(message.ref, message.error, texts[0]);
+      return;
+    case 'ping':
+      send({ kind: 'pong' });
+  }
+}
+
+async function answer(
+  id: number,
+  workflow: string,
+  call: (code: WorkflowCode) => Promise<Outcome | InputOutcome>,
+): Promise<void> {
+  const code = workflows.get(workflow);
+  if (code === undefined) {
+    const error = new CloacinaError('PACKAGE_LOAD_FAILED', `the package exports no workflow '${workflow}'`);
+    send({ kind: 'failed', id, error: toTaskError(error), retryable: false, retryAfter: null });
+    return;
+  }
+  const outcome = await call(code);
+  hosts.delete(id);
+  reply(id, outcome);
+}
+
+function reply(id: number, outcome: Outcome | InputOutcome): void {
+  switch (outcome.status) {
+    case 'completed':
+      if (outcome.output.length > maxTextLength) return tooLarge(id, outcome.output.length);
+      return send({ kind: 'completed', id }, [outcome.output]);
+    case 'valid':
+      return send({ kind: 'valid', id }, [outcome.input]);
+    case 'invalid':
+      return send({
+        kind: 'invalid',
+        id,
+        issues: outcome.issues.map(({ path, message }) => ({ path, message: asText(message) })),
+      });
+    case 'failed': {
+      const { error, retryable, retryAfter } = outcome;
+      return send({ kind: 'failed', id, error, retryable: asBoolean(retryable), retryAfter });
+    }
+    case 'lost': // said by hosts only
+  }
+}
+
+function tooLarge(id: number, length: number): void {
+  const text = `the answer has ${length} characters of JSON; an isolate passes on at most ${maxTextLength}`;
+  const error = toTaskError(new CloacinaError('PAYLOAD_TOO_LARGE', text));
+  send({ kind: 'failed', id, error, retryable: false, retryAfter: null });
+}
+
+function answered(ref: number, error: TaskError | null, text: string | undefined): void {
+  const asked = waiting.get(ref);
+  waiting.delete(ref);
+  if (error === null) asked?.resolve(text);
+  else asked?.reject(reviveError(error));
+}
+
+async function load(entry: string, env: Readonly<Record<string, string>>): Promise<void> {
+  try {
+    const exported = (await import(entry)) as Readonly<Record<string, unknown>>;
+    const found = new Set(Object.values(exported).filter(isWorkflow));
+    const specs = [...found].map((workflow) => add(workflow, env));
+    send({ kind: 'loaded' }, [stringify(specs)]);
+  } catch (error) {
+    send({ kind: 'refused', error: toTaskError(error, 'PACKAGE_LOAD_FAILED') });
+  }
+}
+
+function add(workflow: AnyWorkflow, env: Readonly<Record<string, string>>): AnyWorkflow['spec'] {
+  if (workflows.has(workflow.name)) throw new Error(`the package exports two workflows named '${workflow.name}'`);
+  workflows.set(workflow.name, inlineCode(workflow, { env }));
+  return workflow.spec;
+}
+
+raiseWalls(new URL(import.meta.url.replace(/guest(\.\w+)$/, 'guest-api$1')).href);
+send({ kind: 'up' });

@@ -1,0 +1,744 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { describe, test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CloacinaError } from '../../core/error.ts';
+import type { Outcome, TaskCall, TaskHost, WorkflowCode } from '../../engine/code.ts';
+import type { Logger } from '../../engine/logger.ts';
+import { Isolate } from './host.ts';
+import type { IsolateDeath, IsolateOptions } from './host.ts';
+import { IsolateRoom } from './room.ts';
+
+interface Line {
+  readonly level: string;
+  readonly message: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+interface Opened {
+  readonly isolate: Isolate;
+  readonly code: WorkflowCode;
+  readonly dir: string;
+  readonly lines: Line[];
+  readonly deaths: IsolateDeath[];
+}
+
+const definition = `import { workflow } from 'cloacina';\nexport const w = workflow('w');\n`;
+
+function packageFolder(t: TestContext, source: string): string {
+  const dir = realpathSync(mkdtempSync(join(tmpdir(), 'cloacina-isolate-')));
+  mkdirSync(join(dir, 'code'));
+  writeFileSync(join(dir, 'code', 'index.mjs'), source);
+  t.after(() => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }));
+  return dir;
+}
+
+/** A package whose one workflow `w` has these tasks. */
+function open(t: TestContext, tasks: string, options: Partial<IsolateOptions> = {}): Opened {
+  return openSource(t, definition + tasks, options);
+}
+
+function openSource(t: TestContext, source: string, options: Partial<IsolateOptions> = {}): Opened {
+  const dir = packageFolder(t, source);
+  const lines: Line[] = [];
+  const deaths: IsolateDeath[] = [];
+  const log = (level: string) => (data: object, message: string) => {
+    lines.push({ level, message, data: { ...data } });
+  };
+  const logger: Logger = { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') };
+  const isolate = new Isolate({
+    dir,
+    label: 'sample v1.0.0',
+    logger,
+    onDeath: (death) => deaths.push(death),
+    ...options,
+  });
+  t.after(async () => {
+    await isolate.close();
+    assert.equal(isolate.processes, 0, 'a process was left over');
+  });
+  return { isolate, code: isolate.code('w'), dir, lines, deaths };
+}
+
+function callOf(task: string, more: Partial<TaskCall> = {}): TaskCall {
+  return {
+    executionId: '01940000-0000-7000-8000-000000000001',
+    workflow: 'w',
+    task,
+    item: null,
+    itemValue: null,
+    epoch: 1,
+    attempt: 1,
+    idempotencyKey: 'key',
+    input: '{}',
+    needs: [],
+    schedule: null,
+    maxPayload: 1_048_576,
+    alone: false,
+    ...more,
+  };
+}
+
+function hostOf(more: Partial<TaskHost> = {}): TaskHost {
+  return {
+    get signal() {
+      return new AbortController().signal;
+    },
+    stepResult: () => Promise.resolve(undefined),
+    saveStep: () => Promise.resolve(),
+    log: () => undefined,
+    progress: () => undefined,
+    ...more,
+  };
+}
+
+async function completed(outcome: Promise<Outcome>): Promise<unknown> {
+  const result = await outcome;
+  assert.equal(result.status, 'completed', JSON.stringify(result));
+  return JSON.parse(result.output);
+}
+
+async function failed(outcome: Promise<Outcome>): Promise<Extract<Outcome, { status: 'failed' }>> {
+  const result = await outcome;
+  assert.equal(result.status, 'failed', JSON.stringify(result));
+  return result;
+}
+
+async function lost(outcome: Promise<Outcome>): Promise<Extract<Outcome, { status: 'lost' }>> {
+  const result = await outcome;
+  assert.equal(result.status, 'lost', JSON.stringify(result));
+  assert.equal(result.error.code, 'ISOLATE_EXITED');
+  return result;
+}
+
+/** Waits for something that another process does, and fails after ten seconds. */
+async function until(what: string, holds: () => boolean): Promise<void> {
+  for (let i = 0; i < 1000; i++) {
+    if (holds()) return;
+    await sleep(10);
+  }
+  assert.fail(`never: ${what}`);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Tasks of which the other tests make their packages: one says in which process it is, one never ends. */
+const saysPid = `w.task('pid', () => process.pid);\n`;
+const waits = `w.task('wait', () => new Promise(() => console.log('waiting')));\n`;
+
+function waitingIn(lines: readonly Line[]): number {
+  return lines.filter((line) => line.message === 'waiting').length;
+}
+
+describe('engine.md: what a task does, it does in an isolate too', { concurrency: 2 }, () => {
+  test('a task sees its input, needs, item and identity, and its result comes back', async (t) => {
+    const { code } = open(
+      t,
+      `w.task('all', ({ input, needs, item, index, executionId, workflow, task, attempt, idempotencyKey, schedule }) =>
+        ({ input, needs, item, index, executionId, workflow, task, attempt, idempotencyKey, slot: schedule.slot.getTime() }));`,
+    );
+    const call = callOf('all', {
+      input: '{"a":"ä☃"}',
+      needs: [
+        ['x', '[1]'],
+        ['y', '"☃"'],
+      ],
+      item: 3,
+      itemValue: '{"i":1}',
+      attempt: 2,
+      schedule: { name: 's', slot: 1000, isCatchUp: false },
+    });
+    assert.deepEqual(await completed(code.run(call, hostOf())), {
+      input: { a: 'ä☃' },
+      needs: { x: [1], y: '☃' },
+      item: { i: 1 },
+      index: 3,
+      executionId: call.executionId,
+      workflow: 'w',
+      task: 'all',
+      attempt: 2,
+      idempotencyKey: 'key',
+      slot: 1000,
+    });
+  });
+
+  test('errors come back with their code, cause, stack and retry policy', async (t) => {
+    const { code, dir } = open(
+      t,
+      `import { NonRetryableError, RetryAfterError } from 'cloacina';
+      w.task('plain', () => { throw Object.assign(new TypeError('bad', { cause: new Error('inner') }), { code: 'E_BAD' }); });
+      w.task('string', () => { throw 'oops'; });
+      w.task('final', () => { throw new NonRetryableError('no use'); });
+      w.task('later', () => { throw new RetryAfterError('2s'); });
+      w.task('json', () => ({ at: new Date(0) }));`,
+    );
+    const plain = await failed(code.run(callOf('plain'), hostOf()));
+    assert.equal(plain.retryable, true);
+    assert.deepEqual([plain.error.name, plain.error.code, plain.error.message], ['TypeError', 'E_BAD', 'bad']);
+    assert.equal(plain.error.cause?.message, 'inner');
+    assert.ok(plain.error.stack?.includes(join(dir, 'code', 'index.mjs')) ?? false, plain.error.stack);
+    assert.match((await failed(code.run(callOf('string'), hostOf()))).error.message, /threw "oops"/);
+    assert.equal((await failed(code.run(callOf('final'), hostOf()))).retryable, false);
+    assert.equal((await failed(code.run(callOf('later'), hostOf()))).retryAfter, 2000);
+    const json = await failed(code.run(callOf('json'), hostOf()));
+    assert.equal(json.error.code, 'NOT_SERIALIZABLE');
+    assert.match(json.error.message, /output of json\.at/);
+  });
+
+  test('a stack names the original source by the source map', async (t) => {
+    const { code, dir } = openSource(
+      t,
+      `import{workflow as n}from"cloacina";export const w=n("w");w.task("t",()=>{throw new Error("mapped")});\n//# sourceMappingURL=index.mjs.map\n`,
+    );
+    // line 1 column 74 of the bundle, where the error is made, is line 7 column 9 of the source
+    const map = { version: 3, sources: ['../source/orders.ts'], names: [], mappings: 'yEAMQ' };
+    writeFileSync(join(dir, 'code', 'index.mjs.map'), JSON.stringify(map));
+    const { error } = await failed(code.run(callOf('t'), hostOf()));
+    assert.match(error.stack ?? '', /source[\\/]orders\.ts:7:9/);
+  });
+
+  test('when, over, input and until are asked like a task', async (t) => {
+    const { code } = open(
+      t,
+      `w.task('a', { when: ({ input }) => input.go }, () => 1);
+      w.map('m', { over: ({ needs, input }) => [1, input.n] }, ({ item }) => item);
+      w.child('c', 'other', { input: () => ({ to: 'child' }) });
+      w.sleep('s', { until: () => new Date(5) });
+      w.task('bad', { when: () => { throw new Error('undecided'); } }, () => 1);`,
+    );
+    const input = '{"go":true,"n":2}';
+    assert.equal(await completed(code.ask('when', callOf('a', { input }))), true);
+    assert.deepEqual(await completed(code.ask('over', callOf('m', { input }))), [1, 2]);
+    assert.deepEqual(await completed(code.ask('input', callOf('c'))), { to: 'child' });
+    assert.equal(await completed(code.ask('until', callOf('s'))), 5);
+    const bad = await failed(code.ask('when', callOf('bad')));
+    assert.deepEqual([bad.retryable, bad.error.message], [false, 'undecided']);
+  });
+
+  test('input is parsed by the schema in the package', async (t) => {
+    const { isolate } = openSource(
+      t,
+      `import { workflow } from 'cloacina';
+      const input = { '~standard': { version: 1, vendor: 'own', validate: (value) => typeof value.n === 'number'
+        ? { value: { n: value.n, filled: true } } : { issues: [{ message: 'n must be a number', path: ['n'] }] } } };
+      export const strict = workflow('strict', { input });
+      strict.task('a', () => 1);`,
+    );
+    const code = isolate.code('strict');
+    assert.deepEqual(await code.parseInput('{"n":1}'), { status: 'valid', input: '{"n":1,"filled":true}' });
+    const issues = [{ path: 'n', message: 'n must be a number' }];
+    assert.deepEqual(await code.parseInput('{"n":"x"}'), { status: 'invalid', issues });
+  });
+
+  test('steps, logs and progress reach the host of their own call', async (t) => {
+    const { code } = open(
+      t,
+      `w.task('t', async ({ step, log, progress, input }) => {
+        log.warn('begun', { n: input.n });
+        progress(0.5, 'half');
+        log.info(42);
+        const a = await step('one', () => ({ n: input.n }));
+        const b = await step('known', () => 'never called');
+        return [a, b];
+      });`,
+    );
+    const seen: unknown[] = [];
+    const host = (who: number): TaskHost =>
+      hostOf({
+        stepResult: (name) => Promise.resolve(name === 'known' ? `"kept ${who}"` : undefined),
+        saveStep: async (name, result) => void seen.push([who, 'save', name, result]),
+        log: (level, message, data) => void seen.push([who, level, message, data]),
+        progress: (done, text) => void seen.push([who, done, text]),
+      });
+    const runs = [1, 2].map((n) => completed(code.run(callOf('t', { input: `{"n":${n}}` }), host(n))));
+    assert.deepEqual(await Promise.all(runs), [
+      [{ n: 1 }, 'kept 1'],
+      [{ n: 2 }, 'kept 2'],
+    ]);
+    for (const n of [1, 2]) {
+      assert.deepEqual(
+        seen.filter((entry) => Array.isArray(entry) && entry[0] === n),
+        [
+          [n, 'warn', 'begun', `{"n":${n}}`],
+          [n, 0.5, 'half'],
+          [n, 'info', '42', null],
+          [n, 'save', 'one', `{"n":${n}}`],
+        ],
+      );
+    }
+  });
+
+  test('a step that the engine refuses throws in the task', async (t) => {
+    const { code } = open(t, `w.task('t', ({ step }) => step('one', () => 1));`);
+    const gone = Object.assign(new Error('given up'), { code: 'GONE' });
+    const outcome = await failed(code.run(callOf('t'), hostOf({ saveStep: () => Promise.reject(gone) })));
+    assert.deepEqual([outcome.error.code, outcome.error.message], ['GONE', 'given up']);
+  });
+
+  test('an abort fires the signal of its own call, with its reason', async (t) => {
+    const { code, lines } = open(
+      t,
+      `w.task('t', ({ signal }) => new Promise((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason));
+        console.log('waiting');
+      }));`,
+    );
+    const [first, second] = [new AbortController(), new AbortController()];
+    const one = code.run(callOf('t'), hostOf({ signal: first.signal }));
+    const two = code.run(callOf('t'), hostOf({ signal: second.signal }));
+    await until('both wait', () => waitingIn(lines) === 2);
+    first.abort(new CloacinaError('TASK_TIMED_OUT', 'too slow'));
+    const { error } = await failed(one);
+    assert.deepEqual([error.code, error.message], ['TASK_TIMED_OUT', 'too slow']);
+    second.abort(new CloacinaError('TASK_CANCELLED', 'cancelled'));
+    assert.equal((await failed(two)).error.code, 'TASK_CANCELLED');
+  });
+
+  test('values of several megabytes pass, and one over maxPayload is refused', async (t) => {
+    const { code } = open(t, `w.task('echo', ({ input }) => input);`);
+    const input = JSON.stringify({ text: '"ä\n'.repeat(500_000) });
+    const call = callOf('echo', { input, maxPayload: 10_000_000 });
+    const outcome = await code.run(call, hostOf());
+    assert.ok(outcome.status === 'completed' && outcome.output === input);
+    const refused = await failed(code.run({ ...call, maxPayload: 1_048_576 }, hostOf()));
+    assert.deepEqual([refused.error.code, refused.retryable], ['PAYLOAD_TOO_LARGE', false]);
+  });
+
+  test('packages.md: many calls at once share messages, and each gets its own answer', async (t) => {
+    const { code } = open(t, `w.task('t', async ({ input }) => { await null; return input.n * 2; });`);
+    const all = Array.from({ length: 1000 }, (_, n) =>
+      completed(code.run(callOf('t', { input: `{"n":${n}}` }), hostOf())),
+    );
+    assert.deepEqual(
+      await Promise.all(all),
+      Array.from({ length: 1000 }, (_, n) => n * 2),
+    );
+  });
+});
+
+describe('packages.md: what the process tier keeps from a package', { concurrency: 2 }, () => {
+  test('it reads its own folder and nothing else, writes nothing, starts nothing', async (t) => {
+    const { code, dir } = open(
+      t,
+      `import { readFileSync, writeFileSync } from 'node:fs';
+      import { spawnSync } from 'node:child_process';
+      import { Worker } from 'node:worker_threads';
+      w.task('own', () => readFileSync(new URL('./index.mjs', import.meta.url), 'utf8').length > 0);
+      w.task('outside', ({ input }) => readFileSync(input.path, 'utf8'));
+      w.task('write', () => writeFileSync(new URL('./x.txt', import.meta.url), 'x'));
+      w.task('spawn', () => { const { error } = spawnSync(process.execPath, ['-v']); if (error) throw error; });
+      w.task('worker', () => { new Worker('1', { eval: true }); });
+      w.task('kill', () => process.kill(process.ppid, 0));`,
+    );
+    assert.equal(await completed(code.run(callOf('own'), hostOf())), true);
+    const outside = mkdtempSync(join(tmpdir(), 'cloacina-outside-'));
+    t.after(() => rmSync(outside, { recursive: true }));
+    writeFileSync(join(outside, 'secret.txt'), 'secret');
+    const input = JSON.stringify({ path: join(outside, 'secret.txt') });
+    assert.equal((await failed(code.run(callOf('outside', { input }), hostOf()))).error.code, 'ERR_ACCESS_DENIED');
+    const sibling = JSON.stringify({ path: `${dir}-sibling` });
+    assert.equal(
+      (await failed(code.run(callOf('outside', { input: sibling }), hostOf()))).error.code,
+      'ERR_ACCESS_DENIED',
+    );
+    for (const task of ['write', 'spawn', 'worker', 'kill']) {
+      assert.equal((await failed(code.run(callOf(task), hostOf()))).error.code, 'ERR_ACCESS_DENIED', task);
+    }
+  });
+
+  test('node:sqlite cannot be had by any of its doors', async (t) => {
+    const { code } = open(
+      t,
+      `import { createRequire } from 'node:module';
+      w.task('import', () => import('node:sqlite').then(() => 'open'));
+      w.task('require', () => { createRequire(import.meta.url)('node:sqlite'); });
+      w.task('builtin', () => { process.getBuiltinModule('node:sqlite').DatabaseSync; });
+      w.task('restore', () => { process.getBuiltinModule = undefined; });`,
+    );
+    for (const task of ['import', 'require', 'builtin']) {
+      const { error } = await failed(code.run(callOf(task), hostOf()));
+      assert.match(error.message, /'node:sqlite' cannot be imported in a package/, task);
+    }
+    assert.equal((await failed(code.run(callOf('restore'), hostOf()))).error.name, 'TypeError');
+    const { isolate } = openSource(t, `import 'node:sqlite';\n${definition}`);
+    await assert.rejects(isolate.describe(), /did not load: 'node:sqlite' cannot be imported in a package/);
+  });
+
+  test('it sees the granted names of the environment and no others', async (t) => {
+    const { code } = open(t, `w.task('env', ({ env }) => [env, { ...process.env }, process.execArgv.length > 0]);`, {
+      grants: { env: ['GRANTED', 'UNSET', 'NODE_OPTIONS'] },
+      environment: { ...process.env, GRANTED: 'yes', OTHER: 'no', NODE_OPTIONS: '--allow-child-process' },
+    });
+    const [ctxEnv, all] = (await completed(code.run(callOf('env'), hostOf()))) as [object, Record<string, string>];
+    assert.deepEqual(ctxEnv, { GRANTED: 'yes' });
+    assert.equal(all['GRANTED'], 'yes');
+    const allowed = new Set(['GRANTED', ...(process.platform === 'win32' ? ['SystemRoot', 'windir'] : [])]);
+    // macOS adds __CF_USER_TEXT_ENCODING to every process
+    const others = Object.keys(all).filter((name) => !allowed.has(name) && !name.startsWith('__CF'));
+    assert.deepEqual(others, []);
+  });
+
+  test("'cloacina' is supplied by the host; what runs workflows is not in it", async (t) => {
+    const { code } = open(
+      t,
+      `import { Runner, Client } from 'cloacina';
+      w.task('run', () => Runner.open('sqlite::memory:'));
+      w.task('connect', () => Client.open());`,
+    );
+    const { error } = await failed(code.run(callOf('run'), hostOf()));
+    assert.match(error.message, /Runner\.open is not available inside a package/);
+    assert.match((await failed(code.run(callOf('connect'), hostOf()))).error.message, /Client\.open is not available/);
+  });
+
+  test('what can be imported from cloacina outside of a package can be imported inside', async () => {
+    const [outside, inside] = await Promise.all([import('../../index.ts'), import('./guest-api.ts')]);
+    const missing = Object.keys(outside).filter((name) => !(name in inside));
+    assert.deepEqual(missing, ['defaultDatabase', 'defaultRegistry']);
+  });
+
+  test('what it prints goes to the logger line by line, cut and counted', async (t) => {
+    const { code, lines } = open(
+      t,
+      `w.task('print', () => { console.log('one\\ntwo'); console.error('bad'); console.log('x'.repeat(20000)); });`,
+    );
+    await completed(code.run(callOf('print'), hostOf()));
+    await until('all lines came', () => lines.length === 4);
+    const of = (stream: string): string[] =>
+      lines.filter((line) => line.data['stream'] === stream).map((line) => line.message);
+    assert.deepEqual(of('stdout').slice(0, 2), ['one', 'two']);
+    assert.equal(of('stdout')[2], `${'x'.repeat(8192)}... (cut)`);
+    assert.deepEqual(of('stderr'), ['bad']);
+    assert.equal(lines[0]?.data['package'], 'sample v1.0.0');
+  });
+
+  test('a package that replaces globals of JavaScript still answers', async (t) => {
+    const { code } = open(
+      t,
+      `w.task('t', () => { globalThis.setImmediate = undefined; JSON.parse = () => 'x'; process.exit = () => {}; return 1; });
+      w.task('lie', () => { JSON.stringify = () => 'not json'; return {}; });`,
+    );
+    assert.equal(await completed(code.run(callOf('t'), hostOf())), 1);
+    assert.equal(await completed(code.run(callOf('t'), hostOf())), 1);
+    assert.equal((await failed(code.run(callOf('lie'), hostOf()))).error.code, 'NOT_SERIALIZABLE');
+  });
+
+  test('garbage on the channel ends the process that sent it, and nothing else', async (t) => {
+    const { code } = open(
+      t,
+      `${saysPid}import { Socket } from 'node:net';
+      import { writeSync } from 'node:fs';
+      w.task('garbage', () => { writeSync(3, 'this is no frame at all'); return new Promise(() => {}); });
+      w.task('forge', () => {
+        const body = Buffer.from('[[{"kind":"completed","id":"x"}]]');
+        const prefix = Buffer.alloc(8);
+        prefix.writeUInt32LE(body.length);
+        writeSync(3, Buffer.concat([prefix, body]));
+        return new Promise(() => {});
+      });`,
+    );
+    for (const task of ['garbage', 'forge']) {
+      const { error, alone } = await lost(code.run(callOf(task), hostOf()));
+      assert.match(error.message, /cannot be understood/);
+      assert.equal(alone, true);
+    }
+    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number');
+  });
+});
+
+describe('packages.md: what one task does to its process costs what ran in it, and no more', { concurrency: 2 }, () => {
+  const deadly: readonly (readonly [string, string, RegExp])[] = [
+    ['process.exit', `() => process.exit(7)`, /exited with code 7/],
+    ['process.abort', `() => process.abort()`, /ended by SIGABRT|exited with code (134|3221226505)/],
+    [
+      'an exception that nobody catches',
+      `() => new Promise(() => setImmediate(() => { throw new Error('stray'); }))`,
+      /exited with code 1[^]*Error: stray/,
+    ],
+    [
+      'a rejection that nobody handles',
+      `() => new Promise(() => void Promise.reject(new Error('floating')))`,
+      /exited with code 1[^]*floating/,
+    ],
+  ];
+  for (const [name, run, pattern] of deadly) {
+    test(`durability.md, Suspects: ${name} is charged only where nothing else was in the process`, async (t) => {
+      const { code, lines, deaths } = open(t, `w.task('die', ${run});\n${waits}${saysPid}`);
+      const waiting = code.run(callOf('wait'), hostOf());
+      await until('it waits', () => waitingIn(lines) === 1);
+      const dying = code.run(callOf('die'), hostOf());
+      const [first, second] = await Promise.all([lost(dying), lost(waiting)]);
+      assert.match(first.error.message, pattern);
+      assert.match(first.error.message, /with 2 calls in it/);
+      assert.deepEqual([first.alone, second.alone], [false, false]);
+      assert.equal((await lost(code.run(callOf('die'), hostOf()))).alone, true);
+      assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
+      assert.deepEqual(
+        deaths.map((death) => [death.reason, death.calls.length]),
+        [
+          ['exited', 2],
+          ['exited', 1],
+        ],
+      );
+    });
+  }
+
+  test('an endless loop is ended after isolateStall, and says so', async (t) => {
+    const { code, deaths } = open(t, `w.task('loop', () => { for (;;); });\n${saysPid}`, { isolateStallMs: 200 });
+    const { error, alone } = await lost(code.run(callOf('loop'), hostOf()));
+    assert.match(error.message, /did not answer for 200 ms/);
+    assert.equal(alone, true);
+    assert.equal(deaths[0]?.reason, 'stalled');
+    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number');
+  });
+
+  test('work that blocks for less than isolateStall, and a task that only waits, are left alone', async (t) => {
+    const { code } = open(
+      t,
+      `w.task('block', () => { const end = Date.now() + 150; while (Date.now() < end); return 'done'; });
+      w.task('idle', () => new Promise((resolve) => setTimeout(resolve, 500, 'done')));`,
+      { isolateStallMs: 400 },
+    );
+    assert.equal(await completed(code.run(callOf('block'), hostOf())), 'done');
+    assert.equal(await completed(code.run(callOf('idle'), hostOf())), 'done');
+  });
+
+  test('memory beyond the cap ends the process, and the error names the cap', async (t) => {
+    const { code, deaths } = open(
+      t,
+      `w.task('eat', () => { const all = []; for (;;) all.push(new Array(1000).fill(all.length)); });`,
+      { heapMb: 32 },
+    );
+    const { error } = await lost(code.run(callOf('eat'), hostOf()));
+    assert.match(error.message, /ran out of memory \(its heap is capped at 32 MB\)/);
+    assert.equal(deaths[0]?.reason, 'out_of_memory');
+  });
+
+  test('a process killed from outside is replaced', async (t) => {
+    const { code, lines } = open(t, waits + saysPid);
+    const pid = await completed(code.run(callOf('pid'), hostOf()));
+    const waiting = code.run(callOf('wait'), hostOf());
+    await until('it waits', () => waitingIn(lines) === 1);
+    process.kill(Number(pid), 'SIGKILL');
+    const { error, alone } = await lost(waiting);
+    assert.match(error.message, /SIGKILL|exited with code/);
+    assert.equal(alone, true);
+    assert.notEqual(await completed(code.run(callOf('pid'), hostOf())), pid);
+  });
+
+  test('a call marked alone has a process of its own, which ends with it', async (t) => {
+    const { isolate, code, lines } = open(t, waits + saysPid + `w.task('die', () => process.exit(1));`);
+    const shared = await completed(code.run(callOf('pid'), hostOf()));
+    const waiting = code.run(callOf('wait'), hostOf());
+    await until('it waits', () => waitingIn(lines) === 1);
+    const own = await completed(code.run(callOf('pid', { alone: true }), hostOf()));
+    assert.notEqual(own, shared);
+    assert.equal((await lost(code.run(callOf('die', { alone: true }), hostOf()))).alone, true);
+    await until('only the shared one is left', () => isolate.processes === 1);
+    assert.equal(await completed(code.run(callOf('pid'), hostOf())), shared);
+    await isolate.close();
+    assert.equal((await lost(waiting)).alone, false);
+  });
+
+  test('engine.md, Attempts: giving up a call ends its process; what ran beside it is lost and not charged', async (t) => {
+    const { code, lines, deaths } = open(t, waits + saysPid);
+    const call = callOf('wait');
+    const [given, beside] = [code.run(call, hostOf()), code.run(callOf('wait'), hostOf())];
+    await until('both wait', () => waitingIn(lines) === 2);
+    code.abandon(callOf('wait'));
+    code.abandon(call);
+    assert.deepEqual([(await lost(given)).alone, (await lost(beside)).alone], [false, false]);
+    assert.equal(deaths[0]?.reason, 'abandoned');
+    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number');
+  });
+
+  test('giving up a call that has not begun costs no process', async (t) => {
+    const { code } = open(t, saysPid);
+    const call = callOf('pid');
+    const [given, beside] = [code.run(call, hostOf()), code.run(callOf('pid'), hostOf())];
+    code.abandon(call);
+    assert.match((await lost(given)).error.message, /before a process was ready/);
+    assert.equal(typeof (await completed(beside)), 'number');
+  });
+});
+
+describe(
+  'packages.md, Hot swap: a version loads, and exports what its manifest says, or is not used',
+  { concurrency: 2 },
+  () => {
+    test('the exports are described, each workflow once', async (t) => {
+      const { isolate } = openSource(
+        t,
+        `import { workflow } from 'cloacina';
+      export const one = workflow('one');
+      one.task('a', () => 1);
+      export default one;
+      export const two = workflow('two', { description: 'second' });
+      two.task('b', () => 1);
+      export const notOne = 42;`,
+      );
+      const specs = await isolate.describe();
+      assert.deepEqual(
+        specs.map((spec) => [spec.name, spec.description, spec.tasks.length]),
+        [
+          ['one', null, 1],
+          ['two', 'second', 1],
+        ],
+      );
+    });
+
+    test('what the code throws while it loads is told with its stack, and fails the calls that waited', async (t) => {
+      const { isolate, code, dir } = openSource(t, `${definition}\nthrow new RangeError('no config');`);
+      const waiting = code.run(callOf('a'), hostOf());
+      await assert.rejects(isolate.describe(), (error: unknown) => {
+        assert.ok(error instanceof CloacinaError && error.code === 'PACKAGE_LOAD_FAILED');
+        assert.equal(error.message, 'sample v1.0.0 did not load: no config');
+        assert.ok(error.cause instanceof Error && error.cause.name === 'RangeError');
+        assert.ok(error.cause.stack?.includes(join(dir, 'code', 'index.mjs')) ?? false);
+        return true;
+      });
+      const outcome = await failed(waiting);
+      assert.deepEqual([outcome.error.code, outcome.retryable], ['PACKAGE_LOAD_FAILED', true]);
+      assert.equal((await code.parseInput('{}')).status, 'lost');
+    });
+
+    const unloadable: readonly (readonly [string, string, RegExp])[] = [
+      ['ends its process', `process.exit(5);`, /exited with code 5/],
+      ['never stops', `for (;;);`, /did not answer for 300 ms/],
+      ['never finishes', `await new Promise(() => {});`, /took longer than 1\.5 s/],
+      [
+        'breaks a rule of the graph',
+        `import { workflow } from 'cloacina'; export const w = workflow('w');`,
+        /has no task/,
+      ],
+      [
+        'names two workflows alike',
+        `import { workflow } from 'cloacina'; export const a = workflow('w'), b = workflow('w'); a.task('t', () => 1);`,
+        /two workflows named 'w'/,
+      ],
+      ['imports what the package does not hold', `import 'left-pad';`, /Cannot find package 'left-pad'/],
+    ];
+    for (const [name, source, pattern] of unloadable) {
+      test(`a package that ${name} is not loaded`, async (t) => {
+        const { isolate } = openSource(t, source, { isolateStallMs: 300, startLimitMs: 1500 });
+        await assert.rejects(isolate.describe(), (error: unknown) => {
+          assert.ok(error instanceof CloacinaError && error.code === 'PACKAGE_LOAD_FAILED', String(error));
+          assert.match(error.message, pattern);
+          return true;
+        });
+      });
+    }
+
+    test('a folder that is not there is a package that does not load', async (t) => {
+      const { isolate } = openSource(t, definition, { dir: join(tmpdir(), 'cloacina-nowhere') });
+      await assert.rejects(isolate.describe(), /sample v1\.0\.0 did not load: .*could not be started: ENOENT/);
+    });
+
+    test('exports that differ from the manifest are refused, naming the workflows', async (t) => {
+      const source = `${definition}w.task('a', () => 1);`;
+      const { isolate } = openSource(t, source);
+      const [spec] = await isolate.describe();
+      const same = openSource(t, source, { workflows: [spec!] });
+      assert.equal((await same.isolate.describe())[0]?.name, 'w');
+      const other = openSource(t, source, { workflows: [{ ...spec!, name: 'v' }] });
+      await assert.rejects(
+        other.isolate.describe(),
+        /does not export workflow 'v'.*exports workflow 'w', which its manifest does not list/,
+      );
+      const changed = openSource(t, source, { workflows: [{ ...spec!, fingerprint: 'else' }] });
+      await assert.rejects(changed.isolate.describe(), /tasks of workflow 'w' are not those of its manifest/);
+    });
+  },
+);
+
+describe(
+  'packages.md: isolates start on first use, stop when idle, and are bounded in number',
+  { concurrency: 2 },
+  () => {
+    test('no process before the first call, none after the idle time, a new one for the next call', async (t) => {
+      const { isolate, code } = open(t, saysPid, { idleMs: 20 });
+      assert.equal(isolate.processes, 0);
+      const first = await completed(code.run(callOf('pid'), hostOf()));
+      await until('it stopped', () => isolate.processes === 0);
+      const second = await completed(code.run(callOf('pid'), hostOf()));
+      assert.notEqual(first, second);
+    });
+
+    test('a process without calls gives its place to another package', async (t) => {
+      const room = new IsolateRoom(1);
+      const [a, b] = [open(t, saysPid, { room }), open(t, saysPid + waits, { room })];
+      await completed(a.code.run(callOf('pid'), hostOf()));
+      const pid = await completed(b.code.run(callOf('pid'), hostOf()));
+      assert.deepEqual([a.isolate.processes, b.isolate.processes], [0, 1]);
+      const busy = b.code.run(callOf('wait'), hostOf());
+      await until('it waits', () => waitingIn(b.lines) === 1);
+      const queued = a.code.run(callOf('pid'), hostOf());
+      assert.equal(await completed(b.code.run(callOf('pid'), hostOf())), pid, 'a busy one is not ended');
+      await b.isolate.close();
+      assert.equal((await lost(busy)).alone, false);
+      assert.equal(typeof (await completed(queued)), 'number');
+    });
+
+    test('close ends every process and waits for it; calls after it are lost at once', async (t) => {
+      const { isolate, code, lines, deaths } = open(t, waits + saysPid);
+      const pid = Number(await completed(code.run(callOf('pid'), hostOf())));
+      const calls = [code.run(callOf('wait'), hostOf()), code.run(callOf('wait', { alone: true }), hostOf())];
+      await until('both wait', () => waitingIn(lines) === 2);
+      await isolate.close();
+      assert.equal(isAlive(pid), false);
+      for (const call of calls) assert.match((await lost(call)).error.message, /the package was unloaded/);
+      assert.equal((await lost(code.run(callOf('pid'), hostOf()))).alone, false);
+      await assert.rejects(isolate.describe(), { code: 'ISOLATE_EXITED' });
+      assert.deepEqual(deaths, []);
+    });
+
+    test('a close while the package loads ends it', async (t) => {
+      const { isolate, code } = open(t, saysPid);
+      const [described, call] = [isolate.describe(), code.run(callOf('pid'), hostOf())];
+      const refused = assert.rejects(described, { code: 'ISOLATE_EXITED' });
+      await isolate.close();
+      await refused;
+      assert.equal((await lost(call)).alone, false);
+    });
+
+    test('the process ends when its host is killed', async (t) => {
+      const dir = packageFolder(t, definition + waits + saysPid);
+      const script = `
+      import { Isolate } from ${JSON.stringify(new URL('./host.ts', import.meta.url).href)};
+      const none = () => undefined;
+      const logger = { debug: none, info: (_, line) => console.log(line), warn: none, error: none };
+      const isolate = new Isolate({ dir: ${JSON.stringify(dir)}, label: 'sample', logger });
+      const host = { stepResult: none, saveStep: none, log: none, progress: none };
+      const call = ${JSON.stringify(callOf('pid'))};
+      const { output } = await isolate.code('w').run(call, host);
+      void isolate.code('w').run({ ...call, task: 'wait' }, host);
+      console.log('pid ' + output);`;
+      const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      t.after(() => parent.kill('SIGKILL'));
+      let pid = 0;
+      for await (const line of createInterface({ input: parent.stdout })) {
+        if (line.startsWith('pid ')) pid = Number(line.slice(4));
+        if (line === 'waiting') break;
+      }
+      assert.ok(pid > 0 && isAlive(pid));
+      const exited = once(parent, 'exit');
+      parent.kill('SIGKILL');
+      await exited;
+      await until('the guest ended', () => !isAlive(pid));
+    });
+  },
+);

@@ -1,0 +1,128 @@
+import { Buffer } from 'node:buffer';
+import type { Duplex } from 'node:stream';
+import { setImmediate } from 'node:timers';
+import { maxFrameBytes } from './protocol.ts';
+
+// taken before the code of a package is loaded, which may replace the globals
+const { parse, stringify } = JSON;
+
+/** Beyond this many bytes what one turn gathered goes out in several frames. */
+const batchBytes = 8_388_608;
+const prefixBytes = 8;
+
+export interface LinkEvents {
+  message(message: unknown, texts: readonly string[]): void;
+  /** What came in is no frame, or the message handler threw: nothing more is read. */
+  fault(error: unknown): void;
+}
+
+/**
+ * Messages over a byte stream. A frame is two lengths (uint32, little endian: header, body), then the header, JSON
+ * `[[message, ...lengths of its texts], ...]`, then the texts as UTF-8, one after the other: a payload, JSON text
+ * itself, is never escaped and parsed a second time (3 MB, half of it quotes: 140 ms there and back that way, 13 this way).
+ * All that is sent in one turn of the event loop goes out as one frame: at 32 calls at once that makes a round trip
+ * cost 14 us instead of 150 us. A raw pipe is as fast as Node's own IPC with small messages, does not hand
+ * `process.send` to the package, and deserializes nothing but JSON.
+ */
+export class Link {
+  readonly #stream: Duplex;
+  readonly #events: LinkEvents;
+  #heads: (readonly [unknown, ...number[]])[] = [];
+  #texts: string[] = [];
+  #size = 0;
+  #scheduled = false;
+  #parts: Buffer[] = [];
+  #have = 0;
+  #broken = false;
+
+  constructor(stream: Duplex, events: LinkEvents) {
+    this.#stream = stream;
+    this.#events = events;
+    stream.on('data', (chunk: Buffer) => this.#take(chunk));
+  }
+
+  send(message: object, texts: readonly string[] = []): void {
+    const lengths = texts.map((text) => Buffer.byteLength(text));
+    const size = lengths.reduce((sum, length) => sum + length, 0);
+    if (this.#size > 0 && this.#size + size > batchBytes) this.#flush();
+    this.#heads.push([message, ...lengths]);
+    for (const text of texts) this.#texts.push(text);
+    this.#size += size;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#heads.length === 0) return;
+    const header = stringify(this.#heads);
+    const headerBytes = Buffer.byteLength(header);
+    const frame = Buffer.allocUnsafe(prefixBytes + headerBytes + this.#size);
+    frame.writeUInt32LE(headerBytes, 0);
+    frame.writeUInt32LE(this.#size, 4);
+    let at = prefixBytes + frame.write(header, prefixBytes);
+    for (const text of this.#texts) at += frame.write(text, at);
+    this.#heads = [];
+    this.#texts = [];
+    this.#size = 0;
+    if (this.#stream.writable) this.#stream.write(frame);
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#broken) return;
+    this.#parts.push(chunk);
+    this.#have += chunk.length;
+    try {
+      while (this.#next());
+    } catch (error) {
+      this.#broken = true;
+      this.#parts = [];
+      this.#events.fault(error);
+    }
+  }
+
+  /** Reads one frame; false where it is not complete yet. */
+  #next(): boolean {
+    if (this.#have < prefixBytes) return false;
+    if (this.#parts[0]!.length < prefixBytes) this.#gather();
+    const headerBytes = this.#parts[0]!.readUInt32LE(0);
+    const bodyBytes = this.#parts[0]!.readUInt32LE(4);
+    const end = prefixBytes + headerBytes + bodyBytes;
+    if (end > maxFrameBytes) throw new Error(`a frame of ${end} bytes; the limit is ${maxFrameBytes}`);
+    if (this.#have < end) return false;
+    if (this.#parts.length > 1) this.#gather();
+    const frame = this.#parts[0]!;
+    this.#parts = frame.length > end ? [frame.subarray(end)] : [];
+    this.#have = frame.length - end;
+    this.#deliver(
+      frame.subarray(prefixBytes, prefixBytes + headerBytes),
+      frame.subarray(prefixBytes + headerBytes, end),
+    );
+    return true;
+  }
+
+  #gather(): void {
+    this.#parts = [Buffer.concat(this.#parts, this.#have)];
+  }
+
+  #deliver(header: Buffer, body: Buffer): void {
+    const heads: unknown = parse(header.toString('utf8'));
+    if (!Array.isArray(heads)) throw new Error('a frame whose header is no list');
+    let at = 0;
+    for (const head of heads as readonly unknown[]) {
+      if (!Array.isArray(head)) throw new Error('a frame whose header holds no messages');
+      const [message, ...lengths] = head as readonly unknown[];
+      const texts: string[] = [];
+      for (const length of lengths) {
+        const end = at + Number(length);
+        if (!(end >= at && end <= body.length)) throw new Error('a frame with a text outside of its body');
+        texts.push(body.toString('utf8', at, end));
+        at = end;
+      }
+      this.#events.message(message, texts);
+    }
+  }
+}

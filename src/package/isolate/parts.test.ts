@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict';
+import { PassThrough } from 'node:stream';
+import { describe, test } from 'node:test';
+import type { Clock } from '../../engine/clock.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { OutputLines } from './output.ts';
+import { joinCall, readToHost, splitCall } from './protocol.ts';
+import { IsolateRoom } from './room.ts';
+
+/** A clock with one timer at a time, which fires when it is told to. */
+class OneTimerClock implements Clock {
+  time = 0;
+  #fire: (() => void) | undefined;
+  #at = 0;
+
+  now(): number {
+    return this.time;
+  }
+
+  monotonic(): number {
+    return this.time;
+  }
+
+  timer(delayMs: number, fire: () => void): { cancel(): void } {
+    this.#fire = fire;
+    this.#at = this.time + delayMs;
+    return { cancel: () => (this.#fire = undefined) };
+  }
+
+  get isSet(): boolean {
+    return this.#fire !== undefined;
+  }
+
+  /** Fires the timer, `lateMs` after it is due. */
+  fire(lateMs = 0): void {
+    this.time = this.#at + lateMs;
+    const fire = this.#fire;
+    this.#fire = undefined;
+    fire?.();
+  }
+}
+
+function heartbeat(): { clock: OneTimerClock; beat: Heartbeat; counts: { pings: number; stalls: number } } {
+  const clock = new OneTimerClock();
+  const counts = { pings: 0, stalls: 0 };
+  const beat = new Heartbeat({
+    clock,
+    stallMs: 30_000,
+    ping: () => counts.pings++,
+    stalled: () => counts.stalls++,
+  });
+  return { clock, beat, counts };
+}
+
+describe('durability.md, Suspects: an isolate that does not answer for isolateStall is ended', () => {
+  test('it is stalled after a whole isolateStall of silence, and pinged meanwhile', () => {
+    const { clock, beat, counts } = heartbeat();
+    beat.start();
+    while (counts.stalls === 0) clock.fire();
+    assert.ok(clock.time >= 30_000 && clock.time <= 37_500, String(clock.time));
+    assert.ok(counts.pings >= 4);
+    assert.equal(clock.isSet, false);
+  });
+
+  test('any sign of life begins the time anew', () => {
+    const { clock, beat, counts } = heartbeat();
+    beat.start();
+    for (let i = 0; i < 100; i++) {
+      beat.heard();
+      for (let k = 0; k < 4; k++) clock.fire();
+    }
+    assert.equal(counts.stalls, 0);
+  });
+
+  test('a host that stood still itself does not take that for the silence of the other', () => {
+    const { clock, beat, counts } = heartbeat();
+    beat.start();
+    clock.fire();
+    for (let i = 0; i < 10; i++) clock.fire(60_000);
+    assert.equal(counts.stalls, 0);
+  });
+
+  test('nothing is asked while nothing is expected', () => {
+    const { clock, beat, counts } = heartbeat();
+    beat.start();
+    beat.start();
+    assert.equal(counts.pings, 1);
+    beat.stop();
+    assert.equal(clock.isSet, false);
+  });
+});
+
+describe('packages.md: isolates are bounded in number', () => {
+  test('places are given in order; a cancelled wait is skipped', () => {
+    const room = new IsolateRoom(1);
+    const begun: string[] = [];
+    room.enter(() => begun.push('a'));
+    const cancel = room.enter(() => begun.push('b'));
+    room.enter(() => begun.push('c'));
+    cancel();
+    assert.deepEqual(begun, ['a']);
+    room.leave();
+    assert.deepEqual(begun, ['a', 'c']);
+    room.leave();
+    room.enter(() => begun.push('d'));
+    assert.deepEqual(begun, ['a', 'c', 'd']);
+  });
+
+  test('one that waits gets the place of the one idle the longest', () => {
+    const room = new IsolateRoom(3);
+    const [a, b, c] = [{}, {}, {}];
+    const evicted: string[] = [];
+    for (let i = 0; i < 3; i++) room.enter(() => undefined);
+    room.idle(a, () => evicted.push('a'));
+    room.idle(b, () => evicted.push('b'));
+    room.busy(a);
+    room.enter(() => undefined);
+    assert.deepEqual(evicted, ['b']);
+    room.enter(() => undefined);
+    assert.deepEqual(evicted, ['b'], 'a busy one is left alone');
+    room.idle(c, () => evicted.push('c'));
+    assert.deepEqual(evicted, ['b', 'c'], 'one that becomes idle while another waits goes at once');
+  });
+});
+
+function tap(): { clock: OneTimerClock; stream: PassThrough; output: OutputLines; lines: string[] } {
+  const clock = new OneTimerClock();
+  const stream = new PassThrough();
+  const lines: string[] = [];
+  return { clock, stream, output: new OutputLines(stream, clock, (line) => lines.push(line)), lines };
+}
+
+describe('packages.md: what a package prints goes to the logger line by line', () => {
+  test('lines are put together from pieces, also within a character; the last needs no line end', async () => {
+    const { stream, output, lines } = tap();
+    const bytes = Buffer.from('one ☃\r\n\ntwo\nlast');
+    for (const byte of bytes) stream.write(Buffer.from([byte]));
+    stream.end();
+    await new Promise((resolve) => stream.once('end', resolve));
+    assert.deepEqual(lines, ['one ☃', 'two', 'last']);
+    assert.equal(output.tail, 'one ☃\r\n\ntwo\nlast');
+  });
+
+  test('of more than 1,000 lines a second the rest is counted', async () => {
+    const { clock, stream, lines } = tap();
+    stream.write('x\n'.repeat(2500));
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(lines.length, 1000);
+    clock.time = 1000;
+    stream.write('again\n');
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(lines.slice(1000), ['(1500 lines were dropped: more than 1000 a second)', 'again']);
+  });
+
+  test('a line without an end takes no memory', async () => {
+    const { stream, output, lines } = tap();
+    for (let i = 0; i < 100; i++) stream.write('y'.repeat(10_000));
+    stream.end('\n');
+    await new Promise((resolve) => stream.once('end', resolve));
+    assert.equal(lines[0]?.length, 8192 + '... (cut)'.length);
+    assert.equal(output.tail.length, 4096 - 1);
+  });
+});
+
+describe('packages.md: what a guest sends is judged before it is used', () => {
+  const error = { name: 'Error', code: 'X', message: 'm' };
+  const refused: readonly (readonly [unknown, readonly string[]])[] = [
+    [null, []],
+    [7, []],
+    [{ kind: 'else' }, []],
+    [{ kind: 'completed', id: 1 }, []],
+    [{ kind: 'completed', id: '1' }, ['1']],
+    [{ kind: 'completed', id: -1 }, ['1']],
+    [{ kind: 'failed', id: 1, error: { ...error, message: 1 }, retryable: true, retryAfter: null }, []],
+    [{ kind: 'failed', id: 1, error: { ...error, cause: 'x' }, retryable: true, retryAfter: null }, []],
+    [{ kind: 'failed', id: 1, error, retryable: 1, retryAfter: null }, []],
+    [{ kind: 'failed', id: 1, error, retryable: true, retryAfter: -5 }, []],
+    [{ kind: 'invalid', id: 1, issues: [{ path: 1, message: '' }] }, []],
+    [{ kind: 'save', id: 1, ref: 1, name: 'x' }, []],
+    [{ kind: 'step', id: 1, ref: 1, name: 7 }, []],
+    [{ kind: 'log', id: 1, level: 'fatal', message: '' }, []],
+    [{ kind: 'progress', id: 1, done: null, text: null }, []],
+    [{ kind: 'refused', error: {} }, []],
+    [{ kind: 'loaded' }, []],
+  ];
+  test('messages of another shape are refused', () => {
+    for (const [message, texts] of refused) assert.throws(() => readToHost(message, texts), JSON.stringify(message));
+    const failed = { kind: 'failed', id: 1, error: { ...error, cause: error }, retryable: true, retryAfter: 5 };
+    assert.equal(readToHost(failed, []), failed);
+  });
+
+  test('a call is the same after the way over the wire', () => {
+    const call = {
+      executionId: 'e',
+      workflow: 'w',
+      task: 't',
+      item: 2,
+      itemValue: '"item"',
+      epoch: 1,
+      attempt: 2,
+      idempotencyKey: 'k',
+      input: '{}',
+      needs: [
+        ['a', '1'],
+        ['b', '2'],
+      ] as const,
+      schedule: null,
+      maxPayload: 5,
+      alone: false,
+    };
+    for (const one of [call, { ...call, item: null, itemValue: null }, { ...call, needs: [] }]) {
+      const { head, texts } = splitCall(one);
+      assert.deepEqual(joinCall(JSON.parse(JSON.stringify(head)) as typeof head, texts), one);
+    }
+  });
+});

@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PackageInvalidError } from '../core/error.ts';
+import type { TaskSpec } from '../core/spec.ts';
+import { sampleManifest, sampleTask, sampleWorkflow } from '../testing/sample-package.ts';
+import { runningEngine } from './engine.ts';
+import { checkEngine, formatManifest, parseManifest } from './manifest.ts';
+import type { Manifest } from './manifest.ts';
+
+const hash = 'a'.repeat(64);
+const valid: Manifest = { ...sampleManifest(), files: { 'code/index.mjs': hash } };
+
+/** The problems of a manifest as `code path`. */
+function problemsOf(manifest: unknown): string[] {
+  try {
+    parseManifest(JSON.stringify(manifest));
+  } catch (error) {
+    assert(error instanceof PackageInvalidError);
+    assert.equal(error.code, 'MANIFEST_INVALID');
+    return error.problems.map((problem) => `${problem.code} ${problem.path}`);
+  }
+  return [];
+}
+
+function withTask(change: Partial<TaskSpec>): unknown {
+  const workflow = sampleWorkflow('w');
+  return { ...valid, workflows: [{ ...workflow, tasks: [...workflow.tasks, { ...sampleTask('extra'), ...change }] }] };
+}
+
+test('packages.md: a manifest that fits is read as it is, and written again as the same text', () => {
+  const text = formatManifest(valid);
+  assert.deepEqual(parseManifest(text), valid);
+  assert.equal(formatManifest(parseManifest(text)), text);
+});
+
+test('packages.md: a manifest has one text, whatever the order of its keys and files', () => {
+  const files = { 'source/ä.ts': hash, 'source/z.ts': hash, 'code/index.mjs': hash };
+  const shuffled = Object.fromEntries(Object.entries({ ...valid, files }).toReversed());
+  const manifest = parseManifest(JSON.stringify(shuffled));
+  assert.equal(formatManifest(manifest), formatManifest(parseManifest(JSON.stringify({ ...valid, files }))));
+  assert.deepEqual(Object.keys(manifest.files), ['code/index.mjs', 'source/z.ts', 'source/ä.ts']);
+});
+
+test('packages.md: every problem is reported, each with a code and a path', () => {
+  const workflow = sampleWorkflow('w');
+  const broken = {
+    ...valid,
+    extra: 1,
+    entry: 'code/main.mjs',
+    package: { ...valid.package, version: 'v1' },
+    workflows: [
+      { ...workflow, failFast: 'no', colour: 'red' },
+      { ...workflow, output: { task: 'nowhere', settled: false } },
+    ],
+    permissions: { net: false, env: [], read: [] },
+    files: { '../evil': hash, 'code/a.mjs': 'nothing' },
+  };
+  assert.deepEqual(problemsOf(broken).toSorted(), [
+    'BAD_PATH files["../evil"]',
+    'BAD_VALUE entry',
+    'BAD_VALUE files["code/a.mjs"]',
+    'BAD_VALUE package.version',
+    'DUPLICATE_NAME workflows[1].name',
+    'ENTRY_MISSING files',
+    'MISSING_KEY permissions.write',
+    'UNKNOWN_KEY extra',
+    'UNKNOWN_KEY workflows[0].colour',
+    'UNKNOWN_TASK workflows[1].output.task',
+    'WRONG_TYPE workflows[0].failFast',
+  ]);
+});
+
+test('packages.md: a message names what is wrong and what to do', () => {
+  assert.throws(
+    () => parseManifest(JSON.stringify({ ...valid, colour: 'red' })),
+    /colour: 'colour' is no key.*remove it/,
+  );
+});
+
+test('a workflow whose tasks do not fit together is refused', () => {
+  const base = sampleWorkflow('w');
+  const tasks = (list: TaskSpec[]): unknown => ({ ...valid, workflows: [{ ...base, output: null, tasks: list }] });
+  assert.deepEqual(problemsOf(tasks([])), ['BAD_VALUE workflows[0].tasks']);
+  assert.deepEqual(problemsOf(tasks([sampleTask('a'), sampleTask('a')])), [
+    'DUPLICATE_NAME workflows[0].tasks[1].name',
+  ]);
+  assert.deepEqual(problemsOf(tasks([sampleTask('a', ['b c'])])), ['UNKNOWN_TASK workflows[0].tasks[0].needs["b c"]']);
+  assert.deepEqual(problemsOf(tasks([sampleTask('a', ['a'])])), ['CYCLE workflows[0].tasks']);
+  const ring = [sampleTask('a', ['c']), sampleTask('b', ['a']), sampleTask('c', ['b']), sampleTask('d', ['a'])];
+  assert.deepEqual(problemsOf(tasks(ring)), ['CYCLE workflows[0].tasks']);
+  assert.throws(() => parseManifest(JSON.stringify(tasks(ring))), /'a' -> 'c' -> 'b' -> 'a'/);
+});
+
+test('a wide and long graph is checked in no time', () => {
+  const chain = Array.from({ length: 5000 }, (_, i) => sampleTask(`t${i}`, i === 0 ? [] : [`t${i - 1}`, 't0']));
+  const begun = performance.now();
+  assert.deepEqual(problemsOf({ ...valid, workflows: [{ ...sampleWorkflow('w'), output: null, tasks: chain }] }), []);
+  assert(performance.now() - begun < 2000);
+});
+
+test('the fields of a task are those of its kind', () => {
+  assert.deepEqual(problemsOf(withTask({ kind: 'sleep', sleep: { for: 5 }, retry: null, timeout: null })), []);
+  assert.deepEqual(problemsOf(withTask({ kind: 'sleep', sleep: { for: 5 } })), [
+    'KIND_MISMATCH workflows[0].tasks[3].timeout',
+    'KIND_MISMATCH workflows[0].tasks[3].retry',
+  ]);
+  assert.deepEqual(problemsOf(withTask({ kind: 'map' })), ['KIND_MISMATCH workflows[0].tasks[3].map']);
+  assert.deepEqual(problemsOf(withTask({ timeout: -1 })), ['BAD_VALUE workflows[0].tasks[3].timeout']);
+  assert.deepEqual(problemsOf(withTask({ timeout: 1.5 })).length, 1);
+});
+
+test('a schedule has exactly one rule', () => {
+  const schedule = {
+    name: 'nightly',
+    input: null,
+    cron: '0 2 * * *',
+    every: null as number | null,
+    at: null,
+    timezone: 'UTC',
+    startAt: null,
+    endAt: null,
+    jitter: 0,
+    overlap: 'skip',
+    catchup: 'latest',
+    max: 100,
+    window: 1,
+    paused: false,
+  };
+  const workflows = (every: number | null): unknown => [
+    { ...sampleWorkflow('w'), schedules: [{ ...schedule, every }] },
+  ];
+  assert.deepEqual(problemsOf({ ...valid, workflows: workflows(null) }), []);
+  assert.deepEqual(problemsOf({ ...valid, workflows: workflows(5) }), ['BAD_VALUE workflows[0].schedules[0]']);
+});
+
+test('files must have paths that every system can hold, and the entry among them', () => {
+  const bad = [
+    '/etc/passwd',
+    'C:/x',
+    'code/../x',
+    'code/a\\b',
+    'code/aux.txt',
+    'code/x.',
+    'code/.env',
+    'x.ts',
+    'code/a:b',
+  ];
+  for (const path of bad) {
+    const problems = problemsOf({ ...valid, files: { ...valid.files, [path]: hash } });
+    assert.equal(problems.length, 1, path);
+    assert.match(problems[0] ?? '', /^BAD_PATH/);
+  }
+  const clashes = { 'code/index.mjs': hash, 'code/Index.mjs': hash, 'assets/a': hash, 'assets/a/b': hash };
+  assert.equal(problemsOf({ ...valid, files: clashes }).length, 2);
+  assert.deepEqual(problemsOf({ ...valid, files: {} }), ['ENTRY_MISSING files']);
+});
+
+const named = (name: string, version: string): unknown => ({
+  ...valid,
+  package: { ...valid.package, name, version },
+});
+
+test('names of packages and versions: scopes are fine, build metadata is not', () => {
+  for (const name of ['simple_demo', '@shop/daily-load', 'a.b'])
+    assert.deepEqual(problemsOf(named(name, '1.0.0-rc.1')), []);
+  for (const name of ['', 'a/b/c', '../x', 'a b', '.x'])
+    assert.deepEqual(problemsOf(named(name, '1.0.0')), ['BAD_VALUE package.name']);
+  for (const version of ['1', '1.0', 'v1.0.0', '1.0.0+build', ' 1.0.0']) {
+    assert.deepEqual(problemsOf(named('a', version)), ['BAD_VALUE package.version']);
+  }
+});
+
+const described = (description: string): unknown => ({ ...valid, package: { ...valid.package, description } });
+
+test('what is shown on a terminal holds no control characters', () => {
+  assert.deepEqual(problemsOf(described('two\nlines\tand a tab')), []);
+  assert.deepEqual(problemsOf(described('\u001b[2J')), ['BAD_VALUE package.description']);
+});
+
+test('packages.md: another format version is named before anything else is looked at', () => {
+  const other = { formatVersion: 2, whatever: true };
+  assert.throws(() => parseManifest(JSON.stringify(other)), { code: 'FORMAT_UNSUPPORTED', path: 'formatVersion' });
+  assert.deepEqual(problemsOf({ ...valid, formatVersion: undefined }), ['MISSING_KEY formatVersion']);
+});
+
+test('what is no JSON, or nested without end, is refused', () => {
+  for (const text of ['', '{', 'null', '[]', '\ufeff{}', `${'['.repeat(100_000)}${']'.repeat(100_000)}`]) {
+    assert.throws(() => parseManifest(text), { code: 'MANIFEST_INVALID' });
+  }
+  const brackets = { ...valid, package: { ...valid.package, description: '['.repeat(500) } };
+  assert.deepEqual(problemsOf(brackets), []);
+});
+
+test('a thousand problems are counted, not listed', () => {
+  const many = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`key${i}`, 1]));
+  const problems = problemsOf({ ...valid, ...many });
+  assert.equal(problems.length, 101);
+  assert.equal(problems.at(-1), 'MORE ');
+});
+
+const wanting = (cloacina: string, node: string): Manifest => ({ ...valid, engine: { cloacina, node } });
+
+test('packages.md: a package runs only on the versions it asks for', () => {
+  checkEngine(wanting('^0.1.0', '>=24.15'), { cloacina: '0.1.7', node: '24.21.0' });
+  checkEngine(wanting('^0.1.0', '>=24.15'), { cloacina: '0.1.7', node: '26.0.0-nightly20260101' });
+  checkEngine(wanting('*', '>=24'), runningEngine());
+  const refusal = {
+    code: 'ENGINE_UNSUPPORTED',
+    path: 'engine.cloacina',
+    reason: 'it needs cloacina ^2, and this is 0.1.7',
+  };
+  assert.throws(() => checkEngine(wanting('^2', '*'), { cloacina: '0.1.7', node: '24.21.0' }), refusal);
+  assert.throws(() => checkEngine(wanting('*', '>=26'), { cloacina: '0.1.7', node: '24.21.0' }), {
+    path: 'engine.node',
+  });
+});

@@ -1,0 +1,296 @@
+import semver from 'semver';
+import { z } from 'zod';
+import { PackageInvalidError } from '../core/error.ts';
+import type { Problem } from '../core/error.ts';
+import type { Json } from '../core/json.ts';
+import type { WorkflowSpec } from '../core/spec.ts';
+import { byPathBytes } from './entry-path.ts';
+import { fileProblems, workflowProblems, workflowNameProblems } from './manifest-check.ts';
+import { listProblems, zodProblems } from './problems.ts';
+
+/** The one version of the `.cloacina` format that this code writes and reads. */
+export const formatVersion = 1;
+
+/** Where the bundled code lies in every package. */
+export const entryPath = 'code/index.mjs';
+
+/** A manifest of a chain of 10,000 tasks has 4 MB. */
+const maxManifestBytes = 16 * 1024 * 1024;
+
+/** A manifest without the JSON Schemas of its inputs has 8. */
+const maxNesting = 200;
+
+/** What the code of a package asks for beyond its own folder; a runner grants it, or does not run the package. */
+export interface Permissions {
+  /** No network, all of it, or the hosts listed (`api.example.org` or `api.example.org:8443`). */
+  readonly net: boolean | readonly string[];
+  /** The names of the environment that the code sees; no patterns. */
+  readonly env: readonly string[];
+  /** Files and folders of the runner's machine that the code reads. */
+  readonly read: readonly string[];
+  /** Files and folders of the runner's machine that the code writes. */
+  readonly write: readonly string[];
+}
+
+/** `manifest.json`: all that a runner needs to own an execution without loading the code. */
+export interface Manifest {
+  readonly formatVersion: 1;
+  readonly package: {
+    readonly name: string;
+    readonly version: string;
+    readonly description: string | null;
+    readonly authors: readonly string[];
+    readonly license: string | null;
+    readonly repository: string | null;
+  };
+  /** Version ranges (semver) of what may run it. */
+  readonly engine: { readonly cloacina: string; readonly node: string };
+  readonly entry: 'code/index.mjs';
+  readonly workflows: readonly WorkflowSpec[];
+  readonly permissions: Permissions;
+  /** Every other file of the archive and its hex sha256. */
+  readonly files: { readonly [path: string]: string };
+}
+
+// oxlint-disable-next-line no-control-regex -- control characters are what is refused
+const noControl = /^[^\u0000-\u001f\u007f]*$/;
+// oxlint-disable-next-line no-control-regex -- all but tab and line ends is refused: descriptions are shown on terminals
+const proseText = /^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]*$/;
+
+const label = z.string().min(1).max(200).regex(noControl, 'it must not hold control characters');
+const line = z.string().max(500).regex(noControl, 'it must not hold control characters');
+const prose = z.string().regex(proseText, 'it must not hold control characters').nullable();
+const ms = z.int().nonnegative();
+const count = z.int().positive();
+const json = z.custom<Json>((value) => value !== undefined);
+
+/** The name of a package: as npm's, scope included, so that it can be the name in `package.json`. */
+export const packageName: z.ZodType<string> = z
+  .string()
+  .max(214)
+  .regex(
+    /^(@[a-z0-9][\w.-]*\/)?[A-Za-z0-9][\w.-]*$/,
+    "it must be letters, digits, '_', '-' and '.', with a scope or without",
+  );
+
+/** An exact version, without `v` and without build metadata: two names of one version would be two versions. */
+export const packageVersion: z.ZodType<string> = z
+  .string()
+  .max(256)
+  .refine((text) => semver.valid(text) === text, "it must be a version such as '1.0.0' or '1.0.0-beta.1'");
+
+const range = z
+  .string()
+  .max(500)
+  .refine((text) => semver.validRange(text) !== null, "it must be a version range such as '>=24.15' or '^0.1.0'");
+
+export const permissionsSchema: z.ZodType<Permissions> = z.strictObject({
+  net: z.union([z.boolean(), z.array(line)], 'it must be true, false or a list of hosts'),
+  env: z.array(z.string().regex(/^[^=\s]+$/, 'it must be the name of an environment variable')),
+  read: z.array(line.min(1)),
+  write: z.array(line.min(1)),
+});
+
+export const engineSchema: z.ZodType<Manifest['engine']> = z.strictObject({ cloacina: range, node: range });
+
+const need = z.strictObject({ task: label, settled: z.boolean() });
+
+const retry = z.strictObject({
+  attempts: count,
+  backoff: z.enum(['exponential', 'linear', 'fixed']),
+  delay: ms,
+  maxDelay: ms,
+  jitter: z.number().min(0).max(1),
+  when: z.boolean(),
+});
+
+const task = z.strictObject({
+  name: label,
+  kind: z.enum(['task', 'map', 'child', 'sleep', 'wait']),
+  description: prose,
+  needs: z.record(z.string(), need),
+  when: z.boolean(),
+  timeout: ms.nullable(),
+  queue: label.nullable(),
+  retry: retry.nullable(),
+  map: z.strictObject({ concurrency: count.nullable(), settled: z.boolean() }).nullable(),
+  child: z.strictObject({ workflow: label }).nullable(),
+  sleep: z
+    .union(
+      [z.strictObject({ for: ms }), z.strictObject({ until: z.literal(true) })],
+      'it must be { for: milliseconds } or { until: true }',
+    )
+    .nullable(),
+  wait: z.strictObject({ signal: label, schema: json, timeout: ms.nullable() }).nullable(),
+});
+
+const schedule = z.strictObject({
+  name: label,
+  input: json,
+  cron: line.nullable(),
+  every: count.nullable(),
+  at: z.int().nullable(),
+  timezone: label,
+  startAt: z.int().nullable(),
+  endAt: z.int().nullable(),
+  jitter: ms,
+  overlap: z.enum(['skip', 'buffer_one', 'allow', 'cancel_other']),
+  catchup: z.enum(['latest', 'skip', 'all']),
+  max: count,
+  window: ms,
+  paused: z.boolean(),
+});
+
+const workflow: z.ZodType<WorkflowSpec> = z.strictObject({
+  name: z
+    .string()
+    .max(200)
+    .regex(/^[A-Za-z0-9_][\w.-]*$/, "it must be 1 to 200 letters, digits, '_', '-' or '.'"),
+  description: prose,
+  input: json,
+  output: need.nullable(),
+  failFast: z.boolean(),
+  concurrency: z.strictObject({ limit: count, key: label.nullable() }).nullable(),
+  retention: ms.nullable(),
+  fingerprint: label,
+  tasks: z.array(task),
+  schedules: z.array(schedule),
+});
+
+const files = z.record(z.string(), z.string().regex(/^[0-9a-f]{64}$/, 'it must be a sha256 in hex'));
+
+const manifestSchema: z.ZodType<Manifest> = z.strictObject({
+  formatVersion: z.literal(formatVersion),
+  package: z.strictObject({
+    name: packageName,
+    version: packageVersion,
+    description: prose,
+    authors: z.array(line),
+    license: line.nullable(),
+    repository: line.nullable(),
+  }),
+  engine: engineSchema,
+  entry: z.literal(entryPath),
+  workflows: z.array(workflow).min(1, 'it must name at least one workflow'),
+  permissions: permissionsSchema,
+  files,
+});
+
+/**
+ * Reads and checks the text of a `manifest.json`. Throws FORMAT_UNSUPPORTED for another format version, else
+ * MANIFEST_INVALID with every problem: what the closed schema found, then duplicate names, unknown needs, cycles,
+ * fields that do not fit a task's kind, and paths that may not be in an archive.
+ */
+export function parseManifest(text: string): Manifest {
+  const value = parseText(text);
+  checkFormat(value);
+  const result = manifestSchema.safeParse(value, { reportInput: true });
+  const problems = result.success ? [] : zodProblems(result.error);
+  problems.push(...partProblems(value));
+  if (problems.length > 0) throw invalid(problems);
+  if (!result.success) throw invalid([{ code: 'BAD_VALUE', path: '', message: 'it does not fit the schema' }]);
+  const ordered = Object.entries(result.data.files).toSorted(([a], [b]) => byPathBytes(a, b));
+  return { ...result.data, files: Object.fromEntries(ordered) };
+}
+
+/** The one text of a manifest: keys in the order of the schema, files in the order of the archive, two spaces, a line end. */
+export function formatManifest(manifest: Manifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+/** The name of the file that a package is packed to: `@shop/daily-load` 1.0.0 -> `shop-daily-load-1.0.0.cloacina`. */
+export function packageFileName(name: string, version: string): string {
+  return `${name.replace('@', '').replace('/', '-')}-${version}.cloacina`;
+}
+
+/** Throws ENGINE_UNSUPPORTED unless both versions lie in the ranges of the manifest (a prerelease counts as its version). */
+export function checkEngine(manifest: Manifest, running: Manifest['engine']): void {
+  for (const name of ['cloacina', 'node'] as const) {
+    const wanted = manifest.engine[name];
+    if (semver.satisfies(running[name], wanted, { includePrerelease: true })) continue;
+    const reason = `it needs ${name} ${wanted}, and this is ${running[name]}`;
+    const { name: packageOf, version } = manifest.package;
+    throw new PackageInvalidError(
+      'ENGINE_UNSUPPORTED',
+      `package ${packageOf} v${version} does not run here: ${reason}`,
+      {
+        path: `engine.${name}`,
+        reason,
+      },
+    );
+  }
+}
+
+function parseText(text: string): unknown {
+  if (text.length > maxManifestBytes) {
+    throw invalid([{ code: 'TOO_LARGE', path: '', message: `it has more than ${maxManifestBytes} characters` }]);
+  }
+  if (nesting(text) > maxNesting) {
+    throw invalid([{ code: 'TOO_DEEP', path: '', message: `it is nested more than ${maxNesting} levels deep` }]);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw invalid([{ code: 'NOT_JSON', path: '', message: `it is not JSON: ${String(cause)}` }], cause);
+  }
+}
+
+/** Counted on the text: what follows, here and in a store, walks the value by recursion. */
+function nesting(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (char === '"') at = stringEnd(text, at);
+    else if (char === '{' || char === '[') deepest = Math.max(deepest, ++depth);
+    else if (char === '}' || char === ']') depth--;
+  }
+  return deepest;
+}
+
+function stringEnd(text: string, start: number): number {
+  let at = start + 1;
+  while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+  return at;
+}
+
+function checkFormat(value: unknown): void {
+  const found = member(value, 'formatVersion');
+  if (found === undefined || found === formatVersion) return;
+  const reason = `it has format version ${JSON.stringify(found)}, and this cloacina reads ${formatVersion}`;
+  throw new PackageInvalidError('FORMAT_UNSUPPORTED', `the archive cannot be read: ${reason}`, {
+    path: 'formatVersion',
+    reason,
+  });
+}
+
+/** What a schema cannot say, for every part that fits its own schema: one bad part hides no problem of the others. */
+function partProblems(value: unknown): Problem[] {
+  const problems: Problem[] = [];
+  const workflows = member(value, 'workflows');
+  if (Array.isArray(workflows)) {
+    for (const [index, part] of workflows.entries()) {
+      const spec = workflow.safeParse(part);
+      if (spec.success) problems.push(...workflowProblems(spec.data, `workflows[${index}]`));
+    }
+    problems.push(...workflowNameProblems(workflows.map((part) => member(part, 'name'))));
+  }
+  const listed = member(value, 'files');
+  if (typeof listed === 'object' && listed !== null && !Array.isArray(listed)) {
+    problems.push(...fileProblems(Object.keys(listed), entryPath));
+  }
+  return problems;
+}
+
+function member(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? Reflect.get(value, key) : undefined;
+}
+
+function invalid(found: readonly Problem[], cause?: unknown): PackageInvalidError {
+  const { problems, text } = listProblems(found);
+  return new PackageInvalidError('MANIFEST_INVALID', `manifest.json is not valid: ${text}`, {
+    path: 'manifest.json',
+    problems,
+    cause,
+  });
+}

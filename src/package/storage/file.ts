@@ -1,0 +1,198 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
+import { archiveDigest, isDigest } from '../digest.ts';
+import type { PackageStorage, StoredPackage } from './storage.ts';
+
+const filePattern = /^sha256-([0-9a-f]{64})\.cloacina$/;
+const temporaryPattern = /^sha256-[0-9a-f]{64}\.[0-9a-f-]{36}\.tmp$/;
+
+/** No write takes this long: what is older was left by a process that died. */
+const leftoverMs = 3_600_000;
+
+/** Packages as files of one folder: `sha256-<hex>.cloacina`. `url` begins with `file:`. Throws REGISTRY_URL_INVALID. */
+export function openFileStorage(url: string): PackageStorage {
+  return new FileStorage(folderOf(url));
+}
+
+class FileStorage implements PackageStorage {
+  readonly url: string;
+  readonly #folder: string;
+  #isSwept = false;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.url = pathToFileURL(folder).href;
+  }
+
+  async put(digest: string, bytes: Uint8Array): Promise<void> {
+    await this.#check(digest, bytes);
+    const path = this.#path(digest);
+    if (await this.#isIntact(digest)) return;
+    await this.#attempt(`package ${digest} could not be stored`, async () => {
+      await createFolder(this.#folder);
+      await this.#sweep();
+      const temporary = join(this.#folder, `${fileStem(digest)}.${randomUUID()}.tmp`);
+      try {
+        await writeDurably(temporary, bytes);
+        await rename(temporary, path);
+      } catch (error) {
+        await rm(temporary, { force: true });
+        // Windows refuses to replace a file that another process has open; what that one wrote is as good
+        if (!(await this.#isIntact(digest))) throw error;
+      }
+      await syncFolder(this.#folder);
+    });
+  }
+
+  async get(digest: string): Promise<Uint8Array> {
+    const bytes = await this.#attempt(`package ${digest} could not be read`, () => readIfThere(this.#path(digest)));
+    if (bytes === null) {
+      throw new CloacinaError('PACKAGE_NOT_FOUND', `the storage ${this.url} has no package ${digest}`);
+    }
+    await this.#check(digest, bytes);
+    return bytes;
+  }
+
+  async has(digest: string): Promise<boolean> {
+    return this.#attempt(`package ${digest} could not be looked for`, async () => {
+      const found = await unlessMissing(stat(this.#path(digest)));
+      return found?.isFile() ?? false;
+    });
+  }
+
+  async delete(digest: string): Promise<void> {
+    await this.#attempt(`package ${digest} could not be deleted`, async () => {
+      await rm(this.#path(digest), { force: true });
+      await unlessMissing(syncFolder(this.#folder));
+    });
+  }
+
+  async *list(): AsyncGenerator<StoredPackage> {
+    const failed = `the packages in ${this.url} could not be listed`;
+    const names = await this.#attempt(failed, async () => (await unlessMissing(readdir(this.#folder))) ?? []);
+    for (const name of names) {
+      const hex = filePattern.exec(name)?.[1];
+      if (hex === undefined) continue;
+      // null where it was deleted in the meantime
+      const found = await this.#attempt(failed, () => unlessMissing(stat(join(this.#folder, name))));
+      if (found !== null) yield { digest: `sha256:${hex}`, bytes: found.size, storedAt: Math.round(found.mtimeMs) };
+    }
+  }
+
+  #path(digest: string): string {
+    return join(this.#folder, `${fileStem(digest)}.cloacina`);
+  }
+
+  async #check(digest: string, bytes: Uint8Array): Promise<void> {
+    const actual = await archiveDigest(bytes).catch((error: unknown) => {
+      if (error instanceof PackageInvalidError) return `none (${error.message})`;
+      throw error;
+    });
+    if (actual !== digest) throw new DigestMismatchError(`package in ${this.url}`, digest, actual);
+  }
+
+  async #isIntact(digest: string): Promise<boolean> {
+    try {
+      await this.get(digest);
+      return true;
+    } catch (error) {
+      if (error instanceof DigestMismatchError) return false;
+      if (error instanceof CloacinaError && error.code === 'PACKAGE_NOT_FOUND') return false;
+      throw error;
+    }
+  }
+
+  /** Once per opened storage: takes away what a process that died in a write has left. The time is that of the file system. */
+  async #sweep(): Promise<void> {
+    if (this.#isSwept) return;
+    this.#isSwept = true;
+    for (const name of await readdir(this.#folder)) {
+      if (!temporaryPattern.test(name)) continue;
+      const path = join(this.#folder, name);
+      const found = await unlessMissing(stat(path));
+      if (found !== null && Date.now() - found.mtimeMs > leftoverMs) await rm(path, { force: true });
+    }
+  }
+
+  async #attempt<T>(failed: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof CloacinaError) throw error;
+      const why = error instanceof Error ? error.message : String(error);
+      throw new StoreUnavailableError(`${failed} (${why})`, error);
+    }
+  }
+}
+
+/** Only digests become file names: nothing that a caller passes on can name another file. */
+function fileStem(digest: string): string {
+  if (!isDigest(digest)) {
+    throw new CloacinaError('PACKAGE_NOT_FOUND', `'${digest}' is no digest; one has the form sha256:<64 hex digits>`);
+  }
+  return digest.replace(':', '-');
+}
+
+function folderOf(url: string): string {
+  const rest = url.slice('file:'.length);
+  try {
+    if (rest.startsWith('//')) return fileURLToPath(url);
+  } catch (cause) {
+    throw invalidUrl(url, cause instanceof Error ? cause.message : String(cause), cause);
+  }
+  if (rest === '') throw invalidUrl(url, 'it names no folder');
+  if (rest.includes('\0')) throw invalidUrl(url, 'it holds a NUL');
+  return resolve(rest);
+}
+
+function invalidUrl(url: string, why: string, cause?: unknown): CloacinaError {
+  return new CloacinaError(
+    'REGISTRY_URL_INVALID',
+    `the registry URL '${url}' cannot be opened: ${why}; use file:./path/to/folder`,
+    { cause },
+  );
+}
+
+async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, 'wx');
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** A new folder lasts only once the folder above it is synced. */
+async function createFolder(folder: string): Promise<void> {
+  const topmost = await mkdir(folder, { recursive: true });
+  if (topmost === undefined) return;
+  for (let at = folder; at.length >= topmost.length; at = dirname(at)) await syncFolder(dirname(at));
+}
+
+/** Makes the names in a folder durable. Windows cannot open a folder for this; NTFS writes names in order by itself. */
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function readIfThere(path: string): Promise<Uint8Array | null> {
+  return unlessMissing(readFile(path));
+}
+
+async function unlessMissing<T>(work: Promise<T>): Promise<T | null> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  }
+}

@@ -1,0 +1,167 @@
+import { openStorage } from './package/storage/open.ts';
+import { Registry } from './package/registry.ts';
+import { CloacinaError } from './core/error.ts';
+import type { EngineClientOptions } from './engine/client.ts';
+import { Engine } from './engine/runner.ts';
+import type { ResolvedWorkflow } from './engine/start.ts';
+import { EndWatch } from './engine/watch.ts';
+import { Workflows } from './engine/workflows.ts';
+import type { WorkflowEntry } from './engine/workflows.ts';
+import type { ClientSettings, RunnerSettings } from './options.ts';
+import type { PackageStorage } from './package/storage/storage.ts';
+import type { Store } from './store/store.ts';
+
+/** What a client is made of. */
+export interface Parts {
+  readonly client: EngineClientOptions;
+  readonly workflows: Workflows;
+  readonly registry: Registry;
+  readonly schedules: Schedules;
+}
+
+/** What in a runner moves. */
+export interface Running {
+  readonly parts: Parts;
+  readonly engine: Engine;
+  readonly reconciler: Reconciler | null;
+  readonly loop: ScheduleLoop | null;
+}
+
+/** Puts a client together. `onChange` is called when this process changed what runners should see at once. */
+export function wire(store: Store, settings: ClientSettings, engine: Engine | null, watch: EndWatch, onChange: () => void): Parts {
+  const { clock, tenant, maxPayload, actor } = settings;
+  const storage = settings.registry === null ? absentStorage : openStorage(settings.registry);
+  const onActivate = upsertPackageSchedules;
+  const registry = new Registry({ store, storage, tenant, now: () => clock.now(), actor, onActivate, onChange });
+  const workflows = new Workflows(() => allWorkflows(store, registry));
+  const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(registry, name);
+  const names = (): Promise<readonly string[]> => workflows.names();
+  const client = { store, clock, tenant, maxPayload, packaged, names, engine, watch };
+  const resolve = (name: string): Promise<ResolvedWorkflow> => new EngineClient(client).resolve(name);
+  const schedules = new Schedules({ store, tenant, clock, maxPayload, resolve, onChange });
+  return { client, workflows, registry, schedules };
+}
+
+/** Starts all that a runner runs. What was started is stopped again where a later part does not start. */
+export async function run(store: Store, settings: RunnerSettings): Promise<Running> {
+  const watch = new EndWatch(store, settings.clock, false);
+  const wakers: (() => void)[] = [];
+  const wake = (): void => wakers.forEach((waken) => waken());
+  const engine = await openEngine(store, settings, watch, wake);
+  try {
+    const parts = wire(store, settings, engine, watch, wake);
+    await writeEmbedded(store, settings);
+    for (const loaded of settings.embedded) engine.catalog.add([loaded]);
+    const reconciler = settings.registry === null ? null : openReconciler(store, settings, settings.registry, engine, wake);
+    if (reconciler !== null) wakers.push(() => reconciler.wake());
+    const loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine) : null;
+    if (loop !== null) wakers.push(() => loop.wake());
+    return { parts, engine, reconciler, loop };
+  } catch (error) {
+    await engine.close(0);
+    throw error;
+  }
+}
+
+/** Embedded definitions and their schedules, for whoever looks at the database. */
+async function writeEmbedded(store: Store, { embedded, clock, tenant, ownOnly }: RunnerSettings): Promise<void> {
+  if (embedded.length === 0 || ownOnly) return;
+  const specs = embedded.map(({ graph }) => graph.spec);
+  await store.writeDefinitions(embedded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })));
+  await store.write((dialect) => upsertOwned(tenant, embeddedOwner, specs, clock.now(), dialect));
+}
+
+function openReconciler(store: Store, settings: RunnerSettings, url: string, engine: Engine, wake: () => void): Reconciler {
+  const { clock, logger, isolateStallMs, onPackage } = settings;
+  const reconciler = new Reconciler({
+    store,
+    storage: openStorage(url),
+    workDir: workFolder(url),
+    clock,
+    logger,
+    isolateStallMs,
+    tenants: null,
+    runnerId: () => engine.id,
+    add: (workflows) => engine.catalog.add(workflows),
+    remove: (digest) => engine.catalog.remove(digest),
+    inUse: (digest) => engine.runs(digest),
+    wants: ({ digest }) => engine.wants(digest),
+    onActivate: upsertPackageSchedules,
+    onChange: wake,
+    onEvent: onPackage,
+  });
+  reconciler.wake();
+  return reconciler;
+}
+
+async function openEngine(
+  store: Store,
+  settings: RunnerSettings,
+  watch: EndWatch,
+  onChanged: () => void,
+): Promise<Engine> {
+  const { clock, logger, name, concurrency, maxExecutions, leaseMs, graceMs, maxPayload, ownOnly } = settings;
+  return Engine.open({
+    store,
+    clock,
+    logger,
+    name,
+    concurrency,
+    maxExecutions,
+    leaseMs,
+    graceMs,
+    maxPayload,
+    ownOnly,
+    random: Math.random,
+    onEvent: settings.onEvent,
+    onProgress: settings.onProgress,
+    onEnded: (id, ended) => watch.ended(id, ended),
+    onChanged: () => {
+      wake();
+      void watch.lookAtAll();
+    },
+    onCodeWanted: wake,
+  });
+}
+
+async function resolvePackaged(registry: Registry, name: string): Promise<readonly ResolvedWorkflow[]> {
+  const found = await registry.resolve(name);
+  if (found === undefined) return [];
+  return [{ spec: found.spec, codeName: found.pin.digest, pin: found.pin, code: null }];
+}
+
+async function allWorkflows(store: Store, registry: Registry): Promise<readonly WorkflowEntry[]> {
+  const embedded = (await store.definitions()).map(({ workflow: name, spec }) => ({
+    name,
+    package: null,
+    version: null,
+    spec,
+  }));
+  const packaged = await registry.workflows();
+  return [
+    ...embedded,
+    ...packaged.map(({ name, package: from, version, spec }) => ({ name, package: from, version, spec })),
+  ];
+}
+
+function absent(): Promise<never> {
+  return Promise.reject(
+    new CloacinaError(
+      'REGISTRY_ABSENT',
+      "this was opened without a registry; give the option registry, such as 'file:./packages'",
+    ),
+  );
+}
+
+/** Stands where no storage was given: packages can be looked up and started, but no bytes read or written. */
+const absentStorage: PackageStorage = {
+  url: 'none',
+  put: absent,
+  get: absent,
+  has: absent,
+  delete: absent,
+  // oxlint-disable-next-line require-yield -- it lists nothing because it cannot be read
+  async *list() {
+    await absent();
+  },
+};

@@ -1,14 +1,22 @@
-import { openStorage } from './package/storage/open.ts';
-import { Registry } from './package/registry.ts';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { CloacinaError } from './core/error.ts';
 import type { EngineClientOptions } from './engine/client.ts';
 import { Engine } from './engine/runner.ts';
+import { resolveWorkflow } from './engine/start.ts';
 import type { ResolvedWorkflow } from './engine/start.ts';
 import { EndWatch } from './engine/watch.ts';
 import { Workflows } from './engine/workflows.ts';
 import type { WorkflowEntry } from './engine/workflows.ts';
 import type { ClientSettings, RunnerSettings } from './options.ts';
+import { Reconciler } from './package/reconciler.ts';
+import { Registry } from './package/registry.ts';
+import { openStorage } from './package/storage/open.ts';
 import type { PackageStorage } from './package/storage/storage.ts';
+import { ScheduleLoop } from './schedule/loop.ts';
+import { upsertOwned, upsertPackageSchedules } from './schedule/owned.ts';
+import { embeddedOwner } from './schedule/owner.ts';
+import { Schedules } from './schedule/schedules.ts';
 import type { Store } from './store/store.ts';
 
 /** What a client is made of. */
@@ -28,7 +36,13 @@ export interface Running {
 }
 
 /** Puts a client together. `onChange` is called when this process changed what runners should see at once. */
-export function wire(store: Store, settings: ClientSettings, engine: Engine | null, watch: EndWatch, onChange: () => void): Parts {
+export function wire(
+  store: Store,
+  settings: ClientSettings,
+  engine: Engine | null,
+  watch: EndWatch,
+  onChange: () => void,
+): Parts {
   const { clock, tenant, maxPayload, actor } = settings;
   const storage = settings.registry === null ? absentStorage : openStorage(settings.registry);
   const onActivate = upsertPackageSchedules;
@@ -37,7 +51,7 @@ export function wire(store: Store, settings: ClientSettings, engine: Engine | nu
   const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(registry, name);
   const names = (): Promise<readonly string[]> => workflows.names();
   const client = { store, clock, tenant, maxPayload, packaged, names, engine, watch };
-  const resolve = (name: string): Promise<ResolvedWorkflow> => new EngineClient(client).resolve(name);
+  const resolve = (name: string): Promise<ResolvedWorkflow> => resolveWorkflow(client, name);
   const schedules = new Schedules({ store, tenant, clock, maxPayload, resolve, onChange });
   return { client, workflows, registry, schedules };
 }
@@ -52,9 +66,10 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
     const parts = wire(store, settings, engine, watch, wake);
     await writeEmbedded(store, settings);
     for (const loaded of settings.embedded) engine.catalog.add([loaded]);
-    const reconciler = settings.registry === null ? null : openReconciler(store, settings, settings.registry, engine, wake);
+    const reconciler =
+      settings.registry === null ? null : openReconciler(store, settings, settings.registry, engine, wake);
     if (reconciler !== null) wakers.push(() => reconciler.wake());
-    const loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine) : null;
+    const loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine, watch) : null;
     if (loop !== null) wakers.push(() => loop.wake());
     return { parts, engine, reconciler, loop };
   } catch (error) {
@@ -67,16 +82,26 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
 async function writeEmbedded(store: Store, { embedded, clock, tenant, ownOnly }: RunnerSettings): Promise<void> {
   if (embedded.length === 0 || ownOnly) return;
   const specs = embedded.map(({ graph }) => graph.spec);
-  await store.writeDefinitions(embedded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })));
+  await store.writeDefinitions(
+    embedded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })),
+  );
   await store.write((dialect) => upsertOwned(tenant, embeddedOwner, specs, clock.now(), dialect));
 }
 
-function openReconciler(store: Store, settings: RunnerSettings, url: string, engine: Engine, wake: () => void): Reconciler {
+function openReconciler(
+  store: Store,
+  settings: RunnerSettings,
+  url: string,
+  engine: Engine,
+  wake: () => void,
+): Reconciler {
   const { clock, logger, isolateStallMs, onPackage } = settings;
+  const storage = openStorage(url);
   const reconciler = new Reconciler({
     store,
-    storage: openStorage(url),
-    workDir: workFolder(url),
+    storage,
+    // beside the packages, and as trusted as they are
+    workDir: join(fileURLToPath(storage.url), 'unpacked'),
     clock,
     logger,
     isolateStallMs,
@@ -94,12 +119,29 @@ function openReconciler(store: Store, settings: RunnerSettings, url: string, eng
   return reconciler;
 }
 
-async function openEngine(
-  store: Store,
-  settings: RunnerSettings,
-  watch: EndWatch,
-  onChanged: () => void,
-): Promise<Engine> {
+/** Fires the schedules of all tenants; each tenant's workflows are looked up among its own packages. */
+function openLoop(store: Store, settings: RunnerSettings, engine: Engine, watch: EndWatch): ScheduleLoop {
+  const { clock, logger, maxPayload } = settings;
+  const clients = new Map<string, EngineClientOptions>();
+  const clientOf = (tenant: string): EngineClientOptions => {
+    const known =
+      clients.get(tenant) ??
+      wire(store, { ...settings, registry: null, tenant }, engine, watch, () => undefined).client;
+    clients.set(tenant, known);
+    return known;
+  };
+  return new ScheduleLoop({
+    store,
+    clock,
+    logger,
+    maxPayload,
+    tenants: null,
+    resolve: (tenant, workflow) => resolveWorkflow(clientOf(tenant), workflow),
+    poke: () => engine.poke(),
+  });
+}
+
+async function openEngine(store: Store, settings: RunnerSettings, watch: EndWatch, wake: () => void): Promise<Engine> {
   const { clock, logger, name, concurrency, maxExecutions, leaseMs, graceMs, maxPayload, ownOnly } = settings;
   return Engine.open({
     store,

@@ -59,7 +59,9 @@ function units(amount: string, places: number): bigint | undefined {
   const [whole = '', fraction = ''] = parts;
   const groups = whole.split(',');
   const grouped = groups.length === 1 || (groups[0]!.length <= 3 && groups.slice(1).every((part) => part.length === 3));
-  const isNumber = [...groups, ...parts.slice(1)].every((part) => part !== '' && [...part].every((c) => '0' <= c && c <= '9'));
+  const isNumber = [...groups, ...parts.slice(1)].every(
+    (part) => part !== '' && Array.from(part).every((c) => '0' <= c && c <= '9'),
+  );
   if (parts.length > 2 || !grouped || !isNumber || fraction.length > places) return undefined;
   return BigInt(groups.join('')) * 10n ** BigInt(places) + BigInt(fraction.padEnd(places, '0') || '0');
 }
@@ -130,7 +132,9 @@ test('issue A, item 10: the totals by month and currency are those computed inde
 });
 
 test('issue A, item 10: some totals, as another program added them up', () => {
-  const amounts = new Map(report.totals.map(({ month, currency, orders, amount }) => [`${month} ${currency}`, [orders, amount]]));
+  const amounts = new Map(
+    report.totals.map(({ month, currency, orders, amount }) => [`${month} ${currency}`, [orders, amount]]),
+  );
   assert.deepEqual(amounts.get('2025-01 EUR'), [34, '18278.88']);
   assert.deepEqual(amounts.get('2025-06 JPY'), [2, '474297']);
   assert.deepEqual(amounts.get('2025-12 GBP'), [25, '11026.30']);
@@ -155,7 +159,10 @@ test('issue A, item 10: each reason is counted, also where a record has two', ()
     unknown_currency: 10,
     wrong_columns: 2,
   });
-  assert.equal(Object.values(report.statuses).reduce((sum, count) => sum + count, 0), 950);
+  assert.equal(
+    Object.values(report.statuses).reduce((sum, count) => sum + count, 0),
+    950,
+  );
 });
 
 test('the orders that the example ships are those that its script makes', () => {
@@ -179,7 +186,14 @@ test('RFC 4180: a quote that is not closed, or is followed by text, names its li
 });
 
 function order(fields: { [column: string]: string }, known: readonly string[] = []): unknown {
-  const whole = { order_id: 'A', order_date: '2025-03-01', customer: 'Ada', amount: '1', currency: 'EUR', status: 'paid' };
+  const whole = {
+    order_id: 'A',
+    order_date: '2025-03-01',
+    customer: 'Ada',
+    amount: '1',
+    currency: 'EUR',
+    status: 'paid',
+  };
   return readOrder({ line: 2, whole: true, fields: { ...whole, ...fields } }, new Set(known));
 }
 

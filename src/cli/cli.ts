@@ -14,14 +14,22 @@ export interface GlobalOptions {
   readonly json: boolean;
 }
 
+/** The places that somebody named, on the command line or in the environment. */
+export interface ChosenPlaces {
+  readonly database?: string;
+  readonly registry?: string;
+}
+
 /** What a command gets to work with. */
 export class Cli {
   readonly options: GlobalOptions;
+  readonly chosen: ChosenPlaces;
   readonly output: Output;
 
-  constructor(options: GlobalOptions, output: Output = new Output(options.json)) {
+  constructor(options: GlobalOptions, chosen: ChosenPlaces) {
     this.options = options;
-    this.output = output;
+    this.chosen = chosen;
+    this.output = new Output(options.json);
   }
 
   /** What every opening takes. */
@@ -45,8 +53,19 @@ export function act<Given extends readonly unknown[]>(
 ): (...given: [...Given, Command]) => Promise<void> {
   return async (...given) => {
     const command = given.at(-1) as Command;
-    await run(new Cli(command.optsWithGlobals()), ...(given.slice(0, -1) as unknown as Given));
+    const all: Omit<GlobalOptions, 'json'> & { readonly json?: boolean } = command.optsWithGlobals();
+    const options: GlobalOptions = { ...all, json: all.json ?? false };
+    const { database, registry } = options;
+    const chosen = {
+      ...(isDefault(command, 'database') ? {} : { database }),
+      ...(isDefault(command, 'registry') ? {} : { registry }),
+    };
+    await run(new Cli(options, chosen), ...(given.slice(0, -1) as unknown as Given));
   };
+}
+
+function isDefault(command: Command, option: string): boolean {
+  return command.getOptionValueSourceWithGlobals(option) === 'default';
 }
 
 function userName(): string {

@@ -1,6 +1,7 @@
 import type { ExecutionDetail, ExecutionEvent, ExecutionSummary } from '../engine/executions.ts';
 import type { PackageDocument, PackageItem } from '../package/registry-documents.ts';
 import type { WorkflowEntry } from '../engine/workflows.ts';
+import type { ScheduleDetail, ScheduleSummary, SlotSummary } from '../schedule/schedules.ts';
 
 // The documents of `--json`: what the library gives, with epoch ms as ISO 8601. Fields may be added, never removed.
 
@@ -73,6 +74,28 @@ export function workflowDocument({ name, package: from, version, spec }: Workflo
       needs: [...new Set(Object.values(task.needs).map((need) => need.task))],
       description: task.description,
     })),
-    schedules: spec.schedules,
+    schedules: spec.schedules.map((schedule) => ({
+      ...schedule,
+      at: iso(schedule.at),
+      startAt: iso(schedule.startAt),
+      endAt: iso(schedule.endAt),
+    })),
   };
+}
+
+export function scheduleItem(schedule: ScheduleSummary): object {
+  const { id, name, owner, workflow, cron, every, at, timezone, overlap, catchup, paused, enabled } = schedule;
+  const when = { cron, every, at: iso(at), timezone };
+  const times = { next: iso(schedule.next), last: iso(schedule.last) };
+  return { id, name, owner, workflow, ...when, overlap, catchup, paused, enabled, ...times };
+}
+
+export function scheduleDocument(schedule: ScheduleDetail): object {
+  const { startAt, endAt, jitter, max, window, input, createdAt, updatedAt } = schedule;
+  const bounds = { startAt: iso(startAt), endAt: iso(endAt), jitter, max, window };
+  return { ...scheduleItem(schedule), ...bounds, input, createdAt: iso(createdAt), updatedAt: iso(updatedAt) };
+}
+
+export function slotDocument(row: SlotSummary): object {
+  return { ...row, slot: iso(row.slot), through: iso(row.through), startedAt: iso(row.startedAt) };
 }

@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander';
 import { CloacinaError, errorDocument } from '../core/error.ts';
-import type { Issue, Problem } from '../core/error.ts';
+import type { Problem } from '../core/error.ts';
 import { errorTable } from '../core/error-table.ts';
 import { paint, plain } from './output.ts';
 
@@ -42,12 +42,11 @@ function usageMessage(error: CommanderError): string {
 /** What does not fit on the line of the message. */
 function details(error: CloacinaError): string[] {
   const lines: string[] = [];
-  const { issues, problems } = error as { issues?: readonly Issue[]; problems?: readonly Problem[] };
-  if (issues !== undefined && issues.length > 1) {
-    lines.push(...issues.map(({ path, message }) => `${path === '' ? 'input' : `input.${path}`}: ${message}`));
-  }
-  if (problems !== undefined && problems.length > 1) {
-    lines.push(...problems.map(({ code, path, message, hint }) => `${code} ${path}: ${message}${hint ? `; ${hint}` : ''}`));
+  const { problems = [] } = error as { readonly problems?: readonly Problem[] };
+  // the message has those of one line
+  for (const { code, path, message, hint } of problems) {
+    if (problems.length > 1 || hint !== undefined)
+      lines.push(`${code} ${path}: ${message}${hint === undefined ? '' : `; ${hint}`}`);
   }
   for (let cause = error.cause; cause instanceof Error && lines.length < 40; cause = cause.cause) {
     if (!error.message.includes(cause.message)) lines.push(`caused by ${cause.name}: ${cause.message}`);

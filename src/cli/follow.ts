@@ -23,7 +23,7 @@ export async function* followEvents(
   let mayHaveEnded = true;
   while (!signal.aborted) {
     // read before the events: the last event was written together with the status, so that it is among them
-    const ended = mayHaveEnded && isEnded((await client.executions.get(id)).status);
+    const ended: boolean = mayHaveEnded && isEnded((await client.executions.get(id)).status);
     const events = await client.executions.events(id, { after: seq, limit: pageSize });
     for (const event of events) {
       seq = event.seq;

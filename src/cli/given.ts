@@ -36,7 +36,10 @@ export async function readInput(given: string): Promise<Json> {
   } catch (cause) {
     const what = from === null ? 'the value of --input' : from === '-' ? 'what came on stdin' : from;
     const hint = from === null ? `; write JSON such as '{"n": 1}', or @FILE` : '';
-    throw new UsageError(`${what} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}${hint}`, cause);
+    throw new UsageError(
+      `${what} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}${hint}`,
+      cause,
+    );
   }
 }
 

@@ -20,10 +20,7 @@ export class Interruption implements Disposable {
 
   /** Resolves when the signal fires. */
   get happened(): Promise<void> {
-    if (this.signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+    return aborted(this.signal);
   }
 
   /** What another signal asks for is an interruption too. */
@@ -36,4 +33,12 @@ export class Interruption implements Disposable {
   [Symbol.dispose](): void {
     for (const name of signals) process.off(name, this.#onSignal);
   }
+}
+
+/** Resolves when a signal has fired. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

@@ -38,6 +38,11 @@ export class Output {
     this.#write(this.json ? JSON.stringify(document) : text());
   }
 
+  /** A line of a stream, as it is. */
+  line(text: string): void {
+    this.#write(text);
+  }
+
   /** For people, beside the answer: what is going on, what to do next. */
   note(text: string): void {
     process.stderr.write(`${text}\n`);

@@ -47,7 +47,9 @@ function changeOf(event: ExecutionEvent, startedAt: number | undefined): Change 
   const state = states[event.type];
   if (state === undefined || event.task === null) return null;
   const data = (event.data ?? {}) as { readonly [field: string]: unknown };
-  const took = startedAt === undefined ? '' : formatMs(event.at - startedAt);
+  // a start that became durable together with its end is told by the end alone
+  const began = typeof data['startedAt'] === 'string' ? Date.parse(data['startedAt']) : startedAt;
+  const took = began === undefined || event.type === 'task.started' ? '' : formatMs(event.at - began);
   const attempt = (event.attempt ?? 1) > 1 ? `attempt ${event.attempt}` : '';
   return { state, text: [changeText(event, data), attempt, took].filter((part) => part !== '').join(', ') };
 }
@@ -111,6 +113,10 @@ class LiveTaskView implements TaskView {
   readonly #timer: NodeJS.Timeout;
   #drawn = 0;
   #frame = 0;
+  #ended = false;
+  readonly #showCursor = (): void => {
+    this.#stream.write('\u001b[?25h');
+  };
 
   constructor(tasks: readonly string[], stream: NodeJS.WriteStream) {
     this.#stream = stream;
@@ -118,6 +124,7 @@ class LiveTaskView implements TaskView {
       tasks.map((name) => [name, { name, state: 'pending', text: '', startedAt: undefined } satisfies Row]),
     );
     this.#stream.write('\u001b[?25l');
+    process.on('exit', this.#showCursor);
     this.#timer = setInterval(() => this.#draw(this.#most()), frameMs);
     this.#timer.unref();
   }
@@ -137,10 +144,13 @@ class LiveTaskView implements TaskView {
   }
 
   end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
     clearInterval(this.#timer);
     // what is above the screen cannot be redrawn: a long list stays short to its end
     this.#draw(this.#most());
-    this.#stream.write('\u001b[?25h');
+    process.off('exit', this.#showCursor);
+    this.#showCursor();
   }
 
   /** Rows that fit on the screen, and a line for the rest. */
@@ -158,7 +168,15 @@ class LiveTaskView implements TaskView {
   }
 
   #summary(all: readonly Row[], most: number): string[] {
-    const order: readonly Row['state'][] = ['running', 'failed', 'waiting', 'cancelled', 'pending', 'completed', 'skipped'];
+    const order: readonly Row['state'][] = [
+      'running',
+      'failed',
+      'waiting',
+      'cancelled',
+      'pending',
+      'completed',
+      'skipped',
+    ];
     const byState = Map.groupBy(all, (row) => row.state);
     const shown = order.flatMap((state) => byState.get(state) ?? []).slice(0, most - 1);
     const counts = order.flatMap((state) => (byState.has(state) ? [`${byState.get(state)!.length} ${state}`] : []));
@@ -171,7 +189,9 @@ class LiveTaskView implements TaskView {
     const text = row.text !== '' ? row.text : running ? formatMs(Math.max(0, Date.now() - row.startedAt!)) : '';
     const room = Math.max(10, (this.#stream.columns ?? 80) - width - 4);
     const name = plain(row.name).slice(0, width).padEnd(width);
-    const shown = plain(text).replaceAll(/\s*\n\s*/g, ' ').slice(0, room);
+    const shown = plain(text)
+      .replaceAll(/\s*\n\s*/g, ' ')
+      .slice(0, room);
     const paintIn = (style: Style, word: string): string => paint(style, word, this.#stream);
     return `${paintIn(styles[row.state], this.#mark(row.state))} ${name}  ${paintIn('dim', shown)}`.trimEnd();
   }

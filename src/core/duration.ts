@@ -24,12 +24,21 @@ const unitMs: Readonly<Record<string, number>> = {
   weeks: 604_800_000,
 };
 
+/** A thousand years: a time that far from now is still a date, and whole milliseconds stay exact. */
+const longestMs = 31_557_600_000_000;
+
 /** Whole milliseconds of a duration. `option` names the place in the error. Throws OPTION_INVALID. */
 export function durationMs(duration: Duration, option: string): number {
-  if (typeof duration === 'number') {
-    if (Number.isFinite(duration) && duration >= 0) return Math.round(duration);
-    throw new OptionInvalidError(option, `${duration} is not a length of time in milliseconds`);
-  }
+  const ms = typeof duration === 'number' ? duration : parse(duration, option);
+  if (ms >= 0 && ms <= longestMs) return Math.round(ms);
+  throw new OptionInvalidError(
+    option,
+    `${duration} is not a length of time from 0 to 1000 years (a number is milliseconds)`,
+  );
+}
+
+function parse(duration: string, option: string): number {
+  if (typeof duration !== 'string') throw new OptionInvalidError(option, malformed(String(duration)));
   const text = duration.trim().toLowerCase();
   if (!/^(\d+(\.\d+)?\s*[a-z]+\s*)+$/.test(text)) throw new OptionInvalidError(option, malformed(duration));
   let total = 0;
@@ -38,7 +47,7 @@ export function durationMs(duration: Duration, option: string): number {
     if (ms === undefined) throw new OptionInvalidError(option, malformed(duration));
     total += Number(amount) * ms;
   }
-  return Math.round(total);
+  return total;
 }
 
 function malformed(text: string): string {
@@ -47,8 +56,8 @@ function malformed(text: string): string {
 
 /** Milliseconds for people: `740 ms`, `3.2 s`, `5m 10s`, `2h 5m`, `3d 4h`. */
 export function formatMs(ms: number): string {
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 999.5) return `${Math.round(ms)} ms`;
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1000);
   if (seconds < 3600) return pair(seconds, 60, 'm', 1, 's');
   if (seconds < 86_400) return pair(seconds, 3600, 'h', 60, 'm');

@@ -208,6 +208,11 @@ export const errorTable = {
     'Export a workflow from the entry, by name or as default.',
   ),
   FILE_UNREADABLE: row(3, 'A file that the command names cannot be read.', 'Check the path and the permissions.'),
+  FILE_UNWRITABLE: row(
+    1,
+    'A file or folder that the command names cannot be written.',
+    'Check the path, the permissions and the space on the disk.',
+  ),
   TARGET_EXISTS: row(5, 'The folder or file to create exists.', 'Choose another place, or remove what is there.'),
   // registry
   PACKAGE_EXISTS: row(

@@ -91,6 +91,19 @@ function refuseCycle(spec: WorkflowSpec, needs: readonly (readonly GraphNeed[])[
   }
 }
 
+/** The kinds that the engine runs today; the manifest can say more. */
+const runnable: ReadonlySet<TaskSpec['kind']> = new Set(['task', 'sleep']);
+
+/** Refuses a workflow that the engine could not run to its end. Throws DEFINITION_INVALID naming the task. */
+export function checkRunnable(spec: WorkflowSpec): void {
+  const other = spec.tasks.find((task) => !runnable.has(task.kind));
+  if (other === undefined) return;
+  throw invalid(
+    spec,
+    `task '${other.name}' is a ${other.kind}, which runners of this version cannot run; they run task and sleep`,
+  );
+}
+
 /** The levels of a graph: tasks whose needs all lie in earlier levels, for showing it. */
 export function levels(graph: Graph): string[][] {
   const level = graph.names.map(() => 0);
@@ -114,7 +127,7 @@ export function fingerprint(tasks: readonly Pick<TaskSpec, 'name' | 'kind' | 'ne
     task.name,
     task.kind,
     Object.values(task.needs)
-      .map((need) => `${need.task}${need.settled ? '?' : ''}`)
+      .map((need) => JSON.stringify([need.task, need.settled]))
       .toSorted(),
   ]);
   const sorted = shape.toSorted(([a], [b]) => (String(a) < String(b) ? -1 : 1));

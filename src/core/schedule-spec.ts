@@ -1,37 +1,35 @@
 import type { ScheduleOptions } from './definition.ts';
-import { durationMs } from './duration.ts';
 import { ScheduleInvalidError } from './error.ts';
 import type { Json } from './json.ts';
+import { checkRule, scheduleRule } from './schedule.ts';
 import type { ScheduleSpec } from './spec.ts';
 
-const dayMs = 86_400_000;
-
 /**
- * A schedule as a definition writes it, in plain JSON: times as epoch ms, lengths as ms, defaults filled in. Whether
- * its cron and zone can ever fire is judged where it is added (`core/schedule.ts`).
+ * A schedule as a definition writes it, in plain JSON: times as epoch ms, lengths as ms, defaults filled in. `every`
+ * without `startAt` stays so: it counts from when the schedule begins. Throws SCHEDULE_INVALID.
  */
-export function scheduleSpec(name: string, options: ScheduleOptions<unknown>, input: Json): ScheduleSpec {
-  return {
-    name,
-    input,
-    cron: options.cron ?? null,
-    every: options.every === undefined ? null : durationMs(options.every, 'every'),
-    at: instant('at', options.at),
-    timezone: options.timezone ?? 'UTC',
-    startAt: instant('startAt', options.startAt),
-    endAt: instant('endAt', options.endAt),
-    jitter: options.jitter === undefined ? 0 : durationMs(options.jitter, 'jitter'),
-    overlap: options.overlap ?? 'skip',
-    catchup: options.catchup ?? 'latest',
-    max: options.max ?? 100,
-    window: options.window === undefined ? dayMs : durationMs(options.window, 'window'),
-    paused: options.paused ?? false,
-  };
+export function scheduleSpec(
+  workflow: string,
+  name: string,
+  options: ScheduleOptions<unknown>,
+  input: Json,
+): ScheduleSpec {
+  const rule = naming(workflow, name, () => scheduleRule(options, null));
+  return { name, input, ...rule, paused: options.paused ?? false };
 }
 
-function instant(field: string, value: string | Date | undefined): number | null {
-  if (value === undefined) return null;
-  const ms = typeof value === 'string' ? Date.parse(value) : value.getTime();
-  if (Number.isNaN(ms)) throw new ScheduleInvalidError(field, `'${String(value)}' is not a time; write it as ISO 8601`);
-  return ms;
+/** Checks a schedule that comes from elsewhere, such as a manifest. Throws SCHEDULE_INVALID. */
+export function checkScheduleSpec(workflow: string, spec: ScheduleSpec): void {
+  naming(workflow, spec.name, () => checkRule(spec));
+}
+
+/** Says in an error which schedule it is about. */
+function naming<T>(workflow: string, name: string, check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    if (!(error instanceof ScheduleInvalidError)) throw error;
+    const what = error.message.slice(`${error.field}: `.length);
+    throw new ScheduleInvalidError(error.field, `${what} (schedule '${name}' of workflow '${workflow}')`);
+  }
 }

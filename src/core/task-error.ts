@@ -11,17 +11,32 @@ const maxCauses = 8;
 const maxText = 16_384;
 
 /** Whatever was thrown, as a stored error; what has no code of its own gets `code`. Bounded, never throws. */
-export function toTaskError(thrown: unknown, code: string = 'TASK_FAILED', depth = 0): TaskError {
-  if (!(thrown instanceof Error)) return { name: 'Error', code, message: cut(`a task threw ${describe(thrown)}`) };
+export function toTaskError(thrown: unknown, code: string = 'TASK_FAILED'): TaskError {
+  return convert(thrown, code, 0);
+}
+
+function convert(thrown: unknown, code: string, depth: number): TaskError {
+  try {
+    if (!(thrown instanceof Error))
+      return { name: 'Error', code, message: cleanText(`a task threw ${describe(thrown)}`) };
+    return { ...known(thrown, code), ...causeOf(thrown, code, depth) };
+  } catch {
+    return { name: 'Error', code, message: 'a task threw a value that cannot be shown' };
+  }
+}
+
+function known(thrown: Error, code: string): TaskError {
   const own: unknown = Reflect.get(thrown, 'code');
-  const error: { -readonly [K in keyof TaskError]: TaskError[K] } = {
-    name: cut(thrown.name),
-    code: typeof own === 'string' && own !== '' ? cut(own) : code,
-    message: cut(thrown.message),
+  return {
+    name: cleanText(thrown.name),
+    code: typeof own === 'string' && own !== '' ? cleanText(own) : code,
+    message: cleanText(thrown.message),
+    ...(typeof thrown.stack === 'string' ? { stack: cleanText(thrown.stack) } : {}),
   };
-  if (typeof thrown.stack === 'string') error.stack = cut(thrown.stack);
-  if (thrown.cause !== undefined && depth < maxCauses) error.cause = toTaskError(thrown.cause, code, depth + 1);
-  return error;
+}
+
+function causeOf({ cause }: Error, code: string, depth: number): { readonly cause?: TaskError } {
+  return cause === undefined || depth >= maxCauses ? {} : { cause: convert(cause, code, depth + 1) };
 }
 
 function describe(thrown: unknown): string {
@@ -33,7 +48,9 @@ function describe(thrown: unknown): string {
   }
 }
 
-function cut(value: unknown): string {
-  const clean = String(value).replaceAll('\0', '\u2400').toWellFormed();
-  return clean.length > maxText ? `${clean.slice(0, maxText)}...` : clean;
+/** A text that any database stores as it is: no NUL, no lone surrogate, and bounded. */
+export function cleanText(value: unknown): string {
+  const text = String(value);
+  const bounded = text.length > maxText ? `${text.slice(0, maxText)}...` : text;
+  return bounded.replaceAll('\0', '\u2400').toWellFormed();
 }

@@ -231,7 +231,7 @@ class Definition {
 
   #scheduleSpec(name: string, options: ScheduleOptions<unknown>): ScheduleSpec {
     const input = JSON.parse(stringifyJson(options.input ?? {}, `schedule '${name}'.input`)) as Json;
-    return scheduleSpec(name, options, input);
+    return scheduleSpec(this.name, name, options, input);
   }
 
   #checkName(what: string, name: string): void {

@@ -5,14 +5,13 @@ import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import type { TaskError } from '../core/task-error.ts';
 import type { NewExecution } from '../store/batch.ts';
-import type { Created, Store } from '../store/store.ts';
+import type { Created } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import { Executions } from './executions.ts';
 import { ExecutionFailedError } from './execution-failed.ts';
 import type { EndedExecution } from './live.ts';
-import type { Engine } from './runner.ts';
-import { checkInput, chooseWorkflow, newExecution, resolveEmbedded } from './start.ts';
-import type { ResolvedWorkflow, StartOptions } from './start.ts';
+import { checkInput, newExecution, resolveEmbedded, resolveWorkflow } from './start.ts';
+import type { ResolvedWorkflow, Resolving, StartOptions } from './start.ts';
 import type { EndWatch } from './watch.ts';
 
 /** What a completed execution gave. */
@@ -48,17 +47,10 @@ type Input<Given> = undefined extends Given
   ? [input?: Given, options?: StartOptions]
   : [input: Given, options?: StartOptions];
 
-export interface EngineClientOptions {
-  readonly store: Store;
+export interface EngineClientOptions extends Resolving {
   readonly clock: Clock;
   readonly tenant: string;
   readonly maxPayload: number;
-  /** What a name may mean among packages; the embedded ones are added. */
-  readonly packaged: (name: string) => Promise<readonly ResolvedWorkflow[]>;
-  /** All names there are, for the message when one is not found. */
-  readonly names: () => Promise<readonly string[]>;
-  /** Where this process also executes. */
-  readonly engine: Engine | null;
   readonly watch: EndWatch;
 }
 
@@ -154,18 +146,7 @@ export class EngineClient {
 
   /** What a workflow or its name means. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */
   async resolve(workflow: AnyWorkflow | string): Promise<ResolvedWorkflow> {
-    if (typeof workflow !== 'string') return resolveEmbedded(workflow);
-    const { store, engine, packaged, names } = this.#options;
-    const short = workflow.startsWith('embedded/') ? workflow.slice('embedded/'.length) : workflow;
-    const definition = (await store.definitions()).find((candidate) => candidate.workflow === short);
-    const candidates = short === workflow ? [...(await packaged(workflow))] : [];
-    if (definition !== undefined) {
-      const loaded = engine?.catalog.find(definition.code, short);
-      const { code: codeName, spec } = definition;
-      candidates.push({ spec, codeName, pin: null, code: loaded?.code ?? null });
-    }
-    const known = candidates.length === 0 ? await names() : [];
-    return chooseWorkflow(workflow, candidates, () => known);
+    return typeof workflow === 'string' ? resolveWorkflow(this.#options, workflow) : resolveEmbedded(workflow);
   }
 
   /** Refuses every later call; whoever waits for a result is told. */

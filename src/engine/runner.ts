@@ -165,11 +165,8 @@ export class Engine {
   /** Looks for mail, for work, and for timers that are due: something may have changed. */
   poke(): void {
     if (this.#closing) return;
-    if (this.#looking !== undefined) {
-      this.#lookAgain = true;
-      return;
-    }
-    this.#looking = this.#look().finally(() => (this.#looking = undefined));
+    this.#lookAgain = true;
+    this.#looking ??= this.#look();
   }
 
   /** Takes nothing new; lets attempts end for `drainMs`, then aborts them; hands back what did not end. */
@@ -224,7 +221,7 @@ export class Engine {
   }
 
   async #look(): Promise<void> {
-    do {
+    while (this.#lookAgain && !this.#closing) {
       this.#lookAgain = false;
       try {
         await this.#takeMail();
@@ -233,7 +230,9 @@ export class Engine {
       } catch (error) {
         this.#options.logger.warn({ error }, 'looking for work failed; it is tried again');
       }
-    } while (this.#lookAgain && !this.#closing);
+    }
+    // in the same turn as the last question whether to look again: a poke in between would be lost
+    this.#looking = undefined;
   }
 
   async #takeMail(): Promise<void> {

@@ -3,17 +3,19 @@ import type { AnyWorkflow } from '../core/definition.ts';
 import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { AmbiguousWorkflowError, InputInvalidError, OptionInvalidError, WorkflowNotFoundError } from '../core/error.ts';
-import { compileGraph } from '../core/graph.ts';
+import { checkRunnable, compileGraph } from '../core/graph.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
 import { jsonSchemaIssues } from '../core/json-schema.ts';
 import { nearNames } from '../core/near.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import type { NewExecution, Pin, ScheduleMark } from '../store/batch.ts';
+import type { Store } from '../store/store.ts';
 import { embeddedCodeName } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import { inlineCode } from './inline.ts';
 import type { WorkflowCode } from './code.ts';
 import { newId } from './id.ts';
+import type { Engine } from './runner.ts';
 
 /** Options of a start. */
 export interface StartOptions {
@@ -40,6 +42,7 @@ export function loadEmbedded(workflow: AnyWorkflow): LoadedWorkflow {
   const known = embedded.get(workflow);
   if (known !== undefined) return known;
   const graph = compileGraph(workflow.spec);
+  checkRunnable(graph.spec);
   const loaded = { graph, code: inlineCode(workflow), codeName: embeddedCodeName(graph), pin: null };
   embedded.set(workflow, loaded);
   return loaded;
@@ -52,19 +55,40 @@ export function resolveEmbedded(workflow: AnyWorkflow): ResolvedWorkflow {
   return { spec: graph.spec, codeName, pin, code };
 }
 
-/** Chooses among all that could be meant by a name. Throws WORKFLOW_NOT_FOUND with near names, AMBIGUOUS_WORKFLOW. */
-export function chooseWorkflow(
+/** Where a workflow's name is looked up. */
+export interface Resolving {
+  readonly store: Store;
+  /** What a name may mean among packages. Throws AMBIGUOUS_WORKFLOW. */
+  readonly packaged: (name: string) => Promise<readonly ResolvedWorkflow[]>;
+  /** All names there are, for the message when one is not found. */
+  readonly names: () => Promise<readonly string[]>;
+  /** Where this process also executes. */
+  readonly engine: Engine | null;
+}
+
+/**
+ * What a name means: `name`, `package/name` or `embedded/name`. Throws WORKFLOW_NOT_FOUND with near names,
+ * AMBIGUOUS_WORKFLOW.
+ */
+export async function resolveWorkflow(
+  { store, packaged, names, engine }: Resolving,
   name: string,
-  candidates: readonly ResolvedWorkflow[],
-  known: () => readonly string[],
-): ResolvedWorkflow {
-  const [only] = candidates;
-  if (candidates.length > 1) {
-    const longNames = candidates.map(({ pin, spec }) => `${pin?.package ?? 'embedded'}/${spec.name}`);
-    throw new AmbiguousWorkflowError(name, longNames);
+): Promise<ResolvedWorkflow> {
+  const short = name.startsWith('embedded/') ? name.slice('embedded/'.length) : name;
+  const candidates = short === name ? [...(await packaged(name))] : [];
+  const definition = (await store.definitions()).find((candidate) => candidate.workflow === short);
+  if (definition !== undefined) {
+    const { code: codeName, spec } = definition;
+    const code = engine?.catalog.find(codeName, short)?.code ?? null;
+    candidates.push({ spec, codeName, pin: null, code });
   }
-  if (only === undefined) throw new WorkflowNotFoundError(name, nearNames(name, known()));
-  return only;
+  const [only] = candidates;
+  if (only === undefined) throw new WorkflowNotFoundError(name, nearNames(name, await names()));
+  if (candidates.length === 1) return only;
+  throw new AmbiguousWorkflowError(
+    name,
+    candidates.map(({ pin, spec }) => `${pin?.package ?? 'embedded'}/${spec.name}`),
+  );
 }
 
 /** The input of an execution as JSON text, checked as far as this process can. */

@@ -46,6 +46,10 @@ export class LoadFailure extends Error {
     this.isFinal = isFinal;
     this.cause = cause;
   }
+
+  static of(thrown: unknown): LoadFailure {
+    return thrown instanceof LoadFailure ? thrown : failure('loaded', 'LoadFailed', thrown);
+  }
 }
 
 export interface LoaderOptions {

@@ -59,7 +59,7 @@ type State =
   | { readonly at: 'loaded'; readonly loaded: LoadedVersion }
   /** Not wanted any more; `since` is monotonic. */
   | { readonly at: 'draining'; readonly loaded: LoadedVersion; readonly since: number }
-  /** `retryAt` is monotonic; null: once the registry's serial differs from `serial`. */
+  /** Tried again at `retryAt` (monotonic; null: never), and once the registry's serial differs from `serial`. */
   | { readonly at: 'failed'; readonly retryAt: number | null; readonly serial: number }
   | { readonly at: 'closing' };
 
@@ -173,7 +173,7 @@ export class Reconciler {
 
   #isDue(failed: { readonly retryAt: number | null; readonly serial: number }): boolean {
     const { retryAt, serial } = failed;
-    return retryAt === null ? serial !== this.#serial : retryAt <= this.#options.clock.monotonic();
+    return serial !== this.#serial || (retryAt !== null && retryAt <= this.#options.clock.monotonic());
   }
 
   #isDrained(digest: string, draining: { readonly since: number }): boolean {
@@ -215,8 +215,7 @@ export class Reconciler {
     try {
       loaded = await this.#loader.load(entry.version, (death) => this.#died(entry, death), this.#closing.signal);
     } catch (error) {
-      if (!(error instanceof LoadFailure)) throw error;
-      await this.#failed(entry, error, serial);
+      await this.#failed(entry, LoadFailure.of(error), serial);
       return;
     }
     entry.failures = 0;
@@ -289,7 +288,7 @@ export class Reconciler {
   #inBackground(work: Promise<void>): void {
     const guarded: Promise<void> = work
       .catch((error: unknown) =>
-        this.#options.logger.warn({ error }, 'what became of a package could not be written; it is tried again'),
+        this.#options.logger.warn({ error }, 'work on the packages of this runner failed; it is tried again'),
       )
       .finally(() => {
         this.#background.delete(guarded);

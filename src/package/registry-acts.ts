@@ -70,7 +70,7 @@ export function* publishVersion(
   const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect);
   if (existing !== undefined) return { record: sameVersion(existing, digest), created: false };
   if (yield* isCollecting(digest, acting.dialect)) throw collecting(name, version);
-  yield* insertPackage(record, manifest);
+  if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(acting, record, manifest);
   yield* log(acting, 'publish', { package: name, version, after: { digest, bytes: record.bytes } });
   return { record, created: true };
 }

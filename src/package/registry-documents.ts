@@ -30,7 +30,14 @@ export interface PackageVersion extends PackageItem {
 /** A package with its channels and versions (the oldest first), and how far each runner is with them. */
 export interface PackageDocument {
   readonly name: string;
-  readonly channels: { readonly [channel: string]: { readonly version: string; readonly serial: number } };
+  readonly channels: {
+    readonly [channel: string]: {
+      readonly version: string;
+      readonly serial: number;
+      /** The version that was activated but does not load; the channel goes there once it does. */
+      readonly wanted?: string;
+    };
+  };
   readonly versions: readonly {
     readonly version: string;
     readonly digest: string;
@@ -81,7 +88,9 @@ export function* packageDocument(tenant: string, name: string): Script<PackageDo
       .map((entry) => ({ runner: entry.runner, name: entry.name, conditions: entry.conditions }));
     documents.push({ version, digest, status, registeredAt, workflows, runners });
   }
-  const heads = channels.map(({ channel, version, serial }) => [channel, { version, serial }] as const);
+  const heads = channels.map(({ channel, version, serial, wantedVersion: wanted }) => {
+    return [channel, wanted === null ? { version, serial } : { version, serial, wanted }] as const;
+  });
   return { name, channels: Object.fromEntries(heads), versions: documents };
 }
 

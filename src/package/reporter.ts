@@ -44,12 +44,15 @@ export class Reporter {
     await this.#say(digest, { conditions: this.#conditions(serial, null, 'Ready', null), outcome: reportLoaded });
   }
 
-  async failed(digest: string, serial: number, { step, reason, message }: LoadFailure): Promise<void> {
+  async failed(digest: string, serial: number, failure: LoadFailure): Promise<void> {
+    const { step, reason } = failure;
+    const message = storable(failure.message);
     const conditions = this.#conditions(serial, step, reason, message);
     await this.#say(digest, { conditions, outcome: (report) => reportFailed(report, `${reason}: ${message}`) });
   }
 
-  async crashLoop(digest: string, serial: number, message: string): Promise<void> {
+  async crashLoop(digest: string, serial: number, why: string): Promise<void> {
+    const message = storable(why);
     const conditions = this.#conditions(serial, 'healthy', 'CrashLoop', message);
     await this.#say(digest, { conditions, outcome: (report) => reportCrashLoop(report, `CrashLoop: ${message}`) });
   }
@@ -107,4 +110,12 @@ export class Reporter {
       at,
     }));
   }
+}
+
+const maxMessageLength = 4000;
+
+/** What a package printed or threw, as every database takes it: PostgreSQL refuses NUL and lone surrogates. */
+function storable(message: string): string {
+  const clean = message.replaceAll('\0', '\u2400').toWellFormed();
+  return clean.length > maxMessageLength ? `${clean.slice(0, maxMessageLength)}...`.toWellFormed() : clean;
 }

@@ -61,11 +61,11 @@ function packageRecord(row: PackageRow): PackageRecord {
   return { ...rest, registeredAt };
 }
 
-/** `manifest` is JSON text. */
-export function* insertPackage(record: PackageRecord, manifest: string): Script<void> {
-  yield* run(
+/** `manifest` is JSON text. False where the version exists by now. */
+export function* insertPackage(record: PackageRecord, manifest: string): Script<boolean> {
+  const inserted = yield* run(
     `insert into packages (id, tenant, name, version, digest, bytes, manifest, status, health, registered_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (tenant, name, version) do nothing`,
     record.id,
     record.tenant,
     record.name,
@@ -77,6 +77,7 @@ export function* insertPackage(record: PackageRecord, manifest: string): Script<
     record.health,
     record.registeredAt,
   );
+  return inserted === 1;
 }
 
 /** One version, tombstones included; locked where a dialect is given. */

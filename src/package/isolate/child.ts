@@ -19,6 +19,7 @@ import { Link } from './link.ts';
 import { OutputLines } from './output.ts';
 import { readToHost } from './protocol.ts';
 import type { ToHost } from './protocol.ts';
+import { reaper } from './reaper.ts';
 import { realFolder, spawnGuest } from './spawn.ts';
 
 export interface ChildOptions {
@@ -79,6 +80,8 @@ export class IsolateChild {
       clock: options.clock,
       stallMs: options.stallMs,
       ping: () => this.#link?.send({ kind: 'ping' }),
+      silent: () => this.#reap(true),
+      answered: () => this.#reap(false),
       stalled: () => this.end('stalled', formatMs(options.stallMs)),
     });
   }
@@ -129,6 +132,13 @@ export class IsolateChild {
     if (this.#state !== 'ready' || this.#ending !== undefined) return;
     this.#heartbeat.stop();
     this.#options.onIdle();
+  }
+
+  #reap(watched: boolean): void {
+    const pid = this.#process?.pid;
+    if (pid === undefined) return;
+    if (watched) reaper.watch(pid);
+    else reaper.forget(pid);
   }
 
   #limitStart(): void {
@@ -216,6 +226,7 @@ export class IsolateChild {
     this.#state = 'gone';
     this.#timer?.cancel();
     this.#heartbeat.stop();
+    this.#reap(false);
     const asked = this.#ending;
     const reason = asked?.reason ?? (isOutOfMemory(this.#stderr?.tail ?? '') ? 'out_of_memory' : 'exited');
     this.#ending ??= { reason, detail: '' };

@@ -5,8 +5,14 @@ export interface HeartbeatOptions {
   /** How long the other side may be silent. */
   readonly stallMs: number;
   ping(): void;
+  /** A ping was not answered until the next; it may be about to answer, or never will. */
+  silent(): void;
+  /** It was silent, and is so no more. */
+  answered(): void;
   stalled(): void;
 }
+
+const longestIntervalMs = 1000;
 
 /** Asks the other side for a sign of life as long as something is expected of it. Any message is one. */
 export class Heartbeat {
@@ -15,15 +21,19 @@ export class Heartbeat {
   #timer: Timer | undefined;
   #due = 0;
   #heard = true;
+  #isSilent = false;
   #silentSince = 0;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
-    this.#intervalMs = options.stallMs / 4;
+    this.#intervalMs = Math.min(options.stallMs / 4, longestIntervalMs);
   }
 
   heard(): void {
     this.#heard = true;
+    if (!this.#isSilent) return;
+    this.#isSilent = false;
+    this.#options.answered();
   }
 
   start(): void {
@@ -48,6 +58,7 @@ export class Heartbeat {
     // a beat that comes late says that this process itself stood still, with the answers of the other unread
     const late = now - this.#due > this.#intervalMs;
     if (this.#heard || late) this.#silentSince = now;
+    else this.#tellSilent();
     this.#heard = false;
     if (now - this.#silentSince >= this.#options.stallMs) {
       this.stop();
@@ -56,5 +67,11 @@ export class Heartbeat {
     }
     this.#options.ping();
     this.#next();
+  }
+
+  #tellSilent(): void {
+    if (this.#isSilent) return;
+    this.#isSilent = true;
+    this.#options.silent();
   }
 }

@@ -137,7 +137,7 @@ function isAlive(pid: number): boolean {
 
 /** Tasks of which the other tests make their packages: one says in which process it is, one never ends. */
 const saysPid = `w.task('pid', () => process.pid);\n`;
-const waits = `w.task('wait', () => new Promise(() => console.log('waiting')));\n`;
+const waits = `w.task('wait', () => new Promise(() => { setInterval(() => {}, 1000); console.log('waiting'); }));\n`;
 
 function waitingIn(lines: readonly Line[]): number {
   return lines.filter((line) => line.message === 'waiting').length;
@@ -305,6 +305,8 @@ describe('engine.md: what a task does, it does in an isolate too', { concurrency
     assert.deepEqual([error.code, error.message], ['TASK_TIMED_OUT', 'too slow']);
     second.abort(new CloacinaError('TASK_CANCELLED', 'cancelled'));
     assert.equal((await failed(two)).error.code, 'TASK_CANCELLED');
+    const before = await failed(code.run(callOf('t'), hostOf({ signal: second.signal })));
+    assert.equal(before.error.code, 'TASK_CANCELLED', 'one that fired before the task looked at it');
   });
 
   test('values of several megabytes pass, and one over maxPayload is refused', async (t) => {
@@ -496,9 +498,9 @@ describe('packages.md: what one task does to its process costs what ran in it, a
   }
 
   test('an endless loop is ended after isolateStall, and says so', async (t) => {
-    const { code, deaths } = open(t, `w.task('loop', () => { for (;;); });\n${saysPid}`, { isolateStallMs: 200 });
+    const { code, deaths } = open(t, `w.task('loop', () => { for (;;); });\n${saysPid}`, { isolateStallMs: 500 });
     const { error, alone } = await lost(code.run(callOf('loop'), hostOf()));
-    assert.match(error.message, /did not answer for 200 ms/);
+    assert.match(error.message, /did not answer for 500 ms/);
     assert.equal(alone, true);
     assert.equal(deaths[0]?.reason, 'stalled');
     assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number');
@@ -507,9 +509,9 @@ describe('packages.md: what one task does to its process costs what ran in it, a
   test('work that blocks for less than isolateStall, and a task that only waits, are left alone', async (t) => {
     const { code } = open(
       t,
-      `w.task('block', () => { const end = Date.now() + 150; while (Date.now() < end); return 'done'; });
-      w.task('idle', () => new Promise((resolve) => setTimeout(resolve, 500, 'done')));`,
-      { isolateStallMs: 400 },
+      `w.task('block', () => { const end = Date.now() + 200; while (Date.now() < end); return 'done'; });
+      w.task('idle', () => new Promise((resolve) => setTimeout(resolve, 900, 'done')));`,
+      { isolateStallMs: 600 },
     );
     assert.equal(await completed(code.run(callOf('block'), hostOf())), 'done');
     assert.equal(await completed(code.run(callOf('idle'), hostOf())), 'done');
@@ -614,10 +616,10 @@ describe(
       assert.equal((await code.parseInput('{}')).status, 'lost');
     });
 
-    const unloadable: readonly (readonly [string, string, RegExp])[] = [
+    const unloadable: readonly (readonly [string, string, RegExp, Partial<IsolateOptions>?])[] = [
       ['ends its process', `process.exit(5);`, /exited with code 5/],
-      ['never stops', `for (;;);`, /did not answer for 300 ms/],
-      ['never finishes', `await new Promise(() => {});`, /took longer than 1\.5 s/],
+      ['never stops', `for (;;);`, /did not answer for 500 ms/],
+      ['never finishes', `await new Promise(() => {});`, /took longer than 1\.5 s/, { startLimitMs: 1500 }],
       [
         'breaks a rule of the graph',
         `import { workflow } from 'cloacina'; export const w = workflow('w');`,
@@ -630,9 +632,9 @@ describe(
       ],
       ['imports what the package does not hold', `import 'left-pad';`, /Cannot find package 'left-pad'/],
     ];
-    for (const [name, source, pattern] of unloadable) {
+    for (const [name, source, pattern, options] of unloadable) {
       test(`a package that ${name} is not loaded`, async (t) => {
-        const { isolate } = openSource(t, source, { isolateStallMs: 300, startLimitMs: 1500 });
+        const { isolate } = openSource(t, source, { isolateStallMs: 500, ...options });
         await assert.rejects(isolate.describe(), (error: unknown) => {
           assert.ok(error instanceof CloacinaError && error.code === 'PACKAGE_LOAD_FAILED', String(error));
           assert.match(error.message, pattern);
@@ -713,32 +715,56 @@ describe(
       assert.equal((await lost(call)).alone, false);
     });
 
-    test('the process ends when its host is killed', async (t) => {
-      const dir = packageFolder(t, definition + waits + saysPid);
-      const script = `
-      import { Isolate } from ${JSON.stringify(new URL('./host.ts', import.meta.url).href)};
-      const none = () => undefined;
-      const logger = { debug: none, info: (_, line) => console.log(line), warn: none, error: none };
-      const isolate = new Isolate({ dir: ${JSON.stringify(dir)}, label: 'sample', logger });
-      const host = { stepResult: none, saveStep: none, log: none, progress: none };
-      const call = ${JSON.stringify(callOf('pid'))};
-      const { output } = await isolate.code('w').run(call, host);
-      void isolate.code('w').run({ ...call, task: 'wait' }, host);
-      console.log('pid ' + output);`;
-      const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      t.after(() => parent.kill('SIGKILL'));
-      let pid = 0;
-      for await (const line of createInterface({ input: parent.stdout })) {
-        if (line.startsWith('pid ')) pid = Number(line.slice(4));
-        if (line === 'waiting') break;
-      }
-      assert.ok(pid > 0 && isAlive(pid));
-      const exited = once(parent, 'exit');
-      parent.kill('SIGKILL');
-      await exited;
-      await until('the guest ended', () => !isAlive(pid));
+    test('what ends a group of processes does not end a task, which its host lets end', async (t) => {
+      if (process.platform === 'win32') return t.skip('Windows has no signals between processes');
+      const slow = `w.task('slow', () => new Promise((resolve) => setTimeout(resolve, 200, 'done')));`;
+      const { code } = open(t, saysPid + slow);
+      const pid = Number(await completed(code.run(callOf('pid'), hostOf())));
+      const running = code.run(callOf('slow'), hostOf());
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.kill(pid, signal);
+      assert.equal(await completed(running), 'done');
     });
+
+    for (const [task, sign] of [
+      ['wait', 'waiting'],
+      ['loop', 'watched'],
+    ] as const) {
+      test(`a process whose task would ${task} for ever ends when its host is killed`, async (t) => {
+        const dir = packageFolder(t, `${definition}${waits}${saysPid}w.task('loop', () => { for (;;); });`);
+        const parent = spawn(process.execPath, ['--input-type=module', '-e', hostScript(dir, task)], {
+          stdio: ['ignore', 'pipe', 'inherit'],
+        });
+        t.after(() => parent.kill('SIGKILL'));
+        let pid = 0;
+        for await (const line of createInterface({ input: parent.stdout })) {
+          if (line.startsWith('pid ')) pid = Number(line.slice(4));
+          if (line === sign) break;
+        }
+        assert.ok(pid > 0 && isAlive(pid));
+        const exited = once(parent, 'exit');
+        parent.kill('SIGKILL');
+        await exited;
+        await until('the guest ended', () => !isAlive(pid));
+      });
+    }
   },
 );
+
+/** Runs a task in an isolate whose clock is twenty times as fast; says the process id, and when it is watched. */
+function hostScript(dir: string, task: string): string {
+  const url = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
+  return `
+    import { Isolate } from ${url('./host.ts')};
+    import { reaper } from ${url('./reaper.ts')};
+    const none = () => undefined;
+    const logger = { debug: none, info: (_, line) => console.log(line), warn: none, error: none };
+    const timer = (ms, fire) => { const timeout = setTimeout(fire, ms / 20); return { cancel: () => clearTimeout(timeout) }; };
+    const clock = { now: Date.now, monotonic: () => performance.now() * 20, timer };
+    const isolate = new Isolate({ dir: ${JSON.stringify(dir)}, label: 'sample', logger, clock, isolateStallMs: 600_000 });
+    const host = { stepResult: none, saveStep: none, log: none, progress: none };
+    const call = ${JSON.stringify(callOf('pid'))};
+    const { output } = await isolate.code('w').run(call, host);
+    void isolate.code('w').run({ ...call, task: ${JSON.stringify(task)} }, host);
+    console.log('pid ' + output);
+    setInterval(() => { if (reaper.size > 0) console.log('watched'); }, 10);`;
+}

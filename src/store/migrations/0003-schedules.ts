@@ -1,4 +1,4 @@
-/** Schedules and what became of each of their slots. Times are epoch milliseconds. */
+/** Schedules and what became of each of their slots. Times are epoch milliseconds, rules JSON. */
 export const schedules = `
 create table schedules (
   id text primary key,
@@ -8,15 +8,20 @@ create table schedules (
   workflow text not null,
   input text not null,
   rule text not null,
-  paused integer not null,
+  anchor bigint not null,
+  overrides text,
   enabled integer not null,
+  paused_at bigint,
   cursor bigint not null,
   next_at bigint,
+  buffered_slot bigint,
+  last_slot bigint,
   created_at bigint not null,
   updated_at bigint not null
-);
+) {{rows by key}};
 create unique index schedules_name on schedules (tenant, owner, name);
 create index schedules_due on schedules (next_at) where next_at is not null;
+create index schedules_buffered on schedules (id) where buffered_slot is not null;
 
 create table schedule_slots (
   schedule_id text not null,
@@ -30,5 +35,7 @@ create table schedule_slots (
   error text,
   at bigint not null,
   primary key (schedule_id, slot)
-);
+) {{rows by key}};
+
+create index executions_of_schedule_open on executions (schedule_id) where schedule_id is not null and ended_at is null;
 `;

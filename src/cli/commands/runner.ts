@@ -1,0 +1,148 @@
+import type { Command } from 'commander';
+import { durationMs, formatMs } from '../../core/duration.ts';
+import { CloacinaError, errorDocument } from '../../core/error.ts';
+import type { Json } from '../../core/json.ts';
+import type { RunnerEvent } from '../../engine/runner.ts';
+import type { PackageEvent } from '../../package/reconciler.ts';
+import type { Registry } from '../../package/registry.ts';
+import { act } from '../cli.ts';
+import type { Cli } from '../cli.ts';
+import { watchDropFolder } from '../drop-folder.ts';
+import { wholeNumber } from '../given.ts';
+import { Interruption } from '../interruption.ts';
+import { paint, plain, short } from '../output.ts';
+import type { Style } from '../output.ts';
+
+/** The runner: executes what is started, fires schedules, until it is stopped. */
+export function addRunnerCommand(program: Command): void {
+  program
+    .command('runner')
+    .description('run executions and fire schedules until Ctrl-C; with --json one event a line, the first `ready`')
+    .option('--name <name>', 'shown to people (default: the name of the host)')
+    .option('--concurrency <n>', 'task functions at once', wholeNumber(1), 64)
+    .option('--drain <duration>', 'how long running tasks may end by themselves after Ctrl-C', '10s')
+    .option('--watch <dir>', 'register the package files that lie in a folder or are dropped there')
+    .action(act(runner));
+}
+
+interface RunnerCommandOptions {
+  readonly name?: string;
+  readonly concurrency: number;
+  readonly drain: string;
+  readonly watch?: string;
+}
+
+async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
+  const { Runner } = await import('../../open.ts');
+  durationMs(options.drain, 'drain'); // refused before anything runs
+  const journal = new RunnerJournal(cli);
+  using interruption = new Interruption().also(cli.output.closed);
+  const running = await Runner.open(cli.options.database, {
+    ...cli.place,
+    concurrency: options.concurrency,
+    ...(options.name === undefined ? {} : { name: options.name }),
+    onEvent: (event) => journal.execution(event),
+    onPackage: (event) => journal.package(event),
+  });
+  const { database, registry } = cli.options;
+  try {
+    journal.say('ready', `runner ${running.id} is ready, on ${database} and ${registry}; Ctrl-C stops it`, {
+      runner: running.id,
+      database,
+      registry,
+    });
+    if (options.watch === undefined) await interruption.happened;
+    else await watch(options.watch, running.registry, journal, interruption.signal);
+    journal.say('closing', 'closing: running tasks may end, the rest is handed back; Ctrl-C again ends it at once');
+  } finally {
+    await running.close({ drain: options.drain });
+  }
+  journal.say('closed', 'closed');
+}
+
+async function watch(dir: string, registry: Registry, journal: RunnerJournal, signal: AbortSignal): Promise<void> {
+  await watchDropFolder(dir, {
+    register: (bytes) => registry.register(bytes),
+    onRegistered: (file, { name, version, created }) => {
+      if (created)
+        journal.say('package.registered', `${name} v${version} registered from ${file}`, { file, name, version });
+    },
+    onRefused: (file, error) => {
+      if (!(error instanceof CloacinaError)) throw error;
+      journal.say(
+        'package.refused',
+        `${file} refused: ${error.message}`,
+        { file, error: errorDocument(error) as Json },
+        'red',
+      );
+    },
+    signal,
+  });
+}
+
+const executionStyles: Readonly<Record<string, Style>> = {
+  'execution.completed': 'green',
+  'execution.failed': 'red',
+  'execution.cancelled': 'yellow',
+  'task.failed': 'red',
+  'task.retrying': 'yellow',
+};
+
+/** What people want to see of a runner at work; `--json` has every event. */
+const shownEvents: ReadonlySet<string> = new Set([
+  'execution.created',
+  'execution.adopted',
+  'execution.released',
+  ...Object.keys(executionStyles),
+]);
+
+/** Says what a runner does, as it happens. */
+class RunnerJournal {
+  readonly #cli: Cli;
+
+  constructor(cli: Cli) {
+    this.#cli = cli;
+  }
+
+  say(event: string, text: string, detail: { readonly [field: string]: Json } = {}, style: Style | null = null): void {
+    const at = Date.now();
+    this.#line(event, at, detail, text, style);
+  }
+
+  execution({ type, at, seq, executionId, workflow, task, attempt, data }: RunnerEvent): void {
+    const parsed = data === null ? null : (JSON.parse(data) as Json);
+    const detail = { executionId, workflow, seq, task, attempt, data: parsed };
+    const who = task === null ? '' : ` ${task}`;
+    const said = parsed === null ? '' : ` ${short(parsed, 160)}`;
+    if (!this.#cli.output.json && !shownEvents.has(type)) return;
+    this.#line(type, at, detail, `${workflow} ${executionId} ${type}${who}${said}`, executionStyles[type] ?? null);
+  }
+
+  package(event: PackageEvent): void {
+    const { event: name, ...detail } = event;
+    const which = `${event.name} v${event.version}`;
+    switch (event.event) {
+      case 'package.loaded':
+        this.say(name, `${which} loaded in ${formatMs(event.ms)}`, detail, 'green');
+        break;
+      case 'package.failed': {
+        const again = event.retryInMs === null ? 'not tried again' : `tried again in ${formatMs(event.retryInMs)}`;
+        this.say(name, `${which} does not load: ${event.message} (${event.code}); ${again}`, detail, 'red');
+        break;
+      }
+      case 'package.quarantined':
+        this.say(name, `${which} is quarantined: ${event.message}`, detail, 'red');
+        break;
+      case 'package.unloaded':
+        this.say(name, `${which} unloaded`, detail);
+    }
+  }
+
+  #line(event: string, at: number, detail: object, text: string, style: Style | null): void {
+    const when = new Date(at).toISOString();
+    this.#cli.output.item({ event, at: when, ...detail }, () => {
+      const shown = plain(text).replaceAll(/\s*\n\s*/g, ' ');
+      return `${paint('dim', when.slice(11, 23))} ${style === null ? shown : paint(style, shown)}`;
+    });
+  }
+}

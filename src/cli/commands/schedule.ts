@@ -1,0 +1,169 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { describeRule } from '../../core/describe-rule.ts';
+import type { Json } from '../../core/json.ts';
+import type { Catchup, Overlap } from '../../core/spec.ts';
+import type { ScheduleDetail, ScheduleSummary } from '../../schedule/schedules.ts';
+import { act } from '../cli.ts';
+import type { Cli } from '../cli.ts';
+import { iso, scheduleDocument, scheduleItem } from '../documents.ts';
+import { UsageError } from '../failure.ts';
+import { readInput, wholeNumber } from '../given.ts';
+import { fields, paint, short, table, time } from '../output.ts';
+import type { Cell } from '../output.ts';
+import { addHistoryCommand, addPreviewCommand, addStatsCommand } from './schedule-reports.ts';
+
+/** Schedules: add, look at, pause and remove them; see what became of their slots. */
+export function addScheduleCommands(program: Command): void {
+  const noun = program.command('schedule').description('start workflows at times of their own');
+  addAddCommand(noun);
+  noun.command('list').description('list schedules').action(act(list));
+  noun.command('show').description('show a schedule').argument('<name>', 'schedule, or owner/name').action(act(show));
+  addPreviewCommand(noun);
+  for (const [verb, description] of changes) {
+    noun
+      .command(verb)
+      .description(description)
+      .argument('<name>', 'schedule, or owner/name')
+      .action(act((cli, name: string) => change(cli, verb, name)));
+  }
+  addHistoryCommand(noun);
+  addStatsCommand(noun);
+}
+
+function addAddCommand(noun: Command): void {
+  const add = noun
+    .command('add')
+    .description('add a schedule; exactly one of --cron, --every and --at')
+    .argument('<name>', 'schedule')
+    .requiredOption('--workflow <name>', 'workflow to start, or package/workflow');
+  ruleOptions(add).option('--paused', 'add it paused').action(act(addSchedule));
+  const update = noun
+    .command('update')
+    .description('change a schedule from now on; what is left out stays')
+    .argument('<name>', 'schedule, or owner/name')
+    .option('--workflow <name>', 'workflow to start, or package/workflow');
+  ruleOptions(update).action(act(updateSchedule));
+}
+
+function ruleOptions(command: Command): Command {
+  const overlap = new Option('--overlap <policy>', 'when the execution before has not ended (at first: skip)');
+  const catchup = new Option(
+    '--catchup <policy>',
+    'what to do with slots that nobody fired in time (at first: latest)',
+  );
+  return command
+    .option('--cron <expression>', '5 fields, or 6 with seconds first')
+    .option('--every <duration>', 'a length of time, such as 90s')
+    .option('--at <time>', 'one time, ISO 8601')
+    .option('--timezone <zone>', 'IANA name, such as Europe/Berlin (at first: UTC)')
+    .option('--input <json>', 'input of each execution as JSON, @FILE with JSON in it, or @- for stdin (at first: {})')
+    .addOption(overlap.choices(['skip', 'buffer_one', 'allow', 'cancel_other']))
+    .addOption(catchup.choices(['latest', 'skip', 'all']))
+    .option('--max <n>', 'with --catchup all: start at most so many (at first: 100)', wholeNumber(1))
+    .option('--window <duration>', 'slots older than this are missed (at first: 24h)')
+    .option('--jitter <duration>', 'delay each slot by up to this (at first: 0s)')
+    .option('--start-at <time>', 'no slot before')
+    .option('--end-at <time>', 'no slot from then on');
+}
+
+interface RuleOptions {
+  readonly cron?: string;
+  readonly every?: string;
+  readonly at?: string;
+  readonly timezone?: string;
+  readonly input?: string;
+  readonly overlap?: Overlap;
+  readonly catchup?: Catchup;
+  readonly max?: number;
+  readonly window?: string;
+  readonly jitter?: string;
+  readonly startAt?: string;
+  readonly endAt?: string;
+}
+
+interface AddOptions extends RuleOptions {
+  readonly workflow: string;
+  readonly paused?: boolean;
+}
+
+interface UpdateOptions extends RuleOptions {
+  readonly workflow?: string;
+}
+
+async function addSchedule(cli: Cli, name: string, { input, ...options }: AddOptions): Promise<void> {
+  const given = await givenInput(input);
+  const added = await cli.client((client) => client.schedules.add(name, { ...options, ...given }));
+  const { id, next, created } = added;
+  cli.output.answer({ id, name, next: iso(next), created }, () => {
+    const done = created ? 'Added' : 'There is already, with the same settings,';
+    return `${done} schedule ${paint('bold', name)}; ${next === null ? 'it has no next slot' : `next ${time(next)}`}`;
+  });
+}
+
+async function updateSchedule(cli: Cli, name: string, { input, ...options }: UpdateOptions): Promise<void> {
+  const changes = { ...options, ...(await givenInput(input)) };
+  if (Object.keys(changes).length === 0) throw new UsageError('there is nothing to change; see --help');
+  const schedule = await cli.client((client) => client.schedules.update(name, changes));
+  cli.output.answer(scheduleDocument(schedule), () => {
+    return `Changed schedule ${paint('bold', schedule.name)}\n\n${scheduleText(schedule)}`;
+  });
+}
+
+async function givenInput(input: string | undefined): Promise<{ readonly input?: Json }> {
+  return input === undefined ? {} : { input: await readInput(input) };
+}
+
+async function list(cli: Cli): Promise<void> {
+  const schedules = await cli.client((client) => client.schedules.list());
+  cli.output.answer({ items: schedules.map(scheduleItem) }, () => {
+    if (schedules.length === 0) return 'No schedules yet: cloacina schedule add NAME --workflow W --cron EXPR';
+    return table(['SCHEDULE', 'OWNER', 'WORKFLOW', 'WHEN', 'STATE', 'NEXT', 'LAST'], schedules.map(scheduleRow));
+  });
+}
+
+function scheduleRow(schedule: ScheduleSummary): Cell[] {
+  const { name, owner, workflow, next, last } = schedule;
+  return [name, owner, workflow, describeRule(schedule), state(schedule), time(next), time(last)];
+}
+
+function state({ paused, enabled }: ScheduleSummary): Cell {
+  if (!enabled) return { text: 'disabled', style: 'dim' };
+  return paused ? { text: 'paused', style: 'yellow' } : { text: 'active', style: 'green' };
+}
+
+async function show(cli: Cli, name: string): Promise<void> {
+  const schedule = await cli.client((client) => client.schedules.get(name));
+  cli.output.answer(scheduleDocument(schedule), () => scheduleText(schedule));
+}
+
+function scheduleText(schedule: ScheduleDetail): string {
+  return fields([
+    ['schedule', { text: schedule.name, style: 'bold' }],
+    ['owner', schedule.owner],
+    ['workflow', schedule.workflow],
+    ['input', short(schedule.input)],
+    ['when', describeRule(schedule)],
+    ['cron', schedule.cron],
+    ['overlap', schedule.overlap],
+    ['catchup', schedule.catchup],
+    ['state', state(schedule)],
+    ['next', time(schedule.next)],
+    ['last', time(schedule.last)],
+  ]);
+}
+
+const changes = [
+  ['pause', 'stop firing; its slots are recorded as paused'],
+  ['resume', 'fire again, from the next slot on'],
+  ['remove', 'delete a schedule; executions that it started stay'],
+] as const;
+
+async function change(cli: Cli, verb: (typeof changes)[number][0], name: string): Promise<void> {
+  const schedule = await cli.client(({ schedules }) => schedules[verb](name));
+  cli.output.answer(scheduleDocument(schedule), () => {
+    const done = { pause: 'is paused', resume: 'fires again', remove: 'is removed' }[verb];
+    const next = verb === 'resume' && schedule.next !== null ? `; next ${time(schedule.next)}` : '';
+    return `Schedule ${paint('bold', schedule.name)} ${done}${next}`;
+  });
+}

@@ -1,0 +1,209 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { formatMs } from '../../core/duration.ts';
+import { CloacinaError } from '../../core/error.ts';
+import { isEnded } from '../../core/execution.ts';
+import type { ExecutionOutcome } from '../../engine/client.ts';
+import type { Json } from '../../core/json.ts';
+import type { StartOptions } from '../../engine/start.ts';
+import type { WorkflowEntry } from '../../engine/workflows.ts';
+import type { Client } from '../../open.ts';
+import type { PackageEvent } from '../../package/reconciler.ts';
+import type { Cli } from '../cli.ts';
+import { followEvents } from '../follow.ts';
+import { readInput } from '../given.ts';
+import { aborted, Interruption, interruptedExit } from '../interruption.ts';
+import { paint, plain, pretty } from '../output.ts';
+import { openTaskView } from '../task-view.ts';
+import type { TaskView } from '../task-view.ts';
+
+interface RunOptions {
+  readonly input?: string;
+  readonly detach?: boolean;
+  readonly idempotencyKey?: string;
+}
+
+/** A runner takes what is pending within 100 ms; after this time nobody was there to take it. */
+const takenWithinMs = 300;
+/** Ctrl-C is not to take long: what is cut is tried again by whoever takes the execution over. */
+const drain = '1s';
+
+/** Starts a workflow and, unless detached, sees it through: in this process, or wherever its runner is. */
+export async function run(cli: Cli, name: string, options: RunOptions): Promise<void> {
+  const input = options.input === undefined ? {} : await readInput(options.input);
+  const start = options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey };
+  const entry = await cli.client(async (client) => {
+    if (options.detach === true) await detach(cli, client, name, input, start);
+    return options.detach === true ? null : await client.workflows.get(name);
+  });
+  if (entry === null) return;
+  if (entry.package === null) await runElsewhere(cli, entry, input, start);
+  else await runHere(cli, entry, input, start);
+}
+
+async function detach(cli: Cli, client: Client, name: string, input: Json, start: StartOptions): Promise<void> {
+  const { id } = await client.start(name, input, start);
+  let { status } = await client.executions.get(id);
+  for (let waitedMs = 0; status === 'pending' && waitedMs < takenWithinMs; waitedMs += 50) {
+    await sleep(50);
+    ({ status } = await client.executions.get(id));
+  }
+  cli.output.answer({ executionId: id, status }, () => id);
+  if (status === 'pending') {
+    cli.output.note('No runner has taken it yet; it waits until one does. Start one: cloacina runner');
+  }
+}
+
+/** A packaged workflow: this process runs this execution alone. */
+async function runHere(cli: Cli, entry: WorkflowEntry, input: Json, start: StartOptions): Promise<void> {
+  const { Runner } = await import('../../open.ts');
+  using interruption = new Interruption();
+  const loading = new Loading(cli, entry);
+  const shown: { id: string | null; view: TaskView | null } = { id: null, view: null };
+  const runner = await Runner.open(cli.options.database, {
+    ...cli.place,
+    ownOnly: true,
+    schedules: false,
+    onPackage: (event) => loading.happened(event),
+    onProgress: ({ executionId, task, done, text }) => {
+      if (executionId === shown.id) shown.view?.progress(task, done, text);
+    },
+  });
+  let ended: boolean;
+  try {
+    const { id } = await runner.start(`${entry.package}/${entry.name}`, input, start);
+    shown.id = id;
+    shown.view = viewOf(cli, entry);
+    ended = await seeThrough(cli, runner, entry, { id, view: shown.view, signal: interruption.signal, loading });
+  } finally {
+    await runner.close({ drain });
+  }
+  if (!ended) await handedBack(cli, entry, shown.id!);
+}
+
+/** A workflow that is embedded in an application: only a runner of that application has its code. */
+async function runElsewhere(cli: Cli, entry: WorkflowEntry, input: Json, start: StartOptions): Promise<void> {
+  using interruption = new Interruption();
+  const left = await cli.client(async (client) => {
+    const { id } = await client.start(`embedded/${entry.name}`, input, start);
+    cli.output.note(`${entry.name} is embedded in an application; execution ${id} waits for its runner`);
+    const view = viewOf(cli, entry);
+    const ended = await seeThrough(cli, client, entry, { id, view, signal: interruption.signal, loading: null });
+    return ended ? null : id;
+  });
+  if (left !== null) await handedBack(cli, entry, left);
+}
+
+function viewOf(cli: Cli, { spec }: WorkflowEntry): TaskView | null {
+  if (cli.output.json) return null;
+  return openTaskView(
+    spec.tasks.map((task) => task.name),
+    process.stderr,
+  );
+}
+
+/** Loads that fail this often are given up: a script must not wait for ever for a package that is broken. */
+const loadsAtMost = 3;
+
+/** What becomes of the package in this process: without it nothing runs. */
+class Loading {
+  readonly #cli: Cli;
+  readonly #entry: WorkflowEntry;
+  readonly #gaveUp = Promise.withResolvers<string>();
+  #failures = 0;
+
+  constructor(cli: Cli, entry: WorkflowEntry) {
+    this.#cli = cli;
+    this.#entry = entry;
+  }
+
+  /** Resolves with the reason once the package was given up. */
+  get gaveUp(): Promise<string> {
+    return this.#gaveUp.promise;
+  }
+
+  happened(event: PackageEvent): void {
+    if (event.name !== this.#entry.package || event.event !== 'package.failed') return;
+    this.#failures += 1;
+    const what = `package ${event.name} v${event.version} does not load here: ${event.message}`;
+    if (event.retryInMs === null || this.#failures >= loadsAtMost) this.#gaveUp.resolve(what);
+    else this.#cli.output.note(plain(`${what}; tried again in ${formatMs(event.retryInMs)}`));
+  }
+}
+
+interface Seen {
+  readonly id: string;
+  readonly view: TaskView | null;
+  readonly signal: AbortSignal;
+  readonly loading: Loading | null;
+}
+
+/** Follows an execution to its end and answers; false where Ctrl-C came first. Throws PACKAGE_LOAD_FAILED. */
+async function seeThrough(cli: Cli, client: Client, entry: WorkflowEntry, seen: Seen): Promise<boolean> {
+  const { id, view, signal, loading } = seen;
+  const stop = new AbortController();
+  const following = view === null ? null : follow(client, id, view, AbortSignal.any([signal, stop.signal]));
+  const outcome = client.handle(id).outcome();
+  const interrupted = aborted(signal).then(() => null);
+  const ways: Promise<ExecutionOutcome<Json> | string | null>[] = [outcome, interrupted];
+  if (loading !== null) ways.push(loading.gaveUp);
+  try {
+    const first = await Promise.race(ways);
+    if (typeof first === 'object' && first !== null) {
+      await following;
+      view?.end();
+      await answer(cli, client, entry, first);
+      return true;
+    }
+    outcome.catch(() => undefined); // the client will be closed, and this is how it hears of that
+    if (first === null) return false;
+    const left = `execution ${id} waits for a runner that loads it (cancel it: cloacina execution cancel ${id})`;
+    throw new CloacinaError('PACKAGE_LOAD_FAILED', `${first}; ${left}`);
+  } finally {
+    stop.abort();
+    await following;
+    view?.end();
+  }
+}
+
+async function follow(client: Client, id: string, view: TaskView, signal: AbortSignal): Promise<void> {
+  for await (const event of followEvents(client, id, { signal })) view.event(event);
+}
+
+async function answer(cli: Cli, client: Client, entry: WorkflowEntry, outcome: ExecutionOutcome<Json>): Promise<void> {
+  const { executionId, status, outputs } = outcome;
+  const output = outcome.status === 'completed' ? outcome.output : null;
+  const error = outcome.status === 'completed' ? null : outcome.error;
+  const { startedAt, endedAt } = await client.executions.get(executionId);
+  cli.output.answer({ executionId, workflow: entry.name, status, output, outputs, error }, () => {
+    return outcome.status === 'completed' ? pretty(output) : '';
+  });
+  if (outcome.status !== 'completed') process.exitCode = 1;
+  if (cli.output.json) return;
+  const took = startedAt === null || endedAt === null ? '' : ` in ${formatMs(endedAt - startedAt)}`;
+  cli.output.note(plain(endText(outcome, took)));
+}
+
+function endText(outcome: ExecutionOutcome<Json>, took: string): string {
+  const { stderr } = process;
+  const { executionId: id, status } = outcome;
+  if (outcome.status === 'completed') return `${paint('green', 'completed', stderr)}${took}, execution ${id}`;
+  const { task, error } = outcome;
+  const where = task === null ? '' : ` in task ${task}`;
+  const why = error === null ? '' : `: ${error.message} (${error.code})`;
+  return `${paint('red', status, stderr)}${took}, execution ${id}${where}${why}\nMore: cloacina execution show ${id}`;
+}
+
+async function handedBack(cli: Cli, entry: WorkflowEntry, id: string): Promise<void> {
+  const { status } = await cli.client((client) => client.executions.get(id));
+  process.exitCode = interruptedExit;
+  if (cli.output.json) {
+    const document = { executionId: id, workflow: entry.name, status, output: null, outputs: {}, error: null };
+    cli.output.answer(document, () => '');
+  }
+  const now = isEnded(status)
+    ? `has ended meanwhile: ${status}`
+    : 'was handed back; a runner goes on with it where it stands';
+  cli.output.note(`Execution ${id} ${now} (cloacina runner).`);
+  cli.output.note(`Follow it: cloacina execution events ${id} --follow`);
+  cli.output.note(`Cancel it: cloacina execution cancel ${id}`);
+}

@@ -1,0 +1,78 @@
+import type { Command } from 'commander';
+import { compileGraph, levels } from '../../core/graph.ts';
+import type { TaskSpec, WorkflowSpec } from '../../core/spec.ts';
+import type { WorkflowEntry } from '../../engine/workflows.ts';
+import { act } from '../cli.ts';
+import type { Cli } from '../cli.ts';
+import { workflowDocument, workflowItem } from '../documents.ts';
+import { fields, paint, plain, short, table } from '../output.ts';
+import { run } from './workflow-run.ts';
+
+/** Workflows: what there is, how it looks, and running it. */
+export function addWorkflowCommands(program: Command): void {
+  const noun = program.command('workflow').description('list, show and run workflows');
+  noun.command('list').description('list the workflows that can be started').action(act(list));
+  noun
+    .command('show')
+    .description('show a workflow with its graph of tasks')
+    .argument('<name>', 'workflow, or package/workflow')
+    .action(act(show));
+  noun
+    .command('run')
+    .description('start a workflow, run its tasks here, and print the result')
+    .argument('<name>', 'workflow, or package/workflow')
+    .option('--input <json>', 'input as JSON, @FILE with JSON in it, or @- for stdin (default: {})')
+    .option('--detach', 'start it only; whatever runner there is runs it')
+    .option('--idempotency-key <key>', 'the same key with the same input gives the same execution')
+    .action(act(run));
+}
+
+async function list(cli: Cli): Promise<void> {
+  const entries = await cli.client((client) => client.workflows.list());
+  cli.output.answer({ items: entries.map(workflowItem) }, () => {
+    if (entries.length === 0) return 'No workflows yet: cloacina package register FILE';
+    const rows = entries.map(({ name, package: from, version, spec }) => [
+      name,
+      from ?? 'embedded',
+      version ?? '',
+      spec.tasks.map((task) => task.name).join(', '),
+    ]);
+    return table(['WORKFLOW', 'PACKAGE', 'VERSION', 'TASKS'], rows);
+  });
+}
+
+async function show(cli: Cli, name: string): Promise<void> {
+  const entry = await cli.client((client) => client.workflows.get(name));
+  cli.output.answer(workflowDocument(entry), () => `${headText(entry)}\n\n${graphText(entry.spec)}`);
+}
+
+function headText({ name, package: from, version, spec }: WorkflowEntry): string {
+  return fields([
+    ['workflow', { text: name, style: 'bold' }],
+    ['package', from === null ? 'embedded in a runner' : `${from} v${version}`],
+    ['description', spec.description],
+    ['input', spec.input === null ? null : short(spec.input, 200)],
+    ['returns', spec.output?.task ?? null],
+    ['schedules', spec.schedules.map((schedule) => schedule.name).join(', ')],
+  ]);
+}
+
+/** The graph by levels: every task stands below all that it needs, which is named behind it. */
+function graphText(spec: WorkflowSpec): string {
+  const byName = new Map(spec.tasks.map((task) => [task.name, task]));
+  const rows = levels(compileGraph(spec));
+  return rows
+    .map((names) => names.map((name) => `  ${taskText(byName.get(name)!)}`).join('\n'))
+    .join(`\n  ${paint('dim', process.platform === 'win32' ? 'v' : '↓')}\n`);
+}
+
+function taskText(task: TaskSpec): string {
+  const needs = Object.values(task.needs).map((need) => `${need.task}${need.settled ? ' (settled)' : ''}`);
+  const notes = [
+    task.kind === 'task' ? '' : task.kind,
+    task.when ? 'when' : '',
+    needs.length === 0 ? '' : `needs ${[...new Set(needs)].join(', ')}`,
+    task.description ?? '',
+  ].filter((note) => note !== '');
+  return `${plain(task.name)}${notes.length === 0 ? '' : paint('dim', plain(`  ${notes.join('; ')}`))}`;
+}

@@ -1,0 +1,22 @@
+import type { ScheduleOptions } from '../../core/definition.ts';
+
+/** What one field of a cron can step by: the unit in ms, how many make the next larger one, and the cron. */
+const units: readonly (readonly [ms: number, count: number, cron: (step: string) => string])[] = [
+  [1000, 60, (step) => `${step} * * * * *`],
+  [60_000, 60, (step) => `0 ${step} * * * *`],
+  [3_600_000, 24, (step) => `0 0 ${step} * * *`],
+];
+const dayMs = 86_400_000;
+
+/**
+ * A schedule that fires every `everyMs`: a cron where one says it (30 s: every full and half minute), else elapsed time
+ * (a cron that steps by 7 s would begin anew each minute, 4 s after its last step).
+ */
+export function intervalRule(everyMs: number): Pick<ScheduleOptions<never>, 'cron' | 'every'> {
+  for (const [ms, count, cron] of units) {
+    const step = everyMs / ms;
+    if (step === 1) return { cron: cron('*') };
+    if (step > 1 && Number.isInteger(step) && step < count && count % step === 0) return { cron: cron(`*/${step}`) };
+  }
+  return everyMs === dayMs ? { cron: '0 0 0 * * *' } : { every: everyMs };
+}

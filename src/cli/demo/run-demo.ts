@@ -1,0 +1,279 @@
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { formatMs } from '../../core/duration.ts';
+import { CloacinaError, OptionInvalidError, PackageExistsError, ScheduleExistsError } from '../../core/error.ts';
+import { scheduleRule } from '../../core/schedule.ts';
+import { delay, systemClock } from '../../engine/clock.ts';
+import type { WorkflowEntry } from '../../engine/workflows.ts';
+import { Client, Runner } from '../../open.ts';
+import type { PackageEvent } from '../../package/reconciler.ts';
+import { openStorage } from '../../package/storage/open.ts';
+import { sqlitePath } from '../../store/open.ts';
+import { buildDemoPackage, demoWorkflow } from './demo-package.ts';
+import { readReport, reportLines } from './demo-report.ts';
+import { intervalRule } from './interval.ts';
+import { ScheduledRuns, timeOfDay } from './scheduled-runs.ts';
+import { Story } from './story.ts';
+
+/** Where the demo keeps its database and packages unless told otherwise: it is found again from the same place. */
+export const demoFolder = './.cloacina-demo';
+const scheduleName = 'demo-report';
+const hourMs = 3_600_000;
+/** What still runs when the demo ends is waited for this long. */
+const drainMs = 10_000;
+/** How often the demo looks for scheduled executions that ended; a person sees 100 ms as at once. */
+const lookMs = 100;
+
+export interface DemoOptions {
+  /** How long scheduled executions are shown. */
+  readonly forMs: number;
+  /** How often they start. */
+  readonly everyMs: number;
+  /** Holds the database and the packages, where no other place is named for them; default `demoFolder`. */
+  readonly folder?: string;
+  readonly database?: string;
+  readonly registry?: string;
+  /** Takes each line, without its end. */
+  readonly out: (line: string) => void;
+  /** One JSON event a line instead of lines for people. */
+  readonly json: boolean;
+  /** Ends the demo early, cleanly. */
+  readonly signal: AbortSignal;
+}
+
+interface Demo extends DemoOptions {
+  readonly story: Story;
+  readonly database: string;
+  readonly registry: string;
+  /** For people: absolute paths. */
+  readonly databasePath: string;
+  readonly packagesPath: string;
+}
+
+/**
+ * Packs, registers, loads, executes and schedules the example of `examples/registry-execution-demo`, and says so step
+ * by step. Called again with the same places it goes on there. Resolves when `forMs` have passed or the signal fired,
+ * with the schedule paused and the runner closed. Throws what these acts throw: ExecutionFailedError, for one.
+ */
+export async function runDemo(options: DemoOptions): Promise<void> {
+  const demo = openDemo(options);
+  // refused before anything is done
+  scheduleRule(intervalRule(demo.everyMs), null);
+  const workflow = await publish(demo);
+  if (!demo.signal.aborted) await execute(demo, workflow);
+  demo.story.step('Done');
+  const { databasePath: database, packagesPath: packages } = demo;
+  demo.story.tell('stopped', { database, packages }, [
+    `database: ${database}`,
+    `packages: ${packages}`,
+    'started again, the demo goes on with both',
+  ]);
+}
+
+function openDemo(options: DemoOptions): Demo {
+  const folder = resolve(options.folder ?? demoFolder);
+  const database = options.database ?? `sqlite:${join(folder, 'demo.db')}`;
+  const registry = options.registry ?? `file:${join(folder, 'packages')}`;
+  const file = sqlitePath(database);
+  if (file === ':memory:') {
+    throw new OptionInvalidError('database', 'the demo opens its database twice, so it must be a file');
+  }
+  const story = new Story(options.out, options.json, () => systemClock.now());
+  const packagesPath = fileURLToPath(openStorage(registry).url);
+  return { ...options, story, database, registry, databasePath: resolve(file), packagesPath };
+}
+
+/** What somebody does who releases a package: no runner is needed for it. */
+async function publish({ story, database, registry, packagesPath }: Demo): Promise<WorkflowEntry> {
+  story.step('Build the package');
+  const startedAt = performance.now();
+  const packed = await buildDemoPackage();
+  const { name, version } = packed.manifest.package;
+  const bytes = packed.bytes.length;
+  const ms = Math.round(performance.now() - startedAt);
+  story.tell('built', { name, version, bytes, digest: packed.digest, ms }, [
+    `package built: ${name} v${version}, ${bytes} bytes, in ${formatMs(ms)}`,
+    packed.digest,
+  ]);
+
+  story.step('Register it');
+  await using client = await Client.open(database, { registry, actor: 'demo' });
+  story.tell('storage', { packages: packagesPath }, [`storage directory: ${packagesPath}`]);
+  const registered = await register(client, packed.bytes);
+  story.tell(registered.created ? 'registered' : 'exists', { ...registered, name, version }, [
+    registered.created
+      ? `registered: ${name} v${version}, id ${registered.id}`
+      : `Package already exists: ${name} v${version} - continuing with existing package`,
+  ]);
+
+  story.step('Workflows available');
+  const workflows = await client.workflows.list();
+  const items = workflows.map((each) => ({
+    name: each.name,
+    package: each.package,
+    version: each.version,
+    tasks: each.spec.tasks.map((task) => task.name),
+  }));
+  story.tell(
+    'workflows',
+    { items },
+    items.map((each) => `${each.name} (${each.package} v${each.version}): ${each.tasks.join(' -> ')}`),
+  );
+  return await client.workflows.get(demoWorkflow);
+}
+
+async function register(
+  client: Client,
+  bytes: Uint8Array,
+): Promise<{ readonly id: string; readonly created: boolean }> {
+  try {
+    const { id, created } = await client.registry.register(bytes);
+    return { id, created };
+  } catch (error) {
+    // packed by another version of Cloacina, or changed by hand: what is registered is as good
+    if (!(error instanceof PackageExistsError)) throw error;
+    const { id } = await client.registry.get(error.packageName, error.version);
+    return { id, created: false };
+  }
+}
+
+/** What a machine does that runs workflows. */
+async function execute(demo: Demo, workflow: WorkflowEntry): Promise<void> {
+  const { story, signal } = demo;
+  story.step('Start a runner');
+  const loading = new Loading(workflow);
+  const openedAt = systemClock.now();
+  const startedAt = performance.now();
+  const runner = await Runner.open(demo.database, {
+    registry: demo.registry,
+    name: 'demo',
+    actor: 'demo',
+    onPackage: loading.onPackage,
+  });
+  try {
+    const ms = Math.round(performance.now() - startedAt);
+    story.tell('runner', { runner: runner.id, ms }, [`runner started in ${formatMs(ms)}, id ${runner.id}`]);
+    const loaded = await unlessAborted(loading.done, signal);
+    if (loaded === undefined) return;
+    const { name, version } = loaded;
+    story.tell('loaded', { name, version, ms: loaded.ms }, [
+      `package loaded: ${name} v${version} in ${formatMs(loaded.ms)}`,
+    ]);
+    await executeOnce(demo, runner);
+    if (!signal.aborted) await executeOnSchedule(demo, runner, openedAt);
+  } finally {
+    await runner.close({ drain: drainMs });
+  }
+}
+
+/** Resolves with the event once the version is loaded; rejects where it did not load. */
+class Loading {
+  readonly #wanted: WorkflowEntry;
+  readonly #done = Promise.withResolvers<PackageEvent & { readonly event: 'package.loaded' }>();
+
+  constructor(wanted: WorkflowEntry) {
+    this.#wanted = wanted;
+    // who does not wait any more is not told
+    this.#done.promise.catch(() => undefined);
+  }
+
+  get done(): Promise<PackageEvent & { readonly event: 'package.loaded' }> {
+    return this.#done.promise;
+  }
+
+  readonly onPackage = (event: PackageEvent): void => {
+    if (event.name !== this.#wanted.package || event.version !== this.#wanted.version) return;
+    if (event.event === 'package.loaded') this.#done.resolve(event);
+    if (event.event === 'package.failed') {
+      this.#done.reject(new CloacinaError('PACKAGE_LOAD_FAILED', event.message));
+    }
+  };
+}
+
+async function executeOnce({ story, signal }: Demo, runner: Runner): Promise<void> {
+  story.step('Execute the workflow');
+  const started = await runner.start(demoWorkflow);
+  story.tell('started', { executionId: started.id }, [`execution ${started.id}`]);
+  const result = await unlessAborted(started.result(), signal);
+  if (result === undefined) return;
+  const { createdAt, endedAt } = await runner.executions.get(started.id);
+  const ms = (endedAt ?? createdAt) - createdAt;
+  const report = readReport(result.outputs);
+  story.tell('executed', { executionId: started.id, status: 'completed', ms, report }, [
+    ...(report === null ? [`output: ${JSON.stringify(result.output)}`] : reportLines(report)),
+    `status completed, in ${formatMs(ms)}`,
+  ]);
+}
+
+async function executeOnSchedule(demo: Demo, runner: Runner, openedAt: number): Promise<void> {
+  const { story, signal, forMs } = demo;
+  story.step('Schedule it');
+  await schedule(demo, runner);
+
+  const until = systemClock.now() + forMs;
+  story.step(`Scheduled executions for ${formatMs(forMs)}, until ${timeOfDay(until)} UTC (Ctrl-C ends it earlier)`);
+  const runs = new ScheduledRuns(runner, scheduleName, story, openedAt);
+  while (systemClock.now() < until && !signal.aborted) {
+    await runs.look();
+    await pass(Math.min(lookMs, until - systemClock.now()), signal);
+  }
+  await runner.schedules.pause(scheduleName);
+  const patience = AbortSignal.timeout(drainMs);
+  while ((await runs.look()) > 0 && !patience.aborted) await pass(lookMs, patience);
+  story.tell('paused', { name: scheduleName }, [
+    `schedule ${scheduleName} paused: no slots pile up while nobody runs, and the next demo resumes it`,
+  ]);
+
+  story.step('Statistics of the last hour');
+  const since = new Date(systemClock.now() - hourMs);
+  const { total, completed, failed, skipped, missed, successRate } = await runner.schedules.stats({ since });
+  const counts = { total, completed, failed, skipped, missed, successRate };
+  const rate = successRate === null ? 'none has ended' : `${(successRate * 100).toFixed(1)} %`;
+  story.tell('statistics', { since: since.toISOString(), ...counts }, [
+    `scheduled executions: total ${total}, successful ${completed}, failed ${failed}, success rate ${rate}`,
+  ]);
+}
+
+/** Adds the schedule; one that is there from the time before gets the interval of now, and is resumed. */
+async function schedule({ story, everyMs }: Demo, runner: Runner): Promise<void> {
+  const { schedules } = runner;
+  const rule = intervalRule(everyMs);
+  const options = { workflow: demoWorkflow, timezone: 'UTC', ...rule };
+  const text = rule.cron === undefined ? `every ${formatMs(everyMs)}` : `${rule.cron} UTC`;
+  let created = false;
+  try {
+    ({ created } = await schedules.add(scheduleName, options));
+  } catch (error) {
+    if (!(error instanceof ScheduleExistsError)) throw error;
+    await schedules.update(scheduleName, options);
+  }
+  const { id, next } = created ? await schedules.get(scheduleName) : await schedules.resume(scheduleName);
+  const first = next === null ? 'no next slot' : `next at ${timeOfDay(next)} UTC`;
+  const what = created ? `schedule registered: ${text}` : `schedule is there from before, resumed: ${text}`;
+  story.tell('schedule', { id, name: scheduleName, created, ...rule, timezone: 'UTC', next: isoOrNull(next) }, [
+    `${what}, ${first}`,
+    `name ${scheduleName}, id ${id}`,
+  ]);
+}
+
+/** Waits; the signal ends it early. */
+async function pass(ms: number, signal: AbortSignal): Promise<void> {
+  await unlessAborted(delay(systemClock, ms), signal);
+}
+
+/** What a promise gives, or undefined once the signal has fired. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const aborted = Promise.withResolvers<undefined>();
+  const onAbort = (): void => aborted.resolve(undefined);
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort);
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function isoOrNull(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString();
+}

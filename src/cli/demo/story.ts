@@ -1,0 +1,26 @@
+/** What the demo says: numbered steps with lines for people, or one JSON event a line. */
+export class Story {
+  readonly #out: (line: string) => void;
+  readonly #json: boolean;
+  readonly #now: () => number;
+  #steps = 0;
+
+  constructor(out: (line: string) => void, json: boolean, now: () => number) {
+    this.#out = out;
+    this.#json = json;
+    this.#now = now;
+  }
+
+  /** Begins the next step; scripts are not told. */
+  step(title: string): void {
+    if (this.#json) return;
+    this.#steps++;
+    this.#out(`${this.#steps === 1 ? '' : '\n'}${this.#steps}. ${title}`);
+  }
+
+  /** `fields` are what a script reads, `lines` are what a person reads of the same. */
+  tell(event: string, fields: object, lines: readonly string[]): void {
+    if (this.#json) this.#out(JSON.stringify({ event, at: new Date(this.#now()).toISOString(), ...fields }));
+    else for (const line of lines) this.#out(`   ${line}`);
+  }
+}

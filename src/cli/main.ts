@@ -1,0 +1,21 @@
+import { report } from './failure.ts';
+import { makeProgram } from './program.ts';
+
+/**
+ * The CLI: does what `argv` (without Node and script) says, and sets the exit code of the process: 0, or the `exit`
+ * of the error's row in the table of codes. It does not end the process: what was written is flushed first.
+ */
+export async function main(argv: readonly string[]): Promise<void> {
+  const json = beforeTerminator(argv).includes('--json');
+  const program = makeProgram({ quiet: json });
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    report(error, json);
+  }
+}
+
+function beforeTerminator(argv: readonly string[]): readonly string[] {
+  const end = argv.indexOf('--');
+  return end === -1 ? argv : argv.slice(0, end);
+}

@@ -1,0 +1,46 @@
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { defaultDatabase, defaultRegistry } from './cli.ts';
+import { addCompletionsCommand } from './commands/completions.ts';
+import { addDemoCommand } from './commands/demo.ts';
+import { addExecutionCommands } from './commands/execution.ts';
+import { addPackageCommands } from './commands/package.ts';
+import { addRunnerCommand } from './commands/runner.ts';
+import { addScheduleCommands } from './commands/schedule.ts';
+import { addWorkflowCommands } from './commands/workflow.ts';
+
+/**
+ * All commands of the CLI. With `quiet` commander says nothing of what it refuses, since the answer is a document.
+ * Nothing here loads the engine: each command loads what it needs when it runs.
+ */
+export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}): Command {
+  const program = new Command('cloacina')
+    .description('Durable workflows: package them, register them, run them, schedule them.')
+    .version(ownVersion(), '-V, --version')
+    .addOption(new Option('--database <url>', 'database').env('CLOACINA_DATABASE').default(defaultDatabase))
+    .addOption(
+      new Option('--registry <url>', 'where the bytes of packages lie')
+        .env('CLOACINA_REGISTRY')
+        .default(defaultRegistry),
+    )
+    .option('--tenant <name>', 'tenant to speak for', 'default')
+    .option('--json', 'print JSON documents on stdout, and nothing else there')
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError('(--help shows how it is used)')
+    .exitOverride();
+  if (quiet) program.configureOutput({ writeErr: () => undefined });
+  addPackageCommands(program);
+  addWorkflowCommands(program);
+  addExecutionCommands(program);
+  addScheduleCommands(program);
+  addRunnerCommand(program);
+  addDemoCommand(program);
+  addCompletionsCommand(program);
+  return program;
+}
+
+/** `package.json` lies two folders up, both from `src/cli` and from `dist/cli`. */
+function ownVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import * as fc from 'fast-check';
+import { NotSerializableError, PayloadTooLargeError } from './error.ts';
+import { parseJson, stringifyJson } from './json.ts';
+
+class Money {
+  readonly cents = 5;
+}
+
+describe('engine.md, attempts: what is not JSON is NOT_SERIALIZABLE with the path', () => {
+  const cycle: Record<string, unknown> = { list: [] };
+  (cycle['list'] as unknown[]).push({ back: cycle });
+  const sparse: unknown[] = [1];
+  sparse[3] = 2;
+
+  for (const [kind, value, path] of [
+    ['a function', { f: () => 1 }, 'output.f'],
+    ['a method of an array item', [{ a: [() => 1] }], 'output[0].a[0]'],
+    ['a BigInt', { n: 5n }, 'output.n'],
+    ['a symbol', { s: Symbol('x') }, 'output.s'],
+    ['a property named by a symbol', { deep: { [Symbol('x')]: 1 } }, 'output.deep'],
+    ['a cycle', cycle, 'output.list[0].back'],
+    ['NaN', { x: Number.NaN }, 'output.x'],
+    ['Infinity', [1, Infinity], 'output[1]'],
+    ['a Date', { at: new Date() }, 'output.at'],
+    ['an invalid Date', { at: new Date(Number.NaN) }, 'output.at'],
+    ['undefined in an array', { list: [1, undefined] }, 'output.list[1]'],
+    ['a hole in an array', { list: sparse }, 'output.list[1]'],
+    ['a Map', { m: new Map() }, 'output.m'],
+    ['a Set', { m: new Set() }, 'output.m'],
+    ['an Error', { e: new Error('x') }, 'output.e'],
+    ['a Promise', { p: Promise.resolve(1) }, 'output.p'],
+    ['a RegExp', { r: /x/ }, 'output.r'],
+    ['bytes', { b: new Uint8Array(2) }, 'output.b'],
+    ['a Buffer', { b: Buffer.from('x') }, 'output.b'],
+    ['a URL', { u: new URL('http://localhost') }, 'output.u'],
+    ['something with toJSON', { u: { toJSON: () => 1 } }, 'output.u'],
+    ['a boxed number', { n: Object(1) as unknown }, 'output.n'],
+    ['a key that is no name', { 'a b': { c: 1n } }, 'output["a b"].c'],
+  ] as const) {
+    it(kind, () => {
+      assert.throws(
+        () => stringifyJson(value, 'output'),
+        (error) => {
+          assert.ok(error instanceof NotSerializableError, String(error));
+          assert.equal(error.path, path);
+          assert.ok(error.message.startsWith(`${path}: `));
+          return true;
+        },
+      );
+    });
+  }
+
+  it('a value nested too deeply is refused, not a crash', () => {
+    let deep: unknown = 1;
+    for (let i = 0; i < 100_000; i++) deep = { deep };
+    assert.throws(() => stringifyJson(deep, 'output'), NotSerializableError);
+  });
+});
+
+describe('what is JSON passes unchanged', () => {
+  it('the same object twice is no cycle', () => {
+    const shared = { a: 1 };
+    assert.equal(stringifyJson({ x: shared, y: [shared, shared] }, 'v'), '{"x":{"a":1},"y":[{"a":1},{"a":1}]}');
+  });
+
+  it('undefined is null at the top and left out as a property; objects without a prototype and of classes pass', () => {
+    assert.equal(stringifyJson(undefined, 'v'), 'null');
+    assert.equal(stringifyJson({ a: undefined, b: null }, 'v'), '{"b":null}');
+    assert.equal(stringifyJson(Object.assign(Object.create(null), { a: 1 }), 'v'), '{"a":1}');
+    assert.equal(stringifyJson(new Money(), 'v'), '{"cents":5}');
+  });
+
+  it('any JSON value comes back equal', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        // -0 is the one number that JSON text cannot hold apart
+        assert.deepEqual(parseJson(stringifyJson(value, 'v')), JSON.parse(JSON.stringify(value)));
+      }),
+    );
+  });
+
+  it('its text holds no NUL and no lone surrogate, which databases refuse or change', () => {
+    const text = stringifyJson({ a: 'x\0y\uD800z', '\uDC00': 1 }, 'v');
+    assert.ok(text.isWellFormed() && !text.includes('\0'));
+    assert.deepEqual(parseJson(text), { a: 'x\0y\uD800z', '\uDC00': 1 });
+  });
+});
+
+describe('engine.md, attempts: a payload over maxPayload is PAYLOAD_TOO_LARGE', () => {
+  it('is measured in bytes of UTF-8, exactly', () => {
+    assert.equal(stringifyJson('ééé', 'v', 8), '"ééé"');
+    assert.throws(
+      () => stringifyJson('ééé', 'output of t', 7),
+      (error) =>
+        error instanceof PayloadTooLargeError &&
+        error.bytes === 8 &&
+        error.limit === 7 &&
+        /output of t/.test(error.message),
+    );
+  });
+
+  it('has a default of 1 MiB', () => {
+    assert.doesNotThrow(() => stringifyJson('x'.repeat(1_048_574), 'v'));
+    assert.throws(() => stringifyJson('x'.repeat(1_048_575), 'v'), PayloadTooLargeError);
+  });
+});

@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import * as fc from 'fast-check';
+import { toTaskError } from './task-error.ts';
+
+describe('engine.md, states: an error is stored as { name, code, message, stack?, cause? }', () => {
+  it('keeps name, message, stack and cause; what has no code gets TASK_FAILED', () => {
+    const stored = toTaskError(new TypeError('bad', { cause: new Error('deeper') }));
+    assert.equal(stored.name, 'TypeError');
+    assert.equal(stored.code, 'TASK_FAILED');
+    assert.equal(stored.message, 'bad');
+    assert.match(stored.stack!, /task-error\.test\.ts/);
+    assert.equal(stored.cause?.message, 'deeper');
+  });
+
+  it('keeps a code of its own, as Node and libraries give them', () => {
+    assert.equal(toTaskError(Object.assign(new Error('x'), { code: 'ENOENT' })).code, 'ENOENT');
+    assert.equal(toTaskError(Object.assign(new Error('x'), { code: 42 })).code, 'TASK_FAILED');
+    assert.equal(toTaskError(Object.assign(new Error('x'), { code: '' })).code, 'TASK_FAILED');
+  });
+
+  for (const [what, thrown, shown] of [
+    ['a string', 'plain text', /"plain text"/],
+    ['undefined', undefined, /undefined/],
+    ['null', null, /null/],
+    ['a number', 42, /42/],
+    ['an object', { reason: 'x' }, /"reason":"x"/],
+    ['a symbol', Symbol('odd'), /Symbol\(odd\)/],
+    ['a BigInt', 10n, /10/],
+  ] as const) {
+    it(`${what} that was thrown is an error that shows it`, () => {
+      const stored = toTaskError(thrown);
+      assert.equal(stored.code, 'TASK_FAILED');
+      assert.match(stored.message, shown);
+    });
+  }
+
+  it('a cycle of causes ends', () => {
+    const error = new Error('loop');
+    error.cause = error;
+    assert.ok(JSON.stringify(toTaskError(error)).length < 1_000_000);
+  });
+
+  it('is bounded', () => {
+    const error = new Error('x'.repeat(10_000_000));
+    assert.ok(JSON.stringify(toTaskError(error)).length < 100_000);
+    assert.ok(JSON.stringify(toTaskError({ text: 'x'.repeat(10_000_000) })).length < 100_000);
+  });
+
+  it('holds no NUL and no lone surrogate, not even where it was cut', () => {
+    const astral = `x${'\u{1F600}'.repeat(20_000)}`;
+    for (const message of ['a\0b', 'a\uD800b', astral]) {
+      const stored = toTaskError(new Error(message));
+      assert.ok(stored.message.isWellFormed());
+      assert.ok(!stored.message.includes('\0'));
+    }
+  });
+
+  it('never throws, whatever was thrown', () => {
+    const hostile = [
+      Object.defineProperty(new Error('x'), 'message', {
+        get: () => {
+          throw new Error('no');
+        },
+      }),
+      Object.assign(new Error('x'), { name: Symbol('s') }),
+      Object.assign(new Error('x'), { message: { toString: () => assert.fail() } }),
+      {
+        toJSON: () => {
+          throw new Error('no');
+        },
+      },
+      new Proxy(
+        {},
+        {
+          getPrototypeOf: () => {
+            throw new Error('no');
+          },
+        },
+      ),
+      Object.create(null),
+    ];
+    for (const thrown of hostile) assert.equal(typeof toTaskError(thrown).message, 'string');
+    fc.assert(
+      fc.property(fc.anything({ withBigInt: true, withNullPrototype: true, withMap: true }), (thrown) => {
+        assert.equal(typeof toTaskError(thrown).message, 'string');
+      }),
+    );
+  });
+});

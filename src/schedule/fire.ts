@@ -1,0 +1,184 @@
+import { anchoredRule, dueSlots, jitterMs } from '../core/schedule.ts';
+import type { SlotDecision } from '../core/schedule.ts';
+import { nextSlot } from '../core/slots.ts';
+import type { ScheduleRule } from '../core/spec.ts';
+import { newExecution } from '../engine/start.ts';
+import { createExecution } from '../store/executions.ts';
+import { cancelExecution } from '../store/mail.ts';
+import { extendSlot, insertSlot, settleBuffered, slotAtOrBefore, slotOutcomes } from '../store/schedule-slots.ts';
+import type { SlotReason } from '../store/schedule-slots.ts';
+import { moveSchedule, openExecutions } from '../store/schedules.ts';
+import type { ScheduleRecord } from '../store/schedules.ts';
+import type { Dialect, Script } from '../store/sql.ts';
+import { slotExecutionId } from './slot-id.ts';
+import type { Start } from './start.ts';
+
+/** The rule that a schedule fires by. */
+export function ruleOf({ rule, anchor }: Pick<ScheduleRecord, 'rule' | 'anchor'>): ScheduleRule {
+  return anchoredRule(rule, anchor);
+}
+
+/** When a schedule must be looked at: its next slot and that slot's jitter; null while it fires nothing. */
+export function wakeAfter(record: ScheduleRecord): number | null {
+  if (!record.enabled || record.pausedAt !== null) return null;
+  const rule = ruleOf(record);
+  const next = nextSlot(rule, record.cursor);
+  return next === null ? null : next + jitterMs(rule, record.id, next);
+}
+
+/** Slots that started nothing, and why. */
+export interface Passed {
+  readonly reason: SlotReason;
+  readonly first: number;
+  readonly last: number;
+  readonly count: number;
+  /** JSON text of a TaskError, for `failed`. */
+  readonly error: string | null;
+}
+
+/** Records slots that started nothing; neighbours with the same reason are one row. True where a row was begun. */
+export function* recordPassed(scheduleId: string, passed: Passed, at: number): Script<boolean> {
+  const { reason, first, last, count, error } = passed;
+  const before = yield* slotAtOrBefore(scheduleId, first);
+  if (before?.reason === reason && before.error === error && before.through < first) {
+    yield* extendSlot(scheduleId, before.slot, last, count, at);
+    return false;
+  }
+  const outcome = slotOutcomes[reason];
+  const range = { slot: first, through: last, count, outcome, reason, error, at };
+  return yield* insertSlot(scheduleId, { ...range, isCatchUp: false, executionId: null });
+}
+
+/** What a firing did. */
+export interface Fired {
+  readonly record: ScheduleRecord;
+  readonly started: number;
+  readonly cancelled: number;
+  /** Errors (JSON text) of starts that failed as the slot before did not. */
+  readonly failures: readonly string[];
+}
+
+/**
+ * Fires all that is due of a schedule whose row is locked: each slot with its outcome, the executions it starts, and
+ * the cursor, in the caller's transaction. A crash before or after it loses nothing and repeats nothing.
+ */
+export function* fireSchedule(record: ScheduleRecord, start: Start, now: number, dialect: Dialect): Script<Fired> {
+  return yield* new Firing(record, start, now, dialect).run();
+}
+
+class Firing {
+  readonly #record: ScheduleRecord;
+  readonly #start: Start;
+  readonly #now: number;
+  readonly #dialect: Dialect;
+  readonly #failures: string[] = [];
+  /** Executions of this schedule that have not ended; read when they are asked for. */
+  #open: string[] | undefined;
+  #bufferedSlot: number | null;
+  #lastSlot: number | null;
+  #started = 0;
+  #cancelled = 0;
+
+  constructor(record: ScheduleRecord, start: Start, now: number, dialect: Dialect) {
+    this.#record = record;
+    this.#start = start;
+    this.#now = now;
+    this.#dialect = dialect;
+    this.#bufferedSlot = record.bufferedSlot;
+    this.#lastSlot = record.lastSlot;
+  }
+
+  *run(): Script<Fired> {
+    const { id: scheduleId, cursor } = this.#record;
+    const due = dueSlots({ rule: ruleOf(this.#record), scheduleId, cursor, now: this.#now, pausedAt: null });
+    if (this.#bufferedSlot !== null) yield* this.#freeBuffered(this.#bufferedSlot);
+    for (const decision of due.decisions) yield* this.#carryOut(decision);
+    const moved = {
+      cursor: due.cursor,
+      nextAt: due.wakeAt,
+      bufferedSlot: this.#bufferedSlot,
+      lastSlot: this.#lastSlot,
+    };
+    const record: ScheduleRecord = { ...this.#record, ...moved };
+    yield* moveSchedule(record);
+    return { record, started: this.#started, cancelled: this.#cancelled, failures: this.#failures };
+  }
+
+  *#carryOut(decision: SlotDecision): Script<void> {
+    if (decision.kind === 'pass') return yield* this.#pass({ ...decision, error: null });
+    const { slot, isCatchUp } = decision;
+    const start = this.#start;
+    const alone = { first: slot, last: slot, count: 1 };
+    if (start.status === 'failed') return yield* this.#pass({ ...alone, reason: 'failed', error: start.error });
+    const { overlap } = this.#record.rule;
+    if (overlap === 'cancel_other') yield* this.#cancelOpen();
+    if (overlap === 'allow' || overlap === 'cancel_other' || (yield* this.#openNow()).length === 0) {
+      return yield* this.#begin(slot, isCatchUp);
+    }
+    if (overlap === 'skip' || this.#bufferedSlot !== null) {
+      return yield* this.#pass({ ...alone, reason: 'skipped_overlap', error: null });
+    }
+    return yield* this.#buffer(slot, isCatchUp);
+  }
+
+  *#pass(passed: Passed): Script<void> {
+    const begun = yield* recordPassed(this.#record.id, passed, this.#now);
+    if (begun && passed.error !== null) this.#failures.push(passed.error);
+  }
+
+  *#begin(slot: number, isCatchUp: boolean): Script<void> {
+    const executionId = slotExecutionId(this.#record.id, slot);
+    const row = { slot, through: slot, count: 1, outcome: 'started', reason: null, isCatchUp, error: null } as const;
+    const isNew = yield* insertSlot(this.#record.id, { ...row, executionId, at: this.#now });
+    if (isNew) yield* this.#create(executionId, slot, isCatchUp);
+  }
+
+  *#create(id: string, slot: number, isCatchUp: boolean): Script<void> {
+    const start = this.#start;
+    if (start.status === 'failed') return;
+    const { id: scheduleId, name, tenant } = this.#record;
+    const schedule = { id: scheduleId, name, slot, isCatchUp };
+    const { resolved, input } = start;
+    yield* createExecution(newExecution({ resolved, input, options: {}, tenant, now: this.#now, schedule, id }));
+    this.#open?.push(id);
+    this.#lastSlot = Math.max(slot, this.#lastSlot ?? slot);
+    this.#started += 1;
+  }
+
+  *#buffer(slot: number, isCatchUp: boolean): Script<void> {
+    const row = { slot, through: slot, count: 1, outcome: 'buffered', reason: null, isCatchUp, error: null } as const;
+    if (yield* insertSlot(this.#record.id, { ...row, executionId: null, at: this.#now })) this.#bufferedSlot = slot;
+  }
+
+  /** Starts the slot that waited, once nothing runs any more. */
+  *#freeBuffered(slot: number): Script<void> {
+    if ((yield* this.#openNow()).length > 0) return;
+    const { id: scheduleId } = this.#record;
+    const start = this.#start;
+    this.#bufferedSlot = null;
+    if (start.status === 'failed') {
+      const failed = { outcome: 'failed', reason: 'failed', executionId: null, error: start.error } as const;
+      this.#failures.push(start.error);
+      yield* settleBuffered(scheduleId, { ...failed, slot, at: this.#now });
+      return;
+    }
+    const waited = yield* slotAtOrBefore(scheduleId, slot);
+    const executionId = slotExecutionId(scheduleId, slot);
+    const started = { outcome: 'started', reason: null, executionId, error: null } as const;
+    yield* settleBuffered(scheduleId, { ...started, slot, at: this.#now });
+    yield* this.#create(executionId, slot, waited?.isCatchUp ?? false);
+  }
+
+  *#cancelOpen(): Script<void> {
+    for (const id of yield* this.#openNow()) {
+      yield* cancelExecution(id, this.#record.tenant, this.#now, this.#dialect);
+      this.#cancelled += 1;
+    }
+    this.#open = [];
+  }
+
+  *#openNow(): Script<readonly string[]> {
+    this.#open ??= yield* openExecutions(this.#record.id);
+    return this.#open;
+  }
+}

@@ -1,0 +1,161 @@
+import { isDeepStrictEqual } from 'node:util';
+import { ConflictError, InputInvalidError, ScheduleInvalidError } from '../core/error.ts';
+import { jsonSchemaIssues } from '../core/json-schema.ts';
+import { checkRule } from '../core/schedule.ts';
+import { checkScheduleSpec } from '../core/schedule-spec.ts';
+import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/spec.ts';
+import { newId } from '../engine/id.ts';
+import { insertSchedule, lockOwned } from '../store/schedules.ts';
+import type { ScheduleRecord } from '../store/schedules.ts';
+import type { Dialect, Script } from '../store/sql.ts';
+import { changeSchedule } from './change.ts';
+import { wakeAfter } from './fire.ts';
+import { embeddedOwner, packageOwner } from './owner.ts';
+
+/** What an operator changed of a schedule that is not theirs. */
+export interface Overrides {
+  readonly rule?: Partial<ScheduleRule>;
+  /** JSON text. */
+  readonly input?: string;
+  readonly paused?: boolean;
+}
+
+export function overridesOf(record: ScheduleRecord): Overrides {
+  return record.overrides === null ? {} : (JSON.parse(record.overrides) as Overrides);
+}
+
+interface Wanted {
+  readonly workflow: WorkflowSpec;
+  readonly spec: ScheduleSpec;
+}
+
+/**
+ * Writes the schedules that a package brings, in the transaction that activates its version: those it does not have
+ * any more are disabled, and an operator's pause and overrides survive. Fits the registry's hook.
+ * Throws SCHEDULE_INVALID, INPUT_INVALID.
+ */
+export function* upsertPackageSchedules(
+  tenant: string,
+  packageName: string,
+  workflows: readonly WorkflowSpec[],
+  at: number,
+  dialect: Dialect,
+): Script<void> {
+  yield* upsertOwned(tenant, packageOwner(packageName), workflows, at, dialect);
+}
+
+/**
+ * Writes the schedules of workflows that one owner brings. Other runners may have other embedded workflows, so an
+ * embedded schedule is disabled only where its own workflow is among these.
+ * Throws SCHEDULE_INVALID, INPUT_INVALID, and CONFLICT where another embedded workflow has a schedule of that name.
+ */
+export function* upsertOwned(
+  tenant: string,
+  owner: string,
+  workflows: readonly WorkflowSpec[],
+  at: number,
+  dialect: Dialect,
+): Script<void> {
+  const wanted = wantedSchedules(workflows);
+  const brought = new Set(workflows.map((workflow) => workflow.name));
+  const known = new Map((yield* lockOwned(tenant, owner, dialect)).map((record) => [record.name, record]));
+  for (const one of wanted.values()) {
+    const record = known.get(one.spec.name);
+    if (record === undefined) {
+      yield* insertSchedule(newOwned(tenant, owner, one, at));
+      continue;
+    }
+    if (owner === embeddedOwner && record.enabled && !brought.has(record.workflow)) refuseTheft(record, one);
+    yield* bringUpToDate(record, one, at);
+  }
+  for (const record of known.values()) {
+    const isGone = !wanted.has(record.name) && (owner !== embeddedOwner || brought.has(record.workflow));
+    if (isGone && record.enabled) yield* changeSchedule(record, { enabled: false }, at);
+  }
+}
+
+function wantedSchedules(workflows: readonly WorkflowSpec[]): Map<string, Wanted> {
+  const wanted = new Map<string, Wanted>();
+  for (const workflow of workflows) {
+    for (const spec of workflow.schedules) {
+      const other = wanted.get(spec.name);
+      if (other !== undefined) {
+        const both = `workflow '${other.workflow.name}' and workflow '${workflow.name}'`;
+        throw new ScheduleInvalidError('name', `${both} both have a schedule '${spec.name}'; rename one of them`);
+      }
+      checkOwned(workflow, spec);
+      wanted.set(spec.name, { workflow, spec });
+    }
+  }
+  return wanted;
+}
+
+function checkOwned(workflow: WorkflowSpec, spec: ScheduleSpec): void {
+  checkScheduleSpec(workflow.name, spec);
+  const issues = jsonSchemaIssues(workflow.input, spec.input);
+  if (issues.length === 0) return;
+  const told = issues.map(({ path, message }) => ({ path, message: `${message} (in schedule '${spec.name}')` }));
+  throw new InputInvalidError(workflow.name, told);
+}
+
+function refuseTheft(record: ScheduleRecord, { workflow }: Wanted): never {
+  throw new ConflictError(
+    `workflow '${workflow.name}' has a schedule '${record.name}', and so has the embedded workflow '${record.workflow}' of ` +
+      `another runner; rename one, or, if that workflow is no more, remove schedule 'embedded/${record.name}'`,
+  );
+}
+
+function newOwned(tenant: string, owner: string, { workflow, spec }: Wanted, at: number): ScheduleRecord {
+  const record: ScheduleRecord = {
+    id: newId(at),
+    tenant,
+    owner,
+    name: spec.name,
+    workflow: workflow.name,
+    input: JSON.stringify(spec.input),
+    rule: ruleIn(spec),
+    anchor: at,
+    overrides: null,
+    enabled: true,
+    pausedAt: spec.paused ? at : null,
+    cursor: at,
+    nextAt: null,
+    bufferedSlot: null,
+    lastSlot: null,
+    createdAt: at,
+    updatedAt: at,
+  };
+  return { ...record, nextAt: wakeAfter(record) };
+}
+
+function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: Wanted, at: number): Script<void> {
+  const overrides = overridesOf(record);
+  const input = overrides.input ?? JSON.stringify(spec.input);
+  const rule = overridden(ruleIn(spec), overrides, record.rule);
+  const paused = overrides.paused ?? spec.paused;
+  const isSame =
+    record.enabled &&
+    record.workflow === workflow.name &&
+    record.input === input &&
+    (record.pausedAt !== null) === paused &&
+    isDeepStrictEqual(record.rule, rule);
+  if (!isSame) yield* changeSchedule(record, { workflow: workflow.name, input, rule, paused, enabled: true }, at);
+}
+
+function ruleIn(spec: ScheduleSpec): ScheduleRule {
+  const { name: _name, input: _input, paused: _paused, ...rule } = spec;
+  return rule;
+}
+
+/** Where the owner's new rule and an override cannot both hold (an end before the start), the schedule stays as it is. */
+function overridden(rule: ScheduleRule, overrides: Overrides, current: ScheduleRule): ScheduleRule {
+  if (overrides.rule === undefined) return rule;
+  const merged = { ...rule, ...overrides.rule };
+  try {
+    checkRule(merged);
+    return merged;
+  } catch (error) {
+    if (error instanceof ScheduleInvalidError) return current;
+    throw error;
+  }
+}

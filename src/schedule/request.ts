@@ -1,0 +1,81 @@
+import type { ScheduleOptions } from '../core/definition.ts';
+import { ScheduleInvalidError } from '../core/error.ts';
+import { scheduleRule } from '../core/schedule.ts';
+import type { ScheduleRule } from '../core/spec.ts';
+
+/** A schedule to be added: its options, and what it starts. */
+export interface ScheduleRequest extends ScheduleOptions<unknown> {
+  /** A workflow's name, or `package/workflow`, `embedded/workflow`. */
+  readonly workflow: string;
+}
+
+/** What to change of a schedule: what is left out stays, and null takes the default again. */
+export type ScheduleChanges = {
+  readonly [Field in keyof ScheduleOptions<unknown>]?: ScheduleOptions<unknown>[Field] | null;
+} & { readonly workflow?: string };
+
+const kinds = ['cron', 'every', 'at'] as const;
+const ruleFields = [
+  ...kinds,
+  'timezone',
+  'startAt',
+  'endAt',
+  'jitter',
+  'overlap',
+  'catchup',
+  'max',
+  'window',
+] as const satisfies readonly (keyof ScheduleRule)[];
+const fields: readonly string[] = [...ruleFields, 'workflow', 'input', 'paused'];
+
+/** Refuses what is not an option. Throws SCHEDULE_INVALID. */
+export function checkFields(options: object): void {
+  const unknown = Object.keys(options).find((field) => !fields.includes(field));
+  if (unknown !== undefined) {
+    throw new ScheduleInvalidError(unknown, `a schedule has no such option; it has ${fields.join(', ')}`);
+  }
+}
+
+/** Throws SCHEDULE_INVALID. */
+export function checkName(name: string): void {
+  const isText = typeof name === 'string' && name !== '' && name.length <= 200 && name.isWellFormed();
+  // oxlint-disable-next-line no-control-regex -- control characters are what is refused here
+  if (isText && !/[\u0000-\u001f/]/.test(name)) return;
+  const hint = "1 to 200 characters, without control characters and '/'";
+  throw new ScheduleInvalidError('name', `${JSON.stringify(name)} is no name of a schedule: it has ${hint}`);
+}
+
+/** The rule with some fields changed; another of cron, every and at takes the place of the one that was. */
+export function changedRule(rule: ScheduleRule, changes: ScheduleChanges): ScheduleRule {
+  const given = givenFields(changes);
+  const kept = Object.entries(optionsOf(rule)).filter(([field]) => {
+    if (Reflect.get(changes, field) !== undefined) return false;
+    return !(kinds.some((kind) => kind === field) && kinds.some((kind) => kind in given));
+  });
+  return scheduleRule({ ...Object.fromEntries(kept), ...given }, null);
+}
+
+/** The fields of a rule that changes name, as they are now: what an operator overrides. */
+export function overriddenFields(rule: ScheduleRule, changes: ScheduleChanges): Partial<ScheduleRule> {
+  const isNamed = (field: keyof ScheduleRule): boolean => Reflect.get(changes, field) !== undefined;
+  const isKindNamed = kinds.some(isNamed);
+  const named = ruleFields.filter((field) => isNamed(field) || (isKindNamed && kinds.some((kind) => kind === field)));
+  return Object.fromEntries(named.map((field) => [field, rule[field]]));
+}
+
+function givenFields(changes: ScheduleChanges): ScheduleOptions<unknown> {
+  const entries = ruleFields.map((field) => [field, changes[field]] as const);
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined && value !== null));
+}
+
+function optionsOf(rule: ScheduleRule): ScheduleOptions<unknown> {
+  const { cron, every, at, startAt, endAt, ...rest } = rule;
+  return {
+    ...rest,
+    ...(cron === null ? {} : { cron }),
+    ...(every === null ? {} : { every }),
+    ...(at === null ? {} : { at: new Date(at) }),
+    ...(startAt === null ? {} : { startAt: new Date(startAt) }),
+    ...(endAt === null ? {} : { endAt: new Date(endAt) }),
+  };
+}

@@ -1,0 +1,54 @@
+import { CloacinaError } from '../core/error.ts';
+import { parseJson } from '../core/json.ts';
+import { toTaskError } from '../core/task-error.ts';
+import { checkInput } from '../engine/start.ts';
+import type { CheckedInput, ResolvedWorkflow } from '../engine/start.ts';
+import type { ScheduleRecord } from '../store/schedules.ts';
+import { workflowRef } from './owner.ts';
+
+/** What a schedule would start now: its workflow and checked input, or why it cannot (JSON text of a TaskError). */
+export type Start =
+  | { readonly status: 'ready'; readonly resolved: ResolvedWorkflow; readonly input: CheckedInput }
+  | { readonly status: 'failed'; readonly error: string };
+
+/** Errors that say nothing about the schedule: the start is tried again. */
+const passing: ReadonlySet<string> = new Set([
+  'STORE_UNAVAILABLE',
+  'RUNNER_CLOSED',
+  'DATABASE_READ_ONLY',
+  'DATABASE_INVALID',
+]);
+
+/** Looks up what schedules start. Each workflow is resolved once. */
+export class Starts {
+  readonly #resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
+  readonly #maxPayload: number;
+  readonly #resolved = new Map<string, Promise<ResolvedWorkflow>>();
+
+  constructor(resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>, maxPayload: number) {
+    this.#resolve = resolve;
+    this.#maxPayload = maxPayload;
+  }
+
+  /** Throws only where the database is away. */
+  async of(record: ScheduleRecord): Promise<Start> {
+    try {
+      const resolved = await this.#workflow(record.tenant, workflowRef(record));
+      const input = await checkInput(resolved, parseJson(record.input), this.#maxPayload);
+      return { status: 'ready', resolved, input };
+    } catch (error) {
+      if (error instanceof CloacinaError && passing.has(error.code)) throw error;
+      const { name, code, message } = toTaskError(error, 'INTERNAL');
+      return { status: 'failed', error: JSON.stringify({ name, code, message }) };
+    }
+  }
+
+  #workflow(tenant: string, ref: string): Promise<ResolvedWorkflow> {
+    const key = JSON.stringify([tenant, ref]);
+    const known = this.#resolved.get(key);
+    if (known !== undefined) return known;
+    const resolved = this.#resolve(tenant, ref);
+    this.#resolved.set(key, resolved);
+    return resolved;
+  }
+}

@@ -1,0 +1,136 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { AnyWorkflow } from '../core/definition.ts';
+import { EngineClient } from '../engine/client.ts';
+import type { Clock } from '../engine/clock.ts';
+import type { Logger } from '../engine/logger.ts';
+import { Engine } from '../engine/runner.ts';
+import type { EngineOptions, RunnerEvent } from '../engine/runner.ts';
+import { loadEmbedded } from '../engine/start.ts';
+import { EndWatch } from '../engine/watch.ts';
+import { openStore } from '../store/open.ts';
+import type { Store } from '../store/store.ts';
+import { ManualClock } from './clock.ts';
+
+/** What a test may ask of node:test's context. */
+interface Cleanup {
+  after(fn: () => Promise<void> | void): void;
+}
+
+/** A folder that is gone after the test. */
+export function tempFolder(t: Cleanup): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cloacina-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface Logged {
+  readonly level: 'debug' | 'info' | 'warn' | 'error';
+  readonly message: string;
+  readonly details: object;
+}
+
+/** A logger that keeps what it is told. */
+export function keepingLogger(logged: Logged[]): Logger {
+  const at =
+    (level: Logged['level']) =>
+    (details: object, message: string): void => {
+      logged.push({ level, message, details });
+    };
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}
+
+class RigClient extends EngineClient {
+  end(): void {
+    this.endClient();
+  }
+}
+
+export interface RigOptions<C extends Clock> extends Partial<Omit<EngineOptions, 'store' | 'clock' | 'logger'>> {
+  readonly workflows?: readonly AnyWorkflow[];
+  /** Default: a new database in memory. It is closed with the rig unless it was given. */
+  readonly store?: Store;
+  readonly clock?: C;
+  readonly tenant?: string;
+}
+
+/** An engine and a client of it on one store, with nothing above the engine; a test moves its clock. */
+export interface Rig<C extends Clock> {
+  readonly engine: Engine;
+  readonly client: RigClient;
+  readonly store: Store;
+  readonly clock: C;
+  readonly logged: readonly Logged[];
+  readonly events: readonly RunnerEvent[];
+  close(drainMs?: number): Promise<void>;
+}
+
+export function openRig(t: Cleanup, options?: RigOptions<ManualClock>): Promise<Rig<ManualClock>>;
+export function openRig<C extends Clock>(t: Cleanup, options: RigOptions<C> & { clock: C }): Promise<Rig<C>>;
+export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Promise<Rig<Clock>> {
+  const { workflows = [], clock = new ManualClock(), tenant = 'default', ...engineOptions } = options;
+  const store = options.store ?? (await openStore('sqlite::memory:', { now: () => clock.now() }));
+  const logged: Logged[] = [];
+  const events: RunnerEvent[] = [];
+  const watch = new EndWatch(store, clock, false);
+  const engine = await Engine.open({
+    name: 'test',
+    concurrency: 64,
+    maxExecutions: 1000,
+    leaseMs: 15_000,
+    graceMs: 5000,
+    maxPayload: 1_048_576,
+    ownOnly: false,
+    random: () => 0.5,
+    onEvent: (event) => events.push(event),
+    onProgress: () => undefined,
+    onEnded: (id, ended) => watch.ended(id, ended),
+    onChanged: () => void watch.lookAtAll(),
+    onCodeWanted: () => undefined,
+    ...engineOptions,
+    store,
+    clock,
+    logger: keepingLogger(logged),
+  });
+  const loaded = workflows.map(loadEmbedded);
+  for (const one of loaded) engine.catalog.add([one]);
+  await store.writeDefinitions(
+    loaded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })),
+  );
+  const client = new RigClient({ ...clientParts(store, clock, tenant), maxPayload: options.maxPayload ?? 1_048_576, engine, watch });
+  let closed: Promise<void> | undefined;
+  const close = async (drainMs: number): Promise<void> => {
+    const closing = engine.close(drainMs);
+    // what an attempt does with its signal, and the grace period, are of this clock too
+    if (clock instanceof ManualClock) for (let i = 0; i < 20; i++) await clock.advance(1000);
+    await closing;
+    client.end();
+    if (options.store === undefined) await store.close();
+  };
+  const rig = { engine, client, store, clock, logged, events, close: (drainMs = 0) => (closed ??= close(drainMs)) };
+  t.after(() => rig.close());
+  return rig;
+}
+
+/** A client without an engine, as a web application or the CLI has it. */
+export function openClient(t: Cleanup, store: Store, clock: Clock, tenant = 'default'): EngineClient {
+  const watch = new EndWatch(store, clock, true);
+  const client = new RigClient({ ...clientParts(store, clock, tenant), maxPayload: 1_048_576, engine: null, watch });
+  t.after(() => client.end());
+  return client;
+}
+
+function clientParts(
+  store: Store,
+  clock: Clock,
+  tenant: string,
+): Pick<ConstructorParameters<typeof EngineClient>[0], 'store' | 'clock' | 'tenant' | 'packaged' | 'names'> {
+  return {
+    store,
+    clock,
+    tenant,
+    packaged: () => Promise.resolve([]),
+    names: async () => (await store.definitions()).map(({ workflow }) => workflow),
+  };
+}

@@ -1,0 +1,124 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import type { AnyWorkflow } from '../core/definition.ts';
+import { WorkflowNotFoundError } from '../core/error.ts';
+import { workflow } from '../core/workflow.ts';
+import type { Logger } from '../engine/logger.ts';
+import { resolveEmbedded } from '../engine/start.ts';
+import type { ResolvedWorkflow } from '../engine/start.ts';
+import { ScheduleLoop } from '../schedule/loop.ts';
+import { Schedules } from '../schedule/schedules.ts';
+import { openStore } from '../store/open.ts';
+import type { ExecutionRecord, Store } from '../store/store.ts';
+import { run } from '../store/sql.ts';
+import { ManualClock } from './clock.ts';
+
+/** A database file with schedules on it, and no runner: executions stay pending until `end`. */
+export class SchedulePlace {
+  readonly clock: ManualClock;
+  readonly store: Store;
+  readonly schedules: Schedules;
+  /** What can be started, by name; tests add and take away. */
+  readonly workflows: Map<string, AnyWorkflow> = new Map([['etl', workflow('etl')]]);
+  readonly logged: { readonly level: string; readonly message: string; readonly data: object }[] = [];
+  readonly #t: TestContext;
+  readonly #path: string;
+  #wakers: (() => void)[] = [];
+
+  private constructor(t: TestContext, clock: ManualClock, path: string, store: Store) {
+    this.#t = t;
+    this.clock = clock;
+    this.#path = path;
+    this.store = store;
+    this.schedules = this.schedulesOf('default');
+  }
+
+  static async open(t: TestContext, now: number | Date = Date.UTC(2026, 0, 1)): Promise<SchedulePlace> {
+    const folder = mkdtempSync(join(tmpdir(), 'cloacina-schedules-'));
+    const path = join(folder, 'app.db');
+    const clock = new ManualClock({ now });
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    const place = new SchedulePlace(t, clock, path, await openStore(`sqlite:${path}`, { now: () => clock.now() }));
+    t.after(() => place.store.close());
+    return place;
+  }
+
+  schedulesOf(tenant: string): Schedules {
+    const { store, clock } = this;
+    const resolve = (name: string): Promise<ResolvedWorkflow> => this.#resolve(name);
+    const onChange = (): void => this.#wakers.forEach((wake) => wake());
+    return new Schedules({ store, tenant, clock, maxPayload: 10_000, resolve, onChange });
+  }
+
+  /** A loop on a connection of its own, as in another process. */
+  async loop(tenants: readonly string[] | null = null): Promise<ScheduleLoop> {
+    const store = await openStore(`sqlite:${this.#path}`, { now: () => this.clock.now() });
+    const loop = new ScheduleLoop({
+      store,
+      clock: this.clock,
+      logger: this.#logger(),
+      maxPayload: 10_000,
+      tenants,
+      resolve: (_tenant, name) => this.#resolve(name),
+      poke: () => undefined,
+    });
+    this.#wakers.push(() => loop.wake());
+    this.#t.after(async () => {
+      await loop.close();
+      await store.close();
+    });
+    loop.wake();
+    await this.clock.settle();
+    return loop;
+  }
+
+  /** The executions there are, by slot. */
+  async executions(tenant = 'default'): Promise<readonly ExecutionRecord[]> {
+    const filter = { tenant, workflow: null, status: null, since: null, after: null, limit: 100_000 };
+    return (await this.store.list(filter)).toSorted((a, b) => (a.schedule?.slot ?? 0) - (b.schedule?.slot ?? 0));
+  }
+
+  /** The slots that started an execution, as ISO times without what all of them share. */
+  async started(): Promise<readonly string[]> {
+    return (await this.executions()).map(({ schedule }) => iso(schedule!.slot) + (schedule!.isCatchUp ? ' late' : ''));
+  }
+
+  /** History of a schedule, the oldest first: `<first>[..<last> x<count>] <outcome or reason>`. */
+  async told(name: string): Promise<readonly string[]> {
+    const rows = await this.schedules.history(name, { limit: 1000 });
+    return rows.toReversed().map(({ slot, through, count, outcome, reason }) => {
+      const range = count === 1 ? iso(slot) : `${iso(slot)}..${iso(through)} x${count}`;
+      return `${range} ${reason ?? outcome}`;
+    });
+  }
+
+  /** Ends an execution, or all. */
+  async end(status: 'completed' | 'failed' | 'cancelled', id: string | null = null): Promise<void> {
+    await this.store.write(() =>
+      run(
+        'update executions set status = $1, ended_at = $2 where ended_at is null and ($3 is null or id = $3)',
+        status,
+        this.clock.now(),
+        id,
+      ),
+    );
+  }
+
+  async #resolve(name: string): Promise<ResolvedWorkflow> {
+    const found = this.workflows.get(name.replace(/^embedded\//, ''));
+    if (found === undefined) throw new WorkflowNotFoundError(name, [...this.workflows.keys()]);
+    return resolveEmbedded(found);
+  }
+
+  #logger(): Logger {
+    const log = (level: string) => (data: object, message: string) => void this.logged.push({ level, message, data });
+    return { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') };
+  }
+}
+
+/** `01-02T03:04:05` of 2026; other years in full. */
+export function iso(instant: number): string {
+  return new Date(instant).toISOString().replace('.000Z', '').replace('2026-', '');
+}

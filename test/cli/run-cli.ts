@@ -1,0 +1,61 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { root } from '../../scripts/tool.ts';
+
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Started {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ended>;
+  /** Resolves with the first line of that stream in which `text` occurs; rejects where the process ends before. */
+  line(stream: 'stdout' | 'stderr', text: string): Promise<string>;
+}
+
+/** Starts the command in a process of its own, as people do: bin/cloacina.js, in a folder. */
+export function startCli(cwd: string, args: readonly string[], input = ''): Started {
+  const { NO_COLOR: _, FORCE_COLOR: __, ...rest } = process.env;
+  const child = spawn(process.execPath, [join(root, 'bin', 'cloacina.js'), ...args], {
+    cwd,
+    env: { ...rest, NODE_COMPILE_CACHE: join(cwd, '.compile-cache') },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  child.stdin.on('error', () => undefined); // a command that reads no input may end before it is written
+  child.stdin.end(input);
+  const lines = { stdout: [] as string[], stderr: [] as string[] };
+  const waiting = new Set<() => void>();
+  for (const name of ['stdout', 'stderr'] as const) {
+    createInterface({ input: child[name] }).on('line', (line) => {
+      lines[name].push(line);
+      for (const look of waiting) look();
+    });
+  }
+  const ended = new Promise<Ended>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => {
+      resolve({ code, stdout: lines.stdout.join('\n'), stderr: lines.stderr.join('\n') });
+    });
+  });
+  const line = (stream: 'stdout' | 'stderr', text: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => {
+        const found = lines[stream].find((each) => each.includes(text));
+        if (found === undefined) return;
+        waiting.delete(look);
+        resolve(found);
+      };
+      waiting.add(look);
+      look();
+      void ended.then(({ stdout, stderr }) => reject(new Error(`no line with '${text}' in:\n${stdout}\n${stderr}`)));
+    });
+  return { child, ended, line };
+}
+
+export function runCli(cwd: string, args: readonly string[], input = ''): Promise<Ended> {
+  return startCli(cwd, args, input).ended;
+}

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { importsOf, readImports, type ImportMap } from './layers/imports.ts';
+import { busyEntries, cycles, impureFiles, namelessFiles, wrongDirections } from './layers/rules.ts';
+
+const source = join(import.meta.dirname, '..', 'src');
+
+describe('architecture.md: the sources keep their layers', () => {
+  const map = readImports(source);
+  const texts = new Map([...map.keys()].map((file) => [file, readFileSync(join(source, file), 'utf8')]));
+
+  test('imports go downward only', () => assert.deepEqual(wrongDirections(map), []));
+  test('there is no cycle', () => assert.deepEqual(cycles(map), []));
+  test('file names say a role', () => assert.deepEqual(namelessFiles(map.keys()), []));
+  test('entry files re-export, nothing else', () => assert.deepEqual(busyEntries(texts), []));
+  test('core reads no clock and draws no random number', () => assert.deepEqual(impureFiles(texts), []));
+});
+
+/** An import map from lines such as `core/a.ts -> store/b.ts`; `=>` imports types only. */
+function imports(...lines: readonly string[]): ImportMap {
+  const map = new Map<string, { target: string; isType: boolean }[]>();
+  for (const line of lines) {
+    const [from = '', arrow, target = ''] = line.split(' ');
+    map.set(from, [...(map.get(from) ?? []), { target, isType: arrow === '=>' }]);
+    if (target.endsWith('.ts') && !map.has(target)) map.set(target, []);
+  }
+  return map;
+}
+
+describe('architecture.md: the layer check refuses', () => {
+  const refused: readonly (readonly [line: string, why: RegExp])[] = [
+    ['core/plan.ts -> store/store.ts', /core may import nothing but itself/],
+    ['core/plan.ts => store/store.ts', /core may import nothing but itself/],
+    ['core/plan.ts -> node:fs', /no I\/O/],
+    ['store/sqlite.ts -> engine/clock.ts', /store may import core/],
+    ['engine/live.ts -> store/sqlite.ts', /engine may import core, store\/store.ts, store\/batch.ts/],
+    ['engine/live.ts => store/rows.ts', /engine may import/],
+    ['engine/live.ts -> package/registry.ts', /engine may import/],
+    ['package/registry.ts -> schedule/loop.ts', /package may import core, store, engine/],
+    ['schedule/loop.ts -> package/registry.ts', /schedule may import/],
+    ['schedule/loop.ts -> open.ts', /schedule may import/],
+    ['client/http.ts -> engine/client.ts', /client may import core, server\/contract.ts/],
+    ['client/http.ts -> server/app.ts', /client may import/],
+    ['server/app.ts -> cli/main.ts', /server may import/],
+    ['open.ts -> cli/main.ts', /wiring may import/],
+    ['cli/main.ts -> testing/clock.ts', /cli may import/],
+    ['cli/main.ts -> index.ts', /for users/],
+    ['cli/main.ts -> cloacina', /import the file itself/],
+    ['cli/main.ts -> ../examples/a.ts', /outside src/],
+    ['cli/main.ts -> ./output.js', /ends in .ts/],
+    ['lib/a.ts -> core/plan.ts', /lib is no layer/],
+  ];
+  for (const [line, why] of refused) {
+    test(line, () => {
+      const found = wrongDirections(imports(line));
+      assert.equal(found.length, 1);
+      assert.match(found[0] ?? '', why);
+    });
+  }
+
+  test('a cycle of files, of types, and of a file with itself', () => {
+    const map = imports(
+      'core/b.ts -> core/c.ts',
+      'core/c.ts => core/a.ts',
+      'core/a.ts -> core/b.ts',
+      'core/d.ts -> core/d.ts',
+      'core/d.ts -> core/a.ts',
+    );
+    assert.deepEqual(cycles(map), [['core/a.ts', 'core/b.ts', 'core/c.ts'], ['core/d.ts']]);
+  });
+
+  test('a name that says no role, wherever it stands in the path', () => {
+    const names = [
+      'core/utils.ts',
+      'store/sql-helpers.ts',
+      'common/plan.ts',
+      'engine/lease-manager.ts',
+      'core/types.ts',
+    ];
+    assert.deepEqual(namelessFiles([...names, 'core/plan.ts', 'server/contract.ts']), names);
+  });
+
+  test('an entry file with a statement of its own', () => {
+    const texts = new Map([
+      [
+        'index.ts',
+        "// all\nexport { a,\n b } from './a.ts';\nexport type { C } from './c.ts';\nexport * from './d.ts';\n",
+      ],
+      ['server.ts', "export { a } from './a.ts';\nexport const b = 1;\n"],
+    ]);
+    assert.deepEqual(busyEntries(texts), ['server.ts']);
+  });
+
+  test('a clock in core, but not one in a comment, a string or another layer', () => {
+    const texts = new Map([
+      ['core/a.ts', 'const now = Date.now();'],
+      ['core/b.ts', "/** Never Date.now() */ const day = new Date(0); const text = 'process.exit'; // Math.random()"],
+      ['engine/clock.ts', 'const now = Date.now();'],
+    ]);
+    assert.deepEqual(impureFiles(texts), ['src/core/a.ts uses Date.now(']);
+  });
+});
+
+describe('architecture.md: the layer check lets pass', () => {
+  const allowed = [
+    'core/plan.ts -> node:crypto',
+    'store/sqlite.ts -> core/plan.ts',
+    'engine/live.ts -> store/store.ts',
+    'engine/live.ts -> store/batch.ts',
+    'package/registry.ts -> engine/client.ts',
+    'schedule/loop.ts -> store/store.ts',
+    'open.ts -> package/registry.ts',
+    'open.ts -> wire.ts',
+    'client/http.ts -> server/contract.ts',
+    'client/http.ts => engine/client.ts',
+    'server/app.ts -> open.ts',
+    'cli/main.ts -> server/app.ts',
+    'index.ts -> open.ts',
+  ];
+  test(allowed.join(', '), () => assert.deepEqual(wrongDirections(imports(...allowed)), []));
+});
+
+test('architecture.md: every way to import is seen by the layer check', () => {
+  const text = `
+    import type { A } from './a.ts';
+    import { type B } from '../core/b.ts';
+    export * from './c.ts';
+    export type { D } from './d.ts';
+    type E = import('./e.ts').E;
+    const f = await import('./f.ts');
+    import 'node:fs';
+    const text = "import x from './no.ts'"; // import './no.ts'
+    export const local = 1;`;
+  assert.deepEqual(
+    importsOf('store/x.ts', text).map(({ target, isType }) => `${isType ? 'type ' : ''}${target}`),
+    ['type store/a.ts', 'core/b.ts', 'store/c.ts', 'type store/d.ts', 'type store/e.ts', 'store/f.ts', 'node:fs'],
+  );
+});

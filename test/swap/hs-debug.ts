@@ -1,0 +1,204 @@
+import { all } from '../../src/store/sql.ts';
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { workflow } from '../../src/core/workflow.ts';
+import { EngineClient } from '../../src/engine/client.ts';
+import { systemClock } from '../../src/engine/clock.ts';
+import { Engine } from '../../src/engine/runner.ts';
+import { EndWatch } from '../../src/engine/watch.ts';
+import { packArchive } from '../../src/package/archive.ts';
+import { Reconciler } from '../../src/package/reconciler.ts';
+import { Registry } from '../../src/package/registry.ts';
+import { openStorage } from '../../src/package/storage/open.ts';
+import { openStore } from '../../src/store/open.ts';
+import type { Store } from '../../src/store/store.ts';
+import { sampleManifest } from '../../src/testing/sample-package.ts';
+
+const quiet = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+
+/** Executions in flight all the time. */
+const lanes = 16;
+
+export interface Swapped {
+  readonly executions: number;
+  /** Versions that ran executions. */
+  readonly versions: number;
+  /** Of this process, MB, when a tenth of the swaps was done and at the end. */
+  readonly rssStartMb: number;
+  readonly rssEndMb: number;
+  /** Versions loaded at the end. */
+  readonly loaded: number;
+}
+
+/**
+ * Registers one version of a package after the other while executions run. Fails where a start fails, an execution
+ * does not complete, or a task of an execution runs on another version than the one it is pinned to.
+ */
+export async function swapUnderLoad(swaps: number): Promise<Swapped> {
+  const folder = await mkdtemp(join(tmpdir(), 'swap-'));
+  const store = await openStore(`sqlite:${join(folder, 'db.sqlite')}`);
+  const storage = openStorage(pathToFileURL(join(folder, 'packages')).href);
+  const clock = systemClock;
+  const watch = new EndWatch(store, clock, false);
+  const engine = await Engine.open({
+    store,
+    clock,
+    logger: quiet,
+    name: 'swap',
+    concurrency: 64,
+    maxExecutions: 1000,
+    leaseMs: 15_000,
+    graceMs: 5000,
+    maxPayload: 1_000_000,
+    ownOnly: false,
+    random: Math.random,
+    onEvent: null,
+    onProgress: () => undefined,
+    onEnded: (id, ended) => watch.ended(id, ended),
+    onChanged: () => undefined,
+    onCodeWanted: () => undefined,
+  });
+  const onChange = (): void => reconciler.wake();
+  const reconciler: Reconciler = new Reconciler({
+    store,
+    storage,
+    tenants: null,
+    runnerId: () => engine.id,
+    clock,
+    logger: quiet,
+    workDir: join(folder, 'work'),
+    add: (workflows) => engine.catalog.add(workflows),
+    remove: (digest) => engine.catalog.remove(digest),
+    inUse: (digest) => engine.runs(digest),
+    onChange,
+  });
+  const registry = new Registry({ store, storage, tenant: 'default', now: () => clock.now(), actor: 'test', onChange });
+  const client = new EngineClient({
+    store,
+    clock,
+    tenant: 'default',
+    maxPayload: 1_000_000,
+    packaged: async (name) => {
+      const found = await registry.resolve(name);
+      return found === undefined ? [] : [{ spec: found.spec, codeName: found.pin.digest, pin: found.pin, code: null }];
+    },
+    names: async () => [],
+    engine,
+    watch,
+  });
+  const load = new Load(client, store);
+  try {
+    await registry.register(await versionBytes(0));
+    load.begin();
+    let rssStartMb = 0;
+    for (let swap = 1; swap <= swaps; swap++) {
+      const { digest } = await registry.register(await versionBytes(swap));
+      await until('the new version is loaded', () => reconciler.loaded.some((version) => version.digest === digest));
+      await load.more().catch(async (e) => { console.log('MORE', e); console.log(await store.read(() => all('select id, status, reason, version, owner, epoch, inbox, created_at, started_at from executions where ended_at is null'))); console.log(reconciler.loaded, engine.id, engine.size, engine.catalog.codeNames()); console.log(await store.read(() => all(`select * from task_executions where execution_id in (select id from executions where ended_at is null)`)));  console.log(await store.read(() => all(`select * from events where execution_id in (select id from executions where ended_at is null)`)));process.exit(1); });
+      if (swap === Math.ceil(swaps / 10)) rssStartMb = rssMb();
+    }
+    await load.end();
+    await until('the old versions are unloaded', () => {
+      reconciler.wake();
+      return reconciler.loaded.length === 1;
+    });
+    await reconciler.settled();
+    const { executions, versions } = load;
+    return { executions, versions: versions.size, rssStartMb, rssEndMb: rssMb(), loaded: reconciler.loaded.length };
+  } finally {
+    await load.stop();
+    await engine.close(0);
+    await reconciler.close();
+    await store.close();
+    await rm(folder, { recursive: true, maxRetries: 5 });
+  }
+}
+
+/** Executions without a pause, each checked when it ended. */
+class Load {
+  readonly versions = new Set<string>();
+  executions = 0;
+  readonly #client: EngineClient;
+  readonly #store: Store;
+  #isEnding = false;
+  #lanes: readonly Promise<void>[] = [];
+  #failure: unknown;
+
+  constructor(client: EngineClient, store: Store) {
+    this.#client = client;
+    this.#store = store;
+  }
+
+  begin(): void {
+    this.#lanes = Array.from({ length: lanes }, () => this.#lane());
+  }
+
+  /** Waits until every lane could have ended an execution that began before. */
+  async more(): Promise<void> {
+    const enough = this.executions + 2 * lanes;
+    await until('executions end', () => this.executions >= enough || this.#failure !== undefined);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async stop(): Promise<void> {
+    this.#isEnding = true;
+    await Promise.all(this.#lanes);
+  }
+
+  async end(): Promise<void> {
+    await this.stop();
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #lane(): Promise<void> {
+    try {
+      while (!this.#isEnding) await this.#one();
+    } catch (error) {
+      this.#failure ??= error;
+      this.#isEnding = true;
+    }
+  }
+
+  async #one(): Promise<void> {
+    const { executionId, output, outputs } = await this.#client.execute('etl', {});
+    const record = await this.#store.execution(executionId);
+    const version = record!.pin!.version;
+    assert.deepEqual([output, ...Object.values(outputs)], [version, version, version, version]);
+    this.versions.add(version);
+    this.executions++;
+  }
+}
+
+async function versionBytes(number: number): Promise<Uint8Array> {
+  const version = `1.0.${number}`;
+  const etl = workflow('etl');
+  const a = etl.task('a', () => version);
+  const b = etl.task('b', { needs: { a } }, ({ needs }) => needs.a);
+  const c = etl.task('c', { needs: { b } }, ({ needs }) => needs.b);
+  etl.returns(c);
+  const code = `import { workflow } from 'cloacina';
+export const etl = workflow('etl');
+const a = etl.task('a', () => '${version}');
+const b = etl.task('b', { needs: { a } }, () => '${version}');
+const c = etl.task('c', { needs: { b } }, () => '${version}');
+etl.returns(c);
+`;
+  const manifest = { ...sampleManifest('demo', version), workflows: [etl.spec] };
+  return (await packArchive(manifest, new Map([['code/index.mjs', Buffer.from(code)]]))).bytes;
+}
+
+function rssMb(): number {
+  return Math.round(process.memoryUsage().rss / 2 ** 20);
+}
+
+async function until(what: string, isSo: () => boolean): Promise<void> {
+  const start = performance.now();
+  while (!isSo()) {
+    if (performance.now() - start > 30_000) assert.fail(`it did not happen within 30 s: ${what}`);
+    await sleep(5);
+  }
+}

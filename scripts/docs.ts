@@ -63,7 +63,7 @@ ${commands.map(commandSection).join('\n\n')}
 }
 
 function commandSection({ name, usage, description, arguments: given, options }: CommandDescription): string {
-  const parts = [`### ${name}`, `${sentence(description)}`, `\`\`\`text\n${usage}\n\`\`\``];
+  const parts = [`### ${name}`, sentence(description), `\`\`\`text\n${usage}\n\`\`\``];
   if (given.length > 0) {
     const rows = given.map((each) => `| \`${cell(each.name)}\` | ${cell(each.description)} |`);
     parts.push(['| argument | |', '| --- | --- |', ...rows].join('\n'));

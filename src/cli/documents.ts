@@ -1,4 +1,4 @@
-import type { ExecutionDetail, ExecutionEvent, ExecutionSummary } from '../engine/executions.ts';
+import type { ExecutionDetail, ExecutionEvent, ExecutionSummary, TaskSummary } from '../engine/executions.ts';
 import type { PackageDocument, PackageItem } from '../package/registry-documents.ts';
 import type { WorkflowEntry } from '../engine/workflows.ts';
 import type { ScheduleDetail, ScheduleSummary, SlotSummary } from '../schedule/schedules.ts';
@@ -28,8 +28,12 @@ export function executionDocument(execution: ExecutionDetail): object {
     tags,
     runner,
     schedule: schedule === null ? null : { ...schedule, slot: iso(schedule.slot) },
-    tasks: tasks.map((task) => ({ ...task, startedAt: iso(task.startedAt), endedAt: iso(task.endedAt) })),
+    tasks: tasks.map(taskDocument),
   };
+}
+
+function taskDocument({ startedAt, endedAt, ...task }: TaskSummary): object {
+  return { ...task, startedAt: iso(startedAt), endedAt: iso(endedAt) };
 }
 
 export function eventDocument({ seq, type, task, attempt, at, data }: ExecutionEvent): object {

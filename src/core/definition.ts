@@ -67,9 +67,9 @@ export interface Ctx<In, N = {}> {
   readonly env: { readonly [name: string]: string | undefined };
   readonly log: Log;
   /** Runs `fn` once and remembers its JSON result for later attempts of this task execution. Resolves once durable. */
-  step<R>(name: string, fn: () => Returned<R>): Promise<Awaited<R>>;
+  readonly step: <R>(name: string, fn: () => Returned<R>) => Promise<Awaited<R>>;
   /** Says how far the attempt is: 0 to 1. */
-  progress(done: number, text?: string): void;
+  readonly progress: (done: number, text?: string) => void;
 }
 
 /** How often and when an attempt that failed is followed by another. */

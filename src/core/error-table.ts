@@ -130,6 +130,11 @@ export const errorTable = {
     'The database did not take a change in time. Nothing that was acknowledged is lost.',
     'See why the database is away (disk full, locked by another process, no permission); work goes on by itself when it is back.',
   ),
+  STORE_REFUSED: row(
+    1,
+    'The database refuses what an execution wants to store, and always will.',
+    'Look at the message; it names what the database said.',
+  ),
   OUTCOME_UNKNOWN: row(
     6,
     'A start was sent to the database and its outcome is unknown.',

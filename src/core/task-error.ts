@@ -1,3 +1,5 @@
+import { cleanText } from './text.ts';
+
 /** An error as it is stored and shown. */
 export interface TaskError {
   readonly name: string;
@@ -8,7 +10,6 @@ export interface TaskError {
 }
 
 const maxCauses = 8;
-const maxText = 16_384;
 
 /** Whatever was thrown, as a stored error; what has no code of its own gets `code`. Bounded, never throws. */
 export function toTaskError(thrown: unknown, code: string = 'TASK_FAILED'): TaskError {
@@ -46,11 +47,4 @@ function describe(thrown: unknown): string {
   } catch {
     return 'a value that cannot be shown';
   }
-}
-
-/** A text that any database stores as it is: no NUL, no lone surrogate, and bounded. */
-export function cleanText(value: unknown): string {
-  const text = String(value);
-  const bounded = text.length > maxText ? `${text.slice(0, maxText)}...` : text;
-  return bounded.replaceAll('\0', '\u2400').toWellFormed();
 }

@@ -5,6 +5,7 @@ import { parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { issuesOf } from '../core/schema.ts';
 import { toTaskError } from '../core/task-error.ts';
+import { checkText } from '../core/text.ts';
 import { functionsOf } from '../core/workflow.ts';
 import type { TaskFunctions } from '../core/workflow.ts';
 import type { AnyWorkflow } from '../core/definition.ts';
@@ -174,6 +175,7 @@ class TaskContext {
 
   async #step(name: string, fn: () => unknown): Promise<unknown> {
     if (this.#ended) throw new Error(`step '${name}': the attempt has ended`);
+    checkText('the name of a step', name);
     this.#steps ??= new Set();
     if (this.#steps.has(name))
       throw new Error(`step '${name}' is running already; steps of a task need names of their own`);

@@ -114,11 +114,9 @@ export class Journal {
 
   async #commit(members: Participant[], transitions: Transition[]): Promise<void> {
     for (let wait = firstRetryMs; !this.#fenced && members.length > 0; wait = Math.min(wait * 2, lastRetryMs)) {
+      let result: CommitResult | undefined;
       try {
-        const result = await this.#options.commit(transitions);
-        this.#away(undefined);
-        this.#settle(members, result);
-        return;
+        result = await this.#options.commit(transitions);
       } catch (error) {
         if (error instanceof FencedError) {
           this.fence();
@@ -131,6 +129,12 @@ export class Journal {
         }
         if (error instanceof BusyError) wait = firstRetryMs / 4;
         else this.#away(error);
+      }
+      // what follows from a commit is no part of it: were it to throw, the batch must not be written again
+      if (result !== undefined) {
+        this.#away(undefined);
+        this.#settle(members, result);
+        return;
       }
       this.#waitingMembers = members;
       this.#waitingTransitions = transitions;

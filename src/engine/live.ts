@@ -88,7 +88,7 @@ export class Live implements Participant {
     const { id, tenant, epoch, priority, schedule, input, inputParsed, losses, taken } = execution;
     const head = { id, tenant, epoch, priority, schedule, input, inputParsed, losses };
     const live = new Live(host, workflow, head, seq, taken);
-    live.#state.pending.event(takenAgain(because), host.clock.now());
+    live.#state.pending.event(epoch === 1 ? 'execution.started' : takenAgain(because), host.clock.now());
     live.#tasks.restore(claimed.tasks);
     live.#state.after(() => live.#begin());
     live.#changed();
@@ -159,7 +159,7 @@ export class Live implements Participant {
       this.#leave('lost');
       return;
     }
-    const error = toTaskError(cause, 'STORE_REFUSED');
+    const error = { ...toTaskError(cause), code: 'STORE_REFUSED' };
     this.#failure ??= error;
     this.#tasks.stopAll('cancel');
     for (const { task } of transition.tasks) {
@@ -253,10 +253,10 @@ export class Live implements Participant {
   /** Lets the execution go with the next commit, where it is at its end or has nothing to do; whether it does. */
   #mayLetGo(): boolean {
     const { pending, progress, busy } = this.#state;
-    if (pending.letGo === null) {
-      if (progress.open === 0) this.#finish();
-      else if (busy === 0 && pending.after.length === 0) this.#consider();
-    }
+    // what seemed right a moment ago may not be any more: mail has come since, and cancelled what waited
+    pending.letGo = null;
+    if (progress.open === 0) this.#finish();
+    else if (busy === 0 && pending.after.length === 0) this.#consider();
     return pending.letGo !== null;
   }
 
@@ -330,9 +330,8 @@ export class Live implements Participant {
   }
 }
 
-/** Which event a claim is, by the reason for which the execution was pending. */
-function takenAgain(because: string | null): 'execution.started' | 'execution.adopted' | 'execution.resumed' {
-  if (because === null) return 'execution.started';
+/** Which event a later claim is, by the reason for which the execution was pending. */
+function takenAgain(because: string | null): 'execution.adopted' | 'execution.resumed' {
   return because === 'lost' ? 'execution.adopted' : 'execution.resumed';
 }
 

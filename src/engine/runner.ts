@@ -385,6 +385,14 @@ export class Engine {
 
   #newHost(): LiveHost {
     const { store, clock, logger, graceMs, maxPayload, random, onEvent, onProgress, onEnded } = this.#options;
+    // what a hook throws must not reach the journal or a task
+    const hook = (name: string, call: () => void): void => {
+      try {
+        call();
+      } catch (error) {
+        logger.error({ error }, `the hook ${name} threw an error`);
+      }
+    };
     return {
       clock,
       journal: this.#journal,
@@ -398,16 +406,17 @@ export class Engine {
       onEvents: (live, events) => {
         if (onEvent === null) return;
         const workflow = live.workflow.graph.spec.name;
-        for (const event of events) onEvent({ ...event, executionId: live.id, workflow });
+        for (const event of events) hook('onEvent', () => onEvent({ ...event, executionId: live.id, workflow }));
       },
-      onProgress: (executionId, task, done, text) => onProgress({ executionId, task, done, text }),
+      onProgress: (executionId, task, done, text) =>
+        hook('onProgress', () => onProgress({ executionId, task, done, text })),
       onHeld: () => void this.#takeMail().catch((error: unknown) => logger.warn({ error }, 'mail could not be read')),
       onGone: (live, how) => {
         if (this.#lives.get(live.id) === live) this.#lives.delete(live.id);
         if (typeof how === 'object') onEnded(live.id, how);
         if (this.#lives.size === 0) this.#onEmpty?.();
-        // room has come free, or an execution is there for anyone: both may be work for this runner
-        if (how === 'moved' || this.#lives.size === this.#options.maxExecutions - 1) this.poke();
+        // room has come free, an execution is there for anyone, or one now waits for its time in the database
+        if (how === 'moved' || how === 'released' || this.#lives.size === this.#options.maxExecutions - 1) this.poke();
       },
     };
   }

@@ -8,6 +8,7 @@ import { parseJson, stringifyJson } from '../core/json.ts';
 import { jsonSchemaIssues } from '../core/json-schema.ts';
 import { nearNames } from '../core/near.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
+import { checkText } from '../core/text.ts';
 import type { NewExecution, Pin, ScheduleMark } from '../store/batch.ts';
 import type { Store } from '../store/store.ts';
 import { embeddedCodeName } from './catalog.ts';
@@ -178,12 +179,4 @@ function tagText(tags: Readonly<Record<string, string>>): string {
     checkText('tags', value);
   }
   return JSON.stringify(tags);
-}
-
-/** Strings in plain columns: PostgreSQL refuses NUL and lone surrogates, SQLite changes them silently. */
-function checkText(option: string, text: string): void {
-  if (text === '' || text.length > 1000)
-    throw new OptionInvalidError(option, 'a text of 1 to 1000 characters is needed');
-  if (text.includes('\0') || !text.isWellFormed())
-    throw new OptionInvalidError(option, 'a NUL or a lone surrogate is no text');
 }

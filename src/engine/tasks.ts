@@ -5,6 +5,7 @@ import type { Follows } from '../core/plan.ts';
 import { settle } from '../core/settle.ts';
 import type { AttemptFailure } from '../core/settle.ts';
 import type { TaskError } from '../core/task-error.ts';
+import { cleanText } from '../core/text.ts';
 import type { TaskState } from '../store/batch.ts';
 import { Attempt } from './attempt.ts';
 import type { AbortReason, AttemptEnd } from './attempt.ts';
@@ -35,6 +36,8 @@ export interface TasksHost {
 const suspectTurnMs = 60_000;
 const suspectLosses = 2;
 const maxLogLines = 1000;
+/** The latest time that a Date can hold. */
+const latestMs = 8.64e15;
 
 /** The tasks of one live execution: dispatch, attempts, what follows from their ends. */
 export class Tasks {
@@ -43,6 +46,8 @@ export class Tasks {
   readonly #host: TasksHost;
   /** Something changed that must be written, or may have brought the execution to its end. */
   readonly #changed: () => void;
+  /** While states are restored nothing is dispatched: `dispatchAll` will find what is ready. */
+  #restoring = false;
 
   constructor(state: LiveState, code: WorkflowCode, host: TasksHost, changed: () => void) {
     this.#state = state;
@@ -68,7 +73,10 @@ export class Tasks {
       ended,
       failed.map((run) => run!.index),
     );
+    for (const [index] of ended) this.#state.outputs.taskEnded(this.#state.runs, index);
+    this.#restoring = true;
     for (const run of this.#state.runs) if (run?.status === 'running') this.#cutOff(run);
+    this.#restoring = false;
   }
 
   /** An attempt was running when its runner was lost. It is charged only where its start said so. */
@@ -159,7 +167,7 @@ export class Tasks {
         return;
       }
       const answer: unknown = outcome.status === 'completed' ? JSON.parse(outcome.output) : outcome.error;
-      if (typeof answer === 'number') until = answer;
+      if (typeof answer === 'number' && Math.abs(answer) <= latestMs) until = Math.round(answer);
       else this.#fail(run, outcome.status === 'completed' ? notATime(run, answer) : outcome.error);
     }
     if (until !== null) {
@@ -251,18 +259,21 @@ export class Tasks {
 
   #taskHost(run: TaskRun, attempt: number): ConstructorParameters<typeof Attempt>[0]['host'] {
     const { name: task } = run.spec;
+    // nothing can be remembered of a task execution in its first attempt but what that attempt itself has done
+    let remembers = attempt > 1;
     return {
-      // nothing can be remembered of a task execution in its first attempt
-      stepResult: (name) => (attempt === 1 ? nothing : this.#host.stepResult(this.#state.id, task, -1, name)),
+      stepResult: (name) => (remembers ? this.#host.stepResult(this.#state.id, task, -1, name) : nothing),
       saveStep: (name, output) =>
         new Promise((resolve) => {
+          remembers = true;
           this.#state.pending.step({ task, item: -1, name, output });
           this.#state.after(resolve);
           this.#changed();
         }),
-      log: (level, message, data) => {
+      log: (level, text, data) => {
         if (run.logLines >= maxLogLines) return;
         const n = ++run.logLines;
+        const message = cleanText(text);
         this.#state.pending.log({ task, item: -1, attempt, n, at: this.#host.clock.now(), level, message, data });
         this.#changed();
       },
@@ -305,7 +316,8 @@ export class Tasks {
     run.error = settlement.error;
     const { code, message } = settlement.error;
     this.#waitUntil(run, settlement.at);
-    this.#state.pending.event('task.retrying', now, run, { at: new Date(settlement.at).toISOString(), code, message });
+    const at = new Date(settlement.at).toISOString();
+    this.#state.pending.event('task.retrying', now, run, { ...this.#coalesced(run), at, code, message });
   }
 
   /** The isolate died with the attempt in it: charged only where nothing else was in there. Then it runs alone. */
@@ -381,9 +393,7 @@ export class Tasks {
     const { status } = run;
     run.endedAt = now;
     run.wakeAt = null;
-    const begun = run.startEvent !== undefined && run.startedAt !== null;
-    if (begun) run.startEvent!.dropped = true;
-    const started = begun ? { startedAt: new Date(run.startedAt!).toISOString() } : null;
+    const started = this.#coalesced(run);
     const why = run.error === null ? null : { code: run.error.code, message: run.error.message };
     const skip = status === 'skipped' ? { reason: run.reason, cause: run.cause } : null;
     const data = started === null && why === null && skip === null ? null : { ...started, ...why, ...skip };
@@ -399,9 +409,17 @@ export class Tasks {
     this.#follow(taskEnded(this.#state.graph, this.#state.progress, run.index, status));
   }
 
+  /** The start of an attempt that ends within the same commit has no event of its own: that of its end tells the time. */
+  #coalesced(run: TaskRun): { readonly startedAt: string } | null {
+    if (run.startEvent === undefined || run.startedAt === null) return null;
+    run.startEvent.dropped = true;
+    run.startEvent = undefined;
+    return { startedAt: new Date(run.startedAt).toISOString() };
+  }
+
   #follow({ ready, skipped }: Follows): void {
     for (const { task, skip } of skipped) this.#skip(task, skip.reason, skip.cause);
-    if (ready.length > 0) {
+    if (ready.length > 0 && !this.#restoring) {
       this.#state.after(() => {
         for (const index of ready) this.#ready(index);
       });
@@ -444,7 +462,7 @@ export class Tasks {
       if (run.status === 'skipped') Object.assign(run, { reason: 'fail_fast', cause: cause === '' ? name : cause });
       run.endedAt = now;
       run.wakeAt = null;
-      const data = run.status === 'skipped' ? { reason: run.reason, cause: run.cause } : null;
+      const data = run.status === 'skipped' ? { reason: run.reason, cause: run.cause } : this.#coalesced(run);
       this.#state.pending.event(run.status === 'skipped' ? 'task.skipped' : 'task.cancelled', now, run, data);
       this.#state.pending.task(run);
       this.#state.progress.status[index] = run.status;
@@ -468,6 +486,6 @@ function takeTurn(host: TasksHost): () => void {
 }
 
 function notATime(run: TaskRun, answer: unknown): TaskError {
-  const message = `'until' of sleep '${run.spec.name}' gave ${JSON.stringify(answer)}, which is neither epoch ms nor a Date`;
+  const message = `'until' of sleep '${run.spec.name}' gave ${JSON.stringify(answer)}, which is no time: neither epoch ms nor a Date`;
   return { name: 'Error', code: 'TASK_FAILED', message };
 }

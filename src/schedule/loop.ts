@@ -23,7 +23,7 @@ export interface ScheduleLoopOptions {
 }
 
 /** Sleeps longer than this are set again: a machine that slept, or a clock that was set, is noticed by then. */
-const longestSleepMs = 20_000;
+const longestSleepMs = 60_000;
 /** How often a buffered slot asks whether it may start, where no sign of it came. */
 const bufferedLookMs = 1000;
 const retryMs = 1000;

@@ -134,8 +134,9 @@ export class Schedules {
     if (changes.paused !== undefined && changes.paused !== null && typeof changes.paused !== 'boolean') {
       throw new ScheduleInvalidError('paused', 'it is neither true nor false');
     }
+    const isChecked = changes.input !== undefined || changes.workflow !== undefined;
     const given = changes.input === undefined ? parseJson(found.input) : (changes.input ?? {});
-    const input = await this.#checkedInput(workflowRef({ owner, workflow }), given);
+    const input = isChecked ? await this.#checkedInput(workflowRef({ owner, workflow }), given) : found.input;
     const start = await this.#starts().of(found);
     return this.#act(found, function* (record, now, dialect) {
       const rule = changedRule(record.rule, changes);

@@ -16,7 +16,7 @@ interface Waiting extends Timer {
 
 /** Work that answers is at rest once so many turns of the event loop set and cancelled no timer. */
 const quietTurns = 4;
-const maxTurns = 100_000;
+const maxTurns = 20_000;
 
 /**
  * A clock that moves only when told. Timers fire in the order of their times, and what each of them set in motion

@@ -21,7 +21,7 @@ export class SchedulePlace {
   readonly store: Store;
   readonly schedules: Schedules;
   /** What can be started, by name; tests add and take away. */
-  readonly workflows: Map<string, AnyWorkflow> = new Map([['etl', workflow('etl')]]);
+  readonly workflows: Map<string, AnyWorkflow> = new Map([['etl', withTask(workflow('etl'))]]);
   readonly logged: { readonly level: string; readonly message: string; readonly data: object }[] = [];
   readonly #t: TestContext;
   readonly #path: string;
@@ -107,7 +107,7 @@ export class SchedulePlace {
   }
 
   async #resolve(name: string): Promise<ResolvedWorkflow> {
-    const found = this.workflows.get(name.replace(/^embedded\//, ''));
+    const found = this.workflows.get(name.replace(/^.*\//, ''));
     if (found === undefined) throw new WorkflowNotFoundError(name, [...this.workflows.keys()]);
     return resolveEmbedded(found);
   }
@@ -121,4 +121,12 @@ export class SchedulePlace {
 /** `01-02T03:04:05` of 2026; other years in full. */
 export function iso(instant: number): string {
   return new Date(instant).toISOString().replace('.000Z', '').replace('2026-', '');
+}
+
+/** A definition with a task that does nothing. */
+export function withTask<Definition extends { task(name: string, run: () => null): unknown }>(
+  definition: Definition,
+): Definition {
+  definition.task('work', () => null);
+  return definition;
 }

@@ -77,7 +77,7 @@ async function runHere(cli: Cli, entry: WorkflowEntry, input: Json, start: Start
   } finally {
     await runner.close({ drain });
   }
-  if (!ended) await handedBack(cli, entry, shown.id!);
+  if (!ended) await handedBack(cli, entry, shown.id);
 }
 
 /** A workflow that is embedded in an application: only a runner of that application has its code. */

@@ -16,7 +16,7 @@ import { ScheduledRuns, timeOfDay } from './scheduled-runs.ts';
 import { Story } from './story.ts';
 
 /** Where the demo keeps its database and packages unless told otherwise: it is found again from the same place. */
-export const demoFolder = './.cloacina-demo';
+const demoFolder = './.cloacina-demo';
 const scheduleName = 'demo-report';
 const hourMs = 3_600_000;
 /** What still runs when the demo ends is waited for this long. */
@@ -29,7 +29,7 @@ export interface DemoOptions {
   readonly forMs: number;
   /** How often they start. */
   readonly everyMs: number;
-  /** Holds the database and the packages, where no other place is named for them; default `demoFolder`. */
+  /** Holds the database and the packages, where no other place is named for them; default `./.cloacina-demo`. */
   readonly folder?: string;
   readonly database?: string;
   readonly registry?: string;
@@ -66,7 +66,8 @@ export async function runDemo(options: DemoOptions): Promise<void> {
   demo.story.tell('stopped', { database, packages }, [
     `database: ${database}`,
     `packages: ${packages}`,
-    'started again, the demo goes on with both',
+    'started again, the demo goes on with both; to look at what is there:',
+    `cloacina execution list --database "${demo.database}"`,
   ]);
 }
 
@@ -117,7 +118,10 @@ async function publish({ story, database, registry, packagesPath }: Demo): Promi
   story.tell(
     'workflows',
     { items },
-    items.map((each) => `${each.name} (${each.package} v${each.version}): ${each.tasks.join(' -> ')}`),
+    items.map((each) => {
+      const from = each.package === null ? 'embedded' : `${each.package} v${each.version}`;
+      return `${each.name} (${from}): ${each.tasks.join(' -> ')}`;
+    }),
   );
   return await client.workflows.get(demoWorkflow);
 }
@@ -211,7 +215,8 @@ async function executeOnSchedule(demo: Demo, runner: Runner, openedAt: number): 
   await schedule(demo, runner);
 
   const until = systemClock.now() + forMs;
-  story.step(`Scheduled executions for ${formatMs(forMs)}, until ${timeOfDay(until)} UTC (Ctrl-C ends it earlier)`);
+  const end = timeOfDay(Math.ceil(until / 1000) * 1000);
+  story.step(`Scheduled executions for ${formatMs(forMs)}, until ${end} UTC (Ctrl-C ends it earlier)`);
   const runs = new ScheduledRuns(runner, scheduleName, story, openedAt);
   while (systemClock.now() < until && !signal.aborted) {
     await runs.look();
@@ -229,8 +234,10 @@ async function executeOnSchedule(demo: Demo, runner: Runner, openedAt: number): 
   const { total, completed, failed, skipped, missed, successRate } = await runner.schedules.stats({ since });
   const counts = { total, completed, failed, skipped, missed, successRate };
   const rate = successRate === null ? 'none has ended' : `${(successRate * 100).toFixed(1)} %`;
+  const unstarted = skipped + missed > 0 ? [`slots without an execution: skipped ${skipped}, missed ${missed}`] : [];
   story.tell('statistics', { since: since.toISOString(), ...counts }, [
     `scheduled executions: total ${total}, successful ${completed}, failed ${failed}, success rate ${rate}`,
+    ...unstarted,
   ]);
 }
 
@@ -249,7 +256,7 @@ async function schedule({ story, everyMs }: Demo, runner: Runner): Promise<void>
   }
   const { id, next } = created ? await schedules.get(scheduleName) : await schedules.resume(scheduleName);
   const first = next === null ? 'no next slot' : `next at ${timeOfDay(next)} UTC`;
-  const what = created ? `schedule registered: ${text}` : `schedule is there from before, resumed: ${text}`;
+  const what = created ? `schedule registered: ${text}` : `schedule exists, resumed: ${text}`;
   story.tell('schedule', { id, name: scheduleName, created, ...rule, timezone: 'UTC', next: isoOrNull(next) }, [
     `${what}, ${first}`,
     `name ${scheduleName}, id ${id}`,

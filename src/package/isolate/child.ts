@@ -114,7 +114,8 @@ export class IsolateChild {
       this.#attach(spawnGuest({ ...this.#options, dir, env: this.#options.env.all }));
     } catch (error) {
       this.#ending = { reason: 'not_started', detail: error instanceof Error ? error.message : String(error) };
-      this.#finish(null, null);
+      // later, as every other end: whoever starts it has not kept it yet
+      queueMicrotask(() => this.#finish(null, null));
     }
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -643,9 +643,16 @@ describe(
       });
     }
 
-    test('a folder that is not there is a package that does not load', async (t) => {
-      const { isolate } = openSource(t, definition, { dir: join(tmpdir(), 'cloacina-nowhere') });
-      await assert.rejects(isolate.describe(), /sample v1\.0\.0 did not load: .*could not be started: ENOENT/);
+    test('a folder that is not there is a package that does not load, until it is there', async (t) => {
+      const dir = packageFolder(t, `${definition}w.task('a', () => 1);`);
+      renameSync(dir, `${dir}-away`);
+      const { isolate, code } = openSource(t, '', { dir });
+      for (let i = 0; i < 2; i++) {
+        await assert.rejects(isolate.describe(), /sample v1\.0\.0 did not load: .*could not be started: ENOENT/);
+        assert.equal((await failed(code.run(callOf('a'), hostOf()))).error.code, 'PACKAGE_LOAD_FAILED');
+      }
+      renameSync(`${dir}-away`, dir);
+      assert.equal(await completed(code.run(callOf('a'), hostOf())), 1);
     });
 
     test('exports that differ from the manifest are refused, naming the workflows', async (t) => {

@@ -1,0 +1,138 @@
+/**
+ * `npm run bench`: prints a table and writes `bench/results.json`. Everything runs on a database file with full
+ * durability, beside the bare limit: a loop in the same run that commits the same rows with the same group commit.
+ */
+import { writeFileSync } from 'node:fs';
+import { cpus, platform, release, totalmem } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { Runner } from '../src/index.ts';
+import type { AnyWorkflow } from '../src/index.ts';
+import { bareLimit } from './bare.ts';
+import { endedStart, memoryPerExecution, registerToDone } from './figures.ts';
+import { inFolder, median, rate } from './measure.ts';
+import type { Rate } from './measure.ts';
+import { isolateRoundTrip, packaged } from './packaged.ts';
+import { chain, shapes } from './scenarios.ts';
+
+const widths = [1, 32, 1000];
+const quick = process.argv.includes('--quick');
+const totals = new Map(
+  quick
+    ? [
+        [1, 100],
+        [32, 2000],
+        [1000, 3000],
+      ]
+    : [
+        [1, 1000],
+        [32, 20_000],
+        [1000, 20_000],
+      ],
+);
+
+interface Row {
+  readonly what: string;
+  readonly [column: string]: string | number;
+}
+
+const rows: Row[] = [];
+const figures: { readonly figure: string; readonly value: number; readonly unit: string; readonly goal: string }[] = [];
+
+const all = shapes();
+const bare = await bareLimit(all.pipeline, widths, totals);
+const embedded = new Map<string, ReadonlyMap<number, Rate>>();
+for (const [name, workflow] of Object.entries(all)) embedded.set(name, await rates(workflow));
+for (const [name, byWidth] of embedded) rows.push(row(name, byWidth));
+rows.push({ what: 'bare limit of pipeline', ...columns((width) => ({ perSecond: bare.perSecond.get(width)! })) });
+const inIsolate = await packaged(widths, totals);
+rows.push(row('packaged pipeline', inIsolate));
+
+const pipeline = embedded.get('pipeline')!;
+figure(
+  'pipeline, 32 at once: share of the bare limit',
+  pipeline.get(32)!.perSecond / bare.perSecond.get(32)!,
+  '',
+  'at least 0.5',
+);
+figure(
+  'pipeline, one at a time: median',
+  pipeline.get(1)!.medianMs,
+  'ms',
+  `under ${(4 * bare.commitMs + 1).toFixed(2)} (4 bare commits + 1 ms)`,
+);
+figure(
+  'packaged pipeline, 32 at once: share of embedded',
+  inIsolate.get(32)!.perSecond / pipeline.get(32)!.perSecond,
+  '',
+  'at least 0.2',
+);
+figure('task round trip into an isolate: median', await isolateRoundTrip(), 'ms', '');
+figure('live execution in memory', await memoryPerExecution(quick ? 2000 : 10_000), 'kB', 'under 10');
+figure(
+  'register -> first execution done, warm runner: median',
+  await registerToDone(quick ? 3 : 10),
+  'ms',
+  'under 500',
+);
+figure('runner start with ended executions: median', await endedStart(quick ? 10_000 : 100_000), 'ms', 'under 300');
+for (const length of [10, 100, 1000])
+  figure(`cost of a task in a chain of ${length}`, await chainCost(length), 'ms', '');
+
+print();
+const machine = `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${platform()} ${release()}, Node ${process.version}`;
+console.log(`\n${machine}`);
+const path = fileURLToPath(new URL('./results.json', import.meta.url));
+writeFileSync(path, `${JSON.stringify({ machine, at: new Date().toISOString(), rows, figures }, null, 2)}\n`);
+
+async function rates(workflow: AnyWorkflow): Promise<ReadonlyMap<number, Rate>> {
+  return inFolder(async (folder) => {
+    await using runner = await Runner.open(`sqlite:${folder}/bench.db`, { workflows: [workflow] });
+    const byWidth = new Map<number, Rate>();
+    for (const width of widths)
+      byWidth.set(width, await rate(totals.get(width)!, width, () => runner.execute(workflow)));
+    return byWidth;
+  });
+}
+
+/** Chains one after another: what one task of a chain costs, durable, with nothing beside it. */
+async function chainCost(length: number): Promise<number> {
+  return inFolder(async (folder) => {
+    const workflow = chain(length);
+    await using runner = await Runner.open(`sqlite:${folder}/bench.db`, { workflows: [workflow] });
+    const costs: number[] = [];
+    for (let i = 0; i < Math.ceil(1000 / length) + 1; i++) {
+      const from = performance.now();
+      await runner.execute(workflow);
+      costs.push((performance.now() - from) / length);
+    }
+    return median(costs);
+  });
+}
+
+function row(what: string, byWidth: ReadonlyMap<number, Rate>): Row {
+  return { what, ...columns((width) => byWidth.get(width)!) };
+}
+
+function columns(
+  of: (width: number) => { perSecond: number; medianMs?: number; p99Ms?: number },
+): Record<string, string | number> {
+  const entries = widths.map((width) => {
+    const { perSecond, medianMs, p99Ms } = of(width);
+    const latency = medianMs === undefined ? '' : ` (median ${medianMs} ms, p99 ${p99Ms} ms)`;
+    return [`${width} at once`, `${perSecond}/s${latency}`];
+  });
+  return Object.fromEntries(entries) as Record<string, string>;
+}
+
+function figure(name: string, value: number, unit: string, goal: string): void {
+  figures.push({ figure: name, value: Math.round(value * 1000) / 1000, unit, goal });
+}
+
+function print(): void {
+  console.log(
+    `| | ${widths.map((width) => `${width} at once`).join(' | ')} |\n| --- | ${widths.map(() => '---').join(' | ')} |`,
+  );
+  for (const { what, ...rest } of rows) console.log(`| ${what} | ${Object.values(rest).join(' | ')} |`);
+  console.log('\n| figure | measured | must reach |\n| --- | --- | --- |');
+  for (const { figure: name, value, unit, goal } of figures) console.log(`| ${name} | ${value} ${unit} | ${goal} |`);
+}

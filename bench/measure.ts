@@ -1,0 +1,50 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** What one scenario gave: executions a second, and how long one took. */
+export interface Rate {
+  readonly perSecond: number;
+  readonly medianMs: number;
+  readonly p99Ms: number;
+}
+
+/** Runs `one` `total` times, `atOnce` of them at any moment. */
+export async function rate(total: number, atOnce: number, one: () => Promise<unknown>): Promise<Rate> {
+  const taken: number[] = [];
+  let started = 0;
+  const lane = async (): Promise<void> => {
+    while (started++ < total) {
+      const from = performance.now();
+      await one();
+      taken.push(performance.now() - from);
+    }
+  };
+  const from = performance.now();
+  await Promise.all(Array.from({ length: atOnce }, lane));
+  const ms = performance.now() - from;
+  taken.sort((a, b) => a - b);
+  return {
+    perSecond: Math.round((total / ms) * 1000),
+    medianMs: round(taken[taken.length >> 1]!),
+    p99Ms: round(taken[Math.floor(taken.length * 0.99)]!),
+  };
+}
+
+export function round(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}
+
+export function median(values: readonly number[]): number {
+  return round(values.toSorted((a, b) => a - b)[values.length >> 1]!);
+}
+
+/** Runs something in a folder of its own, which is removed afterwards. */
+export async function inFolder<T>(run: (folder: string) => Promise<T>): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), 'cloacina-bench-'));
+  try {
+    return await run(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}

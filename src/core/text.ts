@@ -1,0 +1,23 @@
+import { OptionInvalidError } from './error.ts';
+
+// Texts in plain columns: PostgreSQL refuses NUL and lone surrogates, SQLite changes them silently.
+
+const maxChecked = 1000;
+const maxCleaned = 16_384;
+
+/** Refuses a text that not every database stores as it is, or of more than 1,000 characters. Throws OPTION_INVALID. */
+export function checkText(option: string, text: string): void {
+  if (typeof text !== 'string' || text === '' || text.length > maxChecked) {
+    throw new OptionInvalidError(option, `a text of 1 to ${maxChecked} characters is needed`);
+  }
+  if (text.includes('\0') || !text.isWellFormed()) {
+    throw new OptionInvalidError(option, 'a NUL or a lone surrogate is no text');
+  }
+}
+
+/** Any value as a text that every database stores as it is, cut after 16,384 characters. */
+export function cleanText(value: unknown): string {
+  const text = String(value);
+  const bounded = text.length > maxCleaned ? `${text.slice(0, maxCleaned)}...` : text;
+  return bounded.replaceAll('\0', '\u2400').toWellFormed();
+}

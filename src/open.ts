@@ -31,7 +31,7 @@ export class Client extends EngineClient implements AsyncDisposable {
    * Opens a client on a database, `sqlite:./app.db`; left out: CLOACINA_DATABASE, else the CLI's own default.
    * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, STORE_UNAVAILABLE.
    */
-  static async open(url: string | undefined = undefined, options: ClientOptions = {}): Promise<Client> {
+  static async open(url?: string, options: ClientOptions = {}): Promise<Client> {
     const settings = clientSettings(options);
     const store = await openStore(url ?? databaseUrl(), { now: () => settings.clock.now() });
     return new Client(wire(store, settings, null, new EndWatch(store, settings.clock, true), () => undefined));
@@ -60,7 +60,7 @@ export class Runner extends Client {
    * Opens a runner: registers it, takes over from dead ones, and begins to work. Throws what `Client.open` throws,
    * and DEFINITION_INVALID, OPTION_INVALID.
    */
-  static override async open(url: string | undefined = undefined, options: RunnerOptions = {}): Promise<Runner> {
+  static override async open(url?: string, options: RunnerOptions = {}): Promise<Runner> {
     const settings = runnerSettings(options);
     const store = await openStore(url ?? databaseUrl(), { now: () => settings.clock.now() });
     try {

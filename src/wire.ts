@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CloacinaError } from './core/error.ts';
 import type { EngineClientOptions } from './engine/client.ts';
+import type { EndedExecution } from './engine/live.ts';
 import { Engine } from './engine/runner.ts';
 import { resolveWorkflow } from './engine/start.ts';
 import type { ResolvedWorkflow } from './engine/start.ts';
@@ -61,7 +62,12 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
   const watch = new EndWatch(store, settings.clock, false);
   const wakers: (() => void)[] = [];
   const wake = (): void => wakers.forEach((waken) => waken());
-  const engine = await openEngine(store, settings, watch, wake);
+  let loop: ScheduleLoop | null = null;
+  const onEnded = (id: string, ended: EndedExecution): void => {
+    watch.ended(id, ended);
+    loop?.executionEnded();
+  };
+  const engine = await openEngine(store, settings, { onEnded, wake, look: () => watch.lookAtAll() });
   try {
     const parts = wire(store, settings, engine, watch, wake);
     await writeEmbedded(store, settings);
@@ -69,8 +75,11 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
     const reconciler =
       settings.registry === null ? null : openReconciler(store, settings, settings.registry, engine, wake);
     if (reconciler !== null) wakers.push(() => reconciler.wake());
-    const loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine, watch) : null;
-    if (loop !== null) wakers.push(() => loop.wake());
+    loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine, watch) : null;
+    if (loop !== null) {
+      wakers.push(() => loop?.wake());
+      loop.wake();
+    }
     return { parts, engine, reconciler, loop };
   } catch (error) {
     await engine.close(0);
@@ -141,7 +150,15 @@ function openLoop(store: Store, settings: RunnerSettings, engine: Engine, watch:
   });
 }
 
-async function openEngine(store: Store, settings: RunnerSettings, watch: EndWatch, wake: () => void): Promise<Engine> {
+interface Told {
+  readonly onEnded: (id: string, ended: EndedExecution) => void;
+  /** The registry or the schedules may have changed. */
+  readonly wake: () => void;
+  /** Looks at what is waited for. */
+  readonly look: () => Promise<void>;
+}
+
+async function openEngine(store: Store, settings: RunnerSettings, { onEnded, wake, look }: Told): Promise<Engine> {
   const { clock, logger, name, concurrency, maxExecutions, leaseMs, graceMs, maxPayload, ownOnly } = settings;
   return Engine.open({
     store,
@@ -157,10 +174,10 @@ async function openEngine(store: Store, settings: RunnerSettings, watch: EndWatc
     random: Math.random,
     onEvent: settings.onEvent,
     onProgress: settings.onProgress,
-    onEnded: (id, ended) => watch.ended(id, ended),
+    onEnded,
     onChanged: () => {
       wake();
-      void watch.lookAtAll();
+      void look();
     },
     onCodeWanted: wake,
   });

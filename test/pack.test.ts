@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -9,7 +18,10 @@ import { blocksOf } from './docs/blocks.ts';
 import { follow, runProgram } from './docs/steps.ts';
 import { installedNode, newerNode, registryProblem, runNpm, toolchain, type Toolchain } from './pack/npm.ts';
 
-const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+const { version, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  readonly version: string;
+  readonly exports: Readonly<Record<string, unknown>>;
+};
 const pinned = toolchain(process.execPath);
 
 describe('the packed npm package', () => {
@@ -36,6 +48,17 @@ describe('the packed npm package', () => {
   function online(name: string, run: () => Promise<void> | void): void {
     test(name, (t: TestContext) => (offline === undefined ? run() : t.skip(offline)));
   }
+
+  test('exports each entry file of src/, and nothing else', () => {
+    const names = ['index', 'testing', 'server', 'client'].filter((name) =>
+      existsSync(join(root, 'src', `${name}.ts`)),
+    );
+    const wanted = names.map((name) => [
+      name === 'index' ? '.' : `./${name}`,
+      { types: `./dist/${name}.d.ts`, default: `./dist/${name}.js` },
+    ]);
+    assert.deepEqual(exports, { ...Object.fromEntries(wanted), './package.json': './package.json' });
+  });
 
   test('is smaller than a megabyte', () => {
     assert.ok(statSync(tarball).size < 1_000_000, `${statSync(tarball).size} bytes`);

@@ -94,15 +94,23 @@ function refuseCycle(spec: WorkflowSpec, needs: readonly (readonly GraphNeed[])[
 /** The kinds that the engine runs today; the manifest can say more. */
 const runnable: ReadonlySet<TaskSpec['kind']> = new Set(['task', 'sleep']);
 
-/** Refuses a workflow that the engine could not run to its end. Throws DEFINITION_INVALID naming the task. */
+/**
+ * Refuses what a runner of this version would not do as it is written, rather than doing something else. Throws
+ * DEFINITION_INVALID naming the task or the option.
+ */
 export function checkRunnable(spec: WorkflowSpec): void {
   const other = spec.tasks.find((task) => !runnable.has(task.kind));
-  if (other === undefined) return;
-  throw invalid(
-    spec,
-    `task '${other.name}' is a ${other.kind}, which runners of this version cannot run; they run task and sleep`,
-  );
+  if (other !== undefined) throw invalid(spec, `task '${other.name}' is a ${other.kind}; ${notYet} task and sleep`);
+  const queued = spec.tasks.find((task) => task.queue !== null && task.queue !== 'default');
+  if (queued !== undefined) {
+    throw invalid(spec, `task '${queued.name}' asks for the queue '${queued.queue}'; ${notYet} the queue 'default'`);
+  }
+  const option = spec.concurrency !== null ? 'concurrency' : spec.retention !== null ? 'retention' : null;
+  if (option !== null)
+    throw invalid(spec, `the option '${option}' is not carried out by runners of this version; leave it out`);
 }
+
+const notYet = 'runners of this version know only';
 
 /** The levels of a graph: tasks whose needs all lie in earlier levels, for showing it. */
 export function levels(graph: Graph): string[][] {

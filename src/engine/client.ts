@@ -176,9 +176,9 @@ export class EngineClient {
 
   async #outcome<Out>(id: string): Promise<ExecutionOutcome<Out>> {
     this.#checkOpen();
-    const { store, watch } = this.#options;
-    const live = this.#options.engine?.has(id) ?? false;
-    if (!live && (await store.execution(id)) === undefined) throw new ExecutionNotFoundError(id);
+    const { store, watch, tenant, engine } = this.#options;
+    const live = engine?.has(id, tenant) ?? false;
+    if (!live && (await store.execution(id))?.tenant !== tenant) throw new ExecutionNotFoundError(id);
     const ended = await watch.end(id, !live);
     return outcomeOf<Out>(id, ended, ended.outputs ?? (await store.outputs(id)));
   }

@@ -55,6 +55,8 @@ export interface ListOptions {
   readonly workflow?: string;
   readonly status?: ExecutionStatus;
   readonly since?: Date;
+  /** Those that have all of these tags with these values. */
+  readonly tags?: Readonly<Record<string, string>>;
   /** 1 to 1000; default 50. */
   readonly limit?: number;
   /** `next` of the page before. */
@@ -113,7 +115,8 @@ export class Executions {
       throw new OptionInvalidError('status', `'${status}' is not one of ${executionStatuses.join(', ')}`);
     }
     const since = options.since?.getTime() ?? null;
-    const rows = await this.#store.list({ tenant: this.#tenant, workflow, status, since, after, limit: limit + 1 });
+    const filter = { tenant: this.#tenant, workflow, status, since, tags: options.tags ?? {}, after };
+    const rows = await this.#store.list({ ...filter, limit: limit + 1 });
     const items = rows.slice(0, limit).map(summary);
     return { items, next: rows.length > limit ? items.at(-1)!.id : null };
   }

@@ -122,9 +122,9 @@ export class Engine {
     return this.#lives.size;
   }
 
-  /** Whether an execution is owned here. */
-  has(id: string): boolean {
-    return this.#lives.has(id);
+  /** Whether an execution of that tenant is owned here. */
+  has(id: string, tenant: string): boolean {
+    return this.#lives.get(id)?.tenant === tenant;
   }
 
   /** Whether an execution of this code is owned here. */

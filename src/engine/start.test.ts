@@ -52,26 +52,25 @@ describe('engine.md, input', () => {
     const w = workflow('w', { input: z.object({ n: z.number().refine((n) => n !== 13, 'unlucky') }) });
     const a = w.task('a', ({ input }) => input.n);
     const done = w.returns(a);
-    const { store, clock } = await openRig(t, { workflows: [done] });
-    const client = openClient(t, store, clock);
+    const inside = await openRig(t, { workflows: [done] });
+    const client = openClient(t, inside.store, inside.clock);
     await assert.rejects(client.start('w', { n: 'x' }), { code: 'INPUT_INVALID' });
-    const handle = await client.start('w', { n: 13 });
-    await clock.advance(100);
-    const outcome = handle.outcome();
-    await clock.advance(100);
-    const ended = await outcome;
+    const { id } = await client.start('w', { n: 13 });
+    inside.engine.poke();
+    const ended = await inside.client.handle(id).outcome();
     assert.ok(ended.status === 'failed');
     assert.equal(ended.error?.code, 'INPUT_INVALID');
     assert.match(ended.error.message, /input\.n.*unlucky/);
-    assert.ok(!(await client.executions.events(handle.id)).some(({ type }) => type === 'task.started'));
+    assert.ok(!(await client.executions.events(id)).some(({ type }) => type === 'task.started'));
   });
 
   it('parsed late is stored as parsed: defaults are filled in', async (t) => {
     const done = simple();
-    const { store, clock, client: inside } = await openRig(t, { workflows: [done] });
+    const { store, clock, engine, client } = await openRig(t, { workflows: [done] });
     const { id } = await openClient(t, store, clock).start('simple', {});
-    await clock.advance(100);
-    const { input, output, status } = await inside.executions.get(id);
+    engine.poke();
+    await clock.settle();
+    const { input, output, status } = await client.executions.get(id);
     assert.deepEqual([input, output, status], [{ n: 1 }, 1, 'completed']);
   });
 });

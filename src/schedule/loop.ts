@@ -48,7 +48,7 @@ interface FiredBatch {
 
 /**
  * Fires due schedules. Any number of loops may run on one database: each slot is fired by the one that holds the
- * schedule's row, whole or not at all. `wake()` starts it, and tells it that something changed.
+ * schedule's row, whole or not at all. It begins at once; `wake()` tells it that something changed.
  */
 export class ScheduleLoop {
   readonly #options: ScheduleLoopOptions;
@@ -60,6 +60,7 @@ export class ScheduleLoop {
 
   constructor(options: ScheduleLoopOptions) {
     this.#options = options;
+    this.wake();
   }
 
   /** Looks at once for what is due, and when the next slot is. */

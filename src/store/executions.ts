@@ -164,11 +164,12 @@ export interface ExecutionFilter {
   readonly status: ExecutionStatus | null;
   /** Created at or after, epoch ms. */
   readonly since: number | null;
+  readonly tags: Readonly<Record<string, string>>;
   readonly after: string | null;
   readonly limit: number;
 }
 
-export function* listExecutions(filter: ExecutionFilter): Script<ExecutionRecord[]> {
+export function* listExecutions(filter: ExecutionFilter, dialect: Dialect): Script<ExecutionRecord[]> {
   const params: SqlValue[] = [filter.tenant];
   const conditions = ['tenant = $1'];
   const add = (condition: string, value: SqlValue | null): void => {
@@ -180,6 +181,10 @@ export function* listExecutions(filter: ExecutionFilter): Script<ExecutionRecord
   add('status =', filter.status);
   add('created_at >=', filter.since);
   add('id <', filter.after);
+  for (const [name, value] of Object.entries(filter.tags)) {
+    params.push(name, value);
+    conditions.push(dialect.holds('tags', `$${params.length - 1}`, `$${params.length}`));
+  }
   params.push(filter.limit);
   const text = `select ${executionColumns} from executions where ${conditions.join(' and ')} order by id desc limit $${params.length}`;
   const rows = yield* all<ExecutionRow>(text, ...params);

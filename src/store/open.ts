@@ -77,7 +77,7 @@ function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResul
     outputs: (id) => read(() => executions.outputsOf(id)),
     step: (id, task, item, name) => read(() => executions.stepOf(id, task, item, name)),
     events: (id, after, limit) => read(() => executions.eventsOf(id, after, limit)),
-    list: (filter) => read(() => executions.listExecutions(filter)),
+    list: (filter) => read(() => executions.listExecutions(filter, dialect)),
     read: (script) => read(() => script(dialect)),
     write: (script) => write(() => script(dialect)),
     changed: () => driver.changed(),

@@ -25,7 +25,11 @@ export class SchedulePlace {
   readonly logged: { readonly level: string; readonly message: string; readonly data: object }[] = [];
   readonly #t: TestContext;
   readonly #path: string;
-  #wakers: (() => void)[] = [];
+  /** How often a loop told runners to look. */
+  pokes = 0;
+  /** Called while a loop or a verb looks a workflow up. */
+  onResolve: () => Promise<void> = () => Promise.resolve();
+  readonly #wakers: (() => void)[] = [];
 
   private constructor(t: TestContext, clock: ManualClock, path: string, store: Store) {
     this.#t = t;
@@ -62,21 +66,20 @@ export class SchedulePlace {
       maxPayload: 10_000,
       tenants,
       resolve: (_tenant, name) => this.#resolve(name),
-      poke: () => undefined,
+      poke: () => void (this.pokes += 1),
     });
     this.#wakers.push(() => loop.wake());
     this.#t.after(async () => {
       await loop.close();
       await store.close();
     });
-    loop.wake();
     await this.clock.settle();
     return loop;
   }
 
   /** The executions there are, by slot. */
   async executions(tenant = 'default'): Promise<readonly ExecutionRecord[]> {
-    const filter = { tenant, workflow: null, status: null, since: null, after: null, limit: 100_000 };
+    const filter = { tenant, workflow: null, status: null, since: null, tags: {}, after: null, limit: 100_000 };
     return (await this.store.list(filter)).toSorted((a, b) => (a.schedule?.slot ?? 0) - (b.schedule?.slot ?? 0));
   }
 
@@ -107,6 +110,7 @@ export class SchedulePlace {
   }
 
   async #resolve(name: string): Promise<ResolvedWorkflow> {
+    await this.onResolve();
     const found = this.workflows.get(name.replace(/^.*\//, ''));
     if (found === undefined) throw new WorkflowNotFoundError(name, [...this.workflows.keys()]);
     return resolveEmbedded(found);

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { workflow } from '../../src/core/workflow.ts';
 import { EngineClient } from '../../src/engine/client.ts';
 import { systemClock } from '../../src/engine/clock.ts';
@@ -21,14 +23,19 @@ const quiet = { debug: () => undefined, info: () => undefined, warn: () => undef
 
 /** Executions in flight all the time. */
 const lanes = 16;
+/** A pause of each lane between two executions: the database, and what SQLite keeps of it in memory, grows slowly. */
+const pauseMs = 20;
 
 export interface Swapped {
   readonly executions: number;
   /** Versions that ran executions. */
   readonly versions: number;
-  /** Of this process, MB, when a tenth of the swaps was done and at the end. */
+  /** Resident memory of this process after a garbage collection, MB: when a quarter of the swaps was done, at the end. */
   readonly rssStartMb: number;
   readonly rssEndMb: number;
+  /** The same for what is alive on the heap. */
+  readonly heapStartMb: number;
+  readonly heapEndMb: number;
   /** Versions loaded at the end. */
   readonly loaded: number;
 }
@@ -93,12 +100,12 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
   try {
     await registry.register(await versionBytes(0));
     load.begin();
-    let rssStartMb = 0;
+    let start = memory();
     for (let swap = 1; swap <= swaps; swap++) {
       const { digest } = await registry.register(await versionBytes(swap));
       await until('the new version is loaded', () => reconciler.loaded.some((version) => version.digest === digest));
       await load.more();
-      if (swap === Math.ceil(swaps / 10)) rssStartMb = rssMb();
+      if (swap === Math.ceil(swaps / 4)) start = memory();
     }
     await load.end();
     await until('the old versions are unloaded', () => {
@@ -107,7 +114,16 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     });
     await reconciler.settled();
     const { executions, versions } = load;
-    return { executions, versions: versions.size, rssStartMb, rssEndMb: rssMb(), loaded: reconciler.loaded.length };
+    const end = memory();
+    return {
+      executions,
+      versions: versions.size,
+      rssStartMb: start.rssMb,
+      rssEndMb: end.rssMb,
+      heapStartMb: start.heapMb,
+      heapEndMb: end.heapMb,
+      loaded: reconciler.loaded.length,
+    };
   } finally {
     await load.stop();
     await engine.close(0);
@@ -169,6 +185,7 @@ class Load {
     assert.deepEqual([output, ...Object.values(outputs)], [version, version, version, version]);
     this.versions.add(version);
     this.executions++;
+    await sleep(pauseMs);
   }
 }
 
@@ -190,8 +207,13 @@ etl.returns(c);
   return (await packArchive(manifest, new Map([['code/index.mjs', Buffer.from(code)]]))).bytes;
 }
 
-function rssMb(): number {
-  return Math.round(process.memoryUsage().rss / 2 ** 20);
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+function memory(): { rssMb: number; heapMb: number } {
+  collectGarbage();
+  const { rss, heapUsed, external } = process.memoryUsage();
+  return { rssMb: Math.round(rss / 2 ** 20), heapMb: Math.round((heapUsed + external) / 2 ** 20) };
 }
 
 async function until(what: string, isSo: () => boolean): Promise<void> {

@@ -143,6 +143,17 @@ test('packages.md: the same sources give the same bytes from another folder, and
   }
 });
 
+test('packages.md: a project inside a node_modules folder gives the same bytes too', async () => {
+  const files = {
+    'package.json': packageJson(),
+    'src/index.ts': `import { w } from './w.ts';\nexport { w };\n`,
+    'src/w.ts': `import { workflow } from 'cloacina';\nexport const w: unknown = workflow('w');\n`,
+  };
+  const outside = await buildPackage(await write(files), literal);
+  const inside = await buildPackage(await write(files, join(root, 'app', 'node_modules', 'host', 'demo')), literal);
+  assert.equal(inside.digest, outside.digest);
+});
+
 test('the source map leads from the bundle to the stored sources, rewritten modules included', async () => {
   const { bytes } = await buildPackage(await write(mixed), literal);
   const { files } = await readArchive(bytes);

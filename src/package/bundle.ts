@@ -54,7 +54,7 @@ export async function bundleProject(project: Project): Promise<Bundle> {
     refuse(project, found, imports);
     const files = new Map(found.assets);
     for (const part of output) files.set(part.fileName, bytesOf(part.type === 'chunk' ? part.code : part.source));
-    return { files, sources: await ownSources(await build.watchFiles) };
+    return { files, sources: await ownSources(project.dir, await build.watchFiles) };
   } catch (error) {
     if (error instanceof CloacinaError) throw error;
     throw buildFailed(project, bundlerMessages(project, error), error);
@@ -79,7 +79,7 @@ async function loadBundler(project: Project): Promise<typeof rolldownFunction> {
  */
 export function logicalPath(dir: string, file: string): string {
   const posixFile = file.replaceAll('\\', '/').normalize('NFC');
-  const dependency = posixFile.lastIndexOf('/node_modules/');
+  const dependency = dependencyAt(dir, file);
   if (dependency >= 0) return posixFile.slice(dependency + 1);
   const path = relative(dir, file);
   // another drive has no relative path
@@ -127,7 +127,7 @@ function packagePlugin(dir: string, found: Findings): Plugin {
       const result = await rewriteAssets(code, file, meta.moduleType);
       if (result === null) return null;
       for (const [path, bytes] of result.assets) found.assets.set(path, bytes);
-      if (!isDependency(file)) {
+      if (!isDependency(dir, file)) {
         for (const { file: asset, line, column } of result.missing) {
           found.refused.push(`${shown(dir, file)}:${line}:${column}: the file '${shown(dir, asset)}' cannot be read`);
         }
@@ -143,7 +143,7 @@ function packagePlugin(dir: string, found: Findings): Plugin {
  */
 function refuse(project: Project, found: Findings, imports: readonly string[]): void {
   const fatal = found.unresolved.filter(
-    (log) => !isDependency(log.id ?? '') || (log.exporter !== undefined && imports.includes(log.exporter)),
+    (log) => !isDependency(project.dir, log.id ?? '') || (log.exporter !== undefined && imports.includes(log.exporter)),
   );
   const refused = [...found.refused, ...fatal.map((log) => logMessage(project, log))];
   if (refused.length > 0) throw buildFailed(project, refused.toSorted());
@@ -175,12 +175,22 @@ function shown(dir: string, file: string | undefined): string {
   return file === undefined ? 'the entry' : relative(dir, file).replaceAll('\\', '/');
 }
 
-function isDependency(file: string): boolean {
-  return /[\\/]node_modules[\\/]/.test(file);
+function isDependency(dir: string, file: string): boolean {
+  return dependencyAt(dir, file) >= 0;
 }
 
-async function ownSources(files: readonly string[]): Promise<readonly string[]> {
-  const own = files.filter((file) => isAbsolute(file) && !isDependency(file));
+/**
+ * Where in the path of a file (with '/' and in NFC) its dependency's folder begins; -1 for a file of the project. The
+ * project may itself lie in a node_modules folder, as the demo of an installed package does.
+ */
+function dependencyAt(dir: string, file: string): number {
+  const [project, path] = [dir, file].map((one) => one.replaceAll('\\', '/').normalize('NFC')) as [string, string];
+  const at = path.lastIndexOf('/node_modules/');
+  return path.startsWith(`${project}/`) && at < project.length ? -1 : at;
+}
+
+async function ownSources(dir: string, files: readonly string[]): Promise<readonly string[]> {
+  const own = files.filter((file) => isAbsolute(file) && !isDependency(dir, file));
   return [...new Set(await Promise.all(own.map((file) => realpath(file))))];
 }
 

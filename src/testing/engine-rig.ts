@@ -98,7 +98,12 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
   await store.writeDefinitions(
     loaded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })),
   );
-  const client = new RigClient({ ...clientParts(store, clock, tenant), maxPayload: options.maxPayload ?? 1_048_576, engine, watch });
+  const client = new RigClient({
+    ...clientParts(store, clock, tenant),
+    maxPayload: options.maxPayload ?? 1_048_576,
+    engine,
+    watch,
+  });
   let closed: Promise<void> | undefined;
   const close = async (drainMs: number): Promise<void> => {
     const closing = engine.close(drainMs);

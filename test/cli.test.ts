@@ -9,7 +9,7 @@ import { unchecked, workflow } from '../src/core/workflow.ts';
 import { Client, Runner } from '../src/open.ts';
 import * as options from '../src/options.ts';
 import { writeProject } from './cli/project.ts';
-import { runCli, startCli } from './cli/run-cli.ts';
+import { endAll, runCli, startCli } from './cli/run-cli.ts';
 import type { Ended } from './cli/run-cli.ts';
 
 type Document = { readonly [field: string]: unknown };
@@ -26,7 +26,10 @@ before(async () => {
   packed = await json('package', 'pack', 'flows', '-o', 'flows.cloacina');
 });
 
-after(() => rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 }));
+after(async () => {
+  endAll();
+  await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+});
 
 /** Runs a command that must succeed, for people. */
 async function text(...args: readonly string[]): Promise<string> {
@@ -454,7 +457,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
           ['USAGE', undefined],
         ],
       );
-      assert.match(String(errors[2]!['message']), /did you mean 'Europe\/Berlin'/);
+      assert.match(String(errors[2]['message']), /did you mean 'Europe\/Berlin'/);
     });
 
     test('add, list, show, update, preview, pause, resume, history, stats and remove', async () => {

@@ -1,25 +1,11 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { settled, workflow } from '../core/workflow.ts';
 import { openStore } from '../store/open.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openClient, openRig, tempFolder } from '../testing/engine-rig.ts';
+import { openClient, openRig, openStores, release } from '../testing/engine-rig.ts';
 import { ExecutionFailedError } from './execution-failed.ts';
-
-type Cleanup = Parameters<typeof openRig>[0];
-
-/** Several connections to one new database file. */
-async function openStores(t: Cleanup, count: number, clock: ManualClock): Promise<Store[]> {
-  const url = `sqlite:${join(tempFolder(t), 'engine.db')}`;
-  const stores: Store[] = [];
-  for (let i = 0; i < count; i++) stores.push(await openStore(url, { now: () => clock.now() }));
-  t.after(async () => {
-    for (const store of stores) await store.close();
-  });
-  return stores;
-}
 
 function untilAborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
@@ -154,7 +140,7 @@ describe('engine.md, control: cancel', () => {
   it('durability.md, mail: cancel that comes while an execution is about to wait is not lost', async (t) => {
     const clock = new ManualClock();
     const store = await openStore('sqlite::memory:', { now: () => clock.now() });
-    t.after(() => store.close());
+    release(t, () => store.close());
     let away = false;
     const commit: Store['commit'] = (batch) => (away ? Promise.reject(new Error('away')) : store.commit(batch));
     const w = workflow('w');
@@ -352,7 +338,7 @@ describe('engine.md, attempts: at most once', () => {
   it('a task with one attempt begins only after its start is durable', async (t) => {
     const clock = new ManualClock();
     const store = await openStore('sqlite::memory:', { now: () => clock.now() });
-    t.after(() => store.close());
+    release(t, () => store.close());
     let away = false;
     const commit: Store['commit'] = (batch) => (away ? Promise.reject(new Error('away')) : store.commit(batch));
     const w = workflow('w');

@@ -83,23 +83,23 @@ export class Observer {
     this.#leaseMs = options.leaseMs;
   }
 
-  /** Marks the dead, then, in a transaction of its own, releases what they owned. Gives how many executions that was. */
+  /**
+   * Marks the dead, then, in a transaction of its own, releases every execution whose owner is marked dead or has no
+   * row. Gives how many executions that was.
+   */
   async sweep(self: string): Promise<number> {
-    let died = false;
     const others = (await this.#store.runners()).filter((runner) => runner.id !== self);
     this.#neighbours = others.filter((runner) => !runner.dead && runner.host === this.#identity.host);
     for (const runner of others) {
-      if (runner.dead) died = true;
-      else if (this.#isDead(runner) && (await this.#store.markDead(runner.id, runner.leaseUntil))) {
+      if (!runner.dead && this.#isDead(runner) && (await this.#store.markDead(runner.id, runner.leaseUntil))) {
         this.#logger.warn(
           { runner: runner.id, name: runner.name, pid: runner.pid },
           'a runner died; its executions go on here',
         );
         this.#seen.delete(runner.id);
-        died = true;
       }
     }
-    return died ? this.#store.releaseOrphans() : 0;
+    return this.#store.releaseOrphans();
   }
 
   /** Whether the process of a runner of this host is gone since the last sweep; asks the system only, not the database. */

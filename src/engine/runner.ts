@@ -1,5 +1,8 @@
+import type { EventType } from '../core/event.ts';
+import { parseJson } from '../core/json.ts';
+import type { Json } from '../core/json.ts';
 import { CloacinaError } from '../core/error.ts';
-import type { NewEvent, NewExecution } from '../store/batch.ts';
+import type { NewExecution } from '../store/batch.ts';
 import type { ClaimedExecution, Store } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
@@ -16,7 +19,18 @@ import { Submission } from './submission.ts';
 import { Submissions } from './submissions.ts';
 
 /** An event of an execution owned here, once it is durable. */
-export type RunnerEvent = NewEvent & { readonly executionId: string; readonly workflow: string };
+export interface RunnerEvent {
+  readonly executionId: string;
+  readonly workflow: string;
+  /** Gapless within its execution, from 1. */
+  readonly seq: number;
+  readonly type: EventType;
+  readonly task: string | null;
+  readonly attempt: number | null;
+  /** Epoch ms. */
+  readonly at: number;
+  readonly data: Json;
+}
 
 /** What a task said with `ctx.progress`. */
 export interface TaskProgress {
@@ -56,6 +70,8 @@ const lookMs = 25;
 /** Executions taken by one claim at most. */
 const claimLimit = 100;
 const longestSleepMs = 60_000;
+/** How long a close waits for a database that is away, after the grace period of its attempts. */
+const handBackMs = 10_000;
 /** Every so many looks it is asked whether the processes of other runners of this host still live. */
 const neighbourTicks = 20;
 
@@ -178,12 +194,35 @@ export class Engine {
     this.#slots.hold(true);
     if (this.#slots.active > 0 && drainMs > 0) await this.#drained(drainMs);
     for (const live of this.#lives.values()) live.release();
-    if (this.#lives.size > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve));
+    if (this.#lives.size > 0) await this.#emptied();
     await this.#journal.settled();
     this.#submissions.close();
     for (const timer of this.#timers.values()) timer.cancel();
-    await this.#options.store.removeRunner(this.#id);
     clearInterval(this.#keepAlive);
+    try {
+      await this.#options.store.removeRunner(this.#id);
+    } catch (error) {
+      this.#options.logger.warn({ error }, 'the runner could not be signed off; others will see that it is gone');
+    }
+  }
+
+  /** Waits until all is handed back. What the database does not take is left as it is, for others to find. */
+  async #emptied(): Promise<void> {
+    const { clock, graceMs, logger } = this.#options;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onEmpty = resolve;
+    const timer = clock.timer(graceMs + handBackMs, () => {
+      logger.error({ executions: this.#lives.size }, 'executions could not be handed back; others will find them');
+      this.#abandonAll();
+    });
+    await promise;
+    timer.cancel();
+  }
+
+  /** Writes nothing any more and forgets everything. */
+  #abandonAll(): void {
+    this.#journal.fence();
+    for (const live of [...this.#lives.values()]) live.abandon();
   }
 
   async #drained(drainMs: number): Promise<void> {
@@ -339,7 +378,10 @@ export class Engine {
 
   /** Declared dead: aborts every attempt, forgets its executions, registers anew. */
   #fenced(): void {
-    if (this.#closing) return;
+    if (this.#closing) {
+      this.#abandonAll();
+      return;
+    }
     const { logger } = this.#options;
     logger.warn(
       { runner: this.#id },
@@ -406,7 +448,10 @@ export class Engine {
       onEvents: (live, events) => {
         if (onEvent === null) return;
         const workflow = live.workflow.graph.spec.name;
-        for (const event of events) hook('onEvent', () => onEvent({ ...event, executionId: live.id, workflow }));
+        for (const { seq, type, task, attempt, at, data } of events) {
+          const event = { executionId: live.id, workflow, seq, type, task, attempt, at, data: parseJson(data) };
+          hook('onEvent', () => onEvent(event));
+        }
       },
       onProgress: (executionId, task, done, text) =>
         hook('onProgress', () => onProgress({ executionId, task, done, text })),

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { z } from 'zod';
 import { workflow } from '../core/workflow.ts';
-import { openStore } from '../store/open.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openClient, openRig, tempFolder } from '../testing/engine-rig.ts';
+import { openClient, openRig, openStores } from '../testing/engine-rig.ts';
 
 function simple(name = 'simple') {
   const w = workflow(name, { input: z.object({ n: z.number().default(1) }) });
@@ -302,17 +300,12 @@ describe('interfaces.md: executions', () => {
 describe('issue A, store: what was acknowledged is durable', () => {
   it('start resolves after the execution is on disk, where another connection sees it', async (t) => {
     const clock = new ManualClock();
-    const url = `sqlite:${join(tempFolder(t), 'a.db')}`;
-    const [store, other] = [await openStore(url), await openStore(url)];
-    t.after(async () => {
-      await store.close();
-      await other.close();
-    });
+    const [store, other] = await openStores(t, 2, clock);
     const w = workflow('w');
     w.task('a', () => new Promise<number>(() => undefined));
-    const rig = await openRig(t, { workflows: [w], store, clock, graceMs: 0 });
+    const rig = await openRig(t, { workflows: [w], store: store!, clock, graceMs: 0 });
     const { id } = await rig.client.start(w);
-    assert.equal((await other.execution(id))?.status, 'running');
+    assert.equal((await other!.execution(id))?.status, 'running');
     await rig.close();
   });
 });

@@ -211,7 +211,7 @@ export function* nextDue(
 ): Script<{ readonly at: number | null; readonly buffered: boolean }> {
   const { ours, params } = tenantsAre(tenants, '$1', dialect);
   const next = yield* first<{ at: number }>(
-    `select next_at as at from schedules where next_at is not null order by next_at limit 1`,
+    `select next_at as at from schedules where next_at is not null${ours} order by next_at limit 1`,
     ...params,
   );
   const buffered = yield* first(`select id from schedules where buffered_slot is not null${ours} limit 1`, ...params);

@@ -6,7 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
 import { sqliteDialect } from './dialect.ts';
 import { migrate } from './migrate.ts';
-import type { Driver, Script, Statement, StatementResult } from './sql.ts';
+import type { Dialect, Driver, Script, Statement, StatementResult } from './sql.ts';
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
 const code = { busy: 5, locked: 6, readonly: 8, ioError: 10, corrupt: 11, full: 13, cantOpen: 14, notADatabase: 26 };
@@ -23,7 +23,7 @@ export interface SqliteOptions {
 
 /** One connection to a SQLite file. Every script runs to its end within one turn of the event loop. */
 export class SqliteDriver implements Driver {
-  readonly dialect = sqliteDialect;
+  readonly dialect: Dialect = sqliteDialect;
   readonly #db: DatabaseSync;
   readonly #where: string;
   readonly #patienceMs: number;

@@ -14,14 +14,42 @@ import type { Store } from '../store/store.ts';
 import { ManualClock } from './clock.ts';
 
 /** What a test may ask of node:test's context. */
-interface Cleanup {
+export interface Cleanup {
   after(fn: () => Promise<void> | void): void;
+}
+
+const stacks = new WeakMap<Cleanup, (() => Promise<void> | void)[]>();
+
+/** Does something after the test. What was opened last is released first (`after` by itself goes the other way). */
+export function release(t: Cleanup, act: () => Promise<void> | void): void {
+  const known = stacks.get(t);
+  if (known !== undefined) {
+    known.push(act);
+    return;
+  }
+  const stack = [act];
+  stacks.set(t, stack);
+  t.after(async () => {
+    for (const last of stack.toReversed()) await last();
+  });
+}
+
+/** Several connections to one new database file. */
+export async function openStores(t: Cleanup, count: number, clock: Clock): Promise<Store[]> {
+  const url = `sqlite:${join(tempFolder(t), 'engine.db')}`;
+  const stores: Store[] = [];
+  for (let i = 0; i < count; i++) {
+    const store = await openStore(url, { now: () => clock.now() });
+    release(t, () => store.close());
+    stores.push(store);
+  }
+  return stores;
 }
 
 /** A folder that is gone after the test. */
 export function tempFolder(t: Cleanup): string {
   const folder = mkdtempSync(join(tmpdir(), 'cloacina-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  release(t, () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -114,7 +142,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     if (options.store === undefined) await store.close();
   };
   const rig = { engine, client, store, clock, logged, events, close: (drainMs = 0) => (closed ??= close(drainMs)) };
-  t.after(() => rig.close());
+  release(t, () => rig.close());
   return rig;
 }
 
@@ -122,7 +150,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
 export function openClient(t: Cleanup, store: Store, clock: Clock, tenant = 'default'): EngineClient {
   const watch = new EndWatch(store, clock, true);
   const client = new RigClient({ ...clientParts(store, clock, tenant), maxPayload: 1_048_576, engine: null, watch });
-  t.after(() => client.end());
+  release(t, () => client.end());
   return client;
 }
 

@@ -17,6 +17,15 @@ export interface Started {
   line(stream: 'stdout' | 'stderr', text: string): Promise<string>;
 }
 
+/** A command that has not said by then what it should say hangs; it says so within a second on an idle machine. */
+const patienceMs = 30_000;
+const running = new Set<ChildProcess>();
+
+/** Ends what tests that failed have left running. */
+export function endAll(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+
 /** Starts the command in a process of its own, as people do: bin/cloacina.js, in a folder. */
 export function startCli(cwd: string, args: readonly string[], input = ''): Started {
   const { NO_COLOR: _, FORCE_COLOR: __, ...rest } = process.env;
@@ -25,6 +34,8 @@ export function startCli(cwd: string, args: readonly string[], input = ''): Star
     env: { ...rest, NODE_COMPILE_CACHE: join(cwd, '.compile-cache') },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
+  running.add(child);
+  child.on('close', () => running.delete(child));
   child.stdin.on('error', () => undefined); // a command that reads no input may end before it is written
   child.stdin.end(input);
   const lines = { stdout: [] as string[], stderr: [] as string[] };
@@ -43,15 +54,21 @@ export function startCli(cwd: string, args: readonly string[], input = ''): Star
   });
   const line = (stream: 'stdout' | 'stderr', text: string): Promise<string> =>
     new Promise((resolve, reject) => {
+      const fail = (): void => {
+        const all = [...lines.stdout, ...lines.stderr].join('\n');
+        reject(new Error(`cloacina ${args.join(' ')}: no line with '${text}' in:\n${all}`));
+      };
+      const timer = setTimeout(fail, patienceMs);
       const look = (): void => {
         const found = lines[stream].find((each) => each.includes(text));
         if (found === undefined) return;
         waiting.delete(look);
+        clearTimeout(timer);
         resolve(found);
       };
       waiting.add(look);
       look();
-      void ended.then(({ stdout, stderr }) => reject(new Error(`no line with '${text}' in:\n${stdout}\n${stderr}`)));
+      void ended.then(fail).finally(() => clearTimeout(timer));
     });
   return { child, ended, line };
 }

@@ -110,10 +110,9 @@ class RunnerJournal {
   }
 
   execution({ type, at, seq, executionId, workflow, task, attempt, data }: RunnerEvent): void {
-    const parsed = data === null ? null : (JSON.parse(data) as Json);
-    const detail = { executionId, workflow, seq, task, attempt, data: parsed };
+    const detail = { executionId, workflow, seq, task, attempt, data };
     const who = task === null ? '' : ` ${task}`;
-    const said = parsed === null ? '' : ` ${short(parsed, 160)}`;
+    const said = data === null ? '' : ` ${short(data, 160)}`;
     if (!this.#cli.output.json && !shownEvents.has(type)) return;
     this.#line(type, at, detail, `${workflow} ${executionId} ${type}${who}${said}`, executionStyles[type] ?? null);
   }

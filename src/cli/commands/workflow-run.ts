@@ -57,7 +57,7 @@ async function detach(cli: Cli, client: Client, name: string, input: Json, start
 async function runHere(cli: Cli, entry: WorkflowEntry, input: Json, start: StartOptions): Promise<void> {
   const { Runner } = await import('../../open.ts');
   using interruption = new Interruption();
-  const loading = new Loading(cli, entry);
+  const loading = new Loading(entry);
   const shown: { id: string | null; view: TaskView | null } = { id: null, view: null };
   const runner = await Runner.open(cli.options.database, {
     ...cli.place,
@@ -106,13 +106,11 @@ const loadsAtMost = 3;
 
 /** What becomes of the package in this process: without it nothing runs. */
 class Loading {
-  readonly #cli: Cli;
   readonly #entry: WorkflowEntry;
   readonly #gaveUp = Promise.withResolvers<string>();
   #failures = 0;
 
-  constructor(cli: Cli, entry: WorkflowEntry) {
-    this.#cli = cli;
+  constructor(entry: WorkflowEntry) {
     this.#entry = entry;
   }
 
@@ -124,9 +122,8 @@ class Loading {
   happened(event: PackageEvent): void {
     if (event.name !== this.#entry.package || event.event !== 'package.failed') return;
     this.#failures += 1;
-    const what = `package ${event.name} v${event.version} does not load here: ${event.message}`;
-    if (event.retryInMs === null || this.#failures >= loadsAtMost) this.#gaveUp.resolve(what);
-    else this.#cli.output.note(plain(`${what}; tried again in ${formatMs(event.retryInMs)}`));
+    if (event.retryInMs !== null && this.#failures < loadsAtMost) return; // the logger says so, and it is tried again
+    this.#gaveUp.resolve(`package ${event.name} v${event.version} does not load here: ${event.message}`);
   }
 }
 

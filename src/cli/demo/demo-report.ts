@@ -19,7 +19,7 @@ export interface DemoReport {
   readonly valid: number;
   readonly rejected: number;
   readonly rejectedByReason: Readonly<Record<string, number>>;
-  readonly currencies: readonly z.infer<typeof total>[];
+  readonly currencies: readonly { readonly currency: string; readonly orders: number; readonly amount: string }[];
   /** By month and currency. */
   readonly totals: number;
 }

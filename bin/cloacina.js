@@ -16,5 +16,9 @@ if (major < needed[0] || (major === needed[0] && minor < needed[1])) {
   const source = new URL('../src/cli/main.ts', import.meta.url);
   const main = existsSync(source) ? source : new URL('../dist/cli/main.js', import.meta.url);
   // A rejection stays unhandled by intent: main() reports every error that it knows, and any other one is a bug whose stack is wanted.
-  void import(main.href).then((cli) => cli.main(process.argv.slice(2)));
+  // The cache (in the system's temporary folder) spares most of the time that loading the sources takes.
+  void import('module')
+    .then((loader) => loader.enableCompileCache())
+    .then(() => import(main.href))
+    .then((cli) => cli.main(process.argv.slice(2)));
 }

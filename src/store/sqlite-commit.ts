@@ -70,10 +70,13 @@ export class SqliteCommit {
   }
 
   #write(runner: string, transition: Transition, result: { lost: string[]; held: string[]; moved: string[] }): void {
-    const { id, letGo } = transition;
+    const { id, letGo, create } = transition;
     let inbox = 0;
-    if (transition.create !== null) {
-      if (this.#insert(runner, transition.create)) result.moved.push(id);
+    let by: string | null = runner;
+    if (create !== null) {
+      const moved = this.#insert(runner, create);
+      if (moved) result.moved.push(id);
+      if (moved || !create.owned) by = null;
     } else {
       const row = this.#owned.get(id, runner, transition.epoch);
       if (row === undefined) {
@@ -87,7 +90,7 @@ export class SqliteCommit {
     for (const log of transition.logs) {
       this.#log.run(id, log.task, log.item, log.attempt, log.n, log.at, log.level, log.message, log.data);
     }
-    for (const event of transition.events) this.#writeEvent(id, event, runner);
+    for (const event of transition.events) this.#writeEvent(id, event, by);
     if (transition.parsedInput !== null) this.#parsed.run(id, transition.parsedInput);
     if (transition.progressed) this.#progressed.run(id);
     if (transition.mailTaken !== null) {
@@ -113,7 +116,7 @@ export class SqliteCommit {
     return true;
   }
 
-  #writeEvent(id: string, event: NewEvent, runner: string): void {
+  #writeEvent(id: string, event: NewEvent, runner: string | null): void {
     this.#event.run(id, event.seq, event.type, event.at, event.task, event.item, event.attempt, runner, event.data);
   }
 

@@ -21,6 +21,50 @@ const exits = [
   [6, 'unavailable: the database or the storage is away'],
 ] as const;
 
+/** What `--json` prints, by command; fields may be added, none is removed. */
+const documents: Readonly<Record<string, string>> = {
+  'package new': '{ dir, name, version, files: [paths] }',
+  'package pack': '{ file, bytes, digest, name, version, workflows: [{ name, tasks: [names] }] }',
+  'package inspect': 'the manifest, with digest and bytes',
+  'package list': '{ items: [{ id, name, version, digest, active, status, bytes, registeredAt }] }',
+  'package show':
+    '{ name, channels: { live: { version, serial } }, versions: [{ version, digest, status, registeredAt, workflows: [names], runners: [{ runner, name, conditions: [{ condition, status, reason, message, serial, at }] }] }] }',
+  'package register': '{ id, name, version, digest, created, activated }',
+  'package activate': '{ name, channel, version, digest, serial, activatedAt }',
+  'package rollback': '{ name, channel, version, digest, serial, activatedAt }',
+  'package yank': '{ name, version, status }',
+  'package unyank': '{ name, version, status }',
+  'package unregister': '{ name, removed: [versions] }',
+  'workflow list': '{ items: [{ name, package, version, tasks: [names] }] }',
+  'workflow show':
+    '{ name, package, version, description, input, output, tasks: [{ name, kind, needs: [names], description }], schedules }',
+  'workflow run':
+    '{ executionId, workflow, status, output, outputs: { task: value }, error }; with --detach { executionId, status }',
+  'execution list':
+    '{ items: [{ id, workflow, package, version, status, createdAt, startedAt, endedAt, error }], next }',
+  'execution show':
+    'the same for one, with input, output, priority, tags, runner, schedule, tasks: [{ name, status, attempt, startedAt, endedAt, output, error, reason }]',
+  'execution events': '{ items: [{ seq, type, task, attempt, at, data }] }; with --follow one of them a line',
+  'execution cancel': '{ id, status }',
+  'schedule add': '{ id, name, next, created }',
+  'schedule update': 'as schedule show',
+  'schedule list':
+    '{ items: [{ id, name, owner, workflow, cron, every, at, timezone, overlap, catchup, paused, enabled, next, last }] }',
+  'schedule show':
+    'one of them, with startAt, endAt, jitter, max, window, input, createdAt, updatedAt; every, jitter and window are milliseconds',
+  'schedule preview': '{ slots: [times], sentence }',
+  'schedule pause': 'as schedule show',
+  'schedule resume': 'as schedule show',
+  'schedule remove': 'as schedule show',
+  'schedule history':
+    '{ items: [{ slot, through, count, outcome, reason, isCatchUp, executionId, startedAt, status, error }] }; neighbours with one reason are one item, count of them from slot through through',
+  'schedule stats':
+    '{ since, total, completed, failed, cancelled, open, skipped, missed, paused, successRate, lag: { meanMs, maxMs } }',
+  runner: 'one event a line: { event, at, ... }, the first ready, the last closed',
+  demo: 'one event a line: { event, at, ... }',
+  completions: '{ shell, script }',
+};
+
 /** `docs/cli.md`. */
 function cliReference(): string {
   const program = makeProgram();
@@ -63,12 +107,15 @@ ${commands.map(commandSection).join('\n\n')}
 }
 
 function commandSection({ name, usage, description, arguments: given, options }: CommandDescription): string {
+  const document = documents[name];
+  if (document === undefined) throw new Error(`scripts/docs.ts: what does ${name} --json print?`);
   const parts = [`### ${name}`, sentence(description), `\`\`\`text\n${usage}\n\`\`\``];
   if (given.length > 0) {
     const rows = given.map((each) => `| \`${cell(each.name)}\` | ${cell(each.description)} |`);
     parts.push(['| argument | |', '| --- | --- |', ...rows].join('\n'));
   }
   if (options.length > 0) parts.push(optionTable(options));
+  parts.push(`With \`--json\`: \`${document}\`.`);
   return parts.join('\n\n');
 }
 

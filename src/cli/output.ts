@@ -63,9 +63,11 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream = p
  * could move the cursor or hide text, are shown as a dot; line ends and tabs stay.
  */
 export function plain(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what is replaced
-  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '·');
+  return text.replaceAll(unsafe, '·');
 }
+
+// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+const unsafe = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
 /** Columns under their heads, as wide as their cells. */
 export function table(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
@@ -104,9 +106,10 @@ export function fields(pairs: readonly (readonly [name: string, value: Cell | nu
     .join('\n');
 }
 
-/** JSON for people, over several lines. */
+/** JSON over several lines, of the same value, and safe for a terminal. */
 export function pretty(value: unknown): string {
-  return plain(JSON.stringify(value, null, 2));
+  const escaped = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return JSON.stringify(value, null, 2).replaceAll(unsafe, escaped);
 }
 
 /** JSON on one line, cut where it is long. */

@@ -39,7 +39,10 @@ export function compileGraph(spec: WorkflowSpec): Graph {
   if (spec.output !== null && !indexOf.has(spec.output.task)) {
     throw invalid(spec, `it returns '${spec.output.task}', which is no task of it`);
   }
-  refuseCycle(spec, needs);
+  const cycle = findCycle(spec.tasks);
+  if (cycle !== null) {
+    throw invalid(spec, `its tasks need each other in a cycle: ${cycle.map((name) => `'${name}'`).join(' -> ')}`);
+  }
   const dependents = reverse(needs);
   const needCounts = needs.map((list) => new Set(list.map((need) => need.task)).size);
   return { spec, names: spec.tasks.map((task) => task.name), indexOf, needs, dependents, needCounts };
@@ -65,30 +68,33 @@ function reverse(needs: readonly (readonly GraphNeed[])[]): GraphDependent[][] {
   return dependents;
 }
 
-/** Depth first with an explicit stack: a chain of many thousand tasks must not overflow the call stack. */
-function refuseCycle(spec: WorkflowSpec, needs: readonly (readonly GraphNeed[])[]): void {
-  const done = new Uint8Array(needs.length);
-  for (let start = 0; start < needs.length; start++) {
-    if (done[start] === 1) continue;
-    const path: { task: number; next: number }[] = [{ task: start, next: 0 }];
+/**
+ * The tasks of one cycle, the first named again at the end; null where there is none. Needs that are no task are let be.
+ * Depth first with an explicit stack: a chain of many thousand tasks must not overflow the call stack.
+ */
+export function findCycle(tasks: readonly Pick<TaskSpec, 'name' | 'needs'>[]): readonly string[] | null {
+  const needsOf = new Map(tasks.map((task) => [task.name, Object.values(task.needs).map((need) => need.task)]));
+  const done = new Set<string>();
+  for (const start of needsOf.keys()) {
+    const path: { readonly task: string; next: number }[] = [{ task: start, next: 0 }];
     const onPath = new Set([start]);
     while (path.length > 0) {
       const top = path.at(-1)!;
-      const need = needs[top.task]![top.next++];
+      const need = done.has(top.task) ? undefined : needsOf.get(top.task)?.[top.next++];
       if (need === undefined) {
-        done[top.task] = 1;
+        done.add(top.task);
         onPath.delete(top.task);
         path.pop();
-      } else if (onPath.has(need.task)) {
-        const from = path.findIndex((step) => step.task === need.task);
-        const names = [...path.slice(from).map((step) => step.task), need.task].map((task) => spec.tasks[task]!.name);
-        throw invalid(spec, `its tasks need each other in a cycle: ${names.map((name) => `'${name}'`).join(' -> ')}`);
-      } else if (done[need.task] === 0) {
-        path.push({ task: need.task, next: 0 });
-        onPath.add(need.task);
+      } else if (onPath.has(need)) {
+        const from = path.findIndex((step) => step.task === need);
+        return [...path.slice(from).map((step) => step.task), need];
+      } else if (!done.has(need)) {
+        path.push({ task: need, next: 0 });
+        onPath.add(need);
       }
     }
   }
+  return null;
 }
 
 /** The kinds that the engine runs today; the manifest can say more. */

@@ -1,4 +1,7 @@
+import { ScheduleInvalidError } from '../core/error.ts';
 import type { Problem } from '../core/error.ts';
+import { findCycle } from '../core/graph.ts';
+import { checkRule } from '../core/schedule.ts';
 import type { ScheduleSpec, TaskKind, TaskSpec, WorkflowSpec } from '../core/spec.ts';
 import { clashFinder, pathFault } from './entry-path.ts';
 import { joinPath } from './problems.ts';
@@ -33,6 +36,17 @@ export function workflowProblems(spec: WorkflowSpec, at: string): Problem[] {
     problems.push({ code: 'CYCLE', path: `${at}.tasks`, message: `its tasks need each other in a cycle: ${path}` });
   }
   return problems;
+}
+
+/** What can never fire as it is written: a bad cron expression, an unknown zone, a date that never comes. */
+function firingProblems(schedule: ScheduleSpec, at: string): Problem[] {
+  try {
+    checkRule(schedule);
+    return [];
+  } catch (error) {
+    if (!(error instanceof ScheduleInvalidError)) throw error;
+    return [{ code: 'BAD_VALUE', path: `${at}.${error.field}`, message: error.message }];
+  }
 }
 
 /** Two workflows of one name in a package. */
@@ -96,50 +110,6 @@ function kindProblems(task: TaskSpec, at: string): Problem[] {
 
 function ruleProblems(schedule: ScheduleSpec, at: string): Problem[] {
   const given = [schedule.cron, schedule.every, schedule.at].filter((rule) => rule !== null).length;
-  if (given === 1) return [];
+  if (given === 1) return firingProblems(schedule, at);
   return [{ code: 'BAD_VALUE', path: at, message: "exactly one of 'cron', 'every' and 'at' must not be null" }];
-}
-
-/**
- * The tasks of one cycle, the first named again at the end, or null. What can never become ready is taken away as in a
- * run; every task left has a need among the left, so going along needs must come round.
- */
-function findCycle(tasks: readonly TaskSpec[]): string[] | null {
-  const needsOf = new Map(tasks.map((task) => [task.name, Object.values(task.needs).map((need) => need.task)]));
-  const unmet = new Map<string, number>();
-  const dependents = new Map<string, string[]>();
-  for (const [name, needs] of needsOf) {
-    const known = needs.filter((need) => needsOf.has(need));
-    unmet.set(name, known.length);
-    for (const need of known) {
-      const list = dependents.get(need);
-      if (list === undefined) dependents.set(need, [name]);
-      else list.push(name);
-    }
-  }
-  const ready = [...unmet.keys()].filter((name) => unmet.get(name) === 0);
-  for (const name of ready) {
-    unmet.delete(name);
-    for (const dependent of dependents.get(name) ?? []) {
-      const left = (unmet.get(dependent) ?? 0) - 1;
-      unmet.set(dependent, left);
-      if (left === 0) ready.push(dependent);
-    }
-  }
-  return followCycle(unmet, needsOf);
-}
-
-function followCycle(
-  left: ReadonlyMap<string, number>,
-  needsOf: ReadonlyMap<string, readonly string[]>,
-): string[] | null {
-  const trail: string[] = [];
-  const places = new Map<string, number>();
-  let [at] = left.keys();
-  while (at !== undefined && !places.has(at)) {
-    places.set(at, trail.length);
-    trail.push(at);
-    at = needsOf.get(at)?.find((need) => left.has(need));
-  }
-  return at === undefined ? null : [...trail.slice(places.get(at)), at];
 }

@@ -177,7 +177,7 @@ async function answer(cli: Cli, client: Client, entry: WorkflowEntry, outcome: E
   if (outcome.status !== 'completed') process.exitCode = 1;
   if (cli.output.json) return;
   const took = startedAt === null || endedAt === null ? '' : ` in ${formatMs(endedAt - startedAt)}`;
-  cli.output.note(plain(endText(outcome, took)));
+  cli.output.note(endText(outcome, took));
 }
 
 function endText(outcome: ExecutionOutcome<Json>, took: string): string {
@@ -187,7 +187,7 @@ function endText(outcome: ExecutionOutcome<Json>, took: string): string {
   const { task, error } = outcome;
   const where = task === null ? '' : ` in task ${task}`;
   const why = error === null ? '' : `: ${error.message} (${error.code})`;
-  return `${paint('red', status, stderr)}${took}, execution ${id}${where}${why}\nMore: cloacina execution show ${id}`;
+  return `${paint('red', status, stderr)}${took}, execution ${id}${plain(`${where}${why}`)}\nMore: cloacina execution show ${id}`;
 }
 
 async function handedBack(cli: Cli, entry: WorkflowEntry, id: string): Promise<void> {

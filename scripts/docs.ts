@@ -25,7 +25,7 @@ const exits = [
 const documents: Readonly<Record<string, string>> = {
   'package new': '{ dir, name, version, files: [paths] }',
   'package pack': '{ file, bytes, digest, name, version, workflows: [{ name, tasks: [names] }] }',
-  'package inspect': 'the manifest, with digest and bytes',
+  'package inspect': 'the manifest, with `digest` and `bytes`',
   'package list': '{ items: [{ id, name, version, digest, active, status, bytes, registeredAt }] }',
   'package show':
     '{ name, channels: { live: { version, serial } }, versions: [{ version, digest, status, registeredAt, workflows: [names], runners: [{ runner, name, conditions: [{ condition, status, reason, message, serial, at }] }] }] }',
@@ -39,29 +39,29 @@ const documents: Readonly<Record<string, string>> = {
   'workflow show':
     '{ name, package, version, description, input, output, tasks: [{ name, kind, needs: [names], description }], schedules }',
   'workflow run':
-    '{ executionId, workflow, status, output, outputs: { task: value }, error }; with --detach { executionId, status }',
+    '`{ executionId, workflow, status, output, outputs: { task: value }, error }`; with `--detach`: `{ executionId, status }`',
   'execution list':
     '{ items: [{ id, workflow, package, version, status, createdAt, startedAt, endedAt, error }], next }',
   'execution show':
-    'the same for one, with input, output, priority, tags, runner, schedule, tasks: [{ name, status, attempt, startedAt, endedAt, output, error, reason }]',
-  'execution events': '{ items: [{ seq, type, task, attempt, at, data }] }; with --follow one of them a line',
+    'one item of `execution list`, with `input, output, priority, tags, runner, schedule, tasks: [{ name, status, attempt, startedAt, endedAt, output, error, reason }]`',
+  'execution events': '`{ items: [{ seq, type, task, attempt, at, data }] }`; with `--follow` one of them a line',
   'execution cancel': '{ id, status }',
   'schedule add': '{ id, name, next, created }',
-  'schedule update': 'as schedule show',
+  'schedule update': 'as `schedule show`',
   'schedule list':
     '{ items: [{ id, name, owner, workflow, cron, every, at, timezone, overlap, catchup, paused, enabled, next, last }] }',
   'schedule show':
-    'one of them, with startAt, endAt, jitter, max, window, input, createdAt, updatedAt; every, jitter and window are milliseconds',
+    'one item of `schedule list`, with `startAt, endAt, jitter, max, window, input, createdAt, updatedAt`; `every`, `jitter` and `window` are milliseconds',
   'schedule preview': '{ slots: [times], sentence }',
-  'schedule pause': 'as schedule show',
-  'schedule resume': 'as schedule show',
-  'schedule remove': 'as schedule show',
+  'schedule pause': 'as `schedule show`',
+  'schedule resume': 'as `schedule show`',
+  'schedule remove': 'as `schedule show`',
   'schedule history':
-    '{ items: [{ slot, through, count, outcome, reason, isCatchUp, executionId, startedAt, status, error }] }; neighbours with one reason are one item, count of them from slot through through',
+    '`{ items: [{ slot, through, count, outcome, reason, isCatchUp, executionId, startedAt, status, error }] }`; neighbours that share a reason are one item: `count` of them, from `slot` to `through`',
   'schedule stats':
     '{ since, total, completed, failed, cancelled, open, skipped, missed, paused, successRate, lag: { meanMs, maxMs } }',
-  runner: 'one event a line: { event, at, ... }, the first ready, the last closed',
-  demo: 'one event a line: { event, at, ... }',
+  runner: 'one event a line: `{ event, at, ... }`, the first `ready`, the last `closed`',
+  demo: 'one event a line: `{ event, at, ... }`',
   completions: '{ shell, script }',
 };
 
@@ -115,7 +115,8 @@ function commandSection({ name, usage, description, arguments: given, options }:
     parts.push(['| argument | |', '| --- | --- |', ...rows].join('\n'));
   }
   if (options.length > 0) parts.push(optionTable(options));
-  parts.push(`With \`--json\`: \`${document}\`.`);
+  // a document stands alone, or with a sentence that marks its parts itself
+  parts.push(`With \`--json\`: ${/^\{[^`]*\}$/.test(document) ? `\`${document}\`` : document}.`);
   return parts.join('\n\n');
 }
 

@@ -108,8 +108,11 @@ export function fields(pairs: readonly (readonly [name: string, value: Cell | nu
 
 /** JSON over several lines, of the same value, and safe for a terminal. */
 export function pretty(value: unknown): string {
-  const escaped = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
   return JSON.stringify(value, null, 2).replaceAll(unsafe, escaped);
+}
+
+function escaped(char: string): string {
+  return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
 
 /** JSON on one line, cut where it is long. */

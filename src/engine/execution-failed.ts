@@ -1,4 +1,5 @@
 import { CloacinaError } from '../core/error.ts';
+import { reviveError } from '../core/task-error.ts';
 import type { TaskError } from '../core/task-error.ts';
 
 /** An execution that failed or was cancelled, thrown by `result()` and `execute()`; the task's own error is the cause. */
@@ -15,7 +16,7 @@ export class ExecutionFailedError extends CloacinaError {
       'EXECUTION_FAILED',
       `execution ${executionId} ${status === 'failed' ? 'failed' : 'was cancelled'}${where}${why}`,
       {
-        cause: error === null ? undefined : thrown(error),
+        cause: error === null ? undefined : reviveError(error),
       },
     );
     this.executionId = executionId;
@@ -23,13 +24,4 @@ export class ExecutionFailedError extends CloacinaError {
     this.task = task;
     this.error = error;
   }
-}
-
-/** A stored error as something that can be a cause: name, message, code and stack as they were. */
-function thrown(error: TaskError): Error {
-  const cause = error.cause === undefined ? undefined : { cause: thrown(error.cause) };
-  const made = new Error(error.message, cause);
-  made.name = error.name;
-  if (error.stack !== undefined) made.stack = error.stack;
-  return Object.assign(made, { code: error.code });
 }

@@ -289,7 +289,8 @@ export function* wantedVersions(tenants: readonly string[] | null, dialect: Dial
       select (select min(e.digest) from executions e where e.digest > pinned.digest and e.ended_at is null)
       from pinned where pinned.digest is not null)
     select p.tenant, p.name, p.version, p.digest, p.status from packages p where p.status <> 'quarantined'${ours}
-    and ( exists (select 1 from channels c where c.tenant = p.tenant and c.package = p.name
+    and (p.digest in (select digest from pinned where digest is not null)
+      or exists (select 1 from channels c where c.tenant = p.tenant and c.package = p.name
         and (c.version = p.version or c.wanted_version = p.version)))
     order by p.registered_at desc, p.id`;
   return yield* all<WantedVersion>(text, ...params);

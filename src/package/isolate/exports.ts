@@ -1,7 +1,7 @@
 import { CloacinaError } from '../../core/error.ts';
 import type { WorkflowSpec } from '../../core/spec.ts';
+import { reviveError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
-import { reviveError } from './revive.ts';
 
 /** Specs as a guest sent them. Throws a plain Error where they are none. */
 export function readSpecs(text: string): readonly WorkflowSpec[] {

@@ -2,14 +2,13 @@ import { Socket } from 'node:net';
 import { inspect } from 'node:util';
 import { CloacinaError } from '../../core/error.ts';
 import type { AnyWorkflow } from '../../core/definition.ts';
-import { toTaskError } from '../../core/task-error.ts';
+import { toTaskError, reviveError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { isWorkflow } from '../../core/workflow.ts';
 import type { InputOutcome, Outcome, TaskHost, WorkflowCode } from '../../engine/code.ts';
 import { inlineCode } from '../../engine/inline.ts';
 import { raiseWalls } from './guest-walls.ts';
 import { Link } from './link.ts';
-import { reviveError } from './revive.ts';
 import { joinCall, maxTextLength } from './protocol.ts';
 import type { LogLevel, ToGuest, ToHost } from './protocol.ts';
 

@@ -1,0 +1,334 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { workflow } from '../core/workflow.ts';
+import { RefusedDataError } from '../store/batch.ts';
+import type { Batch, CommitResult } from '../store/batch.ts';
+import { openStore } from '../store/open.ts';
+import { BusyError } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
+import { ManualClock } from '../testing/clock.ts';
+import { openRig, release } from '../testing/engine-rig.ts';
+import type { Cleanup, Rig, RigOptions } from '../testing/engine-rig.ts';
+
+interface Scene extends Rig<ManualClock> {
+  /** The batches that the database was given, in order. */
+  readonly batches: readonly Batch[];
+  /** What happens to commits from now on. */
+  now(how: 'write' | 'hold' | (() => Error)): void;
+}
+
+/** An engine whose commits pass by here. */
+async function open(t: Cleanup, options: RigOptions<ManualClock>): Promise<Scene> {
+  const clock = options.clock ?? new ManualClock();
+  const store = await openStore('sqlite::memory:', { now: () => clock.now() });
+  release(t, () => store.close());
+  const batches: Batch[] = [];
+  let how: 'write' | 'hold' | (() => Error) = 'write';
+  let held: (() => void)[] = [];
+  const commit = async (batch: Batch): Promise<CommitResult> => {
+    if (how === 'hold') await new Promise<void>((resolve) => held.push(resolve));
+    batches.push(batch);
+    if (typeof how === 'function') throw how();
+    return store.commit(batch);
+  };
+  const rig = await openRig(t, { ...options, clock, store: { ...store, commit } });
+  const now = (next: typeof how): void => {
+    how = next;
+    const waiting = held;
+    held = [];
+    for (const go of waiting) go();
+  };
+  release(t, () => now('write'));
+  return { ...rig, batches, now };
+}
+
+const away = (): Error => new Error('the database is away');
+
+const pair = (ran: string[]) => {
+  const w = workflow('pair');
+  const a = w.task('a', () => ran.push('a'));
+  const b = w.task('b', { needs: { a } }, () => ran.push('b'));
+  return w.returns(b);
+};
+
+describe('durability.md, the journal: group commit', () => {
+  it('gathers what arrived while the previous commit was on its way', async (t) => {
+    const w = pair([]);
+    const { client, batches } = await open(t, { workflows: [w] });
+    await Promise.all(Array.from({ length: 500 }, () => client.execute(w)));
+    const written = batches.reduce((sum, { transitions }) => sum + transitions.length, 0);
+    assert.ok(written >= 1500);
+    assert.ok(batches.length <= 50, `${batches.length} commits for ${written} transitions`);
+  });
+
+  it('a task that starts and ends within one commit costs one row and one event', async (t) => {
+    const w = pair([]);
+    const { client, batches } = await open(t, { workflows: [w] });
+    const { executionId } = await client.execute(w);
+    const rows = batches.flatMap(({ transitions }) => transitions.flatMap(({ tasks }) => tasks));
+    assert.deepEqual(rows.map(({ task, status }) => [task, status]), [
+      ['a', 'completed'],
+      ['b', 'completed'],
+    ]);
+    const events = await client.executions.events(executionId);
+    assert.deepEqual(
+      events.map(({ type }) => type),
+      ['execution.created', 'task.completed', 'task.completed', 'execution.completed'],
+    );
+    assert.equal((events[1]!.data as { startedAt: string }).startedAt, new Date(events[1]!.at).toISOString());
+  });
+
+  it('a batch is bounded: many large outputs at once are several commits', async (t) => {
+    const w = workflow('w');
+    w.task('a', () => 'x'.repeat(1_000_000));
+    const { client, batches } = await open(t, { workflows: [w] });
+    await Promise.all(Array.from({ length: 30 }, () => client.execute(w)));
+    const sizes = batches.map(({ transitions }) =>
+      transitions.reduce((sum, { tasks }) => sum + tasks.reduce((all, task) => all + (task.output?.length ?? 0), 0), 0),
+    );
+    assert.ok(Math.max(...sizes) <= 10_000_000, String(Math.max(...sizes)));
+  });
+});
+
+describe('durability.md, the barrier: nothing that depends on a transition happens before its commit', () => {
+  it('start() resolves, and the first attempt begins, after the execution is durable', async (t) => {
+    const ran: string[] = [];
+    const w = pair(ran);
+    const { client, clock, now } = await open(t, { workflows: [w] });
+    now('hold');
+    let started = false;
+    const start = client.start(w).then((handle) => {
+      started = true;
+      return handle;
+    });
+    await clock.settle();
+    assert.deepEqual([started, ran], [false, []]);
+    now('write');
+    assert.equal((await (await start).result()).output, 2);
+  });
+
+  it('a dependent task starts after its need is durable, and result() resolves after the end is', async (t) => {
+    const ran: string[] = [];
+    const w = pair(ran);
+    const { client, clock, now, store } = await open(t, { workflows: [w] });
+    const handle = await client.start(w);
+    let ended = false;
+    const result = handle.result().then(() => (ended = true));
+    now('hold');
+    await clock.settle();
+    assert.deepEqual(ran, ['a']);
+    assert.deepEqual(await store.tasks(handle.id), []);
+    now('write');
+    now('hold');
+    await clock.settle();
+    assert.deepEqual([ran, ended], [['a', 'b'], false]);
+    now('write');
+    await result;
+  });
+
+  it('ctx.step resolves after its result is durable', async (t) => {
+    const w = workflow('w');
+    const seen: string[] = [];
+    let go: () => void = () => undefined;
+    w.task('a', async ({ step }) => {
+      await new Promise<void>((resolve) => (go = resolve));
+      await step('s', () => seen.push('run'));
+      seen.push('resolved');
+      return 1;
+    });
+    const { client, clock, now, store } = await open(t, { workflows: [w] });
+    const handle = await client.start(w);
+    await clock.settle();
+    now('hold');
+    go();
+    await clock.settle();
+    assert.deepEqual(seen, ['run']);
+    now('write');
+    await handle.result();
+    assert.deepEqual(seen, ['run', 'resolved']);
+    assert.equal(await store.step(handle.id, 'a', -1, 's'), '1');
+  });
+
+  it('a retry is set after the failure is durable', async (t) => {
+    const w = workflow('w');
+    const ran: number[] = [];
+    w.task('a', { retry: { attempts: 2, delay: '1s', jitter: 0 } }, ({ attempt }) => {
+      ran.push(attempt);
+      if (attempt === 1) throw new Error('no');
+      return 1;
+    });
+    const { client, clock, now } = await open(t, { workflows: [w] });
+    const handle = await client.start(w);
+    now('hold');
+    await clock.advance(5000);
+    assert.deepEqual(ran, [1]);
+    now('write');
+    await clock.advance(1000);
+    assert.equal((await handle.outcome()).status, 'completed');
+  });
+});
+
+describe('durability.md: if the database is away, nothing is acknowledged and nothing is lost', () => {
+  it('the journal keeps trying the same batch; attempts that run go on, none begins; then work goes on by itself', async (t) => {
+    const w = workflow('w');
+    const ran: string[] = [];
+    let go: () => void = () => undefined;
+    const a = w.task('a', () => new Promise<number>((resolve) => (go = () => resolve(1))));
+    w.task('b', { needs: { a } }, () => ran.push('b'));
+    const other = pair(ran);
+    const { client, clock, now, batches, logged, store } = await open(t, { workflows: [w, other] });
+    const handle = await client.start(w);
+    await clock.settle();
+    now(away);
+    go();
+    // what somebody else hands in meanwhile is not begun either
+    await store.createExecutions([]);
+    await clock.advance(9000);
+    assert.deepEqual(ran, []);
+    assert.equal((await client.executions.get(handle.id)).tasks[0]!.status, 'running');
+    const repeated = batches.filter(({ transitions }) => transitions.some(({ tasks }) => tasks[0]?.status === 'completed'));
+    assert.ok(repeated.length >= 8 && repeated.length < 40, `${repeated.length} attempts in 9 s`);
+    for (const batch of repeated) assert.deepEqual(batch, repeated[0]);
+    now('write');
+    await clock.advance(1500);
+    assert.equal((await handle.outcome()).status, 'completed');
+    assert.deepEqual(ran, ['b']);
+    const warned = logged.filter(({ level }) => level === 'warn').map(({ message }) => message);
+    assert.equal(warned.filter((message) => message.includes('is away')).length, 1, 'it is said once');
+    assert.equal(warned.filter((message) => message.includes('is back')).length, 1);
+  });
+
+  for (const [what, error] of [
+    ['fails', away],
+    ['is locked by another process', () => new BusyError('locked')],
+  ] as const) {
+    it(`a start that finds a database that ${what} fails after 10 s with STORE_UNAVAILABLE, and nothing exists`, async (t) => {
+      const ran: string[] = [];
+      const w = pair(ran);
+      const { client, clock, now, engine } = await open(t, { workflows: [w], maxExecutions: 2 });
+      now(error);
+      const errors: { at: number; error: unknown }[] = [];
+      const failed = (thrown: unknown): void => void errors.push({ at: clock.monotonic(), error: thrown });
+      const begin = clock.monotonic();
+      // the first is on its way to the database when that is found to be away, the others come later
+      const starts = [client.start(w).catch(failed)];
+      await clock.advance(2000);
+      starts.push(client.start(w).catch(failed), client.start(w, {}, { startAt: '1h' }).catch(failed));
+      await clock.advance(7500);
+      assert.deepEqual(errors, []);
+      await clock.advance(1500);
+      assert.equal(errors.length, 1);
+      await clock.advance(2500);
+      await Promise.all(starts);
+      assert.equal(errors.length, 3);
+      for (const { error: thrown } of errors) assert.equal(Reflect.get(thrown as object, 'code'), 'STORE_UNAVAILABLE');
+      assert.ok(errors[0]!.at - begin <= 11_000);
+      now('write');
+      await clock.advance(5000);
+      assert.deepEqual([ran, (await client.executions.list()).items, engine.size], [[], [], 0]);
+      assert.equal((await client.execute(w)).output, 2);
+    });
+  }
+
+  it('a start goes through where the database is back within 10 s', async (t) => {
+    const w = pair([]);
+    const { client, clock, now } = await open(t, { workflows: [w] });
+    now(away);
+    const start = client.start(w);
+    await clock.advance(8000);
+    now('write');
+    await clock.advance(1000);
+    assert.equal((await (await start).result()).output, 2);
+  });
+
+  it('while the oldest commit is older than the lease, the lease is not renewed', async (t) => {
+    const w = pair([]);
+    const { client, clock, now, store, engine } = await open(t, { workflows: [w], leaseMs: 15_000 });
+    const leaseUntil = async (): Promise<number> =>
+      (await store.runners()).find(({ id }) => id === engine.id)!.leaseUntil;
+    now(away);
+    const start = client.start(w);
+    start.catch(() => undefined);
+    // somebody has something to write for as long as this takes
+    const keep = workflow('keep');
+    keep.task('a', () => 1);
+    for (let i = 0; i < 4; i++) {
+      client.start(keep).catch(() => undefined);
+      await clock.advance(8000);
+    }
+    const before = await leaseUntil();
+    client.start(keep).catch(() => undefined);
+    await clock.advance(9000);
+    assert.equal(await leaseUntil(), before);
+    assert.ok(before < clock.now());
+    now('write');
+    await clock.advance(12_000);
+    assert.ok((await leaseUntil()) > clock.now());
+  });
+});
+
+describe('durability.md: a commit that cannot succeed is not repeated', () => {
+  it('data that the database refuses fails only its own execution', async (t) => {
+    const w = workflow('w');
+    let go: (() => void)[] = [];
+    const a = w.task('a', async ({ step }) => {
+      await new Promise<void>((resolve) => go.push(resolve));
+      return step('s', () => 1);
+    });
+    const done = w.returns(a);
+    const { client, clock, store } = await open(t, { workflows: [done] });
+    const handles = await Promise.all(Array.from({ length: 5 }, () => client.start(done)));
+    await clock.settle();
+    const bad = handles[2]!.id;
+    // a row that is in the way: no repetition of the commit can ever succeed
+    await store.write(function* () {
+      yield {
+        text: `insert into steps (execution_id, task, item, name, output) values ($1, 'a', -1, 's', '0')`,
+        params: [bad],
+      };
+    });
+    for (const resolve of go) resolve();
+    go = [];
+    await clock.advance(1000);
+    const outcomes = await Promise.all(handles.map((handle) => handle.outcome()));
+    assert.deepEqual(
+      outcomes.map(({ status }) => status),
+      ['completed', 'completed', 'failed', 'completed', 'completed'],
+    );
+    const failed = outcomes[2]!;
+    assert.ok(failed.status === 'failed');
+    assert.equal(failed.error?.code, 'STORE_REFUSED');
+    assert.match(failed.error.message, /UNIQUE/);
+    const seqs = (await client.executions.events(bad)).map(({ seq }) => seq);
+    assert.deepEqual(seqs, seqs.map((_, i) => i + 1));
+  });
+
+  it('an execution of which the database refuses everything is given up, not tried for ever', async (t) => {
+    const w = workflow('w');
+    let go: () => void = () => undefined;
+    w.task('a', () => new Promise<number>((resolve) => (go = () => resolve(1))));
+    const { client, clock, now, batches, engine, logged } = await open(t, { workflows: [w] });
+    const handle = await client.start(w);
+    await clock.settle();
+    now(() => new RefusedDataError(handle.id, new Error('never')));
+    const before = batches.length;
+    go();
+    for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(batches.length - before < 10, `${batches.length - before} commits`);
+    assert.equal(engine.size, 0);
+    assert.ok(logged.some(({ level }) => level === 'error'));
+  });
+
+  it('a start that it refuses is rejected, and does not exist', async (t) => {
+    const w = pair([]);
+    const { client, clock, now, engine } = await open(t, { workflows: [w] });
+    now('hold');
+    const start = client.start(w);
+    start.catch(() => undefined);
+    await clock.settle();
+    const [id] = (engine as unknown as { size: number }).size === 1 ? ['the one'] : [];
+    assert.equal(id, 'the one');
+    now('write');
+    await start;
+  });
+});

@@ -32,6 +32,9 @@ export interface JournalOptions {
 const batchLimit = 8_388_608;
 const firstRetryMs = 20;
 const lastRetryMs = 1000;
+const busyRetryMs = 5;
+/** A database that is held by another process for longer than this is away. */
+const longestBusyMs = 1000;
 
 /**
  * Group commit: gathers what every execution changed while the previous commit was on its way, and makes it durable
@@ -113,6 +116,7 @@ export class Journal {
   }
 
   async #commit(members: Participant[], transitions: Transition[]): Promise<void> {
+    let busySince: number | undefined;
     for (let wait = firstRetryMs; !this.#fenced && members.length > 0; wait = Math.min(wait * 2, lastRetryMs)) {
       let result: CommitResult | undefined;
       try {
@@ -127,8 +131,12 @@ export class Journal {
           await this.#without(error, members, transitions);
           return;
         }
-        if (error instanceof BusyError) wait = firstRetryMs / 4;
-        else this.#away(error);
+        const busy = error instanceof BusyError;
+        if (busy) {
+          busySince ??= this.#options.clock.monotonic();
+          wait = busyRetryMs;
+        }
+        if (!busy || this.#options.clock.monotonic() - busySince! > longestBusyMs) this.#away(error);
       }
       // what follows from a commit is no part of it: were it to throw, the batch must not be written again
       if (result !== undefined) {

@@ -159,8 +159,13 @@ export class Live implements Participant {
       this.#leave('lost');
       return;
     }
+    if (this.#failure?.code === 'STORE_REFUSED') {
+      this.#host.logger.error({ execution: this.id, error: cause }, 'the database refuses even that it failed; it is given up');
+      this.abandon();
+      return;
+    }
     const error = { ...toTaskError(cause), code: 'STORE_REFUSED' };
-    this.#failure ??= error;
+    this.#failure = error;
     this.#tasks.stopAll('cancel');
     for (const { task } of transition.tasks) {
       const index = this.#state.graph.indexOf.get(task)!;

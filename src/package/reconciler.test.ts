@@ -558,6 +558,7 @@ test('packages.md, hot swap: a quarantined head with nothing before it refuses n
   await until('it is quarantined', async () => (await here.registry.list())[0]?.status === 'quarantined');
   await reconciler.settled();
   await assert.rejects(here.registry.resolve('etl'), /CrashLoop/);
+  assert.deepEqual(here.catalog.codeNames(), [], 'no runner loads it');
 });
 
 test('packages.md, crash loop: counts executions, not deaths; only those alone in a process; within five minutes', () => {

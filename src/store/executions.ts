@@ -91,16 +91,26 @@ export function* createExecution(create: NewExecution): Script<Created> {
   return { id: create.id, created: true, inputHash: create.inputHash };
 }
 
+/** The live version of a package ($1 tenant, $2 package), where it still has the workflow $3. */
+export const liveHeadText = `select c.digest, c.version from channels c
+  join channel_workflows w on w.tenant = c.tenant and w.package = c.package and w.workflow = $3
+  where c.tenant = $1 and c.package = $2 and c.channel = 'live'`;
+
+/** What a new execution is pinned to in the transaction that creates it. */
+export interface LiveHead {
+  readonly digest: string;
+  readonly version: string;
+}
+
+/** The execution for the version that its channel has meanwhile come to, whose own schema must look at the input. */
+export function pinnedTo(create: NewExecution, { digest, version }: LiveHead): NewExecution {
+  return { ...create, pin: { package: create.pin!.package, version, digest }, code: digest, inputParsed: false };
+}
+
 function* repinned(create: NewExecution): Script<NewExecution> {
   if (create.pin === null) return create;
-  const head = yield* first<{ digest: string; version: string }>(
-    `select digest, version from channels where tenant = $1 and package = $2 and channel = 'live'`,
-    create.tenant,
-    create.pin.package,
-  );
-  if (head === undefined || head.digest === create.pin.digest) return create;
-  const pin = { package: create.pin.package, version: head.version, digest: head.digest };
-  return { ...create, pin, code: head.digest };
+  const head = yield* first<LiveHead>(liveHeadText, create.tenant, create.pin.package, create.workflow);
+  return head === undefined || head.digest === create.pin.digest ? create : pinnedTo(create, head);
 }
 
 /** Appends an event to an execution that nobody owns; its row must be locked. */

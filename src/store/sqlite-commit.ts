@@ -1,7 +1,14 @@
 import type { StatementSync } from 'node:sqlite';
 import { FencedError, RefusedDataError } from './batch.ts';
 import type { Batch, CommitResult, LetGo, NewEvent, NewExecution, TaskState, Transition } from './batch.ts';
-import { insertEventText, insertExecutionText, executionParams, upsertTaskText } from './executions.ts';
+import {
+  insertEventText,
+  insertExecutionText,
+  executionParams,
+  upsertTaskText,
+  liveHeadText,
+  pinnedTo,
+} from './executions.ts';
 import { isDataError } from './sqlite.ts';
 import type { SqliteDriver } from './sqlite.ts';
 
@@ -29,9 +36,7 @@ export class SqliteCommit {
     this.#driver = driver;
     this.#fence = driver.prepare('select dead from runners where id = $1');
     this.#owned = driver.prepare('select inbox from executions where id = $1 and owner = $2 and epoch = $3');
-    this.#head = driver.prepare(
-      `select c.digest, c.version from channels c where c.tenant = $1 and c.package = $2 and c.channel = 'live'`,
-    );
+    this.#head = driver.prepare(liveHeadText);
     this.#create = driver.prepare(insertExecutionText);
     this.#letGo = driver.prepare(
       `update executions set status = $1, reason = $2, wake_at = $3, ended_at = $4, output = $5, error = $6,
@@ -104,16 +109,11 @@ export class SqliteCommit {
 
   /** Whether the channel has moved on, so that the execution was left for anyone who can run the new version. */
   #insert(runner: string, create: NewExecution): boolean {
-    const head = create.pin === null ? undefined : this.#head.get(create.tenant, create.pin.package);
+    const head = create.pin === null ? undefined : this.#head.get(create.tenant, create.pin.package, create.workflow);
     const moved = head !== undefined && head['digest'] !== create.pin?.digest;
-    if (!moved) {
-      this.#create.run(...executionParams(create, create.owned ? runner : null));
-      return false;
-    }
-    const digest = String(head['digest']);
-    const pin = { package: create.pin!.package, version: String(head['version']), digest };
-    this.#create.run(...executionParams({ ...create, pin, code: digest }, null));
-    return true;
+    const now = moved ? pinnedTo(create, { digest: String(head['digest']), version: String(head['version']) }) : create;
+    this.#create.run(...executionParams(now, create.owned && !moved ? runner : null));
+    return moved;
   }
 
   #writeEvent(id: string, event: NewEvent, runner: string | null): void {

@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { defaultDatabase, defaultRegistry } from '../src/cli/cli.ts';
+import { describeInIsolate } from '../src/cli/describe.ts';
 import { unchecked, workflow } from '../src/core/workflow.ts';
 import { Client, Runner } from '../src/open.ts';
 import * as options from '../src/options.ts';
+import { buildPackage } from '../src/package/build.ts';
 import { writeProject } from './cli/project.ts';
 import { endAll, runCli, startCli } from './cli/run-cli.ts';
 import type { Ended } from './cli/run-cli.ts';
@@ -30,6 +32,13 @@ after(async () => {
   endAll();
   await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
 });
+
+/** Another file of the same package, made without the command; it always has other bytes than the first. */
+async function pack(folder: string, version: string, file: string): Promise<void> {
+  await writeProject(join(dir, folder), version, 'changed');
+  const { bytes } = await buildPackage(join(dir, folder), { describe: describeInIsolate });
+  await writeFile(join(dir, file), bytes);
+}
 
 /** Runs a command that must succeed, for people. */
 async function text(...args: readonly string[]): Promise<string> {
@@ -168,12 +177,8 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
     test('register, list, show, activate, rollback, yank and unregister', async () => {
       const first = await json('package', 'register', 'flows.cloacina', ...place);
       assert.deepEqual([first['name'], first['created'], first['activated']], ['cli_flows', true, true]);
-      await Promise.all([writeProject(join(dir, 'f2'), '2.0.0'), writeProject(join(dir, 'f1'), '1.0.0', 'changed')]);
-      const [, , again] = await Promise.all([
-        json('package', 'pack', 'f2', '-o', 'two.cloacina'),
-        json('package', 'pack', 'f1', '-o', 'other.cloacina'),
-        text('package', 'register', 'flows.cloacina', ...place),
-      ]);
+      await Promise.all([pack('f2', '2.0.0', 'two.cloacina'), pack('f1', '1.0.0', 'other.cloacina')]);
+      const again = await text('package', 'register', 'flows.cloacina', ...place);
       assert.match(again, /is registered already; nothing changed/);
       const [exists, second] = await Promise.all([
         failure(5, 'package', 'register', 'other.cloacina', ...place),
@@ -345,10 +350,18 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       const id = String(executionId);
       assert.equal(status, 'pending');
       assert.match(ended.stderr, /No runner has taken it yet/);
-      const following = startCli(dir, ['execution', 'events', id, '--follow', ...place]);
+      const following = startCli(dir, ['execution', 'events', id, '--follow', '--json', ...place]);
       await following.line('stdout', 'execution.created');
       assert.deepEqual(await json('execution', 'cancel', id, ...place), { id, status: 'cancelled' });
-      assert.match((await following.ended).stdout, /execution\.cancelled$/);
+      const followed = (await following.ended).stdout.split('\n').map((line) => JSON.parse(line) as Document);
+      assert.deepEqual(
+        followed.map(({ seq, type }) => [seq, type]),
+        [
+          [1, 'execution.created'],
+          [2, 'execution.cancelling'],
+          [3, 'execution.cancelled'],
+        ],
+      );
       const [over, unknown] = await Promise.all([
         failure(5, 'execution', 'cancel', id, ...place),
         failure(3, 'execution', 'show', 'nobody', ...place),

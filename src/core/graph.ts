@@ -11,7 +11,11 @@ export interface Graph {
   /** Who needs this task; a dependent is named once, however many aliases it has for it. */
   readonly dependents: readonly (readonly GraphDependent[])[];
   /** How many of a task's needs must end before it can be ready. */
-  readonly needCounts: readonly number[];
+  readonly needCounts: Int32Array;
+  /** How many tasks need it. */
+  readonly readerCounts: Int32Array;
+  /** Tasks that need nothing. */
+  readonly first: readonly number[];
 }
 
 export interface GraphNeed {
@@ -44,8 +48,11 @@ export function compileGraph(spec: WorkflowSpec): Graph {
     throw invalid(spec, `its tasks need each other in a cycle: ${cycle.map((name) => `'${name}'`).join(' -> ')}`);
   }
   const dependents = reverse(needs);
-  const needCounts = needs.map((list) => new Set(list.map((need) => need.task)).size);
-  return { spec, names: spec.tasks.map((task) => task.name), indexOf, needs, dependents, needCounts };
+  const needCounts = Int32Array.from(needs, (list) => new Set(list.map((need) => need.task)).size);
+  const readerCounts = Int32Array.from(dependents, (list) => list.length);
+  const first = [...needCounts.keys()].filter((task) => needCounts[task] === 0);
+  const names = spec.tasks.map((task) => task.name);
+  return { spec, names, indexOf, needs, dependents, needCounts, readerCounts, first };
 }
 
 function resolveNeeds(spec: WorkflowSpec, task: TaskSpec, indexOf: ReadonlyMap<string, number>): GraphNeed[] {
@@ -121,8 +128,8 @@ const notYet = 'runners of this version know only';
 /** The levels of a graph: tasks whose needs all lie in earlier levels, for showing it. */
 export function levels(graph: Graph): string[][] {
   const level = graph.names.map(() => 0);
-  const unmet = [...graph.needCounts];
-  const queue = unmet.flatMap((count, task) => (count === 0 ? [task] : []));
+  const unmet = graph.needCounts.slice();
+  const queue = [...graph.first];
   for (const task of queue) {
     for (const dependent of graph.dependents[task]!) {
       level[dependent.task] = Math.max(level[dependent.task]!, level[task]! + 1);

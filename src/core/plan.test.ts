@@ -5,7 +5,7 @@ import { sampleTask, sampleWorkflow } from '../testing/sample-package.ts';
 import type { TaskStatus } from './execution.ts';
 import { compileGraph } from './graph.ts';
 import type { Graph } from './graph.ts';
-import { endingOf, firstTasks, freshProgress, restoreProgress, taskEnded } from './plan.ts';
+import { endingOf, freshProgress, restoreProgress, taskEnded } from './plan.ts';
 import type { Progress } from './plan.ts';
 import type { NeedSpec, WorkflowSpec } from './spec.ts';
 
@@ -45,7 +45,7 @@ class Walk {
 describe('engine.md, what a graph means', () => {
   it('a task is ready when the last of its needs has ended, once', () => {
     const walk = new Walk(graphOf({ a: '', b: 'a', c: 'a', d: 'b c' }));
-    assert.deepEqual(firstTasks(walk.graph), [0]);
+    assert.deepEqual(walk.graph.first, [0]);
     assert.deepEqual(walk.end('a', 'completed').ready, ['b', 'c']);
     assert.deepEqual(walk.end('c', 'completed').ready, []);
     assert.deepEqual(walk.end('b', 'completed').ready, ['d']);
@@ -141,17 +141,15 @@ describe('engine.md, what a graph means', () => {
 });
 
 describe('plan, by properties', () => {
-  const arbitraryGraph = fc
-    .integer({ min: 1, max: 12 })
-    .chain((size) =>
-      fc.tuple(
-        ...Array.from({ length: size }, (_, i) =>
-          fc.array(fc.record({ need: fc.nat({ max: Math.max(0, i - 1) }), settled: fc.boolean() }), {
-            maxLength: i === 0 ? 0 : 3,
-          }),
-        ),
+  const arbitraryGraph = fc.integer({ min: 1, max: 12 }).chain((size) =>
+    fc.tuple(
+      ...Array.from({ length: size }, (_, i) =>
+        fc.array(fc.record({ need: fc.nat({ max: Math.max(0, i - 1) }), settled: fc.boolean() }), {
+          maxLength: i === 0 ? 0 : 3,
+        }),
       ),
-    );
+    ),
+  );
 
   const build = (needs: readonly (readonly { need: number; settled: boolean }[])[]): Graph =>
     graphOf(
@@ -169,7 +167,7 @@ describe('plan, by properties', () => {
           const graph = build(needs);
           const progress = freshProgress(graph);
           const seen = new Set<number>();
-          const queue = firstTasks(graph);
+          const queue = [...graph.first];
           const see = (task: number): void => {
             assert.ok(!seen.has(task), `task ${task} was named twice`);
             seen.add(task);
@@ -198,7 +196,7 @@ describe('plan, by properties', () => {
         (needs, cut, ends) => {
           const graph = build(needs);
           const progress = freshProgress(graph);
-          const queue = firstTasks(graph);
+          const queue = [...graph.first];
           let steps = 0;
           for (const task of queue) {
             if (steps++ === cut) break;

@@ -26,16 +26,11 @@ export interface Follows {
 export function freshProgress(graph: Graph): Progress {
   const size = graph.names.length;
   return {
-    status: Array.from({ length: size }, () => 'pending' as const),
-    unmet: Int32Array.from(graph.needCounts),
+    status: graph.names.map(() => 'pending' as const),
+    unmet: graph.needCounts.slice(),
     open: size,
     failed: [],
   };
-}
-
-/** Tasks that need nothing. */
-export function firstTasks(graph: Graph): number[] {
-  return graph.needCounts.flatMap((count, task) => (count === 0 ? [task] : []));
 }
 
 /** Records the end of a task and says what follows: who is ready, who is skipped (and what follows from that). */

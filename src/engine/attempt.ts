@@ -30,7 +30,7 @@ const abortMessages: Readonly<Record<AbortReason, string>> = {
 };
 
 /** One attempt of one task: runs its function, fires its signal, gives it up when it does not listen. */
-export class Attempt {
+export class Attempt implements TaskHost {
   readonly #options: AttemptOptions;
   #controller: AbortController | undefined;
   #timer: Timer | undefined;
@@ -42,23 +42,9 @@ export class Attempt {
   }
 
   start(): void {
-    const { code, call, timeoutMs, clock, host } = this.#options;
+    const { code, call, timeoutMs, clock } = this.#options;
     if (timeoutMs !== null) this.#timer = clock.timer(timeoutMs, () => this.abort('timeout'));
-    const signal = (): AbortSignal => this.#signal();
-    const own: TaskHost = {
-      get signal() {
-        return signal();
-      },
-      stepResult: (name) => (this.#ended ? gone() : host.stepResult(name)),
-      saveStep: (name, result) => (this.#ended ? gone() : host.saveStep(name, result)),
-      log: (level, message, data) => {
-        if (!this.#ended) host.log(level, message, data);
-      },
-      progress: (done, text) => {
-        if (!this.#ended) host.progress(done, text);
-      },
-    };
-    code.run(call, own).then(
+    code.run(call, this).then(
       (outcome) => this.#end(outcome),
       (error: unknown) =>
         this.#end({ status: 'failed', error: toTaskError(error, 'INTERNAL'), retryable: true, retryAfter: null }),
@@ -77,12 +63,30 @@ export class Attempt {
     this.#controller?.abort(abortError(reason));
   }
 
-  #signal(): AbortSignal {
+  // -- what its function may use of the engine, as long as the attempt runs
+
+  get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
       if (this.#reason !== undefined) this.#controller.abort(abortError(this.#reason));
     }
     return this.#controller.signal;
+  }
+
+  stepResult(name: string): Promise<string | undefined> {
+    return this.#ended ? gone() : this.#options.host.stepResult(name);
+  }
+
+  saveStep(name: string, result: string): Promise<void> {
+    return this.#ended ? gone() : this.#options.host.saveStep(name, result);
+  }
+
+  log(...line: Parameters<TaskHost['log']>): void {
+    if (!this.#ended) this.#options.host.log(...line);
+  }
+
+  progress(done: number, text: string | null): void {
+    if (!this.#ended) this.#options.host.progress(done, text);
   }
 
   #end(end: AttemptEnd): void {

@@ -5,7 +5,6 @@ import { RefusedDataError } from '../store/batch.ts';
 import type { Batch, CommitResult } from '../store/batch.ts';
 import { openStore } from '../store/open.ts';
 import { BusyError } from '../store/store.ts';
-import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { openRig, release } from '../testing/engine-rig.ts';
 import type { Cleanup, Rig, RigOptions } from '../testing/engine-rig.ts';
@@ -14,7 +13,7 @@ interface Scene extends Rig<ManualClock> {
   /** The batches that the database was given, in order. */
   readonly batches: readonly Batch[];
   /** What happens to commits from now on. */
-  now(how: 'write' | 'hold' | ((batch: Batch) => Error)): void;
+  readonly now: (how: 'write' | 'hold' | ((batch: Batch) => Error)) => void;
 }
 
 /** An engine whose commits pass by here. */
@@ -66,10 +65,13 @@ describe('durability.md, the journal: group commit', () => {
     const { client, batches } = await open(t, { workflows: [w] });
     const { executionId } = await client.execute(w);
     const rows = batches.flatMap(({ transitions }) => transitions.flatMap(({ tasks }) => tasks));
-    assert.deepEqual(rows.map(({ task, status }) => [task, status]), [
-      ['a', 'completed'],
-      ['b', 'completed'],
-    ]);
+    assert.deepEqual(
+      rows.map(({ task, status }) => [task, status]),
+      [
+        ['a', 'completed'],
+        ['b', 'completed'],
+      ],
+    );
     const events = await client.executions.events(executionId);
     assert.deepEqual(
       events.map(({ type }) => type),
@@ -186,7 +188,9 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
     await clock.advance(9000);
     assert.deepEqual(ran, []);
     assert.equal((await client.executions.get(handle.id)).tasks[0]!.status, 'running');
-    const repeated = batches.filter(({ transitions }) => transitions.some(({ tasks }) => tasks[0]?.status === 'completed'));
+    const repeated = batches.filter(({ transitions }) =>
+      transitions.some(({ tasks }) => tasks[0]?.status === 'completed'),
+    );
     assert.ok(repeated.length >= 8 && repeated.length < 40, `${repeated.length} attempts in 9 s`);
     for (const batch of repeated) assert.deepEqual(batch, repeated[0]);
     now('write');
@@ -207,7 +211,7 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
       const w = pair(ran);
       const { client, clock, now, engine } = await open(t, { workflows: [w], maxExecutions: 2 });
       now(error);
-      const errors: { at: number; error: unknown }[] = [];
+      const errors: { readonly at: number; readonly error: unknown }[] = [];
       const failed = (thrown: unknown): void => void errors.push({ at: clock.monotonic(), error: thrown });
       const begin = clock.monotonic();
       // the first is on its way to the database when that is found to be away, the others come later
@@ -300,7 +304,10 @@ describe('durability.md: a commit that cannot succeed is not repeated', () => {
     assert.equal(failed.error?.code, 'STORE_REFUSED');
     assert.match(failed.error.message, /UNIQUE/);
     const seqs = (await client.executions.events(bad)).map(({ seq }) => seq);
-    assert.deepEqual(seqs, seqs.map((_, i) => i + 1));
+    assert.deepEqual(
+      seqs,
+      seqs.map((_, i) => i + 1),
+    );
   });
 
   it('an execution of which the database refuses everything is given up, not tried for ever', async (t) => {

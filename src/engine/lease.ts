@@ -72,7 +72,7 @@ export class Observer {
   readonly #identity: HostIdentity;
   readonly #leaseMs: number;
   readonly #seen = new Map<string, Sighting>();
-  /** Living runners of this host, as the last sweep found them. */
+  /** Living runners of this host, as they were last read. */
   #neighbours: readonly RunnerRecord[] = [];
 
   constructor(options: { store: Store; clock: Clock; logger: Logger; identity: HostIdentity; leaseMs: number }) {
@@ -88,9 +88,7 @@ export class Observer {
    * row. Gives how many executions that was.
    */
   async sweep(self: string): Promise<number> {
-    const others = (await this.#store.runners()).filter((runner) => runner.id !== self);
-    this.#neighbours = others.filter((runner) => !runner.dead && runner.host === this.#identity.host);
-    for (const runner of others) {
+    for (const runner of await this.meet(self)) {
       if (!runner.dead && this.#isDead(runner) && (await this.#store.markDead(runner.id, runner.leaseUntil))) {
         this.#logger.warn(
           { runner: runner.id, name: runner.name, pid: runner.pid },
@@ -102,7 +100,14 @@ export class Observer {
     return this.#store.releaseOrphans();
   }
 
-  /** Whether the process of a runner of this host is gone since the last sweep; asks the system only, not the database. */
+  /** Reads who else there is. */
+  async meet(self: string): Promise<readonly RunnerRecord[]> {
+    const others = (await this.#store.runners()).filter((runner) => runner.id !== self);
+    this.#neighbours = others.filter((runner) => !runner.dead && runner.host === this.#identity.host);
+    return others;
+  }
+
+  /** Whether the process of a runner of this host is gone since they were last read; asks the system only, not the database. */
   sawNeighbourDie(): boolean {
     return this.#neighbours.some(isProcessGone);
   }

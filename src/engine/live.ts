@@ -160,7 +160,10 @@ export class Live implements Participant {
       return;
     }
     if (this.#failure?.code === 'STORE_REFUSED') {
-      this.#host.logger.error({ execution: this.id, error: cause }, 'the database refuses even that it failed; it is given up');
+      this.#host.logger.error(
+        { execution: this.id, error: cause },
+        'the database refuses even that it failed; it is given up',
+      );
       this.abandon();
       return;
     }

@@ -16,7 +16,7 @@ export class Outputs {
 
   constructor(graph: Graph) {
     this.#graph = graph;
-    this.#readers = Int32Array.from(graph.dependents, (list) => list.length);
+    this.#readers = graph.readerCounts.slice();
     this.#returned = graph.spec.output === null ? -1 : graph.indexOf.get(graph.spec.output.task)!;
   }
 

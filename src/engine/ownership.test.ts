@@ -14,10 +14,6 @@ async function declareDead(store: Store, id: string): Promise<void> {
   assert.ok(await store.markDead(id, runner!.leaseUntil));
 }
 
-async function typesOf({ client }: Opened, id: string): Promise<string[]> {
-  return (await client.executions.events(id)).map(({ type }) => type);
-}
-
 function eventsAreGapless(events: readonly { readonly seq: number }[]): void {
   assert.deepEqual(
     events.map(({ seq }) => seq),
@@ -43,7 +39,10 @@ describe('durability.md, ownership', () => {
     const second = await openRig(t, { workflows: [build('two')], store: two!, clock, maxExecutions: 40 });
     const w = build('neither');
     const { client } = await openRig(t, { store: three!, clock });
-    const handles = await client.startMany(w, Array.from({ length: 400 }, () => ({})));
+    const handles = await client.startMany(
+      w,
+      Array.from({ length: 400 }, () => ({})),
+    );
     await clock.advance(1000);
     const statuses = await Promise.all(handles.map(async ({ id }) => (await client.executions.get(id)).status));
     assert.ok(statuses.every((status) => status === 'completed'));
@@ -84,7 +83,8 @@ describe('durability.md, ownership', () => {
     await clock.advance(200);
     assert.equal((await own.outcome()).status, 'completed');
     const statuses = (await rig.client.executions.list()).items.map(({ id, status }) => [id, status]);
-    assert.deepEqual(statuses.filter(([, status]) => status === 'pending').map(([id]) => id).toSorted(), [before.id, after.id].toSorted());
+    const pending = statuses.flatMap(([id, status]) => (status === 'pending' ? [id] : []));
+    assert.deepEqual(new Set(pending), new Set([before.id, after.id]));
     assert.equal(statuses.length, 4);
   });
 
@@ -185,7 +185,10 @@ describe('durability.md, death and adoption', () => {
     await clock.advance(5100);
     assert.match(String(reason), /lease/);
     assert.notEqual(rig.engine.id, before);
-    assert.deepEqual((await two!.runners()).map(({ id }) => id), [rig.engine.id]);
+    assert.deepEqual(
+      (await two!.runners()).map(({ id }) => id),
+      [rig.engine.id],
+    );
     // it takes its own execution over from its dead self
     await clock.advance(5000);
     assert.deepEqual((await handle.result()).output, 2);
@@ -303,7 +306,7 @@ describe('durability.md, suspects', () => {
     readonly ran: string[];
     readonly store: Store;
     readonly clock: ManualClock;
-    open(): Promise<Opened>;
+    readonly open: () => Promise<Opened>;
   }
 
   async function scene(t: Parameters<typeof openRig>[0], attempts: number): Promise<Scene> {
@@ -333,7 +336,8 @@ describe('durability.md, suspects', () => {
     const { id } = await first.client.start('killer');
     await first.client.start('innocent');
     await clock.settle();
-    const used = async (execution: string): Promise<number[]> => (await store.tasks(execution)).map((task) => task.used);
+    const used = async (execution: string): Promise<number[]> =>
+      (await store.tasks(execution)).map((task) => task.used);
     let rig = first;
     const charged: number[][] = [];
     // the crash of the process: its runner is dead, and nothing of it goes on

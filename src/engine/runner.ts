@@ -96,6 +96,8 @@ export class Engine {
   #lookAgain = false;
   #ticks = 0;
   #claiming = false;
+  /** Another process has written since the runners were last read. */
+  #strangers = false;
   #closing = false;
   #onEmpty: (() => void) | undefined;
 
@@ -222,7 +224,7 @@ export class Engine {
   /** Writes nothing any more and forgets everything. */
   #abandonAll(): void {
     this.#journal.fence();
-    for (const live of [...this.#lives.values()]) live.abandon();
+    for (const live of this.#lives.values()) live.abandon();
   }
 
   async #drained(drainMs: number): Promise<void> {
@@ -253,8 +255,9 @@ export class Engine {
 
   #tick(): void {
     this.#arm('look', lookMs, () => this.#tick());
-    if (++this.#ticks % neighbourTicks === 0 && this.#observer.sawNeighbourDie()) void this.#sweep();
+    if (++this.#ticks % neighbourTicks === 0) void this.#lookAround();
     if (!this.#options.store.changed()) return;
+    this.#strangers = true;
     this.#options.onChanged();
     this.poke();
   }
@@ -340,6 +343,20 @@ export class Engine {
         if (!this.#timers.has('renew')) return;
         this.#arm('renew', leaseMs / 3, () => this.#renew());
       });
+  }
+
+  /** Takes over from neighbours that died. Who they are is read again where somebody else has written since. */
+  async #lookAround(): Promise<void> {
+    try {
+      if (this.#strangers) {
+        this.#strangers = false;
+        await this.#observer.meet(this.#id);
+      }
+    } catch (error) {
+      this.#strangers = true;
+      this.#options.logger.debug({ error }, 'the other runners could not be read; it is tried again');
+    }
+    if (this.#observer.sawNeighbourDie()) await this.#sweep();
   }
 
   async #sweep(): Promise<void> {

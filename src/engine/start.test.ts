@@ -224,10 +224,16 @@ describe('interfaces.md: startMany', () => {
   it('starts one for each input, and all of them run', async (t) => {
     const done = simple();
     const { client, clock } = await openRig(t, { workflows: [done] });
-    const handles = await client.startMany(done, Array.from({ length: 250 }, (_, n) => ({ n })));
+    const handles = await client.startMany(
+      done,
+      Array.from({ length: 250 }, (_, n) => ({ n })),
+    );
     await clock.settle();
     const outputs = await Promise.all(handles.map(async (handle) => (await handle.result()).output));
-    assert.deepEqual(outputs, Array.from({ length: 250 }, (_, n) => n));
+    assert.deepEqual(
+      outputs,
+      Array.from({ length: 250 }, (_, n) => n),
+    );
     assert.deepEqual(await client.startMany(done, []), []);
   });
 
@@ -251,7 +257,10 @@ describe('interfaces.md: executions', () => {
     const idsOf = async (options: Parameters<typeof client.executions.list>[0]): Promise<string[]> =>
       (await client.executions.list(options)).items.map(({ id }) => id);
     const first = await client.executions.list({ limit: 2 });
-    assert.deepEqual(first.items.map(({ id }) => id), ids.slice(0, 2));
+    assert.deepEqual(
+      first.items.map(({ id }) => id),
+      ids.slice(0, 2),
+    );
     const second = await client.executions.list({ limit: 3, after: first.next! });
     assert.deepEqual([second.items.map(({ id }) => id), second.next], [ids.slice(2), null]);
     assert.deepEqual(await idsOf({ workflow: 'two' }), [ids[1], ids[3]]);

@@ -1,6 +1,6 @@
 import { isTaskEnded } from '../core/execution.ts';
 import type { TaskStatus } from '../core/execution.ts';
-import { firstTasks, restoreProgress, taskEnded } from '../core/plan.ts';
+import { restoreProgress, taskEnded } from '../core/plan.ts';
 import type { Follows } from '../core/plan.ts';
 import { settle } from '../core/settle.ts';
 import type { AttemptFailure } from '../core/settle.ts';
@@ -94,7 +94,7 @@ export class Tasks {
   }
 
   dispatchAll(): void {
-    const open = this.#state.runs.length === 0 ? firstTasks(this.#state.graph) : this.#state.graph.names.keys();
+    const open = this.#state.runs.length === 0 ? this.#state.graph.first : this.#state.graph.names.keys();
     for (const index of open) {
       const run = this.#state.runs[index];
       if (this.#state.progress.unmet[index] !== 0 || isTaskEnded(this.#state.progress.status[index]!)) continue;

@@ -28,13 +28,13 @@ export class EndWatch {
 
   /** Resolves when the execution has ended; looks in the database first where it may have ended before. */
   async end(id: string, look: boolean): Promise<EndedExecution> {
+    if (this.#closed !== undefined) throw this.#closed;
     const promise = new Promise<EndedExecution>((resolve, reject) => {
       const list = this.#waiters.get(id);
       if (list === undefined) this.#waiters.set(id, [{ resolve, reject }]);
       else list.push({ resolve, reject });
     });
-    if (this.#closed !== undefined) this.close(this.#closed);
-    else if (look) void this.#look(id);
+    if (look) void this.#look(id);
     this.#alive ??= setInterval(() => undefined, 0x7fff_ffff);
     this.#arm();
     return promise;

@@ -15,7 +15,7 @@ import { earlierVersion, log, moveChannel } from './registry-acts.ts';
 import type { Acting, ActivateHook } from './registry-acts.ts';
 
 /** A head that was activated this long ago is not replaced any more by what came before it. */
-export const recentlyMs = 3_600_000;
+const recentlyMs = 3_600_000;
 
 /** What a runner found out about a version, to be written in one transaction with what follows from it. */
 export interface Report {

@@ -56,7 +56,7 @@ export class SqliteDriver implements Driver {
   static async #prepare(db: DatabaseSync, where: string, patienceMs: number, now: () => number): Promise<SqliteDriver> {
     try {
       // the switch to WAL needs the file for itself for a moment; other processes may be opening it too
-      await untilFree(() => db.exec('pragma journal_mode = wal'), patienceMs);
+      await untilFree(() => db.exec('pragma journal_mode = wal'), where, patienceMs);
       db.exec(
         'pragma synchronous = full; pragma foreign_keys = on; pragma cache_size = -65536; pragma temp_store = memory',
       );
@@ -70,11 +70,11 @@ export class SqliteDriver implements Driver {
   }
 
   async read<T>(script: () => Script<T>): Promise<T> {
-    return untilFree(() => this.#transaction('begin', () => this.#drive(script())), this.#patienceMs);
+    return untilFree(() => this.#transaction('begin', () => this.#drive(script())), this.#where, this.#patienceMs);
   }
 
   async write<T>(script: () => Script<T>): Promise<T> {
-    return untilFree(() => this.writeNow(() => this.#drive(script())), this.#patienceMs);
+    return untilFree(() => this.writeNow(() => this.#drive(script())), this.#where, this.#patienceMs);
   }
 
   /** Runs a function as one durable transaction, at once. Throws SQLite's own error where the database is busy. */
@@ -94,10 +94,14 @@ export class SqliteDriver implements Driver {
 
   changed(): boolean {
     if (this.#closed) return false;
-    const version = this.#dataVersion.get()?.['data_version'];
-    const changed = version !== this.#seenVersion;
-    this.#seenVersion = version;
-    return changed;
+    try {
+      const version = this.#dataVersion.get()?.['data_version'];
+      const changed = version !== this.#seenVersion;
+      this.#seenVersion = version;
+      return changed;
+    } catch {
+      return true; // a file that cannot be read just now: whoever looks will be told why
+    }
   }
 
   async close(): Promise<void> {
@@ -181,15 +185,18 @@ function openError(error: unknown, where: string): unknown {
   return new StoreUnavailableError(`the database ${where} could not be opened: ${reason}`, error);
 }
 
-async function untilFree<T>(attempt: () => T, patienceMs: number): Promise<T> {
+async function untilFree<T>(attempt: () => T, where: string, patienceMs: number): Promise<T> {
   const start = performance.now();
   for (;;) {
     try {
       return attempt();
     } catch (error) {
-      if (!isBusy(error)) throw storeError(error, 'the database refused a change');
+      if (!isBusy(error)) throw storeError(error, `the database ${where} refused what was asked of it`);
       if (performance.now() - start > patienceMs) {
-        throw new StoreUnavailableError(`the database was locked by another process for ${patienceMs} ms`, error);
+        throw new StoreUnavailableError(
+          `the database ${where} was locked by another process for ${patienceMs} ms`,
+          error,
+        );
       }
     }
     await setTimeout(busyDelayMs);

@@ -11,20 +11,23 @@ const chain = workflow('chain');
 const ran = (executionId: string, task: string): void => {
   appendFileSync(journal, `${incarnation} ${executionId} ${task}\n`);
 };
-const first = chain.task('first', ({ executionId }) => {
+// an execution that was cut twice without progress is a suspect, and every further cut of it is charged (durability.md,
+// Suspects); here all cuts come from outside, and none of them is to use up the attempts
+const retry = { attempts: 1000 };
+const first = chain.task('first', { retry }, ({ executionId }) => {
   ran(executionId, 'first');
   return { at: 1 };
 });
-const left = chain.task('left', { needs: { first } }, async ({ executionId, needs }) => {
+const left = chain.task('left', { needs: { first }, retry }, async ({ executionId, needs }) => {
   await new Promise((resolve) => setTimeout(resolve, 2));
   ran(executionId, 'left');
   return needs.first.at + 1;
 });
-const right = chain.task('right', { needs: { first } }, ({ executionId, needs }) => {
+const right = chain.task('right', { needs: { first }, retry }, ({ executionId, needs }) => {
   ran(executionId, 'right');
   return needs.first.at + 2;
 });
-const join = chain.task('join', { needs: { left, right } }, ({ executionId, needs }) => {
+const join = chain.task('join', { needs: { left, right }, retry }, ({ executionId, needs }) => {
   ran(executionId, 'join');
   return needs.left + needs.right;
 });

@@ -1,0 +1,325 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { workflow } from '../core/workflow.ts';
+import type { Store } from '../store/store.ts';
+import { ManualClock } from '../testing/clock.ts';
+import { openClient, openRig, openStores } from '../testing/engine-rig.ts';
+
+async function declareDead(store: Store, id: string): Promise<void> {
+  const runner = (await store.runners()).find((one) => one.id === id);
+  assert.ok(await store.markDead(id, runner!.leaseUntil));
+}
+
+const one = () => {
+  const w = workflow('one');
+  return w.returns(w.task('a', () => 1));
+};
+
+describe('durability.md, the fence', () => {
+  it('a runner that is declared dead while the database is away begins tasks again as its new self', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let away = false;
+    const commit: Store['commit'] = async (batch) => {
+      if (away) throw new Error('the database is away');
+      return mine!.commit(batch);
+    };
+    const w = one();
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, commit }, clock });
+    away = true;
+    const start = rig.client.start(w);
+    await clock.advance(1000);
+    await declareDead(other!, rig.engine.id);
+    away = false;
+    await clock.advance(10_000);
+    assert.equal((await other!.execution((await start).id))!.status, 'completed');
+  });
+
+  it('an attempt whose start was not durable yet gives back its slot', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    const once = workflow('once');
+    once.task('a', { retry: { attempts: 1 } }, () => 1);
+    const w = one();
+    let hold = false;
+    let go: () => void = () => undefined;
+    const commit: Store['commit'] = async (batch) => {
+      const starts = batch.transitions.some(({ tasks }) => tasks.some(({ status }) => status === 'running'));
+      if (hold && starts) await new Promise<void>((resolve) => (go = resolve));
+      return mine!.commit(batch);
+    };
+    const rig = await openRig(t, { workflows: [once, w], store: { ...mine!, commit }, clock, concurrency: 1 });
+    hold = true;
+    await rig.client.start(once);
+    await clock.settle();
+    await declareDead(other!, rig.engine.id);
+    hold = false;
+    go();
+    await clock.advance(12_000);
+    const { id } = await rig.client.start(w);
+    await clock.advance(1000);
+    assert.equal((await other!.execution(id))!.status, 'completed');
+  });
+
+  it('a renewal that was on its way for the dead self does not end the new one', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let hold = true;
+    let go: () => void = () => undefined;
+    const renewRunner: Store['renewRunner'] = async (id, until) => {
+      if (hold) await new Promise<void>((resolve) => (go = resolve));
+      hold = false;
+      return mine!.renewRunner(id, until);
+    };
+    const w = workflow('long');
+    const done = w.returns(w.task('a', () => new Promise<number>((resolve) => clock.timer(20_000, () => resolve(1)))));
+    const rig = await openRig(t, { workflows: [done, one()], store: { ...mine!, renewRunner }, clock });
+    await clock.advance(5100); // the renewal is under way
+    await declareDead(other!, rig.engine.id);
+    await rig.client.start('one'); // finds out, and begins anew
+    const handle = await rig.client.start(done);
+    await clock.advance(100);
+    const anew = rig.engine.id;
+    go();
+    await clock.advance(25_000);
+    assert.equal(rig.engine.id, anew);
+    const record = await other!.execution(handle.id);
+    assert.deepEqual([record!.status, record!.epoch], ['completed', 1]);
+  });
+
+  it('a runner that registered anew works on where its first sweep fails', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let fails = false;
+    const releaseOrphans: Store['releaseOrphans'] = async () => {
+      if (fails) {
+        fails = false;
+        throw new Error('the database is away');
+      }
+      return mine!.releaseOrphans();
+    };
+    const w = one();
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, releaseOrphans }, clock });
+    await declareDead(other!, rig.engine.id);
+    fails = true;
+    const start = rig.client.start(w);
+    await clock.advance(11_000);
+    assert.equal((await other!.execution((await start).id))!.status, 'completed');
+  });
+});
+
+describe('durability.md, wake-ups', () => {
+  it('a look that failed is made again', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let fails = 1;
+    const claim: Store['claim'] = async (options) => {
+      if (fails-- > 0) throw new Error('the database is away');
+      return mine!.claim(options);
+    };
+    const w = one();
+    await openRig(t, { workflows: [w], store: { ...mine!, claim }, clock });
+    const { id } = await openClient(t, other!, clock).start(w);
+    await clock.advance(2000);
+    assert.equal((await other!.execution(id))!.status, 'completed');
+  });
+
+  it('what was handed in while commits failed is taken when they do not any more', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let away = false;
+    const commit: Store['commit'] = async (batch) => {
+      if (away) throw new Error('the database is away');
+      return mine!.commit(batch);
+    };
+    const w = one();
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, commit }, clock });
+    away = true;
+    const start = rig.client.start(w);
+    await clock.advance(100);
+    const { id } = await openClient(t, other!, clock).start(w);
+    await clock.advance(100);
+    away = false;
+    await clock.advance(1000);
+    await start;
+    assert.equal((await other!.execution(id))!.status, 'completed');
+  });
+
+  it('a start that comes long after the database went away fails after 10 s', async (t) => {
+    const clock = new ManualClock();
+    const [mine] = await openStores(t, 1, clock);
+    let away = false;
+    const commit: Store['commit'] = async (batch) => {
+      if (away) throw new Error('the database is away');
+      return mine!.commit(batch);
+    };
+    const w = workflow('long');
+    w.task('a', () => new Promise<number>((resolve) => clock.timer(100, () => resolve(1))));
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, commit }, clock });
+    await rig.client.start(w);
+    await clock.settle();
+    away = true;
+    await clock.advance(5000);
+    let error: unknown;
+    rig.client.start(w).catch((thrown: unknown) => (error = thrown));
+    await clock.advance(11_000);
+    assert.equal(Reflect.get(error ?? {}, 'code'), 'STORE_UNAVAILABLE');
+    away = false;
+    await clock.advance(2000);
+  });
+});
+
+describe('durability.md, mail', () => {
+  it('what the last owner did not read is read before anything begins', async (t) => {
+    const clock = new ManualClock();
+    const [first, second] = await openStores(t, 2, clock);
+    const ran: string[] = [];
+    const build = (who: string) => {
+      const w = workflow('w');
+      w.task('a', () => {
+        ran.push(who);
+        return new Promise<number>(() => undefined);
+      });
+      return w;
+    };
+    const frozen = new ManualClock();
+    const dead = await openRig(t, { workflows: [build('dead')], store: first!, clock: frozen, graceMs: 0 });
+    const { id } = await dead.client.start(build('dead'));
+    await frozen.settle();
+    assert.equal((await openClient(t, second!, clock).cancel(id)).status, 'cancelling');
+    await declareDead(second!, dead.engine.id);
+    await openRig(t, { workflows: [build('next')], store: second!, clock, graceMs: 0 });
+    await clock.advance(100);
+    assert.equal((await second!.execution(id))!.status, 'cancelled');
+    assert.deepEqual(ran, ['dead']);
+  });
+});
+
+describe('engine.md, close', () => {
+  it('a second close waits for the first', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    const w = workflow('w');
+    w.task('a', ({ signal }) => new Promise<number>((resolve) => signal.addEventListener('abort', () => clock.timer(100, () => resolve(1)))));
+    const rig = await openRig(t, { workflows: [w], store: mine!, clock });
+    const { id } = await rig.client.start(w);
+    await clock.settle();
+    const firstClose = rig.engine.close(0);
+    let second = false;
+    const secondClose = rig.engine.close(0).then(() => (second = true));
+    await clock.settle();
+    assert.ok(!second);
+    await clock.advance(200);
+    await Promise.all([firstClose, secondClose]);
+    assert.notEqual((await other!.execution(id))!.owner, rig.engine.id);
+  });
+
+  it('a start that failed for a database that was away when the runner closed does not exist', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let away = false;
+    const commit: Store['commit'] = async (batch) => {
+      if (away) throw new Error('the database is away');
+      return mine!.commit(batch);
+    };
+    const w = one();
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, commit }, clock });
+    away = true;
+    let error: unknown;
+    rig.client.start(w).catch((thrown: unknown) => (error = thrown));
+    await clock.advance(9000);
+    const closing = rig.engine.close(0);
+    await clock.advance(2000);
+    assert.equal(Reflect.get(error ?? {}, 'code'), 'STORE_UNAVAILABLE');
+    away = false;
+    await clock.advance(3000);
+    await closing;
+    const { items } = await openClient(t, other!, clock).executions.list();
+    assert.deepEqual(items, []);
+  });
+
+  it('a renewal that is on its way when it ends is the last', async (t) => {
+    const clock = new ManualClock();
+    const [mine] = await openStores(t, 1, clock);
+    let hold = true;
+    let go: () => void = () => undefined;
+    const renewRunner: Store['renewRunner'] = async (id, until) => {
+      if (hold) await new Promise<void>((resolve) => (go = resolve));
+      return mine!.renewRunner(id, until);
+    };
+    const rig = await openRig(t, { store: { ...mine!, renewRunner }, clock });
+    await clock.advance(5100);
+    await rig.engine.close(0);
+    hold = false;
+    go();
+    await clock.settle();
+    assert.equal(clock.timers, 0);
+  });
+
+  it('what a task still completes within its grace period counts', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    const w = workflow('w');
+    w.task('a', { retry: { attempts: 1 } }, () => new Promise<number>((resolve) => clock.timer(2000, () => resolve(1))));
+    const rig = await openRig(t, { workflows: [w], store: mine!, clock });
+    const { id } = await rig.client.start(w);
+    await clock.advance(100);
+    const closing = rig.engine.close(0);
+    await clock.advance(5000);
+    await closing;
+    assert.equal((await other!.execution(id))!.status, 'completed');
+  });
+});
+
+describe('durability.md, letting go', () => {
+  it('nothing begins while the commit that lets an execution go is on its way', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let away = false;
+    const commit: Store['commit'] = async (batch) => {
+      if (away && batch.transitions.some(({ letGo }) => letGo?.status === 'waiting')) throw new Error('away');
+      return mine!.commit(batch);
+    };
+    const w = workflow('w');
+    let running = 0;
+    let most = 0;
+    w.task('a', { retry: { attempts: 2, delay: '40s', jitter: 0 } }, async ({ attempt }) => {
+      if (attempt === 1) throw new Error('again');
+      most = Math.max(most, ++running);
+      await new Promise<void>((resolve) => clock.timer(5000, resolve));
+      running--;
+      return 1;
+    });
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, commit }, clock });
+    away = true;
+    const { id } = await rig.client.start(w);
+    await clock.advance(45_000);
+    away = false;
+    await clock.advance(20_000);
+    assert.equal((await other!.execution(id))!.status, 'completed');
+    assert.equal(most, 1);
+  });
+
+  it('ctx.step of an execution that is not owned here any more throws', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let cleaned = false;
+    const w = workflow('w');
+    w.task('a', async ({ step, signal, attempt }) => {
+      if (attempt > 1) return 1;
+      try {
+        await new Promise((resolve) => signal.addEventListener('abort', resolve));
+        await step('s', () => 1);
+        return 1;
+      } finally {
+        cleaned = true;
+      }
+    });
+    const rig = await openRig(t, { workflows: [w], store: mine!, clock });
+    await rig.client.start(w);
+    await clock.settle();
+    await declareDead(other!, rig.engine.id);
+    await clock.advance(5500);
+    assert.ok(cleaned);
+  });
+});

@@ -13,7 +13,7 @@ import { inFolder, median, round } from './measure.ts';
 export interface Bare {
   /** Executions a second, by how many are committed together. */
   readonly perSecond: ReadonlyMap<number, number>;
-  /** One commit of one execution's next step, median, ms. */
+  /** One commit of one execution's next step, median, ms; 0 where the width 1 was not measured. */
   readonly commitMs: number;
 }
 
@@ -38,7 +38,7 @@ export async function bareLimit(
     }
     await engine.close(0);
     await store.close();
-    return { perSecond, commitMs: round(median(commits)) };
+    return { perSecond, commitMs: commits.length === 0 ? 0 : round(median(commits)) };
   });
 }
 

@@ -39,7 +39,7 @@ export type {
   TaskSummary,
 } from './engine/executions.ts';
 export type { Logger } from './engine/logger.ts';
-export type { RunnerEvent, TaskProgress } from './engine/runner.ts';
+export type { RunnerEvent, TaskProgress } from './engine/hooks.ts';
 export type { StartOptions } from './engine/start.ts';
 export type { WorkflowEntry } from './engine/workflows.ts';
 export { Client, Runner } from './open.ts';

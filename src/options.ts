@@ -9,7 +9,7 @@ import { systemClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';
 import { stderrLogger } from './engine/logger.ts';
 import type { Logger } from './engine/logger.ts';
-import type { RunnerEvent, TaskProgress } from './engine/runner.ts';
+import type { RunnerEvent, TaskProgress } from './engine/hooks.ts';
 import { loadEmbedded } from './engine/start.ts';
 import type { PackageEvent } from './package/reconciler.ts';
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { describeInIsolate } from '../src/cli/describe.ts';
 import { Client, Runner } from '../src/index.ts';
 import { buildPackage } from '../src/package/build.ts';
-import { clientSuite, suiteWorkflows } from '../src/testing/client-suite.ts';
-import type { ClientPlace } from '../src/testing/client-suite.ts';
+import { clientSuite, suiteWorkflows } from './client/suite.ts';
+import type { ClientPlace } from './client/suite.ts';
 
 clientSuite('a runner, a client that also executes', async () => {
   const { database, registry, pack, remove } = place();

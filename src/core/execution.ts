@@ -23,17 +23,6 @@ export function isTaskEnded(status: TaskStatus): boolean {
   return status === 'completed' || status === 'failed' || status === 'skipped' || status === 'cancelled';
 }
 
-/** Which state may follow which; `retry` takes failed and cancelled back to pending. */
-export const executionTransitions: Readonly<Record<ExecutionStatus, readonly ExecutionStatus[]>> = {
-  pending: ['running', 'waiting', 'paused', 'cancelled', 'failed'],
-  running: ['pending', 'waiting', 'paused', 'completed', 'failed', 'cancelled'],
-  waiting: ['pending', 'running', 'paused', 'cancelled'],
-  paused: ['pending', 'cancelled'],
-  completed: [],
-  failed: ['pending'],
-  cancelled: ['pending'],
-};
-
 /** Why a task was skipped, and the task that caused it (the task itself for `when_false`). */
 export interface Skip {
   readonly reason: SkipReason;

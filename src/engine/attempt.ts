@@ -93,7 +93,9 @@ export class Attempt implements TaskHost {
     if (this.#ended) return;
     this.#ended = true;
     this.#timer?.cancel();
-    this.#options.onEnd(this.#reason === undefined ? end : { status: 'aborted', reason: this.#reason });
+    // a result is not thrown away because its runner closes
+    const counts = this.#reason === undefined || (this.#reason === 'shutdown' && end.status === 'completed');
+    this.#options.onEnd(counts ? end : { status: 'aborted', reason: this.#reason! });
   }
 }
 

@@ -200,7 +200,11 @@ describe('engine.md, close', () => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     const w = workflow('w');
-    w.task('a', ({ signal }) => new Promise<number>((resolve) => signal.addEventListener('abort', () => clock.timer(100, () => resolve(1)))));
+    w.task(
+      'a',
+      ({ signal }) =>
+        new Promise<number>((resolve) => signal.addEventListener('abort', () => clock.timer(100, () => resolve(1)))),
+    );
     const rig = await openRig(t, { workflows: [w], store: mine!, clock });
     const { id } = await rig.client.start(w);
     await clock.settle();
@@ -260,7 +264,11 @@ describe('engine.md, close', () => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     const w = workflow('w');
-    w.task('a', { retry: { attempts: 1 } }, () => new Promise<number>((resolve) => clock.timer(2000, () => resolve(1))));
+    w.task(
+      'a',
+      { retry: { attempts: 1 } },
+      () => new Promise<number>((resolve) => clock.timer(2000, () => resolve(1))),
+    );
     const rig = await openRig(t, { workflows: [w], store: mine!, clock });
     const { id } = await rig.client.start(w);
     await clock.advance(100);

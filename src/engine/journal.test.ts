@@ -219,7 +219,7 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
       await clock.advance(2000);
       starts.push(client.start(w).catch(failed), client.start(w, {}, { startAt: '1h' }).catch(failed));
       await clock.advance(7500);
-      assert.deepEqual(errors, []);
+      assert.equal(errors.length, 0);
       await clock.advance(1500);
       assert.equal(errors.length, 1);
       await clock.advance(2500);

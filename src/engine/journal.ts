@@ -46,6 +46,8 @@ export class Journal {
   #running: Promise<void> | undefined;
   #fenced = false;
   #awaySince: number | undefined;
+  /** A batch in the hands of the database. */
+  #sent: readonly Participant[] | undefined;
   /** A batch that failed and waits to be tried again. */
   #waitingMembers: Participant[] | undefined;
   #waitingTransitions: Transition[] = [];
@@ -63,9 +65,10 @@ export class Journal {
 
   /** Forgets what a participant wanted to write, if that is not in the hands of the database just now. */
   withdraw(participant: Participant): boolean {
-    if (this.#dirty.delete(participant)) return true;
+    if (this.#sent?.includes(participant) === true) return false;
+    const marked = this.#dirty.delete(participant);
     const at = this.#waitingMembers?.indexOf(participant) ?? -1;
-    if (at < 0) return false;
+    if (at < 0) return marked;
     this.#waitingMembers!.splice(at, 1);
     this.#waitingTransitions.splice(at, 1);
     return true;
@@ -120,7 +123,8 @@ export class Journal {
     for (let wait = firstRetryMs; !this.#fenced && members.length > 0; wait = Math.min(wait * 2, lastRetryMs)) {
       let result: CommitResult | undefined;
       try {
-        result = await this.#options.commit(transitions);
+        this.#sent = members;
+        result = await this.#options.commit(transitions).finally(() => (this.#sent = undefined));
       } catch (error) {
         if (error instanceof FencedError) {
           this.fence();

@@ -5,6 +5,8 @@ import { toTaskError } from '../core/task-error.ts';
 import type { TaskError } from '../core/task-error.ts';
 import type { NewEvent, NewExecution, Transition } from '../store/batch.ts';
 import type { ClaimedExecution, Mail } from '../store/store.ts';
+import { untilAnswered } from './ask.ts';
+import type { AttemptsHost } from './attempts.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Journal, Participant } from './journal.ts';
 import { LiveState } from './live-state.ts';
@@ -13,7 +15,6 @@ import { Pending } from './pending.ts';
 import { settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import { Tasks } from './tasks.ts';
-import type { TasksHost } from './tasks.ts';
 
 /** How an execution ended, as its owner knows it. Values are JSON text. */
 export interface EndedExecution {
@@ -26,7 +27,7 @@ export interface EndedExecution {
 }
 
 /** What the runner gives to all of its live executions. */
-export interface LiveHost extends TasksHost {
+export interface LiveHost extends AttemptsHost {
   readonly journal: Journal;
   onEvents(live: Live, events: readonly NewEvent[]): void;
   /** It has mail that must be taken in before it can be let go. */
@@ -112,6 +113,8 @@ export class Live implements Participant {
     const transition = pending.transition(this.id, this.#state.head.epoch, this.#seq, this.#inboxSeen);
     this.#seq += transition.events.length;
     this.#inFlight = { pending, transition };
+    // nothing begins while it is being let go
+    if (transition.letGo !== null) this.#tasks.rest();
     return transition;
   }
 
@@ -128,7 +131,10 @@ export class Live implements Participant {
       return;
     }
     for (const after of pending.after) after();
-    if (how === 'held') this.#host.onHeld(this);
+    if (how === 'held') {
+      this.#tasks.resumeAll();
+      this.#host.onHeld(this);
+    }
     if (gone === null) {
       // what had to wait for this commit may have been the last thing to do
       if (!this.#state.gone && how === 'written' && this.#mayLetGo()) this.#host.journal.mark(this);
@@ -170,6 +176,7 @@ export class Live implements Participant {
     const error = { ...toTaskError(cause), code: 'STORE_REFUSED' };
     this.#failure = error;
     this.#tasks.stopAll('cancel');
+    this.#tasks.forget();
     for (const { task } of transition.tasks) {
       const index = this.#state.graph.indexOf.get(task)!;
       const run = this.#state.runs[index]!;
@@ -221,7 +228,7 @@ export class Live implements Participant {
 
   async #parseInput(): Promise<void> {
     this.#state.busy++;
-    const outcome = await this.workflow.code.parseInput(this.#state.head.input);
+    const outcome = await untilAnswered(() => this.workflow.code.parseInput(this.#state.head.input));
     this.#state.busy--;
     if (this.#state.gone || this.#cancelled) return;
     if (outcome.status === 'valid') {
@@ -333,7 +340,8 @@ export class Live implements Participant {
 
   #leave(how: 'released' | 'lost' | 'moved' | EndedExecution): void {
     this.#state.gone = true;
-    for (const run of this.#state.runs) run?.timer?.cancel();
+    this.#tasks.rest();
+    this.#tasks.forget();
     this.#host.onGone(this, how);
   }
 }

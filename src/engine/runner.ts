@@ -1,12 +1,11 @@
-import type { EventType } from '../core/event.ts';
-import { parseJson } from '../core/json.ts';
-import type { Json } from '../core/json.ts';
 import { CloacinaError } from '../core/error.ts';
 import type { NewExecution } from '../store/batch.ts';
 import type { ClaimedExecution, Store } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock, Timer } from './clock.ts';
+import { Hooks } from './hooks.ts';
+import type { RunnerEvent, TaskProgress } from './hooks.ts';
 import { newId } from './id.ts';
 import { Journal } from './journal.ts';
 import type { Participant } from './journal.ts';
@@ -17,29 +16,6 @@ import type { Logger } from './logger.ts';
 import { Slots } from './slots.ts';
 import { Submission } from './submission.ts';
 import { Submissions } from './submissions.ts';
-
-/** An event of an execution owned here, once it is durable. */
-export interface RunnerEvent {
-  readonly executionId: string;
-  readonly workflow: string;
-  /** Gapless within its execution, from 1. */
-  readonly seq: number;
-  readonly type: EventType;
-  readonly task: string | null;
-  readonly attempt: number | null;
-  /** Epoch ms. */
-  readonly at: number;
-  readonly data: Json;
-}
-
-/** What a task said with `ctx.progress`. */
-export interface TaskProgress {
-  readonly executionId: string;
-  readonly task: string;
-  /** 0 to 1. */
-  readonly done: number;
-  readonly text: string | null;
-}
 
 export interface EngineOptions {
   readonly store: Store;
@@ -67,6 +43,7 @@ export interface EngineOptions {
 
 /** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
 const lookMs = 25;
+const lookAgainMs = 1000;
 /** Executions taken by one claim at most. */
 const claimLimit = 100;
 const longestSleepMs = 60_000;
@@ -99,6 +76,9 @@ export class Engine {
   /** Another process has written since the runners were last read. */
   #strangers = false;
   #closing = false;
+  #closed: Promise<void> | undefined;
+  /** Closed, but for signing off: no timer is set any more. */
+  #atRest = false;
   #onEmpty: (() => void) | undefined;
 
   private constructor(options: EngineOptions) {
@@ -109,7 +89,7 @@ export class Engine {
     this.#ownCodes = options.ownOnly ? new Set() : null;
     const { store, clock, logger, leaseMs } = options;
     this.#observer = new Observer({ store, clock, logger, identity: this.#identity, leaseMs });
-    this.#submissions = new Submissions(clock);
+    this.#submissions = new Submissions(clock, (participant) => this.#withdraw(participant));
     this.#id = newId(clock.now());
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
@@ -156,16 +136,21 @@ export class Engine {
     if (this.#closing) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing; it takes no new executions');
     const here = workflow !== undefined && create.startAt === null && this.#lives.size < this.#options.maxExecutions;
     this.#own(create.rootId, create.code);
-    await this.#submissions.submit(create, workflow, (durable, refused) => {
-      if (here) {
-        const live = Live.create(this.#host, workflow, { ...create, owned: true }, { durable, refused });
-        this.#lives.set(live.id, live);
-        return live;
-      }
-      const submission = new Submission({ ...create, owned: false }, durable, refused);
-      this.#journal.mark(submission);
-      return submission;
-    });
+    await this.#submissions.submit(
+      create,
+      workflow,
+      (durable, refused) => {
+        if (here) {
+          const live = Live.create(this.#host, workflow, { ...create, owned: true }, { durable, refused });
+          this.#lives.set(live.id, live);
+          return live;
+        }
+        const submission = new Submission({ ...create, owned: false }, durable, refused);
+        this.#journal.mark(submission);
+        return submission;
+      },
+      this.#journal.awaySince !== undefined,
+    );
     if (!here) this.#submitted(create.code);
   }
 
@@ -189,7 +174,11 @@ export class Engine {
 
   /** Takes nothing new; lets attempts end for `drainMs`, then aborts them; hands back what did not end. */
   async close(drainMs: number): Promise<void> {
-    if (this.#closing) return;
+    this.#closed ??= this.#close(drainMs);
+    await this.#closed;
+  }
+
+  async #close(drainMs: number): Promise<void> {
     this.#closing = true;
     for (const timer of this.#timers.values()) if (timer !== this.#timers.get('renew')) timer.cancel();
     await this.#looking;
@@ -199,6 +188,7 @@ export class Engine {
     if (this.#lives.size > 0) await this.#emptied();
     await this.#journal.settled();
     this.#submissions.close();
+    this.#atRest = true;
     for (const timer of this.#timers.values()) timer.cancel();
     clearInterval(this.#keepAlive);
     try {
@@ -247,7 +237,8 @@ export class Engine {
 
   #withdraw(participant: Participant): boolean {
     if (!this.#journal.withdraw(participant)) return false;
-    this.#lives.delete(participant.id);
+    const live = this.#lives.get(participant.id);
+    if (live === participant) live.abandon();
     return true;
   }
 
@@ -271,6 +262,7 @@ export class Engine {
         await this.#claim();
       } catch (error) {
         this.#options.logger.warn({ error }, 'looking for work failed; it is tried again');
+        this.#arm('wake', lookAgainMs, () => this.poke());
       }
     }
     // in the same turn as the last question whether to look again: a poke in between would be lost
@@ -339,10 +331,7 @@ export class Engine {
     const { leaseMs, logger } = this.#options;
     void this.#renewOnce()
       .catch((error: unknown) => logger.warn({ error }, 'the lease could not be renewed; it is tried again'))
-      .finally(() => {
-        if (!this.#timers.has('renew')) return;
-        this.#arm('renew', leaseMs / 3, () => this.#renew());
-      });
+      .finally(() => this.#arm('renew', leaseMs / 3, () => this.#renew()));
   }
 
   /** Takes over from neighbours that died. Who they are is read again where somebody else has written since. */
@@ -372,8 +361,10 @@ export class Engine {
     const away = this.#journal.awaySince;
     // a runner that cannot write does not keep its work from others
     if (away !== undefined && clock.monotonic() - away > leaseMs) return;
-    if (!(await store.renewRunner(this.#id, clock.now() + leaseMs))) {
-      this.#fenced();
+    const id = this.#id;
+    if (!(await store.renewRunner(id, clock.now() + leaseMs))) {
+      // a renewal that was on its way while this runner began anew speaks of the one that is dead already
+      if (id === this.#id) this.#fenced();
       return;
     }
     if (this.#closing) return;
@@ -409,6 +400,8 @@ export class Engine {
     this.#id = newId(this.#options.clock.now());
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
+    // whether the database is away is for the new journal to find out
+    this.#slots.hold(false);
     for (const live of lives) live.abandon();
     void this.#beginAnew();
   }
@@ -416,13 +409,14 @@ export class Engine {
   async #beginAnew(): Promise<void> {
     try {
       await this.#register();
-      await this.#observer.sweep(this.#id);
-      this.#submissions.resubmit((create, workflow) => this.start(create, workflow));
-      this.poke();
     } catch (error) {
       this.#options.logger.error({ error }, 'the runner could not register anew; it is tried again');
       this.#options.clock.timer(this.#options.leaseMs / 3, () => void this.#beginAnew());
+      return;
     }
+    this.#submissions.resubmit((create, workflow) => this.start(create, workflow));
+    await this.#sweep();
+    this.poke();
   }
 
   // -- wiring
@@ -437,21 +431,15 @@ export class Engine {
       onFenced: () => this.#fenced(),
       onAway: (away) => {
         this.#slots.hold(away || this.#closing);
-        if (away) this.#submissions.watch((participant) => this.#withdraw(participant));
+        if (away) this.#submissions.watch();
+        else this.poke();
       },
     });
   }
 
   #newHost(): LiveHost {
-    const { store, clock, logger, graceMs, maxPayload, random, onEvent, onProgress, onEnded } = this.#options;
-    // what a hook throws must not reach the journal or a task
-    const hook = (name: string, call: () => void): void => {
-      try {
-        call();
-      } catch (error) {
-        logger.error({ error }, `the hook ${name} threw an error`);
-      }
-    };
+    const { store, clock, logger, graceMs, maxPayload, random, onEnded } = this.#options;
+    const hooks = new Hooks(this.#options);
     return {
       clock,
       journal: this.#journal,
@@ -462,16 +450,8 @@ export class Engine {
       maxPayload,
       random,
       stepResult: (id, task, item, name) => store.step(id, task, item, name),
-      onEvents: (live, events) => {
-        if (onEvent === null) return;
-        const workflow = live.workflow.graph.spec.name;
-        for (const { seq, type, task, attempt, at, data } of events) {
-          const event = { executionId: live.id, workflow, seq, type, task, attempt, at, data: parseJson(data) };
-          hook('onEvent', () => onEvent(event));
-        }
-      },
-      onProgress: (executionId, task, done, text) =>
-        hook('onProgress', () => onProgress({ executionId, task, done, text })),
+      onEvents: (live, events) => hooks.events(live.id, live.workflow.graph.spec.name, events),
+      onProgress: (executionId, task, done, text) => hooks.progress({ executionId, task, done, text }),
       onHeld: () => void this.#takeMail().catch((error: unknown) => logger.warn({ error }, 'mail could not be read')),
       onGone: (live, how) => {
         if (this.#lives.get(live.id) === live) this.#lives.delete(live.id);
@@ -485,7 +465,7 @@ export class Engine {
 
   #arm(name: 'look' | 'renew' | 'wake', delayMs: number, fire: () => void): void {
     this.#timers.get(name)?.cancel();
-    if (this.#closing && name !== 'renew') return;
+    if (this.#atRest || (this.#closing && name !== 'renew')) return;
     this.#timers.set(name, this.#options.clock.timer(delayMs, fire));
   }
 }

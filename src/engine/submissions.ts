@@ -22,17 +22,21 @@ const checkMs = 500;
 export class Submissions {
   readonly #waiting = new Map<string, Submitted>();
   readonly #clock: Clock;
+  readonly #withdraw: (participant: Participant) => boolean;
   #timer: Timer | undefined;
 
-  constructor(clock: Clock) {
+  /** `withdraw` takes a start back, where it is not in the hands of the database. */
+  constructor(clock: Clock, withdraw: (participant: Participant) => boolean) {
     this.#clock = clock;
+    this.#withdraw = withdraw;
   }
 
-  /** Resolves once the participant that `submit` makes is durable. */
+  /** Resolves once the participant that `submit` makes is durable. `away`: the database is away already. */
   async submit(
     create: NewExecution,
     workflow: LoadedWorkflow | undefined,
     submit: (durable: () => void, refused: (cause: unknown) => void) => Participant,
+    away = false,
   ): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const { durable, refused } = this.#answers(create.id);
@@ -40,20 +44,21 @@ export class Submissions {
       const entry = { create, workflow, at, resolve, reject } as Submitted;
       this.#waiting.set(create.id, entry);
       entry.participant = submit(durable, refused);
+      if (away) this.watch();
     });
   }
 
   /** Fails what has waited too long, where it can be taken back; called when the database goes away. */
-  watch(withdraw: (participant: Participant) => boolean): void {
+  watch(): void {
     this.#timer ??= this.#clock.timer(checkMs, () => {
       this.#timer = undefined;
       const now = this.#clock.monotonic();
       for (const [id, entry] of this.#waiting) {
-        if (now - entry.at < patienceMs || !withdraw(entry.participant)) continue;
+        if (now - entry.at < patienceMs || !this.#withdraw(entry.participant)) continue;
         this.#waiting.delete(id);
         entry.reject(unavailable(id));
       }
-      if (this.#waiting.size > 0) this.watch(withdraw);
+      if (this.#waiting.size > 0) this.watch();
     });
   }
 

@@ -1,3 +1,4 @@
+import { isTaskEnded } from '../core/execution.ts';
 import type { TaskStatus } from '../core/execution.ts';
 import type { SkipReason } from '../core/definition.ts';
 import type { TaskSpec } from '../core/spec.ts';
@@ -27,6 +28,8 @@ export interface TaskRun {
   /** Whether the running attempt was charged when it began. */
   charged: boolean;
   running: Attempt | undefined;
+  /** It has a slot, and begins once its start is durable. */
+  starting: boolean;
   slot: SlotRequest | undefined;
   timer: Timer | undefined;
   /** The event of a start that is not on its way to the database yet. */
@@ -54,6 +57,7 @@ export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
     suspect: false,
     charged: false,
     running: undefined,
+    starting: false,
     slot: undefined,
     timer: undefined,
     startEvent: undefined,
@@ -96,6 +100,11 @@ export function taskState(run: TaskRun): TaskState {
     reason,
     cause,
   };
+}
+
+/** Whether what comes back for a task is too late: nothing more happens to it here. */
+export function isOver(execution: { readonly gone: boolean; readonly releasing: boolean }, run: TaskRun): boolean {
+  return execution.gone || execution.releasing || isTaskEnded(run.status);
 }
 
 /** JSON text of how a task ended, as a settled need holds it (`Settled`). */

@@ -1,6 +1,6 @@
 import type { EventType } from '../core/event.ts';
 import type { ExecutionStatus } from '../core/execution.ts';
-import type { NewEvent, NewExecution, TaskState } from './batch.ts';
+import type { NewExecution, TaskState } from './batch.ts';
 import { eventRecord, executionColumns, executionRecord, taskRecord } from './rows.ts';
 import type { EventRecord, EventRow, ExecutionRecord, ExecutionRow, TaskRow } from './rows.ts';
 import { all, first, run } from './sql.ts';
@@ -251,7 +251,7 @@ export function* claimExecutions(claim: Claim, dialect: Dialect): Script<Claimed
 }
 
 /** An owned execution with its tasks and the number of its last event. */
-export function* load(id: string, because: string | null): Script<ClaimedExecution> {
+function* load(id: string, because: string | null): Script<ClaimedExecution> {
   const record = yield* execution(id);
   const last = yield* first<{ seq: number | null }>('select max(seq) as seq from events where execution_id = $1', id);
   return { execution: record!, tasks: yield* tasksOf(id), seq: last?.seq ?? 0, because };
@@ -305,4 +305,4 @@ export function* handBack(id: string, runner: string, epoch: number): Script<voi
   );
 }
 
-export type { EventRecord, ExecutionRecord, NewEvent };
+export type { EventRecord, ExecutionRecord };

@@ -127,7 +127,7 @@ export class SqliteCommit {
   }
 }
 
-export function taskParams(id: string, task: TaskState): (string | number | null)[] {
+function taskParams(id: string, task: TaskState): (string | number | null)[] {
   const { status, attempt, used, epoch, startedAt, endedAt, wakeAt, output, error, reason, cause } = task;
   return [
     id,

@@ -1,4 +1,3 @@
-import type { ExecutionStatus } from '../core/execution.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import type { Batch, CommitResult, NewExecution, TaskState } from './batch.ts';
 import type { Claim, ClaimedExecution, Created, ExecutionFilter } from './executions.ts';
@@ -79,7 +78,6 @@ export type {
   EventRecord,
   ExecutionFilter,
   ExecutionRecord,
-  ExecutionStatus,
   Mail,
   RunnerRecord,
 };

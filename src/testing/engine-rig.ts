@@ -6,7 +6,8 @@ import { EngineClient } from '../engine/client.ts';
 import type { Clock } from '../engine/clock.ts';
 import type { Logger } from '../engine/logger.ts';
 import { Engine } from '../engine/runner.ts';
-import type { EngineOptions, RunnerEvent } from '../engine/runner.ts';
+import type { RunnerEvent } from '../engine/hooks.ts';
+import type { EngineOptions } from '../engine/runner.ts';
 import { loadEmbedded } from '../engine/start.ts';
 import { EndWatch } from '../engine/watch.ts';
 import { openStore } from '../store/open.ts';
@@ -60,7 +61,7 @@ export interface Logged {
 }
 
 /** A logger that keeps what it is told. */
-export function keepingLogger(logged: Logged[]): Logger {
+function keepingLogger(logged: Logged[]): Logger {
   const at =
     (level: Logged['level']) =>
     (details: object, message: string): void => {

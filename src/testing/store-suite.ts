@@ -50,7 +50,7 @@ export function sampleTransition(id: string, change: Partial<Transition> = {}): 
   };
 }
 
-export function sampleTaskState(task: string, change: Partial<TaskState> = {}): TaskState {
+function sampleTaskState(task: string, change: Partial<TaskState> = {}): TaskState {
   return {
     task,
     item: -1,

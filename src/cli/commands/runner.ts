@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { durationMs, formatMs } from '../../core/duration.ts';
 import { CloacinaError, errorDocument } from '../../core/error.ts';
 import type { Json } from '../../core/json.ts';
-import type { RunnerEvent } from '../../engine/runner.ts';
+import type { RunnerEvent } from '../../engine/hooks.ts';
 import type { PackageEvent } from '../../package/reconciler.ts';
 import type { Registry } from '../../package/registry.ts';
 import { act } from '../cli.ts';

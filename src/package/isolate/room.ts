@@ -1,5 +1,5 @@
 /** How many isolates run at once where nobody said. One costs about 9 MB of its own, and the heap of its package. */
-export const defaultIsolateLimit = 32;
+const defaultIsolateLimit = 32;
 
 /**
  * Bounds the processes of all isolates that share it. One that has no calls gives its place to one that waits for a

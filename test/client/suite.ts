@@ -1,8 +1,8 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { CloacinaError, ExecutionFailedError, settled, unchecked, workflow } from '../index.ts';
-import type { AnyWorkflow, Client, ExecutionSummary, Page, Workflow } from '../index.ts';
+import { CloacinaError, ExecutionFailedError, settled, unchecked, workflow } from '../../src/index.ts';
+import type { AnyWorkflow, Client, ExecutionSummary, Page, Workflow } from '../../src/index.ts';
 
 const shop = workflow('shop', { input: unchecked<{ items: number }>(), description: 'Adds up an order.' });
 const price = shop.task('price', ({ input }) => {

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { workflow } from '../core/workflow.ts';
+import { openRig } from '../testing/engine-rig.ts';
+import type { InputOutcome, Outcome } from './code.ts';
+import { loadEmbedded, newExecution, resolveEmbedded } from './start.ts';
+
+const error = { name: 'Error', code: 'ISOLATE_EXITED', message: 'the process ended' };
+const neighbour = { status: 'lost', alone: false, error } as const;
+const own = { status: 'lost', alone: true, error } as const;
+
+/** A workflow whose code runs elsewhere and loses its process: the first answers are these, then it answers. */
+function fragile(lost: readonly (typeof neighbour | typeof own)[]) {
+  const w = workflow('fragile');
+  w.task('a', { when: () => true }, () => 1);
+  const { code, ...rest } = loadEmbedded(w);
+  const asked: string[] = [];
+  const answer = <T extends Outcome | InputOutcome>(what: string, good: () => Promise<T>): Promise<T> => {
+    asked.push(what);
+    const before = lost[asked.filter((other) => other === what).length - 1];
+    return before === undefined ? good() : Promise.resolve(before as T);
+  };
+  const elsewhere: typeof code = {
+    run: (call, host) => code.run(call, host),
+    ask: (question, call) => answer(question, () => code.ask(question, call)),
+    parseInput: (input) => answer('input', () => code.parseInput(input)),
+    abandon: () => undefined,
+  };
+  return { loaded: { ...rest, code: elsewhere }, resolved: { ...resolveEmbedded(w), code: null }, asked };
+}
+
+describe('durability.md, suspects: the same in an isolate, for what is asked of code beside tasks', () => {
+  for (const [what, lost, status, times] of [
+    ['is asked again where a neighbour ended the process', [neighbour, neighbour], 'completed', 3],
+    ['fails the execution where it ended the process itself', [own], 'failed', 1],
+    ['is given up where that happens again and again', Array.from({ length: 9 }, () => neighbour), 'failed', 5],
+  ] as const) {
+    it(`the parsing of the input, and \`when\`, ${what}`, async (t) => {
+      const { loaded, resolved, asked } = fragile(lost);
+      const { engine, client, clock, store } = await openRig(t);
+      engine.catalog.add([loaded]);
+      const input = { text: '{}', parsed: false };
+      const create = newExecution({ resolved, input, options: {}, tenant: 'default', now: clock.now() });
+      await store.createExecutions([create]);
+      engine.poke();
+      await clock.settle();
+      assert.equal((await client.executions.get(create.id)).status, status);
+      assert.equal(asked.filter((question) => question === 'input').length, times);
+      assert.equal(asked.filter((question) => question === 'when').length, status === 'completed' ? times : 0);
+    });
+  }
+});

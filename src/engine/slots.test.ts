@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Slots } from './slots.ts';
+
+describe('slots: how many task functions run at once', () => {
+  it('starts at once while there is room, then one for each that is given back', () => {
+    const slots = new Slots(2);
+    const started: number[] = [];
+    for (let i = 0; i < 5; i++) slots.request(0, () => started.push(i));
+    assert.deepEqual([started, slots.active], [[0, 1], 2]);
+    slots.release();
+    assert.deepEqual(started, [0, 1, 2]);
+    slots.release();
+    slots.release();
+    slots.release();
+    slots.release();
+    assert.deepEqual([started, slots.active], [[0, 1, 2, 3, 4], 0]);
+  });
+
+  it('the highest priority goes first, then who came first; nobody overtakes who waits', () => {
+    const slots = new Slots(1);
+    const started: string[] = [];
+    slots.request(0, () => started.push('first'));
+    for (const [name, priority] of [
+      ['a', 0],
+      ['b', 9],
+      ['c', -5],
+      ['d', 9],
+      ['e', 0],
+    ] as const) {
+      slots.request(priority, () => started.push(name));
+    }
+    for (let i = 0; i < 6; i++) slots.release();
+    assert.deepEqual(started, ['first', 'b', 'd', 'a', 'e', 'c']);
+  });
+
+  it('a request that was cancelled while it waited takes no slot', () => {
+    const slots = new Slots(1);
+    const started: string[] = [];
+    slots.request(0, () => started.push('a'));
+    slots.request(0, () => started.push('b')).cancelled = true;
+    slots.request(0, () => started.push('c'));
+    slots.release();
+    assert.deepEqual([started, slots.active], [['a', 'c'], 1]);
+    slots.release();
+    assert.equal(slots.active, 0);
+    slots.request(0, () => started.push('d'));
+    assert.deepEqual(started, ['a', 'c', 'd']);
+  });
+
+  it('while held nothing starts; afterwards as much as there is room for', () => {
+    const slots = new Slots(2);
+    const started: number[] = [];
+    slots.hold(true);
+    for (let i = 0; i < 3; i++) slots.request(0, () => started.push(i));
+    assert.deepEqual(started, []);
+    slots.hold(false);
+    assert.deepEqual(started, [0, 1]);
+  });
+
+  it('what starts may give back and ask again at once', () => {
+    const slots = new Slots(1);
+    let ran = 0;
+    const again = (): void => {
+      if (++ran < 1000) slots.request(0, again);
+      slots.release();
+    };
+    slots.request(0, again);
+    assert.deepEqual([ran, slots.active], [1000, 0]);
+  });
+});

@@ -41,11 +41,17 @@ const documents: Readonly<Record<string, string>> = {
   'workflow run':
     '`{ executionId, workflow, status, output, outputs: { task: value }, error }`; with `--detach`: `{ executionId, status }`',
   'execution list':
-    '{ items: [{ id, workflow, package, version, status, createdAt, startedAt, endedAt, error }], next }',
+    '{ items: [{ id, workflow, package, version, status, reason, createdAt, startedAt, endedAt, error }], next }',
   'execution show':
-    'one item of `execution list`, with `input, output, priority, tags, runner, schedule, tasks: [{ name, status, attempt, startedAt, endedAt, output, error, reason }]`',
-  'execution events': '`{ items: [{ seq, type, task, attempt, at, data }] }`; with `--follow` one of them a line',
-  'execution cancel': '{ id, status }',
+    'one item of `execution list`, with `input, output, priority, tags, runner, schedule, parent, forked, tasks: [{ name, status, attempt, startedAt, endedAt, output, error, reason, items }]`',
+  'execution events': '`{ items: [{ seq, type, task, item, attempt, at, data }] }`; with `--follow` one of them a line',
+  'execution cancel': '`{ id, status }`',
+  'execution logs': '`{ items: [{ task, item, attempt, at, level, message, data }] }`',
+  'execution pause': '`{ id, status }`',
+  'execution resume': '`{ id, status }`',
+  'execution retry': '`{ id, status }`',
+  'execution fork': '`{ id, status, from, task }`',
+  'execution signal': '`{ id, status }`',
   'schedule add': '{ id, name, next, created }',
   'schedule update': 'as `schedule show`',
   'schedule list':

@@ -29,10 +29,12 @@ export type { TaskError } from './core/task-error.ts';
 export { settled, unchecked, workflow } from './core/workflow.ts';
 export type { ExecutionHandle, ExecutionOutcome, Result } from './engine/client.ts';
 export type { Clock, Timer } from './engine/clock.ts';
+export type { Controlled } from './engine/control.ts';
 export { ExecutionFailedError } from './engine/execution-failed.ts';
 export type {
   ExecutionDetail,
   ExecutionEvent,
+  ExecutionLog,
   ExecutionSummary,
   ListOptions,
   Page,

@@ -1,7 +1,7 @@
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { EngineClient } from './engine/client.ts';
-import { EndWatch } from './engine/watch.ts';
+import { Watch } from './engine/watch.ts';
 import type { Workflows } from './engine/workflows.ts';
 import { clientSettings, databaseUrl, runnerSettings } from './options.ts';
 import type { ClientOptions, RunnerOptions } from './options.ts';
@@ -34,7 +34,7 @@ export class Client extends EngineClient implements AsyncDisposable {
   static async open(url?: string, options: ClientOptions = {}): Promise<Client> {
     const settings = clientSettings(options);
     const store = await openStore(url ?? databaseUrl(), { now: () => settings.clock.now() });
-    return new Client(wire(store, settings, null, new EndWatch(store, settings.clock, true), () => undefined));
+    return new Client(wire(store, settings, null, new Watch(store, settings.clock, true), () => undefined));
   }
 
   async close(): Promise<void> {

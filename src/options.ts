@@ -4,6 +4,7 @@ import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
 import { defaultMaxPayload } from './core/json.ts';
+import { functionsOf } from './core/workflow.ts';
 import type { LoadedWorkflow } from './engine/catalog.ts';
 import { systemClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';
@@ -48,6 +49,8 @@ export interface RunnerOptions extends ClientOptions {
   readonly grace?: Duration;
   /** How long an isolate may be silent before it is ended; default 30s. */
   readonly isolateStall?: Duration;
+  /** How long ended executions are kept where their workflow does not say; null: for ever. Default 30d. */
+  readonly retention?: Duration | null;
   /** Whether due schedules are fired here; default true. */
   readonly schedules?: boolean;
   /** Takes only executions that it started itself, and their children; default false. */
@@ -95,6 +98,7 @@ export interface RunnerSettings extends ClientSettings {
   readonly leaseMs: number;
   readonly graceMs: number;
   readonly isolateStallMs: number;
+  readonly retentionMs: number | null;
   readonly schedules: boolean;
   readonly ownOnly: boolean;
   readonly onEvent: ((event: RunnerEvent) => void) | null;
@@ -113,6 +117,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
     leaseMs: atLeast('lease', options.lease ?? '15s', 1000),
     graceMs: atLeast('grace', options.grace ?? '5s', 0),
     isolateStallMs: atLeast('isolateStall', options.isolateStall ?? '30s', 100),
+    retentionMs: options.retention === null ? null : atLeast('retention', options.retention ?? '30d', 0),
     schedules: options.schedules ?? true,
     ownOnly: options.ownOnly ?? false,
     onEvent: options.onEvent ?? null,
@@ -129,6 +134,19 @@ function embeddedWorkflows(workflows: readonly AnyWorkflow[]): LoadedWorkflow[] 
       throw new DefinitionInvalidError(workflow.name, 'two workflows of this name were given to one runner');
     }
     byName.set(workflow.name, workflow);
+  }
+  // children that are given as workflows come along
+  for (const workflow of byName.values()) {
+    for (const child of functionsOf(workflow).children.values()) {
+      const other = byName.get(child.name);
+      if (other === undefined) byName.set(child.name, child);
+      else if (other !== child) {
+        throw new DefinitionInvalidError(
+          workflow.name,
+          `its child '${child.name}' is not the workflow of that name that the runner has`,
+        );
+      }
+    }
   }
   return Array.from(byName.values(), loadEmbedded);
 }

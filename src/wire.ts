@@ -1,12 +1,13 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CloacinaError } from './core/error.ts';
+import type { WorkflowSpec } from './core/spec.ts';
 import type { EngineClientOptions } from './engine/client.ts';
 import type { EndedExecution } from './engine/live.ts';
 import { Engine } from './engine/runner.ts';
 import { resolveWorkflow } from './engine/start.ts';
 import type { ResolvedWorkflow } from './engine/start.ts';
-import { EndWatch } from './engine/watch.ts';
+import { Watch } from './engine/watch.ts';
 import { Workflows } from './engine/workflows.ts';
 import type { WorkflowEntry } from './engine/workflows.ts';
 import type { ClientSettings, RunnerSettings } from './options.ts';
@@ -18,7 +19,8 @@ import { ScheduleLoop } from './schedule/loop.ts';
 import { upsertOwned, upsertPackageSchedules } from './schedule/owned.ts';
 import { embeddedOwner } from './schedule/owner.ts';
 import { Schedules } from './schedule/schedules.ts';
-import type { Store } from './store/store.ts';
+import { manifestsOf } from './store/packages.ts';
+import type { ExecutionRecord, Store } from './store/store.ts';
 
 /** What a client is made of. */
 export interface Parts {
@@ -41,7 +43,7 @@ export function wire(
   store: Store,
   settings: ClientSettings,
   engine: Engine | null,
-  watch: EndWatch,
+  watch: Watch,
   onChange: () => void,
 ): Parts {
   const { clock, tenant, maxPayload, actor } = settings;
@@ -51,7 +53,8 @@ export function wire(
   const workflows = new Workflows(() => allWorkflows(store, registry));
   const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(registry, name);
   const names = (): Promise<readonly string[]> => workflows.names();
-  const client = { store, clock, tenant, maxPayload, packaged, names, engine, watch };
+  const specOf = (record: ExecutionRecord): Promise<WorkflowSpec | undefined> => definitionOf(store, record);
+  const client = { store, clock, tenant, maxPayload, packaged, names, specOf, engine, watch };
   const resolve = (name: string): Promise<ResolvedWorkflow> => resolveWorkflow(client, name);
   const schedules = new Schedules({ store, tenant, clock, maxPayload, resolve, onChange });
   return { client, workflows, registry, schedules };
@@ -59,7 +62,7 @@ export function wire(
 
 /** Starts all that a runner runs. What was started is stopped again where a later part does not start. */
 export async function run(store: Store, settings: RunnerSettings): Promise<Running> {
-  const watch = new EndWatch(store, settings.clock, false);
+  const watch = new Watch(store, settings.clock, false);
   const wakers: (() => void)[] = [];
   const wake = (): void => wakers.forEach((waken) => waken());
   let loop: ScheduleLoop | null = null;
@@ -67,15 +70,24 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
     watch.ended(id, ended);
     loop?.executionEnded();
   };
-  const engine = await openEngine(store, settings, { onEnded, wake, look: () => watch.lookAtAll() });
+  const look = (): Promise<void> => watch.lookAtAll();
+  const clients = new TenantClients(store, settings, watch);
+  const engine = await openEngine(store, settings, {
+    onEnded,
+    wake,
+    look,
+    committed: () => watch.changed(),
+    resolve: clients.resolve,
+  });
+  clients.engine = engine;
   try {
     const parts = wire(store, settings, engine, watch, wake);
     await writeEmbedded(store, settings);
-    for (const loaded of settings.embedded) engine.catalog.add([loaded]);
+    await engine.embed(settings.embedded);
     const reconciler =
       settings.registry === null ? null : openReconciler(store, settings, settings.registry, engine, wake);
     if (reconciler !== null) wakers.push(() => reconciler.wake());
-    loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine, watch) : null;
+    loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine, clients) : null;
     if (loop !== null) {
       wakers.push(() => loop?.wake());
       loop.wake();
@@ -128,26 +140,34 @@ function openReconciler(
   return reconciler;
 }
 
-/** Fires the schedules of all tenants; each tenant's workflows are looked up among its own packages. */
-function openLoop(store: Store, settings: RunnerSettings, engine: Engine, watch: EndWatch): ScheduleLoop {
-  const { clock, logger, maxPayload } = settings;
-  const clients = new Map<string, EngineClientOptions>();
-  const clientOf = (tenant: string): EngineClientOptions => {
-    const known =
-      clients.get(tenant) ??
-      wire(store, { ...settings, registry: null, tenant }, engine, watch, () => undefined).client;
-    clients.set(tenant, known);
-    return known;
+/** What names mean to each tenant: its workflows are looked up among its own packages. */
+class TenantClients {
+  readonly #store: Store;
+  readonly #settings: RunnerSettings;
+  readonly #watch: Watch;
+  readonly #clients = new Map<string, EngineClientOptions>();
+  engine: Engine | null = null;
+
+  constructor(store: Store, settings: RunnerSettings, watch: Watch) {
+    this.#store = store;
+    this.#settings = settings;
+    this.#watch = watch;
+  }
+
+  readonly resolve = (tenant: string, workflow: string): Promise<ResolvedWorkflow> => {
+    const settings = { ...this.#settings, registry: null, tenant };
+    const client =
+      this.#clients.get(tenant) ?? wire(this.#store, settings, this.engine, this.#watch, () => undefined).client;
+    this.#clients.set(tenant, client);
+    return resolveWorkflow(client, workflow);
   };
-  return new ScheduleLoop({
-    store,
-    clock,
-    logger,
-    maxPayload,
-    tenants: null,
-    resolve: (tenant, workflow) => resolveWorkflow(clientOf(tenant), workflow),
-    poke: () => engine.poke(),
-  });
+}
+
+/** Fires the schedules of all tenants. */
+function openLoop(store: Store, settings: RunnerSettings, engine: Engine, clients: TenantClients): ScheduleLoop {
+  const { clock, logger, maxPayload } = settings;
+  const { resolve } = clients;
+  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, poke: () => engine.poke() });
 }
 
 interface Told {
@@ -156,9 +176,12 @@ interface Told {
   readonly wake: () => void;
   /** Looks at what is waited for. */
   readonly look: () => Promise<void>;
+  readonly committed: () => void;
+  readonly resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
 }
 
-async function openEngine(store: Store, settings: RunnerSettings, { onEnded, wake, look }: Told): Promise<Engine> {
+async function openEngine(store: Store, settings: RunnerSettings, told: Told): Promise<Engine> {
+  const { onEnded, wake, look, resolve } = told;
   const { clock, logger, name, concurrency, maxExecutions, leaseMs, graceMs, maxPayload, ownOnly } = settings;
   return Engine.open({
     store,
@@ -172,6 +195,9 @@ async function openEngine(store: Store, settings: RunnerSettings, { onEnded, wak
     maxPayload,
     ownOnly,
     random: Math.random,
+    retentionMs: settings.retentionMs,
+    resolve,
+    onCommitted: told.committed,
     onEvent: settings.onEvent,
     onProgress: settings.onProgress,
     onEnded,
@@ -181,6 +207,14 @@ async function openEngine(store: Store, settings: RunnerSettings, { onEnded, wak
     },
     onCodeWanted: wake,
   });
+}
+
+/** The definition that an execution was started with: of its package version, or as some runner embedded it. */
+async function definitionOf(store: Store, { pin, code, workflow }: ExecutionRecord): Promise<WorkflowSpec | undefined> {
+  if (pin === null) return store.definition(code);
+  const [manifest] = await store.read(() => manifestsOf(pin.digest));
+  const { workflows } = JSON.parse(manifest ?? '{"workflows":[]}') as { workflows: readonly WorkflowSpec[] };
+  return workflows.find(({ name }) => name === workflow);
 }
 
 async function resolvePackaged(registry: Registry, name: string): Promise<readonly ResolvedWorkflow[]> {

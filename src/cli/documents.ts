@@ -1,4 +1,10 @@
-import type { ExecutionDetail, ExecutionEvent, ExecutionSummary, TaskSummary } from '../engine/executions.ts';
+import type {
+  ExecutionDetail,
+  ExecutionEvent,
+  ExecutionLog,
+  ExecutionSummary,
+  TaskSummary,
+} from '../engine/executions.ts';
 import type { PackageDocument, PackageItem } from '../package/registry-documents.ts';
 import type { WorkflowEntry } from '../engine/workflows.ts';
 import type { ScheduleDetail, ScheduleSummary, SlotSummary } from '../schedule/schedules.ts';
@@ -13,13 +19,13 @@ export function iso(at: number | null): string | null {
 }
 
 export function executionItem(execution: ExecutionSummary): object {
-  const { id, workflow, package: from, version, status, createdAt, startedAt, endedAt, error } = execution;
+  const { id, workflow, package: from, version, status, reason, createdAt, startedAt, endedAt, error } = execution;
   const times = { createdAt: iso(createdAt), startedAt: iso(startedAt), endedAt: iso(endedAt) };
-  return { id, workflow, package: from, version, status, ...times, error };
+  return { id, workflow, package: from, version, status, reason, ...times, error };
 }
 
 export function executionDocument(execution: ExecutionDetail): object {
-  const { input, output, priority, tags, runner, schedule, tasks } = execution;
+  const { input, output, priority, tags, runner, schedule, parent, forked, tasks } = execution;
   return {
     ...executionItem(execution),
     input,
@@ -28,6 +34,8 @@ export function executionDocument(execution: ExecutionDetail): object {
     tags,
     runner,
     schedule: schedule === null ? null : { ...schedule, slot: iso(schedule.slot) },
+    parent,
+    forked,
     tasks: tasks.map(taskDocument),
   };
 }
@@ -36,8 +44,12 @@ function taskDocument({ startedAt, endedAt, ...task }: TaskSummary): object {
   return { ...task, startedAt: iso(startedAt), endedAt: iso(endedAt) };
 }
 
-export function eventDocument({ seq, type, task, attempt, at, data }: ExecutionEvent): object {
-  return { seq, type, task, attempt, at: iso(at), data };
+export function eventDocument({ seq, type, task, item, attempt, at, data }: ExecutionEvent): object {
+  return { seq, type, task, item, attempt, at: iso(at), data };
+}
+
+export function logDocument({ task, item, attempt, at, level, message, data }: ExecutionLog): object {
+  return { task, item, attempt, at: iso(at), level, message, data };
 }
 
 export function packageItemDocument(item: PackageItem): object {

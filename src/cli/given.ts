@@ -19,6 +19,13 @@ export function wholeNumber(least: number): (given: string) => number {
   };
 }
 
+/** `name=value`, for an option that may be given again. */
+export function pair(given: string, before: Readonly<Record<string, string>>): Record<string, string> {
+  const at = given.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('It is not of the form name=value.');
+  return { ...before, [given.slice(0, at)]: given.slice(at + 1) };
+}
+
 /** A moment, for an option: ISO 8601; a date alone is its midnight in UTC, a time without offset is UTC. */
 export function moment(given: string): Date {
   const zoned = /(Z|[+-]\d\d:?\d\d)$/i.test(given) || !given.includes(':') ? given : `${given}Z`;
@@ -27,14 +34,14 @@ export function moment(given: string): Date {
   throw new InvalidArgumentError('It is not a time; write it as in 2026-03-29T02:30:00Z.');
 }
 
-/** The value of `--input`: JSON, `@FILE` with JSON in it, or `@-` for stdin. */
-export async function readInput(given: string): Promise<Json> {
+/** The value of `--input`, or of another option: JSON, `@FILE` with JSON in it, or `@-` for stdin. */
+export async function readInput(given: string, option: string = '--input'): Promise<Json> {
   const from = given.startsWith('@') ? given.slice(1) : null;
   const written = from === null ? given : from === '-' ? await text(process.stdin) : await readText(from);
   try {
     return JSON.parse(written.replace(/^\ufeff/, '')) as Json;
   } catch (cause) {
-    const what = from === null ? 'the value of --input' : from === '-' ? 'what came on stdin' : from;
+    const what = from === null ? `the value of ${option}` : from === '-' ? 'what came on stdin' : from;
     const hint = from === null ? `; write JSON such as '{"n": 1}', or @FILE` : '';
     throw new UsageError(
       `${what} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}${hint}`,

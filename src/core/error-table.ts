@@ -75,6 +75,26 @@ const rows = {
     meaning: 'The execution has ended, so it takes no more mail.',
     remedy: 'Look at how it ended: `cloacina execution show ID`; a failed or cancelled one can be retried.',
   },
+  EXECUTION_STATE: {
+    exit: 5,
+    meaning: 'The execution is in a state in which this cannot be asked of it.',
+    remedy: 'Look at its state: `cloacina execution show ID`; the message says which state it takes.',
+  },
+  SIGNAL_UNKNOWN: {
+    exit: 3,
+    meaning: 'No task of the execution waits, or will wait, for a signal of this name.',
+    remedy: 'Use one of the names in the message.',
+  },
+  SIGNAL_INVALID: {
+    exit: 1,
+    meaning: 'The payload of a signal does not fit the schema of the tasks that wait for it. It was not sent.',
+    remedy: 'Correct the payload at the paths listed under `issues`.',
+  },
+  TASK_NOT_FOUND: {
+    exit: 3,
+    meaning: 'The workflow has no task of this name.',
+    remedy: 'Check the name against `cloacina workflow show NAME`; near names are in the message.',
+  },
   IDEMPOTENCY_CONFLICT: {
     exit: 5,
     meaning: 'The idempotency key was used before with another input.',
@@ -109,6 +129,17 @@ const rows = {
     exit: 1,
     meaning: 'An attempt was aborted since its execution was cancelled.',
     remedy: 'Nothing, if the cancel was meant.',
+  },
+  DEFINITION_CHANGED: {
+    exit: 1,
+    meaning:
+      'An execution is held: its workflow has another definition by now, under which it cannot go on, and no living runner has the old one.',
+    remedy: 'Start a runner with the old definition, or retry, fork or cancel the execution.',
+  },
+  CRASH_LOOP: {
+    exit: 1,
+    meaning: 'An execution is held: loading it ended five runners.',
+    remedy: 'Look at the size of what it stores and at the memory of the runners, then resume or cancel it.',
   },
   // database
   DATABASE_URL_INVALID: {

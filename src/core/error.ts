@@ -111,6 +111,63 @@ export class ExecutionEndedError extends CloacinaError {
   }
 }
 
+/** The execution is in a state in which this cannot be asked of it. */
+export class ExecutionStateError extends CloacinaError {
+  readonly executionId: string;
+  readonly status: string;
+  constructor(executionId: string, status: string, what: string) {
+    super(
+      'EXECUTION_STATE',
+      `execution '${executionId}' is ${status}: ${stateHints[what] ?? `it cannot be asked to ${what}`}`,
+    );
+    this.executionId = executionId;
+    this.status = status;
+  }
+}
+
+const stateHints: Readonly<Record<string, string>> = {
+  resume: 'only a paused one can be resumed',
+  retry: 'only one that failed, was cancelled or is paused can be retried',
+  fork: 'the definition that it was started with is not known any more, so it cannot be forked',
+};
+
+/** No task of the execution waits, or will wait, for a signal of this name. */
+export class SignalUnknownError extends CloacinaError {
+  readonly signal: string;
+  readonly near: readonly string[];
+  constructor(workflow: string, signal: string, near: readonly string[], known: readonly string[]) {
+    const list = known.map((name) => `'${name}'`).join(', ');
+    const there = known.length === 0 ? 'it waits for none' : `it waits for ${list}`;
+    super('SIGNAL_UNKNOWN', `no task of workflow '${workflow}' waits for the signal '${signal}'; ${there}`);
+    this.signal = signal;
+    this.near = near;
+  }
+}
+
+export class SignalInvalidError extends CloacinaError {
+  readonly signal: string;
+  readonly issues: readonly Issue[];
+  constructor(signal: string, issues: readonly Issue[]) {
+    const list = issues.map((issue) => `${issue.path === '' ? 'payload' : `payload.${issue.path}`}: ${issue.message}`);
+    super('SIGNAL_INVALID', `the payload of signal '${signal}' is not valid: ${list.join('; ')}`);
+    this.signal = signal;
+    this.issues = issues;
+  }
+}
+
+export class TaskNotFoundError extends CloacinaError {
+  readonly workflow: string;
+  readonly task: string;
+  readonly near: readonly string[];
+  constructor(workflow: string, task: string, near: readonly string[]) {
+    const hint = near.length > 0 ? `; did you mean ${near.map((name) => `'${name}'`).join(' or ')}?` : '';
+    super('TASK_NOT_FOUND', `workflow '${workflow}' has no task '${task}'${hint}`);
+    this.workflow = workflow;
+    this.task = task;
+    this.near = near;
+  }
+}
+
 export class IdempotencyConflictError extends CloacinaError {
   readonly idempotencyKey: string;
   readonly executionId: string;

@@ -104,26 +104,16 @@ export function findCycle(tasks: readonly Pick<TaskSpec, 'name' | 'needs'>[]): r
   return null;
 }
 
-/** The kinds that the engine runs today; the manifest can say more. */
-const runnable: ReadonlySet<TaskSpec['kind']> = new Set(['task', 'sleep']);
-
 /**
  * Refuses what a runner of this version would not do as it is written, rather than doing something else. Throws
- * DEFINITION_INVALID naming the task or the option.
+ * DEFINITION_INVALID naming the task.
  */
 export function checkRunnable(spec: WorkflowSpec): void {
-  const other = spec.tasks.find((task) => !runnable.has(task.kind));
-  if (other !== undefined) throw invalid(spec, `task '${other.name}' is a ${other.kind}; ${notYet} task and sleep`);
   const queued = spec.tasks.find((task) => task.queue !== null && task.queue !== 'default');
-  if (queued !== undefined) {
-    throw invalid(spec, `task '${queued.name}' asks for the queue '${queued.queue}'; ${notYet} the queue 'default'`);
-  }
-  const option = spec.concurrency !== null ? 'concurrency' : spec.retention !== null ? 'retention' : null;
-  if (option !== null)
-    throw invalid(spec, `the option '${option}' is not carried out by runners of this version; leave it out`);
+  if (queued === undefined) return;
+  const message = `task '${queued.name}' asks for the queue '${queued.queue}'; runners of this version know only 'default'`;
+  throw invalid(spec, message);
 }
-
-const notYet = 'runners of this version know only';
 
 /** The levels of a graph: tasks whose needs all lie in earlier levels, for showing it. */
 export function levels(graph: Graph): string[][] {
@@ -140,6 +130,13 @@ export function levels(graph: Graph): string[][] {
   const byLevel: string[][] = [];
   for (const [task, at] of level.entries()) (byLevel[at] ??= []).push(graph.names[task]!);
   return byLevel;
+}
+
+/** These tasks and all that follow from them. */
+export function downstream(graph: Graph, from: Iterable<number>): ReadonlySet<number> {
+  const found = new Set(from);
+  for (const task of found) for (const dependent of graph.dependents[task]!) found.add(dependent.task);
+  return found;
 }
 
 /** The durable identity of a definition: task names, kinds, and needs with their settled flag. Not timeouts, retries or schemas. */

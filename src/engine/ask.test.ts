@@ -24,6 +24,7 @@ function fragile(lost: readonly (typeof neighbour | typeof own)[]) {
     run: (call, host) => code.run(call, host),
     ask: (question, call) => answer(question, () => code.ask(question, call)),
     parseInput: (input) => answer('input', () => code.parseInput(input)),
+    parseSignal: (task, payload) => code.parseSignal(task, payload),
     abandon: () => undefined,
   };
   return { loaded: { ...rest, code: elsewhere }, resolved: { ...resolveEmbedded(w), code: null }, asked };

@@ -9,7 +9,7 @@ import type { Outcome, TaskCall, WorkflowCode } from './code.ts';
 import type { LiveState } from './live-state.ts';
 import type { Logger } from './logger.ts';
 import type { Slots } from './slots.ts';
-import { isOver, settledText } from './task-run.ts';
+import { coalesced, isOver, settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import type { Waits } from './waits.ts';
 
@@ -32,6 +32,8 @@ export interface AttemptsHost {
 export interface AttemptsOwner {
   completed(run: TaskRun): void;
   failed(run: TaskRun, error: TaskError): void;
+  /** It waits for its next attempt. */
+  retrying(run: TaskRun): void;
   /** Something changed that must be written, or may have brought the execution to its end. */
   changed(): void;
 }
@@ -61,17 +63,23 @@ export class Attempts {
 
   /** Begins the next attempt as soon as there is a slot. */
   begin(run: TaskRun): void {
-    if (this.#state.releasing || this.#state.gone) return;
+    if (this.#state.still) return;
     const { slots, suspects } = this.#host;
     const { priority } = this.#state.head;
+    const ask = (): void => {
+      const request = slots.request(priority, () => this.#start(run));
+      if (request !== undefined) run.slot = request;
+    };
     if (!this.#isSuspect(run)) {
-      run.slot = slots.request(priority, () => this.#start(run));
+      ask();
       return;
     }
-    run.slot = suspects.request(priority, () => {
+    const turn = suspects.request(priority, () => {
+      run.slot = undefined;
       run.endTurn = takeTurn(this.#host);
-      run.slot = slots.request(priority, () => this.#start(run));
+      ask();
     });
+    if (turn !== undefined) run.slot = turn;
   }
 
   /** An attempt was running when its runner was lost: the error, where none may follow. It is charged only where its start said so. */
@@ -155,17 +163,23 @@ export class Attempts {
 
   /** What is on its way to the database will never be durable: starts give back their slots, steps throw. */
   forget(): void {
-    for (const run of this.#state.runs) if (run?.starting === true) this.#giveBack(run);
+    for (const run of this.#state.allRuns()) if (run.starting) this.#giveBack(run);
     for (const reject of this.#unsaved) reject(new Error(notOwned));
     this.#unsaved.clear();
   }
 
   /** Ends what runs or waits for a slot; its answers are not waited for any more. */
   stop(run: TaskRun, reason: AbortReason): void {
-    if (run.slot !== undefined) run.slot.cancelled = true;
+    this.withdraw(run);
     run.running?.abort(reason);
-    if (run.running === undefined) run.endTurn?.();
     run.running = undefined;
+  }
+
+  /** Takes back the request of an attempt that has not begun. */
+  withdraw(run: TaskRun): void {
+    if (run.slot !== undefined) run.slot.cancelled = true;
+    run.slot = undefined;
+    if (run.running === undefined && !run.starting) run.endTurn?.();
   }
 
   call(run: TaskRun): TaskCall {
@@ -178,11 +192,11 @@ export class Attempts {
       executionId: this.#state.id,
       workflow: this.#state.graph.spec.name,
       task: run.spec.name,
-      item: null,
-      itemValue: null,
+      item: run.item === -1 ? null : run.item,
+      itemValue: run.value,
       epoch,
       attempt: run.attempt,
-      idempotencyKey: `${this.#state.id}/${run.spec.name}`,
+      idempotencyKey: `${this.#state.id}/${run.spec.name}${run.item === -1 ? '' : `/${run.item}`}`,
       input,
       needs,
       schedule,
@@ -196,12 +210,12 @@ export class Attempts {
     // nothing can be remembered of a task execution in its first attempt but what that attempt itself has done
     let remembers = attempt > 1;
     return {
-      stepResult: (name) => (remembers ? this.#host.stepResult(this.#state.id, task, -1, name) : nothing),
+      stepResult: (name) => (remembers ? this.#host.stepResult(this.#state.id, task, run.item, name) : nothing),
       saveStep: (name, output) =>
         new Promise((resolve, reject) => {
           if (this.#state.gone) throw new Error(notOwned);
           remembers = true;
-          this.#state.pending.step({ task, item: -1, name, output });
+          this.#state.pending.step({ task, item: run.item, name, output });
           this.#unsaved.add(reject);
           this.#state.after(() => {
             this.#unsaved.delete(reject);
@@ -213,7 +227,7 @@ export class Attempts {
         if (run.logLines >= maxLogLines) return;
         const n = ++run.logLines;
         const message = cleanText(text);
-        this.#state.pending.log({ task, item: -1, attempt, n, at: this.#host.clock.now(), level, message, data });
+        this.#state.pending.log({ task, item: run.item, attempt, n, at: this.#host.clock.now(), level, message, data });
         this.#owner.changed();
       },
       progress: (done, text) => this.#host.onProgress(this.#state.id, task, done, text),
@@ -255,6 +269,7 @@ export class Attempts {
     this.#waits.until(run, settlement.at);
     const at = new Date(settlement.at).toISOString();
     this.#state.pending.event('task.retrying', now, run, { ...coalesced(run), at, code, message });
+    this.#owner.retrying(run);
   }
 
   /** The isolate died with the attempt in it: charged only where nothing else was in there. Then it runs alone. */
@@ -287,14 +302,6 @@ export class Attempts {
 
 const notOwned = 'the execution is not owned by this runner any more; its steps are not remembered';
 const nothing: Promise<undefined> = Promise.resolve(undefined);
-
-/** The start of an attempt that ends within the same commit has no event of its own: that of its end tells the time. */
-export function coalesced(run: TaskRun): { readonly startedAt: string } | null {
-  if (run.startEvent === undefined || run.startedAt === null) return null;
-  run.startEvent.dropped = true;
-  run.startEvent = undefined;
-  return { startedAt: new Date(run.startedAt).toISOString() };
-}
 
 function takeTurn(host: AttemptsHost): () => void {
   let over = false;

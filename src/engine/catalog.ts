@@ -16,6 +16,7 @@ export interface LoadedWorkflow {
 export class Catalog {
   readonly #sets = new Map<string, Map<string, LoadedWorkflow>>();
   readonly #onAdd: () => void;
+  readonly #limits = new Map<string, number>();
 
   /** `onAdd` is called when there is something new to take executions of. */
   constructor(onAdd: () => void) {
@@ -27,17 +28,34 @@ export class Catalog {
     for (const loaded of workflows) {
       const set = this.#sets.get(loaded.codeName) ?? new Map<string, LoadedWorkflow>();
       this.#sets.set(loaded.codeName, set.set(loaded.graph.spec.name, loaded));
+      const { name, concurrency } = loaded.graph.spec;
+      if (concurrency !== null) this.#limits.set(`${loaded.codeName} ${name}`, concurrency.limit);
     }
     if (workflows.length > 0) this.#onAdd();
   }
 
   /** Executions in flight keep what they hold; no new one is taken. */
   remove(codeName: string): void {
+    for (const name of this.#sets.get(codeName)?.keys() ?? []) this.#limits.delete(`${codeName} ${name}`);
     this.#sets.delete(codeName);
   }
 
   find(codeName: string, workflow: string): LoadedWorkflow | undefined {
     return this.#sets.get(codeName)?.get(workflow);
+  }
+
+  /** An embedded workflow by its name. */
+  embedded(name: string): LoadedWorkflow | undefined {
+    return this.allEmbedded().find((loaded) => loaded.graph.spec.name === name);
+  }
+
+  allEmbedded(): readonly LoadedWorkflow[] {
+    return [...this.#sets.values()].flatMap((set) => [...set.values()].filter(({ pin }) => pin === null));
+  }
+
+  /** The workflows that allow so many executions at once, by `code workflow`. */
+  get limits(): ReadonlyMap<string, number> {
+    return this.#limits;
   }
 
   has(codeName: string): boolean {

@@ -1,18 +1,20 @@
 import type { AnyWorkflow, WorkflowRef } from '../core/definition.ts';
-import { CloacinaError, ExecutionEndedError, ExecutionNotFoundError, IdempotencyConflictError } from '../core/error.ts';
+import { CloacinaError, ExecutionNotFoundError, IdempotencyConflictError } from '../core/error.ts';
 import type { EndedStatus } from '../core/execution.ts';
 import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import type { TaskError } from '../core/task-error.ts';
 import type { NewExecution } from '../store/batch.ts';
-import type { Created } from '../store/store.ts';
-import type { Clock } from './clock.ts';
+import type { Created, Store } from '../store/store.ts';
+import { Control } from './control.ts';
+import type { Controlled, ControlOptions } from './control.ts';
 import { Executions } from './executions.ts';
 import { ExecutionFailedError } from './execution-failed.ts';
 import type { EndedExecution } from './live.ts';
+import type { Engine } from './runner.ts';
 import { checkInput, newExecution, resolveEmbedded, resolveWorkflow } from './start.ts';
 import type { ResolvedWorkflow, Resolving, StartOptions } from './start.ts';
-import type { EndWatch } from './watch.ts';
+import type { Watch } from './watch.ts';
 
 /** What a completed execution gave. */
 export interface Result<Out> {
@@ -47,22 +49,23 @@ type Input<Given> = undefined extends Given
   ? [input?: Given, options?: StartOptions]
   : [input: Given, options?: StartOptions];
 
-export interface EngineClientOptions extends Resolving {
-  readonly clock: Clock;
-  readonly tenant: string;
-  readonly maxPayload: number;
-  readonly watch: EndWatch;
+export interface EngineClientOptions extends Resolving, ControlOptions {
+  readonly store: Store;
+  readonly engine: Engine | null;
+  readonly watch: Watch;
 }
 
-/** The verbs that need no task to run here: start, follow, cancel, look. */
+/** The verbs that need no task to run here: start, follow, control, look. */
 export class EngineClient {
   readonly executions: Executions;
   readonly #options: EngineClientOptions;
+  readonly #control: Control;
   #closed = false;
 
   constructor(options: EngineClientOptions) {
     this.#options = options;
-    this.executions = new Executions(options.store, options.tenant);
+    this.#control = new Control(options);
+    this.executions = new Executions(options.store, options.tenant, options.watch);
   }
 
   /**
@@ -131,17 +134,57 @@ export class EngineClient {
     };
   }
 
-  /** Cancels an execution, whoever runs it. Throws EXECUTION_NOT_FOUND, EXECUTION_ENDED. */
-  async cancel(id: string): Promise<{ readonly id: string; readonly status: 'cancelling' | 'cancelled' }> {
+  /** Cancels an execution, and the children that it waits for. Throws EXECUTION_NOT_FOUND, EXECUTION_ENDED. */
+  cancel(id: string): Promise<Controlled> {
+    return this.#act((control) => control.cancel(id));
+  }
+
+  /**
+   * Nothing new starts; what runs may end. The status is `pausing` while something does. Throws EXECUTION_NOT_FOUND,
+   * EXECUTION_ENDED.
+   */
+  pause(id: string): Promise<Controlled> {
+    return this.#act((control) => control.pause(id));
+  }
+
+  /** Lets a paused execution go on. Throws EXECUTION_STATE where it is not paused, EXECUTION_NOT_FOUND, EXECUTION_ENDED. */
+  resume(id: string): Promise<Controlled> {
+    return this.#act((control) => control.resume(id));
+  }
+
+  /**
+   * Lets one that failed or was cancelled go on: what completed stays, the rest has all its attempts again. Throws
+   * EXECUTION_STATE, EXECUTION_NOT_FOUND, PACKAGE_NOT_FOUND.
+   */
+  retry(id: string): Promise<Controlled> {
+    return this.#act((control) => control.retry(id));
+  }
+
+  /**
+   * A new execution that reuses what completed and does not come after the task `from`, which runs again. Throws
+   * TASK_NOT_FOUND, EXECUTION_NOT_FOUND, EXECUTION_STATE, PACKAGE_NOT_FOUND.
+   */
+  async fork(id: string, options: { readonly from: string }): Promise<ExecutionHandle<Json>> {
+    const forked = await this.#act((control) => control.fork(id, options.from));
+    this.#options.engine?.mayTake(forked.id, forked.code);
+    return this.handle(forked.id);
+  }
+
+  /**
+   * Hands a signal to an execution: the first task that waits for its name takes it, or the first that will. The payload
+   * is JSON; left out it is null. Durable once this resolves. Throws SIGNAL_UNKNOWN, SIGNAL_INVALID,
+   * EXECUTION_NOT_FOUND, EXECUTION_ENDED, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
+   */
+  signal(id: string, name: string, payload: unknown = null): Promise<Controlled> {
+    return this.#act((control) => control.signal(id, name, payload));
+  }
+
+  async #act<T>(act: (control: Control) => Promise<T>): Promise<T> {
     this.#checkOpen();
-    const { store, engine, tenant, watch } = this.#options;
-    const delivery = await store.cancel(id, tenant);
-    if (delivery.status === 'unknown') throw new ExecutionNotFoundError(id);
-    if (delivery.status === 'ended') throw new ExecutionEndedError(id, delivery.as);
-    engine?.poke();
-    if (delivery.status === 'sent') return { id, status: 'cancelling' };
-    await watch.lookAtAll();
-    return { id, status: 'cancelled' };
+    const done = await act(this.#control);
+    this.#options.engine?.poke();
+    await this.#options.watch.lookAtAll();
+    return done;
   }
 
   /** What a workflow or its name means. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */

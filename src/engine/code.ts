@@ -64,6 +64,8 @@ export interface WorkflowCode {
   ask(question: Question, call: TaskCall): Promise<Outcome>;
   /** Parses the input (JSON text) with the workflow's schema: defaults filled, transforms applied. */
   parseInput(input: string): Promise<InputOutcome>;
+  /** Checks the payload (JSON text) of a signal with the schema of the task that waits for it. */
+  parseSignal(task: string, payload: string): Promise<InputOutcome>;
   /** Ends an attempt that ignored its signal, where that is possible; what ran beside it is lost with it. */
   abandon(call: TaskCall): void;
 }

@@ -1,10 +1,12 @@
 import { ExecutionNotFoundError, OptionInvalidError } from '../core/error.ts';
 import type { ExecutionStatus } from '../core/execution.ts';
-import { executionStatuses } from '../core/execution.ts';
+import { executionStatuses, isEnded } from '../core/execution.ts';
 import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import type { TaskError } from '../core/task-error.ts';
-import type { EventRecord, ExecutionRecord, Store } from '../store/store.ts';
+import type { TaskState } from '../store/batch.ts';
+import type { EventRecord, ExecutionRecord, LogRecord, Store } from '../store/store.ts';
+import type { Watch } from './watch.ts';
 
 /** An execution as it is listed. Times are epoch ms. */
 export interface ExecutionSummary {
@@ -13,6 +15,8 @@ export interface ExecutionSummary {
   readonly package: string | null;
   readonly version: string | null;
   readonly status: ExecutionStatus;
+  /** Why it is paused: `operator`, `DEFINITION_CHANGED` or `CRASH_LOOP`; else null. */
+  readonly reason: string | null;
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly endedAt: number | null;
@@ -28,6 +32,8 @@ export interface TaskSummary {
   readonly output: Json;
   readonly error: TaskError | null;
   readonly reason: string | null;
+  /** Of a map: how many items it has, and how many of them are in which state. */
+  readonly items: { readonly total: number; readonly [status: string]: number } | null;
 }
 
 export interface ExecutionDetail extends ExecutionSummary {
@@ -37,6 +43,10 @@ export interface ExecutionDetail extends ExecutionSummary {
   readonly tags: { readonly [name: string]: string };
   readonly runner: string | null;
   readonly schedule: { readonly name: string; readonly slot: number; readonly isCatchUp: boolean } | null;
+  /** The execution whose task started this one and waits for it. */
+  readonly parent: { readonly id: string; readonly task: string } | null;
+  /** What this was forked from. */
+  readonly forked: { readonly from: string; readonly task: string } | null;
   readonly tasks: readonly TaskSummary[];
 }
 
@@ -45,9 +55,22 @@ export interface ExecutionEvent {
   readonly seq: number;
   readonly type: string;
   readonly task: string | null;
+  /** The place of the item in a map; else null. */
+  readonly item: number | null;
   readonly attempt: number | null;
   readonly at: number;
   readonly runner: string | null;
+  readonly data: Json;
+}
+
+/** A line of `ctx.log`. `at` is epoch ms. */
+export interface ExecutionLog {
+  readonly task: string;
+  readonly item: number | null;
+  readonly attempt: number;
+  readonly at: number;
+  readonly level: string;
+  readonly message: string;
   readonly data: Json;
 }
 
@@ -74,15 +97,22 @@ export class Executions {
   readonly #store: Store;
   readonly #tenant: string;
 
-  constructor(store: Store, tenant: string) {
+  readonly #watch: Watch;
+
+  constructor(store: Store, tenant: string, watch: Watch) {
     this.#store = store;
     this.#tenant = tenant;
+    this.#watch = watch;
   }
 
   /** Throws EXECUTION_NOT_FOUND. */
   async get(id: string): Promise<ExecutionDetail> {
     const record = await this.#find(id);
-    const tasks = (await this.#store.tasks(id)).filter((task) => task.item === -1);
+    const states = await this.#store.tasks(id);
+    const items = Map.groupBy(
+      states.filter(({ item }) => item !== -1),
+      ({ task }) => task,
+    );
     return {
       ...summary(record),
       input: parseJson(record.input),
@@ -91,16 +121,9 @@ export class Executions {
       tags: (parseJson(record.tags) ?? {}) as Readonly<Record<string, string>>,
       runner: record.owner,
       schedule: record.schedule,
-      tasks: tasks.map((task) => ({
-        name: task.task,
-        status: task.status,
-        attempt: task.attempt,
-        startedAt: task.startedAt,
-        endedAt: task.endedAt,
-        output: parseJson(task.output),
-        error: parseJson(task.error) as TaskError | null,
-        reason: task.reason,
-      })),
+      parent: record.parent === null ? null : { id: record.parent.id, task: record.parent.task },
+      forked: record.forked,
+      tasks: states.filter(({ item }) => item === -1).map((task) => taskSummary(task, items.get(task.task))),
     };
   }
 
@@ -115,10 +138,14 @@ export class Executions {
       throw new OptionInvalidError('status', `'${status}' is not one of ${executionStatuses.join(', ')}`);
     }
     const since = options.since?.getTime() ?? null;
-    const filter = { tenant: this.#tenant, workflow, status, since, tags: options.tags ?? {}, after };
-    const rows = await this.#store.list({ ...filter, limit: limit + 1 });
+    const filter = { tenant: this.#tenant, workflow, status, since, tags: options.tags ?? {} };
+    const rows = await this.#store.list({
+      ...filter,
+      after: after === null ? null : readCursor(after),
+      limit: limit + 1,
+    });
     const items = rows.slice(0, limit).map(summary);
-    return { items, next: rows.length > limit ? items.at(-1)!.id : null };
+    return { items, next: rows.length > limit ? cursorOf(items.at(-1)!) : null };
   }
 
   /** Events of an execution after a number, in order; at most `limit` (default all). Throws EXECUTION_NOT_FOUND. */
@@ -130,6 +157,56 @@ export class Executions {
     return (await this.#store.events(id, options.after ?? 0, options.limit ?? 1_000_000)).map(eventOf);
   }
 
+  /**
+   * Every event after a number, in order, none missed and none repeated, as they happen; ends with the execution, or
+   * when the signal fires. Throws EXECUTION_NOT_FOUND.
+   */
+  async *watch(
+    id: string,
+    options: { readonly after?: number; readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<ExecutionEvent, void, undefined> {
+    const { signal } = options;
+    const stopped = (): boolean => signal?.aborted === true;
+    const fired = Promise.withResolvers<void>();
+    const fire = (): void => fired.resolve();
+    signal?.addEventListener('abort', fire);
+    try {
+      for (let seq = options.after ?? 0; !stopped();) {
+        // asked for before reading: what comes meanwhile is not missed
+        const next = this.#watch.nextChange();
+        try {
+          // read before the events: the last event is written together with the status, so that it is among them
+          const ended = isEnded((await this.#find(id)).status);
+          const events = await this.#store.events(id, seq, watchPage);
+          for (const event of events) {
+            seq = event.seq;
+            yield eventOf(event);
+          }
+          if (events.length === watchPage) continue;
+          if (ended) return;
+          await Promise.race([next.happened, fired.promise]);
+        } finally {
+          next.cancel();
+        }
+      }
+    } finally {
+      signal?.removeEventListener('abort', fire);
+    }
+  }
+
+  /**
+   * What the tasks of an execution logged, in the order of time; of one task where it is named. At most `limit` lines
+   * (default all) after the first `skip`. Throws EXECUTION_NOT_FOUND.
+   */
+  async logs(
+    id: string,
+    options: { readonly task?: string; readonly skip?: number; readonly limit?: number } = {},
+  ): Promise<readonly ExecutionLog[]> {
+    await this.#find(id);
+    const { task = null, skip = 0, limit = 1_000_000 } = options;
+    return (await this.#store.logs(id, task, skip, limit)).map(logOf);
+  }
+
   async #find(id: string): Promise<ExecutionRecord> {
     const record = await this.#store.execution(id);
     if (record === undefined || record.tenant !== this.#tenant) throw new ExecutionNotFoundError(id);
@@ -138,13 +215,14 @@ export class Executions {
 }
 
 function summary(record: ExecutionRecord): ExecutionSummary {
-  const { id, workflow, pin, status, createdAt, startedAt, endedAt, error } = record;
+  const { id, workflow, pin, status, reason, createdAt, startedAt, endedAt, error } = record;
   return {
     id,
     workflow,
     package: pin?.package ?? null,
     version: pin?.version ?? null,
     status,
+    reason: status === 'paused' ? reason : null,
     createdAt,
     startedAt,
     endedAt,
@@ -152,6 +230,46 @@ function summary(record: ExecutionRecord): ExecutionSummary {
   };
 }
 
-function eventOf({ executionId, seq, type, task, attempt, at, runner, data }: EventRecord): ExecutionEvent {
-  return { executionId, seq, type, task, attempt, at, runner, data: parseJson(data) };
+function taskSummary(task: TaskState, items: readonly TaskState[] | undefined): TaskSummary {
+  return {
+    name: task.task,
+    status: task.status,
+    attempt: task.attempt,
+    startedAt: task.startedAt,
+    endedAt: task.endedAt,
+    output: parseJson(task.output),
+    error: parseJson(task.error) as TaskError | null,
+    reason: task.reason,
+    items: items === undefined ? null : itemCounts(items),
+  };
 }
+
+function itemCounts(items: readonly TaskState[]): NonNullable<TaskSummary['items']> {
+  const counts: Record<string, number> = {};
+  for (const { status } of items) counts[status] = (counts[status] ?? 0) + 1;
+  return { total: items.length, ...counts };
+}
+
+function eventOf({ executionId, seq, type, task, item, attempt, at, runner, data }: EventRecord): ExecutionEvent {
+  return { executionId, seq, type, task, item, attempt, at, runner, data: parseJson(data) };
+}
+
+function logOf({ task, item, attempt, at, level, message, data }: LogRecord): ExecutionLog {
+  return { task, item: item === -1 ? null : item, attempt, at, level, message, data: parseJson(data) };
+}
+
+/** Where a page ends, as a text that says nothing to others. */
+function cursorOf({ createdAt, id }: ExecutionSummary): string {
+  return Buffer.from(`${createdAt} ${id}`).toString('base64url');
+}
+
+function readCursor(cursor: string): { readonly createdAt: number; readonly id: string } {
+  const [, createdAt, id] = /^(\d+) (\S+)$/.exec(Buffer.from(cursor, 'base64url').toString('utf8')) ?? [];
+  if (createdAt === undefined || id === undefined) {
+    throw new OptionInvalidError('after', `'${cursor}' is not where a page ended; give \`next\` of the page before`);
+  }
+  return { createdAt: Number(createdAt), id };
+}
+
+/** Events read at once by whoever follows an execution. */
+const watchPage = 1000;

@@ -1,4 +1,4 @@
-import { randomFillSync } from 'node:crypto';
+import { createHash, randomFillSync } from 'node:crypto';
 
 const pool = new Uint8Array(8192);
 let used = pool.length;
@@ -35,3 +35,16 @@ function hex(from: number, to: number): string {
 }
 
 const byteHex = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
+/** A UUIDv7 of a time (epoch ms) and 74 bits of a hash: the same for the same time and text. */
+export function derivedId(timeMs: number, text: string): string {
+  const hash = createHash('sha256').update(text).digest('hex');
+  const time = timeMs.toString(16).padStart(12, '0');
+  const variant = (8 | (Number.parseInt(hash[3]!, 16) & 3)).toString(16);
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${hash.slice(0, 3)}-${variant}${hash.slice(4, 7)}-${hash.slice(7, 19)}`;
+}
+
+/** The time (epoch ms) in a UUIDv7. */
+export function timeOf(id: string): number {
+  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+}

@@ -1,4 +1,5 @@
 import type { Log } from '../core/definition.ts';
+import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { durationMs } from '../core/duration.ts';
 import { CloacinaError, NonRetryableError, RetryAfterError } from '../core/error.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
@@ -48,18 +49,26 @@ export function inlineCode(workflow: AnyWorkflow, options: InlineOptions = {}): 
       const outcome = await call(tasks.get(task.task), question, task, silentHost);
       return outcome.status === 'failed' ? { ...outcome, retryable: false, retryAfter: null } : outcome;
     },
-    parseInput: async (text): Promise<InputOutcome> => {
-      if (schema === undefined) return { status: 'valid', input: text };
-      try {
-        const result = await schema['~standard'].validate(parseJson(text));
-        if (result.issues !== undefined) return { status: 'invalid', issues: issuesOf(result.issues) };
-        return { status: 'valid', input: stringifyJson(result.value, 'input', options.maxPayload) };
-      } catch (thrown) {
-        return { status: 'invalid', issues: [{ path: '', message: toTaskError(thrown).message }] };
-      }
-    },
+    parseInput: (text) => parse(schema, text, 'input', options.maxPayload),
+    parseSignal: (task, text) => parse(tasks.get(task)?.schema, text, `signal of ${task}`, options.maxPayload),
     abandon: () => undefined,
   };
+}
+
+async function parse(
+  schema: StandardSchemaV1 | undefined,
+  text: string,
+  what: string,
+  maxPayload: number | undefined,
+): Promise<InputOutcome> {
+  if (schema === undefined) return { status: 'valid', input: text };
+  try {
+    const result = await schema['~standard'].validate(parseJson(text));
+    if (result.issues !== undefined) return { status: 'invalid', issues: issuesOf(result.issues) };
+    return { status: 'valid', input: stringifyJson(result.value, what, maxPayload) };
+  } catch (thrown) {
+    return { status: 'invalid', issues: [{ path: '', message: toTaskError(thrown).message }] };
+  }
 }
 
 function failure(thrown: unknown, functions: TaskFunctions | undefined): Outcome {

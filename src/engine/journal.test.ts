@@ -30,7 +30,7 @@ async function open(t: Cleanup, options: RigOptions<ManualClock>): Promise<Scene
     if (typeof how === 'function') throw how(batch);
     return store.commit(batch);
   };
-  const rig = await openRig(t, { ...options, clock, store: { ...store, commit } });
+  const rig = await openRig(t, { ...options, clock, store: { ...store, commit, shared: true } });
   const now = (next: typeof how): void => {
     how = next;
     const waiting = held;

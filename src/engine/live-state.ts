@@ -4,6 +4,7 @@ import type { Progress } from '../core/plan.ts';
 import type { NewExecution } from '../store/batch.ts';
 import { Outputs } from './outputs.ts';
 import { Pending } from './pending.ts';
+import { coalesced } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 
 /** An execution as its owner keeps it. */
@@ -13,24 +14,46 @@ export interface Head {
   readonly epoch: number;
   readonly priority: number;
   readonly schedule: NewExecution['schedule'];
+  readonly rootId: string;
+  readonly parent: NewExecution['parent'];
   input: string;
   inputParsed: boolean;
   losses: number;
 }
 
-/** What a live execution knows, shared by the two halves that move it: its tasks, and its life as a whole. */
+/** A map that has its items: they run, wait, or have ended. */
+export interface MapRun {
+  readonly run: TaskRun;
+  readonly items: readonly TaskRun[];
+  /** Items at once. */
+  readonly limit: number;
+  /** The first item that has not been looked at yet. */
+  next: number;
+  /** Items that were looked at and are to begin again. */
+  readonly again: TaskRun[];
+  /** Items that have a slot or ask for one. */
+  active: number;
+  /** Items that have not ended. */
+  open: number;
+  /** The first item that failed for good, where that fails the map. */
+  failed: TaskRun | null;
+}
+
+/** What a live execution knows, shared by those that move it: its tasks, and its life as a whole. */
 export class LiveState {
   readonly head: Head;
   readonly graph: Graph;
   /** By the place of the task in the graph; undefined where nothing has happened to it. */
   readonly runs: (TaskRun | undefined)[] = [];
+  /** The maps that run, by their place in the graph; made when there is one. */
+  maps: Map<number, MapRun> | undefined;
   readonly outputs: Outputs;
   progress: Progress;
   pending: Pending = new Pending();
   /** Attempts, questions and parsing under way. */
   busy = 0;
-  /** It is being handed back: nothing begins any more. */
-  releasing = false;
+  /** Nothing begins any more: it is being handed back, or paused. */
+  holding: 'release' | 'pause' | null = null;
   /** It is not owned here any more. */
   gone = false;
 
@@ -45,8 +68,39 @@ export class LiveState {
     return this.head.id;
   }
 
+  /** Whether nothing may begin here. */
+  get still(): boolean {
+    return this.gone || this.holding !== null;
+  }
+
   /** Does something once all changes so far are durable. */
   after(then: () => void): void {
     this.pending.after.push(then);
+  }
+
+  /** Every task and every item to which something has happened. */
+  *allRuns(): Generator<TaskRun, void, undefined> {
+    for (const run of this.runs) if (run !== undefined) yield run;
+    if (this.maps === undefined) return;
+    for (const { items } of this.maps.values()) yield* items;
+  }
+
+  /** Records that a task or an item has ended as its status says. */
+  recordEnd(run: TaskRun, now: number): void {
+    const { status } = run;
+    run.endedAt = now;
+    run.wakeAt = null;
+    const started = coalesced(run);
+    const why = run.error === null ? null : { code: run.error.code, message: run.error.message };
+    const skip = status === 'skipped' ? { reason: run.reason, cause: run.cause } : null;
+    const data = started === null && why === null && skip === null ? null : { ...started, ...why, ...skip };
+    if (status === 'completed' || status === 'failed' || status === 'skipped' || status === 'cancelled') {
+      this.pending.event(`task.${status}`, now, run, data);
+    }
+    this.pending.task(run);
+    if (this.head.losses > 0 && (status === 'completed' || status === 'failed')) {
+      this.head.losses = 0;
+      this.pending.progressed = true;
+    }
   }
 }

@@ -1,3 +1,4 @@
+import type { EventType } from '../core/event.ts';
 import type { EndedStatus } from '../core/execution.ts';
 import { isTaskEnded } from '../core/execution.ts';
 import { endingOf } from '../core/plan.ts';
@@ -6,15 +7,17 @@ import type { TaskError } from '../core/task-error.ts';
 import type { NewEvent, NewExecution, Transition } from '../store/batch.ts';
 import type { ClaimedExecution, Mail } from '../store/store.ts';
 import { untilAnswered } from './ask.ts';
-import type { AttemptsHost } from './attempts.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Journal, Participant } from './journal.ts';
 import { LiveState } from './live-state.ts';
 import type { Head } from './live-state.ts';
 import { Pending } from './pending.ts';
+import type { PendingEvent } from './pending.ts';
+import type { ResolvedWorkflow } from './start.ts';
 import { settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import { Tasks } from './tasks.ts';
+import type { TasksHost } from './tasks.ts';
 
 /** How an execution ended, as its owner knows it. Values are JSON text. */
 export interface EndedExecution {
@@ -27,8 +30,9 @@ export interface EndedExecution {
 }
 
 /** What the runner gives to all of its live executions. */
-export interface LiveHost extends AttemptsHost {
+export interface LiveHost extends Omit<TasksHost, 'resolveChild'> {
   readonly journal: Journal;
+  resolveChild(live: Live, name: string): Promise<ResolvedWorkflow>;
   onEvents(live: Live, events: readonly NewEvent[]): void;
   /** It has mail that must be taken in before it can be let go. */
   onHeld(live: Live): void;
@@ -64,15 +68,16 @@ export class Live implements Participant {
     this.workflow = workflow;
     this.#host = host;
     this.#state = new LiveState(head, workflow.graph);
-    this.#tasks = new Tasks(this.#state, workflow.code, host, () => this.#changed());
+    const own = { resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name) };
+    this.#tasks = new Tasks(this.#state, workflow.code, { ...host, ...own }, () => this.#changed());
     this.#seq = seq;
     this.#inboxSeen = inboxSeen;
   }
 
   /** A new execution, owned from its creation on; it begins once that is durable. */
   static create(host: LiveHost, workflow: LoadedWorkflow, create: NewExecution, answer: StartAnswer): Live {
-    const { id, tenant, priority, schedule, input, inputParsed } = create;
-    const head = { id, tenant, epoch: 1, priority, schedule, input, inputParsed, losses: 0 };
+    const { id, tenant, priority, schedule, rootId, parent, input, inputParsed } = create;
+    const head = { id, tenant, epoch: 1, priority, schedule, rootId, parent, input, inputParsed, losses: 0 };
     const live = new Live(host, workflow, head, 0, 0);
     live.#state.pending.create = create;
     live.#state.pending.event('execution.created', create.createdAt);
@@ -85,19 +90,28 @@ export class Live implements Participant {
 
   /** An execution that was claimed: it goes on from what is stored. */
   static adopt(host: LiveHost, workflow: LoadedWorkflow, claimed: ClaimedExecution): Live {
-    const { execution, seq, because } = claimed;
-    const { id, tenant, epoch, priority, schedule, input, inputParsed, losses, taken } = execution;
-    const head = { id, tenant, epoch, priority, schedule, input, inputParsed, losses };
+    const { execution, seq, because, mail } = claimed;
+    const { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, losses, taken } = execution;
+    const head = { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, losses };
     const live = new Live(host, workflow, head, seq, taken);
-    live.#state.pending.event(epoch === 1 ? 'execution.started' : takenAgain(because), host.clock.now());
+    const again = epoch === 1 ? 'execution.started' : takenAgain(because);
+    if (again !== null) live.#state.pending.event(again, host.clock.now());
+    live.#state.pending.loaded = execution.loads > 0;
     live.#tasks.restore(claimed.tasks);
     live.#state.after(() => live.#begin());
-    live.#changed();
+    // what the owner before did not read comes before anything begins
+    live.#tasks.signals.restore(mail.filter(({ n, kind }) => n <= taken && kind === 'signal'));
+    for (const one of mail) if (one.n <= taken && one.kind === 'child') void live.#tasks.children.ended(one);
+    live.takeMail(mail);
     return live;
   }
 
   get tenant(): string {
     return this.#state.head.tenant;
+  }
+
+  get hasParent(): boolean {
+    return this.#state.head.parent !== null;
   }
 
   get epoch(): number {
@@ -192,32 +206,53 @@ export class Live implements Participant {
   // -- what the runner asks
 
   takeMail(mail: readonly Mail[]): void {
-    for (const { kind, n } of mail) {
-      if (n <= this.#inboxSeen || this.#state.gone) continue;
-      this.#inboxSeen = n;
-      this.#state.pending.mailTaken = n;
-      if (kind === 'cancel') this.#cancel();
+    for (const one of mail) {
+      if (one.n <= this.#inboxSeen || this.#state.gone) continue;
+      this.#inboxSeen = one.n;
+      this.#state.pending.mailTaken = one.n;
+      this.#read(one);
     }
     this.#changed();
   }
 
+  #read(mail: Mail): void {
+    const { pending } = this.#state;
+    if (mail.kind === 'signal') return this.#tasks.signals.received(mail);
+    if (mail.kind === 'child') return void this.#tasks.children.ended(mail);
+    pending.effects.mailDone.push(mail.n);
+    if (mail.kind === 'cancel') this.#cancel();
+    else if (mail.kind === 'pause') this.#pause();
+    else if (mail.kind === 'resume') this.#goOn();
+    else pending.event('execution.forked', this.#host.clock.now(), null, JSON.parse(mail.payload!) as object);
+  }
+
+  /** Nothing new starts; once what runs has ended, it is let go. */
+  #pause(): void {
+    if (this.#cancelled || this.#state.holding !== null) return;
+    this.#state.holding = 'pause';
+    this.#tasks.hold(false);
+  }
+
+  /** It was about to be paused, and is not any more. */
+  #goOn(): void {
+    if (this.#state.holding !== 'pause') return;
+    this.#state.holding = null;
+    this.#state.after(() => this.#begin());
+  }
+
   /** Ends attempts and hands the execution back; attempts end by their signal, at the latest after the grace period. */
   release(): void {
-    if (this.#state.gone || this.#state.releasing) return;
-    this.#state.releasing = true;
-    for (const run of this.#state.runs) {
-      if (run === undefined) continue;
-      if (run.slot !== undefined) run.slot.cancelled = true;
-      run.timer?.cancel();
-      run.running?.abort('shutdown');
-    }
+    if (this.#state.gone || this.#state.holding === 'release') return;
+    // one that is about to be paused is, with what runs cut short
+    this.#state.holding ??= 'release';
+    this.#tasks.hold(true);
     this.#changed();
   }
 
   // -- begin
 
   #begin(): void {
-    if (this.#state.gone || this.#cancelled || this.#state.releasing) return;
+    if (this.#state.still || this.#cancelled) return;
     if (!this.#state.head.inputParsed) {
       void this.#parseInput();
       return;
@@ -253,6 +288,7 @@ export class Live implements Participant {
   #cancel(): void {
     if (this.#cancelled) return;
     this.#cancelled = true;
+    this.#state.holding = null;
     this.#state.pending.event('execution.cancelling', this.#host.clock.now());
     this.#tasks.stopAll('cancel');
     this.#tasks.closeOpen('cancelled');
@@ -290,6 +326,7 @@ export class Live implements Participant {
       output: status === 'completed' ? this.#output() : null,
       error: error === null ? null : JSON.stringify(error),
       errorTask: this.#failure === null ? (failed?.spec.name ?? null) : null,
+      parent: this.#state.head.parent,
       event: { type: `execution.${status}`, at: now, run: null, data: why, dropped: false },
     };
   }
@@ -304,25 +341,45 @@ export class Live implements Participant {
   /** Nothing runs: lets go where it should (close), or where nothing is to do for long. */
   #consider(): void {
     const now = this.#host.clock.now();
-    const none = { endedAt: null, output: null, error: null, errorTask: null };
-    if (this.#state.releasing) {
-      const event = { type: 'execution.released' as const, at: now, run: null, data: null, dropped: false };
-      this.#state.pending.letGo = { ...none, status: 'pending', reason: 'released', wakeAt: null, event };
+    const none = { endedAt: null, output: null, error: null, errorTask: null, parent: null };
+    const { holding, pending } = this.#state;
+    const letGo = (type: EventType, data: object | null): PendingEvent => ({
+      type,
+      at: now,
+      run: null,
+      data,
+      dropped: false,
+    });
+    if (holding === 'release') {
+      const event = letGo('execution.released', null);
+      pending.letGo = { ...none, status: 'pending', reason: 'released', wakeAt: null, event };
       return;
     }
-    let wakeAt = Infinity;
-    for (const run of this.#state.runs) {
-      if (run === undefined || isTaskEnded(run.status)) continue;
-      if (run.status !== 'waiting' || run.wakeAt === null) {
-        if (run.slot !== undefined || run.status === 'running') return;
-        continue;
-      }
-      wakeAt = Math.min(wakeAt, run.wakeAt);
+    if (holding === 'pause') {
+      const event = letGo('execution.paused', { reason: 'operator' });
+      pending.letGo = { ...none, status: 'paused', reason: 'operator', wakeAt: null, event };
+      return;
     }
-    if (wakeAt === Infinity || wakeAt - now <= nearMs) return;
-    const data = { until: new Date(wakeAt).toISOString() };
-    const event = { type: 'execution.waiting' as const, at: now, run: null, data, dropped: false };
-    this.#state.pending.letGo = { ...none, status: 'waiting', reason: null, wakeAt, event };
+    const wakeAt = this.#wakesAt();
+    if (wakeAt === null || wakeAt - now <= nearMs) return;
+    const event = letGo('execution.waiting', wakeAt === Infinity ? null : { until: new Date(wakeAt).toISOString() });
+    pending.letGo = { ...none, status: 'waiting', reason: null, wakeAt: wakeAt === Infinity ? null : wakeAt, event };
+  }
+
+  /** The first time at which something is to do, Infinity where that takes mail; null while something runs or may begin. */
+  #wakesAt(): number | null {
+    let wakeAt = Infinity;
+    let waits = false;
+    for (const run of this.#state.allRuns()) {
+      if (isTaskEnded(run.status) || (run.spec.kind === 'map' && run.item === -1 && run.status === 'running')) continue;
+      if (run.status === 'waiting') {
+        waits = true;
+        wakeAt = Math.min(wakeAt, run.wakeAt ?? Infinity);
+      } else if (run.slot !== undefined || run.status === 'running') {
+        return null;
+      }
+    }
+    return waits ? wakeAt : null;
   }
 
   #ended(
@@ -347,7 +404,8 @@ export class Live implements Participant {
 }
 
 /** Which event a later claim is, by the reason for which the execution was pending. */
-function takenAgain(because: string | null): 'execution.adopted' | 'execution.resumed' {
+function takenAgain(because: string | null): 'execution.adopted' | 'execution.resumed' | null {
+  if (because === 'resumed' || because === 'retried') return null; // whoever asked for it wrote that down
   return because === 'lost' ? 'execution.adopted' : 'execution.resumed';
 }
 

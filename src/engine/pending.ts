@@ -1,5 +1,5 @@
 import type { EventType } from '../core/event.ts';
-import type { LetGo, NewEvent, NewExecution, NewLog, NewStep, Transition } from '../store/batch.ts';
+import type { Effects, LetGo, NewEvent, NewExecution, NewLog, NewStep, Transition } from '../store/batch.ts';
 import { taskState } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 
@@ -13,12 +13,17 @@ export interface PendingEvent {
 
 type LettingGo = Omit<LetGo, 'events' | 'inboxSeen'> & { readonly event: PendingEvent };
 
+type Writable<T> = { [K in keyof T]: T[K] extends readonly (infer E)[] ? E[] : T[K] };
+export type PendingEffects = Writable<Effects>;
+
 /** What changed of one execution since its last transition was put together. Tasks are written as they are then. */
 export class Pending {
   create: NewExecution | null = null;
   progressed = false;
   parsedInput: string | null = null;
+  loaded = false;
   mailTaken: number | null = null;
+  #effects: PendingEffects | null = null;
   letGo: LettingGo | null = null;
   readonly #tasks = new Set<TaskRun>();
   readonly #steps: NewStep[] = [];
@@ -26,6 +31,11 @@ export class Pending {
   readonly #events: PendingEvent[] = [];
   /** Called in order once all of this is durable. */
   readonly after: (() => void)[] = [];
+
+  /** What few transitions do; made when it is asked for. */
+  get effects(): PendingEffects {
+    return (this.#effects ??= { mailDone: [], children: [], cancelChildren: [], itemsCancelled: [], itemsDropped: [] });
+  }
 
   task(run: TaskRun): void {
     this.#tasks.add(run);
@@ -61,7 +71,9 @@ export class Pending {
       events,
       progressed: this.progressed,
       parsedInput: this.parsedInput,
+      loaded: this.loaded,
       mailTaken: this.mailTaken,
+      effects: this.#effects,
       letGo: this.letGo === null ? null : letGo(this.letGo, inboxSeen, seq + 1),
     };
   }
@@ -73,6 +85,7 @@ function letGo({ event, ...change }: LettingGo, inboxSeen: number, seq: number):
 
 function newEvent({ type, at, run, data }: PendingEvent, seq: number): NewEvent {
   const attempt = run === null || run.attempt === 0 ? null : run.attempt;
+  const item = run === null || run.item === -1 ? null : run.item;
   const text = data === null ? null : JSON.stringify(data);
-  return { seq, type, at, task: run?.spec.name ?? null, item: null, attempt, data: text };
+  return { seq, type, at, task: run?.spec.name ?? null, item, attempt, data: text };
 }

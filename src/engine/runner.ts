@@ -1,6 +1,6 @@
 import { CloacinaError } from '../core/error.ts';
 import type { NewExecution } from '../store/batch.ts';
-import type { ClaimedExecution, Store } from '../store/store.ts';
+import type { Claim, ClaimedExecution, Store } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock, Timer } from './clock.ts';
@@ -13,7 +13,11 @@ import { Observer, hostIdentity } from './lease.ts';
 import { Live } from './live.ts';
 import type { EndedExecution, LiveHost } from './live.ts';
 import type { Logger } from './logger.ts';
+import { Lookout } from './lookout.ts';
+import { Pruner } from './pruner.ts';
 import { Slots } from './slots.ts';
+import type { ResolvedWorkflow } from './start.ts';
+import { settleStrays } from './strays.ts';
 import { Submission } from './submission.ts';
 import { Submissions } from './submissions.ts';
 
@@ -35,23 +39,22 @@ export interface EngineOptions {
   readonly onEvent: ((event: RunnerEvent) => void) | null;
   readonly onProgress: (progress: TaskProgress) => void;
   readonly onEnded: (id: string, ended: EndedExecution) => void;
+  /** Something of an execution owned here is durable. */
+  readonly onCommitted: () => void;
   /** Another process committed something. */
   readonly onChanged: () => void;
+  /** How long ended executions are kept where their workflow does not say; null for ever. */
+  readonly retentionMs: number | null;
+  /** What a workflow's name means to a tenant. */
+  readonly resolve: (tenant: string, name: string) => Promise<ResolvedWorkflow>;
   /** An execution was started here whose code is not loaded. */
   readonly onCodeWanted: () => void;
 }
 
-/** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
-const lookMs = 25;
-const lookAgainMs = 1000;
 /** Executions taken by one claim at most. */
 const claimLimit = 100;
-const longestSleepMs = 60_000;
 /** How long a close waits for a database that is away, after the grace period of its attempts. */
 const handBackMs = 10_000;
-/** Every so many looks it is asked whether the processes of other runners of this host still live. */
-const neighbourTicks = 20;
-
 /** Owns executions and moves them: takes them, keeps its lease, reads their mail, hands them back. */
 export class Engine {
   readonly catalog: Catalog;
@@ -62,17 +65,15 @@ export class Engine {
   readonly #identity = hostIdentity();
   readonly #observer: Observer;
   readonly #submissions: Submissions;
-  readonly #timers = new Map<'look' | 'renew' | 'wake', Timer>();
+  readonly #lookout: Lookout;
+  readonly #pruner: Pruner;
   readonly #roots: string[] | null;
   readonly #ownCodes: Set<string> | null;
   readonly #keepAlive = setInterval(() => undefined, 0x7fff_ffff);
   #id: string;
   #journal: Journal;
   #host: LiveHost;
-  #looking: Promise<void> | undefined;
-  #lookAgain = false;
-  #ticks = 0;
-  #claiming = false;
+  #renewal: Timer | undefined;
   /** Another process has written since the runners were last read. */
   #strangers = false;
   #closing = false;
@@ -93,6 +94,21 @@ export class Engine {
     this.#id = newId(clock.now());
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
+    this.#lookout = new Lookout({
+      store,
+      clock,
+      logger,
+      claim: () => this.#claim(),
+      adopt: (claimed) => this.#adopt(claimed),
+      reader: () => (this.#lives.size === 0 ? null : this.#id),
+      onMail: (id, mail) => this.#lives.get(id)?.takeMail(mail),
+      onChanged: () => {
+        this.#strangers = true;
+        options.onChanged();
+      },
+      onRound: () => void this.#lookAround(),
+    });
+    this.#pruner = new Pruner({ store, clock, logger, retentionMs: options.retentionMs });
   }
 
   /** Registers a runner, takes over from the dead, and begins to look for work. */
@@ -105,9 +121,9 @@ export class Engine {
       clearInterval(engine.#keepAlive);
       throw error;
     }
-    engine.#arm('look', lookMs, () => engine.#tick());
-    engine.#arm('renew', options.leaseMs / 3, () => engine.#renew());
-    engine.poke();
+    engine.#renewAfter(options.leaseMs / 3);
+    engine.#lookout.start();
+    if (!options.ownOnly) engine.#pruner.start();
     return engine;
   }
 
@@ -134,7 +150,12 @@ export class Engine {
   /** Makes a new execution durable, and runs it here where there is room. Resolves once it is durable. */
   async start(create: NewExecution, workflow: LoadedWorkflow | undefined): Promise<void> {
     if (this.#closing) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing; it takes no new executions');
-    const here = workflow !== undefined && create.startAt === null && this.#lives.size < this.#options.maxExecutions;
+    // whether a limit allows one more is for the claim to say
+    const here =
+      workflow !== undefined &&
+      create.startAt === null &&
+      create.limitKey === null &&
+      this.#lives.size < this.#options.maxExecutions;
     this.#own(create.rootId, create.code);
     await this.#submissions.submit(
       create,
@@ -167,9 +188,20 @@ export class Engine {
 
   /** Looks for mail, for work, and for timers that are due: something may have changed. */
   poke(): void {
-    if (this.#closing) return;
-    this.#lookAgain = true;
-    this.#looking ??= this.#look();
+    if (!this.#closing) this.#lookout.poke();
+  }
+
+  /** Adds embedded workflows, and says so to other runners: executions of theirs are not held while this one lives. */
+  async embed(workflows: readonly LoadedWorkflow[]): Promise<void> {
+    for (const loaded of workflows) this.catalog.add([loaded]);
+    await this.#announce();
+    if ((await settleStrays(this.#options.store, this.catalog.allEmbedded())) > 0) this.poke();
+  }
+
+  async #announce(): Promise<void> {
+    if (this.#roots !== null) return;
+    const codes = this.catalog.allEmbedded().map(({ codeName }) => codeName);
+    if (codes.length > 0) await this.#options.store.writeRunnerCodes(this.#id, codes);
   }
 
   /** Takes nothing new; lets attempts end for `drainMs`, then aborts them; hands back what did not end. */
@@ -180,8 +212,8 @@ export class Engine {
 
   async #close(drainMs: number): Promise<void> {
     this.#closing = true;
-    for (const timer of this.#timers.values()) if (timer !== this.#timers.get('renew')) timer.cancel();
-    await this.#looking;
+    await this.#pruner.close();
+    await this.#lookout.close();
     this.#slots.hold(true);
     if (this.#slots.active > 0 && drainMs > 0) await this.#drained(drainMs);
     for (const live of this.#lives.values()) live.release();
@@ -189,13 +221,21 @@ export class Engine {
     await this.#journal.settled();
     this.#submissions.close();
     this.#atRest = true;
-    for (const timer of this.#timers.values()) timer.cancel();
+    this.#renewal?.cancel();
     clearInterval(this.#keepAlive);
     try {
       await this.#options.store.removeRunner(this.#id);
     } catch (error) {
       this.#options.logger.warn({ error }, 'the runner could not be signed off; others will see that it is gone');
     }
+  }
+
+  /** A child without a package's name is a workflow beside its parent's, if there is one: of the same version, or embedded too. */
+  async #resolveChild(live: Live, name: string): Promise<ResolvedWorkflow> {
+    const { codeName, pin } = live.workflow;
+    const beside = pin === null ? this.catalog.embedded(name) : this.catalog.find(codeName, name);
+    if (beside === undefined) return this.#options.resolve(live.tenant, name);
+    return { spec: beside.graph.spec, codeName: beside.codeName, pin, code: beside.code, keepsVersion: true };
   }
 
   /** Waits until all is handed back. What the database does not take is left as it is, for others to find. */
@@ -242,69 +282,14 @@ export class Engine {
     return true;
   }
 
-  // -- looking
+  // -- taking
 
-  #tick(): void {
-    this.#arm('look', lookMs, () => this.#tick());
-    if (++this.#ticks % neighbourTicks === 0) void this.#lookAround();
-    if (!this.#options.store.changed()) return;
-    this.#strangers = true;
-    this.#options.onChanged();
-    this.poke();
-  }
-
-  async #look(): Promise<void> {
-    while (this.#lookAgain && !this.#closing) {
-      this.#lookAgain = false;
-      try {
-        await this.#takeMail();
-        await this.#wakeDue();
-        await this.#claim();
-      } catch (error) {
-        this.#options.logger.warn({ error }, 'looking for work failed; it is tried again');
-        this.#arm('wake', lookAgainMs, () => this.poke());
-      }
-    }
-    // in the same turn as the last question whether to look again: a poke in between would be lost
-    this.#looking = undefined;
-  }
-
-  async #takeMail(): Promise<void> {
-    const { store } = this.#options;
-    if (this.#lives.size === 0 || !(await store.hasMail(this.#id))) return;
-    const byExecution = Map.groupBy(await store.mailFor(this.#id), (mail) => mail.executionId);
-    for (const [id, mail] of byExecution) this.#lives.get(id)?.takeMail(mail);
-  }
-
-  async #wakeDue(): Promise<void> {
-    const { store, clock } = this.#options;
-    const next = await store.nextWake();
-    if (next === null) return;
-    const wait = next - clock.now();
-    if (wait <= 0) {
-      await store.wake(clock.now());
-      this.#lookAgain = true;
-    } else {
-      this.#arm('wake', Math.min(wait, longestSleepMs), () => this.poke());
-    }
-  }
-
-  async #claim(): Promise<void> {
-    const { store, clock, maxExecutions } = this.#options;
-    const roots = this.#roots;
+  #claim(): Omit<Claim, 'now'> | null {
+    const room = this.#options.maxExecutions - this.#lives.size;
     const codes = this.catalog.codeNames();
-    const room = maxExecutions - this.#lives.size;
-    if (room <= 0 || codes.length === 0 || this.#journal.awaySince !== undefined) return;
-    if (!(await store.hasPending(codes, roots))) return;
-    this.#claiming = true;
-    try {
-      const limit = Math.min(room, claimLimit);
-      const claimed = await store.claim({ runner: this.#id, now: clock.now(), limit, codes, roots });
-      for (const one of claimed) this.#adopt(one);
-      if (claimed.length === limit) this.#lookAgain = true;
-    } finally {
-      this.#claiming = false;
-    }
+    if (this.#closing || room <= 0 || codes.length === 0 || this.#journal.awaySince !== undefined) return null;
+    const { limits } = this.catalog;
+    return { runner: this.#id, limit: Math.min(room, claimLimit), codes, roots: this.#roots, limits };
   }
 
   #adopt(claimed: ClaimedExecution): void {
@@ -331,7 +316,7 @@ export class Engine {
     const { leaseMs, logger } = this.#options;
     void this.#renewOnce()
       .catch((error: unknown) => logger.warn({ error }, 'the lease could not be renewed; it is tried again'))
-      .finally(() => this.#arm('renew', leaseMs / 3, () => this.#renew()));
+      .finally(() => this.#renewAfter(leaseMs / 3));
   }
 
   /** Takes over from neighbours that died. Who they are is read again where somebody else has written since. */
@@ -350,7 +335,9 @@ export class Engine {
 
   async #sweep(): Promise<void> {
     try {
-      if ((await this.#observer.sweep(this.#id)) > 0) this.poke();
+      const released = await this.#observer.sweep(this.#id);
+      const adopted = this.#roots === null ? await settleStrays(this.#options.store, this.catalog.allEmbedded()) : 0;
+      if (released + adopted > 0) this.poke();
     } catch (error) {
       this.#options.logger.warn({ error }, 'looking for dead runners failed; it is tried again');
     }
@@ -375,10 +362,10 @@ export class Engine {
   /** Compares the rows that name this runner with its memory: the answer to a claim may have been lost. */
   async #compare(): Promise<void> {
     const { store } = this.#options;
-    if (this.#claiming || this.#looking !== undefined) return;
+    if (this.#lookout.busy) return;
     const known = new Map(Array.from(this.#lives.values(), (live) => [live.id, live.epoch]));
     const rows = await store.ownedBy(this.#id);
-    if (this.#claiming || this.#looking !== undefined) return;
+    if (this.#lookout.busy) return;
     for (const { id, epoch } of rows) {
       if (known.get(id) !== epoch && !this.#lives.has(id)) await store.handBack(id, this.#id, epoch);
     }
@@ -409,6 +396,7 @@ export class Engine {
   async #beginAnew(): Promise<void> {
     try {
       await this.#register();
+      await this.#announce();
     } catch (error) {
       this.#options.logger.error({ error }, 'the runner could not register anew; it is tried again');
       this.#options.clock.timer(this.#options.leaseMs / 3, () => void this.#beginAnew());
@@ -449,23 +437,32 @@ export class Engine {
       graceMs,
       maxPayload,
       random,
+      execution: (id) => store.execution(id),
+      resolveChild: (live, name) => this.#resolveChild(live, name),
+      onChild: (rootId, code) => this.mayTake(rootId, code),
       stepResult: (id, task, item, name) => store.step(id, task, item, name),
-      onEvents: (live, events) => hooks.events(live.id, live.workflow.graph.spec.name, events),
+      onEvents: (live, events) => {
+        hooks.events(live.id, live.workflow.graph.spec.name, events);
+        this.#options.onCommitted();
+      },
       onProgress: (executionId, task, done, text) => hooks.progress({ executionId, task, done, text }),
-      onHeld: () => void this.#takeMail().catch((error: unknown) => logger.warn({ error }, 'mail could not be read')),
+      onHeld: () =>
+        void this.#lookout.readMail().catch((error: unknown) => logger.warn({ error }, 'mail could not be read')),
       onGone: (live, how) => {
         if (this.#lives.get(live.id) === live) this.#lives.delete(live.id);
         if (typeof how === 'object') onEnded(live.id, how);
         if (this.#lives.size === 0) this.#onEmpty?.();
         // room has come free, an execution is there for anyone, or one now waits for its time in the database
-        if (how === 'moved' || how === 'released' || this.#lives.size === this.#options.maxExecutions - 1) this.poke();
+        const { concurrency } = live.workflow.graph.spec;
+        const room = this.#lives.size === this.#options.maxExecutions - 1 || concurrency !== null;
+        if (how === 'moved' || how === 'released' || room || live.hasParent) this.poke();
       },
     };
   }
 
-  #arm(name: 'look' | 'renew' | 'wake', delayMs: number, fire: () => void): void {
-    this.#timers.get(name)?.cancel();
-    if (this.#atRest || (this.#closing && name !== 'renew')) return;
-    this.#timers.set(name, this.#options.clock.timer(delayMs, fire));
+  #renewAfter(ms: number): void {
+    this.#renewal?.cancel();
+    // where nobody else can be, nobody asks for signs of life
+    if (!this.#atRest && this.#options.store.shared) this.#renewal = this.#options.clock.timer(ms, () => this.#renew());
   }
 }

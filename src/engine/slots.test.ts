@@ -38,7 +38,7 @@ describe('slots: how many task functions run at once', () => {
     const slots = new Slots(1);
     const started: string[] = [];
     slots.request(0, () => started.push('a'));
-    slots.request(0, () => started.push('b')).cancelled = true;
+    slots.request(0, () => started.push('b'))!.cancelled = true;
     slots.request(0, () => started.push('c'));
     slots.release();
     assert.deepEqual([started, slots.active], [['a', 'c'], 1]);

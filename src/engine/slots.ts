@@ -8,28 +8,29 @@ export interface SlotRequest {
 
 /** How many task functions run at once. Free slots go to the highest priority first, then to who came first. */
 export class Slots {
-  readonly #limit: number;
+  /** How many at once. */
+  readonly limit: number;
   readonly #waiting = new Map<number, SlotRequest[]>();
   #priorities: number[] = [];
   #active = 0;
   #held = false;
 
   constructor(limit: number) {
-    this.#limit = limit;
+    this.limit = limit;
   }
 
   get active(): number {
     return this.#active;
   }
 
-  /** Starts at once where a slot is free, else later. The request may be cancelled while it waits. */
-  request(priority: number, start: () => void): SlotRequest {
-    const request: SlotRequest = { priority, start, cancelled: false };
-    if (this.#active < this.#limit && !this.#held && this.#priorities.length === 0) {
+  /** Starts at once where a slot is free, and gives undefined; else later: the request may be cancelled while it waits. */
+  request(priority: number, start: () => void): SlotRequest | undefined {
+    if (this.#active < this.limit && !this.#held && this.#priorities.length === 0) {
       this.#active++;
       start();
-      return request;
+      return undefined;
     }
+    const request: SlotRequest = { priority, start, cancelled: false };
     const queue = this.#waiting.get(priority);
     if (queue === undefined) {
       this.#waiting.set(priority, [request]);
@@ -52,7 +53,7 @@ export class Slots {
   }
 
   #fill(): void {
-    while (this.#active < this.#limit && !this.#held) {
+    while (this.#active < this.limit && !this.#held) {
       const next = this.#next();
       if (next === undefined) return;
       if (next.cancelled) continue;

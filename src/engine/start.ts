@@ -5,6 +5,7 @@ import type { Duration } from '../core/duration.ts';
 import { AmbiguousWorkflowError, InputInvalidError, OptionInvalidError, WorkflowNotFoundError } from '../core/error.ts';
 import { checkRunnable, compileGraph } from '../core/graph.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
+import type { Json } from '../core/json.ts';
 import { jsonSchemaIssues } from '../core/json-schema.ts';
 import { nearNames } from '../core/near.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
@@ -12,11 +13,10 @@ import { checkText } from '../core/text.ts';
 import type { NewExecution, Pin, ScheduleMark } from '../store/batch.ts';
 import type { Store } from '../store/store.ts';
 import { embeddedCodeName } from './catalog.ts';
-import type { LoadedWorkflow } from './catalog.ts';
+import type { Catalog, LoadedWorkflow } from './catalog.ts';
 import { inlineCode } from './inline.ts';
 import type { WorkflowCode } from './code.ts';
 import { newId } from './id.ts';
-import type { Engine } from './runner.ts';
 
 /** Options of a start. */
 export interface StartOptions {
@@ -36,6 +36,8 @@ export interface ResolvedWorkflow {
   readonly pin: Pin | null;
   /** Its functions, where this process has them. */
   readonly code: WorkflowCode | null;
+  /** Whether its executions keep this version even where the channel has moved on. */
+  readonly keepsVersion?: boolean;
 }
 
 /** A workflow whose definition this process holds, ready to run. Throws DEFINITION_INVALID. */
@@ -64,7 +66,7 @@ export interface Resolving {
   /** All names there are, for the message when one is not found. */
   readonly names: () => Promise<readonly string[]>;
   /** Where this process also executes. */
-  readonly engine: Engine | null;
+  readonly engine: { readonly catalog: Catalog } | null;
 }
 
 /**
@@ -158,11 +160,31 @@ export function newExecution({
     tags: tags === undefined ? null : tagText(tags),
     idempotencyKey,
     inputHash: idempotencyKey === null ? null : createHash('sha256').update(input.text).digest('hex'),
-    limitKey: null,
+    limitKey: limitKey(resolved, tenant, input.text),
+    followsChannel: resolved.pin !== null && resolved.keepsVersion !== true,
+    retention: resolved.spec.retention,
     rootId: id,
     parent: null,
     schedule: schedule ?? null,
   };
+}
+
+/** What counts against one limit: executions of a workflow, or those of them with the same value at a path of the input. */
+function limitKey({ spec, pin }: ResolvedWorkflow, tenant: string, input: string): string | null {
+  if (spec.concurrency === null) return null;
+  const { key } = spec.concurrency;
+  const value = key === null ? null : valueAt(parseJson(input), key);
+  return JSON.stringify([tenant, pin?.package ?? null, spec.name, value]);
+}
+
+function valueAt(input: Json, path: string): Json {
+  let value: unknown = input;
+  for (const part of path.split('.')) {
+    value = typeof value === 'object' && value !== null ? (Reflect.get(value, part) ?? null) : null;
+  }
+  const text = JSON.stringify(value);
+  // a key is a text in an index: what is long is told apart by its hash
+  return text.length <= 200 ? (value as Json) : createHash('sha256').update(text).digest('hex');
 }
 
 function startTime(startAt: Date | Duration | undefined, now: number): number | null {

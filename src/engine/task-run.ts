@@ -12,6 +12,10 @@ import type { SlotRequest } from './slots.ts';
 export interface TaskRun {
   readonly index: number;
   readonly spec: TaskSpec;
+  /** The place of an item in its map; -1 for a task, and for a map itself. */
+  readonly item: number;
+  /** The item (JSON text) of an item; else null. */
+  readonly value: string | null;
   status: TaskStatus;
   attempt: number;
   used: number;
@@ -28,6 +32,8 @@ export interface TaskRun {
   /** Whether the running attempt was charged when it began. */
   charged: boolean;
   running: Attempt | undefined;
+  /** Its code, or the database, is asked something: nothing else happens to it meanwhile. */
+  asking: boolean;
   /** It has a slot, and begins once its start is durable. */
   starting: boolean;
   slot: SlotRequest | undefined;
@@ -43,6 +49,8 @@ export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
   return {
     index,
     spec,
+    item: -1,
+    value: null,
     status: 'pending',
     attempt: 0,
     used: 0,
@@ -57,6 +65,7 @@ export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
     suspect: false,
     charged: false,
     running: undefined,
+    asking: false,
     starting: false,
     slot: undefined,
     timer: undefined,
@@ -69,6 +78,8 @@ export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
 export function restoreTaskRun(index: number, spec: TaskSpec, state: TaskState): TaskRun {
   return {
     ...newTaskRun(index, spec),
+    item: state.item,
+    value: state.value,
     status: state.status,
     attempt: state.attempt,
     used: state.used,
@@ -87,7 +98,7 @@ export function taskState(run: TaskRun): TaskState {
   const { spec, status, attempt, used, epoch, startedAt, endedAt, wakeAt, output, error, reason, cause } = run;
   return {
     task: spec.name,
-    item: -1,
+    item: run.item,
     status,
     attempt,
     used,
@@ -99,12 +110,21 @@ export function taskState(run: TaskRun): TaskState {
     error: error === null ? null : JSON.stringify(error),
     reason,
     cause,
+    value: run.value,
   };
 }
 
 /** Whether what comes back for a task is too late: nothing more happens to it here. */
-export function isOver(execution: { readonly gone: boolean; readonly releasing: boolean }, run: TaskRun): boolean {
-  return execution.gone || execution.releasing || isTaskEnded(run.status);
+export function isOver(execution: { readonly still: boolean }, run: TaskRun): boolean {
+  return execution.still || isTaskEnded(run.status);
+}
+
+/** The start of an attempt that ends within the same commit has no event of its own: that of its end tells the time. */
+export function coalesced(run: TaskRun): { readonly startedAt: string } | null {
+  if (run.startEvent === undefined || run.startedAt === null) return null;
+  run.startEvent.dropped = true;
+  run.startEvent = undefined;
+  return { startedAt: new Date(run.startedAt).toISOString() };
 }
 
 /** JSON text of how a task ended, as a settled need holds it (`Settled`). */

@@ -6,20 +6,29 @@ import type { TaskError } from '../core/task-error.ts';
 import type { TaskState } from '../store/batch.ts';
 import { untilAnswered } from './ask.ts';
 import type { AbortReason } from './attempt.ts';
-import { Attempts, coalesced } from './attempts.ts';
+import { Attempts } from './attempts.ts';
 import type { AttemptsHost } from './attempts.ts';
+import { Children } from './children.ts';
+import type { ChildrenHost } from './children.ts';
 import type { Clock } from './clock.ts';
-import type { Outcome, WorkflowCode } from './code.ts';
+import type { Outcome, Question, WorkflowCode } from './code.ts';
 import type { LiveState } from './live-state.ts';
-import { isOver, newTaskRun, restoreTaskRun } from './task-run.ts';
+import { Maps } from './maps.ts';
+import { Signals } from './signals.ts';
+import { coalesced, isOver, newTaskRun, restoreTaskRun } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import { Waits } from './waits.ts';
+
+/** What the tasks of a live execution use of their runner. */
+export interface TasksHost extends AttemptsHost, ChildrenHost {}
 
 /** The latest time that a Date can hold. */
 const latestMs = 8.64e15;
 
 /** The tasks of one live execution: which are ready, and what follows from their ends. */
 export class Tasks {
+  readonly signals: Signals;
+  readonly children: Children;
   readonly #state: LiveState;
   readonly #code: WorkflowCode;
   readonly #clock: Clock;
@@ -27,67 +36,111 @@ export class Tasks {
   readonly #changed: () => void;
   readonly #waits: Waits;
   readonly #attempts: Attempts;
+  readonly #maps: Maps;
   /** While states are restored nothing is dispatched: `dispatchAll` will find what is ready. */
   #restoring = false;
 
-  constructor(state: LiveState, code: WorkflowCode, host: AttemptsHost, changed: () => void) {
+  constructor(state: LiveState, code: WorkflowCode, host: TasksHost, changed: () => void) {
     this.#state = state;
     this.#code = code;
     this.#clock = host.clock;
     this.#changed = changed;
-    this.#waits = new Waits(state, host.clock, changed, (run) => this.#woken(run));
-    this.#attempts = new Attempts(state, code, host, this.#waits, {
-      completed: (run) => this.#end(run),
-      failed: (run, error) => this.#fail(run, error),
+    const { clock, logger, maxPayload } = host;
+    const ends = {
+      completed: (run: TaskRun): void => this.#end(run),
+      failed: (run: TaskRun, error: TaskError): void => this.#fail(run, error),
+      changed,
+    };
+    const waits = new Waits(state, clock, changed, (run) => this.#woken(run));
+    this.#waits = waits;
+    const attempts = new Attempts(state, code, host, waits, {
+      completed: (run) => (run.item === -1 ? this.#end(run) : this.#maps.completed(run)),
+      failed: (run, error) => (run.item === -1 ? this.#fail(run, error) : this.#maps.failed(run, error)),
+      retrying: (run) => (run.item === -1 ? undefined : this.#maps.retrying(run)),
       changed,
     });
+    this.#attempts = attempts;
+    const over = (run: TaskRun): Promise<Outcome> => this.#ask('over', run);
+    const slots = host.slots.limit;
+    this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, slots, owner: { ...ends, over } });
+    const input = (run: TaskRun): Promise<Outcome> => this.#ask('input', run);
+    this.children = new Children({ state, host, clock, maxPayload, owner: { ...ends, input } });
+    this.signals = new Signals({ state, code, waits, clock, logger, owner: ends });
   }
 
   restore(tasks: readonly TaskState[]): void {
+    const { graph, runs } = this.#state;
     const ended = new Map<number, TaskStatus>();
+    const items = Map.groupBy(
+      tasks.filter(({ item }) => item !== -1),
+      ({ task }) => task,
+    );
     for (const state of tasks) {
-      const index = this.#state.graph.indexOf.get(state.task);
+      const index = graph.indexOf.get(state.task);
       if (index === undefined || state.item !== -1) continue;
-      const run = restoreTaskRun(index, this.#state.graph.spec.tasks[index]!, state);
-      this.#state.runs[index] = run;
+      const run = restoreTaskRun(index, graph.spec.tasks[index]!, state);
+      runs[index] = run;
       if (isTaskEnded(run.status)) ended.set(index, run.status);
     }
-    const failed = this.#state.runs
-      .filter((run) => run?.status === 'failed')
-      .toSorted((a, b) => a!.endedAt! - b!.endedAt!);
+    const failed = runs.filter((run) => run?.status === 'failed').toSorted((a, b) => a!.endedAt! - b!.endedAt!);
     this.#state.progress = restoreProgress(
-      this.#state.graph,
+      graph,
       ended,
       failed.map((run) => run!.index),
     );
-    for (const [index] of ended) this.#state.outputs.taskEnded(this.#state.runs, index);
+    for (const [index] of ended) this.#state.outputs.taskEnded(runs, index);
     this.#restoring = true;
-    for (const run of this.#state.runs) {
-      const error = run?.status === 'running' ? this.#attempts.cutOff(run) : null;
-      if (error !== null) this.#fail(run!, error);
+    for (const [index, { kind, name }] of graph.spec.tasks.entries()) {
+      const run = runs[index];
+      if (kind === 'map') this.#restoreMap(index, run, items.get(name) ?? []);
+      else if (run?.status === 'running') this.#restoreRunning(run);
     }
     this.#restoring = false;
   }
 
+  #restoreMap(index: number, run: TaskRun | undefined, items: readonly TaskState[]): void {
+    if (run === undefined && items.length === 0) return;
+    const map = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
+    if (!isTaskEnded(map.status)) this.#maps.restore(map, items);
+  }
+
+  #restoreRunning(run: TaskRun): void {
+    const error = this.#attempts.cutOff(run);
+    if (error !== null) this.#fail(run, error);
+  }
+
+  /** Begins with all that may begin and has not. */
   dispatchAll(): void {
-    const open = this.#state.runs.length === 0 ? this.#state.graph.first : this.#state.graph.names.keys();
+    const { runs, graph, progress } = this.#state;
+    const open = runs.length === 0 ? graph.first : graph.names.keys();
     for (const index of open) {
-      const run = this.#state.runs[index];
-      if (this.#state.progress.unmet[index] !== 0 || isTaskEnded(this.#state.progress.status[index]!)) continue;
+      const run = runs[index];
+      if (progress.unmet[index] !== 0 || isTaskEnded(progress.status[index]!) || run?.asking === true) continue;
       if (run === undefined || run.status === 'pending') this.#ready(index);
-      else if (run.status === 'waiting') this.#waits.resume(run);
+      else if (run.status === 'waiting') this.#waitOn(run);
     }
+    this.#maps.resumeAll();
+    this.children.resume();
+  }
+
+  #waitOn(run: TaskRun): void {
+    this.#waits.resume(run);
+    if (run.spec.kind === 'wait') this.signals.look(run);
   }
 
   #ready(index: number): void {
     if (this.#state.gone || isTaskEnded(this.#state.progress.status[index]!)) return;
     const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
+    if (run.slot !== undefined || run.starting || run.running !== undefined) return;
     if (run.spec.when && run.attempt === 0) void this.#askWhen(run);
     else this.#dispatch(run);
   }
 
   async #askWhen(run: TaskRun): Promise<void> {
-    const outcome = await this.#ask(() => this.#code.ask('when', this.#attempts.call(run)));
+    if (this.#state.still) return;
+    run.asking = true;
+    const outcome = await this.#ask('when', run);
+    run.asking = false;
     if (!isOver(this.#state, run)) {
       if (outcome.status === 'completed' && outcome.output === 'false') {
         run.status = 'skipped';
@@ -103,24 +156,36 @@ export class Tasks {
     this.#changed();
   }
 
-  async #ask(question: () => Promise<Outcome>): Promise<Outcome> {
+  async #ask(question: Question, run: TaskRun): Promise<Outcome> {
     this.#state.busy++;
-    const outcome = await untilAnswered(question);
+    const outcome = await untilAnswered(() => this.#code.ask(question, this.#attempts.call(run)));
     this.#state.busy--;
     return outcome;
   }
 
   #dispatch(run: TaskRun): void {
-    if (this.#state.releasing || this.#state.gone) return;
-    if (run.spec.kind === 'sleep') void this.#sleep(run);
-    else this.#attempts.begin(run);
+    if (this.#state.still) return;
+    switch (run.spec.kind) {
+      case 'task':
+        return this.#attempts.begin(run);
+      case 'map':
+        return void this.#maps.begin(run);
+      case 'child':
+        return void this.children.begin(run);
+      case 'sleep':
+        return void this.#sleep(run);
+      case 'wait':
+        return this.signals.begin(run);
+    }
   }
 
   async #sleep(run: TaskRun): Promise<void> {
     const now = this.#clock.now();
     let until = run.spec.sleep !== null && 'for' in run.spec.sleep ? now + run.spec.sleep.for : null;
     if (until === null) {
-      const outcome = await this.#ask(() => this.#code.ask('until', this.#attempts.call(run)));
+      run.asking = true;
+      const outcome = await this.#ask('until', run);
+      run.asking = false;
       if (isOver(this.#state, run)) {
         this.#changed();
         return;
@@ -131,17 +196,26 @@ export class Tasks {
     }
     if (until !== null) {
       run.startedAt = now;
+      run.attempt++;
       this.#waits.until(run, until);
       this.#state.pending.event('task.waiting', now, run, { until: new Date(until).toISOString() });
     }
     this.#changed();
   }
 
+  /** The time has come that a task waited for. */
   #woken(run: TaskRun): void {
-    if (run.spec.kind === 'sleep') {
+    if (run.item !== -1) {
+      this.#maps.woken(run);
+    } else if (run.spec.kind === 'sleep') {
       run.status = 'completed';
       run.output = 'null';
       this.#end(run);
+    } else if (run.spec.kind === 'wait') {
+      this.#state.pending.event('task.timed_out', this.#clock.now(), run);
+      const { signal, timeout } = run.spec.wait!;
+      const message = `task '${run.spec.name}' waited ${timeout} ms for the signal '${signal}', and it did not come`;
+      this.#fail(run, { name: 'TimeoutError', code: 'TASK_TIMED_OUT', message });
     } else {
       run.status = 'pending';
       this.#dispatch(run);
@@ -160,24 +234,9 @@ export class Tasks {
 
   /** A task has ended: records it with all that follows from it in the graph. */
   #end(run: TaskRun): void {
-    const now = this.#clock.now();
-    const { status } = run;
-    run.endedAt = now;
-    run.wakeAt = null;
-    const started = coalesced(run);
-    const why = run.error === null ? null : { code: run.error.code, message: run.error.message };
-    const skip = status === 'skipped' ? { reason: run.reason, cause: run.cause } : null;
-    const data = started === null && why === null && skip === null ? null : { ...started, ...why, ...skip };
-    if (status === 'completed' || status === 'failed' || status === 'skipped' || status === 'cancelled') {
-      this.#state.pending.event(`task.${status}`, now, run, data);
-    }
-    this.#state.pending.task(run);
-    if (this.#state.head.losses > 0 && status !== 'skipped' && status !== 'cancelled') {
-      this.#state.head.losses = 0;
-      this.#state.pending.progressed = true;
-    }
+    this.#state.recordEnd(run, this.#clock.now());
     this.#state.after(() => this.#state.outputs.taskEnded(this.#state.runs, run.index));
-    this.#follow(taskEnded(this.#state.graph, this.#state.progress, run.index, status));
+    this.#follow(taskEnded(this.#state.graph, this.#state.progress, run.index, run.status));
   }
 
   #follow({ ready, skipped }: Follows): void {
@@ -192,19 +251,23 @@ export class Tasks {
   /** Records a skip that the plan already knows of. */
   #skip(index: number, reason: NonNullable<TaskRun['reason']>, cause: string): void {
     const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
-    run.status = 'skipped';
-    run.reason = reason;
-    run.cause = cause;
-    run.endedAt = this.#clock.now();
-    this.#state.pending.task(run);
-    this.#state.pending.event('task.skipped', run.endedAt, run, { reason, cause });
+    Object.assign(run, { status: 'skipped', reason, cause });
+    this.#state.recordEnd(run, this.#clock.now());
     this.#state.after(() => this.#state.outputs.taskEnded(this.#state.runs, index));
+  }
+
+  /** Nothing begins any more; what runs may end, or is ended too. `dispatchAll` takes it up again. */
+  hold(abort: boolean): void {
+    for (const run of this.#state.allRuns()) {
+      run.timer?.cancel();
+      this.#attempts.withdraw(run);
+      if (abort) run.running?.abort('shutdown');
+    }
   }
 
   /** Ends what is running or waiting in memory; its answers are not waited for any more. */
   stopAll(reason: AbortReason): void {
-    for (const run of this.#state.runs) {
-      if (run === undefined) continue;
+    for (const run of this.#state.allRuns()) {
       run.timer?.cancel();
       this.#attempts.stop(run, reason);
     }
@@ -226,21 +289,24 @@ export class Tasks {
 
   /** Gives every open task its end: those that had begun are cancelled, the others as told. */
   closeOpen(status: 'cancelled' | 'skipped', cause = ''): void {
+    const { graph, progress, runs, pending } = this.#state;
     const now = this.#clock.now();
-    for (const [index, name] of this.#state.graph.names.entries()) {
-      if (isTaskEnded(this.#state.progress.status[index]!)) continue;
-      const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
+    for (const [index, name] of graph.names.entries()) {
+      if (isTaskEnded(progress.status[index]!)) continue;
+      const run = (runs[index] ??= newTaskRun(index, graph.spec.tasks[index]!));
       if (isTaskEnded(run.status)) continue;
+      this.children.cancel(run);
+      this.#maps.close(index);
       const begun = run.status === 'running' || run.status === 'waiting';
       run.status = begun ? 'cancelled' : status;
       if (run.status === 'skipped') Object.assign(run, { reason: 'fail_fast', cause: cause === '' ? name : cause });
       run.endedAt = now;
       run.wakeAt = null;
       const data = run.status === 'skipped' ? { reason: run.reason, cause: run.cause } : coalesced(run);
-      this.#state.pending.event(run.status === 'skipped' ? 'task.skipped' : 'task.cancelled', now, run, data);
-      this.#state.pending.task(run);
-      this.#state.progress.status[index] = run.status;
-      this.#state.progress.open--;
+      pending.event(run.status === 'skipped' ? 'task.skipped' : 'task.cancelled', now, run, data);
+      pending.task(run);
+      progress.status[index] = run.status;
+      progress.open--;
     }
   }
 }

@@ -26,7 +26,7 @@ export class Waits {
 
   /** Sets the timer of a task that waits, if it waits for a time. */
   resume(run: TaskRun): void {
-    if (this.#state.gone || this.#state.releasing || run.status !== 'waiting' || run.wakeAt === null) return;
+    if (this.#state.still || run.status !== 'waiting' || run.wakeAt === null) return;
     run.timer?.cancel();
     run.timer = this.#clock.timer(Math.max(0, run.wakeAt - this.#clock.now()), () => this.#wake(run));
     this.#changed();
@@ -34,16 +34,16 @@ export class Waits {
 
   /** Nothing wakes by itself until `resumeAll`. */
   rest(): void {
-    for (const run of this.#state.runs) run?.timer?.cancel();
+    for (const run of this.#state.allRuns()) run.timer?.cancel();
   }
 
   resumeAll(): void {
-    for (const run of this.#state.runs) if (run?.status === 'waiting') this.resume(run);
+    for (const run of this.#state.allRuns()) if (run.status === 'waiting') this.resume(run);
   }
 
   #wake(run: TaskRun): void {
     run.timer = undefined;
-    if (this.#state.gone || this.#state.releasing || run.status !== 'waiting') return;
+    if (this.#state.still || run.status !== 'waiting') return;
     run.wakeAt = null;
     this.#onWake(run);
     this.#changed();

@@ -5,14 +5,21 @@ import type { EndedExecution } from './live.ts';
 
 type Waiter = { resolve(ended: EndedExecution): void; reject(error: unknown): void };
 
+/** A wait for the next change of anything; whoever does not want it any more cancels it. */
+export interface NextChange {
+  readonly happened: Promise<void>;
+  cancel(): void;
+}
+
 /** How often a client looks whether another process has changed the database. */
 const lookMs = 20;
 
-/** Tells who waits for it that an execution has ended, in whichever process that happens. */
-export class EndWatch {
+/** Tells who waits for it that an execution has ended, or that something has changed, in whichever process that happens. */
+export class Watch {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #waiters = new Map<string, Waiter[]>();
+  readonly #changes = new Set<() => void>();
   readonly #polls: boolean;
   #timer: Timer | undefined;
   /** The timers of a clock do not keep the process alive; somebody who waits for a result does. */
@@ -35,9 +42,30 @@ export class EndWatch {
       else list.push({ resolve, reject });
     });
     if (look) void this.#look(id);
-    this.#alive ??= setInterval(() => undefined, 0x7fff_ffff);
-    this.#arm();
+    this.#wait();
     return promise;
+  }
+
+  /** Waits for the next change; to be asked before reading what may change. Throws where the client is closed. */
+  nextChange(): NextChange {
+    if (this.#closed !== undefined) throw this.#closed;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#changes.add(resolve);
+    this.#wait();
+    const cancel = (): void => {
+      this.#changes.delete(resolve);
+      this.#rest();
+    };
+    return { happened: promise, cancel };
+  }
+
+  /** Something was committed in this process. */
+  changed(): void {
+    if (this.#changes.size === 0) return;
+    const waiting = [...this.#changes];
+    this.#changes.clear();
+    for (const resolve of waiting) resolve();
+    this.#rest();
   }
 
   /** An execution ended in this process. */
@@ -54,11 +82,14 @@ export class EndWatch {
     this.#timer?.cancel();
     for (const waiters of this.#waiters.values()) for (const waiter of waiters) waiter.reject(error);
     this.#waiters.clear();
+    // whoever reads on is told by what they ask next
+    this.changed();
     this.#rest();
   }
 
   /** Looks at everything that is waited for: another process committed something. */
   async lookAtAll(): Promise<void> {
+    this.changed();
     for (const id of this.#waiters.keys()) await this.#look(id);
   }
 
@@ -74,14 +105,20 @@ export class EndWatch {
     }
   }
 
+  #wait(): void {
+    this.#alive ??= setInterval(() => undefined, 0x7fff_ffff);
+    this.#arm();
+  }
+
   #rest(): void {
-    if (this.#waiters.size > 0) return;
+    if (this.#waiters.size > 0 || this.#changes.size > 0) return;
     clearInterval(this.#alive);
     this.#alive = undefined;
   }
 
   #arm(): void {
-    if (!this.#polls || this.#timer !== undefined || this.#closed !== undefined || this.#waiters.size === 0) return;
+    const wanted = this.#waiters.size > 0 || this.#changes.size > 0;
+    if (!this.#polls || this.#timer !== undefined || this.#closed !== undefined || !wanted) return;
     this.#timer = this.#clock.timer(lookMs, () => {
       this.#timer = undefined;
       const looked = this.#store.changed() ? this.lookAtAll() : Promise.resolve();

@@ -4,7 +4,7 @@ import { nextSlot } from '../core/slots.ts';
 import type { ScheduleRule } from '../core/spec.ts';
 import { newExecution } from '../engine/start.ts';
 import { createExecution } from '../store/executions.ts';
-import { cancelExecution } from '../store/mail.ts';
+import { cancelExecution } from '../store/control.ts';
 import { extendSlot, insertSlot, settleBuffered, slotAtOrBefore, slotOutcomes } from '../store/schedule-slots.ts';
 import type { SlotReason } from '../store/schedule-slots.ts';
 import { moveSchedule, openExecutions } from '../store/schedules.ts';

@@ -24,6 +24,7 @@ export interface ScheduleLoopOptions {
 
 /** Sleeps longer than this are set again: a machine that slept, or a clock that was set, is noticed by then. */
 const longestSleepMs = 60_000;
+const longestSleepAloneMs = 3_600_000;
 /** How often a buffered slot asks whether it may start, where no sign of it came. */
 const bufferedLookMs = 1000;
 const retryMs = 1000;
@@ -114,7 +115,8 @@ export class ScheduleLoop {
     }
     const next = await store.read((dialect) => nextDue(tenants, dialect));
     this.#buffered = next.buffered;
-    const longest = next.buffered ? bufferedLookMs : longestSleepMs;
+    const sleep = this.#options.store.shared ? longestSleepMs : longestSleepAloneMs;
+    const longest = next.buffered ? bufferedLookMs : sleep;
     if (next.at === null) return longest;
     const wait = next.at - clock.now();
     return wait <= 0 ? heldMs : Math.min(wait, longest);

@@ -6,8 +6,10 @@ export interface NewExecution {
   readonly id: string;
   readonly tenant: string;
   readonly workflow: string;
-  /** The package it is pinned to, as its channel was when this was put together; the commit looks again. */
+  /** The package it is pinned to, as its channel was when this was put together. */
   readonly pin: Pin | null;
+  /** Whether the commit pins it to what the channel points to by then. Not so for what keeps the version it came from. */
+  readonly followsChannel: boolean;
   /** What code can run it: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
   readonly code: string;
   readonly priority: number;
@@ -23,10 +25,13 @@ export interface NewExecution {
   readonly idempotencyKey: string | null;
   /** Of the input, to tell a repeated start from another one with the same key. */
   readonly inputHash: string | null;
+  /** Executions with the same one count against one limit; null where there is no limit. */
   readonly limitKey: string | null;
   readonly rootId: string;
   readonly parent: { readonly id: string; readonly task: string; readonly item: number } | null;
   readonly schedule: ScheduleMark | null;
+  /** How long it is kept once its root has ended, ms; null: as long as whoever prunes says. */
+  readonly retention: number | null;
 }
 
 export interface Pin {
@@ -61,6 +66,8 @@ export interface TaskState {
   readonly error: string | null;
   readonly reason: string | null;
   readonly cause: string | null;
+  /** The item (JSON text) of an item of a map; else null. */
+  readonly value: string | null;
 }
 
 export interface NewEvent {
@@ -101,9 +108,25 @@ export interface LetGo {
   readonly output: string | null;
   readonly error: string | null;
   readonly errorTask: string | null;
+  /** Who is told that it ended: the task of another execution. */
+  readonly parent: { readonly id: string; readonly task: string } | null;
   /** The value of `inbox` that the owner has seen. */
   readonly inboxSeen: number;
   readonly events: readonly NewEvent[];
+}
+
+/** What a transition does beside its own tasks. */
+export interface Effects {
+  /** Mail that was acted on and is removed; a signal stays until a task takes it. */
+  readonly mailDone: readonly number[];
+  /** Executions that its tasks start, for anyone to take. */
+  readonly children: readonly NewExecution[];
+  /** Children that nobody waits for any more. */
+  readonly cancelChildren: readonly string[];
+  /** Maps whose items that never began are cancelled. */
+  readonly itemsCancelled: readonly { readonly task: string; readonly at: number }[];
+  /** Maps whose stored items do not count: their rows are removed first. */
+  readonly itemsDropped: readonly string[];
 }
 
 /** All that one commit changes of one execution: it happens whole or not at all (but for `letGo`, see there). */
@@ -119,8 +142,12 @@ export interface Transition {
   readonly progressed: boolean;
   /** The input as its schema parsed it, where that happened just now. */
   readonly parsedInput: string | null;
-  /** Mail up to this number was taken in and is removed. */
+  /** It is in memory: what it takes to load it has not killed its runner. */
+  readonly loaded: boolean;
+  /** Mail up to this number was taken in. */
   readonly mailTaken: number | null;
+  /** What few transitions do. */
+  readonly effects: Effects | null;
   readonly letGo: LetGo | null;
 }
 

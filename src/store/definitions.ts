@@ -1,5 +1,5 @@
 import type { WorkflowSpec } from '../core/spec.ts';
-import { all, run } from './sql.ts';
+import { all, first, run } from './sql.ts';
 import type { Script } from './sql.ts';
 import type { DefinitionRecord } from './store.ts';
 
@@ -21,5 +21,18 @@ export function* writeDefinitions(list: readonly DefinitionRecord[], now: number
       JSON.stringify(spec),
       now,
     );
+    yield* run(
+      'insert into definition_codes (code, workflow, spec, written_at) values ($1, $2, $3, $4) on conflict (code) do nothing',
+      code,
+      workflow,
+      JSON.stringify(spec),
+      now,
+    );
   }
+}
+
+/** A definition by its code, even where its workflow has another one by now. */
+export function* definitionOf(code: string): Script<WorkflowSpec | undefined> {
+  const row = yield* first<{ spec: string }>('select spec from definition_codes where code = $1', code);
+  return row === undefined ? undefined : (JSON.parse(row.spec) as WorkflowSpec);
 }

@@ -4,7 +4,5 @@ import type { Dialect } from './sql.ts';
 export const sqliteDialect: Dialect = {
   forUpdate: '',
   skipLocked: '',
-  holds: (column, key, value) =>
-    `exists (select 1 from json_each(${column}) as tag where tag.key = ${key} and tag.value = ${value})`,
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
 };

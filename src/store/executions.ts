@@ -1,19 +1,19 @@
 import type { EventType } from '../core/event.ts';
 import type { ExecutionStatus } from '../core/execution.ts';
 import type { NewExecution, TaskState } from './batch.ts';
-import { eventRecord, executionColumns, executionRecord, taskRecord } from './rows.ts';
+import { columnsOf, eventRecord, executionColumns, executionRecord, taskRecord } from './rows.ts';
 import type { EventRecord, EventRow, ExecutionRecord, ExecutionRow, TaskRow } from './rows.ts';
 import { all, first, run } from './sql.ts';
-import type { Dialect, Script, SqlValue } from './sql.ts';
+import type { Script, SqlValue } from './sql.ts';
 
 export const insertExecutionText = `insert into executions (id, tenant, workflow, package, version, digest, code, status,
   owner, epoch, priority, created_at, wake_at, started_at, input, tags, idempotency_key, input_hash, limit_key, root_id,
-  parent_id, parent_task, parent_item, schedule_id, schedule_name, slot, is_catch_up, input_parsed)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)`;
+  parent_id, parent_task, parent_item, schedule_id, schedule_name, slot, is_catch_up, input_parsed, retention)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)`;
 
 export const upsertTaskText = `insert into task_executions (execution_id, task, item, status, attempt, used, epoch, started_at,
-  ended_at, wake_at, output, error, reason, cause)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+  ended_at, wake_at, output, error, reason, cause, value)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
   on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt,
   used = excluded.used, epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at,
   wake_at = excluded.wake_at, output = excluded.output, error = excluded.error, reason = excluded.reason, cause = excluded.cause`;
@@ -54,6 +54,7 @@ export function executionParams(create: NewExecution, owner: string | null): Sql
     schedule?.slot ?? null,
     schedule === null ? null : Number(schedule.isCatchUp),
     Number(create.inputParsed),
+    create.retention,
   ];
 }
 
@@ -86,9 +87,25 @@ export function* createExecution(create: NewExecution): Script<Created> {
     );
     if (existing !== undefined) return { id: existing.id, created: false, inputHash: existing.input_hash };
   }
-  yield* run(insertExecutionText, ...executionParams(yield* repinned(create), null));
+  yield* insertExecution(create, create.followsChannel);
   yield* appendEvent(create.id, 'execution.created', create.createdAt, null);
   return { id: create.id, created: true, inputHash: create.inputHash };
+}
+
+/** Inserts an execution that nobody owns, with its tags. `follow`: a pin follows its channel, if that has moved on. */
+export function* insertExecution(create: NewExecution, follow: boolean): Script<void> {
+  yield* run(insertExecutionText, ...executionParams(follow ? yield* repinned(create) : create, null));
+  for (const tag of tagParams(create)) yield* run(insertTagText, ...tag);
+}
+
+export const insertTagText =
+  'insert into execution_tags (tenant, name, value, created_at, execution_id) values ($1, $2, $3, $4, $5)';
+
+/** The parameters of `insertTagText`, a row for each tag. */
+export function tagParams({ id, tenant, tags, createdAt }: NewExecution): SqlValue[][] {
+  if (tags === null) return [];
+  const entries = Object.entries(JSON.parse(tags) as Record<string, string>);
+  return entries.map(([name, value]) => [tenant, name, value, createdAt, id]);
 }
 
 /** The live version of a package ($1 tenant, $2 package), where it still has the workflow $3. */
@@ -120,9 +137,10 @@ export function* appendEvent(
   at: number,
   data: string | null,
   task: string | null = null,
+  item: number | null = null,
 ): Script<void> {
   const row = yield* first<{ seq: number | null }>('select max(seq) as seq from events where execution_id = $1', id);
-  yield* run(insertEventText, id, (row?.seq ?? 0) + 1, type, at, task, null, null, null, data);
+  yield* run(insertEventText, id, (row?.seq ?? 0) + 1, type, at, task, item, null, null, data);
 }
 
 /** One execution, or undefined. */
@@ -135,6 +153,32 @@ export function* execution(id: string): Script<ExecutionRecord | undefined> {
 export function* tasksOf(id: string): Script<TaskState[]> {
   const rows = yield* all<TaskRow>('select * from task_executions where execution_id = $1', id);
   return rows.map(taskRecord);
+}
+
+/** A line of `ctx.log`, as it is stored. */
+export interface LogRecord {
+  readonly task: string;
+  /** -1 for a task that is no map. */
+  readonly item: number;
+  readonly attempt: number;
+  readonly n: number;
+  readonly at: number;
+  readonly level: string;
+  readonly message: string;
+  readonly data: string | null;
+}
+
+/** The lines of an execution in the order of their times; at most `limit` after the first `skip`. */
+export function* logsOf(id: string, task: string | null, skip: number, limit: number): Script<readonly LogRecord[]> {
+  const only = task === null ? '' : 'and task = $4';
+  return yield* all<LogRecord>(
+    `select task, item, attempt, n, at, level, message, data from logs where execution_id = $1 ${only}
+     order by at, task, item, attempt, n limit $2 offset $3`,
+    id,
+    limit,
+    skip,
+    ...(task === null ? [] : [task]),
+  );
 }
 
 /** The outputs (JSON text) of the completed tasks of an execution. */
@@ -167,7 +211,7 @@ export function* eventsOf(id: string, after: number, limit: number): Script<Even
   return rows.map(eventRecord);
 }
 
-/** What to list; the newest first. `after` is the id of the last one seen. */
+/** What to list; the newest first. `after` is the last one seen. */
 export interface ExecutionFilter {
   readonly tenant: string;
   readonly workflow: string | null;
@@ -175,134 +219,50 @@ export interface ExecutionFilter {
   /** Created at or after, epoch ms. */
   readonly since: number | null;
   readonly tags: Readonly<Record<string, string>>;
-  readonly after: string | null;
+  readonly after: { readonly createdAt: number; readonly id: string } | null;
   readonly limit: number;
 }
 
-export function* listExecutions(filter: ExecutionFilter, dialect: Dialect): Script<ExecutionRecord[]> {
-  const params: SqlValue[] = [filter.tenant];
-  const conditions = ['tenant = $1'];
-  const add = (condition: string, value: SqlValue | null): void => {
+/** Every combination of filters is found by an index that ends in the order of the list (see 0004-graph). */
+export function* listExecutions(filter: ExecutionFilter): Script<ExecutionRecord[]> {
+  const { tenant, workflow, status, since, after, limit } = filter;
+  const [tag, ...tags] = Object.entries(filter.tags);
+  const params: SqlValue[] = [];
+  const conditions: string[] = [];
+  const add = (condition: (name: string) => string, value: SqlValue | null): void => {
     if (value === null) return;
     params.push(value);
-    conditions.push(`${condition} $${params.length}`);
+    conditions.push(condition(`$${params.length}`));
   };
-  add('workflow =', filter.workflow);
-  add('status =', filter.status);
-  add('created_at >=', filter.since);
-  add('id <', filter.after);
-  for (const [name, value] of Object.entries(filter.tags)) {
+  const by = tag === undefined ? 'e' : 't';
+  add((name) => `${by}.tenant = ${name}`, tenant);
+  if (tag !== undefined) {
+    add((name) => `t.name = ${name}`, tag[0]);
+    add((name) => `t.value = ${name}`, tag[1]);
+  }
+  add((name) => `e.workflow = ${name}`, workflow);
+  // written out: an index on some states only is used where the text itself says that it is one of them
+  if (status !== null) conditions.push(`e.status = '${status}'`);
+  if (status === 'running') conditions.push(`e.id in (select id from executions where owner is not null)`);
+  add((name) => `${by}.created_at >= ${name}`, since);
+  if (after !== null) {
+    const idColumn = tag === undefined ? 'e.id' : 't.execution_id';
+    params.push(after.createdAt, after.id);
+    conditions.push(`(${by}.created_at, ${idColumn}) < ($${params.length - 1}, $${params.length})`);
+  }
+  for (const [name, value] of tags) {
     params.push(name, value);
-    conditions.push(dialect.holds('tags', `$${params.length - 1}`, `$${params.length}`));
+    conditions.push(`exists (select 1 from execution_tags o where o.tenant = e.tenant and o.name = $${params.length - 1}
+      and o.value = $${params.length} and o.created_at = e.created_at and o.execution_id = e.id)`);
   }
-  params.push(filter.limit);
-  const text = `select ${executionColumns} from executions where ${conditions.join(' and ')} order by id desc limit $${params.length}`;
-  const rows = yield* all<ExecutionRow>(text, ...params);
+  params.push(limit);
+  const from = tag === undefined ? 'executions e' : 'execution_tags t join executions e on e.id = t.execution_id';
+  const order = tag === undefined ? 'e.created_at desc, e.id desc' : 't.created_at desc, t.execution_id desc';
+  const rows = yield* all<ExecutionRow>(
+    `select ${columnsOf('e')} from ${from} where ${conditions.join(' and ')} order by ${order} limit $${params.length}`,
+    ...params,
+  );
   return rows.map(executionRecord);
-}
-
-/** An execution that a runner has just taken, with all it needs to go on. */
-export interface ClaimedExecution {
-  readonly execution: ExecutionRecord;
-  readonly tasks: readonly TaskState[];
-  /** The number of the last event. */
-  readonly seq: number;
-  /** Why it was pending: null for one that never ran, else `lost`, `released`, `woken`, `resumed` or `retried`. */
-  readonly because: string | null;
-}
-
-export interface Claim {
-  readonly runner: string;
-  readonly now: number;
-  readonly limit: number;
-  /** What this runner can run (see `NewExecution.code`). */
-  readonly codes: readonly string[];
-  /** Where set, only executions of these roots. */
-  readonly roots: readonly string[] | null;
-}
-
-/** Takes pending executions for a runner: the highest priority first, then the oldest. Claim, then load (see durability.md). */
-export function* claimExecutions(claim: Claim, dialect: Dialect): Script<ClaimedExecution[]> {
-  const mine = yield* first<{ dead: number }>(
-    `select dead from runners where id = $1${dialect.forUpdate}`,
-    claim.runner,
-  );
-  if (mine === undefined || mine.dead !== 0) return [];
-  const roots = claim.roots === null ? '' : ` and ${dialect.among('root_id', '$3')}`;
-  const found = yield* all<{ id: string; reason: string | null }>(
-    `select id, reason from executions where status = 'pending' and ${dialect.among('code', '$1')}${roots}
-     order by priority desc, created_at limit $2${dialect.skipLocked}`,
-    JSON.stringify(claim.codes),
-    claim.limit,
-    ...(claim.roots === null ? [] : [JSON.stringify(claim.roots)]),
-  );
-  for (const { id } of found) {
-    yield* run(
-      `update executions set status = 'running', reason = null, owner = $2, epoch = epoch + 1, wake_at = null,
-       started_at = coalesce(started_at, $3) where id = $1`,
-      id,
-      claim.runner,
-      claim.now,
-    );
-  }
-  const claimed: ClaimedExecution[] = [];
-  for (const { id, reason } of found) claimed.push(yield* load(id, reason));
-  return claimed;
-}
-
-/** An owned execution with its tasks and the number of its last event. */
-function* load(id: string, because: string | null): Script<ClaimedExecution> {
-  const record = yield* execution(id);
-  const last = yield* first<{ seq: number | null }>('select max(seq) as seq from events where execution_id = $1', id);
-  return { execution: record!, tasks: yield* tasksOf(id), seq: last?.seq ?? 0, because };
-}
-
-/** Makes executions pending whose time has come; gives how many. */
-export function* wakeExecutions(now: number, limit: number): Script<number> {
-  return yield* run(
-    `update executions set status = 'pending', reason = 'woken', wake_at = null where id in
-     (select id from executions where status = 'waiting' and wake_at <= $1 order by wake_at limit $2)`,
-    now,
-    limit,
-  );
-}
-
-/** The earliest time at which a waiting execution wakes, or null. */
-export function* nextWake(): Script<number | null> {
-  const row = yield* first<{ at: number | null }>(
-    `select min(wake_at) as at from executions where status = 'waiting' and wake_at is not null`,
-  );
-  return row?.at ?? null;
-}
-
-/** Whether anything is pending that one of these codes can run. */
-export function* hasPending(
-  codes: readonly string[],
-  roots: readonly string[] | null,
-  dialect: Dialect,
-): Script<boolean> {
-  const among = roots === null ? '' : ` and ${dialect.among('root_id', '$2')}`;
-  const row = yield* first<{ id: string }>(
-    `select id from executions where status = 'pending' and ${dialect.among('code', '$1')}${among} limit 1`,
-    JSON.stringify(codes),
-    ...(roots === null ? [] : [JSON.stringify(roots)]),
-  );
-  return row !== undefined;
-}
-
-/** What the rows say this runner owns. */
-export function* ownedBy(runner: string): Script<readonly { readonly id: string; readonly epoch: number }[]> {
-  return yield* all<{ id: string; epoch: number }>('select id, epoch from executions where owner = $1', runner);
-}
-
-/** Gives back an execution that a runner owns without knowing of it (the answer to its claim was lost). */
-export function* handBack(id: string, runner: string, epoch: number): Script<void> {
-  yield* run(
-    `update executions set status = 'pending', reason = 'lost', owner = null where id = $1 and owner = $2 and epoch = $3`,
-    id,
-    runner,
-    epoch,
-  );
 }
 
 export type { EventRecord, ExecutionRecord };

@@ -1,11 +1,10 @@
 import { isEnded } from '../core/execution.ts';
 import type { ExecutionStatus } from '../core/execution.ts';
-import { appendEvent } from './executions.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
 
-/** What others want of an execution. Persisted words. */
-export type MailKind = 'cancel';
+/** What others want of an execution. Persisted words. `child`: one has ended; `forked`: another was made from it. */
+export type MailKind = 'cancel' | 'pause' | 'resume' | 'signal' | 'child' | 'forked';
 
 /** One piece of mail, numbered within its execution from 1. `payload` is JSON text. */
 export interface Mail {
@@ -13,92 +12,112 @@ export interface Mail {
   readonly n: number;
   readonly at: number;
   readonly kind: MailKind;
+  /** Of a signal its name, of an ended child the task that waits for it. */
   readonly name: string | null;
   readonly payload: string | null;
 }
 
 /** How a request to an execution was taken. */
 export type Delivery =
-  /** Its owner will read it. */
-  | { readonly status: 'sent'; readonly owner: string }
+  /** Its owner will read it, or whoever takes it next. */
+  | { readonly status: 'sent' }
   /** Nobody owns it, so the request was carried out. */
-  | { readonly status: 'applied' }
+  | { readonly status: 'applied'; readonly as: ExecutionStatus }
   | { readonly status: 'ended'; readonly as: ExecutionStatus }
+  /** It is not in the state that the request is for. */
+  | { readonly status: 'refused'; readonly as: ExecutionStatus }
+  /** The package that it is pinned to is gone. */
+  | { readonly status: 'package_gone'; readonly package: string; readonly version: string }
   | { readonly status: 'unknown' };
 
-interface Head {
+/** What a request must know of an execution. */
+export interface Head {
+  readonly id: string;
   readonly status: ExecutionStatus;
   readonly owner: string | null;
   readonly inbox: number;
+  readonly epoch: number;
+  readonly wake_at: number | null;
 }
 
-/** Asks that an execution be cancelled: by mail to its owner, or at once where nobody owns it. */
-export function* cancelExecution(id: string, tenant: string, now: number, dialect: Dialect): Script<Delivery> {
-  const head = yield* first<Head>(
-    `select status, owner, inbox from executions where id = $1 and tenant = $2${dialect.forUpdate}`,
+/** The row of an execution, locked; any tenant's where none is named. */
+export function* lockHead(id: string, tenant: string | null, dialect: Dialect): Script<Head | undefined> {
+  const head = yield* first<Head & { tenant: string }>(
+    `select id, tenant, status, owner, inbox, epoch, wake_at from executions where id = $1${dialect.forUpdate}`,
     id,
-    tenant,
   );
-  if (head === undefined) return { status: 'unknown' };
-  if (isEnded(head.status)) return { status: 'ended', as: head.status };
-  if (head.owner !== null) {
-    yield* deliver(id, head.inbox, { kind: 'cancel', name: null, payload: null }, now);
-    return { status: 'sent', owner: head.owner };
-  }
-  yield* endUnowned(id, now);
-  return { status: 'applied' };
+  return head === undefined || (tenant !== null && head.tenant !== tenant) ? undefined : head;
 }
 
-function* deliver(id: string, inbox: number, mail: Pick<Mail, 'kind' | 'name' | 'payload'>, now: number): Script<void> {
+/**
+ * Puts mail into the box of an execution whose row is locked. One that waits and that nobody owns becomes pending; one
+ * that is paused, or not yet at its `startAt`, keeps the mail for later.
+ */
+export function* post(head: Head, mail: Pick<Mail, 'kind' | 'name' | 'payload'>, now: number): Script<void> {
   yield* run(
     'insert into mail (execution_id, n, at, kind, name, payload) values ($1, $2, $3, $4, $5, $6)',
-    id,
-    inbox + 1,
+    head.id,
+    head.inbox + 1,
     now,
     mail.kind,
     mail.name,
     mail.payload,
   );
-  yield* run('update executions set inbox = $2 where id = $1', id, inbox + 1);
+  const wakes = head.owner === null && head.status === 'waiting' && head.epoch > 0;
+  const woken = wakes ? `, status = 'pending', reason = 'woken', wake_at = null` : '';
+  yield* run(`update executions set inbox = $2${woken} where id = $1`, head.id, head.inbox + 1);
 }
 
-/** Cancels an execution that nobody owns; its row is locked. */
-function* endUnowned(id: string, now: number): Script<void> {
-  yield* appendEvent(id, 'execution.cancelling', now, null);
-  const open = yield* all<{ task: string }>(
-    `select task from task_executions where execution_id = $1 and item = -1 and status in ('pending', 'running', 'waiting')`,
-    id,
-  );
-  for (const { task } of open) yield* appendEvent(id, 'task.cancelled', now, null, task);
-  yield* run(
-    `update task_executions set status = 'cancelled', ended_at = $2, wake_at = null
-     where execution_id = $1 and status in ('pending', 'running', 'waiting')`,
-    id,
-    now,
-  );
-  yield* appendEvent(id, 'execution.cancelled', now, null);
-  yield* run(
-    `update executions set status = 'cancelled', reason = null, wake_at = null, ended_at = $2, taken = inbox where id = $1`,
-    id,
-    now,
-  );
-  yield* run('delete from mail where execution_id = $1', id);
+/** Hands a signal to an execution; whoever owns it now or takes it next will read it. */
+export function* sendSignal(
+  id: string,
+  tenant: string,
+  name: string,
+  payload: string,
+  now: number,
+  dialect: Dialect,
+): Script<Delivery> {
+  const head = yield* lockHead(id, tenant, dialect);
+  if (head === undefined) return { status: 'unknown' };
+  if (isEnded(head.status)) return { status: 'ended', as: head.status };
+  yield* post(head, { kind: 'signal', name, payload }, now);
+  return { status: 'sent' };
 }
+
+/** A child has ended: its parent is told, unless that has ended itself. */
+export function* childEnded(
+  parent: { readonly id: string; readonly task: string },
+  child: string,
+  now: number,
+  dialect: Dialect,
+): Script<void> {
+  const head = yield* lockHead(parent.id, null, dialect);
+  if (head === undefined || isEnded(head.status)) return;
+  yield* post(head, { kind: 'child', name: parent.task, payload: JSON.stringify(child) }, now);
+}
+
+interface MailRow extends Omit<Mail, 'executionId'> {
+  readonly execution_id: string;
+}
+
+const columns = 'm.execution_id, m.n, m.at, m.kind, m.name, m.payload';
 
 /** The mail that a runner's executions have and it has not taken in, in order. */
 export function* mailFor(runner: string): Script<Mail[]> {
-  const rows = yield* all<Mail & { execution_id: string }>(
-    `select m.execution_id, m.n, m.at, m.kind, m.name, m.payload from executions e
-     join mail m on m.execution_id = e.id and m.n > e.taken
+  const rows = yield* all<MailRow>(
+    `select ${columns} from executions e join mail m on m.execution_id = e.id and m.n > e.taken
      where e.owner = $1 and e.inbox > e.taken order by m.execution_id, m.n`,
     runner,
   );
-  return rows.map(({ execution_id: executionId, n, at, kind, name, payload }) => ({
-    executionId,
-    n,
-    at,
-    kind,
-    name,
-    payload,
-  }));
+  return rows.map(mailRecord);
+}
+
+/** All mail of one execution that is still there: unread, or signals that no task has waited for yet. */
+export function* mailOf(id: string): Script<Mail[]> {
+  const rows = yield* all<MailRow>(`select ${columns} from mail m where m.execution_id = $1 order by m.n`, id);
+  return rows.map(mailRecord);
+}
+
+function mailRecord({ execution_id: executionId, n, at, kind, name, payload }: MailRow): Mail {
+  return { executionId, n, at, kind, name, payload };
 }

@@ -1,8 +1,11 @@
 import { CloacinaError } from '../core/error.ts';
 import type { Batch, CommitResult } from './batch.ts';
-import { definitions, writeDefinitions } from './definitions.ts';
+import * as claims from './claims.ts';
+import * as control from './control.ts';
+import { definitionOf, definitions, writeDefinitions } from './definitions.ts';
 import * as executions from './executions.ts';
 import * as mail from './mail.ts';
+import { prune } from './retention.ts';
 import * as runners from './runners.ts';
 import type { Driver } from './sql.ts';
 import { SqliteCommit } from './sqlite-commit.ts';
@@ -26,7 +29,7 @@ const wakeLimit = 1000;
  */
 export async function openStore(url: string, options: StoreOptions = {}): Promise<Store> {
   const driver = await SqliteDriver.open(sqlitePath(url), options);
-  const group = new SqliteCommit(driver);
+  const group = new SqliteCommit(driver, options.now ?? Date.now);
   return makeStore(driver, async (batch) => commitOnSqlite(group, batch), options.now ?? Date.now);
 }
 
@@ -51,35 +54,55 @@ function commitOnSqlite(group: SqliteCommit, batch: Batch): CommitResult {
 
 function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResult>, now: () => number): Store {
   const { dialect } = driver;
+  const cursor = { after: '' };
   const { read, write } = { read: driver.read.bind(driver), write: driver.write.bind(driver) };
   return {
     commit,
     createExecutions: (creates) => write(() => executions.createExecutions(creates)),
-    claim: (claim) => write(() => executions.claimExecutions(claim, dialect)),
-    hasPending: (codes, roots) => read(() => executions.hasPending(codes, roots, dialect)),
-    wake: (at) => write(() => executions.wakeExecutions(at, wakeLimit)),
-    nextWake: () => read(() => executions.nextWake()),
-    ownedBy: (runner) => read(() => executions.ownedBy(runner)),
-    handBack: (id, runner, epoch) => write(() => executions.handBack(id, runner, epoch)),
-    cancel: (id, tenant) => write(() => mail.cancelExecution(id, tenant, now(), dialect)),
+    claim: async (claim) => {
+      const { loaded, suspect } = await write(() => claims.claimExecutions(claim, cursor, dialect));
+      if (suspect === null) return loaded;
+      // that it is being loaded is durable now: if this kills the process, the next one knows what did
+      const alone = await read(() => claims.load(suspect.id, suspect.because));
+      return alone === null ? loaded : [...loaded, alone];
+    },
+    claimable: (claim) => read(() => claims.claimable(claim, cursor, dialect)),
+    wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit)),
+    nextWake: () => read(() => claims.nextWake()),
+    ownedBy: (runner) => read(() => claims.ownedBy(runner)),
+    handBack: (id, runner, epoch) => write(() => claims.handBack(id, runner, epoch)),
+    strays: (workflows, limit) => read(() => claims.strays(workflows, limit, dialect)),
+    adoptCode: (id, from, to) => write(() => claims.adoptCode(id, from, to)),
+    holdChanged: (id, code) => write(() => claims.holdChanged(id, code, now(), dialect)),
+    cancel: (id, tenant) => write(() => control.cancelExecution(id, tenant, now(), dialect)),
+    pause: (id, tenant) => write(() => control.pauseExecution(id, tenant, now(), dialect)),
+    resume: (id, tenant) => write(() => control.resumeExecution(id, tenant, now(), dialect)),
+    signal: (id, tenant, name, payload) => write(() => mail.sendSignal(id, tenant, name, payload, now(), dialect)),
+    retry: (retry) => write(() => control.retryExecution(retry, now(), dialect)),
+    fork: (fork) => write(() => control.forkExecution(fork, now(), dialect)),
     hasMail: (runner) => read(() => runners.hasMail(runner)),
     mailFor: (runner) => read(() => mail.mailFor(runner)),
     registerRunner: (runner) => write(() => runners.registerRunner(runner, now())),
     renewRunner: (id, leaseUntil) => write(() => runners.renewRunner(id, now(), leaseUntil)),
     runners: () => read(() => runners.runners()),
     markDead: (id, leaseUntil) => write(() => runners.markDead(id, leaseUntil)),
-    releaseOrphans: () => write(() => runners.releaseOrphans()),
+    releaseOrphans: () => write(() => claims.releaseOrphans(now())),
     removeRunner: (id) => write(() => runners.removeRunner(id)),
+    writeRunnerCodes: (id, codes) => write(() => runners.writeRunnerCodes(id, codes)),
     definitions: () => read(() => definitions()),
     writeDefinitions: (list) => write(() => writeDefinitions(list, now())),
+    definition: (code) => read(() => definitionOf(code)),
     execution: (id) => read(() => executions.execution(id)),
     tasks: (id) => read(() => executions.tasksOf(id)),
     outputs: (id) => read(() => executions.outputsOf(id)),
     step: (id, task, item, name) => read(() => executions.stepOf(id, task, item, name)),
     events: (id, after, limit) => read(() => executions.eventsOf(id, after, limit)),
-    list: (filter) => read(() => executions.listExecutions(filter, dialect)),
+    list: (filter) => read(() => executions.listExecutions(filter)),
+    logs: (id, task, skip, limit) => read(() => executions.logsOf(id, task, skip, limit)),
+    prune: (before, rows) => write(() => prune(now(), before, rows)),
     read: (script) => read(() => script(dialect)),
     write: (script) => write(() => script(dialect)),
+    shared: driver.shared,
     changed: () => driver.changed(),
     close: () => driver.close(),
   };

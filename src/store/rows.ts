@@ -17,6 +17,8 @@ export interface ExecutionRecord {
   readonly taken: number;
   /** How often its owner was lost since a task last ended. */
   readonly losses: number;
+  /** How often a runner began to load it since one last came to the end of that. */
+  readonly loads: number;
   readonly priority: number;
   readonly createdAt: number;
   readonly wakeAt: number | null;
@@ -31,6 +33,8 @@ export interface ExecutionRecord {
   readonly rootId: string;
   readonly parent: { readonly id: string; readonly task: string; readonly item: number } | null;
   readonly schedule: ScheduleMark | null;
+  /** What it was forked from: an execution, and the task from which on it runs again. */
+  readonly forked: { readonly from: string; readonly task: string } | null;
 }
 
 export interface EventRecord {
@@ -45,9 +49,16 @@ export interface EventRecord {
   readonly data: string | null;
 }
 
-export const executionColumns = `id, tenant, workflow, package, version, digest, code, status, reason, owner, epoch, inbox, taken,
-  losses, priority, created_at, wake_at, started_at, ended_at, input, input_parsed, output, error, error_task, tags, root_id, parent_id,
-  parent_task, parent_item, schedule_id, schedule_name, slot, is_catch_up`;
+const columns = `id, tenant, workflow, package, version, digest, code, status, reason, owner, epoch, inbox, taken,
+  losses, loads, priority, created_at, wake_at, started_at, ended_at, input, input_parsed, output, error, error_task, tags, root_id,
+  parent_id, parent_task, parent_item, schedule_id, schedule_name, slot, is_catch_up, forked_from, forked_task`;
+
+export const executionColumns: string = columns;
+
+/** The columns of an execution in a query that names its table so. */
+export function columnsOf(table: string): string {
+  return columns.replaceAll(/(\w+)/g, `${table}.$1`);
+}
 
 export interface ExecutionRow {
   readonly id: string;
@@ -64,6 +75,7 @@ export interface ExecutionRow {
   readonly inbox: number;
   readonly taken: number;
   readonly losses: number;
+  readonly loads: number;
   readonly priority: number;
   readonly created_at: number;
   readonly wake_at: number | null;
@@ -83,6 +95,8 @@ export interface ExecutionRow {
   readonly schedule_name: string | null;
   readonly slot: number | null;
   readonly is_catch_up: number | null;
+  readonly forked_from: string | null;
+  readonly forked_task: string | null;
 }
 
 export function executionRecord(row: ExecutionRow): ExecutionRecord {
@@ -100,6 +114,7 @@ export function executionRecord(row: ExecutionRow): ExecutionRecord {
     inbox: row.inbox,
     taken: row.taken,
     losses: row.losses,
+    loads: row.loads,
     priority: row.priority,
     createdAt: row.created_at,
     wakeAt: row.wake_at,
@@ -117,6 +132,7 @@ export function executionRecord(row: ExecutionRow): ExecutionRecord {
       row.schedule_id === null
         ? null
         : { id: row.schedule_id, name: row.schedule_name!, slot: row.slot!, isCatchUp: row.is_catch_up === 1 },
+    forked: row.forked_from === null ? null : { from: row.forked_from, task: row.forked_task! },
   };
 }
 
@@ -134,6 +150,7 @@ export interface TaskRow {
   readonly error: string | null;
   readonly reason: string | null;
   readonly cause: string | null;
+  readonly value: string | null;
 }
 
 export function taskRecord(row: TaskRow): TaskState {
@@ -151,6 +168,7 @@ export function taskRecord(row: TaskRow): TaskState {
     error: row.error,
     reason: row.reason,
     cause: row.cause,
+    value: row.value,
   };
 }
 

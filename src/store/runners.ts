@@ -69,17 +69,9 @@ export function* markDead(id: string, leaseUntil: number): Script<boolean> {
   );
 }
 
-/**
- * Makes pending what an owner left behind that is marked dead or has no row, and removes rows of the dead. A
- * transaction of its own, after the mark is committed: its snapshot must hold what the dead one last committed.
- */
-export function* releaseOrphans(): Script<number> {
-  const released = yield* run(
-    `update executions set status = 'pending', reason = 'lost', owner = null, losses = losses + 1
-     where owner is not null and owner not in (select id from runners where dead = 0)`,
-  );
-  yield* run('delete from runners where dead <> 0');
-  return released;
+/** Says which embedded definitions a runner has. */
+export function* writeRunnerCodes(id: string, codes: readonly string[]): Script<void> {
+  yield* run('update runners set codes = $2 where id = $1', id, JSON.stringify(codes));
 }
 
 export function* removeRunner(id: string): Script<void> {

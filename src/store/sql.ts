@@ -46,12 +46,12 @@ export interface Dialect {
   readonly skipLocked: string;
   /** A condition: the column is among the strings of a JSON array given as that parameter. */
   among(column: string, parameter: string): string;
-  /** A condition: the JSON object in the column has that key with that string. */
-  holds(column: string, key: string, value: string): string;
 }
 
 /** A connection to a database that runs scripts. */
 export interface Driver {
+  /** Whether other connections can be on this database. */
+  readonly shared: boolean;
   readonly dialect: Dialect;
   /** Runs a script that changes nothing, on one snapshot. */
   read<T>(script: () => Script<T>): Promise<T>;

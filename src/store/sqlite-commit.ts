@@ -1,14 +1,20 @@
 import type { StatementSync } from 'node:sqlite';
 import { FencedError, RefusedDataError } from './batch.ts';
-import type { Batch, CommitResult, LetGo, NewEvent, NewExecution, TaskState, Transition } from './batch.ts';
+import type { Batch, CommitResult, Effects, LetGo, NewEvent, NewExecution, TaskState, Transition } from './batch.ts';
 import {
   insertEventText,
   insertExecutionText,
   executionParams,
+  insertTagText,
+  tagParams,
   upsertTaskText,
   liveHeadText,
   pinnedTo,
 } from './executions.ts';
+import { cancelExecution } from './control.ts';
+import { createExecution } from './executions.ts';
+import { childEnded } from './mail.ts';
+import { run } from './sql.ts';
 import { isDataError } from './sqlite.ts';
 import type { SqliteDriver } from './sqlite.ts';
 
@@ -31,8 +37,13 @@ export class SqliteCommit {
   readonly #mail: StatementSync;
   readonly #taken: StatementSync;
   readonly #parsed: StatementSync;
+  readonly #loaded: StatementSync;
+  readonly #tag: StatementSync;
+  readonly #allMail: StatementSync;
+  readonly #now: () => number;
 
-  constructor(driver: SqliteDriver) {
+  constructor(driver: SqliteDriver, now: () => number) {
+    this.#now = now;
     this.#driver = driver;
     this.#fence = driver.prepare('select dead from runners where id = $1');
     this.#owned = driver.prepare('select inbox from executions where id = $1 and owner = $2 and epoch = $3');
@@ -52,7 +63,10 @@ export class SqliteCommit {
        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
     );
     this.#event = driver.prepare(insertEventText);
-    this.#mail = driver.prepare('delete from mail where execution_id = $1 and n <= $2');
+    this.#mail = driver.prepare('delete from mail where execution_id = $1 and n = $2');
+    this.#allMail = driver.prepare('delete from mail where execution_id = $1');
+    this.#loaded = driver.prepare('update executions set loads = 0 where id = $1');
+    this.#tag = driver.prepare(insertTagText);
     this.#parsed = driver.prepare('update executions set input = $2, input_parsed = 1 where id = $1');
     this.#taken = driver.prepare('update executions set taken = $2 where id = $1');
   }
@@ -90,6 +104,7 @@ export class SqliteCommit {
       }
       inbox = Number(row['inbox']);
     }
+    for (const task of transition.effects?.itemsDropped ?? []) this.#dropItems(id, task);
     for (const task of transition.tasks) this.#task.run(...taskParams(id, task));
     for (const step of transition.steps) this.#step.run(id, step.task, step.item, step.name, step.output);
     for (const log of transition.logs) {
@@ -98,21 +113,44 @@ export class SqliteCommit {
     for (const event of transition.events) this.#writeEvent(id, event, by);
     if (transition.parsedInput !== null) this.#parsed.run(id, transition.parsedInput);
     if (transition.progressed) this.#progressed.run(id);
-    if (transition.mailTaken !== null) {
-      this.#mail.run(id, transition.mailTaken);
-      this.#taken.run(id, transition.mailTaken);
-    }
+    if (transition.loaded) this.#loaded.run(id);
+    if (transition.mailTaken !== null) this.#taken.run(id, transition.mailTaken);
+    if (transition.effects !== null) this.#carryOut(id, transition.effects);
     if (letGo === null) return;
     if (inbox === letGo.inboxSeen) this.#release(id, letGo, runner);
     else result.held.push(id);
   }
 
+  /** What a transition does beside its own tasks. */
+  #carryOut(id: string, { mailDone, children, cancelChildren, itemsCancelled }: Effects): void {
+    for (const n of mailDone) this.#mail.run(id, n);
+    for (const create of children) this.#driver.drive(createExecution(create));
+    for (const child of cancelChildren) {
+      this.#driver.drive(cancelExecution(child, null, this.#now(), this.#driver.dialect));
+    }
+    for (const { task, at } of itemsCancelled) {
+      const text = `update task_executions set status = 'cancelled', ended_at = $3
+        where execution_id = $1 and task = $2 and item >= 0 and status = 'pending'`;
+      this.#driver.drive(run(text, id, task, at));
+    }
+  }
+
+  #dropItems(id: string, task: string): void {
+    this.#driver.drive(
+      run('delete from task_executions where execution_id = $1 and task = $2 and item >= 0', id, task),
+    );
+  }
+
   /** Whether the channel has moved on, so that the execution was left for anyone who can run the new version. */
   #insert(runner: string, create: NewExecution): boolean {
-    const head = create.pin === null ? undefined : this.#head.get(create.tenant, create.pin.package, create.workflow);
+    const head =
+      create.pin === null || !create.followsChannel
+        ? undefined
+        : this.#head.get(create.tenant, create.pin.package, create.workflow);
     const moved = head !== undefined && head['digest'] !== create.pin?.digest;
     const now = moved ? pinnedTo(create, { digest: String(head['digest']), version: String(head['version']) }) : create;
     this.#create.run(...executionParams(now, create.owned && !moved ? runner : null));
+    for (const tag of tagParams(create)) this.#tag.run(...tag);
     return moved;
   }
 
@@ -121,9 +159,12 @@ export class SqliteCommit {
   }
 
   #release(id: string, letGo: LetGo, runner: string): void {
-    const { status, reason, wakeAt, endedAt, output, error, errorTask } = letGo;
+    const { status, reason, wakeAt, endedAt, output, error, errorTask, parent } = letGo;
     this.#letGo.run(status, reason, wakeAt, endedAt, output, error, errorTask, id);
     for (const event of letGo.events) this.#writeEvent(id, event, runner);
+    if (endedAt === null) return;
+    if (letGo.inboxSeen > 0) this.#allMail.run(id);
+    if (parent !== null) this.#driver.drive(childEnded(parent, id, endedAt, this.#driver.dialect));
   }
 }
 
@@ -144,5 +185,6 @@ function taskParams(id: string, task: TaskState): (string | number | null)[] {
     error,
     reason,
     cause,
+    task.value,
   ];
 }

@@ -24,6 +24,7 @@ export interface SqliteOptions {
 /** One connection to a SQLite file. Every script runs to its end within one turn of the event loop. */
 export class SqliteDriver implements Driver {
   readonly dialect: Dialect = sqliteDialect;
+  readonly shared: boolean;
   readonly #db: DatabaseSync;
   readonly #where: string;
   readonly #patienceMs: number;
@@ -35,6 +36,7 @@ export class SqliteDriver implements Driver {
   private constructor(db: DatabaseSync, where: string, patienceMs: number) {
     this.#db = db;
     this.#where = where;
+    this.shared = where !== ':memory:';
     this.#patienceMs = patienceMs;
     this.#dataVersion = db.prepare('pragma data_version');
     this.changed();
@@ -70,11 +72,11 @@ export class SqliteDriver implements Driver {
   }
 
   async read<T>(script: () => Script<T>): Promise<T> {
-    return untilFree(() => this.#transaction('begin', () => this.#drive(script())), this.#where, this.#patienceMs);
+    return untilFree(() => this.#transaction('begin', () => this.drive(script())), this.#where, this.#patienceMs);
   }
 
   async write<T>(script: () => Script<T>): Promise<T> {
-    return untilFree(() => this.writeNow(() => this.#drive(script())), this.#where, this.#patienceMs);
+    return untilFree(() => this.writeNow(() => this.drive(script())), this.#where, this.#patienceMs);
   }
 
   /** Runs a function as one durable transaction, at once. Throws SQLite's own error where the database is busy. */
@@ -124,7 +126,8 @@ export class SqliteDriver implements Driver {
     }
   }
 
-  #drive<T>(script: Script<T>): T {
+  /** Runs a script within the transaction that is open. */
+  drive<T>(script: Script<T>): T {
     let step = script.next();
     while (step.done !== true) {
       step = script.next(this.#execute(step.value));

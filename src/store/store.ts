@@ -1,8 +1,11 @@
 import type { WorkflowSpec } from '../core/spec.ts';
 import type { Batch, CommitResult, NewExecution, TaskState } from './batch.ts';
-import type { Claim, ClaimedExecution, Created, ExecutionFilter } from './executions.ts';
+import type { Claim, ClaimedExecution, Stray } from './claims.ts';
+import type { Fork, Retry } from './control.ts';
+import type { Created, ExecutionFilter, LogRecord } from './executions.ts';
 import type { Delivery, Mail } from './mail.ts';
 import type { EventRecord, ExecutionRecord } from './rows.ts';
+import type { Pruned } from './retention.ts';
 import type { RunnerRecord } from './runners.ts';
 import type { Dialect, Script } from './sql.ts';
 
@@ -17,14 +20,26 @@ export interface Store {
 
   createExecutions(creates: readonly NewExecution[]): Promise<readonly Created[]>;
   claim(claim: Claim): Promise<readonly ClaimedExecution[]>;
-  hasPending(codes: readonly string[], roots: readonly string[] | null): Promise<boolean>;
+  /** Whether a claim would take anything. */
+  claimable(claim: Claim): Promise<boolean>;
   /** Makes executions pending whose time has come; gives how many. */
   wake(now: number): Promise<number>;
   nextWake(): Promise<number | null>;
   ownedBy(runner: string): Promise<readonly { readonly id: string; readonly epoch: number }[]>;
   handBack(id: string, runner: string, epoch: number): Promise<void>;
 
+  /** Pending executions of embedded workflows whose definition no living runner has. */
+  strays(workflows: readonly string[], limit: number): Promise<readonly Stray[]>;
+  adoptCode(id: string, from: string, to: string): Promise<void>;
+  holdChanged(id: string, code: string): Promise<void>;
+
   cancel(id: string, tenant: string): Promise<Delivery>;
+  pause(id: string, tenant: string): Promise<Delivery>;
+  resume(id: string, tenant: string): Promise<Delivery>;
+  /** `payload` is JSON text. */
+  signal(id: string, tenant: string, name: string, payload: string): Promise<Delivery>;
+  retry(retry: Retry): Promise<Delivery>;
+  fork(fork: Fork): Promise<Delivery>;
   hasMail(runner: string): Promise<boolean>;
   mailFor(runner: string): Promise<readonly Mail[]>;
 
@@ -37,10 +52,14 @@ export interface Store {
   /** Makes pending what dead runners left behind; gives how many. */
   releaseOrphans(): Promise<number>;
   removeRunner(id: string): Promise<void>;
+  /** Says which embedded definitions a runner has. */
+  writeRunnerCodes(id: string, codes: readonly string[]): Promise<void>;
 
   /** Embedded definitions by name, as the last runner that had them wrote them. */
   definitions(): Promise<readonly DefinitionRecord[]>;
   writeDefinitions(definitions: readonly DefinitionRecord[]): Promise<void>;
+  /** A definition by its code, even where its workflow has another one by now. */
+  definition(code: string): Promise<WorkflowSpec | undefined>;
 
   execution(id: string): Promise<ExecutionRecord | undefined>;
   tasks(id: string): Promise<readonly TaskState[]>;
@@ -48,11 +67,17 @@ export interface Store {
   step(id: string, task: string, item: number, name: string): Promise<string | undefined>;
   events(id: string, after: number, limit: number): Promise<readonly EventRecord[]>;
   list(filter: ExecutionFilter): Promise<readonly ExecutionRecord[]>;
+  logs(id: string, task: string | null, skip: number, limit: number): Promise<readonly LogRecord[]>;
+
+  /** Removes up to so many rows of ended executions whose time is over; see `store/retention`. */
+  prune(before: number | null, rows: number): Promise<Pruned>;
 
   /** Runs the scripts of the registry and the schedules on the same database. */
   read<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
   write<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
 
+  /** Whether other connections can be on this database: not on one in memory. */
+  readonly shared: boolean;
   /** Whether another connection committed since the last call: cheap, for looking often. */
   changed(): boolean;
   close(): Promise<void>;
@@ -77,7 +102,12 @@ export type {
   Delivery,
   EventRecord,
   ExecutionFilter,
+  Fork,
+  LogRecord,
   ExecutionRecord,
   Mail,
+  Pruned,
+  Retry,
   RunnerRecord,
+  Stray,
 };

@@ -9,7 +9,7 @@ import { Engine } from '../engine/runner.ts';
 import type { RunnerEvent } from '../engine/hooks.ts';
 import type { EngineOptions } from '../engine/runner.ts';
 import { loadEmbedded } from '../engine/start.ts';
-import { EndWatch } from '../engine/watch.ts';
+import { Watch } from '../engine/watch.ts';
 import { openStore } from '../store/open.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from './clock.ts';
@@ -102,7 +102,8 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
   const store = options.store ?? (await openStore('sqlite::memory:', { now: () => clock.now() }));
   const logged: Logged[] = [];
   const events: RunnerEvent[] = [];
-  const watch = new EndWatch(store, clock, false);
+  const watch = new Watch(store, clock, false);
+  const ready = Promise.withResolvers<RigClient>();
   const engine = await Engine.open({
     name: 'test',
     concurrency: 64,
@@ -112,6 +113,9 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     maxPayload: 1_048_576,
     ownOnly: false,
     random: () => 0.5,
+    onCommitted: () => watch.changed(),
+    retentionMs: 30 * 86_400_000,
+    resolve: async (_, name) => (await ready.promise).resolve(name),
     onEvent: (event) => events.push(event),
     onProgress: () => undefined,
     onEnded: (id, ended) => watch.ended(id, ended),
@@ -123,7 +127,6 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     logger: keepingLogger(logged),
   });
   const loaded = workflows.map(loadEmbedded);
-  for (const one of loaded) engine.catalog.add([one]);
   await store.writeDefinitions(
     loaded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })),
   );
@@ -133,6 +136,8 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     engine,
     watch,
   });
+  ready.resolve(client);
+  await engine.embed(loaded);
   let closed: Promise<void> | undefined;
   const close = async (drainMs: number): Promise<void> => {
     const closing = engine.close(drainMs);
@@ -149,7 +154,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
 
 /** A client without an engine, as a web application or the CLI has it. */
 export function openClient(t: Cleanup, store: Store, clock: Clock, tenant = 'default'): EngineClient {
-  const watch = new EndWatch(store, clock, true);
+  const watch = new Watch(store, clock, true);
   const client = new RigClient({ ...clientParts(store, clock, tenant), maxPayload: 1_048_576, engine: null, watch });
   release(t, () => client.end());
   return client;
@@ -159,12 +164,13 @@ function clientParts(
   store: Store,
   clock: Clock,
   tenant: string,
-): Pick<ConstructorParameters<typeof EngineClient>[0], 'store' | 'clock' | 'tenant' | 'packaged' | 'names'> {
+): Pick<ConstructorParameters<typeof EngineClient>[0], 'store' | 'clock' | 'tenant' | 'packaged' | 'names' | 'specOf'> {
   return {
     store,
     clock,
     tenant,
     packaged: () => Promise.resolve([]),
+    specOf: ({ code }) => store.definition(code),
     names: async () => (await store.definitions()).map(({ workflow }) => workflow),
   };
 }

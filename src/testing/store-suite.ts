@@ -25,6 +25,8 @@ export function sampleExecution(change: Partial<NewExecution> = {}): NewExecutio
     idempotencyKey: null,
     inputHash: null,
     limitKey: null,
+    followsChannel: change.pin !== undefined && change.pin !== null,
+    retention: null,
     rootId: id,
     parent: null,
     schedule: null,
@@ -44,7 +46,9 @@ export function sampleTransition(id: string, change: Partial<Transition> = {}): 
     events: [],
     progressed: false,
     parsedInput: null,
+    loaded: false,
     mailTaken: null,
+    effects: null,
     letGo: null,
     ...change,
   };
@@ -65,6 +69,7 @@ function sampleTaskState(task: string, change: Partial<TaskState> = {}): TaskSta
     error: null,
     reason: null,
     cause: null,
+    value: null,
     ...change,
   };
 }
@@ -82,6 +87,7 @@ function sampleLetGo(change: Partial<LetGo> = {}): LetGo {
     output: '5',
     error: null,
     errorTask: null,
+    parent: null,
     inboxSeen: 0,
     events: [],
     ...change,
@@ -102,7 +108,15 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
     const commit = (runner: string, ...transitions: readonly Transition[]): ReturnType<Store['commit']> =>
       store.commit({ runner, transitions });
     const claim = (change: Partial<Claim> = {}): Promise<readonly ClaimedExecution[]> =>
-      store.claim({ runner: 'r1', now: 1_000_010, limit: 100, codes: ['embedded/w/1'], roots: null, ...change });
+      store.claim({
+        runner: 'r1',
+        now: 1_000_010,
+        limit: 100,
+        codes: ['embedded/w/1'],
+        roots: null,
+        limits: new Map(),
+        ...change,
+      });
     const idsOf = (claimed: readonly ClaimedExecution[]): string[] => claimed.map(({ execution }) => execution.id);
     /** An execution that r1 owns, in epoch 1. */
     const owned = async (change: Partial<NewExecution> = {}): Promise<string> => {
@@ -213,11 +227,22 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
       });
 
       it('takes only what the runner can run, and only of its roots where it has some', async () => {
-        const [mine, , child] = await created({}, { code: 'embedded/w/2' }, { rootId: 'root' });
-        assert.equal(await store.hasPending(['embedded/w/3'], null), false);
-        assert.equal(await store.hasPending([], null), false);
-        assert.equal(await store.hasPending(['embedded/w/1'], ['nobody']), false);
-        assert.equal(await store.hasPending(['embedded/w/1'], ['root']), true);
+        const parent = { id: 'root', task: 'kid', item: -1 };
+        const [mine, , child] = await created({}, { code: 'embedded/w/2' }, { rootId: 'root', parent });
+        const claimable = (change: Partial<Claim>): Promise<boolean> =>
+          store.claimable({
+            runner: 'r1',
+            now: 1,
+            limit: 1,
+            codes: ['embedded/w/1'],
+            roots: null,
+            limits: new Map(),
+            ...change,
+          });
+        assert.equal(await claimable({ codes: ['embedded/w/3'] }), false);
+        assert.equal(await claimable({ codes: [] }), false);
+        assert.equal(await claimable({ roots: ['nobody'] }), false);
+        assert.equal(await claimable({ roots: ['root'] }), true);
         assert.deepEqual(await claim({ codes: [] }), []);
         assert.deepEqual(await claim({ roots: [] }), []);
         assert.deepEqual(idsOf(await claim({ roots: ['root'] })), [child]);
@@ -425,7 +450,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
       it('of an owned execution lies until its owner takes it in; then it is gone', async () => {
         const [id, other] = [await owned(), await owned()];
         assert.equal(await store.hasMail('r1'), false);
-        assert.deepEqual(await store.cancel(id, 'default'), { status: 'sent', owner: 'r1' });
+        assert.deepEqual(await store.cancel(id, 'default'), { status: 'sent' });
         assert.deepEqual([await store.hasMail('r1'), await store.hasMail('r2')], [true, false]);
         const mail = await store.mailFor('r1');
         assert.deepEqual(
@@ -463,8 +488,8 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         const [pending, waiting] = await created({}, { startAt: 9_000_000 });
         const id = await owned();
         await commit('r1', sampleTransition(id, { letGo: sampleLetGo() }));
-        assert.deepEqual(await store.cancel(pending!, 'default'), { status: 'applied' });
-        assert.deepEqual(await store.cancel(waiting!, 'default'), { status: 'applied' });
+        assert.deepEqual(await store.cancel(pending!, 'default'), { status: 'applied', as: 'cancelled' });
+        assert.deepEqual(await store.cancel(waiting!, 'default'), { status: 'applied', as: 'cancelled' });
         assert.deepEqual(await store.cancel(id, 'default'), { status: 'ended', as: 'completed' });
         assert.deepEqual(await store.cancel(pending!, 'default'), { status: 'ended', as: 'cancelled' });
         assert.deepEqual(await store.cancel('nobody', 'default'), { status: 'unknown' });
@@ -599,7 +624,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.deepEqual(await list({ tags: { i: '2' } }), [2]);
         assert.deepEqual(await list({ tags: { "it's": 'x', i: '3' } }), [3]);
         assert.deepEqual(await list({ tags: { i: '2', "it's": 'y' } }), []);
-        assert.deepEqual(await list({ limit: 2, after: ids[4] }), [3, 2]);
+        assert.deepEqual(await list({ limit: 2, after: { createdAt: 4, id: ids[4]! } }), [3, 2]);
       });
 
       it('definitions are the newest of each name', async () => {

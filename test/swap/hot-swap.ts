@@ -10,7 +10,7 @@ import { workflow } from '../../src/core/workflow.ts';
 import { EngineClient } from '../../src/engine/client.ts';
 import { systemClock } from '../../src/engine/clock.ts';
 import { Engine } from '../../src/engine/runner.ts';
-import { EndWatch } from '../../src/engine/watch.ts';
+import { Watch } from '../../src/engine/watch.ts';
 import { packArchive } from '../../src/package/archive.ts';
 import { Reconciler } from '../../src/package/reconciler.ts';
 import { Registry } from '../../src/package/registry.ts';
@@ -49,7 +49,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
   const store = await openStore(`sqlite:${join(folder, 'db.sqlite')}`);
   const storage = openStorage(pathToFileURL(join(folder, 'packages')).href);
   const clock = systemClock;
-  const watch = new EndWatch(store, clock, false);
+  const watch = new Watch(store, clock, false);
   const engine = await Engine.open({
     store,
     clock,
@@ -62,6 +62,9 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     maxPayload: 1_000_000,
     ownOnly: false,
     random: Math.random,
+    retentionMs: null,
+    resolve: (_, name) => Promise.reject(new Error(name)),
+    onCommitted: () => watch.changed(),
     onEvent: null,
     onProgress: () => undefined,
     onEnded: (id, ended) => watch.ended(id, ended),
@@ -94,6 +97,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     },
     names: async () => [],
     engine,
+    specOf: () => Promise.resolve(undefined),
     watch,
   });
   const load = new Load(client, store);

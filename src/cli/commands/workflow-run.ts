@@ -9,7 +9,6 @@ import type { WorkflowEntry } from '../../engine/workflows.ts';
 import type { Client } from '../../open.ts';
 import type { PackageEvent } from '../../package/reconciler.ts';
 import type { Cli } from '../cli.ts';
-import { followEvents } from '../follow.ts';
 import { readInput } from '../given.ts';
 import { aborted, Interruption, interruptedExit } from '../interruption.ts';
 import { paint, plain, pretty } from '../output.ts';
@@ -163,7 +162,7 @@ async function seeThrough(cli: Cli, client: Client, entry: WorkflowEntry, seen: 
 }
 
 async function follow(client: Client, id: string, view: TaskView, signal: AbortSignal): Promise<void> {
-  for await (const event of followEvents(client, id, { signal })) view.event(event);
+  for await (const event of client.executions.watch(id, { signal })) view.event(event);
 }
 
 async function answer(cli: Cli, client: Client, entry: WorkflowEntry, outcome: ExecutionOutcome<Json>): Promise<void> {

@@ -9,7 +9,8 @@ import type { ToGuest, ToHost } from './protocol.ts';
 export type Request =
   | { readonly kind: 'run'; readonly call: TaskCall; readonly host: TaskHost }
   | { readonly kind: 'ask'; readonly question: Question; readonly call: TaskCall }
-  | { readonly kind: 'parse'; readonly workflow: string; readonly input: string };
+  | { readonly kind: 'parse'; readonly workflow: string; readonly input: string }
+  | { readonly kind: 'signal'; readonly workflow: string; readonly task: string; readonly input: string };
 
 export type Reply = Outcome | InputOutcome;
 
@@ -46,8 +47,7 @@ export class GuestCalls {
   /** The calls of tasks that began. */
   running(): readonly TaskCall[] {
     const found: TaskCall[] = [];
-    for (const { sent, request } of this.#entries.values())
-      if (sent && request.kind !== 'parse') found.push(request.call);
+    for (const { sent, request } of this.#entries.values()) if (sent && 'call' in request) found.push(request.call);
     return found;
   }
 
@@ -87,7 +87,7 @@ export class GuestCalls {
       // of an input nothing can be said, so that is a call which ended its process
       const lost = { status: 'lost', alone: true, error } as const;
       const retry = { status: 'failed', error, retryable: true, retryAfter: null } as const;
-      this.#settle(entry, entry.request.kind === 'parse' ? lost : retry);
+      this.#settle(entry, !('call' in entry.request) ? lost : retry);
     }
   }
 
@@ -168,7 +168,7 @@ export class GuestCalls {
 
   #find(call: TaskCall): Entry | undefined {
     for (const entry of this.#entries.values()) {
-      if (entry.request.kind !== 'parse' && entry.request.call === call) return entry;
+      if ('call' in entry.request && entry.request.call === call) return entry;
     }
     return undefined;
   }
@@ -177,6 +177,10 @@ export class GuestCalls {
 function encode(id: number, request: Request): { readonly message: ToGuest; readonly texts: readonly string[] } {
   if (request.kind === 'parse') {
     return { message: { kind: 'parse', id, workflow: request.workflow }, texts: [request.input] };
+  }
+  if (request.kind === 'signal') {
+    const { workflow, task, input } = request;
+    return { message: { kind: 'signal', id, workflow, task }, texts: [input] };
   }
   const { head, texts } = splitCall(request.call);
   if (request.kind === 'run') return { message: { kind: 'run', id, call: head }, texts };

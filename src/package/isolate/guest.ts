@@ -4,7 +4,7 @@ import { CloacinaError } from '../../core/error.ts';
 import type { AnyWorkflow } from '../../core/definition.ts';
 import { toTaskError, reviveError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
-import { isWorkflow } from '../../core/workflow.ts';
+import { functionsOf, isWorkflow } from '../../core/workflow.ts';
 import type { InputOutcome, Outcome, TaskHost, WorkflowCode } from '../../engine/code.ts';
 import { inlineCode } from '../../engine/inline.ts';
 import { raiseWalls } from './guest-walls.ts';
@@ -119,6 +119,11 @@ function receive(message: ToGuest, texts: readonly string[]): void {
     case 'parse':
       void answer(message.id, message.workflow, (code) => code.parseInput(texts[0]!));
       return;
+    case 'signal': {
+      const { task } = message;
+      void answer(message.id, message.workflow, (code) => code.parseSignal(task, texts[0]!));
+      return;
+    }
     case 'abort':
       hosts.get(message.id)?.abort(message.reason);
       return;
@@ -184,6 +189,8 @@ async function load(entry: string, env: Readonly<Record<string, string>>): Promi
   try {
     const exported = (await import(entry)) as Readonly<Record<string, unknown>>;
     const found = new Set(Object.values(exported).filter(isWorkflow));
+    // children that are given as workflows come along, exported or not
+    for (const workflow of found) for (const child of functionsOf(workflow).children.values()) found.add(child);
     const specs = [...found].map((workflow) => add(workflow, env));
     send({ kind: 'loaded' }, [stringify(specs)]);
   } catch (error) {

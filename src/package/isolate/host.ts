@@ -103,6 +103,8 @@ export class Isolate {
       run: (call, host) => this.#task({ kind: 'run', call, host }),
       ask: (question, call) => this.#task({ kind: 'ask', question, call }),
       parseInput: async (input) => (await this.#submit({ kind: 'parse', workflow, input }, false)) as InputOutcome,
+      parseSignal: async (task, payload) =>
+        (await this.#submit({ kind: 'signal', workflow, task, input: payload }, false)) as InputOutcome,
       abandon: (call) => this.#abandon(call),
     };
   }

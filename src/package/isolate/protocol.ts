@@ -18,6 +18,8 @@ export type ToGuest =
   | { readonly kind: 'ask'; readonly id: number; readonly question: Question; readonly call: CallHead }
   /** [input] */
   | { readonly kind: 'parse'; readonly id: number; readonly workflow: string }
+  /** [payload] */
+  | { readonly kind: 'signal'; readonly id: number; readonly workflow: string; readonly task: string }
   | { readonly kind: 'abort'; readonly id: number; readonly reason: TaskError }
   /** Answers `step` ([result] where there is one) and `save`. */
   | { readonly kind: 'answer'; readonly ref: number; readonly error: TaskError | null }

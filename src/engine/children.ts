@@ -1,0 +1,168 @@
+import { CloacinaError } from '../core/error.ts';
+import type { TaskError } from '../core/task-error.ts';
+import { toTaskError } from '../core/task-error.ts';
+import { parseJson } from '../core/json.ts';
+import type { ExecutionRecord, Mail } from '../store/store.ts';
+import type { Clock } from './clock.ts';
+import { delay } from './clock.ts';
+import type { Outcome } from './code.ts';
+import { derivedId, timeOf } from './id.ts';
+import type { LiveState } from './live-state.ts';
+import { checkInput, newExecution } from './start.ts';
+import type { ResolvedWorkflow } from './start.ts';
+import { isOver } from './task-run.ts';
+import type { TaskRun } from './task-run.ts';
+
+/** What child tasks use of their runner. */
+export interface ChildrenHost {
+  /** What the name of a child means to this execution: a workflow beside its own, or one of another package. */
+  resolveChild(name: string): Promise<ResolvedWorkflow>;
+  execution(id: string): Promise<ExecutionRecord | undefined>;
+  /** A child was made and is there for anyone. */
+  onChild(rootId: string, code: string): void;
+}
+
+export interface ChildrenOptions {
+  readonly state: LiveState;
+  readonly host: ChildrenHost;
+  readonly clock: Clock;
+  readonly maxPayload: number;
+  readonly owner: {
+    /** Asks the task's `input`. */
+    input(run: TaskRun): Promise<Outcome>;
+    completed(run: TaskRun): void;
+    failed(run: TaskRun, error: TaskError): void;
+    changed(): void;
+  };
+}
+
+const tryAgainMs = 500;
+/** Errors that say nothing about the child: the database is away. */
+const passing: ReadonlySet<string> = new Set(['STORE_UNAVAILABLE', 'DATABASE_READ_ONLY']);
+
+/** The child workflows that the tasks of one live execution start and wait for. */
+export class Children {
+  readonly #options: ChildrenOptions;
+  readonly #state: LiveState;
+  /** Ends of children that came while the execution was held. */
+  #later: Mail[] = [];
+
+  constructor(options: ChildrenOptions) {
+    this.#options = options;
+    this.#state = options.state;
+  }
+
+  /** Starts the child of a task, with the task's own change: both are durable, or neither. */
+  async begin(run: TaskRun): Promise<void> {
+    const { owner, host, clock, maxPayload } = this.#options;
+    this.#asking(run, true);
+    const outcome = await owner.input(run);
+    let failure: TaskError | null = outcome.status === 'completed' ? null : outcome.error;
+    if (outcome.status === 'completed' && !isOver(this.#state, run)) {
+      try {
+        const resolved = await this.#untilThere(run, () => host.resolveChild(run.spec.child!.workflow));
+        if (resolved !== undefined) {
+          const input = await checkInput(resolved, parseJson(outcome.output), maxPayload);
+          if (!isOver(this.#state, run)) this.#create(run, resolved, input, clock.now());
+        }
+      } catch (error) {
+        failure = toTaskError(error);
+      }
+    }
+    this.#asking(run, false);
+    if (failure !== null && !isOver(this.#state, run)) owner.failed(run, failure);
+    owner.changed();
+  }
+
+  #create(run: TaskRun, resolved: ResolvedWorkflow, input: Awaited<ReturnType<typeof checkInput>>, now: number): void {
+    const { id, tenant, rootId, priority } = this.#state.head;
+    run.attempt++;
+    run.startedAt = now;
+    run.status = 'waiting';
+    run.epoch = this.#state.head.epoch;
+    const child = this.#idOf(run);
+    const create = newExecution({ resolved, input, options: { priority }, tenant, now, id: child });
+    const parent = { id, task: run.spec.name, item: run.item };
+    const { pending } = this.#state;
+    pending.effects.children.push({ ...create, rootId, parent });
+    pending.task(run);
+    pending.event('task.waiting', now, run, { child, workflow: resolved.spec.name });
+    this.#state.after(() => this.#options.host.onChild(rootId, create.code));
+  }
+
+  /** A child has ended: what it gave is what its task gives. */
+  async ended(mail: Mail): Promise<void> {
+    const { owner, host } = this.#options;
+    const index = this.#state.graph.indexOf.get(mail.name ?? '');
+    const run = index === undefined ? undefined : this.#state.runs[index];
+    const child = parseJson(mail.payload);
+    // the child of an earlier attempt is nobody's any more
+    if (run?.status !== 'waiting' || child !== this.#idOf(run)) {
+      this.#state.pending.effects.mailDone.push(mail.n);
+      return;
+    }
+    this.#asking(run, true);
+    const record = await this.#untilThere(run, async () => {
+      const found = await host.execution(child);
+      if (found === undefined) throw new CloacinaError('EXECUTION_NOT_FOUND', `the child execution '${child}' is gone`);
+      return found;
+    }).catch((error: unknown) => toTaskError(error));
+    this.#asking(run, false);
+    if (this.#state.holding !== null) this.#later.push(mail);
+    if (record !== undefined && !isOver(this.#state, run) && run.status === 'waiting') {
+      this.#state.pending.effects.mailDone.push(mail.n);
+      if ('status' in record && record.status === 'completed') {
+        run.status = 'completed';
+        run.output = record.output ?? 'null';
+        owner.completed(run);
+      } else {
+        owner.failed(run, 'status' in record ? childFailure(record) : record);
+      }
+    }
+    owner.changed();
+  }
+
+  /** Takes up what came while the execution was held. */
+  resume(): void {
+    const mail = this.#later;
+    this.#later = [];
+    for (const one of mail) void this.ended(one);
+  }
+
+  /** Nobody waits for the children of a task any more. */
+  cancel(run: TaskRun): void {
+    if (run.spec.kind === 'child' && run.status === 'waiting')
+      this.#state.pending.effects.cancelChildren.push(this.#idOf(run));
+  }
+
+  #idOf(run: TaskRun): string {
+    const { id } = this.#state.head;
+    return derivedId(timeOf(id), `${id} ${run.spec.name} ${run.item} ${run.attempt}`);
+  }
+
+  #asking(run: TaskRun, asking: boolean): void {
+    run.asking = asking;
+    this.#state.busy += asking ? 1 : -1;
+  }
+
+  /** Asks again while the database is away; undefined where the answer does not matter any more. */
+  async #untilThere<T>(run: TaskRun, ask: () => Promise<T>): Promise<T | undefined> {
+    while (!isOver(this.#state, run)) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!(error instanceof CloacinaError) || !passing.has(error.code)) throw error;
+      }
+      await delay(this.#options.clock, tryAgainMs);
+    }
+    return undefined;
+  }
+}
+
+function childFailure({ id, workflow, status, error }: ExecutionRecord): TaskError {
+  const cause = parseJson(error) as TaskError | null;
+  const why = cause === null ? '' : `: ${cause.message}`;
+  const message = `the child execution '${id}' of workflow '${workflow}' ${status === 'failed' ? 'failed' : 'was cancelled'}${why}`;
+  const code = cause?.code ?? 'EXECUTION_FAILED';
+  return { name: 'Error', code, message, ...(cause === null ? {} : { cause }) };
+}

@@ -1,0 +1,132 @@
+import type { Mail, Claim, ClaimedExecution, Store } from '../store/store.ts';
+import type { Clock, Timer } from './clock.ts';
+import type { Logger } from './logger.ts';
+
+export interface LookoutOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** What may be taken now; null while nothing may. */
+  readonly claim: () => Omit<Claim, 'now'> | null;
+  readonly adopt: (claimed: ClaimedExecution) => void;
+  /** The runner whose mail is read; null while it owns nothing. */
+  readonly reader: () => string | null;
+  readonly onMail: (id: string, mail: readonly Mail[]) => void;
+  /** Another process committed something. */
+  readonly onChanged: () => void;
+  /** Called now and then, to see whether processes beside this one still live. */
+  readonly onRound: () => void;
+}
+
+/** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
+const lookMs = 25;
+const lookAgainMs = 1000;
+/** A sleep is looked at again after so long: the clock of the machine may have been set, or the machine have slept. */
+const longestSleepMs = 60_000;
+const longestSleepAloneMs = 3_600_000;
+/** Every so many looks there is a round. */
+const roundTicks = 20;
+
+/** Looks for mail, for timers that are due, and for work: when told to, when another process wrote, and when a time has come. */
+export class Lookout {
+  readonly #options: LookoutOptions;
+  #tickTimer: Timer | undefined;
+  #wakeTimer: Timer | undefined;
+  #looking: Promise<void> | undefined;
+  #again = false;
+  #ticks = 0;
+  #claiming = false;
+  #closed = false;
+
+  constructor(options: LookoutOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    if (this.#options.store.shared) this.#tickTimer = this.#options.clock.timer(lookMs, () => this.#tick());
+    this.poke();
+  }
+
+  /** Something may have changed. */
+  poke(): void {
+    if (this.#closed) return;
+    this.#again = true;
+    this.#looking ??= this.#look();
+  }
+
+  /** Whether something is being taken just now: then rows and memory need not agree. */
+  get busy(): boolean {
+    return this.#claiming || this.#looking !== undefined;
+  }
+
+  /** Ends looking; resolves once a look that is under way has ended. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#tickTimer?.cancel();
+    this.#wakeTimer?.cancel();
+    await this.#looking;
+  }
+
+  async readMail(): Promise<void> {
+    const { store, reader, onMail } = this.#options;
+    const runner = reader();
+    if (runner === null || !(await store.hasMail(runner))) return;
+    for (const [id, mail] of Map.groupBy(await store.mailFor(runner), (one) => one.executionId)) onMail(id, mail);
+  }
+
+  #tick(): void {
+    if (this.#closed) return;
+    this.#tickTimer = this.#options.clock.timer(lookMs, () => this.#tick());
+    if (++this.#ticks % roundTicks === 0) this.#options.onRound();
+    if (!this.#options.store.changed()) return;
+    this.#options.onChanged();
+    this.poke();
+  }
+
+  async #look(): Promise<void> {
+    while (this.#again && !this.#closed) {
+      this.#again = false;
+      try {
+        await this.readMail();
+        await this.#wakeDue();
+        await this.#claim();
+      } catch (error) {
+        this.#options.logger.warn({ error }, 'looking for work failed; it is tried again');
+        this.#wakeAfter(lookAgainMs);
+      }
+    }
+    // in the same turn as the last question whether to look again: a poke in between would be lost
+    this.#looking = undefined;
+  }
+
+  async #wakeDue(): Promise<void> {
+    const { store, clock } = this.#options;
+    const next = await store.nextWake();
+    if (next === null) return;
+    const wait = next - clock.now();
+    if (wait > 0) return this.#wakeAfter(Math.min(wait, store.shared ? longestSleepMs : longestSleepAloneMs));
+    await store.wake(clock.now());
+    this.#again = true;
+  }
+
+  #wakeAfter(ms: number): void {
+    this.#wakeTimer?.cancel();
+    if (!this.#closed) this.#wakeTimer = this.#options.clock.timer(ms, () => this.poke());
+  }
+
+  async #claim(): Promise<void> {
+    const { store, clock, claim, adopt } = this.#options;
+    const wanted = claim();
+    if (wanted === null) return;
+    const request = { ...wanted, now: clock.now() };
+    if (!(await store.claimable(request))) return;
+    this.#claiming = true;
+    try {
+      const claimed = await store.claim(request);
+      for (const one of claimed) adopt(one);
+      if (claimed.length > 0) this.#again = true;
+    } finally {
+      this.#claiming = false;
+    }
+  }
+}

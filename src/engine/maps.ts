@@ -1,0 +1,264 @@
+import { isTaskEnded } from '../core/execution.ts';
+import type { TaskError } from '../core/task-error.ts';
+import type { TaskState } from '../store/batch.ts';
+import type { Attempts } from './attempts.ts';
+import type { Clock } from './clock.ts';
+import type { Outcome } from './code.ts';
+import type { LiveState, MapRun } from './live-state.ts';
+import { isOver, newTaskRun, restoreTaskRun, settledText } from './task-run.ts';
+import type { TaskRun } from './task-run.ts';
+import type { Waits } from './waits.ts';
+
+/** What maps use of the tasks around them. */
+export interface MapsOwner {
+  /** Asks the map's `over`. */
+  over(run: TaskRun): Promise<Outcome>;
+  completed(run: TaskRun): void;
+  failed(run: TaskRun, error: TaskError): void;
+  changed(): void;
+}
+
+export interface MapsOptions {
+  readonly state: LiveState;
+  readonly attempts: Attempts;
+  readonly waits: Waits;
+  readonly clock: Clock;
+  readonly maxPayload: number;
+  /** Items at once where the map says nothing: as many as the runner has room for. */
+  readonly slots: number;
+  readonly owner: MapsOwner;
+}
+
+/** Items written by one commit: rows, and characters of JSON. */
+const chunkRows = 1000;
+const chunkLength = 2_097_152;
+
+/** The maps of one live execution: items made durable, run at most so many at once, gathered. */
+export class Maps {
+  readonly #options: MapsOptions;
+  readonly #state: LiveState;
+  /** Maps of which a crash left items that do not count. */
+  readonly #leftover = new Set<number>();
+
+  constructor(options: MapsOptions) {
+    this.#options = options;
+    this.#state = options.state;
+  }
+
+  /** Asks for the items, makes them durable, and begins with them. */
+  async begin(run: TaskRun): Promise<void> {
+    const { owner, clock } = this.#options;
+    run.asking = true;
+    const outcome = await owner.over(run);
+    run.asking = false;
+    if (!isOver(this.#state, run)) {
+      const items = outcome.status === 'completed' ? this.#itemsOf(run, outcome.output) : outcome.error;
+      if (Array.isArray(items)) {
+        run.startedAt = clock.now();
+        run.attempt++;
+        this.#persist(run, items, 0);
+      } else {
+        owner.failed(run, items);
+      }
+    }
+    owner.changed();
+  }
+
+  /** The items as task runs, or why they are none. */
+  #itemsOf(run: TaskRun, text: string): TaskRun[] | TaskError {
+    const values: unknown = JSON.parse(text);
+    const { name } = run.spec;
+    if (!Array.isArray(values)) {
+      return { name: 'Error', code: 'TASK_FAILED', message: `'over' of map '${name}' gave no array` };
+    }
+    const items: TaskRun[] = [];
+    for (const [item, value] of values.entries()) {
+      const itemText = JSON.stringify(value);
+      const bytes = itemText.length * 3 > this.#options.maxPayload ? Buffer.byteLength(itemText) : 0;
+      if (bytes > this.#options.maxPayload) {
+        const message = `item ${item} of map '${name}' has ${bytes} bytes, more than the limit of ${this.#options.maxPayload} (option maxPayload)`;
+        return { name: 'PayloadTooLargeError', code: 'PAYLOAD_TOO_LARGE', message };
+      }
+      items.push({ ...newTaskRun(run.index, run.spec), item, value: itemText });
+    }
+    return items;
+  }
+
+  /** Writes the items, some with each commit; the map's own row comes last, and makes them count. */
+  #persist(run: TaskRun, items: readonly TaskRun[], from: number): void {
+    const { pending } = this.#state;
+    if (this.#leftover.delete(run.index)) pending.effects.itemsDropped.push(run.spec.name);
+    let to = from;
+    for (let length = 0; to < items.length && to - from < chunkRows && length < chunkLength; to++) {
+      pending.task(items[to]!);
+      length += items[to]!.value!.length;
+    }
+    if (to < items.length) {
+      run.asking = true;
+      this.#state.busy++;
+      this.#state.after(() => {
+        this.#state.busy--;
+        run.asking = false;
+        if (isOver(this.#state, run)) this.#leftover.add(run.index);
+        else this.#persist(run, items, to);
+        this.#options.owner.changed();
+      });
+      return;
+    }
+    run.status = 'running';
+    pending.task(run);
+    pending.event('task.started', run.startedAt!, run, { items: items.length });
+    const map = this.#add(run, items);
+    this.#state.after(() => this.resume(map));
+    if (items.length === 0) this.#gather(map);
+  }
+
+  #add(run: TaskRun, items: readonly TaskRun[]): MapRun {
+    const limit = run.spec.map?.concurrency ?? this.#options.slots;
+    const open = items.reduce((count, item) => count + Number(!isTaskEnded(item.status)), 0);
+    const map = { run, items, limit, next: 0, again: [], active: 0, open, failed: null };
+    (this.#state.maps ??= new Map()).set(run.index, map);
+    return map;
+  }
+
+  /** Takes up a map from its rows. */
+  restore(run: TaskRun, states: readonly TaskState[]): void {
+    if (run.status !== 'running') {
+      if (states.length > 0) this.#leftover.add(run.index);
+      return;
+    }
+    const items = states.toSorted((a, b) => a.item - b.item).map((state) => restoreTaskRun(run.index, run.spec, state));
+    const map: MapRun = this.#add(run, items);
+    for (const item of items) {
+      if (item.status !== 'running') continue;
+      const error = this.#options.attempts.cutOff(item);
+      if (error !== null) this.#itemFailed(map, item, error);
+    }
+    if (run.spec.map?.settled !== true) map.failed ??= items.find((item) => item.status === 'failed') ?? null;
+  }
+
+  /** Begins with what may begin. */
+  resume(map: MapRun): void {
+    if (this.#state.still || isTaskEnded(map.run.status)) return;
+    if (map.failed !== null || map.open === 0) {
+      this.#consider(map);
+      return;
+    }
+    const { attempts, waits } = this.#options;
+    while (map.active < map.limit) {
+      const item = map.again.shift() ?? map.items[map.next++];
+      if (item === undefined) {
+        map.next = map.items.length;
+        break;
+      }
+      if (item.status === 'waiting') waits.resume(item);
+      if (item.status !== 'pending' || item.slot !== undefined || item.starting) continue;
+      map.active++;
+      attempts.begin(item);
+    }
+  }
+
+  /** Everything that has not ended is looked at again: it was held for a while. */
+  resumeAll(): void {
+    for (const map of this.#state.maps?.values() ?? []) {
+      map.next = 0;
+      map.again.length = 0;
+      map.active = map.items.reduce((count, item) => count + Number(item.running !== undefined || item.starting), 0);
+      this.resume(map);
+    }
+  }
+
+  /** An item that waited for its next attempt may begin with it. */
+  woken(item: TaskRun): void {
+    const map = this.#mapOf(item);
+    item.status = 'pending';
+    if (map === undefined) return;
+    map.again.push(item);
+    this.resume(map);
+  }
+
+  /** An item waits for its next attempt: another may have its place. */
+  retrying(item: TaskRun): void {
+    const map = this.#mapOf(item);
+    if (map === undefined) return;
+    map.active--;
+    if (map.failed === null) this.#state.after(() => this.resume(map));
+    else this.#consider(map);
+  }
+
+  completed(item: TaskRun): void {
+    this.#state.recordEnd(item, this.#options.clock.now());
+    const map = this.#mapOf(item);
+    if (map !== undefined) this.#ended(map);
+  }
+
+  failed(item: TaskRun, error: TaskError): void {
+    const map = this.#mapOf(item);
+    if (map === undefined) return;
+    this.#itemFailed(map, item, error);
+    this.#ended(map, false);
+  }
+
+  /** Gives every item that has not ended its end; those that never began are written by one statement. */
+  close(index: number): void {
+    const map = this.#state.maps?.get(index);
+    if (map === undefined) return;
+    const now = this.#options.clock.now();
+    let untouched = false;
+    for (const item of map.items) {
+      if (isTaskEnded(item.status)) continue;
+      const begun = item.status === 'running' || item.status === 'waiting';
+      item.status = 'cancelled';
+      if (begun) this.#state.recordEnd(item, now);
+      else untouched = true;
+    }
+    if (untouched) this.#state.pending.effects.itemsCancelled.push({ task: map.run.spec.name, at: now });
+    this.#state.maps?.delete(index);
+  }
+
+  #mapOf(item: TaskRun): MapRun | undefined {
+    return this.#state.maps?.get(item.index);
+  }
+
+  #itemFailed(map: MapRun, item: TaskRun, error: TaskError): void {
+    item.status = 'failed';
+    item.error = error;
+    item.output = null;
+    this.#state.recordEnd(item, this.#options.clock.now());
+    map.open--;
+    if (map.run.spec.map?.settled !== true) map.failed ??= item;
+  }
+
+  #ended(map: MapRun, counts = true): void {
+    map.active--;
+    if (counts) map.open--;
+    if (map.failed !== null || map.open === 0) this.#consider(map);
+    else if (map.active < map.limit) this.#state.after(() => this.resume(map));
+  }
+
+  /** All have ended, or one has failed for good and what ran beside it has ended too. */
+  #consider(map: MapRun): void {
+    if (isTaskEnded(map.run.status)) return;
+    if (map.failed === null) {
+      if (map.open === 0) this.#gather(map);
+      return;
+    }
+    if (map.active > 0) return;
+    const { failed, run } = map;
+    const { error, item } = failed;
+    this.close(run.index);
+    const message = `item ${item} of map '${run.spec.name}' failed: ${error!.message}`;
+    this.#options.owner.failed(run, { name: 'Error', code: error!.code, message, cause: error! });
+    this.#options.owner.changed();
+  }
+
+  #gather(map: MapRun): void {
+    const { run, items } = map;
+    const settled = run.spec.map?.settled === true;
+    run.status = 'completed';
+    run.output = `[${items.map((item) => (settled ? settledText(item) : (item.output ?? 'null'))).join(',')}]`;
+    this.#state.maps?.delete(run.index);
+    this.#options.owner.completed(run);
+    this.#options.owner.changed();
+  }
+}

@@ -1,0 +1,111 @@
+import type { TaskError } from '../core/task-error.ts';
+import type { Mail } from '../store/store.ts';
+import { untilAnswered } from './ask.ts';
+import type { Clock } from './clock.ts';
+import type { WorkflowCode } from './code.ts';
+import type { LiveState } from './live-state.ts';
+import type { Logger } from './logger.ts';
+import { isOver } from './task-run.ts';
+import type { TaskRun } from './task-run.ts';
+import type { Waits } from './waits.ts';
+
+export interface SignalsOptions {
+  readonly state: LiveState;
+  readonly code: WorkflowCode;
+  readonly waits: Waits;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly owner: {
+    completed(run: TaskRun): void;
+    failed(run: TaskRun, error: TaskError): void;
+    changed(): void;
+  };
+}
+
+/** The signals of one live execution: each goes to the first task that waits for its name, or stays until one does. */
+export class Signals {
+  readonly #options: SignalsOptions;
+  readonly #state: LiveState;
+  /** Not taken by a task yet, in the order of their arrival. */
+  #here: Mail[] = [];
+
+  constructor(options: SignalsOptions) {
+    this.#options = options;
+    this.#state = options.state;
+  }
+
+  /** Signals that an earlier owner took in, and that no task has taken. */
+  restore(mail: readonly Mail[]): void {
+    this.#here = [...mail];
+  }
+
+  received(mail: Mail): void {
+    this.#state.pending.event('signal.received', this.#options.clock.now(), null, { signal: mail.name });
+    this.#here.push(mail);
+    for (const run of this.#state.runs) {
+      if (run?.status === 'waiting' && run.spec.wait?.signal === mail.name) this.look(run);
+    }
+  }
+
+  /** A task begins to wait; a signal that is here already is taken at once. */
+  begin(run: TaskRun): void {
+    const now = this.#options.clock.now();
+    const { signal, timeout } = run.spec.wait!;
+    run.startedAt = now;
+    run.attempt++;
+    if (timeout === null) {
+      run.status = 'waiting';
+      this.#state.pending.task(run);
+    } else {
+      this.#options.waits.until(run, now + timeout);
+    }
+    const until = timeout === null ? {} : { until: new Date(now + timeout).toISOString() };
+    this.#state.pending.event('task.waiting', now, run, { signal, ...until });
+    this.look(run);
+    this.#options.owner.changed();
+  }
+
+  /** Gives a waiting task the first signal of its name, if there is one. */
+  look(run: TaskRun): void {
+    if (run.asking || this.#find(run) === undefined) return;
+    void this.#take(run);
+  }
+
+  #find(run: TaskRun): Mail | undefined {
+    return this.#here.find((mail) => mail.name === run.spec.wait!.signal);
+  }
+
+  async #take(run: TaskRun): Promise<void> {
+    const { code, logger, owner } = this.#options;
+    for (let mail = this.#find(run); mail !== undefined; mail = this.#find(run)) {
+      const taken = mail;
+      // no other task may have it meanwhile
+      this.#here = this.#here.filter((other) => other !== taken);
+      run.asking = true;
+      this.#state.busy++;
+      const outcome = await untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null'));
+      this.#state.busy--;
+      run.asking = false;
+      if (isOver(this.#state, run) || run.status !== 'waiting') {
+        this.#here.unshift(taken);
+        break;
+      }
+      this.#state.pending.effects.mailDone.push(taken.n);
+      if (outcome.status === 'valid') {
+        run.status = 'completed';
+        run.output = outcome.input;
+        run.timer?.cancel();
+        owner.completed(run);
+        break;
+      }
+      if (outcome.status === 'lost') {
+        owner.failed(run, outcome.error);
+        break;
+      }
+      const issues = outcome.issues.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
+      const details = { execution: this.#state.id, task: run.spec.name, signal: taken.name, issues };
+      logger.warn(details, 'a signal does not fit the schema of the task that waits for it; it is dropped');
+    }
+    owner.changed();
+  }
+}

@@ -1,0 +1,291 @@
+import type { TaskState } from './batch.ts';
+import { holdUnowned } from './control.ts';
+import { execution, tasksOf } from './executions.ts';
+import { mailOf } from './mail.ts';
+import type { Mail } from './mail.ts';
+import type { ExecutionRecord } from './rows.ts';
+import { all, first, run } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
+
+/** An execution that a runner has just taken, with all it needs to go on. */
+export interface ClaimedExecution {
+  readonly execution: ExecutionRecord;
+  readonly tasks: readonly TaskState[];
+  /** Mail that is unread, and signals that no task has waited for yet. */
+  readonly mail: readonly Mail[];
+  /** The number of the last event. */
+  readonly seq: number;
+  /** Why it was pending: null for one that never ran, else `lost`, `released`, `woken`, `resumed` or `retried`. */
+  readonly because: string | null;
+}
+
+export interface Claim {
+  readonly runner: string;
+  readonly now: number;
+  readonly limit: number;
+  /** What this runner can run (see `NewExecution.code`). */
+  readonly codes: readonly string[];
+  /** Where set, only executions of these roots. */
+  readonly roots: readonly string[] | null;
+  /** Executions at once, by `code workflow`, of the workflows that have a limit. */
+  readonly limits: ReadonlyMap<string, number>;
+}
+
+/** Losses without progress after which an execution is a suspect, and is loaded by itself. */
+const suspectLosses = 2;
+/** Runners that an execution may kill while it is loaded. */
+const mostLoads = 5;
+/** Keys of limits looked at by one claim. */
+const keysAtOnce = 1000;
+
+interface Candidate {
+  readonly id: string;
+  readonly reason: string | null;
+  readonly losses: number;
+  readonly priority: number;
+  readonly created_at: number;
+}
+
+/** What a claim took: `suspect` still has to be loaded, in a transaction of its own. */
+export interface Claimed {
+  readonly loaded: readonly ClaimedExecution[];
+  readonly suspect: { readonly id: string; readonly because: string | null } | null;
+}
+
+/**
+ * Takes pending executions for a runner: the highest priority first, then the oldest, as far as their limits allow.
+ * Claim, then load (see durability.md). Of suspects one at a time is taken, and is marked as being loaded.
+ */
+export function* claimExecutions(claim: Claim, cursor: LimitCursor, dialect: Dialect): Script<Claimed> {
+  const mine = yield* first<{ dead: number }>(
+    `select dead from runners where id = $1${dialect.forUpdate}`,
+    claim.runner,
+  );
+  if (mine === undefined || mine.dead !== 0) return { loaded: [], suspect: null };
+  const taken: Candidate[] = [];
+  let suspect: Candidate | null = null;
+  for (const found of yield* candidates(claim, cursor, dialect)) {
+    if (found.losses >= suspectLosses && suspect !== null) continue;
+    const isSuspect = found.losses >= suspectLosses;
+    yield* run(
+      `update executions set status = 'running', reason = null, owner = $2, epoch = epoch + 1, wake_at = null,
+       loads = loads + $4, started_at = coalesce(started_at, $3) where id = $1`,
+      found.id,
+      claim.runner,
+      claim.now,
+      Number(isSuspect),
+    );
+    if (isSuspect) suspect = found;
+    else taken.push(found);
+  }
+  const loaded: ClaimedExecution[] = [];
+  for (const { id, reason } of taken) loaded.push((yield* load(id, reason))!);
+  return { loaded, suspect: suspect === null ? null : { id: suspect.id, because: suspect.reason } };
+}
+
+/** Where the last claim stopped among the keys of limits, so that none of many waits for ever. */
+export interface LimitCursor {
+  after: string;
+}
+
+/** What a claim would take now. */
+function* candidates(claim: Claim, cursor: LimitCursor, dialect: Dialect): Script<Candidate[]> {
+  const found: Candidate[] = [];
+  if (claim.roots !== null) {
+    found.push(...(yield* ofRoots(claim, claim.roots, dialect)));
+  } else {
+    for (const code of claim.codes) found.push(...(yield* free(code, claim.limit, dialect)));
+    if (claim.limits.size > 0) found.push(...(yield* limited(claim, cursor, dialect)));
+  }
+  found.sort((a, b) => b.priority - a.priority || a.created_at - b.created_at || (a.id < b.id ? -1 : 1));
+  return found.slice(0, claim.limit);
+}
+
+const columns = 'id, reason, losses, priority, created_at';
+const order = 'order by priority desc, created_at';
+
+function* free(code: string, limit: number, dialect: Dialect): Script<readonly Candidate[]> {
+  return yield* all<Candidate>(
+    `select ${columns} from executions where status = 'pending' and limit_key is null and code = $1
+     ${order} limit $2${dialect.skipLocked}`,
+    code,
+    limit,
+  );
+}
+
+/** What a runner that takes only its own executions may take: few, so they are looked up by their roots. */
+function* ofRoots(claim: Claim, roots: readonly string[], dialect: Dialect): Script<readonly Candidate[]> {
+  const rows = yield* all<Candidate & { code: string; workflow: string; limit_key: string | null }>(
+    `select ${columns}, code, workflow, limit_key from executions where status = 'pending' and ${dialect.among('code', '$1')}
+     and (${dialect.among('id', '$2')} or (parent_id is not null and ${dialect.among('root_id', '$2')}))
+     ${order} limit $3${dialect.skipLocked}`,
+    JSON.stringify(claim.codes),
+    JSON.stringify(roots),
+    claim.limit,
+  );
+  const admitted: Candidate[] = [];
+  const room = new Map<string, number>();
+  for (const row of rows) {
+    if (row.limit_key !== null) {
+      const left = room.get(row.limit_key) ?? (yield* roomOf(claim, row.code, row.workflow, row.limit_key));
+      room.set(row.limit_key, left - 1);
+      if (left <= 0) continue;
+    }
+    admitted.push(row);
+  }
+  return admitted;
+}
+
+/** The keys of limits that have something pending, in turn; a key whose limit is reached costs two look-ups. */
+function* limited(claim: Claim, cursor: LimitCursor, dialect: Dialect): Script<readonly Candidate[]> {
+  const found: Candidate[] = [];
+  const codes = new Set(Array.from(claim.limits.keys(), (key) => key.slice(0, key.indexOf(' '))));
+  let looked = 0;
+  const from = cursor.after;
+  cursor.after = '';
+  for (const code of codes) {
+    for (let after = from; ; looked++) {
+      const next = yield* first<{ limit_key: string; workflow: string }>(
+        `select limit_key, workflow from executions where status = 'pending' and limit_key is not null and code = $1
+         and limit_key > $2 order by limit_key limit 1`,
+        code,
+        after,
+      );
+      if (next === undefined) break;
+      after = next.limit_key;
+      if (looked >= keysAtOnce) {
+        cursor.after = after;
+        return found;
+      }
+      const room = yield* roomOf(claim, code, next.workflow, next.limit_key);
+      if (room <= 0) continue;
+      found.push(
+        ...(yield* all<Candidate>(
+          `select ${columns} from executions where status = 'pending' and limit_key = $2 and code = $1
+           ${order} limit $3${dialect.skipLocked}`,
+          code,
+          next.limit_key,
+          Math.min(room, claim.limit),
+        )),
+      );
+    }
+  }
+  return found.length === 0 && from !== '' ? yield* limited(claim, cursor, dialect) : found;
+}
+
+/** How many more may run under a limit: counted from what is owned, so nothing leaks. */
+function* roomOf(claim: Claim, code: string, workflow: string, key: string): Script<number> {
+  const limit = claim.limits.get(`${code} ${workflow}`);
+  if (limit === undefined) return 0;
+  const row = yield* first<{ owned: number }>(
+    'select count(*) as owned from executions where limit_key = $1 and owner is not null',
+    key,
+  );
+  return limit - (row?.owned ?? 0);
+}
+
+/** Whether a claim would take anything. */
+export function* claimable(claim: Claim, cursor: LimitCursor, dialect: Dialect): Script<boolean> {
+  return (yield* candidates({ ...claim, limit: 1 }, { ...cursor }, dialect)).length > 0;
+}
+
+/** An owned execution with its tasks, its mail and the number of its last event. */
+export function* load(id: string, because: string | null): Script<ClaimedExecution | null> {
+  const record = yield* execution(id);
+  if (record === undefined) return null;
+  const last = yield* first<{ seq: number | null }>('select max(seq) as seq from events where execution_id = $1', id);
+  const mail = record.inbox > 0 ? yield* mailOf(id) : [];
+  return { execution: record, tasks: yield* tasksOf(id), mail, seq: last?.seq ?? 0, because };
+}
+
+/** Makes executions pending whose time has come; gives how many. */
+export function* wakeExecutions(now: number, limit: number): Script<number> {
+  return yield* run(
+    `update executions set status = 'pending', reason = case when epoch = 0 then null else 'woken' end, wake_at = null where id in
+     (select id from executions where status = 'waiting' and wake_at <= $1 order by wake_at limit $2)`,
+    now,
+    limit,
+  );
+}
+
+/** The earliest time at which a waiting execution wakes, or null. */
+export function* nextWake(): Script<number | null> {
+  const row = yield* first<{ at: number | null }>(
+    `select min(wake_at) as at from executions where status = 'waiting' and wake_at is not null`,
+  );
+  return row?.at ?? null;
+}
+
+/** What the rows say this runner owns. */
+export function* ownedBy(runner: string): Script<readonly { readonly id: string; readonly epoch: number }[]> {
+  return yield* all<{ id: string; epoch: number }>('select id, epoch from executions where owner = $1', runner);
+}
+
+/** Gives back an execution that a runner owns without knowing of it (the answer to its claim was lost). */
+export function* handBack(id: string, runner: string, epoch: number): Script<void> {
+  yield* run(
+    `update executions set status = 'pending', reason = 'lost', owner = null where id = $1 and owner = $2 and epoch = $3`,
+    id,
+    runner,
+    epoch,
+  );
+}
+
+/**
+ * Makes pending what an owner left behind that is marked dead or has no row, and removes rows of the dead. A
+ * transaction of its own, after the mark is committed: its snapshot must hold what the dead one last committed. One
+ * that killed too many runners while it was loaded is held.
+ */
+export function* releaseOrphans(now: number): Script<number> {
+  const orphans = 'owner is not null and owner not in (select id from runners where dead = 0)';
+  const killers = yield* all<{ id: string }>(`select id from executions where ${orphans} and loads >= $1`, mostLoads);
+  const released = yield* run(
+    `update executions set status = 'pending', reason = 'lost', owner = null, losses = losses + 1 where ${orphans}`,
+  );
+  for (const { id } of killers) yield* holdUnowned(id, 'CRASH_LOOP', now);
+  yield* run('delete from runners where dead <> 0');
+  return released;
+}
+
+/** Executions that wait for code which no living runner has, although this one has the workflow under another definition. */
+export interface Stray {
+  readonly id: string;
+  readonly code: string;
+  readonly workflow: string;
+}
+
+/** Pending executions of embedded workflows under codes that no living runner has; at most `limit` of each code. */
+export function* strays(workflows: readonly string[], limit: number, dialect: Dialect): Script<Stray[]> {
+  const living = yield* all<{ codes: string }>('select codes from runners where dead = 0');
+  const known = new Set(living.flatMap(({ codes }) => JSON.parse(codes) as string[]));
+  const wanted = yield* all<{ code: string; workflow: string }>(
+    `select code, workflow from definition_codes where ${dialect.among('workflow', '$1')}`,
+    JSON.stringify(workflows),
+  );
+  const found: Stray[] = [];
+  for (const { code, workflow } of wanted) {
+    if (known.has(code)) continue;
+    const rows = yield* all<{ id: string }>(
+      `select id from executions where status = 'pending' and code = $1 limit $2`,
+      code,
+      limit,
+    );
+    for (const { id } of rows) found.push({ id, code, workflow });
+  }
+  return found;
+}
+
+/** Gives a pending execution to another definition of its workflow. */
+export function* adoptCode(id: string, from: string, to: string): Script<void> {
+  yield* run(`update executions set code = $3 where id = $1 and code = $2 and status = 'pending'`, id, from, to);
+}
+
+/** Holds a pending execution that the definitions of living runners cannot go on with. */
+export function* holdChanged(id: string, code: string, now: number, dialect: Dialect): Script<void> {
+  const row = yield* first<{ id: string }>(
+    `select id from executions where id = $1 and code = $2 and status = 'pending'${dialect.forUpdate}`,
+    id,
+    code,
+  );
+  if (row !== undefined) yield* holdUnowned(id, 'DEFINITION_CHANGED', now);
+}

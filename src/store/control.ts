@@ -1,0 +1,210 @@
+import { isEnded } from '../core/execution.ts';
+import type { ExecutionStatus } from '../core/execution.ts';
+import type { NewExecution } from './batch.ts';
+import { appendEvent, insertExecution } from './executions.ts';
+import { childEnded, lockHead, post } from './mail.ts';
+import type { Delivery, Head } from './mail.ts';
+import { all, first, run } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
+
+// What people ask of an execution: by mail to its owner, or carried out at once, under the row's lock, where it has none.
+
+/** Cancels an execution, and with it the children that its tasks wait for. */
+export function* cancelExecution(id: string, tenant: string | null, now: number, dialect: Dialect): Script<Delivery> {
+  const head = yield* lockHead(id, tenant, dialect);
+  if (head === undefined) return { status: 'unknown' };
+  if (isEnded(head.status)) return { status: 'ended', as: head.status };
+  if (head.owner !== null) {
+    yield* post(head, { kind: 'cancel', name: null, payload: null }, now);
+    return { status: 'sent' };
+  }
+  yield* endUnowned(id, now, dialect);
+  return { status: 'applied', as: 'cancelled' };
+}
+
+/** Cancels an execution that nobody owns; its row is locked. */
+function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
+  yield* appendEvent(id, 'execution.cancelling', now, null);
+  const open = yield* all<{ task: string; item: number }>(
+    `select task, item from task_executions where execution_id = $1 and status in ('pending', 'running', 'waiting')
+     and (item = -1 or status <> 'pending') order by task, item`,
+    id,
+  );
+  for (const { task, item } of open)
+    yield* appendEvent(id, 'task.cancelled', now, null, task, item === -1 ? null : item);
+  yield* run(
+    `update task_executions set status = 'cancelled', ended_at = $2, wake_at = null
+     where execution_id = $1 and status in ('pending', 'running', 'waiting')`,
+    id,
+    now,
+  );
+  yield* appendEvent(id, 'execution.cancelled', now, null);
+  yield* run(
+    `update executions set status = 'cancelled', reason = null, wake_at = null, ended_at = $2, taken = inbox where id = $1`,
+    id,
+    now,
+  );
+  yield* run('delete from mail where execution_id = $1', id);
+  const children = yield* all<{ id: string }>(
+    'select id from executions where parent_id = $1 and ended_at is null',
+    id,
+  );
+  for (const child of children) yield* cancelExecution(child.id, null, now, dialect);
+  const parent = yield* first<{ parent_id: string | null; parent_task: string }>(
+    'select parent_id, parent_task from executions where id = $1',
+    id,
+  );
+  if (parent === undefined || parent.parent_id === null) return;
+  yield* childEnded({ id: parent.parent_id, task: parent.parent_task }, id, now, dialect);
+}
+
+/** Pauses an execution: nothing new starts, what runs may end. */
+export function* pauseExecution(id: string, tenant: string, now: number, dialect: Dialect): Script<Delivery> {
+  const head = yield* lockHead(id, tenant, dialect);
+  if (head === undefined) return { status: 'unknown' };
+  if (isEnded(head.status)) return { status: 'ended', as: head.status };
+  if (head.status === 'paused') return { status: 'applied', as: 'paused' };
+  if (head.owner !== null) {
+    yield* post(head, { kind: 'pause', name: null, payload: null }, now);
+    return { status: 'sent' };
+  }
+  yield* holdUnowned(id, 'operator', now);
+  return { status: 'applied', as: 'paused' };
+}
+
+/** Holds an execution that nobody owns; its row is locked. */
+export function* holdUnowned(id: string, reason: string, now: number): Script<void> {
+  yield* run(`update executions set status = 'paused', reason = $2 where id = $1`, id, reason);
+  yield* appendEvent(id, 'execution.paused', now, JSON.stringify({ reason }));
+}
+
+/** Lets a paused execution go on. */
+export function* resumeExecution(id: string, tenant: string, now: number, dialect: Dialect): Script<Delivery> {
+  const head = yield* lockHead(id, tenant, dialect);
+  if (head === undefined) return { status: 'unknown' };
+  if (isEnded(head.status)) return { status: 'ended', as: head.status };
+  if (head.owner !== null) {
+    // it may be on its way to being paused
+    yield* post(head, { kind: 'resume', name: null, payload: null }, now);
+    return { status: 'sent' };
+  }
+  if (head.status !== 'paused') return { status: 'refused', as: head.status };
+  const as = yield* pendingAgain(head, now);
+  yield* appendEvent(id, 'execution.resumed', now, null);
+  return { status: 'applied', as };
+}
+
+/** One that was paused before its `startAt` waits for that again. */
+function* pendingAgain(head: Head, now: number): Script<ExecutionStatus> {
+  const early = head.epoch === 0 && head.wake_at !== null && head.wake_at > now;
+  const status = early ? 'waiting' : 'pending';
+  yield* run(
+    `update executions set status = $2, reason = $3, wake_at = $4, loads = 0, losses = 0 where id = $1`,
+    head.id,
+    status,
+    early || head.epoch === 0 ? null : 'resumed',
+    early ? head.wake_at : null,
+  );
+  return status;
+}
+
+/** What an execution that ended is retried with. */
+export interface Retry {
+  readonly id: string;
+  readonly tenant: string;
+  /** What will run it: the code that it had, or another definition of the same workflow. */
+  readonly code: string;
+  /** Tasks that begin again although they completed: the definition has changed under them. */
+  readonly reset: readonly string[];
+}
+
+/**
+ * Lets an execution that failed, was cancelled, or is held go on: what did not complete is pending again, with a fresh
+ * allowance; attempt numbers go on.
+ */
+export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Script<Delivery> {
+  const { id, tenant, code, reset } = retry;
+  const head = yield* lockHead(id, tenant, dialect);
+  if (head === undefined) return { status: 'unknown' };
+  const retryable = head.status === 'failed' || head.status === 'cancelled' || head.status === 'paused';
+  if (!retryable || head.owner !== null) return { status: 'refused', as: head.status };
+  const gone = yield* packageGone(id);
+  if (gone !== undefined) return { status: 'package_gone', ...gone };
+  const open = `status in ('failed', 'cancelled', 'skipped')`;
+  const also = reset.length === 0 ? '' : ` or ${dialect.among('task', '$2')}`;
+  const params = reset.length === 0 ? [id] : [id, JSON.stringify(reset)];
+  if (reset.length > 0) {
+    // what such a task remembers is of another definition
+    yield* run(
+      `delete from task_executions where execution_id = $1 and item >= 0 and ${dialect.among('task', '$2')}`,
+      ...params,
+    );
+    yield* run(`delete from steps where execution_id = $1 and ${dialect.among('task', '$2')}`, ...params);
+  }
+  // a map goes on with the items that it has; their own states say which of them begin again
+  yield* run(
+    `update task_executions set status = case when item = -1 and exists (select 1 from task_executions i
+       where i.execution_id = $1 and i.task = task_executions.task and i.item >= 0) then 'running' else 'pending' end,
+     used = 0, ended_at = null, wake_at = null, output = null, error = null, reason = null, cause = null
+     where execution_id = $1 and (${open}${also})`,
+    ...params,
+  );
+  yield* run(
+    `update executions set status = 'pending', reason = 'retried', code = $2, ended_at = null, wake_at = null, output = null,
+     error = null, error_task = null, losses = 0, loads = 0 where id = $1`,
+    id,
+    code,
+  );
+  yield* appendEvent(id, 'execution.retried', now, null);
+  return { status: 'applied', as: 'pending' };
+}
+
+/** The package version that an execution is pinned to, where that was deleted. */
+function* packageGone(id: string): Script<{ readonly package: string; readonly version: string } | undefined> {
+  return yield* first<{ package: string; version: string }>(
+    `select e.package, e.version from executions e where e.id = $1 and e.digest is not null and not exists
+     (select 1 from packages p where p.digest = e.digest and p.tenant = e.tenant and p.status <> 'deleted')`,
+    id,
+  );
+}
+
+/** Another execution made of one, with what that has done so far. */
+export interface Fork {
+  readonly create: NewExecution;
+  readonly from: { readonly id: string; readonly task: string };
+  /** Tasks whose outcomes (items and steps with them) the new one takes over. */
+  readonly keep: readonly string[];
+}
+
+/** Makes a fork; both executions have an event of it. */
+export function* forkExecution(fork: Fork, now: number, dialect: Dialect): Script<Delivery> {
+  const { create, from, keep } = fork;
+  const head = yield* lockHead(from.id, create.tenant, dialect);
+  if (head === undefined) return { status: 'unknown' };
+  const gone = yield* packageGone(from.id);
+  if (gone !== undefined) return { status: 'package_gone', ...gone };
+  yield* insertExecution(create, false);
+  yield* appendEvent(create.id, 'execution.created', now, null);
+  yield* run('update executions set forked_from = $2, forked_task = $3 where id = $1', create.id, from.id, from.task);
+  yield* run(
+    `insert into task_executions (execution_id, task, item, status, attempt, used, epoch, started_at, ended_at, wake_at,
+       output, error, reason, cause, value)
+     select $2, task, item, status, attempt, used, 0, started_at, ended_at, wake_at, output, error, reason, cause, value
+     from task_executions where execution_id = $1 and ${dialect.among('task', '$3')}`,
+    from.id,
+    create.id,
+    JSON.stringify(keep),
+  );
+  yield* run(
+    `insert into steps (execution_id, task, item, name, output)
+     select $2, task, item, name, output from steps where execution_id = $1 and ${dialect.among('task', '$3')}`,
+    from.id,
+    create.id,
+    JSON.stringify(keep),
+  );
+  yield* appendEvent(create.id, 'execution.forked', now, JSON.stringify({ from: from.id, task: from.task }));
+  const to = JSON.stringify({ to: create.id, task: from.task });
+  if (head.owner === null) yield* appendEvent(from.id, 'execution.forked', now, to);
+  else yield* post(head, { kind: 'forked', name: null, payload: to }, now);
+  return { status: 'applied', as: 'pending' };
+}

@@ -1,0 +1,76 @@
+import { all, first, run } from './sql.ts';
+import type { Script } from './sql.ts';
+
+/** What one step of pruning did. */
+export interface Pruned {
+  /** Executions that are gone. */
+  readonly executions: number;
+  /** Whether there is more to prune. */
+  readonly more: boolean;
+}
+
+const tables = ['events', 'logs', 'steps', 'task_executions', 'execution_tags', 'mail'] as const;
+
+/**
+ * Removes one root execution whose time is over, with its children, as far as `rows` rows go: what is left is removed
+ * by the next step, the execution's own row last. `before`: roots without a retention of their own go that ended then.
+ */
+export function* prune(now: number, before: number | null, rows: number): Script<Pruned> {
+  const root = (yield* expired(now)) ?? (before === null ? undefined : yield* endedBefore(before));
+  if (root === undefined) return { executions: 0, more: false };
+  const family = yield* all<{ id: string }>(
+    'select id from executions where root_id = $1 and parent_id is not null limit $2',
+    root,
+    rows,
+  );
+  let left = rows;
+  let gone = 0;
+  for (const id of [...family.map((child) => child.id), root]) {
+    for (const table of tables) {
+      left -= yield* clear(table, id, left);
+      if (left <= 0) return { executions: gone, more: true };
+    }
+    yield* run('delete from executions where id = $1', id);
+    gone++;
+    left--;
+  }
+  return { executions: gone, more: true };
+}
+
+const noLiving = `not exists (select 1 from executions c where c.root_id = r.id and c.parent_id is not null and c.ended_at is null)`;
+
+function* expired(now: number): Script<string | undefined> {
+  const row = yield* first<{ id: string }>(
+    `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is not null
+     and r.ended_at + r.retention <= $1 and ${noLiving} order by r.ended_at + r.retention limit 1`,
+    now,
+  );
+  return row?.id;
+}
+
+function* endedBefore(before: number): Script<string | undefined> {
+  const row = yield* first<{ id: string }>(
+    `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is null
+     and r.ended_at <= $1 and ${noLiving} order by r.ended_at limit 1`,
+    before,
+  );
+  return row?.id;
+}
+
+const keys: Readonly<Record<(typeof tables)[number], string>> = {
+  events: 'execution_id, seq',
+  logs: 'execution_id, task, item, attempt, n',
+  steps: 'execution_id, task, item, name',
+  task_executions: 'execution_id, task, item',
+  execution_tags: 'tenant, name, value, created_at, execution_id',
+  mail: 'execution_id, n',
+};
+
+function* clear(table: (typeof tables)[number], id: string, limit: number): Script<number> {
+  const key = keys[table];
+  return yield* run(
+    `delete from ${table} where (${key}) in (select ${key} from ${table} where execution_id = $1 limit $2)`,
+    id,
+    limit,
+  );
+}

@@ -79,12 +79,11 @@ export async function resolveWorkflow(
 ): Promise<ResolvedWorkflow> {
   const short = name.startsWith('embedded/') ? name.slice('embedded/'.length) : name;
   const candidates = short === name ? [...(await packaged(name))] : [];
-  const definition = (await store.definitions()).find((candidate) => candidate.workflow === short);
-  if (definition !== undefined) {
-    const { code: codeName, spec } = definition;
-    const code = engine?.catalog.find(codeName, short)?.code ?? null;
-    candidates.push({ spec, codeName, pin: null, code });
-  }
+  // of an embedded one, the definition of this process; where it has none, the newest
+  const own = engine?.catalog.embedded(short);
+  const newest = own === undefined ? (await store.definitions()).find(({ workflow }) => workflow === short) : undefined;
+  if (own !== undefined) candidates.push({ spec: own.graph.spec, codeName: own.codeName, pin: null, code: own.code });
+  if (newest !== undefined) candidates.push({ spec: newest.spec, codeName: newest.code, pin: null, code: null });
   const [only] = candidates;
   if (only === undefined) throw new WorkflowNotFoundError(name, nearNames(name, await names()));
   if (candidates.length === 1) return only;

@@ -82,6 +82,15 @@ export class ManualClock implements Clock {
     await this.settle();
   }
 
+  /** Moves time on to the next timer that is due by then (epoch ms), and fires it; false where there is none. */
+  async advanceToNext(until: number): Promise<boolean> {
+    const next = this.#earliest();
+    const wait = next === undefined ? Infinity : Math.max(0, next.at - this.#monotonic);
+    if (this.#wall + wait > until) return false;
+    await this.advance(wait);
+    return true;
+  }
+
   /** Moves time on in one leap, as if the machine had slept: what came due meanwhile fires once, late. */
   async leap(duration: Duration): Promise<void> {
     this.#move(durationMs(duration, 'leap'));

@@ -1,0 +1,96 @@
+import type { WorkflowRef } from '../core/definition.ts';
+import type { Duration } from '../core/duration.ts';
+import { durationMs } from '../core/duration.ts';
+import type { Json } from '../core/json.ts';
+import type { ExecutionHandle, ExecutionOutcome } from '../engine/client.ts';
+import { Runner } from '../open.ts';
+import type { RunnerOptions } from '../options.ts';
+import { ManualClock } from './clock.ts';
+
+/** Options of `testRunner`: those of `Runner.open`, but for what a test runner sets itself. */
+export interface TestRunnerOptions extends Omit<RunnerOptions, 'clock' | 'ownOnly' | 'name'> {
+  /** What the clock says at first; default 2026-01-01T00:00:00Z. */
+  readonly now?: Date;
+}
+
+/** Virtual time that `finish` goes through at most, unless told otherwise. */
+const longest: Duration = '400d';
+
+/**
+ * A runner on a database in memory, with a clock that only the test moves: timers, retries, timeouts and schedules all
+ * follow it. Nothing is pruned unless the option `retention` says so.
+ */
+export class TestRunner implements AsyncDisposable {
+  readonly runner: Runner;
+  readonly clock: ManualClock;
+
+  constructor(runner: Runner, clock: ManualClock) {
+    this.runner = runner;
+    this.clock = clock;
+  }
+
+  /** What the clock says. */
+  get now(): Date {
+    return new Date(this.clock.now());
+  }
+
+  /**
+   * Moves time on: what comes due on the way happens, each at its time, and what that sets in motion comes to rest before
+   * the next. What a task does with real files or sockets is not waited for: await its execution. Throws OPTION_INVALID.
+   */
+  async advance(duration: Duration): Promise<void> {
+    await this.clock.advance(duration);
+  }
+
+  /**
+   * Moves time on until an execution has ended, and gives its outcome; `within` bounds the virtual time (default 400 days).
+   * Throws where it has not ended by then.
+   */
+  async finish<Out>(
+    execution: ExecutionHandle<Out>,
+    options: { readonly within?: Duration } = {},
+  ): Promise<ExecutionOutcome<Out>> {
+    const until = this.clock.now() + durationMs(options.within ?? longest, 'within');
+    let outcome: ExecutionOutcome<Out> | undefined;
+    let failure: { readonly error: unknown } | undefined;
+    execution.outcome().then(
+      (ended) => (outcome = ended),
+      (error: unknown) => (failure = { error }),
+    );
+    const over = (): boolean => outcome !== undefined || failure !== undefined;
+    while (!over()) {
+      await this.clock.settle();
+      if (over()) break;
+      if (!(await this.clock.advanceToNext(until))) break;
+    }
+    if (failure !== undefined) throw failure.error;
+    if (outcome !== undefined) return outcome;
+    const { status } = await this.runner.executions.get(execution.id);
+    throw new Error(`execution '${execution.id}' has not ended by ${new Date(until).toISOString()}: it is ${status}`);
+  }
+
+  /** Starts an execution and moves time on until it has ended. Throws what `start` throws. */
+  async run<Given, Out>(workflow: WorkflowRef<Out, Given>, input: Given): Promise<ExecutionOutcome<Out>>;
+  async run(workflow: string, input?: unknown): Promise<ExecutionOutcome<Json>>;
+  async run(workflow: WorkflowRef<unknown, unknown> | string, input?: unknown): Promise<ExecutionOutcome<never>> {
+    return this.finish(await this.runner.start(workflow as string, input)) as Promise<ExecutionOutcome<never>>;
+  }
+
+  async close(): Promise<void> {
+    const closing = this.runner.close({ drain: 0 });
+    // what an attempt does with its signal, and the grace period, are of this clock too
+    for (let i = 0; i < 20; i++) await this.clock.advance(1000);
+    await closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** Opens a runner for a test: in memory, on a clock that the test moves. Throws DEFINITION_INVALID, OPTION_INVALID. */
+export async function testRunner(options: TestRunnerOptions = {}): Promise<TestRunner> {
+  const { now, ...rest } = options;
+  const clock = new ManualClock(now === undefined ? {} : { now });
+  return new TestRunner(await Runner.open('sqlite::memory:', { retention: null, ...rest, clock }), clock);
+}

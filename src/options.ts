@@ -45,6 +45,8 @@ export interface RunnerOptions extends ClientOptions {
   readonly maxExecutions?: number;
   /** How long others wait for a sign of life before they take over; default 15s. */
   readonly lease?: Duration;
+  /** How long a runner whose event loop stands still keeps what it owns; default 2m. */
+  readonly stall?: Duration;
   /** How long a task may go on after its signal fired; default 5s. */
   readonly grace?: Duration;
   /** How long an isolate may be silent before it is ended; default 30s. */
@@ -96,6 +98,7 @@ export interface RunnerSettings extends ClientSettings {
   readonly concurrency: number;
   readonly maxExecutions: number;
   readonly leaseMs: number;
+  readonly stallMs: number;
   readonly graceMs: number;
   readonly isolateStallMs: number;
   readonly retentionMs: number | null;
@@ -115,6 +118,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
     concurrency: count('concurrency', options.concurrency ?? 64),
     maxExecutions: count('maxExecutions', options.maxExecutions ?? 1000),
     leaseMs: atLeast('lease', options.lease ?? '15s', 1000),
+    stallMs: atLeast('stall', options.stall ?? '2m', 1000),
     graceMs: atLeast('grace', options.grace ?? '5s', 0),
     isolateStallMs: atLeast('isolateStall', options.isolateStall ?? '30s', 100),
     retentionMs: options.retention === null ? null : atLeast('retention', options.retention ?? '30d', 0),

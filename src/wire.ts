@@ -87,7 +87,7 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
     const reconciler =
       settings.registry === null ? null : openReconciler(store, settings, settings.registry, engine, wake);
     if (reconciler !== null) wakers.push(() => reconciler.wake());
-    loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine, clients) : null;
+    loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine, clients, watch) : null;
     if (loop !== null) {
       wakers.push(() => loop?.wake());
       loop.wake();
@@ -164,10 +164,21 @@ class TenantClients {
 }
 
 /** Fires the schedules of all tenants. */
-function openLoop(store: Store, settings: RunnerSettings, engine: Engine, clients: TenantClients): ScheduleLoop {
+function openLoop(
+  store: Store,
+  settings: RunnerSettings,
+  engine: Engine,
+  clients: TenantClients,
+  watch: Watch,
+): ScheduleLoop {
   const { clock, logger, maxPayload } = settings;
   const { resolve } = clients;
-  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, poke: () => engine.poke() });
+  const poke = (): void => {
+    engine.poke();
+    // a schedule may have cancelled what nobody owned, on this process's own connection
+    void watch.lookAtAll();
+  };
+  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, poke });
 }
 
 interface Told {
@@ -182,7 +193,7 @@ interface Told {
 
 async function openEngine(store: Store, settings: RunnerSettings, told: Told): Promise<Engine> {
   const { onEnded, wake, look, resolve } = told;
-  const { clock, logger, name, concurrency, maxExecutions, leaseMs, graceMs, maxPayload, ownOnly } = settings;
+  const { clock, logger, name, concurrency, maxExecutions, leaseMs, stallMs, graceMs, maxPayload, ownOnly } = settings;
   return Engine.open({
     store,
     clock,
@@ -191,6 +202,7 @@ async function openEngine(store: Store, settings: RunnerSettings, told: Told): P
     concurrency,
     maxExecutions,
     leaseMs,
+    stallMs,
     graceMs,
     maxPayload,
     ownOnly,

@@ -23,8 +23,8 @@ function fragile(lost: readonly (typeof neighbour | typeof own)[]) {
   const elsewhere: typeof code = {
     run: (call, host) => code.run(call, host),
     ask: (question, call) => answer(question, () => code.ask(question, call)),
-    parseInput: (input) => answer('input', () => code.parseInput(input)),
-    parseSignal: (task, payload) => code.parseSignal(task, payload),
+    parseInput: (input, maxPayload) => answer('input', () => code.parseInput(input, maxPayload)),
+    parseSignal: (task, payload, maxPayload) => code.parseSignal(task, payload, maxPayload),
     abandon: () => undefined,
   };
   return { loaded: { ...rest, code: elsewhere }, resolved: { ...resolveEmbedded(w), code: null }, asked };
@@ -40,7 +40,7 @@ describe('durability.md, suspects: the same in an isolate, for what is asked of 
       const { loaded, resolved, asked } = fragile(lost);
       const { engine, client, clock, store } = await openRig(t);
       engine.catalog.add([loaded]);
-      const input = { text: '{}', parsed: false };
+      const input = { text: '{}', parsed: false, given: '{}' };
       const create = newExecution({ resolved, input, options: {}, tenant: 'default', now: clock.now() });
       await store.createExecutions([create]);
       engine.poke();

@@ -144,9 +144,12 @@ export class Attempts {
       onEnd: (end) => {
         this.#state.busy--;
         run.endTurn?.();
-        if (run.running === attempt && !this.#state.gone) this.#attemptEnded(run, end);
-        else this.#host.logger.debug({ execution: this.#state.id, task: run.spec.name }, 'a late answer was dropped');
-        this.#host.slots.release();
+        try {
+          if (run.running === attempt && !this.#state.gone) this.#attemptEnded(run, end);
+          else this.#host.logger.debug({ execution: this.#state.id, task: run.spec.name }, 'a late answer was dropped');
+        } finally {
+          this.#host.slots.release();
+        }
       },
     });
     run.running = attempt;
@@ -201,7 +204,7 @@ export class Attempts {
       needs,
       schedule,
       maxPayload: this.#host.maxPayload,
-      alone: run.suspect,
+      alone: this.#isSuspect(run),
     };
   }
 

@@ -115,8 +115,8 @@ export class EngineClient {
       const checked = await checkInput(resolved, input, maxPayload);
       creates.push(newExecution({ resolved, input: checked, options, tenant, now: clock.now() }));
     }
-    await store.createExecutions(creates);
-    for (const { id, code } of creates) engine?.mayTake(id, code);
+    const created = await store.createExecutions(creates);
+    for (const { id, code } of created) engine?.mayTake(id, code);
     return creates.map(({ id }) => this.handle<never>(id));
   }
 
@@ -213,7 +213,7 @@ export class EngineClient {
     }
     const [created] = await store.createExecutions([create]);
     const id = idOf(created!, create);
-    engine?.mayTake(id, create.code);
+    engine?.mayTake(id, created!.code);
     return id;
   }
 

@@ -63,9 +63,9 @@ export interface WorkflowCode {
   /** The answer is JSON text in a completed outcome; a throw is a failed one, never retryable. */
   ask(question: Question, call: TaskCall): Promise<Outcome>;
   /** Parses the input (JSON text) with the workflow's schema: defaults filled, transforms applied. */
-  parseInput(input: string): Promise<InputOutcome>;
+  parseInput(input: string, maxPayload: number): Promise<InputOutcome>;
   /** Checks the payload (JSON text) of a signal with the schema of the task that waits for it. */
-  parseSignal(task: string, payload: string): Promise<InputOutcome>;
+  parseSignal(task: string, payload: string, maxPayload: number): Promise<InputOutcome>;
   /** Ends an attempt that ignored its signal, where that is possible; what ran beside it is lost with it. */
   abandon(call: TaskCall): void;
 }

@@ -99,7 +99,7 @@ export class Control {
     const tags = (parseJson(record.tags) ?? {}) as Record<string, string>;
     const create = newExecution({
       resolved,
-      input: { text: record.input, parsed: record.inputParsed },
+      input: { text: record.input, parsed: record.inputParsed, given: record.input },
       options: { priority: record.priority, tags },
       tenant,
       now: clock.now(),

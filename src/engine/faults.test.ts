@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { workflow } from '../core/workflow.ts';
+import type { Batch } from '../store/batch.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { openClient, openRig, openStores } from '../testing/engine-rig.ts';
@@ -105,6 +106,140 @@ describe('durability.md, the fence', () => {
     const start = rig.client.start(w);
     await clock.advance(11_000);
     assert.equal((await other!.execution((await start).id))!.status, 'completed');
+  });
+});
+
+describe('durability.md, death and adoption', () => {
+  const elsewhere = (id: string, now: number, leaseMs: number) => ({
+    id,
+    name: 'far',
+    host: 'another-host',
+    pid: 1,
+    pidStarted: '1',
+    leaseUntil: now + leaseMs,
+    dead: false,
+  });
+
+  it('a database that was away kills nobody: what was seen of a lease before does not count', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let away = false;
+    const runners: Store['runners'] = async () => {
+      if (away) throw new Error('the database is away');
+      return mine!.runners();
+    };
+    const renewRunner: Store['renewRunner'] = async (id, until) => {
+      if (away) throw new Error('the database is away');
+      return mine!.renewRunner(id, until);
+    };
+    await openRig(t, { store: { ...mine!, runners, renewRunner }, clock });
+    await other!.registerRunner(elsewhere('far', clock.now(), 15_000));
+    await clock.advance(6000);
+    away = true;
+    await clock.advance(30_000);
+    away = false;
+    await clock.advance(6000);
+    // it renews as soon as it can
+    assert.ok(await other!.renewRunner('far', clock.now() + 15_000));
+    await clock.advance(10_000);
+    assert.ok(await other!.renewRunner('far', clock.now() + 15_000));
+    await clock.advance(30_000);
+    assert.equal(await other!.renewRunner('far', clock.now() + 15_000), false);
+  });
+
+  it('a longer lease than one’s own is waited for', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    await openRig(t, { store: mine!, clock });
+    await other!.registerRunner(elsewhere('far', clock.now(), 120_000));
+    await clock.advance('100s');
+    assert.ok(await other!.renewRunner('far', clock.now() + 120_000));
+    await clock.advance('200s');
+    assert.equal(await other!.renewRunner('far', clock.now() + 120_000), false);
+  });
+
+  it('a runner that closed while the database was away leaves nothing that nobody takes', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let away = false;
+    const guard =
+      <A extends unknown[], R>(call: (...args: A) => Promise<R>) =>
+      async (...args: A): Promise<R> => {
+        if (away) throw new Error('the database is away');
+        return call(...args);
+      };
+    const store = {
+      ...mine!,
+      commit: guard((batch: Batch) => mine!.commit(batch)),
+      removeRunner: guard((runner: string) => mine!.removeRunner(runner)),
+      renewRunner: guard((runner: string, until: number) => mine!.renewRunner(runner, until)),
+    };
+    const w = workflow('w');
+    w.sleep('nap', { for: '10s' });
+    const rig = await openRig(t, { workflows: [w], store, clock });
+    const { id } = await rig.client.start(w);
+    await clock.settle();
+    away = true;
+    await rig.close();
+    away = false;
+    await openRig(t, { workflows: [w], store: other!, clock });
+    await clock.advance('60s');
+    assert.equal((await other!.execution(id))!.status, 'completed');
+  });
+
+  it('a process whose event loop stands still keeps what it owns for `stall`, and no longer', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let still = false;
+    const renewRunner: Store['renewRunner'] = (id, until) =>
+      still ? Promise.reject(new Error('not now')) : mine!.renewRunner(id, until);
+    const w = workflow('w');
+    w.task('a', () => new Promise<number>(() => undefined));
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, renewRunner }, clock, graceMs: 0 });
+    const { id } = await rig.client.start(w);
+    await clock.settle();
+    const owner = (await other!.execution(id))!.owner;
+    still = true;
+    await openRig(t, { store: other!, clock });
+    await clock.advance('110s');
+    assert.equal((await other!.execution(id))!.owner, owner);
+    await clock.advance('30s');
+    assert.notEqual((await other!.execution(id))!.owner, owner);
+  });
+
+  it('queued attempts of a runner that finds itself dead do not begin', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let away = false;
+    const commit: Store['commit'] = async (batch) => {
+      if (away) throw new Error('the database is away');
+      return mine!.commit(batch);
+    };
+    const began: string[] = [];
+    const w = workflow('w');
+    w.task('a', () => new Promise<number>((resolve) => clock.timer(500, () => resolve(1))));
+    w.task('b', ({ executionId, attempt }) => void began.push(`${executionId} ${attempt}`));
+    const rig = await openRig(t, {
+      workflows: [w, one()],
+      store: { ...mine!, commit },
+      clock,
+      concurrency: 1,
+      graceMs: 0,
+    });
+    const { id } = await rig.client.start(w);
+    await clock.advance(100);
+    away = true;
+    // a commit fails, so nothing begins any more; then the slot comes free
+    const noticed = rig.client.start('one');
+    await clock.advance(1000);
+    assert.deepEqual(began, []);
+    await declareDead(other!, rig.engine.id);
+    away = false;
+    // it is taken up again by the same process, as its new self: once, and not by the dead one before
+    await clock.advance(6000);
+    await noticed;
+    assert.deepEqual(began.length, 1);
+    assert.equal((await other!.execution(id))!.epoch, 2);
   });
 });
 

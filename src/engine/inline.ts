@@ -15,7 +15,6 @@ import type { InputOutcome, Outcome, Question, TaskCall, TaskHost, WorkflowCode 
 export interface InlineOptions {
   /** What `ctx.env` holds; default the environment of the process. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  readonly maxPayload?: number;
 }
 
 /** Runs the functions of a workflow in this process. The guest of an isolate does the same with a package's. */
@@ -49,8 +48,8 @@ export function inlineCode(workflow: AnyWorkflow, options: InlineOptions = {}): 
       const outcome = await call(tasks.get(task.task), question, task, silentHost);
       return outcome.status === 'failed' ? { ...outcome, retryable: false, retryAfter: null } : outcome;
     },
-    parseInput: (text) => parse(schema, text, 'input', options.maxPayload),
-    parseSignal: (task, text) => parse(tasks.get(task)?.schema, text, `signal of ${task}`, options.maxPayload),
+    parseInput: (text, maxPayload) => parse(schema, text, 'input', maxPayload),
+    parseSignal: (task, text, maxPayload) => parse(tasks.get(task)?.schema, text, `signal of ${task}`, maxPayload),
     abandon: () => undefined,
   };
 }
@@ -59,7 +58,7 @@ async function parse(
   schema: StandardSchemaV1 | undefined,
   text: string,
   what: string,
-  maxPayload: number | undefined,
+  maxPayload: number,
 ): Promise<InputOutcome> {
   if (schema === undefined) return { status: 'valid', input: text };
   try {

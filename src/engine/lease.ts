@@ -1,6 +1,6 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
-import type { RunnerRecord, Store } from '../store/store.ts';
+import type { KnownRunner, RunnerRecord, Store } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import type { Logger } from './logger.ts';
 
@@ -55,32 +55,44 @@ export function isProcessGone(runner: Pick<RunnerRecord, 'pid' | 'pidStarted'>):
   return now !== undefined && (now.state === 'Z' || now.started !== runner.pidStarted);
 }
 
+/** The runners that live in this process: a row that names it and none of them was left behind. */
+const livingHere = new Set<string>();
+
+export function runnerLives(id: string, lives: boolean): void {
+  if (lives) livingHere.add(id);
+  else livingHere.delete(id);
+}
+
 interface Sighting {
   readonly leaseUntil: number;
+  /** Monotonic, ms. */
   readonly since: number;
 }
 
+export interface ObserverOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly identity: HostIdentity;
+  readonly leaseMs: number;
+  /** How long a process of this host that lives may be without a sign of life. */
+  readonly stallMs: number;
+}
+
 /**
- * Finds runners that died. One of this host is dead when its process is gone; any other only after the same lease was
- * seen for a whole lease on the own monotonic clock, so a database that was away or whose clock jumped kills nobody.
- * A living process of this host keeps what it owns.
+ * Finds runners that died. One of this host is dead when its process is gone, or has given no sign of life for `stallMs`;
+ * any other only after the same lease was seen for a whole lease (the longer of its own and ours) on the own monotonic
+ * clock while the database answered, so a database that was away or whose clock jumped kills nobody.
  */
 export class Observer {
-  readonly #store: Store;
-  readonly #clock: Clock;
-  readonly #logger: Logger;
-  readonly #identity: HostIdentity;
-  readonly #leaseMs: number;
+  readonly #options: ObserverOptions;
   readonly #seen = new Map<string, Sighting>();
   /** Living runners of this host, as they were last read. */
-  #neighbours: readonly RunnerRecord[] = [];
+  #neighbours: readonly KnownRunner[] = [];
+  #lastSweep = 0;
 
-  constructor(options: { store: Store; clock: Clock; logger: Logger; identity: HostIdentity; leaseMs: number }) {
-    this.#store = options.store;
-    this.#clock = options.clock;
-    this.#logger = options.logger;
-    this.#identity = options.identity;
-    this.#leaseMs = options.leaseMs;
+  constructor(options: ObserverOptions) {
+    this.#options = options;
   }
 
   /**
@@ -88,38 +100,55 @@ export class Observer {
    * row. Gives how many executions that was.
    */
   async sweep(self: string): Promise<number> {
-    for (const runner of await this.meet(self)) {
-      if (!runner.dead && this.#isDead(runner) && (await this.#store.markDead(runner.id, runner.leaseUntil))) {
-        this.#logger.warn(
-          { runner: runner.id, name: runner.name, pid: runner.pid },
-          'a runner died; its executions go on here',
-        );
-        this.#seen.delete(runner.id);
+    const { store, clock, logger, leaseMs } = this.#options;
+    const others = await this.meet(self);
+    // nobody could renew while the database was away, or saw it while this process stood still
+    if (clock.monotonic() - this.#lastSweep > leaseMs) this.forget();
+    this.#lastSweep = clock.monotonic();
+    for (const runner of others) {
+      if (!runner.dead && this.#isDead(runner) && (await store.markDead(runner.id, runner.leaseUntil))) {
+        const { id, name, pid } = runner;
+        logger.warn({ runner: id, name, pid }, 'a runner died; its executions go on here');
+        this.#seen.delete(id);
       }
     }
-    return this.#store.releaseOrphans();
+    return store.releaseOrphans();
   }
 
   /** Reads who else there is. */
-  async meet(self: string): Promise<readonly RunnerRecord[]> {
-    const others = (await this.#store.runners()).filter((runner) => runner.id !== self);
-    this.#neighbours = others.filter((runner) => !runner.dead && runner.host === this.#identity.host);
+  async meet(self: string): Promise<readonly KnownRunner[]> {
+    const { store, identity } = this.#options;
+    const others = (await store.runners()).filter((runner) => runner.id !== self);
+    this.#neighbours = others.filter((runner) => !runner.dead && runner.host === identity.host);
     return others;
   }
 
   /** Whether the process of a runner of this host is gone since they were last read; asks the system only, not the database. */
   sawNeighbourDie(): boolean {
-    return this.#neighbours.some(isProcessGone);
+    return this.#neighbours.some((runner) => this.#isGone(runner));
   }
 
-  #isDead(runner: RunnerRecord): boolean {
-    if (runner.host === this.#identity.host) return isProcessGone(runner);
-    const now = this.#clock.monotonic();
+  /** What was seen does not count any more: the database did not answer. */
+  forget(): void {
+    this.#seen.clear();
+  }
+
+  #isGone(runner: KnownRunner): boolean {
+    const { pid, pidStarted } = this.#options.identity;
+    const isOurs = runner.pid === pid && runner.pidStarted === pidStarted;
+    return isOurs ? !livingHere.has(runner.id) : isProcessGone(runner);
+  }
+
+  #isDead(runner: KnownRunner): boolean {
+    const { clock, identity, leaseMs, stallMs } = this.#options;
+    const isNeighbour = runner.host === identity.host;
+    if (isNeighbour && this.#isGone(runner)) return true;
+    const now = clock.monotonic();
     const seen = this.#seen.get(runner.id);
     if (seen?.leaseUntil !== runner.leaseUntil) {
       this.#seen.set(runner.id, { leaseUntil: runner.leaseUntil, since: now });
       return false;
     }
-    return now - seen.since > this.#leaseMs;
+    return now - seen.since > Math.max(leaseMs, runner.leaseMs, isNeighbour ? stallMs : 0);
   }
 }

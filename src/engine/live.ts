@@ -263,7 +263,9 @@ export class Live implements Participant {
 
   async #parseInput(): Promise<void> {
     this.#state.busy++;
-    const outcome = await untilAnswered(() => this.workflow.code.parseInput(this.#state.head.input));
+    const outcome = await untilAnswered(() =>
+      this.workflow.code.parseInput(this.#state.head.input, this.#host.maxPayload),
+    );
     this.#state.busy--;
     if (this.#state.gone || this.#cancelled) return;
     if (outcome.status === 'valid') {

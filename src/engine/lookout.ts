@@ -84,7 +84,9 @@ export class Lookout {
   }
 
   async #look(): Promise<void> {
-    while (this.#again && !this.#closed) {
+    for (let first = true; this.#again && !this.#closed; first = false) {
+      // with much to take, others of this process have their turn in between
+      if (!first) await new Promise<void>((resolve) => setImmediate(resolve));
       this.#again = false;
       try {
         await this.readMail();

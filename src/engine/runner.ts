@@ -9,7 +9,7 @@ import type { RunnerEvent, TaskProgress } from './hooks.ts';
 import { newId } from './id.ts';
 import { Journal } from './journal.ts';
 import type { Participant } from './journal.ts';
-import { Observer, hostIdentity } from './lease.ts';
+import { Observer, hostIdentity, runnerLives } from './lease.ts';
 import { Live } from './live.ts';
 import type { EndedExecution, LiveHost } from './live.ts';
 import type { Logger } from './logger.ts';
@@ -31,6 +31,8 @@ export interface EngineOptions {
   /** Executions owned at once. */
   readonly maxExecutions: number;
   readonly leaseMs: number;
+  /** How long a process of this host that lives may be without a sign of life. */
+  readonly stallMs: number;
   readonly graceMs: number;
   readonly maxPayload: number;
   /** Takes only executions that it started itself, and their children. */
@@ -74,6 +76,7 @@ export class Engine {
   #journal: Journal;
   #host: LiveHost;
   #renewal: Timer | undefined;
+  #anew: Timer | undefined;
   /** Another process has written since the runners were last read. */
   #strangers = false;
   #closing = false;
@@ -88,8 +91,8 @@ export class Engine {
     this.#slots = new Slots(options.concurrency);
     this.#roots = options.ownOnly ? [] : null;
     this.#ownCodes = options.ownOnly ? new Set() : null;
-    const { store, clock, logger, leaseMs } = options;
-    this.#observer = new Observer({ store, clock, logger, identity: this.#identity, leaseMs });
+    const { store, clock, logger, leaseMs, stallMs } = options;
+    this.#observer = new Observer({ store, clock, logger, identity: this.#identity, leaseMs, stallMs });
     this.#submissions = new Submissions(clock, (participant) => this.#withdraw(participant));
     this.#id = newId(clock.now());
     this.#journal = this.#newJournal();
@@ -186,6 +189,16 @@ export class Engine {
     return this.#ownCodes === null || this.#ownCodes.has(codeName);
   }
 
+  /** An execution of this runner's own was created for another version than the one it was made for. */
+  async #follow(id: string): Promise<void> {
+    try {
+      const record = await this.#options.store.execution(id);
+      if (record !== undefined) this.mayTake(record.rootId, record.code);
+    } catch (error) {
+      this.#options.logger.warn({ execution: id, error }, 'the version of an execution could not be read');
+    }
+  }
+
   /** Looks for mail, for work, and for timers that are due: something may have changed. */
   poke(): void {
     if (!this.#closing) this.#lookout.poke();
@@ -222,6 +235,8 @@ export class Engine {
     this.#submissions.close();
     this.#atRest = true;
     this.#renewal?.cancel();
+    this.#anew?.cancel();
+    runnerLives(this.#id, false);
     clearInterval(this.#keepAlive);
     try {
       await this.#options.store.removeRunner(this.#id);
@@ -297,7 +312,10 @@ export class Engine {
     const loaded = this.catalog.find(code, workflow);
     if (loaded === undefined) {
       // unloaded between the claim and now: somebody else may have it
-      void this.#options.store.handBack(id, this.#id, epoch);
+      this.#options.store.handBack(id, this.#id, epoch).catch((error: unknown) => {
+        // what this runner owns without knowing of it is found when rows and memory are compared
+        this.#options.logger.warn({ execution: id, error }, 'an execution could not be handed back; it is tried again');
+      });
       return;
     }
     this.#lives.get(id)?.abandon();
@@ -309,13 +327,17 @@ export class Engine {
   async #register(): Promise<void> {
     const { store, clock, name, leaseMs } = this.#options;
     const leaseUntil = clock.now() + leaseMs;
+    runnerLives(this.#id, true);
     await store.registerRunner({ id: this.#id, name, ...this.#identity, leaseUntil, dead: false });
   }
 
   #renew(): void {
     const { leaseMs, logger } = this.#options;
     void this.#renewOnce()
-      .catch((error: unknown) => logger.warn({ error }, 'the lease could not be renewed; it is tried again'))
+      .catch((error: unknown) => {
+        this.#observer.forget();
+        logger.warn({ error }, 'the lease could not be renewed; it is tried again');
+      })
       .finally(() => this.#renewAfter(leaseMs / 3));
   }
 
@@ -383,23 +405,26 @@ export class Engine {
       'this runner was declared dead; it begins anew and its executions are taken over',
     );
     this.#journal.fence();
+    runnerLives(this.#id, false);
     const lives = [...this.#lives.values()];
     this.#id = newId(this.#options.clock.now());
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
-    // whether the database is away is for the new journal to find out
-    this.#slots.hold(false);
     for (const live of lives) live.abandon();
+    // whether the database is away is for the new journal to find out; what was given up asks for no slot any more
+    this.#slots.hold(false);
     void this.#beginAnew();
   }
 
   async #beginAnew(): Promise<void> {
+    if (this.#closing) return;
     try {
       await this.#register();
       await this.#announce();
     } catch (error) {
       this.#options.logger.error({ error }, 'the runner could not register anew; it is tried again');
-      this.#options.clock.timer(this.#options.leaseMs / 3, () => void this.#beginAnew());
+      if (!this.#atRest)
+        this.#anew = this.#options.clock.timer(this.#options.leaseMs / 3, () => void this.#beginAnew());
       return;
     }
     this.#submissions.resubmit((create, workflow) => this.start(create, workflow));
@@ -412,17 +437,19 @@ export class Engine {
   #newJournal(): Journal {
     const { store, clock, logger } = this.#options;
     const runner = this.#id;
-    return new Journal({
+    const journal: Journal = new Journal({
       commit: (transitions) => store.commit({ runner, transitions }),
       clock,
       logger,
-      onFenced: () => this.#fenced(),
+      // what a late answer says of a runner that is dead already is no news
+      onFenced: () => (this.#journal === journal ? this.#fenced() : undefined),
       onAway: (away) => {
         this.#slots.hold(away || this.#closing);
         if (away) this.#submissions.watch();
         else this.poke();
       },
     });
+    return journal;
   }
 
   #newHost(): LiveHost {
@@ -446,8 +473,7 @@ export class Engine {
         this.#options.onCommitted();
       },
       onProgress: (executionId, task, done, text) => hooks.progress({ executionId, task, done, text }),
-      onHeld: () =>
-        void this.#lookout.readMail().catch((error: unknown) => logger.warn({ error }, 'mail could not be read')),
+      onHeld: () => this.poke(),
       onGone: (live, how) => {
         if (this.#lives.get(live.id) === live) this.#lives.delete(live.id);
         if (typeof how === 'object') onEnded(live.id, how);
@@ -455,6 +481,7 @@ export class Engine {
         // room has come free, an execution is there for anyone, or one now waits for its time in the database
         const { concurrency } = live.workflow.graph.spec;
         const room = this.#lives.size === this.#options.maxExecutions - 1 || concurrency !== null;
+        if (how === 'moved' && this.#roots !== null) void this.#follow(live.id);
         if (how === 'moved' || how === 'released' || room || live.hasParent) this.poke();
       },
     };

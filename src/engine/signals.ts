@@ -15,6 +15,7 @@ export interface SignalsOptions {
   readonly waits: Waits;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly maxPayload: number;
   readonly owner: {
     completed(run: TaskRun): void;
     failed(run: TaskRun, error: TaskError): void;
@@ -76,14 +77,14 @@ export class Signals {
   }
 
   async #take(run: TaskRun): Promise<void> {
-    const { code, logger, owner } = this.#options;
+    const { code, logger, owner, maxPayload } = this.#options;
     for (let mail = this.#find(run); mail !== undefined; mail = this.#find(run)) {
       const taken = mail;
       // no other task may have it meanwhile
       this.#here = this.#here.filter((other) => other !== taken);
       run.asking = true;
       this.#state.busy++;
-      const outcome = await untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null'));
+      const outcome = await untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload));
       this.#state.busy--;
       run.asking = false;
       if (isOver(this.#state, run) || run.status !== 'waiting') {

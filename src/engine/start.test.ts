@@ -93,9 +93,23 @@ describe('engine.md, control: idempotencyKey', () => {
     const all = await Promise.all([client.start(done, { n: 1 }, options), client.start(done, { n: 1 }, options)]);
     const other = await openClient(t, store, clock).start('simple', { n: 1 }, options);
     await clock.advance(100);
-    const late = await client.start(done, {}, options);
+    const late = await client.start(done, { n: 1 }, options);
     assert.equal(new Set([...all, other, late].map(({ id }) => id)).size, 1);
     assert.equal((await late.result()).output, 1);
+  });
+
+  it('what a schema fills in, and the order of keys, make no other input of the same one', async (t) => {
+    let n = 0;
+    const w = workflow('filled', {
+      input: z.object({ a: z.number(), b: z.number(), at: z.number().default(() => ++n) }),
+    });
+    const done = w.returns(w.task('a', ({ input }) => input.at));
+    const { client, store, clock } = await openRig(t, { workflows: [done] });
+    const options = { idempotencyKey: 'k' };
+    const one = await client.start(done, { a: 1, b: 2 }, options);
+    const two = await client.start(done, { b: 2, a: 1 }, options);
+    const three = await openClient(t, store, clock).start('filled', { a: 1, b: 2 }, options);
+    assert.deepEqual([two.id, three.id], [one.id, one.id]);
   });
 
   it('the same key with another input is IDEMPOTENCY_CONFLICT, naming the execution', async (t) => {

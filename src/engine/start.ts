@@ -4,7 +4,7 @@ import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { AmbiguousWorkflowError, InputInvalidError, OptionInvalidError, WorkflowNotFoundError } from '../core/error.ts';
 import { checkRunnable, compileGraph } from '../core/graph.ts';
-import { parseJson, stringifyJson } from '../core/json.ts';
+import { canonicalJson, parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { jsonSchemaIssues } from '../core/json-schema.ts';
 import { nearNames } from '../core/near.ts';
@@ -97,6 +97,8 @@ export async function resolveWorkflow(
 export interface CheckedInput {
   readonly text: string;
   readonly parsed: boolean;
+  /** As it was given. */
+  readonly given: string;
 }
 
 /**
@@ -111,14 +113,15 @@ export async function checkInput(
   const text = stringifyJson(input ?? {}, 'input', maxPayload);
   const { spec, code } = resolved;
   if (code !== null) {
-    const outcome = await code.parseInput(text);
+    const outcome = await code.parseInput(text, maxPayload);
     if (outcome.status === 'invalid') throw new InputInvalidError(spec.name, outcome.issues);
     // where the code could not be asked, it is asked again before the first task
-    return outcome.status === 'valid' ? { text: outcome.input, parsed: true } : { text, parsed: false };
+    if (outcome.status === 'valid') return { text: outcome.input, parsed: true, given: text };
+    return { text, parsed: false, given: text };
   }
   const issues = jsonSchemaIssues(spec.input, parseJson(text));
   if (issues.length > 0) throw new InputInvalidError(spec.name, issues);
-  return { text, parsed: false };
+  return { text, parsed: false, given: text };
 }
 
 export interface StartRequest {
@@ -155,10 +158,11 @@ export function newExecution({
     owned: false,
     startAt: startTime(options.startAt, now),
     input: input.text,
+    given: input.given === input.text ? null : input.given,
     inputParsed: input.parsed,
     tags: tags === undefined ? null : tagText(tags),
     idempotencyKey,
-    inputHash: idempotencyKey === null ? null : createHash('sha256').update(input.text).digest('hex'),
+    inputHash: idempotencyKey === null ? null : inputHash(input.given),
     limitKey: limitKey(resolved, tenant, input.text),
     followsChannel: resolved.pin !== null && resolved.keepsVersion !== true,
     retention: resolved.spec.retention,
@@ -184,6 +188,13 @@ function valueAt(input: Json, path: string): Json {
   const text = JSON.stringify(value);
   // a key is a text in an index: what is long is told apart by its hash
   return text.length <= 200 ? (value as Json) : createHash('sha256').update(text).digest('hex');
+}
+
+/** Of the input as it was given, keys in order: whoever asks, and whatever a schema fills in, it is the same. */
+function inputHash(given: string): string {
+  return createHash('sha256')
+    .update(canonicalJson(parseJson(given)))
+    .digest('hex');
 }
 
 function startTime(startAt: Date | Duration | undefined, now: number): number | null {

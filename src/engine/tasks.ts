@@ -65,7 +65,7 @@ export class Tasks {
     this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, slots, owner: { ...ends, over } });
     const input = (run: TaskRun): Promise<Outcome> => this.#ask('input', run);
     this.children = new Children({ state, host, clock, maxPayload, owner: { ...ends, input } });
-    this.signals = new Signals({ state, code, waits, clock, logger, owner: ends });
+    this.signals = new Signals({ state, code, waits, clock, logger, maxPayload, owner: ends });
   }
 
   restore(tasks: readonly TaskState[]): void {

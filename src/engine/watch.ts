@@ -13,6 +13,8 @@ export interface NextChange {
 
 /** How often a client looks whether another process has changed the database. */
 const lookMs = 20;
+/** Executions looked up by one query. */
+const idsAtOnce = 500;
 
 /** Tells who waits for it that an execution has ended, or that something has changed, in whichever process that happens. */
 export class Watch {
@@ -25,6 +27,8 @@ export class Watch {
   /** The timers of a clock do not keep the process alive; somebody who waits for a result does. */
   #alive: NodeJS.Timeout | undefined;
   #closed: Error | undefined;
+  #looking: Promise<void> | undefined;
+  #lookAgain = false;
 
   /** With `polls` it looks for itself; else somebody who looks anyway calls `lookAtAll`. */
   constructor(store: Store, clock: Clock, polls: boolean) {
@@ -87,10 +91,31 @@ export class Watch {
     this.#rest();
   }
 
-  /** Looks at everything that is waited for: another process committed something. */
+  /** Looks at everything that is waited for: another process committed something. One look at a time. */
   async lookAtAll(): Promise<void> {
     this.changed();
-    for (const id of this.#waiters.keys()) await this.#look(id);
+    this.#lookAgain = true;
+    this.#looking ??= this.#lookOn().finally(() => (this.#looking = undefined));
+    await this.#looking;
+  }
+
+  async #lookOn(): Promise<void> {
+    while (this.#lookAgain) {
+      this.#lookAgain = false;
+      const ids = [...this.#waiters.keys()];
+      for (let from = 0; from < ids.length; from += idsAtOnce) {
+        if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+        await this.#lookAt(ids.slice(from, from + idsAtOnce));
+      }
+    }
+  }
+
+  async #lookAt(ids: readonly string[]): Promise<void> {
+    try {
+      for (const record of await this.#store.ended(ids)) this.ended(record.id, endedExecution(record));
+    } catch (error) {
+      for (const id of ids) this.#fail(id, error);
+    }
   }
 
   async #look(id: string): Promise<void> {
@@ -98,11 +123,15 @@ export class Watch {
       const record = await this.#store.execution(id);
       if (record !== undefined && isEnded(record.status)) this.ended(id, endedExecution(record));
     } catch (error) {
-      const waiters = this.#waiters.get(id) ?? [];
-      this.#waiters.delete(id);
-      for (const waiter of waiters) waiter.reject(error);
-      this.#rest();
+      this.#fail(id, error);
     }
+  }
+
+  #fail(id: string, error: unknown): void {
+    const waiters = this.#waiters.get(id) ?? [];
+    this.#waiters.delete(id);
+    for (const waiter of waiters) waiter.reject(error);
+    this.#rest();
   }
 
   #wait(): void {

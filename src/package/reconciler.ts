@@ -159,6 +159,8 @@ export class Reconciler {
     }
     for (const [digest, entry] of this.#entries) {
       if (wanted.has(digest)) continue;
+      // what replaces it is not proven yet: at no moment is there nothing to run
+      if (entry.state.at === 'loaded' && this.#isAwaited(entry.version, wanted)) continue;
       if (entry.state.at === 'loaded') {
         remove(digest);
         entry.state = { at: 'draining', loaded: entry.state.loaded, since: clock.monotonic() };
@@ -169,6 +171,14 @@ export class Reconciler {
         this.#unload(entry);
       }
     }
+  }
+
+  /** Whether another version of the same package is wanted here and does not run yet. */
+  #isAwaited({ tenant, name }: WantedVersion, wanted: ReadonlyMap<string, WantedVersion>): boolean {
+    return [...wanted.values()].some((other) => {
+      if (other.tenant !== tenant || other.name !== name) return false;
+      return this.#entries.get(other.digest)?.state.at !== 'loaded';
+    });
   }
 
   #isDue(failed: { readonly retryAt: number | null; readonly serial: number }): boolean {

@@ -4,6 +4,7 @@ import {
   channelsAt,
   lockChannel,
   packageVersion,
+  repinFresh,
   setPackageHealth,
   setPackageStatus,
   unwant,
@@ -101,6 +102,7 @@ function* stepBack(report: Report, found: TenantChannel, why: string, remember: 
   if (earlier === undefined) return false;
   const wanted = { wantedVersion: remember ? head.version : null, wantedDigest: remember ? digest : null };
   yield* moveChannel(actingFor(report, found, why), 'rollback', head, { ...earlier, channel }, wanted);
+  if (channel === 'live') yield* repinFresh({ tenant, package: name, digest }, earlier);
   return true;
 }
 

@@ -28,6 +28,8 @@ const longestSleepAloneMs = 3_600_000;
 /** How often a buffered slot asks whether it may start, where no sign of it came. */
 const bufferedLookMs = 1000;
 const retryMs = 1000;
+/** What a schedule starts must be known within this time. */
+const startMs = 10_000;
 /** Due schedules read at once, and fired by one transaction: short enough that others get the writer in between. */
 const readLimit = 500;
 const batchLimit = 100;
@@ -57,6 +59,8 @@ export class ScheduleLoop {
   #looking: Promise<void> | undefined;
   #again = false;
   #closed = false;
+  /** Ends what would hold up a close. */
+  readonly #closing = Promise.withResolvers<Start>();
   #buffered = false;
 
   constructor(options: ScheduleLoopOptions) {
@@ -83,6 +87,7 @@ export class ScheduleLoop {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#closing.resolve({ status: 'failed', error: 'null' });
     await this.#looking;
     this.#timer?.cancel();
   }
@@ -127,8 +132,9 @@ export class ScheduleLoop {
     const { store, clock, resolve, maxPayload, poke } = this.#options;
     const starts = new Starts(resolve, maxPayload);
     const ready = await Promise.all(
-      due.map(async (record): Promise<Ready> => ({ record, start: await starts.of(record) })),
+      due.map(async (record): Promise<Ready> => ({ record, start: await this.#within(starts.of(record)) })),
     );
+    if (this.#closed) return 0;
     const judged = await this.#judged(ready);
     let total = 0;
     for (let from = 0; from < judged.length && !this.#closed; from += batchLimit) {
@@ -139,6 +145,19 @@ export class ScheduleLoop {
       for (const failure of failures) this.#tell(failure);
     }
     return total;
+  }
+
+  /** Code of a user's schema that never answers holds up no other schedule, and no close. */
+  async #within(start: Promise<Start>): Promise<Start> {
+    const { promise, resolve } = Promise.withResolvers<Start>();
+    const message = `checking the input took longer than ${startMs} ms`;
+    const error = JSON.stringify({ name: 'TimeoutError', code: 'TASK_TIMED_OUT', message });
+    const timer = this.#options.clock.timer(startMs, () => resolve({ status: 'failed', error }));
+    try {
+      return await Promise.race([start, promise, this.#closing.promise]);
+    } finally {
+      timer.cancel();
+    }
   }
 
   /** Leaves out, and puts off, what cannot be judged here, such as a zone that this system does not know. */

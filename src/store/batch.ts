@@ -19,6 +19,8 @@ export interface NewExecution {
   /** In the future: it waits until then. */
   readonly startAt: number | null;
   readonly input: string;
+  /** The input as it was given, where the parsed one differs: another version's schema would parse that again. */
+  readonly given: string | null;
   /** Whether the schema's own code has parsed the input; else that happens before the first task. */
   readonly inputParsed: boolean;
   readonly tags: string | null;

@@ -42,6 +42,7 @@ interface Candidate {
   readonly id: string;
   readonly reason: string | null;
   readonly losses: number;
+  readonly tenant: string;
   readonly priority: number;
   readonly created_at: number;
 }
@@ -56,7 +57,7 @@ export interface Claimed {
  * Takes pending executions for a runner: the highest priority first, then the oldest, as far as their limits allow.
  * Claim, then load (see durability.md). Of suspects one at a time is taken, and is marked as being loaded.
  */
-export function* claimExecutions(claim: Claim, cursor: LimitCursor, dialect: Dialect): Script<Claimed> {
+export function* claimExecutions(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<Claimed> {
   const mine = yield* first<{ dead: number }>(
     `select dead from runners where id = $1${dialect.forUpdate}`,
     claim.runner,
@@ -83,34 +84,73 @@ export function* claimExecutions(claim: Claim, cursor: LimitCursor, dialect: Dia
   return { loaded, suspect: suspect === null ? null : { id: suspect.id, because: suspect.reason } };
 }
 
-/** Where the last claim stopped among the keys of limits, so that none of many waits for ever. */
-export interface LimitCursor {
+/** Where the last claim stopped among many tenants, and among the keys of limits, so that none waits for ever. */
+export interface ClaimCursor {
+  tenant: string;
   after: string;
 }
 
 /** What a claim would take now. */
-function* candidates(claim: Claim, cursor: LimitCursor, dialect: Dialect): Script<Candidate[]> {
+function* candidates(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<Candidate[]> {
   const found: Candidate[] = [];
   if (claim.roots !== null) {
     found.push(...(yield* ofRoots(claim, claim.roots, dialect)));
   } else {
-    for (const code of claim.codes) found.push(...(yield* free(code, claim.limit, dialect)));
+    for (const code of claim.codes) found.push(...(yield* free(code, claim.limit, cursor, dialect)));
     if (claim.limits.size > 0) found.push(...(yield* limited(claim, cursor, dialect)));
   }
-  found.sort((a, b) => b.priority - a.priority || a.created_at - b.created_at || (a.id < b.id ? -1 : 1));
-  return found.slice(0, claim.limit);
+  return inTurn(found).slice(0, claim.limit);
 }
 
-const columns = 'id, reason, losses, priority, created_at';
+/** The highest priority first; within one priority tenants take turns, each with its oldest. */
+function inTurn(found: readonly Candidate[]): readonly Candidate[] {
+  const oldest = found.toSorted((a, b) => a.created_at - b.created_at || (a.id < b.id ? -1 : 1));
+  const turns = new Map<string, number>();
+  const placed = oldest.map((candidate) => {
+    const key = `${candidate.priority} ${candidate.tenant}`;
+    const turn = turns.get(key) ?? 0;
+    turns.set(key, turn + 1);
+    return { candidate, turn };
+  });
+  placed.sort((a, b) => b.candidate.priority - a.candidate.priority || a.turn - b.turn);
+  return placed.map(({ candidate }) => candidate);
+}
+
+const columns = 'id, tenant, reason, losses, priority, created_at';
 const order = 'order by priority desc, created_at';
 
-function* free(code: string, limit: number, dialect: Dialect): Script<readonly Candidate[]> {
-  return yield* all<Candidate>(
-    `select ${columns} from executions where status = 'pending' and limit_key is null and code = $1
-     ${order} limit $2${dialect.skipLocked}`,
-    code,
-    limit,
-  );
+/** The first of every tenant that has something pending, found by jumps from tenant to tenant. */
+function* free(code: string, limit: number, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
+  const found: Candidate[] = [];
+  let after = cursor.tenant;
+  cursor.tenant = '';
+  for (let looked = 0; ; looked++) {
+    const next = yield* first<{ tenant: string }>(
+      `select tenant from executions where status = 'pending' and limit_key is null and code = $1 and tenant > $2
+       order by tenant limit 1`,
+      code,
+      after,
+    );
+    if (next === undefined && after !== '' && looked < keysAtOnce && found.length === 0) {
+      after = ''; // from the first tenant again
+      continue;
+    }
+    if (next === undefined) return found;
+    after = next.tenant;
+    if (looked >= keysAtOnce) {
+      cursor.tenant = after;
+      return found;
+    }
+    found.push(
+      ...(yield* all<Candidate>(
+        `select ${columns} from executions where status = 'pending' and limit_key is null and code = $1 and tenant = $2
+         ${order} limit $3${dialect.skipLocked}`,
+        code,
+        next.tenant,
+        limit,
+      )),
+    );
+  }
 }
 
 /** What a runner that takes only its own executions may take: few, so they are looked up by their roots. */
@@ -137,7 +177,7 @@ function* ofRoots(claim: Claim, roots: readonly string[], dialect: Dialect): Scr
 }
 
 /** The keys of limits that have something pending, in turn; a key whose limit is reached costs two look-ups. */
-function* limited(claim: Claim, cursor: LimitCursor, dialect: Dialect): Script<readonly Candidate[]> {
+function* limited(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
   const found: Candidate[] = [];
   const codes = new Set(Array.from(claim.limits.keys(), (key) => key.slice(0, key.indexOf(' '))));
   let looked = 0;
@@ -185,7 +225,7 @@ function* roomOf(claim: Claim, code: string, workflow: string, key: string): Scr
 }
 
 /** Whether a claim would take anything. */
-export function* claimable(claim: Claim, cursor: LimitCursor, dialect: Dialect): Script<boolean> {
+export function* claimable(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<boolean> {
   return (yield* candidates({ ...claim, limit: 1 }, { ...cursor }, dialect)).length > 0;
 }
 

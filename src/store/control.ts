@@ -25,19 +25,32 @@ export function* cancelExecution(id: string, tenant: string | null, now: number,
 /** Cancels an execution that nobody owns; its row is locked. */
 function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
   yield* appendEvent(id, 'execution.cancelling', now, null);
-  const open = yield* all<{ task: string; item: number }>(
-    `select task, item from task_executions where execution_id = $1 and status in ('pending', 'running', 'waiting')
-     and (item = -1 or status <> 'pending') order by task, item`,
+  const known = yield* all<{ task: string; item: number; status: string }>(
+    'select task, item, status from task_executions where execution_id = $1 order by task, item',
     id,
   );
-  for (const { task, item } of open)
-    yield* appendEvent(id, 'task.cancelled', now, null, task, item === -1 ? null : item);
+  for (const { task, item, status } of known) {
+    const isOpen = status === 'running' || status === 'waiting' || (status === 'pending' && item === -1);
+    if (isOpen) yield* appendEvent(id, 'task.cancelled', now, null, task, item === -1 ? null : item);
+  }
   yield* run(
     `update task_executions set status = 'cancelled', ended_at = $2, wake_at = null
      where execution_id = $1 and status in ('pending', 'running', 'waiting')`,
     id,
     now,
   );
+  const begun = new Set(known.map(({ task }) => task));
+  for (const task of yield* tasksOfDefinition(id)) {
+    if (begun.has(task)) continue;
+    yield* appendEvent(id, 'task.cancelled', now, null, task);
+    yield* run(
+      `insert into task_executions (execution_id, task, item, status, attempt, used, epoch, ended_at)
+       values ($1, $2, -1, 'cancelled', 0, 0, 0, $3)`,
+      id,
+      task,
+      now,
+    );
+  }
   yield* appendEvent(id, 'execution.cancelled', now, null);
   yield* run(
     `update executions set status = 'cancelled', reason = null, wake_at = null, ended_at = $2, taken = inbox where id = $1`,
@@ -56,6 +69,26 @@ function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
   );
   if (parent === undefined || parent.parent_id === null) return;
   yield* childEnded({ id: parent.parent_id, task: parent.parent_task }, id, now, dialect);
+}
+
+/** The names of an execution's tasks, those that never began too; none where its definition is not known any more. */
+function* tasksOfDefinition(id: string): Script<readonly string[]> {
+  const row = yield* first<{ workflow: string; spec: string | null; manifest: string | null }>(
+    `select e.workflow, (select d.spec from definition_codes d where d.code = e.code) as spec,
+       (select p.manifest from packages p where p.digest = e.digest limit 1) as manifest
+     from executions e where e.id = $1`,
+    id,
+  );
+  if (row === undefined) return [];
+  const workflows = row.manifest === null ? [] : (JSON.parse(row.manifest) as Pick<Manifested, 'workflows'>).workflows;
+  const packaged = workflows.find(({ name }) => name === row.workflow);
+  const spec = row.spec === null ? packaged : (JSON.parse(row.spec) as Manifested['workflows'][number]);
+  return spec?.tasks.map(({ name }) => name) ?? [];
+}
+
+/** What of a manifest is read here. */
+interface Manifested {
+  readonly workflows: readonly { readonly name: string; readonly tasks: readonly { readonly name: string }[] }[];
 }
 
 /** Pauses an execution: nothing new starts, what runs may end. */

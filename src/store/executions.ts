@@ -4,7 +4,7 @@ import type { NewExecution, TaskState } from './batch.ts';
 import { columnsOf, eventRecord, executionColumns, executionRecord, taskRecord } from './rows.ts';
 import type { EventRecord, EventRow, ExecutionRecord, ExecutionRow, TaskRow } from './rows.ts';
 import { all, first, run } from './sql.ts';
-import type { Script, SqlValue } from './sql.ts';
+import type { Dialect, Script, SqlValue } from './sql.ts';
 
 export const insertExecutionText = `insert into executions (id, tenant, workflow, package, version, digest, code, status,
   owner, epoch, priority, created_at, wake_at, started_at, input, tags, idempotency_key, input_hash, limit_key, root_id,
@@ -62,6 +62,8 @@ export function executionParams(create: NewExecution, owner: string | null): Sql
 export interface Created {
   readonly id: string;
   readonly created: boolean;
+  /** What can run it: its own version's, wherever the channel is by now. */
+  readonly code: string;
   /** Of the execution that has the idempotency key already. */
   readonly inputHash: string | null;
 }
@@ -79,23 +81,30 @@ export function* createExecutions(creates: readonly NewExecution[]): Script<Crea
 /** Creates one execution, unowned, with its first event. */
 export function* createExecution(create: NewExecution): Script<Created> {
   if (create.idempotencyKey !== null) {
-    const existing = yield* first<{ id: string; input_hash: string | null }>(
-      'select id, input_hash from executions where tenant = $1 and workflow = $2 and idempotency_key = $3',
+    const existing = yield* first<{ id: string; code: string; input_hash: string | null }>(
+      'select id, code, input_hash from executions where tenant = $1 and workflow = $2 and idempotency_key = $3',
       create.tenant,
       create.workflow,
       create.idempotencyKey,
     );
-    if (existing !== undefined) return { id: existing.id, created: false, inputHash: existing.input_hash };
+    if (existing !== undefined) {
+      return { id: existing.id, created: false, code: existing.code, inputHash: existing.input_hash };
+    }
   }
-  yield* insertExecution(create, create.followsChannel);
+  const code = yield* insertExecution(create, create.followsChannel);
   yield* appendEvent(create.id, 'execution.created', create.createdAt, null);
-  return { id: create.id, created: true, inputHash: create.inputHash };
+  return { id: create.id, created: true, code, inputHash: create.inputHash };
 }
 
-/** Inserts an execution that nobody owns, with its tags. `follow`: a pin follows its channel, if that has moved on. */
-export function* insertExecution(create: NewExecution, follow: boolean): Script<void> {
-  yield* run(insertExecutionText, ...executionParams(follow ? yield* repinned(create) : create, null));
+/**
+ * Inserts an execution that nobody owns, with its tags. `follow`: a pin follows its channel, if that has moved on. Gives
+ * what can run it.
+ */
+export function* insertExecution(create: NewExecution, follow: boolean): Script<string> {
+  const now = follow ? yield* repinned(create) : create;
+  yield* run(insertExecutionText, ...executionParams(now, null));
   for (const tag of tagParams(create)) yield* run(insertTagText, ...tag);
+  return now.code;
 }
 
 export const insertTagText =
@@ -121,7 +130,8 @@ export interface LiveHead {
 
 /** The execution for the version that its channel has meanwhile come to, whose own schema must look at the input. */
 export function pinnedTo(create: NewExecution, { digest, version }: LiveHead): NewExecution {
-  return { ...create, pin: { package: create.pin!.package, version, digest }, code: digest, inputParsed: false };
+  const pin = { package: create.pin!.package, version, digest };
+  return { ...create, pin, code: digest, input: create.given ?? create.input, inputParsed: false };
 }
 
 function* repinned(create: NewExecution): Script<NewExecution> {
@@ -147,6 +157,15 @@ export function* appendEvent(
 export function* execution(id: string): Script<ExecutionRecord | undefined> {
   const row = yield* first<ExecutionRow>(`select ${executionColumns} from executions where id = $1`, id);
   return row === undefined ? undefined : executionRecord(row);
+}
+
+/** Those of these executions that have ended. */
+export function* endedOf(ids: readonly string[], dialect: Dialect): Script<ExecutionRecord[]> {
+  const rows = yield* all<ExecutionRow>(
+    `select ${executionColumns} from executions where ${dialect.among('id', '$1')} and ended_at is not null`,
+    JSON.stringify(ids),
+  );
+  return rows.map(executionRecord);
 }
 
 /** The tasks of an execution that have a state, items of maps included. */

@@ -54,7 +54,7 @@ function commitOnSqlite(group: SqliteCommit, batch: Batch): CommitResult {
 
 function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResult>, now: () => number): Store {
   const { dialect } = driver;
-  const cursor = { after: '' };
+  const cursor = { tenant: '', after: '' };
   const { read, write } = { read: driver.read.bind(driver), write: driver.write.bind(driver) };
   return {
     commit,
@@ -93,6 +93,7 @@ function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResul
     writeDefinitions: (list) => write(() => writeDefinitions(list, now())),
     definition: (code) => read(() => definitionOf(code)),
     execution: (id) => read(() => executions.execution(id)),
+    ended: (ids) => read(() => executions.endedOf(ids, dialect)),
     tasks: (id) => read(() => executions.tasksOf(id)),
     outputs: (id) => read(() => executions.outputsOf(id)),
     step: (id, task, item, name) => read(() => executions.stepOf(id, task, item, name)),

@@ -276,8 +276,8 @@ export interface WantedVersion {
 
 /**
  * What the runners of these tenants (null: all) should have: the heads of all channels (those that do not load yet,
- * too), and what executions that have
- * not ended are pinned to. Quarantined ones are left out. A digest that two tenants have is there twice.
+ * too, but none that is quarantined), and what executions that have not ended are pinned to: those of a quarantined
+ * version go on, and whoever ends its process is charged. A digest that two tenants have is there twice.
  */
 export function* wantedVersions(tenants: readonly string[] | null, dialect: Dialect): Script<readonly WantedVersion[]> {
   const ours = tenants === null ? '' : ` and ${dialect.among('p.tenant', '$1')}`;
@@ -288,10 +288,30 @@ export function* wantedVersions(tenants: readonly string[] | null, dialect: Dial
       union all
       select (select min(e.digest) from executions e where e.digest > pinned.digest and e.ended_at is null)
       from pinned where pinned.digest is not null)
-    select p.tenant, p.name, p.version, p.digest, p.status from packages p where p.status <> 'quarantined'${ours}
-    and (p.digest in (select digest from pinned where digest is not null)
-      or exists (select 1 from channels c where c.tenant = p.tenant and c.package = p.name
-        and (c.version = p.version or c.wanted_version = p.version)))
+    select p.tenant, p.name, p.version, p.digest, p.status from packages p where
+    (p.digest in (select digest from pinned where digest is not null)
+      or p.status <> 'quarantined' and exists (select 1 from channels c where c.tenant = p.tenant and c.package = p.name
+        and (c.version = p.version or c.wanted_version = p.version)))${ours}
     order by p.registered_at desc, p.id`;
   return yield* all<WantedVersion>(text, ...params);
+}
+
+/**
+ * Gives executions that never began to another version of their package, where that has their workflow: the version that
+ * they were made for turned out not to run. Those whose input its own code has parsed stay.
+ */
+export function* repinFresh(
+  from: { readonly tenant: string; readonly package: string; readonly digest: string },
+  to: { readonly version: string; readonly digest: string },
+): Script<number> {
+  return yield* run(
+    `update executions set digest = $4, code = $4, version = $5 where tenant = $1 and package = $2 and digest = $3
+     and epoch = 0 and ended_at is null and input_parsed = 0 and exists (select 1 from channel_workflows w
+       where w.tenant = executions.tenant and w.package = executions.package and w.workflow = executions.workflow)`,
+    from.tenant,
+    from.package,
+    from.digest,
+    to.digest,
+    to.version,
+  );
 }

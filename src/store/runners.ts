@@ -13,6 +13,12 @@ export interface RunnerRecord {
   readonly dead: boolean;
 }
 
+/** A runner as others see it. */
+export interface KnownRunner extends RunnerRecord {
+  /** The length of its lease, ms. */
+  readonly leaseMs: number;
+}
+
 export function* registerRunner(runner: RunnerRecord, now: number): Script<void> {
   const { id, name, host, pid, pidStarted, leaseUntil } = runner;
   yield* run(
@@ -46,11 +52,14 @@ interface RunnerRow {
   readonly pid: number;
   readonly pid_started: string | null;
   readonly lease_until: number;
+  readonly renewed_at: number;
   readonly dead: number;
 }
 
-export function* runners(): Script<RunnerRecord[]> {
-  const rows = yield* all<RunnerRow>('select id, name, host, pid, pid_started, lease_until, dead from runners');
+export function* runners(): Script<KnownRunner[]> {
+  const rows = yield* all<RunnerRow>(
+    'select id, name, host, pid, pid_started, lease_until, renewed_at, dead from runners',
+  );
   return rows.map((row) => ({
     id: row.id,
     name: row.name,
@@ -59,6 +68,7 @@ export function* runners(): Script<RunnerRecord[]> {
     pidStarted: row.pid_started,
     leaseUntil: row.lease_until,
     dead: row.dead !== 0,
+    leaseMs: row.lease_until - row.renewed_at,
   }));
 }
 

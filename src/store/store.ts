@@ -6,7 +6,7 @@ import type { Created, ExecutionFilter, LogRecord } from './executions.ts';
 import type { Delivery, Mail } from './mail.ts';
 import type { EventRecord, ExecutionRecord } from './rows.ts';
 import type { Pruned } from './retention.ts';
-import type { RunnerRecord } from './runners.ts';
+import type { KnownRunner, RunnerRecord } from './runners.ts';
 import type { Dialect, Script } from './sql.ts';
 
 /**
@@ -46,7 +46,7 @@ export interface Store {
   registerRunner(runner: RunnerRecord): Promise<void>;
   /** False where the runner was declared dead. */
   renewRunner(id: string, leaseUntil: number): Promise<boolean>;
-  runners(): Promise<readonly RunnerRecord[]>;
+  runners(): Promise<readonly KnownRunner[]>;
   /** Declares a runner dead if its lease is still that one; false where it is not. */
   markDead(id: string, leaseUntil: number): Promise<boolean>;
   /** Makes pending what dead runners left behind; gives how many. */
@@ -62,6 +62,8 @@ export interface Store {
   definition(code: string): Promise<WorkflowSpec | undefined>;
 
   execution(id: string): Promise<ExecutionRecord | undefined>;
+  /** Those of these executions that have ended. */
+  ended(ids: readonly string[]): Promise<readonly ExecutionRecord[]>;
   tasks(id: string): Promise<readonly TaskState[]>;
   outputs(id: string): Promise<ReadonlyMap<string, string>>;
   step(id: string, task: string, item: number, name: string): Promise<string | undefined>;
@@ -103,6 +105,7 @@ export type {
   EventRecord,
   ExecutionFilter,
   Fork,
+  KnownRunner,
   LogRecord,
   ExecutionRecord,
   Mail,

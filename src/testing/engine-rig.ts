@@ -109,6 +109,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     concurrency: 64,
     maxExecutions: 1000,
     leaseMs: 15_000,
+    stallMs: 120_000,
     graceMs: 5000,
     maxPayload: 1_048_576,
     ownOnly: false,

@@ -20,6 +20,7 @@ export function sampleExecution(change: Partial<NewExecution> = {}): NewExecutio
     owned: false,
     startAt: null,
     input: '{"n":1}',
+    given: null,
     inputParsed: true,
     tags: null,
     idempotencyKey: null,
@@ -201,13 +202,15 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
 
       it('an idempotency key is unique per tenant and workflow, and names the execution that has it', async () => {
         const first = sampleExecution({ idempotencyKey: 'k', inputHash: 'h1' });
-        assert.deepEqual(await store.createExecutions([first]), [{ id: first.id, created: true, inputHash: 'h1' }]);
+        assert.deepEqual(await store.createExecutions([first]), [
+          { id: first.id, created: true, code: 'embedded/w/1', inputHash: 'h1' },
+        ]);
         const [again, otherTenant, otherWorkflow] = await store.createExecutions([
           sampleExecution({ idempotencyKey: 'k', inputHash: 'h2' }),
           sampleExecution({ idempotencyKey: 'k', tenant: 'other' }),
           sampleExecution({ idempotencyKey: 'k', workflow: 'other' }),
         ]);
-        assert.deepEqual(again, { id: first.id, created: false, inputHash: 'h1' });
+        assert.deepEqual(again, { id: first.id, created: false, code: 'embedded/w/1', inputHash: 'h1' });
         assert.ok(otherTenant!.created && otherWorkflow!.created);
       });
     });
@@ -224,6 +227,12 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         );
         assert.deepEqual(idsOf(await claim({ runner: 'r2' })), [c]);
         assert.deepEqual(await claim({ runner: 'r2' }), []);
+      });
+
+      it('within one priority tenants take turns, so none waits for all that another has handed in', async () => {
+        const many = await created(...Array.from({ length: 20 }, (_, i) => ({ createdAt: i, tenant: 'busy' })));
+        const [late, later] = await created({ createdAt: 100, tenant: 'small' }, { createdAt: 101, tenant: 'small' });
+        assert.deepEqual(idsOf(await claim({ limit: 4 })), [many[0], late, many[1], later]);
       });
 
       it('takes only what the runner can run, and only of its roots where it has some', async () => {

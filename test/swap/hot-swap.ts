@@ -58,6 +58,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     concurrency: 64,
     maxExecutions: 1000,
     leaseMs: 15_000,
+    stallMs: 120_000,
     graceMs: 5000,
     maxPayload: 1_000_000,
     ownOnly: false,

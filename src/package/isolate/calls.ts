@@ -9,8 +9,14 @@ import type { ToGuest, ToHost } from './protocol.ts';
 export type Request =
   | { readonly kind: 'run'; readonly call: TaskCall; readonly host: TaskHost }
   | { readonly kind: 'ask'; readonly question: Question; readonly call: TaskCall }
-  | { readonly kind: 'parse'; readonly workflow: string; readonly input: string }
-  | { readonly kind: 'signal'; readonly workflow: string; readonly task: string; readonly input: string };
+  | { readonly kind: 'parse'; readonly workflow: string; readonly input: string; readonly maxPayload: number }
+  | {
+      readonly kind: 'signal';
+      readonly workflow: string;
+      readonly task: string;
+      readonly input: string;
+      readonly maxPayload: number;
+    };
 
 export type Reply = Outcome | InputOutcome;
 
@@ -176,11 +182,12 @@ export class GuestCalls {
 
 function encode(id: number, request: Request): { readonly message: ToGuest; readonly texts: readonly string[] } {
   if (request.kind === 'parse') {
-    return { message: { kind: 'parse', id, workflow: request.workflow }, texts: [request.input] };
+    const { workflow, input, maxPayload } = request;
+    return { message: { kind: 'parse', id, workflow, maxPayload }, texts: [input] };
   }
   if (request.kind === 'signal') {
-    const { workflow, task, input } = request;
-    return { message: { kind: 'signal', id, workflow, task }, texts: [input] };
+    const { workflow, task, input, maxPayload } = request;
+    return { message: { kind: 'signal', id, workflow, task, maxPayload }, texts: [input] };
   }
   const { head, texts } = splitCall(request.call);
   if (request.kind === 'run') return { message: { kind: 'run', id, call: head }, texts };

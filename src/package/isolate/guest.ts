@@ -117,11 +117,11 @@ function receive(message: ToGuest, texts: readonly string[]): void {
       return;
     }
     case 'parse':
-      void answer(message.id, message.workflow, (code) => code.parseInput(texts[0]!));
+      void answer(message.id, message.workflow, (code) => code.parseInput(texts[0]!, message.maxPayload));
       return;
     case 'signal': {
-      const { task } = message;
-      void answer(message.id, message.workflow, (code) => code.parseSignal(task, texts[0]!));
+      const { task, maxPayload } = message;
+      void answer(message.id, message.workflow, (code) => code.parseSignal(task, texts[0]!, maxPayload));
       return;
     }
     case 'abort':

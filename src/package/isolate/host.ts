@@ -102,9 +102,10 @@ export class Isolate {
     return {
       run: (call, host) => this.#task({ kind: 'run', call, host }),
       ask: (question, call) => this.#task({ kind: 'ask', question, call }),
-      parseInput: async (input) => (await this.#submit({ kind: 'parse', workflow, input }, false)) as InputOutcome,
-      parseSignal: async (task, payload) =>
-        (await this.#submit({ kind: 'signal', workflow, task, input: payload }, false)) as InputOutcome,
+      parseInput: async (input, maxPayload) =>
+        (await this.#submit({ kind: 'parse', workflow, input, maxPayload }, false)) as InputOutcome,
+      parseSignal: async (task, payload, maxPayload) =>
+        (await this.#submit({ kind: 'signal', workflow, task, input: payload, maxPayload }, false)) as InputOutcome,
       abandon: (call) => this.#abandon(call),
     };
   }

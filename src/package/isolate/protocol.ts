@@ -17,9 +17,15 @@ export type ToGuest =
   /** [payloads of the call] */
   | { readonly kind: 'ask'; readonly id: number; readonly question: Question; readonly call: CallHead }
   /** [input] */
-  | { readonly kind: 'parse'; readonly id: number; readonly workflow: string }
+  | { readonly kind: 'parse'; readonly id: number; readonly workflow: string; readonly maxPayload: number }
   /** [payload] */
-  | { readonly kind: 'signal'; readonly id: number; readonly workflow: string; readonly task: string }
+  | {
+      readonly kind: 'signal';
+      readonly id: number;
+      readonly workflow: string;
+      readonly task: string;
+      readonly maxPayload: number;
+    }
   | { readonly kind: 'abort'; readonly id: number; readonly reason: TaskError }
   /** Answers `step` ([result] where there is one) and `save`. */
   | { readonly kind: 'answer'; readonly ref: number; readonly error: TaskError | null }
@@ -133,8 +139,11 @@ function isCount(value: unknown): value is number {
 }
 
 function isDelay(value: unknown): boolean {
-  return value === null || (typeof value === 'number' && value >= 0);
+  return value === null || (typeof value === 'number' && value >= 0 && value <= longestDelayMs);
 }
+
+/** A thousand years, as for every duration: a time that far from now is still a date. */
+const longestDelayMs = 31_557_600_000_000;
 
 function isLevel(value: unknown): value is LogLevel {
   return value === 'debug' || value === 'info' || value === 'warn' || value === 'error';

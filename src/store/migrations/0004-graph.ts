@@ -26,7 +26,7 @@ create table execution_tags (
 create index execution_tags_execution on execution_tags (execution_id);
 
 drop index executions_pending;
-create index executions_free on executions (code, priority desc, created_at) where status = 'pending' and limit_key is null;
+create index executions_free on executions (code, tenant, priority desc, created_at) where status = 'pending' and limit_key is null;
 create index executions_limited on executions (code, limit_key, priority desc, created_at) where status = 'pending' and limit_key is not null;
 create index executions_limit_owned on executions (limit_key) where owner is not null and limit_key is not null;
 create index executions_descendants on executions (root_id) where parent_id is not null;

@@ -1,6 +1,7 @@
 import { createHash, randomFillSync } from 'node:crypto';
 
 const pool = new Uint8Array(8192);
+let fill: (bytes: Uint8Array) => void = (bytes) => void randomFillSync(bytes);
 let used = pool.length;
 let lastMs = 0;
 let counter = 0;
@@ -18,7 +19,7 @@ export function newId(nowMs: number): string {
     counter = 0;
   }
   if (used + 8 > pool.length) {
-    randomFillSync(pool);
+    fill(pool);
     used = 0;
   }
   const time = lastMs.toString(16).padStart(12, '0');
@@ -47,4 +48,12 @@ export function derivedId(timeMs: number, text: string): string {
 /** The time (epoch ms) in a UUIDv7. */
 export function timeOf(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+}
+
+/** Lets ids begin anew, drawn from elsewhere: a simulation that is run again must make the same ones. */
+export function drawIdsFrom(source: (bytes: Uint8Array) => void): void {
+  fill = source;
+  used = pool.length;
+  lastMs = 0;
+  counter = 0;
 }

@@ -185,8 +185,10 @@ class TaskContext {
     if (this.#ended) throw new Error(`step '${name}': the attempt has ended`);
     checkText('the name of a step', name);
     this.#steps ??= new Set();
-    if (this.#steps.has(name))
-      throw new Error(`step '${name}' is running already; steps of a task need names of their own`);
+    if (this.#steps.has(name)) {
+      // the second would be given the result of the first
+      throw new Error(`step '${name}' was used before in this attempt; steps of a task need names of their own`);
+    }
     this.#steps.add(name);
     try {
       const saved = await this.#host.stepResult(name);
@@ -194,8 +196,9 @@ class TaskContext {
       const text = stringifyJson(await fn(), `step '${name}' of ${this.task}`, this.#call.maxPayload);
       await this.#host.saveStep(name, text);
       return parseJson(text);
-    } finally {
-      this.#steps.delete(name);
+    } catch (error) {
+      this.#steps.delete(name); // what failed may be tried again
+      throw error;
     }
   }
 }

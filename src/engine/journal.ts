@@ -1,4 +1,4 @@
-import { FencedError, RefusedDataError } from '../store/batch.ts';
+import { FencedError, OutcomeUnknownError, RefusedDataError } from '../store/batch.ts';
 import type { CommitResult, Transition } from '../store/batch.ts';
 import { BusyError } from '../store/store.ts';
 import type { Clock } from './clock.ts';
@@ -19,7 +19,8 @@ export interface Participant {
 }
 
 export interface JournalOptions {
-  readonly commit: (transitions: readonly Transition[]) => Promise<CommitResult>;
+  /** `n` counts the batches; a repetition has the number of the first try. */
+  readonly commit: (n: number, transitions: readonly Transition[]) => Promise<CommitResult>;
   readonly clock: Clock;
   readonly logger: Logger;
   /** The runner was declared dead. */
@@ -51,6 +52,9 @@ export class Journal {
   /** A batch that failed and waits to be tried again. */
   #waitingMembers: Participant[] | undefined;
   #waitingTransitions: Transition[] = [];
+  /** Whether the batch that waits may have been written. */
+  #unknown = false;
+  #n = 0;
 
   constructor(options: JournalOptions) {
     this.#options = options;
@@ -63,15 +67,25 @@ export class Journal {
     this.#running ??= this.#run();
   }
 
-  /** Forgets what a participant wanted to write, if that is not in the hands of the database just now. */
-  withdraw(participant: Participant): boolean {
-    if (this.#sent?.includes(participant) === true) return false;
+  /**
+   * Forgets what a participant wanted to write. Not where that is in the hands of the database just now (`sent`), or may
+   * have been written (`unknown`).
+   */
+  withdraw(participant: Participant): 'withdrawn' | 'sent' | 'unknown' {
+    if (this.#sent?.includes(participant) === true) return 'sent';
+    if (this.#unknown && this.#waitingMembers?.includes(participant) === true) return 'unknown';
     const marked = this.#dirty.delete(participant);
     const at = this.#waitingMembers?.indexOf(participant) ?? -1;
-    if (at < 0) return marked;
+    if (at < 0) return marked ? 'withdrawn' : 'sent';
     this.#waitingMembers!.splice(at, 1);
     this.#waitingTransitions.splice(at, 1);
-    return true;
+    return 'withdrawn';
+  }
+
+  /** Whether something of a participant is on its way to the database, or is to be. */
+  holds(participant: Participant): boolean {
+    const lists = [this.#sent, this.#waitingMembers];
+    return this.#dirty.has(participant) || lists.some((list) => list?.includes(participant) === true);
   }
 
   /** The time (monotonic, ms) since which commits fail; undefined while they do not. */
@@ -120,11 +134,13 @@ export class Journal {
 
   async #commit(members: Participant[], transitions: Transition[]): Promise<void> {
     let busySince: number | undefined;
+    const n = ++this.#n;
+    this.#unknown = false;
     for (let wait = firstRetryMs; !this.#fenced && members.length > 0; wait = Math.min(wait * 2, lastRetryMs)) {
       let result: CommitResult | undefined;
       try {
         this.#sent = members;
-        result = await this.#options.commit(transitions).finally(() => (this.#sent = undefined));
+        result = await this.#options.commit(n, transitions).finally(() => (this.#sent = undefined));
       } catch (error) {
         if (error instanceof FencedError) {
           this.fence();
@@ -135,6 +151,7 @@ export class Journal {
           await this.#without(error, members, transitions);
           return;
         }
+        if (error instanceof OutcomeUnknownError) this.#unknown = true;
         const busy = error instanceof BusyError;
         if (busy) {
           busySince ??= this.#options.clock.monotonic();
@@ -172,14 +189,15 @@ export class Journal {
     transitions: readonly Transition[],
   ): Promise<void> {
     this.#options.logger.error({ execution: error.id, error: error.cause }, 'the database refuses a change');
-    const keep = members.flatMap((member, i) => (member.id === error.id ? [] : [i]));
+    const refused = members.findIndex((member) => member.id === error.id);
+    const keep = members.flatMap((_, i) => (i === refused ? [] : [i]));
     if (keep.length > 0) {
       await this.#commit(
         keep.map((i) => members[i]!),
         keep.map((i) => transitions[i]!),
       );
     }
-    members.find((member) => member.id === error.id)?.refused(error.cause);
+    members[refused]?.refused(error.cause);
   }
 
   #away(error: unknown): void {

@@ -108,7 +108,7 @@ export class Observer {
     for (const runner of others) {
       if (!runner.dead && this.#isDead(runner) && (await store.markDead(runner.id, runner.leaseUntil))) {
         const { id, name, pid } = runner;
-        logger.warn({ runner: id, name, pid }, 'a runner died; its executions go on here');
+        logger.warn({ runner: id, name, pid }, 'a runner died; its executions are taken over');
         this.#seen.delete(id);
       }
     }

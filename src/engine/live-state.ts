@@ -25,6 +25,8 @@ export interface Head {
 export interface MapRun {
   readonly run: TaskRun;
   readonly items: readonly TaskRun[];
+  /** The items count, and may begin. */
+  durable: boolean;
   /** Items at once. */
   readonly limit: number;
   /** The first item that has not been looked at yet. */

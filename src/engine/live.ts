@@ -59,6 +59,8 @@ export class Live implements Participant {
   #seq: number;
   #inboxSeen: number;
   #cancelled = false;
+  /** There is mail that has to be read before it can be let go. */
+  #hasMail = false;
   #refuse: (cause: unknown) => void = () => undefined;
   /** Why the execution fails whatever its tasks say: its input is not valid, or the database refuses what it stores. */
   #failure: TaskError | null = null;
@@ -146,6 +148,8 @@ export class Live implements Participant {
     }
     for (const after of pending.after) after();
     if (how === 'held') {
+      // unless that was read while the commit was on its way
+      this.#hasMail = letGo?.inboxSeen === this.#inboxSeen;
       this.#tasks.resumeAll();
       this.#host.onHeld(this);
     }
@@ -206,6 +210,7 @@ export class Live implements Participant {
   // -- what the runner asks
 
   takeMail(mail: readonly Mail[]): void {
+    this.#hasMail = false;
     for (const one of mail) {
       if (one.n <= this.#inboxSeen || this.#state.gone) continue;
       this.#inboxSeen = one.n;
@@ -308,6 +313,8 @@ export class Live implements Participant {
     const { pending, progress, busy } = this.#state;
     // what seemed right a moment ago may not be any more: mail has come since, and cancelled what waited
     pending.letGo = null;
+    // it would be held again, until that was read
+    if (this.#hasMail) return false;
     if (progress.open === 0) this.#finish();
     else if (busy === 0 && pending.after.length === 0) this.#consider();
     return pending.letGo !== null;

@@ -3,6 +3,8 @@ import type { Clock, Timer } from './clock.ts';
 import type { Logger } from './logger.ts';
 
 export interface LookoutOptions {
+  /** How often to look whether another process has committed. */
+  readonly lookMs: number;
   readonly store: Store;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -18,8 +20,6 @@ export interface LookoutOptions {
   readonly onRound: () => void;
 }
 
-/** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
-const lookMs = 25;
 const lookAgainMs = 1000;
 /** A sleep is looked at again after so long: the clock of the machine may have been set, or the machine have slept. */
 const longestSleepMs = 60_000;
@@ -43,7 +43,8 @@ export class Lookout {
   }
 
   start(): void {
-    if (this.#options.store.shared) this.#tickTimer = this.#options.clock.timer(lookMs, () => this.#tick());
+    if (this.#options.store.shared)
+      this.#tickTimer = this.#options.clock.timer(this.#options.lookMs, () => this.#tick());
     this.poke();
   }
 
@@ -76,7 +77,7 @@ export class Lookout {
 
   #tick(): void {
     if (this.#closed) return;
-    this.#tickTimer = this.#options.clock.timer(lookMs, () => this.#tick());
+    this.#tickTimer = this.#options.clock.timer(this.#options.lookMs, () => this.#tick());
     if (++this.#ticks % roundTicks === 0) this.#options.onRound();
     if (!this.#options.store.changed()) return;
     this.#options.onChanged();

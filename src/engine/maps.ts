@@ -109,14 +109,17 @@ export class Maps {
     pending.task(run);
     pending.event('task.started', run.startedAt!, run, { items: items.length });
     const map = this.#add(run, items);
-    this.#state.after(() => this.resume(map));
+    this.#state.after(() => {
+      map.durable = true;
+      this.resume(map);
+    });
     if (items.length === 0) this.#gather(map);
   }
 
   #add(run: TaskRun, items: readonly TaskRun[]): MapRun {
     const limit = run.spec.map?.concurrency ?? this.#options.slots;
     const open = items.reduce((count, item) => count + Number(!isTaskEnded(item.status)), 0);
-    const map = { run, items, limit, next: 0, again: [], active: 0, open, failed: null };
+    const map: MapRun = { run, items, durable: false, limit, next: 0, again: [], active: 0, open, failed: null };
     (this.#state.maps ??= new Map()).set(run.index, map);
     return map;
   }
@@ -128,7 +131,8 @@ export class Maps {
       return;
     }
     const items = states.toSorted((a, b) => a.item - b.item).map((state) => restoreTaskRun(run.index, run.spec, state));
-    const map: MapRun = this.#add(run, items);
+    const map = this.#add(run, items);
+    map.durable = true;
     for (const item of items) {
       if (item.status !== 'running') continue;
       const error = this.#options.attempts.cutOff(item);
@@ -139,7 +143,7 @@ export class Maps {
 
   /** Begins with what may begin. */
   resume(map: MapRun): void {
-    if (this.#state.still || isTaskEnded(map.run.status)) return;
+    if (this.#state.still || !map.durable || isTaskEnded(map.run.status)) return;
     if (map.failed !== null || map.open === 0) {
       this.#consider(map);
       return;

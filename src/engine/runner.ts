@@ -1,18 +1,18 @@
 import { CloacinaError } from '../core/error.ts';
 import type { NewExecution } from '../store/batch.ts';
-import type { Claim, ClaimedExecution, Store } from '../store/store.ts';
+import type { Claim, ClaimedExecution } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
-import type { Clock, Timer } from './clock.ts';
+import type { Timer } from './clock.ts';
+import type { EngineOptions } from './engine-options.ts';
 import { Hooks } from './hooks.ts';
-import type { RunnerEvent, TaskProgress } from './hooks.ts';
 import { newId } from './id.ts';
 import { Journal } from './journal.ts';
 import type { Participant } from './journal.ts';
 import { Observer, hostIdentity, runnerLives } from './lease.ts';
+import type { HostIdentity } from './lease.ts';
 import { Live } from './live.ts';
-import type { EndedExecution, LiveHost } from './live.ts';
-import type { Logger } from './logger.ts';
+import type { LiveHost } from './live.ts';
 import { Lookout } from './lookout.ts';
 import { Pruner } from './pruner.ts';
 import { Slots } from './slots.ts';
@@ -21,38 +21,8 @@ import { settleStrays } from './strays.ts';
 import { Submission } from './submission.ts';
 import { Submissions } from './submissions.ts';
 
-export interface EngineOptions {
-  readonly store: Store;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly name: string;
-  /** Task functions at once. */
-  readonly concurrency: number;
-  /** Executions owned at once. */
-  readonly maxExecutions: number;
-  readonly leaseMs: number;
-  /** How long a process of this host that lives may be without a sign of life. */
-  readonly stallMs: number;
-  readonly graceMs: number;
-  readonly maxPayload: number;
-  /** Takes only executions that it started itself, and their children. */
-  readonly ownOnly: boolean;
-  readonly random: () => number;
-  readonly onEvent: ((event: RunnerEvent) => void) | null;
-  readonly onProgress: (progress: TaskProgress) => void;
-  readonly onEnded: (id: string, ended: EndedExecution) => void;
-  /** Something of an execution owned here is durable. */
-  readonly onCommitted: () => void;
-  /** Another process committed something. */
-  readonly onChanged: () => void;
-  /** How long ended executions are kept where their workflow does not say; null for ever. */
-  readonly retentionMs: number | null;
-  /** What a workflow's name means to a tenant. */
-  readonly resolve: (tenant: string, name: string) => Promise<ResolvedWorkflow>;
-  /** An execution was started here whose code is not loaded. */
-  readonly onCodeWanted: () => void;
-}
-
+/** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
+const lookMs = 25;
 /** Executions taken by one claim at most. */
 const claimLimit = 100;
 /** How long a close waits for a database that is away, after the grace period of its attempts. */
@@ -64,14 +34,14 @@ export class Engine {
   readonly #lives = new Map<string, Live>();
   readonly #slots: Slots;
   readonly #suspects = new Slots(1);
-  readonly #identity = hostIdentity();
+  readonly #identity: HostIdentity;
   readonly #observer: Observer;
   readonly #submissions: Submissions;
   readonly #lookout: Lookout;
   readonly #pruner: Pruner;
   readonly #roots: string[] | null;
   readonly #ownCodes: Set<string> | null;
-  readonly #keepAlive = setInterval(() => undefined, 0x7fff_ffff);
+  readonly #keepAlive: NodeJS.Timeout | undefined;
   #id: string;
   #journal: Journal;
   #host: LiveHost;
@@ -87,6 +57,8 @@ export class Engine {
 
   private constructor(options: EngineOptions) {
     this.#options = options;
+    this.#identity = options.identity ?? hostIdentity();
+    this.#keepAlive = options.keepAlive === false ? undefined : setInterval(() => undefined, 0x7fff_ffff);
     this.catalog = new Catalog(() => this.poke());
     this.#slots = new Slots(options.concurrency);
     this.#roots = options.ownOnly ? [] : null;
@@ -110,6 +82,7 @@ export class Engine {
         options.onChanged();
       },
       onRound: () => void this.#lookAround(),
+      lookMs: options.lookMs ?? lookMs,
     });
     this.#pruner = new Pruner({ store, clock, logger, retentionMs: options.retentionMs });
   }
@@ -290,11 +263,12 @@ export class Engine {
     if (!this.catalog.has(codeName)) this.#options.onCodeWanted();
   }
 
-  #withdraw(participant: Participant): boolean {
-    if (!this.#journal.withdraw(participant)) return false;
+  #withdraw(participant: Participant): 'withdrawn' | 'sent' | 'unknown' {
+    const how = this.#journal.withdraw(participant);
+    if (how !== 'withdrawn') return how;
     const live = this.#lives.get(participant.id);
     if (live === participant) live.abandon();
-    return true;
+    return how;
   }
 
   // -- taking
@@ -381,15 +355,26 @@ export class Engine {
     await this.#compare();
   }
 
-  /** Compares the rows that name this runner with its memory: the answer to a claim may have been lost. */
+  /**
+   * Compares the rows that name this runner with its memory: the answer to a claim may have been lost, and what it was
+   * slow to write may be another's by now. What is on its way to the database is left out.
+   */
   async #compare(): Promise<void> {
-    const { store } = this.#options;
+    const { store, logger } = this.#options;
     if (this.#lookout.busy) return;
+    const settled = [...this.#lives.values()].filter((live) => !this.#journal.holds(live));
     const known = new Map(Array.from(this.#lives.values(), (live) => [live.id, live.epoch]));
     const rows = await store.ownedBy(this.#id);
     if (this.#lookout.busy) return;
     for (const { id, epoch } of rows) {
       if (known.get(id) !== epoch && !this.#lives.has(id)) await store.handBack(id, this.#id, epoch);
+    }
+    const owned = new Map(rows.map(({ id, epoch }) => [id, epoch]));
+    for (const live of settled) {
+      const isOwned = owned.get(live.id) === live.epoch;
+      if (isOwned || this.#journal.holds(live) || this.#lives.get(live.id) !== live) continue;
+      logger.warn({ execution: live.id }, 'the rows say that an execution is not owned here any more; it is let go');
+      live.abandon();
     }
   }
 
@@ -427,7 +412,10 @@ export class Engine {
         this.#anew = this.#options.clock.timer(this.#options.leaseMs / 3, () => void this.#beginAnew());
       return;
     }
-    this.#submissions.resubmit((create, workflow) => this.start(create, workflow));
+    this.#submissions.resubmit(
+      (create, workflow) => this.start(create, workflow),
+      async (id) => (await this.#options.store.execution(id)) !== undefined,
+    );
     await this.#sweep();
     this.poke();
   }
@@ -438,12 +426,13 @@ export class Engine {
     const { store, clock, logger } = this.#options;
     const runner = this.#id;
     const journal: Journal = new Journal({
-      commit: (transitions) => store.commit({ runner, transitions }),
+      commit: (n, transitions) => store.commit({ runner, n, transitions }),
       clock,
       logger,
       // what a late answer says of a runner that is dead already is no news
       onFenced: () => (this.#journal === journal ? this.#fenced() : undefined),
       onAway: (away) => {
+        if (this.#journal !== journal) return;
         this.#slots.hold(away || this.#closing);
         if (away) this.#submissions.watch();
         else this.poke();

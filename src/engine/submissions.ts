@@ -22,11 +22,11 @@ const checkMs = 500;
 export class Submissions {
   readonly #waiting = new Map<string, Submitted>();
   readonly #clock: Clock;
-  readonly #withdraw: (participant: Participant) => boolean;
+  readonly #withdraw: (participant: Participant) => 'withdrawn' | 'sent' | 'unknown';
   #timer: Timer | undefined;
 
   /** `withdraw` takes a start back, where it is not in the hands of the database. */
-  constructor(clock: Clock, withdraw: (participant: Participant) => boolean) {
+  constructor(clock: Clock, withdraw: (participant: Participant) => 'withdrawn' | 'sent' | 'unknown') {
     this.#clock = clock;
     this.#withdraw = withdraw;
   }
@@ -54,19 +54,35 @@ export class Submissions {
       this.#timer = undefined;
       const now = this.#clock.monotonic();
       for (const [id, entry] of this.#waiting) {
-        if (now - entry.at < patienceMs || !this.#withdraw(entry.participant)) continue;
+        if (now - entry.at < patienceMs) continue;
+        const how = this.#withdraw(entry.participant);
+        if (how === 'sent') continue;
         this.#waiting.delete(id);
-        entry.reject(unavailable(id));
+        entry.reject(how === 'unknown' ? unknownOutcome(id) : unavailable(id));
       }
       if (this.#waiting.size > 0) this.watch();
     });
   }
 
-  /** Hands in again what a runner that was declared dead could not write. */
-  resubmit(submit: (create: NewExecution, workflow: LoadedWorkflow | undefined) => Promise<void>): void {
+  /**
+   * Hands in again what a runner that was declared dead could not write. What it did write without hearing of it is there:
+   * `exists` is asked first.
+   */
+  resubmit(
+    submit: (create: NewExecution, workflow: LoadedWorkflow | undefined) => Promise<void>,
+    exists: (id: string) => Promise<boolean>,
+  ): void {
     const entries = [...this.#waiting.values()];
     this.#waiting.clear();
-    for (const { create, workflow, resolve, reject } of entries) void submit(create, workflow).then(resolve, reject);
+    for (const { create, workflow, resolve, reject } of entries) {
+      const again = async (): Promise<void> => {
+        const isThere = await exists(create.id).catch(() => {
+          throw unknownOutcome(create.id);
+        });
+        if (!isThere) await submit(create, workflow);
+      };
+      void again().then(resolve, reject);
+    }
   }
 
   /** The runner is gone for good: whoever still waits is told. */
@@ -94,4 +110,9 @@ function unavailable(id: string): StoreUnavailableError {
   return new StoreUnavailableError(
     `the database did not take execution '${id}' within ${patienceMs} ms; it was not started`,
   );
+}
+
+function unknownOutcome(id: string): CloacinaError {
+  const message = `execution '${id}' was sent to the database, and no answer came within ${patienceMs} ms; ask for it by this id before starting it again`;
+  return new CloacinaError('OUTCOME_UNKNOWN', message);
 }

@@ -39,6 +39,8 @@ export class Tasks {
   readonly #maps: Maps;
   /** While states are restored nothing is dispatched: `dispatchAll` will find what is ready. */
   #restoring = false;
+  /** Tasks that are ready but for this: what they needed is not durable yet. */
+  readonly #almost = new Set<number>();
 
   constructor(state: LiveState, code: WorkflowCode, host: TasksHost, changed: () => void) {
     this.#state = state;
@@ -115,7 +117,7 @@ export class Tasks {
     const open = runs.length === 0 ? graph.first : graph.names.keys();
     for (const index of open) {
       const run = runs[index];
-      if (progress.unmet[index] !== 0 || isTaskEnded(progress.status[index]!) || run?.asking === true) continue;
+      if (progress.unmet[index] !== 0 || isTaskEnded(progress.status[index]!) || this.#almost.has(index)) continue;
       if (run === undefined || run.status === 'pending') this.#ready(index);
       else if (run.status === 'waiting') this.#waitOn(run);
     }
@@ -131,7 +133,7 @@ export class Tasks {
   #ready(index: number): void {
     if (this.#state.gone || isTaskEnded(this.#state.progress.status[index]!)) return;
     const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
-    if (run.slot !== undefined || run.starting || run.running !== undefined) return;
+    if (run.asking || run.slot !== undefined || run.starting || run.running !== undefined) return;
     if (run.spec.when && run.attempt === 0) void this.#askWhen(run);
     else this.#dispatch(run);
   }
@@ -242,7 +244,9 @@ export class Tasks {
   #follow({ ready, skipped }: Follows): void {
     for (const { task, skip } of skipped) this.#skip(task, skip.reason, skip.cause);
     if (ready.length > 0 && !this.#restoring) {
+      for (const index of ready) this.#almost.add(index);
       this.#state.after(() => {
+        for (const index of ready) this.#almost.delete(index);
         for (const index of ready) this.#ready(index);
       });
     }

@@ -155,6 +155,11 @@ export interface Transition {
 
 export interface Batch {
   readonly runner: string;
+  /**
+   * Counts the batches of a runner. A database on which the outcome of a commit can stay unknown writes each number once,
+   * so that the same batch may be sent again.
+   */
+  readonly n: number;
   readonly transitions: readonly Transition[];
 }
 
@@ -170,6 +175,11 @@ export interface CommitResult {
 /** The runner that commits was declared dead: nothing was written. */
 export class FencedError extends Error {
   override readonly name = 'FencedError';
+}
+
+/** A commit was sent, and whether it was written is not known. The same batch (with the same number) may be sent again. */
+export class OutcomeUnknownError extends Error {
+  override readonly name = 'OutcomeUnknownError';
 }
 
 /** The database refuses the data of one transition and always will; nothing was written. */

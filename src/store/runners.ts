@@ -23,7 +23,7 @@ export function* registerRunner(runner: RunnerRecord, now: number): Script<void>
   const { id, name, host, pid, pidStarted, leaseUntil } = runner;
   yield* run(
     `insert into runners (id, name, host, pid, pid_started, registered_at, renewed_at, lease_until)
-     values ($1, $2, $3, $4, $5, $6, $6, $7)`,
+     values ($1, $2, $3, $4, $5, $6, $6, $7) on conflict (id) do nothing`, // the answer to a first try may have been lost
     id,
     name,
     host,

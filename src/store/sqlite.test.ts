@@ -208,7 +208,7 @@ describe('durability.md, per database: SQLite', () => {
     const writing = store.createExecutions([sampleExecution()]).finally(() => (written = true));
     const create = sampleExecution({ owned: true });
     await assert.rejects(
-      store.commit({ runner: 'r1', transitions: [sampleTransition(create.id, { create })] }),
+      store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] }),
       BusyError,
     );
     // the lock is held by this very thread: a wait inside SQLite could only fail, here it goes on when it is released

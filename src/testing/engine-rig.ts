@@ -7,7 +7,7 @@ import type { Clock } from '../engine/clock.ts';
 import type { Logger } from '../engine/logger.ts';
 import { Engine } from '../engine/runner.ts';
 import type { RunnerEvent } from '../engine/hooks.ts';
-import type { EngineOptions } from '../engine/runner.ts';
+import type { EngineOptions } from '../engine/engine-options.ts';
 import { loadEmbedded } from '../engine/start.ts';
 import { Watch } from '../engine/watch.ts';
 import { openStore } from '../store/open.ts';

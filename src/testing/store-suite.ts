@@ -99,6 +99,7 @@ function sampleLetGo(change: Partial<LetGo> = {}): LetGo {
 export function storeSuite(name: string, open: () => Promise<Store>): void {
   describe(`store suite: ${name}`, () => {
     let store: Store;
+    let batches = 0;
     beforeEach(async () => {
       store = await open();
       await store.registerRunner(sampleRunner('r1'));
@@ -107,7 +108,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
     afterEach(() => store.close());
 
     const commit = (runner: string, ...transitions: readonly Transition[]): ReturnType<Store['commit']> =>
-      store.commit({ runner, transitions });
+      store.commit({ runner, n: ++batches, transitions });
     const claim = (change: Partial<Claim> = {}): Promise<readonly ClaimedExecution[]> =>
       store.claim({
         runner: 'r1',

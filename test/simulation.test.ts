@@ -1,0 +1,25 @@
+import { describe, it } from 'node:test';
+import { simulate } from './simulation/simulate.ts';
+
+/** `SEEDS=100000 npm test -- simulation` tries more; a seed that fails is run again by `npm run simulate -- --seed N`. */
+const seeds = Number(process.env['SEEDS'] ?? 500);
+
+describe('durability.md: a cluster that lives through storms', () => {
+  it(`keeps every invariant (${seeds} seeds)`, async (t) => {
+    const totals = { executions: 0, kills: 0, lost: 0, virtualMs: 0 };
+    for (let seed = 1; seed <= seeds; seed++) {
+      try {
+        const { executions, kills, lost, virtualMs } = await simulate(seed);
+        totals.executions += executions;
+        totals.kills += kills;
+        totals.lost += lost;
+        totals.virtualMs += virtualMs;
+      } catch (error) {
+        throw new Error(`seed ${seed} breaks an invariant; again: npm run simulate -- --seed ${seed}`, {
+          cause: error,
+        });
+      }
+    }
+    t.diagnostic(JSON.stringify(totals));
+  });
+});

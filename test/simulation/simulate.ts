@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import { CloacinaError } from '../../src/core/error.ts';
+import type { Logger } from '../../src/engine/logger.ts';
+import { drawIdsFrom } from '../../src/engine/id.ts';
+import { checkLife, Ledger } from './ledger.ts';
+import { Random } from './random.ts';
+import { names, workload } from './workload.ts';
+import { openRunner, World } from './world.ts';
+import { silent } from './world.ts';
+import type { CallFate, SimRunner } from './world.ts';
+
+/** What one run did, for whoever wants to see that it did something. */
+export interface Simulated {
+  readonly executions: number;
+  readonly acknowledged: number;
+  readonly kills: number;
+  readonly lost: number;
+  readonly virtualMs: number;
+}
+
+const steps = 60;
+const calm: CallFate = { delayMs: 0, how: 'answered' };
+/** What may go wrong with what somebody asks, while the database is away or the execution is in another state. */
+const expected: ReadonlySet<string> = new Set([
+  'STORE_UNAVAILABLE',
+  'OUTCOME_UNKNOWN',
+  'RUNNER_CLOSED',
+  'EXECUTION_ENDED',
+  'EXECUTION_STATE',
+  'EXECUTION_NOT_FOUND',
+  'SIGNAL_UNKNOWN',
+  'INTERNAL',
+]);
+
+/**
+ * One life of a small cluster, drawn from a seed: runners that start work, are killed, stand still and come back, on a
+ * database that is slow, away, or loses answers. Throws where an invariant of durability.md is broken; `trace` prints what the runners log.
+ */
+export async function simulate(seed: number, trace: boolean = false): Promise<Simulated> {
+  return new Simulation(seed, trace).run();
+}
+
+class Simulation {
+  readonly #random: Random;
+  readonly #trace: boolean;
+  readonly #ledger = new Ledger();
+  readonly #asked: Promise<void>[] = [];
+  readonly #runners: SimRunner[] = [];
+  #world!: World;
+  #stormy = false;
+  #members = 0;
+  #kills = 0;
+  #lost = 0;
+
+  constructor(seed: number, trace: boolean) {
+    this.#trace = trace;
+    this.#random = new Random(seed);
+    drawIdsFrom((bytes) => this.#random.fill(bytes));
+  }
+
+  async run(): Promise<Simulated> {
+    this.#world = await World.open({
+      fate: (verb) => this.#fate(verb),
+      onCalled: (verb, args, answer) => this.#ledger.called(verb, args, answer),
+    });
+    try {
+      for (let i = 0; i < 3; i++) await this.#open();
+      for (let step = 0; step < steps; step++) await this.#step();
+      await this.#calmDown();
+      return await this.#check();
+    } finally {
+      for (const { client } of this.#runners) client.end();
+      await this.#world.close();
+    }
+  }
+
+  #fate(verb: string): CallFate {
+    if (!this.#stormy) return calm;
+    const random = this.#random;
+    const delayMs = random.chance(0.2) ? random.pick([1, 10, 200, 3000]) : 0;
+    const roll = random.next();
+    const how =
+      roll < 0.06
+        ? 'lost_before'
+        : roll < 0.12
+          ? 'lost_after'
+          : roll < 0.122 && verb === 'commit'
+            ? 'refused'
+            : 'answered';
+    if (how !== 'answered') this.#lost++;
+    return { delayMs, how };
+  }
+
+  async #open(): Promise<void> {
+    const name = `runner-${this.#members++}`;
+    const member = this.#world.member(name);
+    const random = (): number => this.#random.next();
+    const logger = this.#loggerOf(name);
+    const options = { logger, lookMs: 250, leaseMs: 3000, graceMs: 500, concurrency: 4, maxExecutions: 12, random };
+    let opened: SimRunner | undefined;
+    const { clock } = this.#world;
+    const workflows = workload(this.#ledger, this.#random, clock, () => opened?.engine.id ?? '');
+    for (;;) {
+      try {
+        opened = await openRunner(member, workflows, options);
+        this.#runners.push(opened);
+        return;
+      } catch (error) {
+        // it could not register while the database was away: its process would be started again
+        if (!this.#stormy) throw error;
+        await this.#world.clock.advance(500);
+      }
+    }
+  }
+
+  /** With `trace` it says on stderr what each runner logs, and when. */
+  #loggerOf(name: string): Logger {
+    if (!this.#trace) return silent;
+    const say =
+      (level: string) =>
+      (details: object, message: string): void => {
+        console.error(this.#world.clock.monotonic(), name, level, message, JSON.stringify(details, shownError));
+      };
+    return { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') };
+  }
+
+  get #living(): readonly SimRunner[] {
+    return this.#runners.filter(({ member }) => !member.isDead);
+  }
+
+  async #step(): Promise<void> {
+    const random = this.#random;
+    if (random.chance(0.15)) this.#stormy = !this.#stormy;
+    const runner = this.#living.length === 0 ? undefined : random.pick(this.#living);
+    const roll = random.next();
+    if (runner === undefined || (roll < 0.05 && this.#living.length < 4)) {
+      await this.#untilOpen();
+    } else if (roll < 0.12) {
+      this.#kills++;
+      runner.member.kill();
+    } else if (roll < 0.17) {
+      runner.member.standStill(random.pick([500, 4000, 20_000]));
+    } else if (roll < 0.6) {
+      this.#ask(() => this.#start(runner));
+    } else {
+      this.#ask(() => this.#control(runner));
+    }
+    await this.#world.clock.advance(random.pick([0, 1, 50, 500, 3000]));
+    this.#ledger.check();
+  }
+
+  /** Opens a runner; in a storm its calls need time to be answered. */
+  async #untilOpen(): Promise<void> {
+    const state = { open: false };
+    const opening = this.#open().finally(() => (state.open = true));
+    while (!state.open) await this.#world.clock.advance(200);
+    await opening;
+  }
+
+  /** Somebody asks for something and is answered some time, or never. */
+  #ask(question: () => Promise<void>): void {
+    const asked = question().catch((error: unknown) => {
+      if (error instanceof CloacinaError && expected.has(error.code)) return;
+      if (error instanceof Error && /the database is away|the answer of the database is lost/.test(error.message))
+        return;
+      this.#ledger.faults.push(`an unexpected error: ${String(error)} ${error instanceof Error ? error.stack : ''}`);
+    });
+    this.#asked.push(asked);
+  }
+
+  async #start({ client }: SimRunner): Promise<void> {
+    const random = this.#random;
+    const name = random.pick(names);
+    const input = { n: random.below(10) };
+    const options = {
+      priority: random.below(3),
+      ...(random.chance(0.1) ? { startAt: random.below(30_000) } : {}),
+      ...(random.chance(0.1) ? { idempotencyKey: `k${random.below(5)} ${name} ${input.n}` } : {}),
+    };
+    if (random.chance(0.1)) {
+      for (const { id } of await client.startMany(name, [input, input, input])) this.#ledger.acknowledge(id);
+      return;
+    }
+    const handle = await client.start(name, input, options);
+    this.#ledger.acknowledge(handle.id);
+    if (random.chance(0.3)) {
+      await handle.outcome();
+      const record = await this.#world.store.execution(handle.id);
+      if (record === undefined || record.endedAt === null)
+        this.#ledger.faults.push(`the end of ${handle.id} was told before it was durable`);
+    }
+  }
+
+  async #control({ client }: SimRunner): Promise<void> {
+    const random = this.#random;
+    const ids = [...this.#ledger.acknowledged];
+    if (ids.length === 0) return;
+    const id = random.pick(ids);
+    const verb = random.pick(['signal', 'signal', 'cancel', 'pause', 'resume', 'retry', 'fork'] as const);
+    if (verb === 'signal') await client.signal(id, 'go', random.below(100));
+    else if (verb === 'fork') this.#ledger.acknowledge((await client.fork(id, { from: 'a' }).catch(notThere)).id);
+    else await client[verb](id);
+  }
+
+  /** The storm is over, everybody gets what they wait for, and time passes. */
+  async #calmDown(): Promise<void> {
+    this.#stormy = false;
+    await this.#untilOpen();
+    const { client } = this.#runners.at(-1)!;
+    // what was asked of somebody who stood still comes late, and those who were slow let go of what is not theirs
+    for (let round = 0, quiet = 0; round < 80 && quiet < 8; round++) {
+      await this.#world.clock.advance(round < 50 ? 5000 : 60_000);
+      const open = await this.#unended();
+      quiet = open.length === 0 ? quiet + 1 : 0;
+      for (const { id, status } of open) {
+        if (status === 'paused') this.#ask(async () => void (await client.resume(id)));
+        if (status === 'waiting') this.#ask(async () => void (await client.signal(id, 'go', 1)));
+      }
+    }
+  }
+
+  async #unended(): Promise<readonly { readonly id: string; readonly status: string }[]> {
+    return this.#world.store.read(function* () {
+      const { rows } = yield { text: 'select id, status from executions where ended_at is null', params: [] };
+      return rows as unknown as { id: string; status: string }[];
+    });
+  }
+
+  /** What is stored of an execution that has not ended, for whoever looks for the reason. */
+  async #show(id: string): Promise<void> {
+    const { store } = this.#world;
+    const record = (await store.execution(id))!;
+    if (record.endedAt !== null) return;
+    const events = await store.events(id, 0, 1000);
+    console.error(record, await store.tasks(id));
+    for (const { seq, type, task, item, attempt, at, data } of events)
+      console.error(seq, type, task, item, attempt, at, data);
+  }
+
+  async #check(): Promise<Simulated> {
+    const { store, clock } = this.#world;
+    this.#ledger.check();
+    const { client } = this.#runners.at(-1)!;
+    const { items } = await client.executions.list({ limit: 1000 });
+    const known = new Set(items.map(({ id }) => id));
+    for (const id of this.#ledger.acknowledged) assert.ok(known.has(id), `acknowledged execution ${id} is there`);
+    for (const { id } of items) {
+      if (this.#trace) await this.#show(id);
+      const events = await client.executions.events(id);
+      checkLife(events);
+      const record = (await store.execution(id))!;
+      assert.equal(record.owner, null, `${id} is owned by nobody`);
+    }
+    for (const { engine } of this.#living) assert.equal(engine.size, 0, 'no runner holds anything');
+    const virtualMs = clock.monotonic();
+    return {
+      executions: items.length,
+      acknowledged: this.#ledger.acknowledged.size,
+      kills: this.#kills,
+      lost: this.#lost,
+      virtualMs,
+    };
+  }
+}
+
+function shownError(_key: string, value: unknown): unknown {
+  return value instanceof Error ? value.message : value;
+}
+
+function notThere(error: unknown): never {
+  // most workflows have no task of that name
+  if (error instanceof CloacinaError && error.code === 'TASK_NOT_FOUND')
+    throw new CloacinaError('EXECUTION_STATE', error.message);
+  throw error;
+}

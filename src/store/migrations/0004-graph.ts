@@ -34,6 +34,6 @@ create index executions_ended on executions (ended_at) where ended_at is not nul
 create index executions_expiring on executions ((ended_at + retention)) where ended_at is not null and parent_id is null and retention is not null;
 create index executions_newest on executions (tenant, created_at, id);
 create index executions_newest_of on executions (tenant, workflow, created_at, id);
-create index executions_by_status on executions (tenant, status, created_at, id) where status in ('pending', 'waiting', 'paused', 'failed', 'cancelled');
-create index executions_by_status_of on executions (tenant, workflow, status, created_at, id) where status in ('pending', 'waiting', 'paused', 'failed', 'cancelled');
+create index executions_by_status on executions (tenant, status, created_at, id) where status = 'pending' or status = 'waiting' or status = 'paused' or status = 'failed' or status = 'cancelled';
+create index executions_by_status_of on executions (tenant, workflow, status, created_at, id) where status = 'pending' or status = 'waiting' or status = 'paused' or status = 'failed' or status = 'cancelled';
 `;

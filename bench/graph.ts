@@ -74,11 +74,8 @@ export async function signalToResume(times: number): Promise<number> {
 }
 
 export interface ListFigures {
-  readonly newestMs: number;
-  readonly failedMs: number;
-  readonly workflowMs: number;
-  readonly tagMs: number;
-  readonly laterPageMs: number;
+  /** By what is asked for. */
+  readonly pagesMs: Readonly<Record<string, number>>;
   /** MB of this process's memory that a runner takes with them all waiting. */
   readonly waitingMb: number;
 }
@@ -97,7 +94,7 @@ export async function listing(count: number): Promise<ListFigures> {
     }
     fill(`${folder}/bench.db`, count);
     const before = process.memoryUsage().rss;
-    await using runner = await Runner.open(url, { workflows: [made] });
+    const runner = await Runner.open(url, { workflows: [made] });
     await new Promise((resolve) => setTimeout(resolve, 1000));
     const waitingMb = (process.memoryUsage().rss - before) / 2 ** 20;
     await using client = await Client.open(url);
@@ -114,14 +111,15 @@ export async function listing(count: number): Promise<ListFigures> {
     let after: string | null = null;
     for (let i = 0; i < 20; i++)
       after = (await client.executions.list({ limit: 1000, ...(after === null ? {} : { after }) })).next;
-    return {
-      newestMs: await page({}),
-      failedMs: await page({ status: 'failed' }),
-      workflowMs: await page({ workflow: 'listed', status: 'waiting' }),
-      tagMs: await page({ tags: { batch: '7' } }),
-      laterPageMs: await page({ after: after! }),
-      waitingMb,
+    const pagesMs = {
+      'the newest': await page({}),
+      'the failed': await page({ status: 'failed' }),
+      'of a workflow and a state': await page({ workflow: 'listed', status: 'waiting' }),
+      'with a tag': await page({ tags: { batch: '7' } }),
+      'after 20,000 others': await page({ after: after! }),
     };
+    await runner.close();
+    return { pagesMs, waitingMb };
   });
 }
 

@@ -10,6 +10,7 @@ import { Runner } from '../src/index.ts';
 import type { AnyWorkflow } from '../src/index.ts';
 import { bareLimit } from './bare.ts';
 import { endedStart, memoryPerExecution, registerToDone } from './figures.ts';
+import { fanOutAndIn, listing, mapRate, signalToResume, sleepersWake } from './graph.ts';
 import { inFolder, median, rate } from './measure.ts';
 import type { Rate } from './measure.ts';
 import { isolateRoundTrip, packaged } from './packaged.ts';
@@ -76,6 +77,18 @@ for (const length of [10, 100, 1000]) {
     length === 1000 ? `at most ${(2 * shortest).toFixed(2)}` : '',
   );
 }
+
+figure('map of 10,000 items: items a second', await mapRate(quick ? 1000 : 10_000), '/s', '');
+figure('fan out to 1,000 tasks and in again: median', await fanOutAndIn(quick ? 100 : 1000), 'ms', '');
+figure('signal -> task after the wait begins: median', await signalToResume(quick ? 5 : 50), 'ms', '');
+const sleepers = quick ? 500 : 10_000;
+figure(`${sleepers} executions that wake in the same second: all done after`, await sleepersWake(sleepers), 'ms', '');
+const listed = quick ? 20_000 : 1_000_000;
+const pages = await listing(listed);
+for (const [what, ms] of Object.entries(pages.pagesMs)) {
+  figure(`page of 50 of ${listed} executions, ${what}: median`, ms, 'ms', 'under 20');
+}
+figure(`memory that ${listed} waiting executions cost a runner`, pages.waitingMb, 'MB', '');
 
 const machine = `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${platform()}, Node ${process.version}`;
 const report = text();

@@ -77,6 +77,11 @@ export class Runner extends Client {
     return this.#running.engine.id;
   }
 
+  /** Functions of tasks that run in this runner now. */
+  get attempts(): number {
+    return this.#running.engine.attempts;
+  }
+
   /**
    * Takes nothing new, lets attempts end for `drain` (default 10s), aborts the rest and hands executions back for
    * anyone to take.

@@ -94,7 +94,7 @@ export class EngineClient {
   /** Starts one execution for each input in one transaction: all, or none where it throws. */
   startMany<Given, Out>(
     workflow: WorkflowRef<Out, Given>,
-    inputs: readonly Given[],
+    inputs: readonly NoInfer<Given>[],
     options?: Omit<StartOptions, 'idempotencyKey'>,
   ): Promise<readonly ExecutionHandle<Out>[]>;
   startMany(

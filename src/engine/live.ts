@@ -45,6 +45,8 @@ export interface StartAnswer {
   readonly refused: (cause: unknown) => void;
 }
 
+const takings: ReadonlySet<EventType> = new Set(['execution.started', 'execution.adopted', 'execution.resumed']);
+
 /** A wake-up further away than this is left to the database: the execution waits there and costs a row. */
 const nearMs = 30_000;
 
@@ -191,6 +193,8 @@ export class Live implements Participant {
       this.abandon();
       return;
     }
+    // what says only that it was taken up cannot be what is refused
+    this.#state.pending.restore(transition.events.filter(({ type, data }) => takings.has(type) && data === null));
     const error = { ...toTaskError(cause), code: 'STORE_REFUSED' };
     this.#failure = error;
     this.#tasks.stopAll('cancel');

@@ -55,6 +55,11 @@ export class Pending {
     return event;
   }
 
+  /** Takes back events of a transition that was refused; they come before all others. */
+  restore(events: readonly NewEvent[]): void {
+    this.#events.unshift(...events.map(({ type, at }) => ({ type, at, run: null, data: null, dropped: false })));
+  }
+
   /** The transition; events are numbered on from `seq`. */
   transition(id: string, epoch: number, seq: number, inboxSeen: number): Transition {
     const events: NewEvent[] = [];

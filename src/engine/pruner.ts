@@ -3,6 +3,8 @@ import type { Clock, Timer } from './clock.ts';
 import type { Logger } from './logger.ts';
 
 const everyMs = 600_000;
+/** Where nothing is pruned unless a workflow says so, and nobody else can be on the database. */
+const seldomMs = 86_400_000;
 /** Rows removed by one transaction: a few milliseconds, so that no commit waits for long. */
 const rowsAtOnce = 500;
 
@@ -26,7 +28,7 @@ export class Pruner {
 
   start(): void {
     if (this.#closed) return;
-    this.#timer = this.#clock.timer(everyMs, () => {
+    this.#timer = this.#clock.timer(this.#retentionMs === null && !this.#store.shared ? seldomMs : everyMs, () => {
       this.#running = this.#prune().finally(() => {
         this.start();
       });

@@ -112,6 +112,11 @@ export class Engine {
     return this.#lives.size;
   }
 
+  /** Functions of tasks that run now. */
+  get attempts(): number {
+    return this.#slots.active;
+  }
+
   /** Whether an execution of that tenant is owned here. */
   has(id: string, tenant: string): boolean {
     return this.#lives.get(id)?.tenant === tenant;

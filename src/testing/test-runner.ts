@@ -13,6 +13,10 @@ export interface TestRunnerOptions extends Omit<RunnerOptions, 'clock' | 'ownOnl
   readonly now?: Date;
 }
 
+type TestInput<Given> = undefined extends Given ? [input?: NoInfer<Given>] : [input: NoInfer<Given>];
+
+/** Real time that `finish` gives to functions that run, before it moves time on under them. */
+const patienceMs = 250;
 /** Virtual time that `finish` goes through at most, unless told otherwise. */
 const longest: Duration = '400d';
 
@@ -43,7 +47,8 @@ export class TestRunner implements AsyncDisposable {
   }
 
   /**
-   * Moves time on until an execution has ended, and gives its outcome; `within` bounds the virtual time (default 400 days).
+   * Moves time on until an execution has ended, and gives its outcome. While functions of tasks run it gives them real
+   * time first, 250 ms at most: one that waits for its signal or its timeout takes that long. `within` bounds the virtual time (default 400 days).
    * Throws where it has not ended by then.
    */
   async finish<Out>(
@@ -59,7 +64,7 @@ export class TestRunner implements AsyncDisposable {
     );
     const over = (): boolean => outcome !== undefined || failure !== undefined;
     while (!over()) {
-      await this.clock.settle();
+      await this.#rest(over);
       if (over()) break;
       if (!(await this.clock.advanceToNext(until))) break;
     }
@@ -69,8 +74,18 @@ export class TestRunner implements AsyncDisposable {
     throw new Error(`execution '${execution.id}' has not ended by ${new Date(until).toISOString()}: it is ${status}`);
   }
 
+  /** Waits until what was set in motion is at rest; files and sockets that a task's function waits for take real time. */
+  async #rest(over: () => boolean): Promise<void> {
+    await this.clock.settle();
+    const until = performance.now() + patienceMs;
+    while (this.runner.attempts > 0 && !over() && performance.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      await this.clock.settle();
+    }
+  }
+
   /** Starts an execution and moves time on until it has ended. Throws what `start` throws. */
-  async run<Given, Out>(workflow: WorkflowRef<Out, Given>, input: Given): Promise<ExecutionOutcome<Out>>;
+  async run<Given, Out>(workflow: WorkflowRef<Out, Given>, ...input: TestInput<Given>): Promise<ExecutionOutcome<Out>>;
   async run(workflow: string, input?: unknown): Promise<ExecutionOutcome<Json>>;
   async run(workflow: WorkflowRef<unknown, unknown> | string, input?: unknown): Promise<ExecutionOutcome<never>> {
     return this.finish(await this.runner.start(workflow as string, input)) as Promise<ExecutionOutcome<never>>;

@@ -2,7 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { CloacinaError, ExecutionFailedError, settled, unchecked, workflow } from '../../src/index.ts';
-import type { AnyWorkflow, Client, ExecutionSummary, Page, Workflow } from '../../src/index.ts';
+import type { AnyWorkflow, Client, ExecutionEvent, ExecutionSummary, Json, Page, Workflow } from '../../src/index.ts';
 
 const shop = workflow('shop', { input: unchecked<{ items: number }>(), description: 'Adds up an order.' });
 const price = shop.task('price', ({ input }) => {
@@ -37,8 +37,18 @@ const wait = patient.task(
 );
 patient.task('after', { needs: { outcome: settled(wait) } }, ({ needs }) => needs.outcome.status);
 
+/** Waits for a signal, and fails as long as that is not what it wants. */
+const gate = workflow('gate');
+const opened = gate.wait('opened', { signal: 'open' });
+const through = gate.task('through', { needs: { opened }, retry: { attempts: 1 } }, ({ needs, log, attempt }) => {
+  log.info('at the gate', { attempt });
+  if (needs.opened === 'no' && attempt === 1) throw new Error('not open');
+  return `went through: ${JSON.stringify(needs.opened)}`;
+});
+const gateDone: Workflow<Json, string, 'gate', unknown> = gate.returns(through);
+
 /** The embedded workflows that whoever executes for the suite must have. */
-export const suiteWorkflows: readonly AnyWorkflow[] = [shopDone, strictDone, failing, patient];
+export const suiteWorkflows: readonly AnyWorkflow[] = [shopDone, strictDone, failing, patient, gateDone];
 
 /** A client to try, beside somebody who executes; both know a registry. */
 export interface ClientPlace {
@@ -59,6 +69,7 @@ export function clientSuite(name: string, open: () => Promise<ClientPlace>): voi
 
     startTests(() => place.client);
     readTests(() => place.client);
+    controlTests(() => place.client);
     registryTests(() => place);
     scheduleTests(() => place.client);
   });
@@ -180,6 +191,66 @@ function readTests(client: () => Client): void {
     for (const wanted of ['patient', 'shop', 'strict']) assert.ok(names.has(wanted), wanted);
     assert.equal((await client().workflows.get('shop')).spec.description, 'Adds up an order.');
     await assert.rejects(client().workflows.get('shpo'), { code: 'WORKFLOW_NOT_FOUND' });
+  });
+}
+
+function controlTests(client: () => Client): void {
+  const waits = (id: string): Promise<void> =>
+    until(async () => (await client().executions.get(id)).status === 'waiting');
+
+  it('a signal lets an execution go on; what it logged, and every event once, can be read', async () => {
+    const execution = await client().start(gateDone);
+    const watched: ExecutionEvent[] = [];
+    const watching = (async () => {
+      for await (const event of client().executions.watch(execution.id)) watched.push(event);
+    })();
+    await waits(execution.id);
+    await assert.rejects(client().signal(execution.id, 'opne', 1), { code: 'SIGNAL_UNKNOWN', near: ['open'] });
+    await client().signal(execution.id, 'open', 'yes');
+    assert.equal((await execution.result()).output, 'went through: "yes"');
+    await watching;
+    assert.deepEqual(watched, await client().executions.events(execution.id));
+    assert.deepEqual(
+      watched.map(({ seq }) => seq),
+      watched.map((_, at) => at + 1),
+    );
+    const [line] = await client().executions.logs(execution.id, { task: 'through' });
+    assert.deepEqual([line!.level, line!.message, line!.data], ['info', 'at the gate', { attempt: 1 }]);
+    await assert.rejects(client().signal(execution.id, 'open', 1), { code: 'EXECUTION_ENDED' });
+  });
+
+  it('pause and resume; retry after a failure; fork with what was done before', async () => {
+    const execution = await client().start(gateDone);
+    await waits(execution.id);
+    assert.equal((await client().pause(execution.id)).status, 'paused');
+    await client().signal(execution.id, 'open', 'no');
+    assert.equal((await client().resume(execution.id)).status, 'pending');
+    const outcome = await execution.outcome();
+    assert.deepEqual([outcome.status, outcome.status === 'failed' && outcome.task], ['failed', 'through']);
+    assert.equal((await client().retry(execution.id)).status, 'pending');
+    assert.equal((await execution.result()).output, 'went through: "no"');
+    const forked = await client().fork(execution.id, { from: 'through' });
+    assert.equal((await forked.outcome()).status, 'failed');
+    assert.deepEqual((await client().executions.get(forked.id)).forked, { from: execution.id, task: 'through' });
+    await assert.rejects(client().fork(execution.id, { from: 'thru' }), { code: 'TASK_NOT_FOUND' });
+    await assert.rejects(client().resume(forked.id), { code: 'EXECUTION_ENDED' });
+  });
+
+  it('pages do not shift when executions come in between', async () => {
+    const tags = { paging: 'test' };
+    await client().startMany(
+      shopDone,
+      Array.from({ length: 7 }, () => ({ items: 1 })),
+      { tags },
+    );
+    const first = await client().executions.list({ tags, limit: 3 });
+    await client().startMany(shopDone, [{ items: 1 }, { items: 1 }], { tags });
+    const second = await client().executions.list({ tags, limit: 3, after: first.next! });
+    const third = await client().executions.list({ tags, limit: 3, after: second.next! });
+    const ids = [first, second, third].flatMap(({ items }) => items.map(({ id }) => id));
+    assert.equal(new Set(ids).size, 7);
+    assert.equal(third.next, null);
+    await assert.rejects(client().executions.list({ after: 'nonsense' }), { code: 'OPTION_INVALID' });
   });
 }
 

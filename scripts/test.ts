@@ -45,6 +45,8 @@ if (files.length === 0) {
   process.exitCode = 1;
 } else {
   // A database or a server named in the developer's own environment is none of the tests' business.
-  for (const name of Object.keys(process.env)) if (name.startsWith('CLOACINA_')) delete process.env[name];
+  for (const name of Object.keys(process.env)) {
+    if (name.startsWith('CLOACINA_') && name !== 'CLOACINA_TEST_POSTGRES') delete process.env[name];
+  }
   runFiles(files, values.soak);
 }

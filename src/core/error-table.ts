@@ -147,6 +147,11 @@ const rows = {
     meaning: 'The database URL is not of a known form.',
     remedy: 'Use `sqlite:./path/to/file.db` or `sqlite::memory:`.',
   },
+  DATABASE_DRIVER_MISSING: {
+    exit: 2,
+    meaning: 'The package that speaks to this kind of database is not installed.',
+    remedy: 'Install the package that the message names.',
+  },
   DATABASE_INVALID: {
     exit: 1,
     meaning: 'The file is not a database of Cloacina, or it is damaged.',

@@ -226,7 +226,8 @@ function* roomOf(claim: Claim, code: string, workflow: string, key: string): Scr
 
 /** Whether a claim would take anything. */
 export function* claimable(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<boolean> {
-  return (yield* candidates({ ...claim, limit: 1 }, { ...cursor }, dialect)).length > 0;
+  const looking = { ...dialect, forUpdate: '', skipLocked: '' };
+  return (yield* candidates({ ...claim, limit: 1 }, { ...cursor }, looking)).length > 0;
 }
 
 /** An owned execution with its tasks, its mail and the number of its last event. */

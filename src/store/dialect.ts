@@ -6,3 +6,9 @@ export const sqliteDialect: Dialect = {
   skipLocked: '',
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
 };
+
+export const postgresDialect: Dialect = {
+  forUpdate: ' for update',
+  skipLocked: ' for update skip locked',
+  among: (column, parameter) => `${column} in (select json_array_elements_text(${parameter}::json))`,
+};

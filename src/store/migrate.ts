@@ -2,6 +2,7 @@ import { CloacinaError } from '../core/error.ts';
 import { executions } from './migrations/0001-executions.ts';
 import { packages } from './migrations/0002-packages.ts';
 import { graph } from './migrations/0004-graph.ts';
+import { batches } from './migrations/0005-batches.ts';
 import { schedules } from './migrations/0003-schedules.ts';
 import { all, run } from './sql.ts';
 import type { Script } from './sql.ts';
@@ -19,6 +20,7 @@ export const migrations: readonly Migration[] = [
   { number: 2, name: 'packages', text: packages },
   { number: 3, name: 'schedules', text: schedules },
   { number: 4, name: 'graph', text: graph },
+  { number: 5, name: 'batches', text: batches },
 ];
 
 /**

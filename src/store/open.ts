@@ -5,6 +5,7 @@ import * as control from './control.ts';
 import { definitionOf, definitions, writeDefinitions } from './definitions.ts';
 import * as executions from './executions.ts';
 import * as mail from './mail.ts';
+import { postgresPlace } from './postgres-url.ts';
 import { prune } from './retention.ts';
 import * as runners from './runners.ts';
 import type { Driver } from './sql.ts';
@@ -28,9 +29,21 @@ const wakeLimit = 1000;
  * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, STORE_UNAVAILABLE.
  */
 export async function openStore(url: string, options: StoreOptions = {}): Promise<Store> {
+  if (/^postgres(ql)?:/.test(url)) return openPostgres(url, options);
   const driver = await SqliteDriver.open(sqlitePath(url), options);
   const group = new SqliteCommit(driver, options.now ?? Date.now);
   return makeStore(driver, async (batch) => commitOnSqlite(group, batch), options.now ?? Date.now);
+}
+
+/** The driver is loaded by those who need it only. */
+async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
+  const [{ PostgresDriver }, { PostgresCommit }] = await Promise.all([
+    import('./postgres.ts'),
+    import('./postgres-commit.ts'),
+  ]);
+  const driver = await PostgresDriver.open(postgresPlace(url), options);
+  const group = new PostgresCommit(driver, options.now ?? Date.now);
+  return makeStore(driver, (batch) => group.commit(batch), options.now ?? Date.now);
 }
 
 /** The path in a SQLite URL; also `sqlite://...`, as other tools write it. Throws DATABASE_URL_INVALID. */

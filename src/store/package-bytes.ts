@@ -40,7 +40,7 @@ export function* isCollecting(digest: string, dialect: Dialect): Script<boolean>
  */
 export function* collectableBytes(before: number, digest: string | null): Script<string[]> {
   const rows = yield* all<{ digest: string }>(
-    `select b.digest from package_bytes b where b.touched_at <= $1 and ($2 is null or b.digest = $2)
+    `select b.digest from package_bytes b where b.touched_at <= $1 and (cast($2 as text) is null or b.digest = $2)
      and not exists (select 1 from packages p where p.digest = b.digest and p.status <> 'deleted')
      and not exists (select 1 from executions e where e.digest = b.digest and e.ended_at is null)
      order by b.digest`,

@@ -110,7 +110,7 @@ export function* packageVersions(tenant: string, name: string, dialect?: Dialect
 /** The versions of all packages of a tenant (null: of all tenants) that were not deleted, by name and age. */
 export function* allPackages(tenant: string | null): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
-    `select ${packageColumns} from packages where ($1 is null or tenant = $1) and status <> 'deleted'
+    `select ${packageColumns} from packages where (cast($1 as text) is null or tenant = $1) and status <> 'deleted'
      order by tenant, name, registered_at, id`,
     tenant,
   );
@@ -147,7 +147,7 @@ export function* channelsOf(tenant: string, name: string | null): Script<Channel
   return [
     ...(yield* all<ChannelRecord>(
       `select ${channelColumns} from channels
-       where tenant = $1 and ($2 is null or package = $2) order by package, channel`,
+       where tenant = $1 and (cast($2 as text) is null or package = $2) order by package, channel`,
       tenant,
       name,
     )),
@@ -258,7 +258,7 @@ export function* liveWorkflows(tenant: string): Script<readonly LiveWorkflow[]> 
 /** How many executions of a tenant (null: of any) that have not ended are pinned to a digest. */
 export function* pinnedCount(tenant: string | null, digest: string): Script<number> {
   const row = yield* first<{ count: number }>(
-    'select count(*) as count from executions where digest = $1 and ended_at is null and ($2 is null or tenant = $2)',
+    'select count(*) as count from executions where digest = $1 and ended_at is null and (cast($2 as text) is null or tenant = $2)',
     digest,
     tenant,
   );

@@ -160,7 +160,7 @@ export function* tallySlots(tenant: string, scheduleId: string | null, since: nu
      max(case when l.execution_id is not null and l.is_catch_up = 0 then l.at - l.slot else 0 end) as "lagMaxMs"
      from schedules s join schedule_slots l on l.schedule_id = s.id and l.slot >= $2
      left join executions e on e.id = l.execution_id
-     where s.tenant = $1 and ($3 is null or s.id = $3) group by l.outcome, e.status`,
+     where s.tenant = $1 and (cast($3 as text) is null or s.id = $3) group by l.outcome, e.status`,
     tenant,
     since,
     scheduleId,
@@ -181,7 +181,7 @@ export function* straddlers(tenant: string, scheduleId: string | null, since: nu
     `select l.outcome, l.count, l.through, s.rule, s.anchor
      from schedules s join schedule_slots l on l.schedule_id = s.id
      and l.slot = (select max(p.slot) from schedule_slots p where p.schedule_id = s.id and p.slot < $2)
-     where s.tenant = $1 and ($3 is null or s.id = $3) and l.through >= $2`,
+     where s.tenant = $1 and (cast($3 as text) is null or s.id = $3) and l.through >= $2`,
     tenant,
     since,
     scheduleId,

@@ -1,0 +1,345 @@
+import type { PoolClient } from 'pg';
+import { FencedError, OutcomeUnknownError, RefusedDataError } from './batch.ts';
+import type { Batch, CommitResult, Effects, LetGo, NewExecution, Transition } from './batch.ts';
+import { cancelExecution } from './control.ts';
+import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
+import { childEnded } from './mail.ts';
+import { isDataError, storeError } from './postgres.ts';
+import type { PostgresDriver } from './postgres.ts';
+
+/** Batches of one runner that are remembered: a repetition follows its first try at once. */
+const remembered = 50;
+
+interface Result {
+  readonly lost: string[];
+  readonly held: string[];
+  readonly moved: string[];
+}
+
+/**
+ * The group commit on PostgreSQL: a whole batch in one transaction, each kind of row as one statement. The fence comes
+ * first; a batch is written once, by its number. Throws FencedError, RefusedDataError, OutcomeUnknownError.
+ */
+export class PostgresCommit {
+  readonly #driver: PostgresDriver;
+  readonly #now: () => number;
+
+  constructor(driver: PostgresDriver, now: () => number) {
+    this.#driver = driver;
+    this.#now = now;
+  }
+
+  async commit(batch: Batch): Promise<CommitResult> {
+    try {
+      return await this.#driver.once((client) => this.#write(client, batch));
+    } catch (error) {
+      if (isDataError(error)) throw await this.#refused(batch, error);
+      if (error instanceof FencedError || error instanceof OutcomeUnknownError) throw error;
+      throw storeError(error, 'the database did not take a commit');
+    }
+  }
+
+  async #write(client: PoolClient, batch: Batch): Promise<CommitResult> {
+    const { runner, n, transitions } = batch;
+    const self = await client.query<{ dead: number }>('select dead from runners where id = $1 for share', [runner]);
+    if (self.rows[0]?.dead !== 0) throw new FencedError(`runner ${runner} was declared dead`);
+    const before = await client.query<{ result: string }>('select result from batches where runner = $1 and n = $2', [
+      runner,
+      n,
+    ]);
+    const [known] = before.rows;
+    if (known !== undefined) return JSON.parse(known.result) as CommitResult;
+    const result = await this.#apply(client, runner, transitions);
+    await client.query('insert into batches (runner, n, result) values ($1, $2, $3)', [
+      runner,
+      n,
+      JSON.stringify(result),
+    ]);
+    await client.query('delete from batches where runner = $1 and n <= $2', [runner, n - remembered]);
+    return result;
+  }
+
+  async #apply(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<CommitResult> {
+    const result: Result = { lost: [], held: [], moved: [] };
+    const inboxes = await this.#owned(client, runner, transitions);
+    const written = transitions.filter(({ id, create }) => create !== null || inboxes.has(id));
+    for (const { id, create } of transitions) if (create === null && !inboxes.has(id)) result.lost.push(id);
+    await this.#create(client, runner, written, result);
+    for (const { id, effects } of written) {
+      for (const task of effects?.itemsDropped ?? []) {
+        await client.query('delete from task_executions where execution_id = $1 and task = $2 and item >= 0', [
+          id,
+          task,
+        ]);
+      }
+    }
+    await this.#rows(client, runner, written, result);
+    await this.#heads(client, written);
+    for (const { id, effects } of written) if (effects !== null) await this.#carryOut(client, id, effects);
+    for (const { id, letGo } of written) {
+      if (letGo === null) continue;
+      if ((inboxes.get(id) ?? 0) === letGo.inboxSeen) await this.#release(client, runner, id, letGo);
+      else result.held.push(id);
+    }
+    return result;
+  }
+
+  /** The inboxes of those executions that this runner still owns, their rows locked in the order of their ids. */
+  async #owned(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<Map<string, number>> {
+    const known = transitions.filter(({ create }) => create === null);
+    if (known.length === 0) return new Map();
+    const { rows } = await client.query<{ id: string; inbox: number }>(
+      `select e.id, e.inbox from executions e join unnest($2::text[], $3::int[]) as t(id, epoch) on t.id = e.id and t.epoch = e.epoch
+       where e.owner = $1 order by e.id for update of e`,
+      [runner, known.map(({ id }) => id), known.map(({ epoch }) => epoch)],
+    );
+    return new Map(rows.map(({ id, inbox }) => [id, inbox]));
+  }
+
+  async #create(client: PoolClient, runner: string, written: readonly Transition[], result: Result): Promise<void> {
+    const creates: { readonly now: NewExecution; readonly owner: string | null }[] = [];
+    for (const { create } of written) {
+      if (create === null) continue;
+      const head = await this.#head(client, create);
+      if (head !== null) result.moved.push(create.id);
+      creates.push({
+        now: head === null ? create : pinnedTo(create, head),
+        owner: create.owned && head === null ? runner : null,
+      });
+    }
+    if (creates.length === 0) return;
+    const rows = creates.map(({ now, owner }) => executionParams(now, owner));
+    await insert(client, 'executions', executionColumns, rows);
+    const tags = creates.flatMap(({ now }) => tagParams(now));
+    if (tags.length > 0) await insert(client, 'execution_tags', tagColumns, tags);
+  }
+
+  /** What its channel points to by now, where that is another version than the one it was made for. */
+  async #head(client: PoolClient, create: NewExecution): Promise<{ version: string; digest: string } | null> {
+    if (create.pin === null || !create.followsChannel) return null;
+    const values = [create.tenant, create.pin.package, create.workflow];
+    const { rows } = await client.query<{ version: string; digest: string }>(liveHeadText, values);
+    return rows[0] === undefined || rows[0].digest === create.pin.digest ? null : rows[0];
+  }
+
+  async #rows(client: PoolClient, runner: string, written: readonly Transition[], { moved }: Result): Promise<void> {
+    const tasks = written.flatMap(({ id, tasks: list }) =>
+      list.map((t) => [
+        id,
+        t.task,
+        t.item,
+        t.status,
+        t.attempt,
+        t.used,
+        t.epoch,
+        t.startedAt,
+        t.endedAt,
+        t.wakeAt,
+        t.output,
+        t.error,
+        t.reason,
+        t.cause,
+        t.value,
+      ]),
+    );
+    await insert(client, 'task_executions', taskColumns, tasks, taskConflict);
+    const steps = written.flatMap(({ id, steps: list }) => list.map((s) => [id, s.task, s.item, s.name, s.output]));
+    await insert(client, 'steps', stepColumns, steps);
+    const logs = written.flatMap(({ id, logs: list }) =>
+      list.map((l) => [id, l.task, l.item, l.attempt, l.n, l.at, l.level, l.message, l.data]),
+    );
+    await insert(client, 'logs', logColumns, logs);
+    const events = written.flatMap(({ id, create, events: list }) => {
+      const by = create !== null && (!create.owned || moved.includes(id)) ? null : runner;
+      return list.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, by, e.data]);
+    });
+    await insert(client, 'events', eventColumns, events);
+  }
+
+  /** What changes of the rows of the executions themselves, but for letting go. */
+  async #heads(client: PoolClient, written: readonly Transition[]): Promise<void> {
+    for (const { id, parsedInput, progressed, loaded, mailTaken } of written) {
+      if (parsedInput === null && !progressed && !loaded && mailTaken === null) continue;
+      await client.query(
+        `update executions set input = coalesce($2, input), input_parsed = case when $2::text is null then input_parsed else 1 end,
+         losses = case when $3 then 0 else losses end, loads = case when $4 then 0 else loads end, taken = coalesce($5, taken) where id = $1`,
+        [id, parsedInput, progressed, loaded, mailTaken],
+      );
+    }
+  }
+
+  async #carryOut(client: PoolClient, id: string, effects: Effects): Promise<void> {
+    const { mailDone, children, cancelChildren, itemsCancelled } = effects;
+    if (mailDone.length > 0) {
+      await client.query('delete from mail where execution_id = $1 and n = any($2::int[])', [id, mailDone]);
+    }
+    for (const child of children) await this.#driver.drive(client, createExecution(child));
+    for (const child of cancelChildren) {
+      await this.#driver.drive(client, cancelExecution(child, null, this.#now(), this.#driver.dialect));
+    }
+    for (const { task, at } of itemsCancelled) {
+      await client.query(
+        `update task_executions set status = 'cancelled', ended_at = $3
+         where execution_id = $1 and task = $2 and item >= 0 and status = 'pending'`,
+        [id, task, at],
+      );
+    }
+  }
+
+  async #release(client: PoolClient, runner: string, id: string, letGo: LetGo): Promise<void> {
+    const { status, reason, wakeAt, endedAt, output, error, errorTask, parent, events, inboxSeen } = letGo;
+    await client.query(
+      `update executions set status = $2, reason = $3, wake_at = $4, ended_at = $5, output = $6, error = $7, error_task = $8,
+       owner = null where id = $1`,
+      [id, status, reason, wakeAt, endedAt, output, error, errorTask],
+    );
+    await insert(
+      client,
+      'events',
+      eventColumns,
+      events.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, runner, e.data]),
+    );
+    if (endedAt === null) return;
+    if (inboxSeen > 0) await client.query('delete from mail where execution_id = $1', [id]);
+    if (parent !== null) await this.#driver.drive(client, childEnded(parent, id, endedAt, this.#driver.dialect));
+  }
+
+  /** Finds the transition that the database will never take. */
+  async #refused({ runner, transitions }: Batch, cause: unknown): Promise<Error> {
+    for (const transition of transitions) {
+      try {
+        await this.#driver.once(async (client) => {
+          await this.#apply(client, runner, [transition]);
+          throw new Tried();
+        });
+      } catch (error) {
+        if (isDataError(error)) return new RefusedDataError(transition.id, error);
+        if (!(error instanceof Tried)) return storeError(error, 'the database did not take a commit') as Error;
+      }
+    }
+    // each of them alone is taken: two of them do not go together
+    return new RefusedDataError(transitions.at(-1)!.id, cause);
+  }
+}
+
+/** Takes a trial back. */
+class Tried extends Error {
+  override readonly name = 'Tried';
+}
+
+type Columns = readonly (readonly [name: string, type: 'text' | 'int' | 'bigint'])[];
+
+const executionColumns: Columns = [
+  ['id', 'text'],
+  ['tenant', 'text'],
+  ['workflow', 'text'],
+  ['package', 'text'],
+  ['version', 'text'],
+  ['digest', 'text'],
+  ['code', 'text'],
+  ['status', 'text'],
+  ['owner', 'text'],
+  ['epoch', 'int'],
+  ['priority', 'int'],
+  ['created_at', 'bigint'],
+  ['wake_at', 'bigint'],
+  ['started_at', 'bigint'],
+  ['input', 'text'],
+  ['tags', 'text'],
+  ['idempotency_key', 'text'],
+  ['input_hash', 'text'],
+  ['limit_key', 'text'],
+  ['root_id', 'text'],
+  ['parent_id', 'text'],
+  ['parent_task', 'text'],
+  ['parent_item', 'int'],
+  ['schedule_id', 'text'],
+  ['schedule_name', 'text'],
+  ['slot', 'bigint'],
+  ['is_catch_up', 'int'],
+  ['input_parsed', 'int'],
+  ['retention', 'bigint'],
+];
+const tagColumns: Columns = [
+  ['tenant', 'text'],
+  ['name', 'text'],
+  ['value', 'text'],
+  ['created_at', 'bigint'],
+  ['execution_id', 'text'],
+];
+const taskColumns: Columns = [
+  ['execution_id', 'text'],
+  ['task', 'text'],
+  ['item', 'int'],
+  ['status', 'text'],
+  ['attempt', 'int'],
+  ['used', 'int'],
+  ['epoch', 'int'],
+  ['started_at', 'bigint'],
+  ['ended_at', 'bigint'],
+  ['wake_at', 'bigint'],
+  ['output', 'text'],
+  ['error', 'text'],
+  ['reason', 'text'],
+  ['cause', 'text'],
+  ['value', 'text'],
+];
+const taskConflict = `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt,
+  used = excluded.used, epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at,
+  output = excluded.output, error = excluded.error, reason = excluded.reason, cause = excluded.cause`;
+const stepColumns: Columns = [
+  ['execution_id', 'text'],
+  ['task', 'text'],
+  ['item', 'int'],
+  ['name', 'text'],
+  ['output', 'text'],
+];
+const logColumns: Columns = [
+  ['execution_id', 'text'],
+  ['task', 'text'],
+  ['item', 'int'],
+  ['attempt', 'int'],
+  ['n', 'int'],
+  ['at', 'bigint'],
+  ['level', 'text'],
+  ['message', 'text'],
+  ['data', 'text'],
+];
+const eventColumns: Columns = [
+  ['execution_id', 'text'],
+  ['seq', 'int'],
+  ['type', 'text'],
+  ['at', 'bigint'],
+  ['task', 'text'],
+  ['item', 'int'],
+  ['attempt', 'int'],
+  ['runner', 'text'],
+  ['data', 'text'],
+];
+
+/** Columns of texts that may be large travel as one JSON array each: arrays of quoted text are slow to parse. */
+const payloads: ReadonlySet<string> = new Set(['input', 'output', 'error', 'value', 'data', 'message']);
+
+/** Inserts many rows with one statement, column by column. */
+async function insert(
+  client: PoolClient,
+  table: string,
+  columns: Columns,
+  rows: readonly (readonly unknown[])[],
+  conflict = '',
+): Promise<void> {
+  if (rows.length === 0) return;
+  const sources = columns.map(([name, type], at) =>
+    payloads.has(name) ? `json_array_elements_text($${at + 1}::json)` : `unnest($${at + 1}::${type}[])`,
+  );
+  const values = columns.map(([name], at) => {
+    const column = rows.map((row) => row[at]);
+    return payloads.has(name) ? JSON.stringify(column) : column;
+  });
+  const names = columns.map(([name]) => name).join(', ');
+  await client.query({
+    name: `insert ${table}`,
+    text: `insert into ${table} (${names}) select * from rows from (${sources.join(', ')}) ${conflict}`,
+    values,
+  });
+}

@@ -1,0 +1,16 @@
+import { after, describe, it } from 'node:test';
+import { testPostgres } from '../testing/postgres-server.ts';
+import { storeSuite } from '../testing/store-suite.ts';
+import { openStore } from './open.ts';
+
+const server = await testPostgres();
+let schemas = 0;
+
+if (typeof server === 'string') {
+  describe('store suite: PostgreSQL', () => {
+    it('runs on a server', (t) => t.skip(server));
+  });
+} else {
+  after(() => server.stop());
+  storeSuite('PostgreSQL', () => openStore(`${server.url}?schema=suite_${process.pid}_${schemas++}`));
+}

@@ -6,6 +6,7 @@ import { InvalidArgumentError } from 'commander';
 import { CloacinaError } from '../core/error.ts';
 import type { Json } from '../core/json.ts';
 import { UsageError } from './failure.ts';
+import { reason } from './reasons.ts';
 
 /** One byte more than a package file may have: enough for its reader to refuse it. */
 const readLimit = 50 * 1024 * 1024 + 1;
@@ -106,18 +107,4 @@ export function exactPackage(given: string): { readonly name: string; readonly v
     throw new UsageError(`'${given}' names no version; write it as in ${name}@1.0.0`);
   }
   return { name, version };
-}
-
-const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is none',
-  EACCES: 'permission is denied',
-  EPERM: 'permission is denied',
-  EISDIR: 'it is a folder',
-  ENOSPC: 'the disk is full',
-  EROFS: 'the disk is read-only',
-};
-
-function reason(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return reasons[code] ?? (error instanceof Error ? error.message : String(error));
 }

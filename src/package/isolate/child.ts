@@ -80,8 +80,6 @@ export class IsolateChild {
       clock: options.clock,
       stallMs: options.stallMs,
       ping: () => this.#link?.send({ kind: 'ping' }),
-      silent: () => this.#reap(true),
-      answered: () => this.#reap(false),
       stalled: () => this.end('stalled', formatMs(options.stallMs)),
     });
   }
@@ -135,13 +133,6 @@ export class IsolateChild {
     this.#options.onIdle();
   }
 
-  #reap(watched: boolean): void {
-    const pid = this.#process?.pid;
-    if (pid === undefined) return;
-    if (watched) reaper.watch(pid);
-    else reaper.forget(pid);
-  }
-
   #limitStart(): void {
     const { clock, label, startLimitMs } = this.#options;
     this.#timer = clock.timer(startLimitMs, () => {
@@ -165,6 +156,7 @@ export class IsolateChild {
     });
     child.on('close', () => this.#finish(...exit));
     if (child.pid === undefined) return;
+    reaper.watch(child.pid);
     const fields = { package: label, pid: child.pid };
     const [, stdout, stderr, channel] = child.stdio as unknown as [null, Readable, Readable, Duplex];
     void new OutputLines(stdout, clock, (line) => logger.info({ ...fields, stream: 'stdout' }, line));
@@ -227,7 +219,7 @@ export class IsolateChild {
     this.#state = 'gone';
     this.#timer?.cancel();
     this.#heartbeat.stop();
-    this.#reap(false);
+    if (this.#process?.pid !== undefined) reaper.forget(this.#process.pid);
     const asked = this.#ending;
     const reason = asked?.reason ?? (isOutOfMemory(this.#stderr?.tail ?? '') ? 'out_of_memory' : 'exited');
     this.#ending ??= { reason, detail: '' };

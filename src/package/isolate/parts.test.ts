@@ -43,16 +43,14 @@ class OneTimerClock implements Clock {
 function heartbeat(): {
   clock: OneTimerClock;
   beat: Heartbeat;
-  counts: Record<'pings' | 'silences' | 'answers' | 'stalls', number>;
+  counts: Record<'pings' | 'stalls', number>;
 } {
   const clock = new OneTimerClock();
-  const counts = { pings: 0, silences: 0, answers: 0, stalls: 0 };
+  const counts = { pings: 0, stalls: 0 };
   const beat = new Heartbeat({
     clock,
     stallMs: 30_000,
     ping: () => counts.pings++,
-    silent: () => counts.silences++,
-    answered: () => counts.answers++,
     stalled: () => counts.stalls++,
   });
   return { clock, beat, counts };
@@ -65,7 +63,6 @@ describe('durability.md, Suspects: an isolate that does not answer for isolateSt
     while (counts.stalls === 0) clock.fire();
     assert.ok(clock.time >= 30_000 && clock.time <= 32_000, String(clock.time));
     assert.ok(counts.pings >= 4);
-    assert.equal(counts.silences, 1);
     assert.equal(clock.isSet, false);
   });
 
@@ -77,7 +74,6 @@ describe('durability.md, Suspects: an isolate that does not answer for isolateSt
       for (let k = 0; k < 20; k++) clock.fire();
     }
     assert.equal(counts.stalls, 0);
-    assert.deepEqual([counts.silences, counts.answers], [100, 99]);
   });
 
   test('a host that stood still itself does not take that for the silence of the other', () => {

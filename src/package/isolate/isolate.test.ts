@@ -529,6 +529,21 @@ describe('packages.md: what one task does to its process costs what ran in it, a
     assert.equal(deaths[0]?.reason, 'out_of_memory');
   });
 
+  test('what it holds beside its heap is bounded too, without a turn of its event loop', async (t) => {
+    if (process.platform !== 'linux') return t.skip('only Linux tells what another process holds');
+    const { code, deaths } = open(
+      t,
+      `w.task('hoard', () => { const held = []; for (let i = 0; i < 60; i++) held.push(Buffer.alloc(50e6, 1)); return held.length; });
+      w.task('borrow', () => Buffer.alloc(50e6, 1).length);`,
+      { heapMb: 64, offHeapMb: 200 },
+    );
+    assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
+    const { error, alone } = await lost(code.run(callOf('hoard'), hostOf()));
+    assert.match(error.message, /ran out of memory \(it held \d+ MB, and may hold 64 MB of heap and 200 MB beside it/);
+    assert.deepEqual([alone, deaths[0]?.reason], [true, 'out_of_memory']);
+    assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
+  });
+
   test('a process killed from outside is replaced', async (t) => {
     const { code, lines } = open(t, waits + saysPid);
     const pid = await completed(code.run(callOf('pid'), hostOf()));

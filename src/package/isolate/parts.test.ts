@@ -3,6 +3,7 @@ import { PassThrough } from 'node:stream';
 import { describe, test } from 'node:test';
 import type { Clock } from '../../engine/clock.ts';
 import { Heartbeat } from './heartbeat.ts';
+import { MemoryWatch } from './memory.ts';
 import { OutputLines } from './output.ts';
 import { joinCall, readToHost, splitCall } from './protocol.ts';
 import { IsolateRoom } from './room.ts';
@@ -90,6 +91,24 @@ describe('durability.md, Suspects: an isolate that does not answer for isolateSt
     beat.start();
     assert.equal(counts.pings, 1);
     beat.stop();
+    assert.equal(clock.isSet, false);
+  });
+});
+
+describe('packages.md, Isolation: what a process holds is bounded', () => {
+  test('one that says itself that it holds more than it may is told of', () => {
+    const told: number[] = [];
+    const watch = new MemoryWatch({ clock: new OneTimerClock(), limitMb: 100, over: (heldMb) => told.push(heldMb) });
+    assert.equal(watch.reported(100 * 1_048_576), false);
+    assert.equal(watch.reported(150 * 1_048_576), true);
+    assert.deepEqual(told, [150]);
+  });
+
+  test('one that has ended is not looked at any more', () => {
+    const clock = new OneTimerClock();
+    const watch = new MemoryWatch({ clock, limitMb: 1, over: () => assert.fail('nothing is known of it') });
+    watch.start(2 ** 30);
+    clock.fire();
     assert.equal(clock.isSet, false);
   });
 });

@@ -1,10 +1,11 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { InvalidArgumentError } from 'commander';
 import { CloacinaError } from '../core/error.ts';
 import type { Json } from '../core/json.ts';
+import { makeFolder } from '../store/folder.ts';
 import { UsageError } from './failure.ts';
 import { reason } from './reasons.ts';
 
@@ -72,7 +73,7 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<strin
   const unfinished = `${target}.${process.pid}.tmp`;
   await writing(target, async () => {
     try {
-      await mkdir(dirname(target), { recursive: true });
+      makeFolder(dirname(target));
       await writeFile(unfinished, bytes);
       await rename(unfinished, target);
     } catch (error) {

@@ -10,6 +10,8 @@ import type { RegistryEvent } from '../store/registry-log.ts';
 import type { Dialect, Script } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
 import { readArchive } from './archive.ts';
+import { runningEngine } from './engine.ts';
+import { checkEngine } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import {
   activateVersion,
@@ -40,6 +42,8 @@ export interface RegistryOptions {
   readonly now: () => number;
   /** Who acts, for the log: `cli:ada`, `runner:r-1`. */
   readonly actor: string;
+  /** The versions that packages must fit to be published; default those of this process. */
+  readonly engine?: Manifest['engine'];
   /** Runs in the transaction that moves a live channel. */
   readonly onActivate?: ActivateHook;
   /** Called after an act is durable that runners of this process should see at once. */
@@ -115,7 +119,7 @@ export class Registry {
 
   /**
    * Makes a version exist; it runs nowhere until a channel points to it. Throws PackageInvalidError for a file that is
-   * refused, PACKAGE_EXISTS, PACKAGE_DELETED.
+   * refused, ENGINE_UNSUPPORTED among them, PACKAGE_EXISTS, PACKAGE_DELETED.
    */
   async publish(bytes: Uint8Array, options: ActOptions = {}): Promise<Published> {
     const { record, created } = await this.#publish(bytes, options, () => notActivated());
@@ -272,7 +276,8 @@ export class Registry {
   ): Promise<{ record: PackageRecord; created: boolean; activated: boolean }> {
     const { manifest, digest } = await readArchive(bytes);
     const { name, version } = manifest.package;
-    const { storage } = this.#options;
+    const { storage, engine } = this.#options;
+    checkEngine(manifest, engine ?? runningEngine());
     const existing = await this.#store.read(() => packageVersion(this.#tenant, name, version));
     if (existing !== undefined) sameVersion(existing, digest); // refused before a byte is written
     const may = await this.#store.write((dialect) => touchBytes(digest, this.#options.now(), staleCollectMs, dialect));

@@ -11,7 +11,7 @@ import type { TaskCall } from '../../engine/code.ts';
 import type { Logger } from '../../engine/logger.ts';
 import { GuestCalls } from './calls.ts';
 import type { Reply, Request } from './calls.ts';
-import { deathError, isOutOfMemory } from './death.ts';
+import { deathError, isOutOfMemory, slowHint } from './death.ts';
 import type { EndReason, IsolateDeath } from './death.ts';
 import { checkExports, loadError, readSpecs } from './exports.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -155,8 +155,8 @@ export class IsolateChild {
   #limitStart(): void {
     const { clock, label, startLimitMs } = this.#options;
     this.#timer = clock.timer(startLimitMs, () => {
-      this.#refusal = loadError(label, `it took longer than ${formatMs(startLimitMs)}`);
-      this.end('stalled', formatMs(startLimitMs));
+      this.#refusal = loadError(label, `it took longer than ${formatMs(startLimitMs)}; ${slowHint}`);
+      this.end('too_slow', formatMs(startLimitMs));
     });
   }
 

@@ -195,7 +195,7 @@ async function load(entry: string, env: Readonly<Record<string, string>>): Promi
     const specs = [...found].map((workflow) => add(workflow, env));
     send({ kind: 'loaded' }, [stringify(specs)]);
   } catch (error) {
-    send({ kind: 'refused', error: toTaskError(error, 'PACKAGE_LOAD_FAILED') });
+    send({ kind: 'refused', error: toTaskError(error, 'PACKAGE_LOAD_FAILED', 'its code') });
   }
 }
 

@@ -104,7 +104,7 @@ class Definition {
   child(name: string, child: string | AnyWorkflow, options: Options): object {
     if (typeof options?.input !== 'function') this.#refuse(`child '${name}' has no function 'input'`);
     const workflow = typeof child === 'string' ? child : child.name;
-    const task = this.#add(name, 'child', options, { input: options.input }, { child: { workflow } });
+    const task = this.#add(name, 'child', options, { input: orEmpty(options.input) }, { child: { workflow } });
     if (typeof child !== 'string') this.#children.set(name, child);
     return task;
   }
@@ -230,7 +230,9 @@ class Definition {
   }
 
   #scheduleSpec(name: string, options: ScheduleOptions<unknown>): ScheduleSpec {
-    const input = JSON.parse(stringifyJson(options.input ?? {}, `schedule '${name}'.input`)) as Json;
+    const input = JSON.parse(
+      stringifyJson(options.input === undefined ? {} : options.input, `schedule '${name}'.input`),
+    ) as Json;
     return scheduleSpec(this.name, name, options, input);
   }
 
@@ -251,6 +253,14 @@ class Definition {
   #refuse(message: string): never {
     throw new DefinitionInvalidError(this.name, message);
   }
+}
+
+/** Absent input is {}, and null is null, which JSON alone could not tell apart. */
+function orEmpty(input: (ctx: AnyCtx) => unknown): (ctx: AnyCtx) => Promise<unknown> {
+  return async (ctx) => {
+    const given: unknown = await input(ctx);
+    return given === undefined ? {} : given;
+  };
 }
 
 function isCount(value: number): boolean {

@@ -103,14 +103,14 @@ export interface CheckedInput {
 
 /**
  * Checks an input: by the schema's own code where this process has it, else by the JSON Schema of the manifest.
- * Absent input is {}. Throws INPUT_INVALID, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
+ * Absent input is {}; null is null. Throws INPUT_INVALID, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
  */
 export async function checkInput(
   resolved: ResolvedWorkflow,
   input: unknown,
   maxPayload: number,
 ): Promise<CheckedInput> {
-  const text = stringifyJson(input ?? {}, 'input', maxPayload);
+  const text = stringifyJson(input === undefined ? {} : input, 'input', maxPayload);
   const { spec, code } = resolved;
   if (code !== null) {
     const outcome = await code.parseInput(text, maxPayload);

@@ -9,7 +9,7 @@ export interface ScheduleRequest extends ScheduleOptions<unknown> {
   readonly workflow: string;
 }
 
-/** What to change of a schedule: what is left out stays, and null takes the default again. */
+/** What to change of a schedule: what is left out stays, and null takes the default again; of the input it is the value null. */
 export type ScheduleChanges = {
   readonly [Field in keyof ScheduleOptions<unknown>]?: ScheduleOptions<unknown>[Field] | null;
 } & { readonly workflow?: string };

@@ -119,7 +119,8 @@ export class Schedules {
   }
 
   /**
-   * Changes a schedule from now on: what is left out stays, null takes the default again. Changes of a schedule that a
+   * Changes a schedule from now on: what is left out stays, null takes the default again (of the input it is the value
+   * null). Changes of a schedule that a
    * package or an embedded workflow brings survive its next version. Throws SCHEDULE_INVALID, WORKFLOW_NOT_FOUND,
    * AMBIGUOUS_WORKFLOW, INPUT_INVALID, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
    */
@@ -135,7 +136,7 @@ export class Schedules {
       throw new ScheduleInvalidError('paused', 'it is neither true nor false');
     }
     const isChecked = changes.input !== undefined || changes.workflow !== undefined;
-    const given = changes.input === undefined ? parseJson(found.input) : (changes.input ?? {});
+    const given = changes.input === undefined ? parseJson(found.input) : changes.input;
     const input = isChecked ? await this.#checkedInput(workflowRef({ owner, workflow }), given) : found.input;
     const start = await this.#starts().of(found);
     return this.#act(found, function* (record, now, dialect) {
@@ -259,7 +260,7 @@ export class Schedules {
       throw new ScheduleInvalidError('workflow', 'a schedule needs the name of the workflow that it starts');
     }
     const { resolve, maxPayload } = this.#options;
-    const text = stringifyJson(input ?? {}, 'input', maxPayload);
+    const text = stringifyJson(input === undefined ? {} : input, 'input', maxPayload);
     await checkInput(await resolve(workflow), parseJson(text), maxPayload);
     return text;
   }

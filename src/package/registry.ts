@@ -1,4 +1,5 @@
-import { AmbiguousWorkflowError } from '../core/error.ts';
+import { AmbiguousWorkflowError, OptionInvalidError } from '../core/error.ts';
+import { shown } from '../core/option-check.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { newId } from '../engine/id.ts';
 import type { Pin } from '../store/batch.ts';
@@ -132,6 +133,7 @@ export class Registry {
    * chance.
    */
   async activate(name: string, version: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
+    checkNames(name, version);
     const channel = options.channel ?? liveChannel;
     const expected = options.expectedSerial ?? null;
     const { head } = await this.#act(options, (acting) => activateVersion(acting, name, version, channel, expected));
@@ -152,17 +154,20 @@ export class Registry {
 
   /** Points a channel back to its previous healthy version. Throws PACKAGE_NOT_FOUND where there is none, CONFLICT. */
   async rollback(name: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
+    checkNames(name);
     const { channel = liveChannel, expectedSerial = null } = options;
     return this.#act(options, (acting) => rollBack(acting, name, channel, expectedSerial));
   }
 
   /** Executions that are pinned to the version go on, new ones are refused. Throws PACKAGE_NOT_FOUND. */
   async yank(name: string, version: string, options: ActOptions = {}): Promise<void> {
+    checkNames(name, version);
     await this.#act(options, (acting) => yankVersion(acting, name, version, true));
   }
 
   /** Takes a yank back. Throws PACKAGE_NOT_FOUND. */
   async unyank(name: string, version: string, options: ActOptions = {}): Promise<void> {
+    checkNames(name, version);
     await this.#act(options, (acting) => yankVersion(acting, name, version, false));
   }
 
@@ -175,6 +180,7 @@ export class Registry {
     version?: string,
     options: ActOptions = {},
   ): Promise<{ readonly name: string; readonly removed: readonly string[] }> {
+    checkNames(name, version ?? '');
     const removed = await this.#act(options, (acting) => unregisterPackage(acting, name, version ?? null));
     return { name, removed };
   }
@@ -186,12 +192,14 @@ export class Registry {
 
   /** One version; without a number the live one, or the newest where none is live. Throws PACKAGE_NOT_FOUND. */
   async get(name: string, version?: string): Promise<PackageVersion> {
+    checkNames(name, version ?? '');
     const { manifest, ...item } = await this.#store.read(() => packageItem(this.#tenant, name, version ?? null));
     return { ...item, manifest: JSON.parse(manifest) as Manifest };
   }
 
   /** A package with channels, versions and the conditions of the runners. Throws PACKAGE_NOT_FOUND. */
   async show(name: string): Promise<PackageDocument> {
+    checkNames(name);
     return this.#store.read(() => packageDocument(this.#tenant, name));
   }
 
@@ -274,6 +282,8 @@ export class Registry {
     options: ActOptions,
     then: (acting: Acting, record: PackageRecord) => Script<{ readonly moved: boolean }>,
   ): Promise<{ record: PackageRecord; created: boolean; activated: boolean }> {
+    if (!(bytes instanceof Uint8Array))
+      throw new OptionInvalidError('bytes', `${shown(bytes)} is no package file; give its bytes`);
     const { manifest, digest } = await readArchive(bytes);
     const { name, version } = manifest.package;
     const { storage, engine } = this.#options;
@@ -314,6 +324,15 @@ export class Registry {
     this.#specs.set(digest, byName);
     return byName;
   }
+}
+
+/** For callers that no compiler checks: a name, and perhaps a version. Throws OPTION_INVALID. */
+function checkNames(...given: readonly string[]): void {
+  given.forEach((value, at) => {
+    if (typeof value === 'string') return;
+    const option = at === 0 ? 'name' : 'version';
+    throw new OptionInvalidError(option, `${shown(value)} is no ${option} of a package`);
+  });
 }
 
 // oxlint-disable-next-line require-yield -- a script without a statement

@@ -5,6 +5,7 @@ import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { OptionInvalidError, ScheduleExistsError, ScheduleInvalidError, ScheduleNotFoundError } from '../core/error.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
+import { shown } from '../core/option-check.ts';
 import { scheduleRule } from '../core/schedule.ts';
 import { nextSlot, slotsBetween } from '../core/slots.ts';
 import type { ScheduleRule } from '../core/spec.ts';
@@ -190,6 +191,8 @@ export class Schedules {
   async preview(what: string | ScheduleOptions<unknown>, n: number = 10, from?: Date): Promise<Preview> {
     checkCount('n', n);
     const now = this.#options.clock.now();
+    if (from !== undefined && !(from instanceof Date))
+      throw new OptionInvalidError('from', `${shown(from)} is no Date`);
     const after = from?.getTime() ?? now;
     if (Number.isNaN(after)) throw new OptionInvalidError('from', 'it is an invalid Date');
     const rule = typeof what === 'string' ? ruleOf(await this.#find(what)) : previewedRule(what, now);
@@ -230,7 +233,8 @@ export class Schedules {
     });
   }
 
-  #find(name: string): Promise<ScheduleRecord> {
+  async #find(name: string): Promise<ScheduleRecord> {
+    if (typeof name !== 'string') throw new OptionInvalidError('name', `${shown(name)} is no name of a schedule`);
     return this.#store.read(() => findSchedule(this.#tenant, name));
   }
 

@@ -4,7 +4,10 @@ import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
 import { defaultMaxPayload } from './core/json.ts';
-import { functionsOf } from './core/workflow.ts';
+import { any, callable, flag, list, optionFault, record, shown, text } from './core/option-check.ts';
+import type { Kind, Kinds } from './core/option-check.ts';
+import { checkText } from './core/text.ts';
+import { functionsOf, isWorkflow } from './core/workflow.ts';
 import type { LoadedWorkflow } from './engine/catalog.ts';
 import { systemClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';
@@ -80,14 +83,51 @@ export interface ClientSettings {
   readonly actor: string;
 }
 
+const clientKinds: Kinds<ClientOptions> = {
+  registry: text,
+  tenant: any,
+  maxPayload: any,
+  logger: record,
+  clock: record,
+  actor: any,
+};
+
+const runnerKinds: Kinds<RunnerOptions> = {
+  ...clientKinds,
+  workflows: list,
+  name: text,
+  concurrency: any,
+  maxExecutions: any,
+  lease: any,
+  stall: any,
+  grace: any,
+  isolateStall: any,
+  retention: any,
+  schedules: flag,
+  ownOnly: flag,
+  onEvent: callable,
+  onProgress: callable,
+  onPackage: callable,
+};
+
+/** Throws OPTION_INVALID. */
 export function clientSettings(options: ClientOptions): ClientSettings {
+  return settingsOf(options, clientKinds);
+}
+
+function settingsOf(options: ClientOptions, kinds: Readonly<Record<string, Kind>>): ClientSettings {
+  const fault = optionFault(options, kinds);
+  if (fault !== null) throw new OptionInvalidError(fault.option, fault.message);
+  const { tenant = 'default', actor = hostname() } = options;
+  checkText('tenant', tenant);
+  checkText('actor', actor);
   return {
     registry: options.registry ?? null,
-    tenant: options.tenant ?? 'default',
+    tenant,
     maxPayload: count('maxPayload', options.maxPayload ?? defaultMaxPayload),
     logger: options.logger ?? stderrLogger,
     clock: options.clock ?? systemClock,
-    actor: options.actor ?? hostname(),
+    actor,
   };
 }
 
@@ -112,7 +152,7 @@ export interface RunnerSettings extends ClientSettings {
 /** Throws OPTION_INVALID, DEFINITION_INVALID. */
 export function runnerSettings(options: RunnerOptions): RunnerSettings {
   return {
-    ...clientSettings(options),
+    ...settingsOf(options, runnerKinds),
     embedded: embeddedWorkflows(options.workflows ?? []),
     name: options.name ?? hostname(),
     concurrency: count('concurrency', options.concurrency ?? 64),
@@ -133,6 +173,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
 function embeddedWorkflows(workflows: readonly AnyWorkflow[]): LoadedWorkflow[] {
   const byName = new Map<string, AnyWorkflow>();
   for (const workflow of workflows) {
+    if (!isWorkflow(workflow)) throw new OptionInvalidError('workflows', `${shown(workflow)} is no workflow`);
     const other = byName.get(workflow.name);
     if (other !== undefined && other !== workflow) {
       throw new DefinitionInvalidError(workflow.name, 'two workflows of this name were given to one runner');

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { CloacinaError } from '../core/error.ts';
 import type { Client } from '../open.ts';
 import { Output } from './output.ts';
 
@@ -52,6 +53,7 @@ export function act<Given extends readonly unknown[]>(
   run: (cli: Cli, ...given: Given) => Promise<void>,
 ): (...given: [...Given, Command]) => Promise<void> {
   return async (...given) => {
+    refuseLostFolder();
     const command = given.at(-1) as Command;
     const all: Omit<GlobalOptions, 'json'> & { readonly json?: boolean } = command.optsWithGlobals();
     const options: GlobalOptions = { ...all, json: all.json ?? false };
@@ -62,6 +64,16 @@ export function act<Given extends readonly unknown[]>(
     };
     await run(new Cli(options, chosen), ...(given.slice(0, -1) as unknown as Given));
   };
+}
+
+/** Paths are looked up from there. Throws FILE_UNREADABLE. */
+function refuseLostFolder(): void {
+  try {
+    process.cwd();
+  } catch (cause) {
+    const message = 'the working folder of this command does not exist any more; change to another one';
+    throw new CloacinaError('FILE_UNREADABLE', message, { cause });
+  }
 }
 
 function isDefault(command: Command, option: string): boolean {

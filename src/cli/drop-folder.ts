@@ -2,46 +2,112 @@ import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CloacinaError } from '../core/error.ts';
+import type { ErrorCode } from '../core/error-table.ts';
+import { errorTable } from '../core/error-table.ts';
 import type { Registered } from '../package/registry.ts';
+import { coded } from './failure.ts';
 import { readBytes } from './given.ts';
 
-const lookMs = 500;
+const defaultLookMs = 500;
 const ending = '.cloacina';
 
 export interface DropFolderOptions {
   readonly register: (bytes: Uint8Array) => Promise<Registered>;
   readonly onRegistered: (file: string, registered: Registered) => void;
   /** A file that is no package, or whose version exists with other bytes; it is looked at again once it changes. */
-  readonly onRefused: (file: string, error: unknown) => void;
+  readonly onRefused: (file: string, error: CloacinaError) => void;
+  /** The database or the file is away; it is tried again at every look. Told once for each file and code. */
+  readonly onDelayed: (file: string, error: CloacinaError) => void;
+  /** The folder cannot be read; it is tried again. Told once for each time. */
+  readonly onLost: (error: CloacinaError) => void;
+  readonly onFound: () => void;
   readonly signal: AbortSignal;
+  /** From one look to the next; default 500 ms. */
+  readonly lookMs?: number;
 }
 
 /**
  * Registers the package files in a folder, those that are there and those that come, until the signal fires. A file is
  * taken once its size and time have stayed the same from one look to the next: it may still be being copied. Looking
- * is done by reading the folder, which works on every kind of disk. Throws FILE_UNREADABLE where it cannot be read.
+ * is done by reading the folder, which works on every kind of disk, and goes on where the folder is away for a while.
  */
 export async function watchDropFolder(dir: string, options: DropFolderOptions): Promise<void> {
-  const taken = new Map<string, string>();
-  let before = new Map<string, string>();
-  while (!options.signal.aborted) {
-    const now = await stamps(dir);
-    for (const [file, stamp] of now) {
-      if (before.get(file) !== stamp || taken.get(file) === stamp) continue;
-      taken.set(file, stamp);
-      await take(join(dir, file), options);
-    }
-    before = now;
-    await sleep(lookMs, undefined, { signal: options.signal }).catch(() => undefined);
+  const folder = new DropFolder(dir, options);
+  const { signal, lookMs = defaultLookMs } = options;
+  while (!signal.aborted) {
+    await folder.look();
+    await sleep(lookMs, undefined, { signal }).catch(() => undefined);
   }
 }
 
-async function take(file: string, { register, onRegistered, onRefused }: DropFolderOptions): Promise<void> {
-  try {
-    onRegistered(file, await register(await readBytes(file)));
-  } catch (error) {
-    onRefused(file, error);
+/** Throws FILE_UNREADABLE where there is no such folder. */
+export async function checkDropFolder(dir: string): Promise<void> {
+  await stamps(dir);
+}
+
+class DropFolder {
+  readonly #dir: string;
+  readonly #options: DropFolderOptions;
+  /** What each file looked like when it was registered or refused. */
+  readonly #done = new Map<string, string>();
+  readonly #delayed = new Map<string, ErrorCode>();
+  #before: ReadonlyMap<string, string> = new Map();
+  #isLost = false;
+
+  constructor(dir: string, options: DropFolderOptions) {
+    this.#dir = dir;
+    this.#options = options;
   }
+
+  async look(): Promise<void> {
+    const now = await this.#stamps();
+    for (const [file, stamp] of now) {
+      if (this.#options.signal.aborted) return;
+      if (this.#before.get(file) !== stamp || this.#done.get(file) === stamp) continue;
+      if (await this.#take(file)) this.#done.set(file, stamp);
+    }
+    this.#before = now;
+  }
+
+  async #stamps(): Promise<ReadonlyMap<string, string>> {
+    try {
+      const found = await stamps(this.#dir);
+      if (this.#isLost) this.#options.onFound();
+      this.#isLost = false;
+      return found;
+    } catch (error) {
+      if (!this.#isLost) this.#options.onLost(coded(error));
+      this.#isLost = true;
+      return new Map();
+    }
+  }
+
+  /** Whether there is nothing more to do for the file as it is. */
+  async #take(file: string): Promise<boolean> {
+    const { register, onRegistered, onRefused, onDelayed } = this.#options;
+    const path = join(this.#dir, file);
+    try {
+      const registered = await register(await readBytes(path));
+      this.#delayed.delete(file);
+      onRegistered(path, registered);
+      return true;
+    } catch (thrown) {
+      const error = coded(thrown);
+      if (!mayPass(error)) {
+        this.#delayed.delete(file);
+        onRefused(path, error);
+        return true;
+      }
+      if (this.#delayed.get(file) !== error.code) onDelayed(path, error);
+      this.#delayed.set(file, error.code);
+      return false;
+    }
+  }
+}
+
+/** Whether the same file may be taken later: what stands in the way is not in the file. */
+function mayPass({ code }: CloacinaError): boolean {
+  return errorTable[code].exit === 6 || code === 'CONFLICT' || code === 'FILE_UNREADABLE';
 }
 
 /** What each package file looks like now: its size and time. */

@@ -3,6 +3,7 @@ import { CloacinaError, errorDocument } from '../core/error.ts';
 import type { Problem } from '../core/error.ts';
 import { errorTable } from '../core/error-table.ts';
 import { paint, plain } from './output.ts';
+import { stdout } from './stdout.ts';
 
 /** The command line could not be understood; exit code 2. */
 export class UsageError extends CloacinaError {
@@ -16,18 +17,28 @@ export function report(thrown: unknown, json: boolean): void {
   if (thrown instanceof CommanderError && thrown.exitCode === 0) return; // --help and --version were answered
   const error = coded(thrown);
   process.exitCode = errorTable[error.code].exit;
-  const isBug = error.code === 'INTERNAL';
-  if (json) process.stdout.write(`${JSON.stringify({ error: errorDocument(error) }, null, 2)}\n`);
-  if (isBug) process.stderr.write(`${stackOf(error.cause)}\n`);
+  if (error.code === 'INTERNAL') process.stderr.write(`${stackOf(error.cause)}\n`);
+  if (json && told({ error: errorDocument(error) })) return;
   // what commander refuses it has told people itself, with the usage of the command
-  if (json || thrown instanceof CommanderError) return;
+  if (!json && thrown instanceof CommanderError) return;
   const { stderr } = process;
   process.stderr.write(`${paint('red', 'error', stderr)} ${error.code}: ${plain(error.message)}\n`);
   for (const line of details(error)) process.stderr.write(`  ${plain(line)}\n`);
   process.stderr.write(`${paint('dim', errorTable[error.code].remedy, stderr)}\n`);
 }
 
-function coded(thrown: unknown): CloacinaError {
+/** On one line: it may end a stream of documents. False where stdout takes nothing, which may be what went wrong. */
+function told(document: object): boolean {
+  try {
+    stdout.write(`${JSON.stringify(document)}\n`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whatever was thrown as an error with a code. */
+export function coded(thrown: unknown): CloacinaError {
   if (thrown instanceof CloacinaError) return thrown;
   if (thrown instanceof CommanderError) return new UsageError(usageMessage(thrown));
   const message = thrown instanceof Error ? thrown.message : String(thrown);

@@ -1,11 +1,13 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { InvalidArgumentError } from 'commander';
-import { CloacinaError } from '../core/error.ts';
+import { CloacinaError, ScheduleInvalidError } from '../core/error.ts';
 import type { Json } from '../core/json.ts';
+import { timeOf } from '../core/schedule.ts';
+import { makeFolder } from '../store/folder.ts';
 import { UsageError } from './failure.ts';
+import { reason } from './reasons.ts';
 
 /** One byte more than a package file may have: enough for its reader to refuse it. */
 const readLimit = 50 * 1024 * 1024 + 1;
@@ -28,20 +30,32 @@ export function pair(given: string, before: Readonly<Record<string, string>>): R
 
 /** A moment, for an option: ISO 8601; a date alone is its midnight in UTC, a time without offset is UTC. */
 export function moment(given: string): Date {
-  const zoned = /(Z|[+-]\d\d:?\d\d)$/i.test(given) || !given.includes(':') ? given : `${given}Z`;
-  const at = new Date(zoned);
-  if (/^\d{4}-\d\d-\d\d/.test(given) && !Number.isNaN(at.getTime())) return at;
-  throw new InvalidArgumentError('It is not a time; write it as in 2026-03-29T02:30:00Z.');
+  try {
+    return new Date(timeOf('time', given));
+  } catch (error) {
+    if (!(error instanceof ScheduleInvalidError)) throw error;
+    throw new InvalidArgumentError(`${error.message.slice(`${error.field}: `.length)}.`);
+  }
 }
 
-/** The value of `--input`, or of another option: JSON, `@FILE` with JSON in it, or `@-` for stdin. */
+/**
+ * The value of `--input`, or of another option: JSON, `@FILE` with JSON in it, or `@-` for stdin. Throws USAGE,
+ * FILE_UNREADABLE, PAYLOAD_TOO_LARGE.
+ */
 export async function readInput(given: string, option: string = '--input'): Promise<Json> {
   const from = given.startsWith('@') ? given.slice(1) : null;
-  const written = from === null ? given : from === '-' ? await text(process.stdin) : await readText(from);
+  const what = from === null ? `the value of ${option}` : from === '-' ? 'what came on stdin' : from;
+  if (from === null && given.includes('\ufffd')) {
+    // Node has put it in the place of bytes that are no text
+    throw new UsageError(`${what} is not UTF-8, or holds the character U+FFFD: write that one as \\ufffd`);
+  }
+  const written =
+    from === null ? given : decode(from === '-' ? await readSome(process.stdin) : await readBytes(from), what);
+  const text = written.replace(/^\ufeff/, '');
   try {
-    return JSON.parse(written.replace(/^\ufeff/, '')) as Json;
+    return mayLoseDigits.test(text) ? (JSON.parse(text, exactNumber) as Json) : (JSON.parse(text) as Json);
   } catch (cause) {
-    const what = from === null ? `the value of ${option}` : from === '-' ? 'what came on stdin' : from;
+    if (cause instanceof UsageError) throw cause;
     const hint = from === null ? `; write JSON such as '{"n": 1}', or @FILE` : '';
     throw new UsageError(
       `${what} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}${hint}`,
@@ -50,19 +64,49 @@ export async function readInput(given: string, option: string = '--input'): Prom
   }
 }
 
-async function readText(path: string): Promise<string> {
-  return Buffer.from(await readBytes(path)).toString('utf8');
+function decode(bytes: Uint8Array, what: string): string {
+  if (bytes.length >= readLimit) {
+    throw new CloacinaError(
+      'PAYLOAD_TOO_LARGE',
+      `${what} has more than 50 MB; pass a reference to where the value lies`,
+    );
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new UsageError(`${what} is not UTF-8`, cause);
+  }
+}
+
+const mayLoseDigits = /\d{16}|\d[eE]\+?\d{2}/;
+
+/** A reviver: refuses whole numbers that JavaScript would round, and those that it has no number for. */
+function exactNumber(_key: string, value: unknown, { source = '' }: { readonly source?: string } = {}): unknown {
+  if (typeof value !== 'number') return value;
+  const isRounded = /^-?\d+$/.test(source) && BigInt(source) !== BigInt(value);
+  if (Number.isFinite(value) && !isRounded) return value;
+  throw new UsageError(`the number ${source} is not kept as it is written; write it as text: "${source}"`);
+}
+
+/** No more than the limit: the rest is left unread. */
+async function readSome(stream: AsyncIterable<unknown>): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    chunks.push(chunk as Buffer);
+    size += (chunk as Buffer).length;
+    if (size >= readLimit) break;
+  }
+  return Buffer.concat(chunks);
 }
 
 /** A file that the command line names; no more of it than a package may have. Throws FILE_UNREADABLE. */
 export async function readBytes(path: string): Promise<Uint8Array> {
-  const chunks: Buffer[] = [];
   try {
-    for await (const chunk of createReadStream(path, { end: readLimit - 1 })) chunks.push(chunk as Buffer);
+    return await readSome(createReadStream(path));
   } catch (cause) {
     throw new CloacinaError('FILE_UNREADABLE', `the file ${resolve(path)} cannot be read: ${reason(cause)}`, { cause });
   }
-  return Buffer.concat(chunks);
 }
 
 /** Writes a file as a whole: who reads it meanwhile sees the old one or the new one. Throws FILE_UNWRITABLE. */
@@ -71,7 +115,7 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<strin
   const unfinished = `${target}.${process.pid}.tmp`;
   await writing(target, async () => {
     try {
-      await mkdir(dirname(target), { recursive: true });
+      makeFolder(dirname(target));
       await writeFile(unfinished, bytes);
       await rename(unfinished, target);
     } catch (error) {
@@ -106,18 +150,4 @@ export function exactPackage(given: string): { readonly name: string; readonly v
     throw new UsageError(`'${given}' names no version; write it as in ${name}@1.0.0`);
   }
   return { name, version };
-}
-
-const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is none',
-  EACCES: 'permission is denied',
-  EPERM: 'permission is denied',
-  EISDIR: 'it is a folder',
-  ENOSPC: 'the disk is full',
-  EROFS: 'the disk is read-only',
-};
-
-function reason(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return reasons[code] ?? (error instanceof Error ? error.message : String(error));
 }

@@ -1,4 +1,5 @@
 import { styleText } from 'node:util';
+import { stdout } from './stdout.ts';
 
 /** A word of `styleText`. */
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
@@ -8,24 +9,18 @@ export type Cell = string | { readonly text: string; readonly style: Style };
 
 /**
  * What a command says: with `--json` one document on stdout (one a line for streams) and nothing else there, else
- * text for people. Notes go to stderr in both.
+ * text for people. Notes go to stderr in both. What cannot be written throws FILE_UNWRITABLE.
  */
 export class Output {
   readonly json: boolean;
-  readonly #closed = new AbortController();
 
   constructor(json: boolean) {
     this.json = json;
-    // whoever reads has gone away (`cloacina ... | head`): that ends a stream, and is no failure
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
-      this.#closed.abort();
-    });
   }
 
-  /** Fires when nobody reads stdout any more. */
+  /** Fires when nobody reads stdout any more (`cloacina ... | head`). */
   get closed(): AbortSignal {
-    return this.#closed.signal;
+    return stdout.closed;
   }
 
   /** The one answer of a command. */
@@ -49,7 +44,7 @@ export class Output {
   }
 
   #write(text: string): void {
-    if (text !== '' && !this.closed.aborted) process.stdout.write(`${text}\n`);
+    if (text !== '') stdout.write(`${text}\n`);
   }
 }
 

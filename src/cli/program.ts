@@ -8,6 +8,7 @@ import { addPackageCommands } from './commands/package.ts';
 import { addRunnerCommand } from './commands/runner.ts';
 import { addScheduleCommands } from './commands/schedule.ts';
 import { addWorkflowCommands } from './commands/workflow.ts';
+import { stdout } from './stdout.ts';
 
 /**
  * All commands of the CLI. With `quiet` commander says nothing of what it refuses, since the answer is a document.
@@ -27,8 +28,8 @@ export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}
     .option('--json', 'print JSON documents on stdout, and nothing else there')
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(--help shows how it is used)')
-    .exitOverride();
-  if (quiet) program.configureOutput({ writeErr: () => undefined });
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => stdout.write(text), ...(quiet ? { writeErr: () => undefined } : {}) });
   addPackageCommands(program);
   addWorkflowCommands(program);
   addExecutionCommands(program);

@@ -1,3 +1,4 @@
+import { checkRetry } from './definition-check.ts';
 import type { Retry } from './definition.ts';
 import { durationMs } from './duration.ts';
 import { OptionInvalidError } from './error.ts';
@@ -15,6 +16,7 @@ export const defaultRetry: RetrySpec = {
 /** A retry policy with its defaults filled in. `place` begins the option's name in errors. Throws OPTION_INVALID. */
 export function retrySpec(retry: Retry | undefined, place: string): RetrySpec {
   if (retry === undefined) return defaultRetry;
+  checkRetry(retry, place);
   const attempts = retry.attempts ?? defaultRetry.attempts;
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new OptionInvalidError(`${place}.attempts`, `${attempts} is not a whole number from 1`);

@@ -152,13 +152,19 @@ function instant(field: string, value: string | Date | undefined, place: Zone): 
   const [year, month, date, hour, minute, second] = parts.slice(1, 7).map((part) => Number(part ?? 0));
   const local = Date.UTC(year!, month! - 1, date, hour, minute, second, Number((parts[7] ?? '').padEnd(3, '0')));
   const back = new Date(local);
-  if (back.getUTCMonth() !== month! - 1 || back.getUTCDate() !== date) {
+  // the years 0 to 99 are taken for 1900 to 1999
+  if (back.getUTCFullYear() !== year || back.getUTCMonth() !== month! - 1 || back.getUTCDate() !== date) {
     throw new ScheduleInvalidError(field, `${shown(value)}: there is no such date`);
   }
   if (back.getUTCHours() !== hour || back.getUTCMinutes() !== minute || back.getUTCSeconds() !== second) {
     throw new ScheduleInvalidError(field, `${shown(value)}: there is no such time of day`);
   }
   return parts[8] === undefined ? place.instantOf(local) : local - offsetOf(parts[8]);
+}
+
+/** A time as options of schedules are written; without an offset it is UTC, a date alone is its midnight. Throws SCHEDULE_INVALID. */
+export function timeOf(field: string, text: string): number {
+  return instant(field, text, zoneOf('UTC'))!;
 }
 
 function offsetOf(text: string): number {

@@ -17,6 +17,14 @@ export function inputSchema(schema: StandardSchemaV1): Json {
   }
 }
 
+/** Whether a value is a Standard Schema. */
+export function isSchema(value: unknown): value is StandardSchemaV1 {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
+  const standard: unknown = Reflect.get(value, '~standard');
+  if (typeof standard !== 'object' || standard === null) return false;
+  return typeof Reflect.get(standard, 'validate') === 'function';
+}
+
 /** Issues of a Standard Schema with their paths written as `orders[3].amount`. */
 export function issuesOf(issues: readonly StandardSchemaV1.Issue[]): Issue[] {
   return issues.map((issue) => ({ path: pathText(issue.path ?? []), message: issue.message }));

@@ -11,18 +11,24 @@ export interface TaskError {
 
 const maxCauses = 8;
 
-/** Whatever was thrown, as a stored error; what has no code of its own gets `code`. Bounded, never throws. */
-export function toTaskError(thrown: unknown, code: string = 'TASK_FAILED'): TaskError {
-  return convert(thrown, code, 0);
+/** Whatever `who` threw, as a stored error; what has no code of its own gets `code`. Bounded, never throws. */
+export function toTaskError(thrown: unknown, code: string = 'TASK_FAILED', who: string = 'a task'): TaskError {
+  return convert(thrown, { code, who }, 0);
 }
 
-function convert(thrown: unknown, code: string, depth: number): TaskError {
+interface Source {
+  readonly code: string;
+  readonly who: string;
+}
+
+function convert(thrown: unknown, source: Source, depth: number): TaskError {
+  const { code, who } = source;
   try {
     if (!(thrown instanceof Error))
-      return { name: 'Error', code, message: cleanText(`a task threw ${describe(thrown)}`) };
-    return { ...known(thrown, code), ...causeOf(thrown, code, depth) };
+      return { name: 'Error', code, message: cleanText(`${who} threw ${describe(thrown)}`) };
+    return { ...known(thrown, code), ...causeOf(thrown, source, depth) };
   } catch {
-    return { name: 'Error', code, message: 'a task threw a value that cannot be shown' };
+    return { name: 'Error', code, message: `${who} threw a value that cannot be shown` };
   }
 }
 
@@ -36,8 +42,8 @@ function known(thrown: Error, code: string): TaskError {
   };
 }
 
-function causeOf({ cause }: Error, code: string, depth: number): { readonly cause?: TaskError } {
-  return cause === undefined || depth >= maxCauses ? {} : { cause: convert(cause, code, depth + 1) };
+function causeOf({ cause }: Error, source: Source, depth: number): { readonly cause?: TaskError } {
+  return cause === undefined || depth >= maxCauses ? {} : { cause: convert(cause, source, depth + 1) };
 }
 
 function describe(thrown: unknown): string {

@@ -14,10 +14,12 @@ import type {
 } from './definition.ts';
 import { durationMs } from './duration.ts';
 import type { Duration } from './duration.ts';
-import { DefinitionInvalidError } from './error.ts';
+import { checkScheduleOptions, taskFault, workflowFault } from './definition-check.ts';
+import { DefinitionInvalidError, OptionInvalidError } from './error.ts';
 import { compileGraph, fingerprint } from './graph.ts';
 import { stringifyJson } from './json.ts';
 import type { Json } from './json.ts';
+import { record, shown } from './option-check.ts';
 import { retrySpec } from './retry.ts';
 import { scheduleSpec } from './schedule-spec.ts';
 import { inputSchema } from './schema.ts';
@@ -76,10 +78,13 @@ class Definition {
   #spec: WorkflowSpec | undefined;
 
   constructor(name: string, options: WorkflowOptions<StandardSchemaV1>) {
-    if (!/^[A-Za-z0-9_][\w.-]*$/.test(name) || name.length > maxNameLength) {
-      throw new DefinitionInvalidError(name, `a name has 1 to ${maxNameLength} letters, digits, '_', '-' or '.'`);
+    if (typeof name !== 'string' || !/^[A-Za-z0-9_][\w.-]*$/.test(name) || name.length > maxNameLength) {
+      const rule = `a name has 1 to ${maxNameLength} letters, digits, '_', '-' or '.'`;
+      throw new DefinitionInvalidError(typeof name === 'string' ? name : shown(name), rule);
     }
     this.name = name;
+    const fault = workflowFault(options);
+    if (fault !== null) this.#refuse(fault);
     this.#options = options;
     const limit = options.concurrency?.limit;
     if (limit !== undefined && !isCount(limit))
@@ -87,12 +92,13 @@ class Definition {
   }
 
   task(name: string, ...rest: [TaskFunctions['run']] | [Options, TaskFunctions['run']]): object {
-    const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
+    const [options, run] = rest.length === 2 ? rest : [{}, rest[0]];
     return this.#add(name, 'task', options, { run });
   }
 
   map(name: string, options: Options, run: TaskFunctions['run']): object {
-    if (typeof options?.over !== 'function') this.#refuse(`map '${name}' has no function 'over'`);
+    this.#checkOptions('map', name, options);
+    if (options.over === undefined) this.#refuse(`map '${name}' has no function 'over'`);
     const concurrency = options.concurrency ?? null;
     if (concurrency !== null && !isCount(concurrency)) {
       this.#refuse(`concurrency of map '${name}' is ${concurrency}, not a whole number from 1`);
@@ -102,14 +108,19 @@ class Definition {
   }
 
   child(name: string, child: string | AnyWorkflow, options: Options): object {
-    if (typeof options?.input !== 'function') this.#refuse(`child '${name}' has no function 'input'`);
+    this.#checkOptions('child', name, options);
+    if (options.input === undefined) return this.#refuse(`child '${name}' has no function 'input'`);
+    if (typeof child !== 'string' && !isWorkflow(child)) {
+      return this.#refuse(`child '${name}' is given ${shown(child)}, neither a workflow nor the name of one`);
+    }
     const workflow = typeof child === 'string' ? child : child.name;
-    const task = this.#add(name, 'child', options, { input: options.input }, { child: { workflow } });
+    const task = this.#add(name, 'child', options, { input: orEmpty(options.input) }, { child: { workflow } });
     if (typeof child !== 'string') this.#children.set(name, child);
     return task;
   }
 
   wait(name: string, options: Options): object {
+    this.#checkOptions('wait', name, options);
     const { signal, schema, timeout } = options;
     if (typeof signal !== 'string' || signal === '') return this.#refuse(`wait '${name}' names no signal`);
     const timeoutMs = timeout === undefined ? null : durationMs(timeout, `${this.name}.${name}.timeout`);
@@ -118,7 +129,8 @@ class Definition {
   }
 
   sleep(name: string, options: Options): object {
-    if (options?.for !== undefined) {
+    this.#checkOptions('sleep', name, options);
+    if (options.for !== undefined) {
       return this.#add(
         name,
         'sleep',
@@ -127,13 +139,14 @@ class Definition {
         { sleep: { for: durationMs(options.for, `${this.name}.${name}.for`) } },
       );
     }
-    if (typeof options?.until !== 'function') this.#refuse(`sleep '${name}' has neither 'for' nor a function 'until'`);
+    if (options.until === undefined) this.#refuse(`sleep '${name}' has neither 'for' nor a function 'until'`);
     return this.#add(name, 'sleep', options, { until: options.until }, { sleep: { until: true } });
   }
 
   schedule(name: string, options: ScheduleOptions<unknown>): void {
     this.#open();
     this.#checkName('schedule', name);
+    checkScheduleOptions(this.name, name, options);
     if (this.#schedules.has(name)) this.#refuse(`there are two schedules named '${name}'`);
     this.#schedules.set(name, options);
   }
@@ -168,6 +181,7 @@ class Definition {
   ): object {
     this.#open();
     this.#checkName('task', name);
+    this.#checkOptions(kind, name, options);
     if (this.#tasks.has(name)) this.#refuse(`there are two tasks named '${name}'`);
     const works = kind === 'task' || kind === 'map';
     if (works && typeof functions.run !== 'function') this.#refuse(`task '${name}' has no function`);
@@ -230,7 +244,9 @@ class Definition {
   }
 
   #scheduleSpec(name: string, options: ScheduleOptions<unknown>): ScheduleSpec {
-    const input = JSON.parse(stringifyJson(options.input ?? {}, `schedule '${name}'.input`)) as Json;
+    const input = JSON.parse(
+      stringifyJson(options.input === undefined ? {} : options.input, `schedule '${name}'.input`),
+    ) as Json;
     return scheduleSpec(this.name, name, options, input);
   }
 
@@ -244,6 +260,11 @@ class Definition {
     }
   }
 
+  #checkOptions(kind: TaskKind, name: string, options: unknown): void {
+    const fault = taskFault(kind, name, options);
+    if (fault !== null) this.#refuse(fault);
+  }
+
   #open(): void {
     if (this.#spec !== undefined) this.#refuse('it is in use, so its definition cannot change any more');
   }
@@ -251,6 +272,14 @@ class Definition {
   #refuse(message: string): never {
     throw new DefinitionInvalidError(this.name, message);
   }
+}
+
+/** Absent input is {}, and null is null, which JSON alone could not tell apart. */
+function orEmpty(input: (ctx: AnyCtx) => unknown): (ctx: AnyCtx) => Promise<unknown> {
+  return async (ctx) => {
+    const given: unknown = await input(ctx);
+    return given === undefined ? {} : given;
+  };
 }
 
 function isCount(value: number): boolean {
@@ -274,6 +303,7 @@ export function workflow(name: string, options: WorkflowOptions<StandardSchemaV1
 
 /** As a need: met when the task ends in any way; the value says how it ended. */
 export function settled<S, O>(task: Task<S, O>): SettledTask<S, O> {
+  if (!record.fits(task)) throw new OptionInvalidError('task', `settled() takes a task, not ${shown(task)}`);
   const need = Object.freeze({ name: task.name, settled: true });
   settledOf.set(need, task);
   return need as unknown as SettledTask<S, O>;

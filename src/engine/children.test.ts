@@ -31,6 +31,20 @@ describe('engine.md, child', () => {
     assert.equal((await handle.result()).output, 3);
   });
 
+  it('gets {} where its input is absent, and null where it is null', async (t) => {
+    const echo = workflow('echo');
+    const said = echo.returns(echo.task('e', ({ input }) => [input]));
+    const w = workflow('parent');
+    const absent = w.child('absent', said, { input: () => undefined as never });
+    const none = w.child('none', said, { input: () => null });
+    const done = w.returns(w.task('both', { needs: { absent, none } }, ({ needs }) => [needs.absent, needs.none]));
+    const clock = new ManualClock();
+    const rig = await openRig(t, { workflows: [done, said], clock });
+    const handle = await rig.client.start(done);
+    await clock.advance(5000);
+    assert.deepEqual((await handle.result()).output, [[{}], [null]]);
+  });
+
   it('a thousand parents in a runner with room for ten do not block', async (t) => {
     const clock = new ManualClock();
     const w = workflow('parent', { input: unchecked<{ n: number }>() });

@@ -46,6 +46,15 @@ describe('engine.md, input', () => {
     assert.deepEqual((await client.executions.get(executionId)).input, { n: 1 });
   });
 
+  it('null is null: only what was not given is {}', async (t) => {
+    const w = workflow('any');
+    const done = w.returns(w.task('a', ({ input }) => [input]));
+    const { client } = await openRig(t, { workflows: [done] });
+    const { output, executionId } = await client.execute(done, null);
+    assert.deepEqual([output, (await client.executions.get(executionId)).input], [[null], null]);
+    await assert.rejects(client.start(simple(), null as never), { code: 'INPUT_INVALID' });
+  });
+
   it('that no code of this process can parse is checked by JSON Schema, and parsed before the first task', async (t) => {
     const w = workflow('w', { input: z.object({ n: z.number().refine((n) => n !== 13, 'unlucky') }) });
     const a = w.task('a', ({ input }) => input.n);

@@ -8,8 +8,11 @@ import { canonicalJson, parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { jsonSchemaIssues } from '../core/json-schema.ts';
 import { nearNames } from '../core/near.ts';
+import { any, optionFault, record, shown } from '../core/option-check.ts';
+import type { Kinds } from '../core/option-check.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { checkText } from '../core/text.ts';
+import { isWorkflow } from '../core/workflow.ts';
 import type { NewExecution, Pin, ScheduleMark } from '../store/batch.ts';
 import type { Store } from '../store/store.ts';
 import { embeddedCodeName } from './catalog.ts';
@@ -53,7 +56,11 @@ export function loadEmbedded(workflow: AnyWorkflow): LoadedWorkflow {
 
 const embedded = new WeakMap<AnyWorkflow, LoadedWorkflow>();
 
+/** Throws OPTION_INVALID for what is no workflow, DEFINITION_INVALID. */
 export function resolveEmbedded(workflow: AnyWorkflow): ResolvedWorkflow {
+  if (!isWorkflow(workflow)) {
+    throw new OptionInvalidError('workflow', `${shown(workflow)} is neither a workflow nor the name of one`);
+  }
   const { graph, code, codeName, pin } = loadEmbedded(workflow);
   return { spec: graph.spec, codeName, pin, code };
 }
@@ -103,14 +110,14 @@ export interface CheckedInput {
 
 /**
  * Checks an input: by the schema's own code where this process has it, else by the JSON Schema of the manifest.
- * Absent input is {}. Throws INPUT_INVALID, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
+ * Absent input is {}; null is null. Throws INPUT_INVALID, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
  */
 export async function checkInput(
   resolved: ResolvedWorkflow,
   input: unknown,
   maxPayload: number,
 ): Promise<CheckedInput> {
-  const text = stringifyJson(input ?? {}, 'input', maxPayload);
+  const text = stringifyJson(input === undefined ? {} : input, 'input', maxPayload);
   const { spec, code } = resolved;
   if (code !== null) {
     const outcome = await code.parseInput(text, maxPayload);
@@ -134,6 +141,8 @@ export interface StartRequest {
   readonly id?: string;
 }
 
+const startKinds: Kinds<StartOptions> = { idempotencyKey: any, priority: any, startAt: any, tags: record };
+
 /** Puts a new execution together. Throws OPTION_INVALID. */
 export function newExecution({
   resolved,
@@ -144,8 +153,12 @@ export function newExecution({
   schedule,
   id = newId(now),
 }: StartRequest): NewExecution {
+  const fault = optionFault(options, startKinds);
+  if (fault !== null) throw new OptionInvalidError(fault.option, fault.message);
   const { idempotencyKey = null, priority = 0, tags } = options;
-  if (!Number.isInteger(priority)) throw new OptionInvalidError('priority', `${priority} is not a whole number`);
+  if (!Number.isSafeInteger(priority)) {
+    throw new OptionInvalidError('priority', `${shown(priority)} is not a whole number that is kept exactly`);
+  }
   if (idempotencyKey !== null) checkText('idempotencyKey', idempotencyKey);
   return {
     id,

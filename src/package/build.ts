@@ -11,12 +11,19 @@ import { entryPath, formatVersion } from './manifest.ts';
 import { readProject } from './project.ts';
 import type { Project } from './project.ts';
 
+export interface BundledCode {
+  /** Names the package in messages. */
+  readonly label: string;
+  /** By the paths of the package, `code/index.mjs` among them. */
+  readonly files: PackageFiles;
+}
+
 export interface BuildOptions {
   /**
    * Loads the bundle where it can do no harm and gives the workflows that it exports. Throws where it does not load or
-   * does not define. `files` has the paths of the package, `code/index.mjs` among them.
+   * does not define.
    */
-  readonly describe: (code: { readonly files: PackageFiles }) => Promise<readonly WorkflowSpec[]>;
+  readonly describe: (code: BundledCode) => Promise<readonly WorkflowSpec[]>;
 }
 
 /**
@@ -27,8 +34,8 @@ export interface BuildOptions {
 export async function buildPackage(dir: string, options: BuildOptions): Promise<PackedArchive> {
   const project = await readProject(dir);
   const bundle = await bundleProject(project);
-  const workflows = await options.describe({ files: bundle.files });
   const { name, version } = project.package;
+  const workflows = await options.describe({ label: `package ${name} v${version}`, files: bundle.files });
   if (workflows.length === 0) {
     throw new CloacinaError(
       'NO_WORKFLOWS',

@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, realpath, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, realpath, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { z } from 'zod';
 import { CloacinaError, OptionInvalidError } from '../core/error.ts';
+import { makeFolder } from '../store/folder.ts';
 import { defaultEngine } from './engine.ts';
 import { engineSchema, packageName, packageVersion, permissionsSchema } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
@@ -108,7 +109,7 @@ export async function createProject(
   const files = projectTemplate(name, defaultEngine());
   for (const [path, text] of files) {
     const target = join(folder, ...path.split('/'));
-    await mkdir(dirname(target), { recursive: true });
+    makeFolder(dirname(target));
     await writeFile(target, text, { flag: 'wx' });
   }
   return { name, files: [...files.keys()] };

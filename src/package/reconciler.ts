@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../core/error-table.ts';
 import type { LoadedWorkflow } from '../engine/catalog.ts';
 import type { Timer } from '../engine/clock.ts';
 import { wantedVersions } from '../store/packages.ts';
@@ -17,7 +18,7 @@ export type PackageEvent =
   /** `retryInMs` is null where it is tried again only after the registry changed. */
   | ({
       readonly event: 'package.failed';
-      readonly code: string;
+      readonly code: ErrorCode;
       readonly message: string;
       readonly retryInMs: number | null;
     } & LoadedPackage)

@@ -104,6 +104,20 @@ test('packages.md, publish: a version exists, is not active, and its bytes are s
   assert.equal(await registry.resolve('etl'), undefined, 'nothing points to it');
 });
 
+test('packages.md, reading a file: one that asks for another engine is refused before anything of it is stored', async (t) => {
+  const { registry, storage } = await place(t);
+  const manifest = { ...sampleManifest('demo', '1.0.0'), engine: { cloacina: '^99.0.0', node: '>=24' } };
+  const { bytes, digest } = await packArchive(manifest, new Map([['code/index.mjs', Buffer.from('')]]));
+  for (const act of [registry.register(bytes), registry.publish(bytes)]) {
+    await assert.rejects(act, (error: unknown) => {
+      assert(error instanceof CloacinaError && error.code === 'ENGINE_UNSUPPORTED');
+      assert.match(error.message, /package demo v1\.0\.0 does not run here: it needs cloacina \^99\.0\.0, and this is/);
+      return true;
+    });
+  }
+  assert.deepEqual([await registry.list(), await storage.has(digest)], [[], false]);
+});
+
 test('packages.md, register: publishes and activates in one act; the same bytes again never move the channel', async (t) => {
   const { registry } = await place(t);
   const one = await pack('1.0.0');

@@ -1,4 +1,5 @@
-import { AmbiguousWorkflowError } from '../core/error.ts';
+import { AmbiguousWorkflowError, OptionInvalidError } from '../core/error.ts';
+import { shown } from '../core/option-check.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { newId } from '../engine/id.ts';
 import type { Pin } from '../store/batch.ts';
@@ -10,6 +11,8 @@ import type { RegistryEvent } from '../store/registry-log.ts';
 import type { Dialect, Script } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
 import { readArchive } from './archive.ts';
+import { runningEngine } from './engine.ts';
+import { checkEngine } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import {
   activateVersion,
@@ -40,6 +43,8 @@ export interface RegistryOptions {
   readonly now: () => number;
   /** Who acts, for the log: `cli:ada`, `runner:r-1`. */
   readonly actor: string;
+  /** The versions that packages must fit to be published; default those of this process. */
+  readonly engine?: Manifest['engine'];
   /** Runs in the transaction that moves a live channel. */
   readonly onActivate?: ActivateHook;
   /** Called after an act is durable that runners of this process should see at once. */
@@ -115,7 +120,7 @@ export class Registry {
 
   /**
    * Makes a version exist; it runs nowhere until a channel points to it. Throws PackageInvalidError for a file that is
-   * refused, PACKAGE_EXISTS, PACKAGE_DELETED.
+   * refused, ENGINE_UNSUPPORTED among them, PACKAGE_EXISTS, PACKAGE_DELETED.
    */
   async publish(bytes: Uint8Array, options: ActOptions = {}): Promise<Published> {
     const { record, created } = await this.#publish(bytes, options, () => notActivated());
@@ -128,6 +133,7 @@ export class Registry {
    * chance.
    */
   async activate(name: string, version: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
+    checkNames(name, version);
     const channel = options.channel ?? liveChannel;
     const expected = options.expectedSerial ?? null;
     const { head } = await this.#act(options, (acting) => activateVersion(acting, name, version, channel, expected));
@@ -148,17 +154,20 @@ export class Registry {
 
   /** Points a channel back to its previous healthy version. Throws PACKAGE_NOT_FOUND where there is none, CONFLICT. */
   async rollback(name: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
+    checkNames(name);
     const { channel = liveChannel, expectedSerial = null } = options;
     return this.#act(options, (acting) => rollBack(acting, name, channel, expectedSerial));
   }
 
   /** Executions that are pinned to the version go on, new ones are refused. Throws PACKAGE_NOT_FOUND. */
   async yank(name: string, version: string, options: ActOptions = {}): Promise<void> {
+    checkNames(name, version);
     await this.#act(options, (acting) => yankVersion(acting, name, version, true));
   }
 
   /** Takes a yank back. Throws PACKAGE_NOT_FOUND. */
   async unyank(name: string, version: string, options: ActOptions = {}): Promise<void> {
+    checkNames(name, version);
     await this.#act(options, (acting) => yankVersion(acting, name, version, false));
   }
 
@@ -171,6 +180,7 @@ export class Registry {
     version?: string,
     options: ActOptions = {},
   ): Promise<{ readonly name: string; readonly removed: readonly string[] }> {
+    checkNames(name, version ?? '');
     const removed = await this.#act(options, (acting) => unregisterPackage(acting, name, version ?? null));
     return { name, removed };
   }
@@ -182,12 +192,14 @@ export class Registry {
 
   /** One version; without a number the live one, or the newest where none is live. Throws PACKAGE_NOT_FOUND. */
   async get(name: string, version?: string): Promise<PackageVersion> {
+    checkNames(name, version ?? '');
     const { manifest, ...item } = await this.#store.read(() => packageItem(this.#tenant, name, version ?? null));
     return { ...item, manifest: JSON.parse(manifest) as Manifest };
   }
 
   /** A package with channels, versions and the conditions of the runners. Throws PACKAGE_NOT_FOUND. */
   async show(name: string): Promise<PackageDocument> {
+    checkNames(name);
     return this.#store.read(() => packageDocument(this.#tenant, name));
   }
 
@@ -270,9 +282,12 @@ export class Registry {
     options: ActOptions,
     then: (acting: Acting, record: PackageRecord) => Script<{ readonly moved: boolean }>,
   ): Promise<{ record: PackageRecord; created: boolean; activated: boolean }> {
+    if (!(bytes instanceof Uint8Array))
+      throw new OptionInvalidError('bytes', `${shown(bytes)} is no package file; give its bytes`);
     const { manifest, digest } = await readArchive(bytes);
     const { name, version } = manifest.package;
-    const { storage } = this.#options;
+    const { storage, engine } = this.#options;
+    checkEngine(manifest, engine ?? runningEngine());
     const existing = await this.#store.read(() => packageVersion(this.#tenant, name, version));
     if (existing !== undefined) sameVersion(existing, digest); // refused before a byte is written
     const may = await this.#store.write((dialect) => touchBytes(digest, this.#options.now(), staleCollectMs, dialect));
@@ -309,6 +324,15 @@ export class Registry {
     this.#specs.set(digest, byName);
     return byName;
   }
+}
+
+/** For callers that no compiler checks: a name, and perhaps a version. Throws OPTION_INVALID. */
+function checkNames(...given: readonly string[]): void {
+  given.forEach((value, at) => {
+    if (typeof value === 'string') return;
+    const option = at === 0 ? 'name' : 'version';
+    throw new OptionInvalidError(option, `${shown(value)} is no ${option} of a package`);
+  });
 }
 
 // oxlint-disable-next-line require-yield -- a script without a statement

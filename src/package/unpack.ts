@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { PackageInvalidError } from '../core/error.ts';
 import { systemClock } from '../engine/clock.ts';
 import type { Clock } from '../engine/clock.ts';
+import { makeFolder } from '../store/folder.ts';
 import type { PackageFiles } from './archive.ts';
 import { pathFault } from './entry-path.ts';
 
@@ -25,7 +26,7 @@ export async function unpackPackage(
 ): Promise<string> {
   const target = join(root, digest.replace(':', '-'));
   if (await holds(target, files)) return target;
-  await mkdir(root, { recursive: true });
+  makeFolder(root);
   await sweep(root, clock.now());
   const fresh = join(root, unfinished + randomUUID());
   try {
@@ -60,7 +61,7 @@ async function writeFiles(dir: string, files: PackageFiles): Promise<void> {
     }
     folders.add(dirname(join(dir, path)));
   }
-  for (const folder of folders) await mkdir(folder, { recursive: true });
+  for (const folder of folders) makeFolder(folder);
   for (const [path, bytes] of files) await writeFile(join(dir, path), bytes, { flag: 'wx' });
 }
 

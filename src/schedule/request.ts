@@ -1,5 +1,6 @@
 import type { ScheduleOptions } from '../core/definition.ts';
-import { ScheduleInvalidError } from '../core/error.ts';
+import { OptionInvalidError, ScheduleInvalidError } from '../core/error.ts';
+import { record, shown } from '../core/option-check.ts';
 import { scheduleRule } from '../core/schedule.ts';
 import type { ScheduleRule } from '../core/spec.ts';
 
@@ -9,7 +10,7 @@ export interface ScheduleRequest extends ScheduleOptions<unknown> {
   readonly workflow: string;
 }
 
-/** What to change of a schedule: what is left out stays, and null takes the default again. */
+/** What to change of a schedule: what is left out stays, and null takes the default again; of the input it is the value null. */
 export type ScheduleChanges = {
   readonly [Field in keyof ScheduleOptions<unknown>]?: ScheduleOptions<unknown>[Field] | null;
 } & { readonly workflow?: string };
@@ -28,8 +29,10 @@ const ruleFields = [
 ] as const satisfies readonly (keyof ScheduleRule)[];
 const fields: readonly string[] = [...ruleFields, 'workflow', 'input', 'paused'];
 
-/** Refuses what is not an option. Throws SCHEDULE_INVALID. */
+/** Refuses what is not an option. Throws SCHEDULE_INVALID, OPTION_INVALID. */
 export function checkFields(options: object): void {
+  if (!record.fits(options))
+    throw new OptionInvalidError('schedule', `${shown(options)} is no object with its options`);
   const unknown = Object.keys(options).find((field) => !fields.includes(field));
   if (unknown !== undefined) {
     throw new ScheduleInvalidError(unknown, `a schedule has no such option; it has ${fields.join(', ')}`);

@@ -164,6 +164,9 @@ test('interfaces.md: update changes what it names, from now on; null takes the d
     (await place.executions()).map((execution) => execution.input),
     ['{"a":1}', '{"a":2}', '{"a":2}'],
   );
+  assert.equal((await schedules.update('tick', { input: null })).input, null);
+  assert.equal((await schedules.add('null', { workflow: 'etl', every: '1h', input: null })).created, true);
+  assert.equal((await schedules.get('null')).input, null);
   await assert.rejects(schedules.update('tick', { at: '2025-01-01' }), coded('SCHEDULE_INVALID', /past/));
   await assert.rejects(schedules.update('nope', {}), coded('SCHEDULE_NOT_FOUND'));
   await assert.rejects(schedules.update('tick', { workflow: 'elt' }), coded('WORKFLOW_NOT_FOUND'));

@@ -5,6 +5,7 @@ import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { OptionInvalidError, ScheduleExistsError, ScheduleInvalidError, ScheduleNotFoundError } from '../core/error.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
+import { shown } from '../core/option-check.ts';
 import { scheduleRule } from '../core/schedule.ts';
 import { nextSlot, slotsBetween } from '../core/slots.ts';
 import type { ScheduleRule } from '../core/spec.ts';
@@ -119,7 +120,8 @@ export class Schedules {
   }
 
   /**
-   * Changes a schedule from now on: what is left out stays, null takes the default again. Changes of a schedule that a
+   * Changes a schedule from now on: what is left out stays, null takes the default again (of the input it is the value
+   * null). Changes of a schedule that a
    * package or an embedded workflow brings survive its next version. Throws SCHEDULE_INVALID, WORKFLOW_NOT_FOUND,
    * AMBIGUOUS_WORKFLOW, INPUT_INVALID, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
    */
@@ -135,7 +137,7 @@ export class Schedules {
       throw new ScheduleInvalidError('paused', 'it is neither true nor false');
     }
     const isChecked = changes.input !== undefined || changes.workflow !== undefined;
-    const given = changes.input === undefined ? parseJson(found.input) : (changes.input ?? {});
+    const given = changes.input === undefined ? parseJson(found.input) : changes.input;
     const input = isChecked ? await this.#checkedInput(workflowRef({ owner, workflow }), given) : found.input;
     const start = await this.#starts().of(found);
     return this.#act(found, function* (record, now, dialect) {
@@ -189,6 +191,8 @@ export class Schedules {
   async preview(what: string | ScheduleOptions<unknown>, n: number = 10, from?: Date): Promise<Preview> {
     checkCount('n', n);
     const now = this.#options.clock.now();
+    if (from !== undefined && !(from instanceof Date))
+      throw new OptionInvalidError('from', `${shown(from)} is no Date`);
     const after = from?.getTime() ?? now;
     if (Number.isNaN(after)) throw new OptionInvalidError('from', 'it is an invalid Date');
     const rule = typeof what === 'string' ? ruleOf(await this.#find(what)) : previewedRule(what, now);
@@ -229,7 +233,8 @@ export class Schedules {
     });
   }
 
-  #find(name: string): Promise<ScheduleRecord> {
+  async #find(name: string): Promise<ScheduleRecord> {
+    if (typeof name !== 'string') throw new OptionInvalidError('name', `${shown(name)} is no name of a schedule`);
     return this.#store.read(() => findSchedule(this.#tenant, name));
   }
 
@@ -259,7 +264,7 @@ export class Schedules {
       throw new ScheduleInvalidError('workflow', 'a schedule needs the name of the workflow that it starts');
     }
     const { resolve, maxPayload } = this.#options;
-    const text = stringifyJson(input ?? {}, 'input', maxPayload);
+    const text = stringifyJson(input === undefined ? {} : input, 'input', maxPayload);
     await checkInput(await resolve(workflow), parseJson(text), maxPayload);
     return text;
   }

@@ -33,13 +33,7 @@ export function* migrate(now: number, rowsByKey: string, list: readonly Migratio
   );
   const done = yield* all<{ number: number }>('select number from cloacina_migrations order by number');
   const newest = done.at(-1)?.number ?? 0;
-  const known = list.at(-1)?.number ?? 0;
-  if (newest > known) {
-    throw new CloacinaError(
-      'DATABASE_TOO_NEW',
-      `the database has schema ${newest}, this Cloacina knows schemas up to ${known}; upgrade Cloacina`,
-    );
-  }
+  isNewest(newest, list);
   for (const migration of list) {
     if (migration.number <= newest) continue;
     for (const statement of statements(migration.text, rowsByKey)) yield* run(statement);
@@ -50,6 +44,22 @@ export function* migrate(now: number, rowsByKey: string, list: readonly Migratio
       now,
     );
   }
+}
+
+/** Whether nothing is left to migrate. Throws DATABASE_TOO_NEW. */
+export function isNewest(schema: number, list: readonly Migration[] = migrations): boolean {
+  const known = list.at(-1)?.number ?? 0;
+  if (schema <= known) return schema === known;
+  throw new CloacinaError(
+    'DATABASE_TOO_NEW',
+    `the database has schema ${schema}, this Cloacina knows schemas up to ${known}; upgrade Cloacina`,
+  );
+}
+
+/** The tables that are made by the migrations after a schema. */
+export function tablesAfter(schema: number): readonly string[] {
+  const texts = migrations.filter(({ number }) => number > schema).map(({ text }) => text);
+  return texts.flatMap((text) => Array.from(text.matchAll(/create table (\w+)/g), (found) => found[1]!));
 }
 
 function statements(text: string, rowsByKey: string): string[] {

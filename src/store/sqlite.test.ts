@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { CloacinaError } from '../core/error.ts';
 import { openStores, release, tempFolder } from '../testing/engine-rig.ts';
 import { sampleExecution, sampleRunner, sampleTransition, storeSuite } from '../testing/store-suite.ts';
 import { ManualClock } from '../testing/clock.ts';
@@ -67,6 +68,47 @@ describe('issue A, bad input: a database file', () => {
       return true;
     });
     assert.equal(readFileSync(file, 'utf8'), text);
+  });
+
+  it('of something else with a table of the same name is DATABASE_INVALID, and is not touched', async (t) => {
+    const file = join(tempFolder(t), 'theirs.db');
+    const db = new DatabaseSync(file);
+    db.exec('create table Executions (day text); create table people (name text)');
+    await assert.rejects(openStore(`sqlite:${file}`), (error: unknown) => {
+      assert.ok(error instanceof CloacinaError && error.code === 'DATABASE_INVALID');
+      assert.match(error.message, /theirs\.db has a table 'Executions' that is not Cloacina's.*a file of its own/);
+      return true;
+    });
+    assert.deepEqual(db.prepare('select name from sqlite_master order by name').all().length, 2);
+    db.close();
+  });
+
+  it('with tables of somebody else under other names is shared with them', async (t) => {
+    const file = join(tempFolder(t), 'shared.db');
+    const db = new DatabaseSync(file);
+    db.exec('create table people (name text)');
+    db.close();
+    await (await openStore(`sqlite:${file}`)).close();
+    await (await openStore(`sqlite:${file}`)).close();
+  });
+
+  it('where the system takes no folder is refused at once', { skip: process.platform !== 'linux' }, async () => {
+    await assert.rejects(openStore('sqlite:/proc/nope/deeper/x.db'), (error: unknown) => {
+      assert.ok(error instanceof CloacinaError && error.code === 'STORE_UNAVAILABLE');
+      assert.match(error.message, /\/proc\/nope\/deeper\/x\.db could not be opened: ENOENT.*mkdir '\/proc\/nope'/);
+      return true;
+    });
+  });
+
+  it('that another process writes to is opened, and read, without a turn among the writers', async (t) => {
+    const file = join(tempFolder(t), 'busy.db');
+    await (await openStore(`sqlite:${file}`)).close();
+    const other = new DatabaseSync(file);
+    release(t, () => other.close());
+    other.exec('begin immediate');
+    const store = await openStore(`sqlite:${file}`, { patienceMs: 0 });
+    release(t, () => store.close());
+    assert.deepEqual(await store.definitions(), []);
   });
 
   it('of a newer Cloacina is DATABASE_TOO_NEW, and is not touched', async (t) => {

@@ -1,11 +1,13 @@
-import { mkdirSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { StatementSync } from 'node:sqlite';
 import { setTimeout } from 'node:timers/promises';
 import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
 import { sqliteDialect } from './dialect.ts';
-import { migrate } from './migrate.ts';
+import { makeFolder } from './folder.ts';
+import { isNewest, migrate, tablesAfter } from './migrate.ts';
+import { all, first } from './sql.ts';
 import type { Dialect, Driver, Script, Statement, StatementResult } from './sql.ts';
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
@@ -47,7 +49,7 @@ export class SqliteDriver implements Driver {
     const where = path === ':memory:' ? path : resolve(path);
     const patienceMs = options.patienceMs ?? 10_000;
     try {
-      if (path !== ':memory:') mkdirSync(dirname(where), { recursive: true });
+      if (path !== ':memory:') makeFolder(dirname(where));
       const db = new DatabaseSync(where, { timeout: 0 });
       return await SqliteDriver.#prepare(db, where, patienceMs, options.now ?? Date.now);
     } catch (error) {
@@ -63,7 +65,13 @@ export class SqliteDriver implements Driver {
         'pragma synchronous = full; pragma foreign_keys = on; pragma cache_size = -65536; pragma temp_store = memory',
       );
       const driver = new SqliteDriver(db, where, patienceMs);
-      await driver.write(() => migrate(now(), 'without rowid'));
+      // a look first: a reader needs no turn among the writers
+      if (!isNewest(await driver.read(schema))) {
+        await driver.write(function* () {
+          yield* refuseForeign(where);
+          yield* migrate(now(), 'without rowid');
+        });
+      }
       return driver;
     } catch (error) {
       db.close();
@@ -161,15 +169,35 @@ function primaryCode(error: unknown): number | undefined {
   return typeof extended === 'number' ? extended & 0xff : undefined;
 }
 
-/** An error of SQLite as one of ours: what happened, to which file. */
-export function storeError(error: unknown, what: string): unknown {
+/** The number of the newest migration that was run; 0 for none. */
+function* schema(): Script<number> {
+  const log = yield* first("select 1 from sqlite_master where type = 'table' and name = 'cloacina_migrations'");
+  if (log === undefined) return 0;
+  const row = yield* first<{ newest: number | null }>('select max(number) as newest from cloacina_migrations');
+  return row?.newest ?? 0;
+}
+
+/** A file may have tables of somebody else beside ours, but none by the same name. Throws DATABASE_INVALID. */
+function* refuseForeign(where: string): Script<void> {
+  const ours = new Set(tablesAfter(yield* schema()));
+  const there = yield* all<{ name: string }>("select name from sqlite_master where type in ('table', 'view')");
+  const foreign = there.find(({ name }) => ours.has(name.toLowerCase()));
+  if (foreign === undefined) return;
+  const what = `${where} has a table '${foreign.name}' that is not Cloacina's, which has one by that name itself`;
+  throw new CloacinaError('DATABASE_INVALID', `${what}; give it a file of its own`);
+}
+
+/** An error of SQLite as one of ours: what happened, to which file. `where`: one that is being opened. */
+export function storeError(error: unknown, what: string, where?: string): unknown {
   const primary = primaryCode(error);
   if (primary === undefined || error instanceof CloacinaError) return error;
   const reason = error instanceof Error ? error.message : String(error);
   if (primary === code.corrupt || primary === code.notADatabase) {
     return new CloacinaError('DATABASE_INVALID', `${what}: ${reason}`, { cause: error });
   }
-  if (primary === code.readonly) return new CloacinaError('DATABASE_READ_ONLY', `${what}: ${reason}`, { cause: error });
+  if (primary === code.readonly || (primary === code.cantOpen && where !== undefined && isReadOnly(where))) {
+    return new CloacinaError('DATABASE_READ_ONLY', `${what}: ${reason}`, { cause: error });
+  }
   return new StoreUnavailableError(`${what}: ${reason}`, error);
 }
 
@@ -181,11 +209,27 @@ function openError(error: unknown, where: string): unknown {
       cause: error,
     });
   }
-  if (primary === code.readonly) {
-    return new CloacinaError('DATABASE_READ_ONLY', `${where} can be read but not written`, { cause: error });
-  }
   const reason = error instanceof Error ? error.message : String(error);
+  if (primary === code.readonly || isReadOnlyDisk(error) || (primary === code.cantOpen && isReadOnly(where))) {
+    return new CloacinaError('DATABASE_READ_ONLY', `the database ${where} cannot be written: ${reason}`, {
+      cause: error,
+    });
+  }
   return new StoreUnavailableError(`the database ${where} could not be opened: ${reason}`, error);
+}
+
+/** Whether a database that cannot be opened may only be read. SQLite makes files beside it, and does not say why it cannot. */
+function isReadOnly(where: string): boolean {
+  try {
+    accessSync(dirname(where), constants.W_OK);
+    return false;
+  } catch (error) {
+    return isReadOnlyDisk(error) || existsSync(where);
+  }
+}
+
+function isReadOnlyDisk(error: unknown): boolean {
+  return error instanceof Error && Reflect.get(error, 'code') === 'EROFS';
 }
 
 async function untilFree<T>(attempt: () => T, where: string, patienceMs: number): Promise<T> {
@@ -194,7 +238,7 @@ async function untilFree<T>(attempt: () => T, where: string, patienceMs: number)
     try {
       return attempt();
     } catch (error) {
-      if (!isBusy(error)) throw storeError(error, `the database ${where} refused what was asked of it`);
+      if (!isBusy(error)) throw storeError(error, `the database ${where} refused what was asked of it`, where);
       if (performance.now() - start > patienceMs) {
         throw new StoreUnavailableError(
           `the database ${where} was locked by another process for ${patienceMs} ms`,

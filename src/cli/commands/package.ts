@@ -221,7 +221,7 @@ function packageText({ name, channels, versions }: PackageDocument): string {
   });
   const runners = versions.flatMap(({ version, runners: of }) =>
     of.map(({ name: runner, conditions }) => {
-      const last = conditions.findLast((condition) => !condition.status) ?? conditions.at(-1);
+      const last = conditions.find((condition) => !condition.status) ?? conditions.at(-1);
       const reached = last?.status === false ? `${last.condition}: ${last.reason}` : (last?.condition ?? '');
       return [runner, version, reached, last?.message ?? ''];
     }),

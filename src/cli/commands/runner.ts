@@ -1,13 +1,15 @@
 import type { Command } from 'commander';
 import { durationMs, formatMs } from '../../core/duration.ts';
-import { CloacinaError, errorDocument } from '../../core/error.ts';
+import { errorDocument } from '../../core/error.ts';
+import type { CloacinaError } from '../../core/error.ts';
 import type { Json } from '../../core/json.ts';
 import type { RunnerEvent } from '../../engine/hooks.ts';
 import type { PackageEvent } from '../../package/reconciler.ts';
 import type { Registry } from '../../package/registry.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
-import { watchDropFolder } from '../drop-folder.ts';
+import { checkDropFolder, watchDropFolder } from '../drop-folder.ts';
+import { coded, report } from '../failure.ts';
 import { wholeNumber } from '../given.ts';
 import { Interruption } from '../interruption.ts';
 import { paint, plain, short } from '../output.ts';
@@ -35,6 +37,7 @@ interface RunnerCommandOptions {
 async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
   const { Runner } = await import('../../open.ts');
   durationMs(options.drain, 'drain'); // refused before anything runs
+  if (options.watch !== undefined) await checkDropFolder(options.watch);
   const journal = new RunnerJournal(cli);
   using interruption = new Interruption().also(cli.output.closed);
   const running = await Runner.open(cli.options.database, {
@@ -54,6 +57,8 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     if (options.watch === undefined) await interruption.happened;
     else await watch(options.watch, running.registry, journal, interruption.signal);
     journal.say('closing', 'closing: running tasks may end, the rest is handed back; Ctrl-C again ends it at once');
+  } catch (error) {
+    report(error, cli.output.json); // before it closes, which may take its time: the last line is `closed`
   } finally {
     await running.close({ drain: options.drain });
   }
@@ -68,13 +73,16 @@ async function watch(dir: string, registry: Registry, journal: RunnerJournal, si
         journal.say('package.registered', `${name} v${version} registered from ${file}`, { file, name, version });
     },
     onRefused: (file, error) => {
-      if (!(error instanceof CloacinaError)) throw error;
-      journal.say(
-        'package.refused',
-        `${file} refused: ${error.message}`,
-        { file, error: errorDocument(error) as Json },
-        'red',
-      );
+      journal.failed('package.refused', `${file} refused`, error, { file });
+    },
+    onDelayed: (file, error) => {
+      journal.failed('package.delayed', `${file} is not registered yet, and is tried again`, error, { file });
+    },
+    onLost: (error) => {
+      journal.failed('watch.lost', `${dir} is not there any more, and is looked for`, error, { dir });
+    },
+    onFound: () => {
+      journal.say('watch.found', `${dir} is there again`, { dir });
     },
     signal,
   });
@@ -99,6 +107,7 @@ const shownEvents: ReadonlySet<string> = new Set([
 /** Says what a runner does, as it happens. */
 class RunnerJournal {
   readonly #cli: Cli;
+  #isHeard = true;
 
   constructor(cli: Cli) {
     this.#cli = cli;
@@ -107,6 +116,10 @@ class RunnerJournal {
   say(event: string, text: string, detail: { readonly [field: string]: Json } = {}, style: Style | null = null): void {
     const at = Date.now();
     this.#line(event, at, detail, text, style);
+  }
+
+  failed(event: string, text: string, error: CloacinaError, detail: { readonly [field: string]: Json }): void {
+    this.say(event, `${text}: ${error.message}`, { ...detail, error: errorDocument(error) as Json }, 'red');
   }
 
   execution({ type, at, seq, executionId, workflow, task, attempt, data }: RunnerEvent): void {
@@ -139,9 +152,16 @@ class RunnerJournal {
 
   #line(event: string, at: number, detail: object, text: string, style: Style | null): void {
     const when = new Date(at).toISOString();
-    this.#cli.output.item({ event, at: when, ...detail }, () => {
-      const shown = plain(text).replaceAll(/\s*\n\s*/g, ' ');
-      return `${paint('dim', when.slice(11, 23))} ${style === null ? shown : paint(style, shown)}`;
-    });
+    try {
+      this.#cli.output.item({ event, at: when, ...detail }, () => {
+        const shown = plain(text).replaceAll(/\s*\n\s*/g, ' ');
+        return `${paint('dim', when.slice(11, 23))} ${style === null ? shown : paint(style, shown)}`;
+      });
+      this.#isHeard = true;
+    } catch (error) {
+      // what it does matters more than what it says of it
+      if (this.#isHeard) this.#cli.output.note(`${coded(error).message}; the runner goes on`);
+      this.#isHeard = false;
+    }
   }
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatMs } from '../../core/duration.ts';
 import { CloacinaError } from '../../core/error.ts';
+import type { ErrorCode } from '../../core/error-table.ts';
 import { isEnded } from '../../core/execution.ts';
 import type { ExecutionOutcome } from '../../engine/client.ts';
 import type { Json } from '../../core/json.ts';
@@ -106,7 +107,7 @@ const loadsAtMost = 3;
 /** What becomes of the package in this process: without it nothing runs. */
 class Loading {
   readonly #entry: WorkflowEntry;
-  readonly #gaveUp = Promise.withResolvers<string>();
+  readonly #gaveUp = Promise.withResolvers<GivenUp>();
   #failures = 0;
 
   constructor(entry: WorkflowEntry) {
@@ -114,7 +115,7 @@ class Loading {
   }
 
   /** Resolves with the reason once the package was given up. */
-  get gaveUp(): Promise<string> {
+  get gaveUp(): Promise<GivenUp> {
     return this.#gaveUp.promise;
   }
 
@@ -122,7 +123,24 @@ class Loading {
     if (event.name !== this.#entry.package || event.event !== 'package.failed') return;
     this.#failures += 1;
     if (event.retryInMs !== null && this.#failures < loadsAtMost) return; // the logger says so, and it is tried again
-    this.#gaveUp.resolve(`package ${event.name} v${event.version} does not load here: ${event.message}`);
+    const why = `package ${event.name} v${event.version} does not load here: ${event.message}`;
+    this.#gaveUp.resolve({ status: 'given up', code: event.code, why });
+  }
+}
+
+interface GivenUp {
+  readonly status: 'given up';
+  readonly code: ErrorCode;
+  readonly why: string;
+}
+
+/** What keeps a package from being loaded; the execution is there, and waits. */
+class NotLoadedError extends CloacinaError {
+  readonly executionId: string;
+  constructor({ code, why }: GivenUp, executionId: string) {
+    const cancel = `cloacina execution cancel ${executionId}`;
+    super(code, `${why}; execution ${executionId} waits for a runner that loads it (cancel it: ${cancel})`);
+    this.executionId = executionId;
   }
 }
 
@@ -133,18 +151,18 @@ interface Seen {
   readonly loading: Loading | null;
 }
 
-/** Follows an execution to its end and answers; false where Ctrl-C came first. Throws PACKAGE_LOAD_FAILED. */
+/** Follows an execution to its end and answers; false where Ctrl-C came first. Throws NotLoadedError. */
 async function seeThrough(cli: Cli, client: Client, entry: WorkflowEntry, seen: Seen): Promise<boolean> {
   const { id, view, signal, loading } = seen;
   const stop = new AbortController();
   const following = view === null ? null : follow(client, id, view, AbortSignal.any([signal, stop.signal]));
   const outcome = client.handle(id).outcome();
   const interrupted = aborted(signal).then(() => null);
-  const ways: Promise<ExecutionOutcome<Json> | string | null>[] = [outcome, interrupted];
+  const ways: Promise<ExecutionOutcome<Json> | GivenUp | null>[] = [outcome, interrupted];
   if (loading !== null) ways.push(loading.gaveUp);
   try {
     const first = await Promise.race(ways);
-    if (typeof first === 'object' && first !== null) {
+    if (first !== null && first.status !== 'given up') {
       await following;
       view?.end();
       await answer(cli, client, entry, first);
@@ -152,8 +170,7 @@ async function seeThrough(cli: Cli, client: Client, entry: WorkflowEntry, seen: 
     }
     outcome.catch(() => undefined); // the client will be closed, and this is how it hears of that
     if (first === null) return false;
-    const left = `execution ${id} waits for a runner that loads it (cancel it: cloacina execution cancel ${id})`;
-    throw new CloacinaError('PACKAGE_LOAD_FAILED', `${first}; ${left}`);
+    throw new NotLoadedError(first, id);
   } finally {
     stop.abort();
     await following;

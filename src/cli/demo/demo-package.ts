@@ -9,7 +9,7 @@ const project = fileURLToPath(new URL('../../../examples/registry-execution-demo
 /** The workflow of the example by its long name. */
 export const demoWorkflow = 'simple_demo/data_processing';
 
-/** Packs the example's project. Throws what `buildPackage` throws, and PACKAGE_LOAD_FAILED. */
+/** Packs the example's project. Throws what `buildPackage` and `describeInIsolate` throw. */
 export function buildDemoPackage(): Promise<PackedArchive> {
   return buildPackage(project, { describe: describeInIsolate });
 }

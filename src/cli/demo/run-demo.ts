@@ -189,7 +189,7 @@ class Loading {
     if (event.name !== this.#wanted.package || event.version !== this.#wanted.version) return;
     if (event.event === 'package.loaded') this.#done.resolve(event);
     if (event.event === 'package.failed') {
-      this.#done.reject(new CloacinaError('PACKAGE_LOAD_FAILED', event.message));
+      this.#done.reject(new CloacinaError(event.code, event.message));
     }
   };
 }

@@ -11,11 +11,12 @@ import type { TaskCall } from '../../engine/code.ts';
 import type { Logger } from '../../engine/logger.ts';
 import { GuestCalls } from './calls.ts';
 import type { Reply, Request } from './calls.ts';
-import { deathError, isOutOfMemory } from './death.ts';
+import { deathError, isOutOfMemory, slowHint } from './death.ts';
 import type { EndReason, IsolateDeath } from './death.ts';
 import { checkExports, loadError, readSpecs } from './exports.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { Link } from './link.ts';
+import { MemoryWatch } from './memory.ts';
 import { OutputLines } from './output.ts';
 import { readToHost } from './protocol.ts';
 import type { ToHost } from './protocol.ts';
@@ -33,6 +34,7 @@ export interface ChildOptions {
   readonly env: { readonly granted: Readonly<Record<string, string>>; readonly all: Readonly<Record<string, string>> };
   readonly net: boolean;
   readonly heapMb: number;
+  readonly offHeapMb: number;
   readonly stallMs: number;
   readonly startLimitMs: number;
   readonly clock: Clock;
@@ -56,6 +58,7 @@ export class IsolateChild {
   readonly #options: ChildOptions;
   readonly #calls: GuestCalls;
   readonly #heartbeat: Heartbeat;
+  readonly #memory: MemoryWatch;
   readonly #loaded: PromiseWithResolvers<readonly WorkflowSpec[]> = Promise.withResolvers();
   readonly #gone: PromiseWithResolvers<void> = Promise.withResolvers();
   #state: 'waiting' | 'starting' | 'ready' | 'gone' = 'waiting';
@@ -80,9 +83,12 @@ export class IsolateChild {
       clock: options.clock,
       stallMs: options.stallMs,
       ping: () => this.#link?.send({ kind: 'ping' }),
-      silent: () => this.#reap(true),
-      answered: () => this.#reap(false),
       stalled: () => this.end('stalled', formatMs(options.stallMs)),
+    });
+    this.#memory = new MemoryWatch({
+      clock: options.clock,
+      limitMb: options.heapMb + options.offHeapMb,
+      over: (heldMb) => this.end('out_of_memory', this.#overText(heldMb)),
     });
   }
 
@@ -95,7 +101,7 @@ export class IsolateChild {
     const reply = this.#calls.add(request);
     if (this.#state === 'ready') {
       this.#calls.sendAll();
-      this.#heartbeat.start();
+      this.#watch();
     }
     return reply;
   }
@@ -123,7 +129,7 @@ export class IsolateChild {
   end(reason: EndReason, detail = ''): void {
     if (this.#ending !== undefined || this.#state === 'gone') return;
     this.#ending = { reason, detail };
-    this.#heartbeat.stop();
+    this.#rest();
     this.#options.onEnding();
     if (this.#state === 'waiting') this.#finish(null, null);
     else this.#process?.kill('SIGKILL');
@@ -131,22 +137,26 @@ export class IsolateChild {
 
   #idle(): void {
     if (this.#state !== 'ready' || this.#ending !== undefined) return;
-    this.#heartbeat.stop();
+    this.#rest();
     this.#options.onIdle();
   }
 
-  #reap(watched: boolean): void {
-    const pid = this.#process?.pid;
-    if (pid === undefined) return;
-    if (watched) reaper.watch(pid);
-    else reaper.forget(pid);
+  /** Something is expected of the process. */
+  #watch(): void {
+    this.#heartbeat.start();
+    if (this.#process?.pid !== undefined) this.#memory.start(this.#process.pid);
+  }
+
+  #rest(): void {
+    this.#heartbeat.stop();
+    this.#memory.stop();
   }
 
   #limitStart(): void {
     const { clock, label, startLimitMs } = this.#options;
     this.#timer = clock.timer(startLimitMs, () => {
-      this.#refusal = loadError(label, `it took longer than ${formatMs(startLimitMs)}`);
-      this.end('stalled', formatMs(startLimitMs));
+      this.#refusal = loadError(label, `it took longer than ${formatMs(startLimitMs)}; ${slowHint}`);
+      this.end('too_slow', formatMs(startLimitMs));
     });
   }
 
@@ -165,6 +175,7 @@ export class IsolateChild {
     });
     child.on('close', () => this.#finish(...exit));
     if (child.pid === undefined) return;
+    reaper.watch(child.pid);
     const fields = { package: label, pid: child.pid };
     const [, stdout, stderr, channel] = child.stdio as unknown as [null, Readable, Readable, Duplex];
     void new OutputLines(stdout, clock, (line) => logger.info({ ...fields, stream: 'stdout' }, line));
@@ -188,7 +199,7 @@ export class IsolateChild {
     switch (message.kind) {
       case 'up':
         this.#link!.send({ kind: 'load', entry: this.#entry, env: this.#options.env.granted });
-        this.#heartbeat.start();
+        this.#watch();
         return;
       case 'loaded':
         this.#ready(texts[0]!);
@@ -197,6 +208,7 @@ export class IsolateChild {
         this.#refuse(loadError(this.#options.label, message.error.message, message.error));
         return;
       case 'pong':
+        this.#memory.reported(message.rss);
         return;
       default:
         this.#calls.receive(message, texts);
@@ -226,8 +238,8 @@ export class IsolateChild {
     const wasReady = this.#state === 'ready';
     this.#state = 'gone';
     this.#timer?.cancel();
-    this.#heartbeat.stop();
-    this.#reap(false);
+    this.#rest();
+    if (this.#process?.pid !== undefined) reaper.forget(this.#process.pid);
     const asked = this.#ending;
     const reason = asked?.reason ?? (isOutOfMemory(this.#stderr?.tail ?? '') ? 'out_of_memory' : 'exited');
     this.#ending ??= { reason, detail: '' };
@@ -253,8 +265,13 @@ export class IsolateChild {
 
   #error(reason: EndReason, detail: string, code: number | null = null, signal: string | null = null): TaskError {
     const { label, heapMb } = this.#options;
-    const more = reason === 'out_of_memory' ? `its heap is capped at ${heapMb} MB` : detail;
+    const more = reason === 'out_of_memory' && detail === '' ? `its heap is capped at ${heapMb} MB` : detail;
     const tail = this.#stderr?.tail ?? '';
     return deathError({ label, reason, code, signal, detail: more, tail, calls: this.#calls.running().length });
+  }
+
+  #overText(heldMb: number): string {
+    const { heapMb, offHeapMb } = this.#options;
+    return `it held ${heldMb} MB, and may hold ${heapMb} MB of heap and ${offHeapMb} MB beside it, so it was killed`;
   }
 }

@@ -5,13 +5,14 @@ import type { TaskCall } from '../../engine/code.ts';
 
 /**
  * Why the process of an isolate ended. By itself: `exited`, `out_of_memory`. Ended by the host for what it did:
- * `stalled` (it did not answer), `abandoned` (a task ignored its signal), `broke_protocol`. For no fault of its own:
+ * `stalled` (it did not answer), `too_slow` (it had not loaded), `abandoned` (a task ignored its signal), `broke_protocol`. For no fault of its own:
  * `closed` (with its isolate), `unused` (idle, or its one call is over), `not_started`.
  */
 export type EndReason =
   | 'exited'
   | 'out_of_memory'
   | 'stalled'
+  | 'too_slow'
   | 'abandoned'
   | 'broke_protocol'
   | 'closed'
@@ -71,10 +72,14 @@ function causeOf({ reason, code, signal, detail }: DeathFacts): string {
   return signal === null ? `it exited with code ${code}` : `it was ended by ${signal}`;
 }
 
+/** What may keep a package from loading while its process answers. */
+export const slowHint = 'a top-level await that never settles, or much work at its start';
+
 const causes: Readonly<Record<Exclude<EndReason, 'exited'>, (detail: string) => string>> = {
   out_of_memory: (detail) => `it ran out of memory (${detail})`,
   stalled: (detail) =>
     `it did not answer for ${detail}, so it was killed; an endless loop, or work that blocks its event loop`,
+  too_slow: (detail) => `it had not loaded after ${detail}, so it was killed; ${slowHint}`,
   abandoned: () => 'a task in it did not end on its signal, so it was killed',
   broke_protocol: (detail) => `what it sent cannot be understood (${detail}), so it was killed`,
   closed: () => 'the package was unloaded',

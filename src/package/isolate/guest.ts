@@ -15,6 +15,7 @@ import type { LogLevel, ToGuest, ToHost } from './protocol.ts';
 // What the guest itself needs is taken before the package is loaded, which may replace it.
 const { stringify } = JSON;
 const { pid } = process;
+const rss = process.memoryUsage.rss.bind(process.memoryUsage);
 const endSelf = process.kill.bind(process, pid, 'SIGKILL');
 
 const channelFd = 3;
@@ -131,7 +132,7 @@ function receive(message: ToGuest, texts: readonly string[]): void {
       answered(message.ref, message.error, texts[0]);
       return;
     case 'ping':
-      send({ kind: 'pong' });
+      send({ kind: 'pong', rss: rss() });
   }
 }
 
@@ -194,7 +195,7 @@ async function load(entry: string, env: Readonly<Record<string, string>>): Promi
     const specs = [...found].map((workflow) => add(workflow, env));
     send({ kind: 'loaded' }, [stringify(specs)]);
   } catch (error) {
-    send({ kind: 'refused', error: toTaskError(error, 'PACKAGE_LOAD_FAILED') });
+    send({ kind: 'refused', error: toTaskError(error, 'PACKAGE_LOAD_FAILED', 'its code') });
   }
 }
 

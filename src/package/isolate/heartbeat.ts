@@ -5,10 +5,6 @@ export interface HeartbeatOptions {
   /** How long the other side may be silent. */
   readonly stallMs: number;
   ping(): void;
-  /** A ping was not answered until the next; it may be about to answer, or never will. */
-  silent(): void;
-  /** It was silent, and is so no more. */
-  answered(): void;
   stalled(): void;
 }
 
@@ -21,7 +17,6 @@ export class Heartbeat {
   #timer: Timer | undefined;
   #due = 0;
   #heard = true;
-  #isSilent = false;
   #silentSince = 0;
 
   constructor(options: HeartbeatOptions) {
@@ -31,9 +26,6 @@ export class Heartbeat {
 
   heard(): void {
     this.#heard = true;
-    if (!this.#isSilent) return;
-    this.#isSilent = false;
-    this.#options.answered();
   }
 
   start(): void {
@@ -58,7 +50,6 @@ export class Heartbeat {
     // a beat that comes late says that this process itself stood still, with the answers of the other unread
     const late = now - this.#due > this.#intervalMs;
     if (this.#heard || late) this.#silentSince = now;
-    else this.#tellSilent();
     this.#heard = false;
     if (now - this.#silentSince >= this.#options.stallMs) {
       this.stop();
@@ -67,11 +58,5 @@ export class Heartbeat {
     }
     this.#options.ping();
     this.#next();
-  }
-
-  #tellSilent(): void {
-    if (this.#isSilent) return;
-    this.#isSilent = true;
-    this.#options.silent();
   }
 }

@@ -34,6 +34,8 @@ export interface IsolateOptions {
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Cap of the JavaScript heap of each process, MB; default 512. */
   readonly heapMb?: number;
+  /** What each process may hold beside that heap: buffers, and Node itself, MB; default 512. */
+  readonly offHeapMb?: number;
   /** A process that does not answer for this long is ended; default 30 s. */
   readonly isolateStallMs?: number;
   /** How long a process may take to start and load the package; default 60 s. */
@@ -51,6 +53,7 @@ export interface IsolateOptions {
 }
 
 const defaultHeapMb = 512;
+const defaultOffHeapMb = 512;
 const defaultStallMs = 30_000;
 const defaultStartLimitMs = 60_000;
 const defaultIdleMs = 60_000;
@@ -81,6 +84,7 @@ export class Isolate {
       env: isolateEnvironment(options.grants?.env ?? [], options.environment ?? process.env),
       net: options.grants?.net ?? false,
       heapMb: options.heapMb ?? defaultHeapMb,
+      offHeapMb: options.offHeapMb ?? defaultOffHeapMb,
       stallMs: options.isolateStallMs ?? defaultStallMs,
       startLimitMs: options.startLimitMs ?? defaultStartLimitMs,
       clock: this.#clock,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -528,6 +529,21 @@ describe('packages.md: what one task does to its process costs what ran in it, a
     assert.equal(deaths[0]?.reason, 'out_of_memory');
   });
 
+  test('what it holds beside its heap is bounded too, without a turn of its event loop', async (t) => {
+    if (process.platform !== 'linux') return t.skip('only Linux tells what another process holds');
+    const { code, deaths } = open(
+      t,
+      `w.task('hoard', () => { const held = []; for (let i = 0; i < 60; i++) held.push(Buffer.alloc(50e6, 1)); return held.length; });
+      w.task('borrow', () => Buffer.alloc(50e6, 1).length);`,
+      { heapMb: 64, offHeapMb: 200 },
+    );
+    assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
+    const { error, alone } = await lost(code.run(callOf('hoard'), hostOf()));
+    assert.match(error.message, /ran out of memory \(it held \d+ MB, and may hold 64 MB of heap and 200 MB beside it/);
+    assert.deepEqual([alone, deaths[0]?.reason], [true, 'out_of_memory']);
+    assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
+  });
+
   test('a process killed from outside is replaced', async (t) => {
     const { code, lines } = open(t, waits + saysPid);
     const pid = await completed(code.run(callOf('pid'), hostOf()));
@@ -619,7 +635,12 @@ describe(
     const unloadable: readonly (readonly [string, string, RegExp, Partial<IsolateOptions>?])[] = [
       ['ends its process', `process.exit(5);`, /exited with code 5/],
       ['never stops', `for (;;);`, /did not answer for 500 ms/],
-      ['never finishes', `await new Promise(() => {});`, /took longer than 1\.5 s/, { startLimitMs: 1500 }],
+      [
+        'never finishes',
+        `await new Promise(() => {});`,
+        /took longer than 1\.5 s; a top-level await that never settles/,
+        { startLimitMs: 1500 },
+      ],
       [
         'breaks a rule of the graph',
         `import { workflow } from 'cloacina'; export const w = workflow('w');`,
@@ -732,46 +753,75 @@ describe(
       assert.equal(await completed(running), 'done');
     });
 
-    for (const [task, sign] of [
-      ['wait', 'waiting'],
-      ['loop', 'watched'],
+    const looping = `w.task('loop', () => { console.log('looping'); for (;;); });`;
+    for (const [task, sign, end] of [
+      ['wait', 'waiting', 'SIGKILL'],
+      ['loop', 'looping', 'SIGKILL'],
+      ['loop', 'looping', 'exit'],
     ] as const) {
-      test(`a process whose task would ${task} for ever ends when its host is killed`, async (t) => {
-        const dir = packageFolder(t, `${definition}${waits}${saysPid}w.task('loop', () => { for (;;); });`);
-        const parent = spawn(process.execPath, ['--input-type=module', '-e', hostScript(dir, task)], {
-          stdio: ['ignore', 'pipe', 'inherit'],
-        });
-        t.after(() => parent.kill('SIGKILL'));
-        let pid = 0;
-        for await (const line of createInterface({ input: parent.stdout })) {
-          if (line.startsWith('pid ')) pid = Number(line.slice(4));
-          if (line === sign) break;
-        }
+      test(`a process whose task would ${task} for ever ends with its host (${end}), however soon`, async (t) => {
+        const { parent, until: said } = startHost(t, `${waits}${saysPid}${looping}`, task);
+        const pid = Number((await said('pid ')).slice(4));
+        await said(sign);
         assert.ok(pid > 0 && isAlive(pid));
         const exited = once(parent, 'exit');
-        parent.kill('SIGKILL');
+        if (end === 'exit') parent.stdin!.write('exit');
+        else parent.kill(end);
         await exited;
         await until('the guest ended', () => !isAlive(pid));
       });
     }
+
+    test('Ctrl-C in a terminal is for the host alone, also while a process starts', async (t) => {
+      if (process.platform === 'win32') return t.skip('Windows has no groups of processes');
+      const { parent, until: said } = startHost(t, saysPid, 'pid');
+      await said('starting');
+      const interrupt = setInterval(() => process.kill(-parent.pid!, 'SIGINT'), 2);
+      t.after(() => clearInterval(interrupt));
+      assert.match(await said('pid '), /^pid \d+$/);
+    });
   },
 );
 
-/** Runs a task in an isolate whose clock is twenty times as fast; says the process id, and when it is watched. */
+/** A host in a group of its own that runs a task in an isolate; `until` gives the first line that begins so. */
+function startHost(
+  t: TestContext,
+  tasks: string,
+  task: string,
+): { readonly parent: ChildProcess; readonly until: (start: string) => Promise<string> } {
+  const script = hostScript(packageFolder(t, definition + tasks), task);
+  const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    detached: process.platform !== 'win32',
+  });
+  t.after(() => parent.kill('SIGKILL'));
+  const lines: string[] = [];
+  const reading = createInterface({ input: parent.stdout }).on('line', (line) => lines.push(line));
+  const find = async (start: string): Promise<string> => {
+    for (;;) {
+      const found = lines.find((line) => line.startsWith(start));
+      if (found !== undefined) return found;
+      await once(reading, 'line');
+    }
+  };
+  return { parent, until: find };
+}
+
+/** Says its steps on stdout, and the process id of the guest; ends at once when something comes on stdin. */
 function hostScript(dir: string, task: string): string {
   const url = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
   return `
     import { Isolate } from ${url('./host.ts')};
-    import { reaper } from ${url('./reaper.ts')};
     const none = () => undefined;
-    const logger = { debug: none, info: (_, line) => console.log(line), warn: none, error: none };
-    const timer = (ms, fire) => { const timeout = setTimeout(fire, ms / 20); return { cancel: () => clearTimeout(timeout) }; };
-    const clock = { now: Date.now, monotonic: () => performance.now() * 20, timer };
-    const isolate = new Isolate({ dir: ${JSON.stringify(dir)}, label: 'sample', logger, clock, isolateStallMs: 600_000 });
+    const logger = { debug: none, info: (_, line) => console.log(line), warn: console.log, error: none };
+    const isolate = new Isolate({ dir: ${JSON.stringify(dir)}, label: 'sample', logger });
     const host = { stepResult: none, saveStep: none, log: none, progress: none };
     const call = ${JSON.stringify(callOf('pid'))};
-    const { output } = await isolate.code('w').run(call, host);
-    void isolate.code('w').run({ ...call, task: ${JSON.stringify(task)} }, host);
+    process.on('SIGINT', none);
+    process.stdin.on('data', () => process.exit(0));
+    const first = isolate.code('w').run(call, host);
+    console.log('starting');
+    const { output } = await first;
     console.log('pid ' + output);
-    setInterval(() => { if (reaper.size > 0) console.log('watched'); }, 10);`;
+    void isolate.code('w').run({ ...call, task: ${JSON.stringify(task)} }, host);`;
 }

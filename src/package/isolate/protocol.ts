@@ -58,7 +58,8 @@ export type ToHost =
   /** [data] where there is some */
   | { readonly kind: 'log'; readonly id: number; readonly level: LogLevel; readonly message: string }
   | { readonly kind: 'progress'; readonly id: number; readonly done: number; readonly text: string | null }
-  | { readonly kind: 'pong' };
+  /** `rss`: bytes that the process holds. */
+  | { readonly kind: 'pong'; readonly rss: number };
 
 /** The bytes of a frame that the other side takes; beyond it the frame is refused, and a guest that sent it ended. */
 export const maxFrameBytes = 268_435_456;
@@ -96,8 +97,9 @@ export function readToHost(value: unknown, texts: readonly string[]): ToHost {
 function hasShape(m: Readonly<Record<string, unknown>>, texts: readonly string[]): boolean {
   switch (m['kind']) {
     case 'up':
-    case 'pong':
       return true;
+    case 'pong':
+      return isCount(m['rss']);
     case 'loaded':
       return texts.length === 1;
     case 'refused':

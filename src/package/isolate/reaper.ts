@@ -2,27 +2,26 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { hasOwnGroup } from './spawn.ts';
 
 const here = fileURLToPath(import.meta.url);
 const processFile = join(dirname(here), `reaper-process${extname(here)}`);
+const againMs = 1000;
 
 /**
- * Sees to it that no process outlives this one that cannot see its end by itself. A guest whose event loop turns ends
- * when its channel closes; one in an endless loop would go on for ever if this process were killed. So those that are
- * silent, and only those, are told to a small process which does nothing but wait for the end of this one. It runs
- * only as long as there are any.
+ * Sees to it that no isolate outlives this process. A guest whose event loop turns ends when its channel closes; one in
+ * an endless loop would go on for ever if this process were killed, or ended in a hurry. So each is told, from its
+ * start to its end, to a small process which does nothing but wait for the end of this one. It runs only as long as
+ * there are any.
  */
 class Reaper {
   readonly #pids = new Set<number>();
   #process: ChildProcess | undefined;
-
-  /** How many processes it watches. */
-  get size(): number {
-    return this.#pids.size;
-  }
+  #hooked = false;
 
   watch(pid: number): void {
-    if (this.#pids.has(pid)) return;
+    if (!this.#hooked) process.on('exit', () => this.#endAll());
+    this.#hooked = true;
     this.#pids.add(pid);
     if (this.#process === undefined) this.#start();
     else this.#tell(`+${pid}`);
@@ -37,12 +36,20 @@ class Reaper {
   }
 
   #start(): void {
-    const started = spawn(process.execPath, [processFile], { stdio: ['pipe', 'ignore', 'ignore'], windowsHide: true });
+    const started = spawn(process.execPath, [processFile], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+      windowsHide: true,
+      ...hasOwnGroup,
+    });
     this.#process = started;
+    // where it cannot be had, nothing is lost but its help; it is tried again
     const gone = (): void => {
-      if (this.#process === started) this.#process = undefined;
+      if (this.#process !== started) return;
+      this.#process = undefined;
+      setTimeout(() => {
+        if (this.#process === undefined && this.#pids.size > 0) this.#start();
+      }, againMs).unref();
     };
-    // where it cannot be had, nothing is lost but its help; the next silent guest tries again
     started.on('error', gone).on('exit', gone).unref();
     started.stdin.on('error', gone);
     for (const pid of this.#pids) this.#tell(`+${pid}`);
@@ -50,6 +57,16 @@ class Reaper {
 
   #tell(line: string): void {
     this.#process?.stdin?.write(`${line}\n`);
+  }
+
+  #endAll(): void {
+    for (const pid of this.#pids) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // it ended meanwhile
+      }
+    }
   }
 }
 

@@ -20,6 +20,12 @@ const guestFile = join(dirname(here), `guest${extname(here)}`);
 const guestRoot = dirname(dirname(dirname(here)));
 const guestManifest = join(dirname(guestRoot), 'package.json');
 
+/**
+ * A group of its own: what a terminal sends to the whole group of its host (Ctrl-C) is for the host alone, which lets
+ * tasks end first. On Windows it would have a window of its own instead.
+ */
+export const hasOwnGroup: { readonly detached: boolean } = { detached: process.platform !== 'win32' };
+
 /** Starts the process of an isolate. Its channel is the fourth of its stdio: a pipe, not Node's IPC. */
 export function spawnGuest(options: SpawnOptions): ChildProcess {
   return spawn(process.execPath, [...nodeFlags(options), guestFile, options.label], {
@@ -28,6 +34,7 @@ export function spawnGuest(options: SpawnOptions): ChildProcess {
     // overlapped: on Windows the guest reads and writes the one pipe at the same time
     stdio: ['ignore', 'pipe', 'pipe', 'overlapped'],
     windowsHide: true,
+    ...hasOwnGroup,
   });
 }
 

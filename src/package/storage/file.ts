@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
+import { makeFolder } from '../../store/folder.ts';
 import { archiveDigest, isDigest } from '../digest.ts';
 import type { PackageStorage, StoredPackage } from './storage.ts';
 
@@ -168,7 +169,7 @@ async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
 
 /** A new folder lasts only once the folder above it is synced. */
 async function createFolder(folder: string): Promise<void> {
-  const topmost = await mkdir(folder, { recursive: true });
+  const topmost = makeFolder(folder);
   if (topmost === undefined) return;
   for (let at = folder; at.length >= topmost.length; at = dirname(at)) await syncFolder(dirname(at));
 }

@@ -1,0 +1,18 @@
+/** What the system says of a file, for people. */
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'there is none',
+  EACCES: 'permission is denied',
+  EPERM: 'permission is denied',
+  EISDIR: 'it is a folder',
+  ENOTDIR: 'a file lies where a folder should be',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota of the disk is used up',
+  EFBIG: 'the file would be larger than allowed',
+  EROFS: 'the disk is read-only',
+};
+
+/** Why a file could not be read or written. */
+export function reason(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return reasons[code] ?? (error instanceof Error ? error.message : String(error));
+}

@@ -1,0 +1,70 @@
+import { fstatSync, writeSync } from 'node:fs';
+import { CloacinaError } from '../core/error.ts';
+import { reason } from './reasons.ts';
+
+const fd = 1;
+/** Whoever read it has gone away. */
+const goneCodes: ReadonlySet<string | undefined> = new Set(['EPIPE', 'ECONNRESET']);
+
+/**
+ * What this process says on stdout. A text is written as a whole, or FILE_UNWRITABLE is thrown: to a file Node's own
+ * stream writes what fits on the disk and takes it for all. That nobody reads any more ends a stream, and is no failure.
+ */
+class Stdout {
+  readonly #closed = new AbortController();
+  #isFile: boolean | undefined;
+  /** The last text was cut in the middle of a line. */
+  #isCut = false;
+  #isTold = false;
+
+  constructor() {
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => this.#failed(error));
+    // nothing can be said of that any more, and nothing that is done depends on it
+    process.stderr.on('error', () => undefined);
+  }
+
+  /** Fires when nobody reads any more. */
+  get closed(): AbortSignal {
+    return this.#closed.signal;
+  }
+
+  write(text: string): void {
+    if (this.closed.aborted || text === '') return;
+    this.#isFile ??= isFile();
+    if (this.#isFile) this.#writeWhole(text);
+    else process.stdout.write(text);
+  }
+
+  #writeWhole(text: string): void {
+    const bytes = Buffer.from(this.#isCut ? `\n${text}` : text);
+    let done = 0;
+    try {
+      while (done < bytes.length) done += writeSync(fd, bytes, done);
+      this.#isCut = false;
+    } catch (cause) {
+      this.#isCut ||= done > 0;
+      throw unwritable(cause);
+    }
+  }
+
+  /** Of a pipe or a terminal, where a failure shows only after the write. */
+  #failed(error: NodeJS.ErrnoException): void {
+    if (goneCodes.has(error.code)) return this.#closed.abort();
+    process.exitCode ??= 1;
+    if (!this.#isTold) process.stderr.write(`${unwritable(error).message}\n`);
+    this.#isTold = true;
+  }
+}
+
+/** A file, or a device that is no terminal: what is written there is written at once. */
+function isFile(): boolean {
+  const found = fstatSync(fd);
+  return found.isFile() || (found.isCharacterDevice() && !process.stdout.isTTY);
+}
+
+function unwritable(cause: unknown): CloacinaError {
+  return new CloacinaError('FILE_UNWRITABLE', `stdout cannot be written: ${reason(cause)}`, { cause });
+}
+
+/** One for the process. */
+export const stdout: Stdout = new Stdout();

@@ -359,7 +359,8 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
         [
           [1, 'execution.created'],
           [2, 'execution.cancelling'],
-          [3, 'execution.cancelled'],
+          [3, 'task.cancelled'],
+          [4, 'execution.cancelled'],
         ],
       );
       const [over, unknown] = await Promise.all([

@@ -18,7 +18,7 @@ export interface Simulated {
   readonly virtualMs: number;
 }
 
-const steps = 60;
+const steps = 50;
 const calm: CallFate = { delayMs: 0, how: 'answered' };
 /** What may go wrong with what somebody asks, while the database is away or the execution is in another state. */
 const expected: ReadonlySet<string> = new Set([
@@ -96,7 +96,7 @@ class Simulation {
     const member = this.#world.member(name);
     const random = (): number => this.#random.next();
     const logger = this.#loggerOf(name);
-    const options = { logger, lookMs: 250, leaseMs: 3000, graceMs: 500, concurrency: 4, maxExecutions: 12, random };
+    const options = { logger, lookMs: 500, leaseMs: 3000, graceMs: 500, concurrency: 4, maxExecutions: 12, random };
     let opened: SimRunner | undefined;
     const { clock } = this.#world;
     const workflows = workload(this.#ledger, this.#random, clock, () => opened?.engine.id ?? '');

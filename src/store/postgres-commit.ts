@@ -4,6 +4,8 @@ import type { Batch, CommitResult, Effects, LetGo, NewExecution, Transition } fr
 import { cancelExecution } from './control.ts';
 import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
 import { childEnded } from './mail.ts';
+import { commitParams, commitText, isPlain } from './postgres-statement.ts';
+import type { Said } from './postgres-statement.ts';
 import { isDataError, storeError } from './postgres.ts';
 import type { PostgresDriver } from './postgres.ts';
 
@@ -31,12 +33,53 @@ export class PostgresCommit {
 
   async commit(batch: Batch): Promise<CommitResult> {
     try {
-      return await this.#driver.once((client) => this.#write(client, batch));
+      return isPlain(batch)
+        ? await this.#atOnce(batch)
+        : await this.#driver.once((client) => this.#write(client, batch));
     } catch (error) {
       if (isDataError(error)) throw await this.#refused(batch, error);
       if (error instanceof FencedError || error instanceof OutcomeUnknownError) throw error;
       throw storeError(error, 'the database did not take a commit');
     }
+  }
+
+  /** One statement, one round trip. */
+  async #atOnce(batch: Batch): Promise<CommitResult> {
+    const { runner, n, transitions } = batch;
+    const said = await this.#driver.statement<Said>('commit', commitText, commitParams(batch, n - remembered));
+    if (said.alive === 0) throw new FencedError(`runner ${runner} was declared dead`);
+    if (said.fresh === 0) return this.#driver.once((client) => this.#written(client, batch));
+    const owned = new Set(said.owned);
+    const lost = transitions.filter(({ id, create }) => create === null && !owned.has(id)).map(({ id }) => id);
+    return { lost, held: said.held, moved: [] };
+  }
+
+  /** What became of a batch that an earlier try wrote: read from what it left behind, since its answer is lost. */
+  async #written(client: PoolClient, { runner, transitions }: Batch): Promise<CommitResult> {
+    const result: Result = { lost: [], held: [], moved: [] };
+    for (const { id, epoch, create, letGo } of transitions) {
+      const owned = await client.query('select 1 from executions where id = $1 and owner = $2 and epoch = $3', [
+        id,
+        runner,
+        epoch,
+      ]);
+      const isOurs = owned.rows.length > 0;
+      if (letGo === null) {
+        if (!isOurs && (create === null || create.owned)) result.lost.push(id);
+        continue;
+      }
+      if (isOurs) {
+        result.held.push(id);
+        continue;
+      }
+      const { seq, type } = letGo.events[0]!;
+      const last = await client.query(
+        'select 1 from events where execution_id = $1 and seq = $2 and type = $3 and runner = $4',
+        [id, seq, type, runner],
+      );
+      if (last.rows.length === 0) result.lost.push(id);
+    }
+    return result;
   }
 
   async #write(client: PoolClient, batch: Batch): Promise<CommitResult> {
@@ -48,7 +91,8 @@ export class PostgresCommit {
       n,
     ]);
     const [known] = before.rows;
-    if (known !== undefined) return JSON.parse(known.result) as CommitResult;
+    if (known !== undefined)
+      return known.result === '' ? this.#written(client, batch) : (JSON.parse(known.result) as CommitResult);
     const result = await this.#apply(client, runner, transitions);
     await client.query('insert into batches (runner, n, result) values ($1, $2, $3)', [
       runner,

@@ -83,6 +83,20 @@ export class PostgresDriver implements Driver {
     return result;
   }
 
+  /** A statement that is a transaction of its own, prepared once a connection; its one row. */
+  async statement<Row>(name: string, text: string, values: readonly unknown[]): Promise<Row> {
+    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#place.shown} was closed`);
+    try {
+      const { rows } = await this.#pool.query({ name, text, values: [...values] });
+      this.#notices.tell();
+      return rows[0] as Row;
+    } catch (error) {
+      // without a word of the database itself the connection broke: what it was doing may have been done
+      if (sqlState(error) === undefined || isPassing(error)) throw unknownUnlessRefused(error);
+      throw error;
+    }
+  }
+
   /** Runs a script within the transaction of a connection. */
   async drive<T>(client: PoolClient, script: Script<T>): Promise<T> {
     return this.#drive(client, script);
@@ -200,6 +214,13 @@ function isPassing(error: unknown): boolean {
   const state = sqlState(error);
   if (state === undefined) return error instanceof Error && /connection|terminated|timeout/i.test(error.message);
   return /^(40|53|57P|08|55P03|25006)/.test(state) || /^E[A-Z]+$/.test(state);
+}
+
+/** A connection that could not be made sent nothing; one that broke may have. */
+function unknownUnlessRefused(error: unknown): unknown {
+  const state = sqlState(error) ?? '';
+  const sentNothing = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|53|57P03|40|55P03|25006)/.test(state);
+  return sentNothing ? error : new OutcomeUnknownError('the answer to a commit is lost', { cause: error });
 }
 
 /** An error of PostgreSQL as one of ours: what happened, to which database. */

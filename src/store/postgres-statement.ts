@@ -1,0 +1,276 @@
+import { isEnded } from '../core/execution.ts';
+import type { ExecutionStatus } from '../core/execution.ts';
+import type { Batch, LetGo, NewEvent, Transition } from './batch.ts';
+import { executionParams } from './executions.ts';
+
+/** What the one statement says of a batch. */
+export interface Said {
+  /** 0 where the runner was declared dead: nothing was written. */
+  readonly alive: number;
+  /** 0 where the batch was written before. */
+  readonly fresh: number;
+  /** Of the executions that were not made by this batch: those that the runner still owns. */
+  readonly owned: readonly string[];
+  /** Not let go: mail has come. */
+  readonly held: readonly string[];
+}
+
+/** Whether the one statement can write a batch: most do nothing to executions beside their own. */
+export function isPlain({ transitions }: Batch): boolean {
+  return transitions.every(({ create, effects, letGo }) => {
+    const plainCreate = create === null || (!create.followsChannel && create.tags === null);
+    const tellsNobody = letGo === null || letGo.parent === null || letGo.endedAt === null;
+    return effects === null && plainCreate && tellsNobody;
+  });
+}
+
+type Type = 'text' | 'int' | 'bigint' | 'bool' | 'json';
+type Columns = Readonly<Record<string, Type>>;
+
+const made: Columns = {
+  id: 'text',
+  tenant: 'text',
+  workflow: 'text',
+  package: 'text',
+  version: 'text',
+  digest: 'text',
+  code: 'text',
+  status: 'text',
+  owner: 'text',
+  epoch: 'int',
+  priority: 'int',
+  created_at: 'bigint',
+  wake_at: 'bigint',
+  started_at: 'bigint',
+  input: 'json',
+  tags: 'text',
+  idempotency_key: 'text',
+  input_hash: 'text',
+  limit_key: 'text',
+  root_id: 'text',
+  parent_id: 'text',
+  parent_task: 'text',
+  parent_item: 'int',
+  schedule_id: 'text',
+  schedule_name: 'text',
+  slot: 'bigint',
+  is_catch_up: 'int',
+  input_parsed: 'int',
+  retention: 'bigint',
+  reason: 'text',
+  ended_at: 'bigint',
+  output: 'json',
+  error: 'json',
+  error_task: 'text',
+};
+const head: Columns = {
+  id: 'text',
+  lets: 'bool',
+  status: 'text',
+  reason: 'text',
+  wake_at: 'bigint',
+  ended_at: 'bigint',
+  output: 'json',
+  error: 'json',
+  error_task: 'text',
+  inbox_seen: 'int',
+  input: 'json',
+  progressed: 'bool',
+  loaded: 'bool',
+  taken: 'int',
+};
+const task: Columns = {
+  execution_id: 'text',
+  task: 'text',
+  item: 'int',
+  status: 'text',
+  attempt: 'int',
+  used: 'int',
+  epoch: 'int',
+  started_at: 'bigint',
+  ended_at: 'bigint',
+  wake_at: 'bigint',
+  output: 'json',
+  error: 'json',
+  reason: 'text',
+  cause: 'text',
+  value: 'json',
+};
+const step: Columns = { execution_id: 'text', task: 'text', item: 'int', name: 'text', output: 'json' };
+const log: Columns = {
+  execution_id: 'text',
+  task: 'text',
+  item: 'int',
+  attempt: 'int',
+  n: 'int',
+  at: 'bigint',
+  level: 'text',
+  message: 'json',
+  data: 'json',
+};
+const event: Columns = {
+  execution_id: 'text',
+  seq: 'int',
+  type: 'text',
+  at: 'bigint',
+  task: 'text',
+  item: 'int',
+  attempt: 'int',
+  runner: 'text',
+  data: 'json',
+  lets: 'bool',
+};
+
+const first = { runner: 1, n: 2, ids: 3, epochs: 4, floor: 5 };
+const sets = [made, head, task, step, log, event] as const;
+const starts = sets.map(
+  (_, at) => 6 + sets.slice(0, at).reduce((sum, columns) => sum + Object.keys(columns).length, 0),
+);
+
+/** Rows out of arrays, one parameter a column; large texts travel as one JSON array each. */
+function rows(at: number, name: string): string {
+  const columns = Object.entries(sets[at]!);
+  const sources = columns.map(([, type], i) => {
+    const parameter = `$${starts[at]! + i}`;
+    return type === 'json' ? `json_array_elements_text(${parameter}::json)` : `unnest(${parameter}::${type}[])`;
+  });
+  return `rows from (${sources.join(', ')}) as ${name}(${columns.map(([column]) => column).join(', ')})`;
+}
+
+function names(columns: Columns, alias = ''): string {
+  return Object.keys(columns)
+    .filter((column) => column !== 'lets')
+    .map((column) => `${alias}${column}`)
+    .join(', ');
+}
+
+const goes = 'h.lets and o.inbox = h.inbox_seen';
+/** The value of a column of an execution that is let go now, else the one that it has. */
+const letting = (column: string): string => `case when ${goes} then h.${column} else o.${column} end`;
+const changed =
+  'status, reason, owner, wake_at, ended_at, output, error, error_task, input, input_parsed, losses, loads, taken';
+
+/**
+ * The group commit as one statement: fence, number of the batch, who still owns what, and all rows. Rows are written with
+ * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed.
+ */
+export const commitText: string = `with fence as materialized (select 1 from runners where id = $${first.runner} and dead = 0 for share),
+  batch as (insert into batches (runner, n, result) select $${first.runner}, $${first.n}, '' from fence on conflict do nothing returning 1),
+  forgotten as (delete from batches where runner = $${first.runner} and n <= $${first.floor}),
+  owned as materialized (select e.* from executions e join unnest($${first.ids}::text[], $${first.epochs}::int[]) as t(id, epoch)
+    on t.id = e.id and t.epoch = e.epoch where e.owner = $${first.runner} and exists (select 1 from batch) order by e.id for update of e),
+  made as (insert into executions (${names(made)}) select ${names(made, 'r.')} from ${rows(0, 'r')} where exists (select 1 from batch) returning id),
+  live as materialized (select id from owned union all select id from made),
+  h as materialized (select * from ${rows(1, 'r')}),
+  heads as (insert into executions (id, tenant, workflow, code, epoch, created_at, root_id, ${changed})
+    select o.id, o.tenant, o.workflow, o.code, o.epoch, o.created_at, o.root_id, ${letting('status')}, ${letting('reason')},
+      case when ${goes} then null else o.owner end, ${letting('wake_at')}, ${letting('ended_at')}, ${letting('output')}, ${letting('error')},
+      ${letting('error_task')}, coalesce(h.input, o.input), case when h.input is null then o.input_parsed else 1 end,
+      case when h.progressed then 0 else o.losses end, case when h.loaded then 0 else o.loads end, coalesce(h.taken, o.taken)
+    from owned o join h on h.id = o.id
+    on conflict (id) do update set ${changed
+      .split(', ')
+      .map((column) => `${column} = excluded.${column}`)
+      .join(', ')}),
+  read_mail as (delete from mail using owned o, h where mail.execution_id = o.id and h.id = o.id and h.ended_at is not null and ${goes}),
+  tasks as (insert into task_executions (${names(task)}) select ${names(task, 'r.')} from ${rows(2, 'r')} where r.execution_id in (select id from live)
+    on conflict (execution_id, task, item) do update set ${Object.keys(task)
+      .slice(3, -1)
+      .map((column) => `${column} = excluded.${column}`)
+      .join(', ')}),
+  steps_ as (insert into steps (${names(step)}) select ${names(step, 'r.')} from ${rows(3, 'r')} where r.execution_id in (select id from live)),
+  logs_ as (insert into logs (${names(log)}) select ${names(log, 'r.')} from ${rows(4, 'r')} where r.execution_id in (select id from live)),
+  events_ as (insert into events (${names(event)}) select ${names(event, 'r.')} from ${rows(5, 'r')} where r.execution_id in (select id from live)
+    and (not r.lets or exists (select 1 from h join owned o on o.id = h.id where h.id = r.execution_id and ${goes})))
+  select (select count(*) from fence) as alive, (select count(*) from batch) as fresh,
+    (select coalesce(json_agg(id), '[]') from owned) as owned,
+    (select coalesce(json_agg(h.id), '[]') from h join owned o on o.id = h.id where h.lets and o.inbox <> h.inbox_seen) as held`;
+
+/** The parameters of `commitText` for a plain batch; batches up to `floor` are forgotten. */
+export function commitParams({ runner, n, transitions }: Batch, floor: number): unknown[] {
+  const known = transitions.filter(({ create }) => create === null);
+  const tables: unknown[][][] = [
+    transitions.flatMap((transition) => (transition.create === null ? [] : [madeRow(runner, transition)])),
+    known.flatMap((transition) => (changesHead(transition) ? [headRow(transition)] : [])),
+    transitions.flatMap(({ id, tasks }) =>
+      tasks.map((t) => [
+        id,
+        t.task,
+        t.item,
+        t.status,
+        t.attempt,
+        t.used,
+        t.epoch,
+        t.startedAt,
+        t.endedAt,
+        t.wakeAt,
+        t.output,
+        t.error,
+        t.reason,
+        t.cause,
+        t.value,
+      ]),
+    ),
+    transitions.flatMap(({ id, steps }) => steps.map((s) => [id, s.task, s.item, s.name, s.output])),
+    transitions.flatMap(({ id, logs }) =>
+      logs.map((l) => [id, l.task, l.item, l.attempt, l.n, l.at, l.level, l.message, l.data]),
+    ),
+    transitions.flatMap((transition) => eventRows(runner, transition)),
+  ];
+  const params: unknown[] = [runner, n, known.map(({ id }) => id), known.map(({ epoch }) => epoch), floor];
+  for (const [at, columns] of sets.entries()) {
+    for (const [i, type] of Object.values(columns).entries()) {
+      const column = tables[at]!.map((row) => row[i]);
+      params.push(type === 'json' ? JSON.stringify(column) : column);
+    }
+  }
+  return params;
+}
+
+function madeRow(runner: string, { create, letGo }: Transition): unknown[] {
+  const row: unknown[] = executionParams(create!, create!.owned ? runner : null);
+  if (letGo === null) return [...row, null, null, null, null, null];
+  // made and let go with one commit: it is written as it is then
+  const status: ExecutionStatus = letGo.status;
+  row[7] = status;
+  row[8] = null;
+  row[12] = letGo.wakeAt;
+  return [...row, letGo.reason, isEnded(status) ? letGo.endedAt : null, letGo.output, letGo.error, letGo.errorTask];
+}
+
+function changesHead({ letGo, parsedInput, progressed, loaded, mailTaken }: Transition): boolean {
+  return letGo !== null || parsedInput !== null || progressed || loaded || mailTaken !== null;
+}
+
+function headRow({ id, letGo, parsedInput, progressed, loaded, mailTaken }: Transition): unknown[] {
+  const { status, reason, wakeAt, endedAt, output, error, errorTask, inboxSeen }: Partial<LetGo> = letGo ?? {};
+  const lets = [
+    id,
+    letGo !== null,
+    status ?? null,
+    reason ?? null,
+    wakeAt ?? null,
+    endedAt ?? null,
+    output ?? null,
+    error ?? null,
+  ];
+  return [...lets, errorTask ?? null, inboxSeen ?? 0, parsedInput, progressed, loaded, mailTaken];
+}
+
+function eventRows(runner: string, { id, create, events, letGo }: Transition): unknown[][] {
+  const by = create !== null && !create.owned ? null : runner;
+  const row = (e: NewEvent, lets: boolean): unknown[] => [
+    id,
+    e.seq,
+    e.type,
+    e.at,
+    e.task,
+    e.item,
+    e.attempt,
+    by,
+    e.data,
+    lets,
+  ];
+  const last = (letGo?.events ?? []).map((e) => row(e, create === null));
+  return [...events.map((e) => row(e, false)), ...last];
+}

@@ -126,8 +126,9 @@ export class ExecutionStateError extends CloacinaError {
 }
 
 const stateHints: Readonly<Record<string, string>> = {
-  resume: 'only a paused one can be resumed',
-  retry: 'only one that failed, was cancelled or is paused can be retried',
+  resume:
+    'only one that somebody paused can be resumed; one whose definition has changed is retried, forked or cancelled',
+  retry: 'only one that failed or was cancelled, or that the engine holds, can be retried',
   fork: 'the definition that it was started with is not known any more, so it cannot be forked',
 };
 

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { z } from 'zod';
 import { settled, unchecked, workflow } from '../core/workflow.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openRig } from '../testing/engine-rig.ts';
+import { openRig, openStores } from '../testing/engine-rig.ts';
 
 const square = () => {
   const w = workflow('square', { input: z.object({ n: z.number() }) });
@@ -132,5 +132,58 @@ describe('engine.md, child', () => {
     await clock.advance(1000);
     const outcome = await handle.outcome();
     assert.deepEqual(outcome.status === 'failed' && outcome.error!.code, 'EXECUTION_FAILED');
+  });
+
+  it('a child that the same runner owns is cancelled at once with its parent', async (t) => {
+    const clock = new ManualClock();
+    const [mine] = await openStores(t, 1, clock);
+    const stopped: string[] = [];
+    const untilStopped =
+      (who: string) =>
+      ({ signal }: { signal: AbortSignal }) =>
+        new Promise<void>((resolve) =>
+          signal.addEventListener('abort', () => {
+            stopped.push(who);
+            resolve();
+          }),
+        );
+    const kid = workflow('kid');
+    kid.task('k', untilStopped('kid'));
+    const w = workflow('parent');
+    w.child('kid', kid, { input: () => ({}) });
+    w.task('busy', untilStopped('parent'));
+    const rig = await openRig(t, { workflows: [w, kid], store: mine!, clock });
+    const handle = await rig.client.start(w);
+    await clock.advance(1000);
+    await rig.client.cancel(handle.id);
+    await clock.advance(100);
+    assert.deepEqual(stopped, ['parent', 'kid']);
+  });
+
+  it('one that was retried before its parent read of its end is waited for', async (t) => {
+    const clock = new ManualClock();
+    let works = false;
+    const kid = workflow('kid');
+    const kidDone = kid.returns(
+      kid.task('k', { retry: { attempts: 1 } }, () => {
+        if (!works) throw new Error('no');
+        return 5;
+      }),
+    );
+    const w = workflow('parent');
+    const done = w.returns(w.child('kid', kidDone, { input: () => ({}) }));
+    const rig = await openRig(t, { workflows: [done, kidDone], clock });
+    const handle = await rig.client.start(done);
+    await rig.client.pause(handle.id);
+    await clock.advance(100);
+    const [child] = (await rig.client.executions.list({ workflow: 'kid' })).items;
+    if (child !== undefined && child.status === 'failed') {
+      works = true;
+      await rig.client.retry(child.id);
+    }
+    works = true;
+    await rig.client.resume(handle.id);
+    await clock.advance(1000);
+    assert.equal((await handle.result()).output, 5);
   });
 });

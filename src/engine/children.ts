@@ -111,7 +111,9 @@ export class Children {
     if (this.#state.holding !== null) this.#later.push(mail);
     if (record !== undefined && !isOver(this.#state, run) && run.status === 'waiting') {
       this.#state.pending.effects.mailDone.push(mail.n);
-      if ('status' in record && record.status === 'completed') {
+      if ('status' in record && record.endedAt === null) {
+        // it was retried meanwhile, and will tell of its end again
+      } else if ('status' in record && record.status === 'completed') {
         run.status = 'completed';
         run.output = record.output ?? 'null';
         owner.completed(run);

@@ -235,6 +235,28 @@ describe('engine.md, control: retry', () => {
     assert.equal((await other.client.executions.get(cancelled.id)).status, 'waiting');
   });
 
+  it('is not for one that somebody paused; signals that no task took are kept for it', async (t) => {
+    const clock = new ManualClock();
+    let fails = true;
+    const w = workflow('w');
+    const a = w.task('a', { retry: { attempts: 1 } }, () => {
+      if (fails) throw new Error('no');
+    });
+    const done = w.returns(w.wait('go', { needs: { a }, signal: 'go' }));
+    const rig = await openRig(t, { workflows: [done], clock });
+    const early = await rig.client.start(done, {}, { startAt: '3d' });
+    await rig.client.pause(early.id);
+    await assert.rejects(rig.client.retry(early.id), { code: 'EXECUTION_STATE', status: 'paused' });
+    const handle = await rig.client.start(done, {}, { startAt: '1s' });
+    await rig.client.signal(handle.id, 'go', 7);
+    await clock.advance(2000);
+    assert.equal((await handle.outcome()).status, 'failed');
+    fails = false;
+    await rig.client.retry(handle.id);
+    await clock.advance(100);
+    assert.equal((await handle.result()).output, 7);
+  });
+
   it('of a parent starts a new child', async (t) => {
     const clock = new ManualClock();
     let works = false;

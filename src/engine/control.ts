@@ -72,15 +72,17 @@ export class Control {
     const record = await this.#find(id);
     const held = record.status === 'paused' && record.reason === 'DEFINITION_CHANGED';
     const now = held ? (await store.definitions()).find(({ workflow }) => workflow === record.workflow) : undefined;
-    let [code, reset]: [string, readonly string[]] = [record.code, []];
+    let code = record.code;
+    let [reset, gone]: (readonly string[])[] = [[], []];
     if (now !== undefined && now.code !== record.code) {
       const before = await store.definition(record.code);
       const tasks = await store.tasks(id);
       const graph = compileGraph(now.spec);
       code = now.code;
       reset = before === undefined ? tasks.map(({ task }) => task) : toReset(before, graph, tasks);
+      gone = reset.filter((task) => !graph.indexOf.has(task));
     }
-    return taken(id, await store.retry({ id, tenant, code, reset }), 'retry', 'pending');
+    return taken(id, await store.retry({ id, tenant, code, reset: reset!, gone: gone! }), 'retry', 'pending');
   }
 
   /** The id of the new execution. Throws TASK_NOT_FOUND, PACKAGE_NOT_FOUND, WORKFLOW_NOT_FOUND. */

@@ -353,6 +353,34 @@ describe('engine.md, close', () => {
     assert.notEqual((await other!.execution(id))!.owner, rig.engine.id);
   });
 
+  it('mail that comes while it closes is read: nothing is left behind, and a cancel is a cancel', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    const w = workflow('w');
+    const reasons: unknown[] = [];
+    w.task(
+      'a',
+      ({ signal }) =>
+        new Promise<number>((resolve) =>
+          signal.addEventListener('abort', () => {
+            reasons.push((signal.reason as { code: string }).code);
+            resolve(1);
+          }),
+        ),
+    );
+    const rig = await openRig(t, { workflows: [w], store: mine!, clock });
+    const { id } = await rig.client.start(w);
+    await clock.settle();
+    const closing = rig.engine.close(30_000);
+    await clock.advance(100);
+    await openClient(t, other!, clock).cancel(id);
+    await clock.advance(200);
+    await closing;
+    assert.equal((await other!.execution(id))!.status, 'cancelled');
+    assert.deepEqual(reasons, ['TASK_CANCELLED']);
+    assert.ok(rig.logged.every(({ level }) => level !== 'error'));
+  });
+
   it('a start that failed for a database that was away when the runner closed does not exist', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);

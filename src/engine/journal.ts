@@ -212,7 +212,11 @@ export class Journal {
 
 function sizeOf(transition: Transition): number {
   let size = 256 + (transition.create?.input.length ?? 0) + (transition.letGo?.output?.length ?? 0);
-  for (const task of transition.tasks) size += (task.output?.length ?? 0) + (task.error?.length ?? 0);
+  size += transition.parsedInput?.length ?? 0;
+  for (const { input } of transition.effects?.children ?? []) size += input.length;
+  for (const { output, error, value } of transition.tasks) {
+    size += (output?.length ?? 0) + (error?.length ?? 0) + (value?.length ?? 0);
+  }
   for (const step of transition.steps) size += step.output.length;
   for (const log of transition.logs) size += log.message.length + (log.data?.length ?? 0);
   return size;

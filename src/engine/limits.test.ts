@@ -78,4 +78,36 @@ describe('engine.md, control: limits', () => {
     await Promise.all(handles.map((handle) => handle.result()));
     assert.ok(most <= 20, `${most} at once`);
   });
+
+  it('a limit that the definition has no more holds nobody back; two versions share one', async (t) => {
+    const clock = new ManualClock();
+    const [one, two, three] = await openStores(t, 3, clock);
+    const build = (limit: number | null, second: boolean): AnyWorkflow => {
+      const w = workflow('w', limit === null ? {} : { concurrency: { limit } });
+      const a = w.task('a', () => new Promise<number>((resolve) => clock.timer(500, () => resolve(1))));
+      if (second) w.task('b', { needs: { a } }, () => 1);
+      return w;
+    };
+    const old = await openRig(t, { workflows: [build(1, false)], store: one!, clock });
+    const held = await old.client.start('w', {}, { startAt: '10s' });
+    await old.close();
+    const free = await openRig(t, { workflows: [build(null, false)], store: two!, clock });
+    await clock.advance('15s');
+    assert.equal((await free.client.executions.get(held.id)).status, 'completed');
+    await free.close();
+
+    const { loadEmbedded } = await import('./start.ts');
+    const both = await openRig(t, { workflows: [build(1, false)], store: three!, clock });
+    both.engine.catalog.add([loadEmbedded(build(1, true))]);
+    let most = 0;
+    const many = openClient(t, three!, clock);
+    await many.startMany(build(1, false), [{}, {}]);
+    await many.startMany(build(1, true), [{}, {}]);
+    both.engine.poke();
+    for (let i = 0; i < 40; i++) {
+      await clock.advance(100);
+      most = Math.max(most, both.engine.size);
+    }
+    assert.equal(most, 1);
+  });
 });

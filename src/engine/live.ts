@@ -34,6 +34,8 @@ export interface LiveHost extends Omit<TasksHost, 'resolveChild'> {
   readonly journal: Journal;
   resolveChild(live: Live, name: string): Promise<ResolvedWorkflow>;
   onEvents(live: Live, events: readonly NewEvent[]): void;
+  /** It has written to others, which may be owned here too. */
+  onMailed(): void;
   /** It has mail that must be taken in before it can be let go. */
   onHeld(live: Live): void;
   onGone(live: Live, how: 'released' | 'lost' | 'moved' | EndedExecution): void;
@@ -149,6 +151,7 @@ export class Live implements Participant {
       return;
     }
     for (const after of pending.after) after();
+    if ((transition.effects?.cancelChildren.length ?? 0) > 0) this.#host.onMailed();
     if (how === 'held') {
       // unless that was read while the commit was on its way
       this.#hasMail = letGo?.inboxSeen === this.#inboxSeen;

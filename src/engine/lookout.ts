@@ -37,6 +37,7 @@ export class Lookout {
   #ticks = 0;
   #claiming = false;
   #closed = false;
+  #onlyMail = false;
 
   constructor(options: LookoutOptions) {
     this.#options = options;
@@ -58,6 +59,13 @@ export class Lookout {
   /** Whether something is being taken just now: then rows and memory need not agree. */
   get busy(): boolean {
     return this.#claiming || this.#looking !== undefined;
+  }
+
+  /** From now on nothing is taken any more; mail is read until the end. Resolves once a look that is under way has ended. */
+  async onlyMail(): Promise<void> {
+    this.#onlyMail = true;
+    this.#wakeTimer?.cancel();
+    await this.#looking;
   }
 
   /** Ends looking; resolves once a look that is under way has ended. */
@@ -91,6 +99,7 @@ export class Lookout {
       this.#again = false;
       try {
         await this.readMail();
+        if (this.#onlyMail) continue;
         await this.#wakeDue();
         await this.#claim();
       } catch (error) {

@@ -215,4 +215,37 @@ describe('engine.md, map', () => {
       assert.equal(outcome.status === 'failed' && outcome.error!.code, code, name);
     }
   });
+
+  for (const how of ['cancel', 'failFast'] as const) {
+    it(`ended by ${how} while its items were being written, it leaves none behind: a retry asks for all of them`, async (t) => {
+      const clock = new ManualClock();
+      let fails = how === 'failFast';
+      const w = workflow('w', { failFast: how === 'failFast' });
+      const m = w.map('m', { over: () => Array.from({ length: 3500 }, (_, i) => i) }, ({ item }) => item);
+      w.task('other', { retry: { attempts: 1 } }, () => {
+        if (fails) throw new Error('no');
+      });
+      const done = w.returns(w.task('count', { needs: { m } }, ({ needs }) => needs.m.length));
+      const [mine] = await openStores(t, 1, clock);
+      let chunks = 0;
+      const commit: Store['commit'] = async (batch) => {
+        const result = await mine!.commit(batch);
+        const [first] = batch.transitions;
+        if (how === 'cancel' && first!.tasks.some(({ item }) => item >= 0) && ++chunks === 2) {
+          await mine!.cancel(first!.id, 'default');
+          poke();
+        }
+        return result;
+      };
+      const rig = await openRig(t, { workflows: [done], store: { ...mine!, commit }, clock });
+      const poke = (): void => rig.engine.poke();
+      const handle = await rig.client.start(done);
+      await clock.advance(500);
+      assert.equal((await handle.outcome()).status, how === 'cancel' ? 'cancelled' : 'failed');
+      fails = false;
+      await rig.client.retry(handle.id);
+      await clock.advance(500);
+      assert.equal((await handle.result()).output, 3500);
+    });
+  }
 });

@@ -39,6 +39,8 @@ export class Maps {
   readonly #state: LiveState;
   /** Maps of which a crash left items that do not count. */
   readonly #leftover = new Set<number>();
+  /** Maps of which some items are written, and not all. */
+  readonly #unfinished = new Set<number>();
 
   constructor(options: MapsOptions) {
     this.#options = options;
@@ -94,17 +96,19 @@ export class Maps {
       length += items[to]!.value!.length;
     }
     if (to < items.length) {
+      this.#unfinished.add(run.index);
       run.asking = true;
       this.#state.busy++;
       this.#state.after(() => {
         this.#state.busy--;
         run.asking = false;
-        if (isOver(this.#state, run)) this.#leftover.add(run.index);
+        if (isOver(this.#state, run)) this.#leave(run.index);
         else this.#persist(run, items, to);
         this.#options.owner.changed();
       });
       return;
     }
+    this.#unfinished.delete(run.index);
     run.status = 'running';
     pending.task(run);
     pending.event('task.started', run.startedAt!, run, { items: items.length });
@@ -206,7 +210,10 @@ export class Maps {
   /** Gives every item that has not ended its end; those that never began are written by one statement. */
   close(index: number): void {
     const map = this.#state.maps?.get(index);
-    if (map === undefined) return;
+    if (map === undefined) {
+      this.#dropPartial(index);
+      return;
+    }
     const now = this.#options.clock.now();
     let untouched = false;
     for (const item of map.items) {
@@ -218,6 +225,21 @@ export class Maps {
     }
     if (untouched) this.#state.pending.effects.itemsCancelled.push({ task: map.run.spec.name, at: now });
     this.#state.maps?.delete(index);
+  }
+
+  /** It was held while its items were being written: they count for nothing, and `over` will be asked again. */
+  #leave(index: number): void {
+    if (!this.#unfinished.delete(index)) return;
+    this.#leftover.add(index);
+  }
+
+  /** A map that ends before all of its items were written leaves none behind: a retry would take them for all. */
+  #dropPartial(index: number): void {
+    const { pending, graph } = this.#state;
+    const isPartial = [this.#unfinished.delete(index), this.#leftover.delete(index)].includes(true);
+    if (!isPartial) return;
+    pending.withdrawItems(index);
+    pending.effects.itemsDropped.push(graph.names[index]!);
   }
 
   #mapOf(item: TaskRun): MapRun | undefined {

@@ -41,6 +41,11 @@ export class Pending {
     this.#tasks.add(run);
   }
 
+  /** Items of a map that were to be written are not. */
+  withdrawItems(index: number): void {
+    for (const run of this.#tasks) if (run.index === index && run.item !== -1) this.#tasks.delete(run);
+  }
+
   step(step: NewStep): void {
     this.#steps.push(step);
   }

@@ -179,7 +179,7 @@ export class Engine {
 
   /** Looks for mail, for work, and for timers that are due: something may have changed. */
   poke(): void {
-    if (!this.#closing) this.#lookout.poke();
+    this.#lookout.poke();
   }
 
   /** Adds embedded workflows, and says so to other runners: executions of theirs are not held while this one lives. */
@@ -204,12 +204,13 @@ export class Engine {
   async #close(drainMs: number): Promise<void> {
     this.#closing = true;
     await this.#pruner.close();
-    await this.#lookout.close();
+    await this.#lookout.onlyMail();
     this.#slots.hold(true);
     if (this.#slots.active > 0 && drainMs > 0) await this.#drained(drainMs);
     for (const live of this.#lives.values()) live.release();
     if (this.#lives.size > 0) await this.#emptied();
     await this.#journal.settled();
+    await this.#lookout.close();
     this.#submissions.close();
     this.#atRest = true;
     this.#renewal?.cancel();
@@ -356,6 +357,7 @@ export class Engine {
       return;
     }
     if (this.#closing) return;
+    await this.#lookout.readMail();
     await this.#sweep();
     await this.#compare();
   }
@@ -467,6 +469,7 @@ export class Engine {
         this.#options.onCommitted();
       },
       onProgress: (executionId, task, done, text) => hooks.progress({ executionId, task, done, text }),
+      onMailed: () => this.poke(),
       onHeld: () => this.poke(),
       onGone: (live, how) => {
         if (this.#lives.get(live.id) === live) this.#lives.delete(live.id);

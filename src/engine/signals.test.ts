@@ -125,6 +125,28 @@ describe('engine.md, wait: signals', () => {
     assert.deepEqual(types, ['task.waiting', 'task.timed_out', 'task.failed']);
   });
 
+  it('a signal that came before the deadline is judged, however long that takes', async (t) => {
+    const clock = new ManualClock();
+    const slow: StandardSchemaV1<unknown, number> = {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        validate: async (value) => {
+          await new Promise<void>((resolve) => clock.timer(50, resolve));
+          return { value: value as number };
+        },
+      },
+    };
+    const w = workflow('w');
+    const done = w.returns(w.wait('n', { signal: 'n', schema: slow, timeout: '10s' }));
+    const rig = await openRig(t, { workflows: [done], clock });
+    const handle = await rig.client.start(done);
+    await clock.advance(9970);
+    await rig.client.signal(handle.id, 'n', 3);
+    await clock.advance(1000);
+    assert.equal((await handle.result()).output, 3);
+  });
+
   it('a payload that does not fit is refused at the door; what only code can judge is dropped, and the task waits on', async (t) => {
     const clock = new ManualClock();
     const w = approval();

@@ -88,7 +88,7 @@ export class Signals {
       this.#state.busy--;
       run.asking = false;
       if (isOver(this.#state, run) || run.status !== 'waiting') {
-        this.#here.unshift(taken);
+        this.#here = [...this.#here, taken].toSorted((a, b) => a.n - b.n);
         break;
       }
       this.#state.pending.effects.mailDone.push(taken.n);

@@ -22,6 +22,8 @@ import { Waits } from './waits.ts';
 /** What the tasks of a live execution use of their runner. */
 export interface TasksHost extends AttemptsHost, ChildrenHost {}
 
+/** How often it is asked whether a signal that came before a timeout has been judged. */
+const judgedMs = 20;
 /** The latest time that a Date can hold. */
 const latestMs = 8.64e15;
 
@@ -93,10 +95,10 @@ export class Tasks {
     for (const [index] of ended) this.#state.outputs.taskEnded(runs, index);
     this.#restoring = true;
     for (const [index, { kind, name }] of graph.spec.tasks.entries()) {
-      const run = runs[index];
-      if (kind === 'map') this.#restoreMap(index, run, items.get(name) ?? []);
-      else if (run?.status === 'running') this.#restoreRunning(run);
+      if (kind === 'map') this.#restoreMap(index, runs[index], items.get(name) ?? []);
     }
+    // what was cut may fail the rest of the graph, maps included
+    for (const run of runs) if (run?.status === 'running' && run.spec.kind !== 'map') this.#restoreRunning(run);
     this.#restoring = false;
   }
 
@@ -213,6 +215,9 @@ export class Tasks {
       run.status = 'completed';
       run.output = 'null';
       this.#end(run);
+    } else if (run.spec.kind === 'wait' && run.asking) {
+      // a signal that came before this is being judged
+      this.#waits.later(run, judgedMs);
     } else if (run.spec.kind === 'wait') {
       this.#state.pending.event('task.timed_out', this.#clock.now(), run);
       const { signal, timeout } = run.spec.wait!;

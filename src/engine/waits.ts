@@ -32,6 +32,12 @@ export class Waits {
     this.#changed();
   }
 
+  /** It cannot be woken just now. */
+  later(run: TaskRun, ms: number): void {
+    run.wakeAt = this.#clock.now() + ms;
+    this.resume(run);
+  }
+
   /** Nothing wakes by itself until `resumeAll`. */
   rest(): void {
     for (const run of this.#state.allRuns()) run.timer?.cancel();

@@ -97,7 +97,7 @@ function* candidates(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Scrip
     found.push(...(yield* ofRoots(claim, claim.roots, dialect)));
   } else {
     for (const code of claim.codes) found.push(...(yield* free(code, claim.limit, cursor, dialect)));
-    if (claim.limits.size > 0) found.push(...(yield* limited(claim, cursor, dialect)));
+    found.push(...(yield* limited(claim, cursor, dialect)));
   }
   return inTurn(found).slice(0, claim.limit);
 }
@@ -179,11 +179,12 @@ function* ofRoots(claim: Claim, roots: readonly string[], dialect: Dialect): Scr
 /** The keys of limits that have something pending, in turn; a key whose limit is reached costs two look-ups. */
 function* limited(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
   const found: Candidate[] = [];
-  const codes = new Set(Array.from(claim.limits.keys(), (key) => key.slice(0, key.indexOf(' '))));
+  // what one version takes counts for the others
+  const rooms = new Map<string, number>();
   let looked = 0;
   const from = cursor.after;
   cursor.after = '';
-  for (const code of codes) {
+  for (const code of claim.codes) {
     for (let after = from; ; looked++) {
       const next = yield* first<{ limit_key: string; workflow: string }>(
         `select limit_key, workflow from executions where status = 'pending' and limit_key is not null and code = $1
@@ -197,17 +198,18 @@ function* limited(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<r
         cursor.after = after;
         return found;
       }
-      const room = yield* roomOf(claim, code, next.workflow, next.limit_key);
+      const room = rooms.get(next.limit_key) ?? (yield* roomOf(claim, code, next.workflow, next.limit_key));
+      rooms.set(next.limit_key, room);
       if (room <= 0) continue;
-      found.push(
-        ...(yield* all<Candidate>(
-          `select ${columns} from executions where status = 'pending' and limit_key = $2 and code = $1
-           ${order} limit $3${dialect.skipLocked}`,
-          code,
-          next.limit_key,
-          Math.min(room, claim.limit),
-        )),
+      const oldest = yield* all<Candidate>(
+        `select ${columns} from executions where status = 'pending' and limit_key = $2 and code = $1
+         ${order} limit $3${dialect.skipLocked}`,
+        code,
+        next.limit_key,
+        Math.min(room, claim.limit),
       );
+      rooms.set(next.limit_key, room - oldest.length);
+      found.push(...oldest);
     }
   }
   return found.length === 0 && from !== '' ? yield* limited(claim, cursor, dialect) : found;
@@ -216,7 +218,8 @@ function* limited(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<r
 /** How many more may run under a limit: counted from what is owned, so nothing leaks. */
 function* roomOf(claim: Claim, code: string, workflow: string, key: string): Script<number> {
   const limit = claim.limits.get(`${code} ${workflow}`);
-  if (limit === undefined) return 0;
+  // a definition that has no limit any more
+  if (limit === undefined) return Number.MAX_SAFE_INTEGER;
   const row = yield* first<{ owned: number }>(
     'select count(*) as owned from executions where limit_key = $1 and owner is not null',
     key,

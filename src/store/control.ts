@@ -39,7 +39,7 @@ function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
     id,
     now,
   );
-  const begun = new Set(known.map(({ task }) => task));
+  const begun = new Set(known.filter(({ item }) => item === -1).map(({ task }) => task));
   for (const task of yield* tasksOfDefinition(id)) {
     if (begun.has(task)) continue;
     yield* appendEvent(id, 'task.cancelled', now, null, task);
@@ -57,7 +57,7 @@ function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
     id,
     now,
   );
-  yield* run('delete from mail where execution_id = $1', id);
+  yield* run(`delete from mail where execution_id = $1 and kind <> 'signal'`, id);
   const children = yield* all<{ id: string }>(
     'select id from executions where parent_id = $1 and ended_at is null',
     id,
@@ -121,7 +121,8 @@ export function* resumeExecution(id: string, tenant: string, now: number, dialec
     yield* post(head, { kind: 'resume', name: null, payload: null }, now);
     return { status: 'sent' };
   }
-  if (head.status !== 'paused') return { status: 'refused', as: head.status };
+  // under another definition it would only be held again
+  if (head.status !== 'paused' || head.reason === 'DEFINITION_CHANGED') return { status: 'refused', as: head.status };
   const as = yield* pendingAgain(head, now);
   yield* appendEvent(id, 'execution.resumed', now, null);
   return { status: 'applied', as };
@@ -149,6 +150,8 @@ export interface Retry {
   readonly code: string;
   /** Tasks that begin again although they completed: the definition has changed under them. */
   readonly reset: readonly string[];
+  /** Tasks that the definition does not have any more. */
+  readonly gone: readonly string[];
 }
 
 /**
@@ -156,10 +159,11 @@ export interface Retry {
  * allowance; attempt numbers go on.
  */
 export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Script<Delivery> {
-  const { id, tenant, code, reset } = retry;
+  const { id, tenant, code, reset, gone: unknown } = retry;
   const head = yield* lockHead(id, tenant, dialect);
   if (head === undefined) return { status: 'unknown' };
-  const retryable = head.status === 'failed' || head.status === 'cancelled' || head.status === 'paused';
+  const isHeld = head.status === 'paused' && (head.reason === 'DEFINITION_CHANGED' || head.reason === 'CRASH_LOOP');
+  const retryable = head.status === 'failed' || head.status === 'cancelled' || isHeld;
   if (!retryable || head.owner !== null) return { status: 'refused', as: head.status };
   const gone = yield* packageGone(id);
   if (gone !== undefined) return { status: 'package_gone', ...gone };
@@ -172,7 +176,16 @@ export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Sc
       `delete from task_executions where execution_id = $1 and item >= 0 and ${dialect.among('task', '$2')}`,
       ...params,
     );
+    const children = yield* all<{ id: string }>(
+      `select id from executions where parent_id = $1 and ended_at is null and ${dialect.among('parent_task', '$2')}`,
+      ...params,
+    );
+    for (const child of children) yield* cancelExecution(child.id, null, now, dialect);
     yield* run(`delete from steps where execution_id = $1 and ${dialect.among('task', '$2')}`, ...params);
+  }
+  if (unknown.length > 0) {
+    const text = `delete from task_executions where execution_id = $1 and ${dialect.among('task', '$2')}`;
+    yield* run(text, id, JSON.stringify(unknown));
   }
   // a map goes on with the items that it has; their own states say which of them begin again
   yield* run(

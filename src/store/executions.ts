@@ -155,7 +155,7 @@ export function* appendEvent(
 
 /** One execution, or undefined. */
 export function* execution(id: string): Script<ExecutionRecord | undefined> {
-  const row = yield* first<ExecutionRow>(`select ${executionColumns} from executions where id = $1`, id);
+  const row = yield* first<ExecutionRow>(`select ${executionColumns} from executions where id = $1 and pruned = 0`, id);
   return row === undefined ? undefined : executionRecord(row);
 }
 
@@ -247,7 +247,7 @@ export function* listExecutions(filter: ExecutionFilter): Script<ExecutionRecord
   const { tenant, workflow, status, since, after, limit } = filter;
   const [tag, ...tags] = Object.entries(filter.tags);
   const params: SqlValue[] = [];
-  const conditions: string[] = [];
+  const conditions: string[] = ['e.pruned = 0'];
   const add = (condition: (name: string) => string, value: SqlValue | null): void => {
     if (value === null) return;
     params.push(value);

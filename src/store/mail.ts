@@ -38,12 +38,14 @@ export interface Head {
   readonly inbox: number;
   readonly epoch: number;
   readonly wake_at: number | null;
+  /** Why it is paused. */
+  readonly reason: string | null;
 }
 
 /** The row of an execution, locked; any tenant's where none is named. */
 export function* lockHead(id: string, tenant: string | null, dialect: Dialect): Script<Head | undefined> {
   const head = yield* first<Head & { tenant: string }>(
-    `select id, tenant, status, owner, inbox, epoch, wake_at from executions where id = $1${dialect.forUpdate}`,
+    `select id, tenant, status, owner, inbox, epoch, wake_at, reason from executions where id = $1 and pruned = 0${dialect.forUpdate}`,
     id,
   );
   return head === undefined || (tenant !== null && head.tenant !== tenant) ? undefined : head;

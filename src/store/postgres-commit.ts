@@ -244,7 +244,7 @@ export class PostgresCommit {
       events.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, runner, e.data]),
     );
     if (endedAt === null) return;
-    if (inboxSeen > 0) await client.query('delete from mail where execution_id = $1', [id]);
+    if (inboxSeen > 0) await client.query(`delete from mail where execution_id = $1 and kind <> 'signal'`, [id]);
     if (parent !== null) await this.#driver.drive(client, childEnded(parent, id, endedAt, this.#driver.dialect));
   }
 

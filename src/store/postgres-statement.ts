@@ -172,7 +172,7 @@ export const commitText: string = `with fence as materialized (select 1 from run
       .split(', ')
       .map((column) => `${column} = excluded.${column}`)
       .join(', ')}),
-  read_mail as (delete from mail using owned o, h where mail.execution_id = o.id and h.id = o.id and h.ended_at is not null and ${goes}),
+  read_mail as (delete from mail using owned o, h where mail.execution_id = o.id and mail.kind <> 'signal' and h.id = o.id and h.ended_at is not null and ${goes}),
   tasks as (insert into task_executions (${names(task)}) select ${names(task, 'r.')} from ${rows(2, 'r')} where r.execution_id in (select id from live)
     on conflict (execution_id, task, item) do update set ${Object.keys(task)
       .slice(3, -1)

@@ -23,6 +23,11 @@ export function* prune(now: number, before: number | null, rows: number): Script
     root,
     rows,
   );
+  // from the first step on nobody can find them: what is left of them is no execution any more
+  yield* run(
+    'update executions set pruned = 1 where (id = $1 or (root_id = $1 and parent_id is not null)) and pruned = 0',
+    root,
+  );
   let left = rows;
   let gone = 0;
   for (const id of [...family.map((child) => child.id), root]) {

@@ -64,7 +64,7 @@ export class SqliteCommit {
     );
     this.#event = driver.prepare(insertEventText);
     this.#mail = driver.prepare('delete from mail where execution_id = $1 and n = $2');
-    this.#allMail = driver.prepare('delete from mail where execution_id = $1');
+    this.#allMail = driver.prepare(`delete from mail where execution_id = $1 and kind <> 'signal'`);
     this.#loaded = driver.prepare('update executions set loads = 0 where id = $1');
     this.#tag = driver.prepare(insertTagText);
     this.#parsed = driver.prepare('update executions set input = $2, input_parsed = 1 where id = $1');

@@ -2,6 +2,7 @@
 export const graph = `
 alter table executions add column retention bigint;
 alter table executions add column loads integer not null default 0;
+alter table executions add column pruned integer not null default 0;
 alter table executions add column forked_from text;
 alter table executions add column forked_task text;
 alter table task_executions add column value text;

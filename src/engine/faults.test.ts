@@ -4,12 +4,7 @@ import { workflow } from '../core/workflow.ts';
 import type { Batch } from '../store/batch.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openClient, openRig, openStores } from '../testing/engine-rig.ts';
-
-async function declareDead(store: Store, id: string): Promise<void> {
-  const runner = (await store.runners()).find((one) => one.id === id);
-  assert.ok(await store.markDead(id, runner!.leaseUntil));
-}
+import { declareDead, openClient, openRig, openStores } from '../testing/engine-rig.ts';
 
 const one = () => {
   const w = workflow('one');

@@ -4,12 +4,7 @@ import { unchecked } from '../core/workflow.ts';
 import { workflow } from '../core/workflow.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openRig, openStores } from '../testing/engine-rig.ts';
-
-async function declareDead(store: Store, id: string): Promise<void> {
-  const runner = (await store.runners()).find((one) => one.id === id);
-  assert.ok(await store.markDead(id, runner!.leaseUntil));
-}
+import { declareDead, openRig, openStores } from '../testing/engine-rig.ts';
 
 describe('engine.md, map', () => {
   it('runs a function over the items and gives an array in item order', async (t) => {

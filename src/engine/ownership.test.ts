@@ -3,17 +3,12 @@ import { describe, it } from 'node:test';
 import { workflow } from '../core/workflow.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openRig, openStores } from '../testing/engine-rig.ts';
+import { declareDead, openRig, openStores } from '../testing/engine-rig.ts';
 import type { Rig } from '../testing/engine-rig.ts';
 
 type Opened = Rig<ManualClock>;
 
 /** Declares a runner dead as an observer would, by hand: it does not know of it yet. */
-async function declareDead(store: Store, id: string): Promise<void> {
-  const runner = (await store.runners()).find((one) => one.id === id);
-  assert.ok(await store.markDead(id, runner!.leaseUntil));
-}
-
 function eventsAreGapless(events: readonly { readonly seq: number }[]): void {
   assert.deepEqual(
     events.map(({ seq }) => seq),

@@ -47,6 +47,13 @@ export async function openStores(t: Cleanup, count: number, clock: Clock): Promi
   return stores;
 }
 
+/** Declares a runner dead, as another one would after its lease. */
+export async function declareDead(store: Store, id: string): Promise<void> {
+  const runner = (await store.runners()).find((one) => one.id === id);
+  if (runner === undefined || !(await store.markDead(id, runner.leaseUntil)))
+    throw new Error(`runner ${id} is not there`);
+}
+
 /** A folder that is gone after the test. */
 export function tempFolder(t: Cleanup): string {
   const folder = mkdtempSync(join(tmpdir(), 'cloacina-'));

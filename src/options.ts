@@ -154,7 +154,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
   return {
     ...settingsOf(options, runnerKinds),
     embedded: embeddedWorkflows(options.workflows ?? []),
-    name: options.name ?? hostname(),
+    name: runnerName(options.name),
     concurrency: count('concurrency', options.concurrency ?? 64),
     maxExecutions: count('maxExecutions', options.maxExecutions ?? 1000),
     leaseMs: atLeast('lease', options.lease ?? '15s', 1000),
@@ -194,6 +194,11 @@ function embeddedWorkflows(workflows: readonly AnyWorkflow[]): LoadedWorkflow[] 
     }
   }
   return Array.from(byName.values(), loadEmbedded);
+}
+
+function runnerName(name: string = hostname()): string {
+  checkText('name', name);
+  return name;
 }
 
 function count(option: string, value: number): number {

@@ -53,6 +53,11 @@ describe('interfaces.md, CLI: places that cannot be used', { concurrency: 2 }, (
     }
   });
 
+  test('an empty name of a place in the environment is none, as for the library', { skip: posixOnly }, async () => {
+    const script = `CLOACINA_DATABASE= CLOACINA_REGISTRY= ${cli} workflow list --json | tr -d '\\n'`;
+    assert.deepEqual(await shell(script), [{ items: [] }]);
+  });
+
   test('a read-only disk is said to be so, whatever is to be written there', { skip: mountsOnly }, async () => {
     await runCli(dir, ['package', 'pack', 'flows', '-o', 'flows.cloacina']);
     const commands = [

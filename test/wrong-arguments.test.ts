@@ -59,6 +59,7 @@ const options: readonly (readonly [string, () => unknown, RegExp])[] = [
   ['of runners, for a client', () => Client.open('sqlite::memory:', as({ schedules: true })), /'schedules'/],
   ['null for options', () => Client.open('sqlite::memory:', as(null)), /null is no object/],
   ['an empty tenant', () => Client.open('sqlite::memory:', { tenant: '' }), /'tenant': a text of 1 to 1000/],
+  ['an empty name', () => Runner.open('sqlite::memory:', { name: '' }), /'name': a text of 1 to 1000/],
   ['a tenant of another kind', () => Client.open('sqlite::memory:', { tenant: as(5) }), /'tenant'/],
 ];
 
@@ -67,6 +68,11 @@ const verbs: readonly (readonly [string, Call, RegExp])[] = [
   ['start({})', (client) => client.start(as({ name: 'one' })), /an object is neither/],
   ['start with tags: x', (client) => client.start(one, {}, as({ tags: 'x' })), /'tags': 'x' is not an object/],
   ['start with an option unknown', (client) => client.start(one, {}, as({ prio: 1 })), /'prio'/],
+  [
+    'start with priority 2 ** 31',
+    (client) => client.start(one, {}, { priority: 2 ** 31 }),
+    /'priority': 2147483648 is/,
+  ],
   ['start with priority 1e300', (client) => client.start(one, {}, { priority: 1e300 }), /'priority': 1e\+300/],
   ['register(null)', (client) => client.registry.register(as(null)), /null is no package file/],
   ['register(text)', (client) => client.registry.register(as('a.cloacina')), /'a\.cloacina' is no package file/],

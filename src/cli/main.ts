@@ -6,6 +6,8 @@ import { makeProgram } from './program.ts';
  * of the error's row in the table of codes. It does not end the process: what was written is flushed first.
  */
 export async function main(argv: readonly string[]): Promise<void> {
+  // as for the library, an empty one is none
+  for (const name of ['CLOACINA_DATABASE', 'CLOACINA_REGISTRY']) if (process.env[name] === '') delete process.env[name];
   const json = beforeTerminator(argv).includes('--json');
   const program = makeProgram({ quiet: json });
   try {

@@ -141,6 +141,9 @@ export interface StartRequest {
   readonly id?: string;
 }
 
+/** What every database keeps in an integer column. */
+const maxPriority = 2_147_483_647;
+
 const startKinds: Kinds<StartOptions> = { idempotencyKey: any, priority: any, startAt: any, tags: record };
 
 /** Puts a new execution together. Throws OPTION_INVALID. */
@@ -156,8 +159,11 @@ export function newExecution({
   const fault = optionFault(options, startKinds);
   if (fault !== null) throw new OptionInvalidError(fault.option, fault.message);
   const { idempotencyKey = null, priority = 0, tags } = options;
-  if (!Number.isSafeInteger(priority)) {
-    throw new OptionInvalidError('priority', `${shown(priority)} is not a whole number that is kept exactly`);
+  if (!Number.isInteger(priority) || Math.abs(priority) > maxPriority) {
+    throw new OptionInvalidError(
+      'priority',
+      `${shown(priority)} is not a whole number from -${maxPriority} to ${maxPriority}`,
+    );
   }
   if (idempotencyKey !== null) checkText('idempotencyKey', idempotencyKey);
   return {

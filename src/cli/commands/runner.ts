@@ -10,7 +10,7 @@ import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { checkDropFolder, watchDropFolder } from '../drop-folder.ts';
 import { coded, report } from '../failure.ts';
-import { wholeNumber } from '../given.ts';
+import { shownUrl, wholeNumber } from '../given.ts';
 import { Interruption } from '../interruption.ts';
 import { paint, plain, short } from '../output.ts';
 import type { Style } from '../output.ts';
@@ -47,7 +47,8 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     onEvent: (event) => journal.execution(event),
     onPackage: (event) => journal.package(event),
   });
-  const { database, registry } = cli.options;
+  const { registry } = cli.options;
+  const database = shownUrl(cli.options.database);
   try {
     journal.say('ready', `runner ${running.id} is ready, on ${database} and ${registry}; Ctrl-C stops it`, {
       runner: running.id,

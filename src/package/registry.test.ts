@@ -108,7 +108,7 @@ test('packages.md, reading a file: one that asks for another engine is refused b
   const { registry, storage } = await place(t);
   const manifest = { ...sampleManifest('demo', '1.0.0'), engine: { cloacina: '^99.0.0', node: '>=24' } };
   const { bytes, digest } = await packArchive(manifest, new Map([['code/index.mjs', Buffer.from('')]]));
-  for (const act of [registry.register(bytes), registry.publish(bytes)]) {
+  for (const act of [() => registry.register(bytes), () => registry.publish(bytes)]) {
     await assert.rejects(act, (error: unknown) => {
       assert(error instanceof CloacinaError && error.code === 'ENGINE_UNSUPPORTED');
       assert.match(error.message, /package demo v1\.0\.0 does not run here: it needs cloacina \^99\.0\.0, and this is/);

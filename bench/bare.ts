@@ -48,7 +48,7 @@ async function record(store: Store, workflow: AnyWorkflow): Promise<{ steps: rea
     ...store,
     commit: (batch: Batch) => (steps.push(...batch.transitions), store.commit(batch)),
   };
-  const running = await run(recording, runnerSettings({ workflows: [workflow] }));
+  const running = await run(recording, runnerSettings({ workflows: [workflow], schedules: false }));
   await new EngineClient(running.parts.client).execute(workflow);
   return { steps, engine: running.engine };
 }

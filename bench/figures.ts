@@ -33,7 +33,8 @@ export async function memoryPerExecution(count: number): Promise<number> {
   });
 }
 
-function heap(): number {
+/** Bytes of heap in use, after a collection. */
+export function heap(): number {
   collect();
   return process.memoryUsage().heapUsed;
 }

@@ -1,5 +1,6 @@
 import { DatabaseSync } from 'node:sqlite';
 import { Client, Runner, unchecked, workflow } from '../src/index.ts';
+import { heap } from './figures.ts';
 import { inFolder, median } from './measure.ts';
 
 /** Items/s of a map over so many items, each durable on its own. */
@@ -76,7 +77,7 @@ export async function signalToResume(times: number): Promise<number> {
 export interface ListFigures {
   /** By what is asked for. */
   readonly pagesMs: Readonly<Record<string, number>>;
-  /** MB of this process's memory that a runner takes with them all waiting. */
+  /** MB of heap that a runner takes with them all waiting. */
   readonly waitingMb: number;
 }
 
@@ -93,10 +94,10 @@ export async function listing(count: number): Promise<ListFigures> {
         await new Promise((resolve) => setTimeout(resolve, 5));
     }
     fill(`${folder}/bench.db`, count);
-    const before = process.memoryUsage().rss;
+    const before = heap();
     const runner = await Runner.open(url, { workflows: [made] });
     await new Promise((resolve) => setTimeout(resolve, 1000));
-    const waitingMb = (process.memoryUsage().rss - before) / 2 ** 20;
+    const waitingMb = Math.max(0, (heap() - before) / 2 ** 20); // below nothing is noise
     await using client = await Client.open(url);
     const page = async (options: Parameters<typeof client.executions.list>[0]): Promise<number> => {
       const taken: number[] = [];

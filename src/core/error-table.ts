@@ -145,7 +145,7 @@ const rows = {
   DATABASE_URL_INVALID: {
     exit: 2,
     meaning: 'The database URL is not of a known form.',
-    remedy: 'Use `sqlite:./path/to/file.db` or `sqlite::memory:`.',
+    remedy: 'Use `sqlite:./path/to/file.db`, `sqlite::memory:` or `postgres://user@host/database?schema=name`.',
   },
   DATABASE_DRIVER_MISSING: {
     exit: 2,

@@ -2,6 +2,7 @@ import {
   ExecutionEndedError,
   ExecutionNotFoundError,
   ExecutionStateError,
+  OptionInvalidError,
   PackageNotFoundError,
   SignalInvalidError,
   SignalUnknownError,
@@ -44,14 +45,17 @@ export class Control {
   }
 
   async cancel(id: string): Promise<Controlled> {
+    checkId(id);
     return taken(id, await this.#options.store.cancel(id, this.#options.tenant), 'cancel', 'cancelling');
   }
 
   async pause(id: string): Promise<Controlled> {
+    checkId(id);
     return taken(id, await this.#options.store.pause(id, this.#options.tenant), 'pause', 'pausing');
   }
 
   async resume(id: string): Promise<Controlled> {
+    checkId(id);
     return taken(id, await this.#options.store.resume(id, this.#options.tenant), 'resume', 'running');
   }
 
@@ -112,6 +116,7 @@ export class Control {
   }
 
   async #find(id: string): Promise<ExecutionRecord> {
+    checkId(id);
     const record = await this.#options.store.execution(id);
     if (record === undefined || record.tenant !== this.#options.tenant) throw new ExecutionNotFoundError(id);
     return record;
@@ -129,6 +134,10 @@ function kept(graph: Graph, from: number, tasks: readonly TaskState[]): string[]
   const again = [...graph.names.keys()].filter((index) => index === from || !fixed.has(index));
   const runs = downstream(graph, again);
   return [...fixed.keys()].filter((index) => !runs.has(index)).map((index) => graph.names[index]!);
+}
+
+function checkId(id: unknown): void {
+  if (typeof id !== 'string') throw new OptionInvalidError('id', 'the id of an execution is a text');
 }
 
 function checkSignal(spec: WorkflowSpec, name: string, payload: string): void {

@@ -137,7 +137,7 @@ export class Executions {
     if (status !== null && !executionStatuses.includes(status)) {
       throw new OptionInvalidError('status', `'${status}' is not one of ${executionStatuses.join(', ')}`);
     }
-    const since = options.since?.getTime() ?? null;
+    const since = sinceMs(options.since);
     const filter = { tenant: this.#tenant, workflow, status, since, tags: options.tags ?? {} };
     const rows = await this.#store.list({
       ...filter,
@@ -208,6 +208,7 @@ export class Executions {
   }
 
   async #find(id: string): Promise<ExecutionRecord> {
+    if (typeof id !== 'string') throw new OptionInvalidError('id', 'the id of an execution is a text');
     const record = await this.#store.execution(id);
     if (record === undefined || record.tenant !== this.#tenant) throw new ExecutionNotFoundError(id);
     return record;
@@ -256,6 +257,12 @@ function eventOf({ executionId, seq, type, task, item, attempt, at, runner, data
 
 function logOf({ task, item, attempt, at, level, message, data }: LogRecord): ExecutionLog {
   return { task, item: item === -1 ? null : item, attempt, at, level, message, data: parseJson(data) };
+}
+
+function sinceMs(since: Date | undefined): number | null {
+  if (since === undefined) return null;
+  if (since instanceof Date && !Number.isNaN(since.getTime())) return since.getTime();
+  throw new OptionInvalidError('since', 'it is no valid Date');
 }
 
 /** Where a page ends, as a text that says nothing to others. */

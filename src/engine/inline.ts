@@ -1,7 +1,7 @@
 import type { Log } from '../core/definition.ts';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { durationMs } from '../core/duration.ts';
-import { CloacinaError, NonRetryableError, RetryAfterError } from '../core/error.ts';
+import { CloacinaError, NonRetryableError, NotSerializableError, RetryAfterError } from '../core/error.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { issuesOf } from '../core/schema.ts';
@@ -66,7 +66,9 @@ async function parse(
     if (result.issues !== undefined) return { status: 'invalid', issues: issuesOf(result.issues) };
     return { status: 'valid', input: stringifyJson(result.value, what, maxPayload) };
   } catch (thrown) {
-    return { status: 'invalid', issues: [{ path: '', message: toTaskError(thrown).message }] };
+    // what a transform made of it is no JSON: the path is within the value
+    const path = thrown instanceof NotSerializableError ? thrown.path.slice(what.length).replace(/^\./, '') : '';
+    return { status: 'invalid', issues: [{ path, message: toTaskError(thrown).message }] };
   }
 }
 

@@ -25,7 +25,7 @@ export interface StoreOptions {
 const wakeLimit = 1000;
 
 /**
- * Opens a database by its URL and brings it to the newest schema: `sqlite:./path/to/file.db`, `sqlite::memory:`.
+ * Opens a database by its URL and brings it to the newest schema: `sqlite:./path/to/file.db`, `sqlite::memory:`, `postgres://host/database`.
  * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, STORE_UNAVAILABLE.
  */
 export async function openStore(url: string, options: StoreOptions = {}): Promise<Store> {
@@ -50,10 +50,17 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
 export function sqlitePath(url: string): string {
   const path = /^sqlite:(?:\/\/(?=\/|\.))?(.+)$/.exec(url)?.[1];
   if (path === undefined) {
-    const hint = 'use sqlite:./path/to/file.db or sqlite::memory:';
-    throw new CloacinaError('DATABASE_URL_INVALID', `'${url}' is not a database URL that this Cloacina knows; ${hint}`);
+    const hint = 'use sqlite:./path/to/file.db, sqlite::memory: or postgres://host/database';
+    throw new CloacinaError(
+      'DATABASE_URL_INVALID',
+      `'${withoutPassword(url)}' is not a database URL that this Cloacina knows; ${hint}`,
+    );
   }
   return path;
+}
+
+function withoutPassword(url: string): string {
+  return url.replace(/(:\/\/[^:/@]*:)[^@]*@/, '$1***@');
 }
 
 function commitOnSqlite(group: SqliteCommit, batch: Batch): CommitResult {

@@ -4,7 +4,7 @@ import type { Pool, PoolClient, PoolConfig } from 'pg';
 import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
 import { postgresDialect } from './dialect.ts';
 import { OutcomeUnknownError } from './batch.ts';
-import { migrate } from './migrate.ts';
+import { isNewest, migrate } from './migrate.ts';
 import { Notices } from './postgres-notices.ts';
 import type { PostgresPlace } from './postgres-url.ts';
 import type { Dialect, Driver, Script, SqlValue, StatementResult } from './sql.ts';
@@ -56,12 +56,24 @@ export class PostgresDriver implements Driver {
   }
 
   async #prepare(now: () => number): Promise<void> {
+    if (await this.#isNewest()) return; // no lock, no write
     const { schema } = this.#place;
     await this.#transaction('begin', async (client) => {
       await client.query('select pg_advisory_xact_lock($1)', [migrationLock]);
       if (schema !== null) await client.query(`create schema if not exists ${quoted(schema)}`);
       await this.#drive(client, migrate(now(), ''));
     });
+  }
+
+  async #isNewest(): Promise<boolean> {
+    const { rows: tables } = await this.#pool.query<{ there: boolean }>(
+      "select to_regclass('cloacina_migrations') is not null as there",
+    );
+    if (tables[0]?.there !== true) return false;
+    const { rows } = await this.#pool.query<{ newest: number }>(
+      'select coalesce(max(number), 0) as newest from cloacina_migrations',
+    );
+    return isNewest(rows[0]!.newest);
   }
 
   async read<T>(script: () => Script<T>): Promise<T> {

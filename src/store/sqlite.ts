@@ -31,6 +31,7 @@ export class SqliteDriver implements Driver {
   readonly #where: string;
   readonly #patienceMs: number;
   readonly #prepared = new Map<string, StatementSync>();
+  readonly #queries = new WeakMap<StatementSync, boolean>();
   readonly #dataVersion: StatementSync;
   #seenVersion: unknown;
   #closed = false;
@@ -145,7 +146,13 @@ export class SqliteDriver implements Driver {
 
   #execute({ text, params }: Statement): StatementResult {
     const statement = this.prepare(text);
-    if (statement.columns().length > 0) {
+    // asking a statement for its columns costs more than running most of them
+    let isQuery = this.#queries.get(statement);
+    if (isQuery === undefined) {
+      isQuery = statement.columns().length > 0;
+      this.#queries.set(statement, isQuery);
+    }
+    if (isQuery) {
       return { rows: statement.all(...params), changes: 0 };
     }
     return { rows: [], changes: Number(statement.run(...params).changes) };

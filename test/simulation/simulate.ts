@@ -139,7 +139,7 @@ class Simulation {
       this.#kills++;
       runner.member.kill();
     } else if (roll < 0.17) {
-      runner.member.standStill(random.pick([500, 4000, 20_000]));
+      runner.member.standStill(random.pick([500, 4000, 9000]));
     } else if (roll < 0.6) {
       this.#ask(() => this.#start(runner));
     } else {
@@ -208,7 +208,7 @@ class Simulation {
     await this.#untilOpen();
     const { client } = this.#runners.at(-1)!;
     // what was asked of somebody who stood still comes late, and those who were slow let go of what is not theirs
-    for (let round = 0, quiet = 0; round < 80 && quiet < 8; round++) {
+    for (let round = 0, quiet = 0; round < 80 && quiet < 4; round++) {
       await this.#world.clock.advance(round < 50 ? 5000 : 60_000);
       const open = await this.#unended();
       quiet = open.length === 0 ? quiet + 1 : 0;

@@ -18,7 +18,7 @@ export interface Simulated {
   readonly virtualMs: number;
 }
 
-const steps = 50;
+const steps = 36;
 const calm: CallFate = { delayMs: 0, how: 'answered' };
 /** What may go wrong with what somebody asks, while the database is away or the execution is in another state. */
 const expected: ReadonlySet<string> = new Set([

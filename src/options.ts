@@ -4,7 +4,7 @@ import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
 import { defaultMaxPayload } from './core/json.ts';
-import { any, callable, flag, list, optionFault, record, shown, text } from './core/option-check.ts';
+import { anything, callable, flag, list, optionFault, record, shown, text } from './core/option-check.ts';
 import type { Kind, Kinds } from './core/option-check.ts';
 import { checkText } from './core/text.ts';
 import { functionsOf, isWorkflow } from './core/workflow.ts';
@@ -85,24 +85,24 @@ export interface ClientSettings {
 
 const clientKinds: Kinds<ClientOptions> = {
   registry: text,
-  tenant: any,
-  maxPayload: any,
+  tenant: anything,
+  maxPayload: anything,
   logger: record,
   clock: record,
-  actor: any,
+  actor: anything,
 };
 
 const runnerKinds: Kinds<RunnerOptions> = {
   ...clientKinds,
   workflows: list,
   name: text,
-  concurrency: any,
-  maxExecutions: any,
-  lease: any,
-  stall: any,
-  grace: any,
-  isolateStall: any,
-  retention: any,
+  concurrency: anything,
+  maxExecutions: anything,
+  lease: anything,
+  stall: anything,
+  grace: anything,
+  isolateStall: anything,
+  retention: anything,
   schedules: flag,
   ownOnly: flag,
   onEvent: callable,

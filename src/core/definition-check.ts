@@ -1,6 +1,6 @@
 import type { MapOptions, NodeOptions, Retry, ScheduleOptions, WorkflowOptions, WorkOptions } from './definition.ts';
 import { OptionInvalidError, ScheduleInvalidError } from './error.ts';
-import { any, callable, flag, optionFault, record, text } from './option-check.ts';
+import { anything, callable, flag, optionFault, record, text } from './option-check.ts';
 import type { Kind, Kinds, OptionFault } from './option-check.ts';
 import { isSchema } from './schema.ts';
 import type { TaskKind } from './spec.ts';
@@ -14,15 +14,20 @@ const schema: Kind = {
 };
 
 const node: Kinds<NodeOptions<string, never, {}>> = { needs: record, when: callable, description: text };
-const work: Kinds<Work> = { ...node, retry: record, timeout: any, queue: text };
-const mapped: Kinds<Mapped> & { readonly settled: Kind } = { ...work, over: callable, concurrency: any, settled: flag };
+const work: Kinds<Work> = { ...node, retry: record, timeout: anything, queue: text };
+const mapped: Kinds<Mapped> & { readonly settled: Kind } = {
+  ...work,
+  over: callable,
+  concurrency: anything,
+  settled: flag,
+};
 
 const byKind: Readonly<Record<TaskKind, Readonly<Record<string, Kind>>>> = {
   task: work,
   map: mapped,
   child: { ...node, input: callable },
-  wait: { ...node, signal: any, schema, timeout: any },
-  sleep: { ...node, for: any, until: callable },
+  wait: { ...node, signal: anything, schema, timeout: anything },
+  sleep: { ...node, for: anything, until: callable },
 };
 
 const whole: Kinds<WorkflowOptions<unknown>> = {
@@ -30,24 +35,31 @@ const whole: Kinds<WorkflowOptions<unknown>> = {
   description: text,
   failFast: flag,
   concurrency: record,
-  retention: any,
+  retention: anything,
 };
-const limit: Kinds<NonNullable<WorkflowOptions<unknown>['concurrency']>> = { limit: any, key: text };
-const retry: Kinds<Retry> = { attempts: any, backoff: any, delay: any, maxDelay: any, jitter: any, when: callable };
+const limit: Kinds<NonNullable<WorkflowOptions<unknown>['concurrency']>> = { limit: anything, key: text };
+const retry: Kinds<Retry> = {
+  attempts: anything,
+  backoff: anything,
+  delay: anything,
+  maxDelay: anything,
+  jitter: anything,
+  when: callable,
+};
 const schedule: Kinds<ScheduleOptions<unknown>> = {
-  cron: any,
-  every: any,
-  at: any,
-  timezone: any,
-  input: any,
-  overlap: any,
-  catchup: any,
-  max: any,
-  window: any,
-  paused: any,
-  jitter: any,
-  startAt: any,
-  endAt: any,
+  cron: anything,
+  every: anything,
+  at: anything,
+  timezone: anything,
+  input: anything,
+  overlap: anything,
+  catchup: anything,
+  max: anything,
+  window: anything,
+  paused: anything,
+  jitter: anything,
+  startAt: anything,
+  endAt: anything,
 };
 
 /** What is wrong with the options of a workflow, as a sentence; null where nothing is. */

@@ -10,7 +10,7 @@ export interface Kind {
 }
 
 /** Judged elsewhere. */
-export const any: Kind = { what: '', fits: () => true };
+export const anything: Kind = { what: '', fits: () => true };
 export const text: Kind = { what: 'text', fits: (value) => typeof value === 'string' };
 export const flag: Kind = { what: 'true or false', fits: (value) => typeof value === 'boolean' };
 export const callable: Kind = { what: 'a function', fits: (value) => typeof value === 'function' };

@@ -8,7 +8,7 @@ import { canonicalJson, parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { jsonSchemaIssues } from '../core/json-schema.ts';
 import { nearNames } from '../core/near.ts';
-import { any, optionFault, record, shown } from '../core/option-check.ts';
+import { anything, optionFault, record, shown } from '../core/option-check.ts';
 import type { Kinds } from '../core/option-check.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { checkText } from '../core/text.ts';
@@ -144,7 +144,12 @@ export interface StartRequest {
 /** What every database keeps in an integer column. */
 const maxPriority = 2_147_483_647;
 
-const startKinds: Kinds<StartOptions> = { idempotencyKey: any, priority: any, startAt: any, tags: record };
+const startKinds: Kinds<StartOptions> = {
+  idempotencyKey: anything,
+  priority: anything,
+  startAt: anything,
+  tags: record,
+};
 
 /** Puts a new execution together. Throws OPTION_INVALID. */
 export function newExecution({

@@ -96,7 +96,7 @@ export async function listing(count: number): Promise<ListFigures> {
     fill(`${folder}/bench.db`, count);
     const before = heap();
     const runner = await Runner.open(url, { workflows: [made] });
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await new Promise((resolve) => setTimeout(resolve, 1000)); // it looks around as an idle runner does
     const waitingMb = Math.max(0, (heap() - before) / 2 ** 20); // below nothing is noise
     await using client = await Client.open(url);
     const page = async (options: Parameters<typeof client.executions.list>[0]): Promise<number> => {

@@ -4,7 +4,7 @@ import type { Batch, CommitResult, Effects, LetGo, NewExecution, Transition } fr
 import { cancelExecution } from './control.ts';
 import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
 import { childEnded } from './mail.ts';
-import { commitParams, commitText, isPlain } from './postgres-statement.ts';
+import { commitParams, commitText, isPlain, taskRows } from './postgres-statement.ts';
 import type { Said } from './postgres-statement.ts';
 import { isDataError, storeError } from './postgres.ts';
 import type { PostgresDriver } from './postgres.ts';
@@ -167,26 +167,7 @@ export class PostgresCommit {
   }
 
   async #rows(client: PoolClient, runner: string, written: readonly Transition[], { moved }: Result): Promise<void> {
-    const tasks = written.flatMap(({ id, tasks: list }) =>
-      list.map((t) => [
-        id,
-        t.task,
-        t.item,
-        t.status,
-        t.attempt,
-        t.used,
-        t.epoch,
-        t.startedAt,
-        t.endedAt,
-        t.wakeAt,
-        t.output,
-        t.error,
-        t.reason,
-        t.cause,
-        t.value,
-      ]),
-    );
-    await insert(client, 'task_executions', taskColumns, tasks, taskConflict);
+    await insert(client, 'task_executions', taskColumns, taskRows(written), taskConflict);
     const steps = written.flatMap(({ id, steps: list }) => list.map((s) => [id, s.task, s.item, s.name, s.output]));
     await insert(client, 'steps', stepColumns, steps);
     const logs = written.flatMap(({ id, logs: list }) =>

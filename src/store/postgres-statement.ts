@@ -192,25 +192,7 @@ export function commitParams({ runner, n, transitions }: Batch, floor: number): 
   const tables: unknown[][][] = [
     transitions.flatMap((transition) => (transition.create === null ? [] : [madeRow(runner, transition)])),
     known.flatMap((transition) => (changesHead(transition) ? [headRow(transition)] : [])),
-    transitions.flatMap(({ id, tasks }) =>
-      tasks.map((t) => [
-        id,
-        t.task,
-        t.item,
-        t.status,
-        t.attempt,
-        t.used,
-        t.epoch,
-        t.startedAt,
-        t.endedAt,
-        t.wakeAt,
-        t.output,
-        t.error,
-        t.reason,
-        t.cause,
-        t.value,
-      ]),
-    ),
+    taskRows(transitions),
     transitions.flatMap(({ id, steps }) => steps.map((s) => [id, s.task, s.item, s.name, s.output])),
     transitions.flatMap(({ id, logs }) =>
       logs.map((l) => [id, l.task, l.item, l.attempt, l.n, l.at, l.level, l.message, l.data]),
@@ -225,6 +207,29 @@ export function commitParams({ runner, n, transitions }: Batch, floor: number): 
     }
   }
   return params;
+}
+
+/** What is written of tasks and items, in the order of the columns of `task_executions`. */
+export function taskRows(transitions: readonly Transition[]): unknown[][] {
+  return transitions.flatMap(({ id, tasks }) =>
+    tasks.map((t) => [
+      id,
+      t.task,
+      t.item,
+      t.status,
+      t.attempt,
+      t.used,
+      t.epoch,
+      t.startedAt,
+      t.endedAt,
+      t.wakeAt,
+      t.output,
+      t.error,
+      t.reason,
+      t.cause,
+      t.value,
+    ]),
+  );
 }
 
 function madeRow(runner: string, { create, letGo }: Transition): unknown[] {

@@ -3,21 +3,17 @@ import type { NewExecution } from '../store/batch.ts';
 import type { Claim, ClaimedExecution } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
-import type { Timer } from './clock.ts';
 import type { EngineOptions } from './engine-options.ts';
 import { Hooks } from './hooks.ts';
-import { newId } from './id.ts';
 import { Journal } from './journal.ts';
 import type { Participant } from './journal.ts';
-import { Observer, hostIdentity, runnerLives } from './lease.ts';
-import type { HostIdentity } from './lease.ts';
 import { Live } from './live.ts';
 import type { LiveHost } from './live.ts';
 import { Lookout } from './lookout.ts';
+import { Membership } from './membership.ts';
 import { Pruner } from './pruner.ts';
 import { Slots } from './slots.ts';
 import type { ResolvedWorkflow } from './start.ts';
-import { settleStrays } from './strays.ts';
 import { Submission } from './submission.ts';
 import { Submissions } from './submissions.ts';
 
@@ -34,39 +30,37 @@ export class Engine {
   readonly #lives = new Map<string, Live>();
   readonly #slots: Slots;
   readonly #suspects = new Slots(1);
-  readonly #identity: HostIdentity;
-  readonly #observer: Observer;
+  readonly #membership: Membership;
   readonly #submissions: Submissions;
   readonly #lookout: Lookout;
   readonly #pruner: Pruner;
   readonly #roots: string[] | null;
   readonly #ownCodes: Set<string> | null;
   readonly #keepAlive: NodeJS.Timeout | undefined;
-  #id: string;
   #journal: Journal;
   #host: LiveHost;
-  #renewal: Timer | undefined;
-  #anew: Timer | undefined;
-  /** Another process has written since the runners were last read. */
-  #strangers = false;
   #closing = false;
   #closed: Promise<void> | undefined;
-  /** Closed, but for signing off: no timer is set any more. */
-  #atRest = false;
   #onEmpty: (() => void) | undefined;
 
   private constructor(options: EngineOptions) {
     this.#options = options;
-    this.#identity = options.identity ?? hostIdentity();
     this.#keepAlive = options.keepAlive === false ? undefined : setInterval(() => undefined, 0x7fff_ffff);
     this.catalog = new Catalog(() => this.poke());
     this.#slots = new Slots(options.concurrency);
     this.#roots = options.ownOnly ? [] : null;
     this.#ownCodes = options.ownOnly ? new Set() : null;
-    const { store, clock, logger, leaseMs, stallMs } = options;
-    this.#observer = new Observer({ store, clock, logger, identity: this.#identity, leaseMs, stallMs });
+    const { store, clock, logger } = options;
+    this.#membership = new Membership({
+      ...options,
+      identity: options.identity,
+      embedded: () => this.catalog.allEmbedded(),
+      awaySince: () => this.#journal.awaySince,
+      onDead: () => this.#fenced(),
+      onRenewed: () => this.#renewed(),
+      onReleased: () => this.poke(),
+    });
     this.#submissions = new Submissions(clock, (participant) => this.#withdraw(participant));
-    this.#id = newId(clock.now());
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
     this.#lookout = new Lookout({
@@ -75,13 +69,13 @@ export class Engine {
       logger,
       claim: () => this.#claim(),
       adopt: (claimed) => this.#adopt(claimed),
-      reader: () => (this.#lives.size === 0 ? null : this.#id),
+      reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
       onMail: (id, mail) => this.#lives.get(id)?.takeMail(mail),
       onChanged: () => {
-        this.#strangers = true;
+        this.#membership.strangers();
         options.onChanged();
       },
-      onRound: () => void this.#lookAround(),
+      onRound: () => void this.#membership.lookAround(),
       lookMs: options.lookMs ?? lookMs,
     });
     this.#pruner = new Pruner({ store, clock, logger, retentionMs: options.retentionMs });
@@ -91,20 +85,18 @@ export class Engine {
   static async open(options: EngineOptions): Promise<Engine> {
     const engine = new Engine(options);
     try {
-      await engine.#register();
-      await engine.#observer.sweep(engine.#id);
+      await engine.#membership.join();
     } catch (error) {
       clearInterval(engine.#keepAlive);
       throw error;
     }
-    engine.#renewAfter(options.leaseMs / 3);
     engine.#lookout.start();
     if (!options.ownOnly) engine.#pruner.start();
     return engine;
   }
 
   get id(): string {
-    return this.#id;
+    return this.#membership.id;
   }
 
   /** Executions owned now. */
@@ -185,14 +177,8 @@ export class Engine {
   /** Adds embedded workflows, and says so to other runners: executions of theirs are not held while this one lives. */
   async embed(workflows: readonly LoadedWorkflow[]): Promise<void> {
     for (const loaded of workflows) this.catalog.add([loaded]);
-    await this.#announce();
-    if ((await settleStrays(this.#options.store, this.catalog.allEmbedded())) > 0) this.poke();
-  }
-
-  async #announce(): Promise<void> {
-    if (this.#roots !== null) return;
-    const codes = this.catalog.allEmbedded().map(({ codeName }) => codeName);
-    if (codes.length > 0) await this.#options.store.writeRunnerCodes(this.#id, codes);
+    await this.#membership.announce();
+    if ((await this.#membership.settleStrays()) > 0) this.poke();
   }
 
   /** Takes nothing new; lets attempts end for `drainMs`, then aborts them; hands back what did not end. */
@@ -212,16 +198,8 @@ export class Engine {
     await this.#journal.settled();
     await this.#lookout.close();
     this.#submissions.close();
-    this.#atRest = true;
-    this.#renewal?.cancel();
-    this.#anew?.cancel();
-    runnerLives(this.#id, false);
     clearInterval(this.#keepAlive);
-    try {
-      await this.#options.store.removeRunner(this.#id);
-    } catch (error) {
-      this.#options.logger.warn({ error }, 'the runner could not be signed off; others will see that it is gone');
-    }
+    await this.#membership.leave();
   }
 
   /** A child without a package's name is a workflow beside its parent's, if there is one: of the same version, or embedded too. */
@@ -284,7 +262,7 @@ export class Engine {
     const codes = this.catalog.codeNames();
     if (this.#closing || room <= 0 || codes.length === 0 || this.#journal.awaySince !== undefined) return null;
     const { limits } = this.catalog;
-    return { runner: this.#id, limit: Math.min(room, claimLimit), codes, roots: this.#roots, limits };
+    return { runner: this.#membership.id, limit: Math.min(room, claimLimit), codes, roots: this.#roots, limits };
   }
 
   #adopt(claimed: ClaimedExecution): void {
@@ -292,7 +270,7 @@ export class Engine {
     const loaded = this.catalog.find(code, workflow);
     if (loaded === undefined) {
       // unloaded between the claim and now: somebody else may have it
-      this.#options.store.handBack(id, this.#id, epoch).catch((error: unknown) => {
+      this.#options.store.handBack(id, this.#membership.id, epoch).catch((error: unknown) => {
         // what this runner owns without knowing of it is found when rows and memory are compared
         this.#options.logger.warn({ execution: id, error }, 'an execution could not be handed back; it is tried again');
       });
@@ -304,61 +282,10 @@ export class Engine {
 
   // -- lease
 
-  async #register(): Promise<void> {
-    const { store, clock, name, leaseMs } = this.#options;
-    const leaseUntil = clock.now() + leaseMs;
-    runnerLives(this.#id, true);
-    await store.registerRunner({ id: this.#id, name, ...this.#identity, leaseUntil, dead: false });
-  }
-
-  #renew(): void {
-    const { leaseMs, logger } = this.#options;
-    void this.#renewOnce()
-      .catch((error: unknown) => {
-        this.#observer.forget();
-        logger.warn({ error }, 'the lease could not be renewed; it is tried again');
-      })
-      .finally(() => this.#renewAfter(leaseMs / 3));
-  }
-
-  /** Takes over from neighbours that died. Who they are is read again where somebody else has written since. */
-  async #lookAround(): Promise<void> {
-    try {
-      if (this.#strangers) {
-        this.#strangers = false;
-        await this.#observer.meet(this.#id);
-      }
-    } catch (error) {
-      this.#strangers = true;
-      this.#options.logger.debug({ error }, 'the other runners could not be read; it is tried again');
-    }
-    if (this.#observer.sawNeighbourDie()) await this.#sweep();
-  }
-
-  async #sweep(): Promise<void> {
-    try {
-      const released = await this.#observer.sweep(this.#id);
-      const adopted = this.#roots === null ? await settleStrays(this.#options.store, this.catalog.allEmbedded()) : 0;
-      if (released + adopted > 0) this.poke();
-    } catch (error) {
-      this.#options.logger.warn({ error }, 'looking for dead runners failed; it is tried again');
-    }
-  }
-
-  async #renewOnce(): Promise<void> {
-    const { store, clock, leaseMs } = this.#options;
-    const away = this.#journal.awaySince;
-    // a runner that cannot write does not keep its work from others
-    if (away !== undefined && clock.monotonic() - away > leaseMs) return;
-    const id = this.#id;
-    if (!(await store.renewRunner(id, clock.now() + leaseMs))) {
-      // a renewal that was on its way while this runner began anew speaks of the one that is dead already
-      if (id === this.#id) this.#fenced();
-      return;
-    }
+  async #renewed(): Promise<void> {
     if (this.#closing) return;
     await this.#lookout.readMail();
-    await this.#sweep();
+    await this.#membership.sweep();
     await this.#compare();
   }
 
@@ -371,10 +298,10 @@ export class Engine {
     if (this.#lookout.busy) return;
     const settled = [...this.#lives.values()].filter((live) => !this.#journal.holds(live));
     const known = new Map(Array.from(this.#lives.values(), (live) => [live.id, live.epoch]));
-    const rows = await store.ownedBy(this.#id);
+    const rows = await store.ownedBy(this.#membership.id);
     if (this.#lookout.busy) return;
     for (const { id, epoch } of rows) {
-      if (known.get(id) !== epoch && !this.#lives.has(id)) await store.handBack(id, this.#id, epoch);
+      if (known.get(id) !== epoch && !this.#lives.has(id)) await store.handBack(id, this.#membership.id, epoch);
     }
     const owned = new Map(rows.map(({ id, epoch }) => [id, epoch]));
     for (const live of settled) {
@@ -393,45 +320,30 @@ export class Engine {
     }
     const { logger } = this.#options;
     logger.warn(
-      { runner: this.#id },
+      { runner: this.#membership.id },
       'this runner was declared dead; it begins anew and its executions are taken over',
     );
     this.#journal.fence();
-    runnerLives(this.#id, false);
     const lives = [...this.#lives.values()];
-    this.#id = newId(this.#options.clock.now());
+    this.#membership.beginAnew(() => {
+      this.#submissions.resubmit(
+        (create, workflow) => this.start(create, workflow),
+        async (id) => (await this.#options.store.execution(id)) !== undefined,
+      );
+      this.poke();
+    });
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
     for (const live of lives) live.abandon();
     // whether the database is away is for the new journal to find out; what was given up asks for no slot any more
     this.#slots.hold(false);
-    void this.#beginAnew();
-  }
-
-  async #beginAnew(): Promise<void> {
-    if (this.#closing) return;
-    try {
-      await this.#register();
-      await this.#announce();
-    } catch (error) {
-      this.#options.logger.error({ error }, 'the runner could not register anew; it is tried again');
-      if (!this.#atRest)
-        this.#anew = this.#options.clock.timer(this.#options.leaseMs / 3, () => void this.#beginAnew());
-      return;
-    }
-    this.#submissions.resubmit(
-      (create, workflow) => this.start(create, workflow),
-      async (id) => (await this.#options.store.execution(id)) !== undefined,
-    );
-    await this.#sweep();
-    this.poke();
   }
 
   // -- wiring
 
   #newJournal(): Journal {
     const { store, clock, logger } = this.#options;
-    const runner = this.#id;
+    const runner = this.#membership.id;
     const journal: Journal = new Journal({
       commit: (n, transitions) => store.commit({ runner, n, transitions }),
       clock,
@@ -482,11 +394,5 @@ export class Engine {
         if (how === 'moved' || how === 'released' || room || live.hasParent) this.poke();
       },
     };
-  }
-
-  #renewAfter(ms: number): void {
-    this.#renewal?.cancel();
-    // where nobody else can be, nobody asks for signs of life
-    if (!this.#atRest && this.#options.store.shared) this.#renewal = this.#options.clock.timer(ms, () => this.#renew());
   }
 }

@@ -1,13 +1,15 @@
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { EngineClient } from './engine/client.ts';
+import { DatabaseClock, systemClock } from './engine/clock.ts';
 import { Watch } from './engine/watch.ts';
 import type { Workflows } from './engine/workflows.ts';
 import { clientSettings, databaseUrl, runnerSettings } from './options.ts';
-import type { ClientOptions, RunnerOptions } from './options.ts';
+import type { ClientOptions, ClientSettings, RunnerOptions } from './options.ts';
 import type { Registry } from './package/registry.ts';
 import type { Schedules } from './schedule/schedules.ts';
 import { openStore } from './store/open.ts';
+import type { StoreOptions } from './store/open.ts';
 import type { Store } from './store/store.ts';
 import { run, wire } from './wire.ts';
 import type { Parts, Running } from './wire.ts';
@@ -32,8 +34,7 @@ export class Client extends EngineClient implements AsyncDisposable {
    * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, STORE_UNAVAILABLE.
    */
   static async open(url?: string, options: ClientOptions = {}): Promise<Client> {
-    const settings = clientSettings(options);
-    const store = await openStore(url ?? databaseUrl(), { now: () => settings.clock.now() });
+    const { store, settings } = await open(url, clientSettings(options), {});
     return new Client(wire(store, settings, null, new Watch(store, settings.clock, true), () => undefined));
   }
 
@@ -45,6 +46,24 @@ export class Client extends EngineClient implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** Opens the database; where that has a clock of its own, it is by that one that times are judged. */
+async function open<Settings extends ClientSettings>(
+  url: string = databaseUrl(),
+  given: Settings,
+  options: StoreOptions,
+): Promise<{ readonly store: Store; readonly settings: Settings }> {
+  let settings = given;
+  const store = await openStore(url, { now: () => settings.clock.now(), ...options });
+  if (store.serverTime !== undefined && given.clock === systemClock) {
+    const clock = new DatabaseClock();
+    settings = { ...given, clock };
+    const sent = systemClock.now();
+    const there = await store.serverTime();
+    clock.isAhead(there - (sent + systemClock.now()) / 2);
+  }
+  return { store, settings };
 }
 
 /** A client that also executes. */
@@ -61,8 +80,10 @@ export class Runner extends Client {
    * and DEFINITION_INVALID, OPTION_INVALID.
    */
   static override async open(url?: string, options: RunnerOptions = {}): Promise<Runner> {
-    const settings = runnerSettings(options);
-    const store = await openStore(url ?? databaseUrl(), { now: () => settings.clock.now() });
+    const given = runnerSettings(options);
+    // a connection that has fallen silent is given up while there still is a lease
+    const deadlineMs = Math.min(10_000, Math.ceil((given.leaseMs * 2) / 3));
+    const { store, settings } = await open(url, given, { deadlineMs });
     try {
       const running = await run(store, settings);
       return new Runner(running.parts, running);

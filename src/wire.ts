@@ -3,6 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { CloacinaError } from './core/error.ts';
 import type { WorkflowSpec } from './core/spec.ts';
 import type { EngineClientOptions } from './engine/client.ts';
+import { DatabaseClock } from './engine/clock.ts';
+import type { Clock } from './engine/clock.ts';
 import type { EndedExecution } from './engine/live.ts';
 import { Engine } from './engine/runner.ts';
 import { resolveWorkflow } from './engine/start.ts';
@@ -20,7 +22,7 @@ import { upsertOwned, upsertPackageSchedules } from './schedule/owned.ts';
 import { embeddedOwner } from './schedule/owner.ts';
 import { Schedules } from './schedule/schedules.ts';
 import { manifestsOf } from './store/packages.ts';
-import type { ExecutionRecord, Store } from './store/store.ts';
+import type { ExecutionRecord, Renewal, Store } from './store/store.ts';
 
 /** What a client is made of. */
 export interface Parts {
@@ -37,6 +39,9 @@ export interface Running {
   readonly reconciler: Reconciler | null;
   readonly loop: ScheduleLoop | null;
 }
+
+/** Where notices come, and each renewal of the lease says what is new and due: whoever looks all the same does so seldom. */
+const toldMs = 600_000;
 
 /** Puts a client together. `onChange` is called when this process changed what runners should see at once. */
 export function wire(
@@ -77,6 +82,7 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
     wake,
     look,
     committed: () => watch.changed(),
+    renewed: newsOf(settings.clock, wake, () => loop?.wake()),
     resolve: clients.resolve,
   });
   clients.engine = engine;
@@ -97,6 +103,17 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
     await engine.close(0);
     throw error;
   }
+}
+
+/** What each renewal of the lease says beside what the engine looks at: whose clock counts, and what is new or due. */
+function newsOf(clock: Clock, wake: () => void, fire: () => void): (renewal: Renewal) => void {
+  let seen: number | undefined;
+  return ({ clockAheadMs, registry, nextSlot }) => {
+    if (clock instanceof DatabaseClock) clock.isAhead(clockAheadMs);
+    if (seen !== undefined && registry !== seen) wake();
+    seen = registry;
+    if (nextSlot !== null && nextSlot <= clock.now()) fire();
+  };
 }
 
 /** Embedded definitions and their schedules, for whoever looks at the database. */
@@ -126,6 +143,7 @@ function openReconciler(
     clock,
     logger,
     isolateStallMs,
+    ...(store.subscribe === undefined ? {} : { lookMs: toldMs }),
     tenants: null,
     runnerId: () => engine.id,
     add: (workflows) => engine.catalog.add(workflows),
@@ -178,7 +196,8 @@ function openLoop(
     // a schedule may have cancelled what nobody owned, on this process's own connection
     void watch.lookAtAll();
   };
-  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, poke });
+  const told = store.subscribe === undefined ? {} : { sleepMs: toldMs };
+  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, poke, ...told });
 }
 
 interface Told {
@@ -188,6 +207,7 @@ interface Told {
   /** Looks at what is waited for. */
   readonly look: () => Promise<void>;
   readonly committed: () => void;
+  readonly renewed: (renewal: Renewal) => void;
   readonly resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
 }
 
@@ -210,6 +230,8 @@ async function openEngine(store: Store, settings: RunnerSettings, told: Told): P
     retentionMs: settings.retentionMs,
     resolve,
     onCommitted: told.committed,
+    onRenewed: told.renewed,
+    keepsFromThread: clock instanceof DatabaseClock,
     onEvent: settings.onEvent,
     onProgress: settings.onProgress,
     onEnded,

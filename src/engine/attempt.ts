@@ -17,6 +17,8 @@ export interface AttemptOptions {
   readonly graceMs: number;
   readonly clock: Clock;
   readonly host: Omit<TaskHost, 'signal'>;
+  /** Called when its function begins; what it gives, when the attempt has ended. */
+  readonly onRun?: ((call: TaskCall) => (() => void) | undefined) | undefined;
   /** Called once: the attempt ended or was given up; what comes after that is dropped. */
   readonly onEnd: (end: AttemptEnd) => void;
 }
@@ -36,13 +38,15 @@ export class Attempt implements TaskHost {
   #timer: Timer | undefined;
   #reason: AbortReason | undefined;
   #ended = false;
+  #ran: (() => void) | undefined;
 
   constructor(options: AttemptOptions) {
     this.#options = options;
   }
 
   start(): void {
-    const { code, call, timeoutMs, clock } = this.#options;
+    const { code, call, timeoutMs, clock, onRun } = this.#options;
+    this.#ran = onRun?.(call);
     if (timeoutMs !== null) this.#timer = clock.timer(timeoutMs, () => this.abort('timeout'));
     code.run(call, this).then(
       (outcome) => this.#end(outcome),
@@ -93,6 +97,7 @@ export class Attempt implements TaskHost {
     if (this.#ended) return;
     this.#ended = true;
     this.#timer?.cancel();
+    this.#ran?.();
     // a result is not thrown away because its runner closes
     const counts = this.#reason === undefined || (this.#reason === 'shutdown' && end.status === 'completed');
     this.#options.onEnd(counts ? end : { status: 'aborted', reason: this.#reason! });

@@ -24,6 +24,8 @@ export interface AttemptsHost {
   readonly maxPayload: number;
   /** From 0 to below 1. */
   readonly random: () => number;
+  /** A function begins to run; what it gives is called when its attempt has ended. */
+  readonly onRun?: (call: TaskCall) => (() => void) | undefined;
   stepResult(id: string, task: string, item: number, name: string): Promise<string | undefined>;
   onProgress(id: string, task: string, done: number, text: string | null): void;
 }
@@ -140,6 +142,7 @@ export class Attempts {
       timeoutMs: run.spec.timeout,
       graceMs: this.#host.graceMs,
       clock: this.#host.clock,
+      onRun: this.#host.onRun,
       host: this.#taskHost(run, run.attempt),
       onEnd: (end) => {
         this.#state.busy--;

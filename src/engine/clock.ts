@@ -29,6 +29,34 @@ export const systemClock: Clock = {
   },
 };
 
+/**
+ * The system's clock, set right by that of a database which may be on another machine: timers and slots are judged by one
+ * clock, whichever runner looks at them.
+ */
+export class DatabaseClock implements Clock {
+  #aheadMs = 0;
+
+  now(): number {
+    return systemClock.now() + this.#aheadMs;
+  }
+
+  monotonic(): number {
+    return systemClock.monotonic();
+  }
+
+  timer(delayMs: number, fire: () => void): Timer {
+    return systemClock.timer(delayMs, fire);
+  }
+
+  /** By how much the database's clock is ahead of the system's, ms. What a measurement may be wrong by changes nothing. */
+  isAhead(ms: number): void {
+    if (Math.abs(ms - this.#aheadMs) > measurementMs) this.#aheadMs = Math.round(ms);
+  }
+}
+
+/** Half the way to a database and back. */
+const measurementMs = 25;
+
 /** A promise that resolves after a time on a clock. */
 export async function delay(clock: Clock, ms: number): Promise<void> {
   await new Promise<void>((resolve) => clock.timer(ms, resolve));

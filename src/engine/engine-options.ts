@@ -1,4 +1,4 @@
-import type { Store } from '../store/store.ts';
+import type { Renewal, Store } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import type { RunnerEvent, TaskProgress } from './hooks.ts';
 import type { HostIdentity } from './lease.ts';
@@ -28,6 +28,10 @@ export interface EngineOptions {
   readonly random: () => number;
   /** Who this process is; default what the system says. */
   readonly identity?: HostIdentity;
+  /** Whether a thread keeps the lease, where the database offers that: not with a clock of the user's. Default false. */
+  readonly keepsFromThread?: boolean;
+  /** The lease was renewed, and the database said what is new. */
+  readonly onRenewed?: (renewal: Renewal) => void;
   /** Whether an open runner keeps its process alive; default true. */
   readonly keepAlive?: boolean;
   readonly onEvent: ((event: RunnerEvent) => void) | null;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { workflow } from '../core/workflow.ts';
 import type { Batch } from '../store/batch.ts';
-import type { Store } from '../store/store.ts';
+import type { Renew, Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { declareDead, openClient, openRig, openStores } from '../testing/engine-rig.ts';
 
@@ -62,14 +62,14 @@ describe('durability.md, the fence', () => {
     const [mine, other] = await openStores(t, 2, clock);
     let hold = true;
     let go: () => void = () => undefined;
-    const renewRunner: Store['renewRunner'] = async (id, until) => {
+    const renew: Store['renew'] = async (renewal) => {
       if (hold) await new Promise<void>((resolve) => (go = resolve));
       hold = false;
-      return mine!.renewRunner(id, until);
+      return mine!.renew(renewal);
     };
     const w = workflow('long');
     const done = w.returns(w.task('a', () => new Promise<number>((resolve) => clock.timer(20_000, () => resolve(1)))));
-    const rig = await openRig(t, { workflows: [done, one()], store: { ...mine!, renewRunner }, clock });
+    const rig = await openRig(t, { workflows: [done, one()], store: { ...mine!, renew }, clock });
     await clock.advance(5100); // the renewal is under way
     await declareDead(other!, rig.engine.id);
     await rig.client.start('one'); // finds out, and begins anew
@@ -123,11 +123,11 @@ describe('durability.md, death and adoption', () => {
       if (away) throw new Error('the database is away');
       return mine!.runners();
     };
-    const renewRunner: Store['renewRunner'] = async (id, until) => {
+    const renew: Store['renew'] = async (renewal) => {
       if (away) throw new Error('the database is away');
-      return mine!.renewRunner(id, until);
+      return mine!.renew(renewal);
     };
-    await openRig(t, { store: { ...mine!, runners, renewRunner }, clock });
+    await openRig(t, { store: { ...mine!, runners, renew }, clock });
     await other!.registerRunner(elsewhere('far', clock.now(), 15_000));
     await clock.advance(6000);
     away = true;
@@ -135,11 +135,11 @@ describe('durability.md, death and adoption', () => {
     away = false;
     await clock.advance(6000);
     // it renews as soon as it can
-    assert.ok(await other!.renewRunner('far', clock.now() + 15_000));
+    assert.ok((await other!.renew({ runner: 'far', leaseMs: 15_000, codes: [] })).alive);
     await clock.advance(10_000);
-    assert.ok(await other!.renewRunner('far', clock.now() + 15_000));
+    assert.ok((await other!.renew({ runner: 'far', leaseMs: 15_000, codes: [] })).alive);
     await clock.advance(30_000);
-    assert.equal(await other!.renewRunner('far', clock.now() + 15_000), false);
+    assert.equal((await other!.renew({ runner: 'far', leaseMs: 15_000, codes: [] })).alive, false);
   });
 
   it('a longer lease than one’s own is waited for', async (t) => {
@@ -148,9 +148,9 @@ describe('durability.md, death and adoption', () => {
     await openRig(t, { store: mine!, clock });
     await other!.registerRunner(elsewhere('far', clock.now(), 120_000));
     await clock.advance('100s');
-    assert.ok(await other!.renewRunner('far', clock.now() + 120_000));
+    assert.ok((await other!.renew({ runner: 'far', leaseMs: 120_000, codes: [] })).alive);
     await clock.advance('200s');
-    assert.equal(await other!.renewRunner('far', clock.now() + 120_000), false);
+    assert.equal((await other!.renew({ runner: 'far', leaseMs: 120_000, codes: [] })).alive, false);
   });
 
   it('a runner that closed while the database was away leaves nothing that nobody takes', async (t) => {
@@ -167,7 +167,7 @@ describe('durability.md, death and adoption', () => {
       ...mine!,
       commit: guard((batch: Batch) => mine!.commit(batch)),
       removeRunner: guard((runner: string) => mine!.removeRunner(runner)),
-      renewRunner: guard((runner: string, until: number) => mine!.renewRunner(runner, until)),
+      renew: guard((renewal: Renew) => mine!.renew(renewal)),
     };
     const w = workflow('w');
     w.sleep('nap', { for: '10s' });
@@ -186,11 +186,10 @@ describe('durability.md, death and adoption', () => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let still = false;
-    const renewRunner: Store['renewRunner'] = (id, until) =>
-      still ? Promise.reject(new Error('not now')) : mine!.renewRunner(id, until);
+    const renew: Store['renew'] = (renewal) => (still ? Promise.reject(new Error('not now')) : mine!.renew(renewal));
     const w = workflow('w');
     w.task('a', () => new Promise<number>(() => undefined));
-    const rig = await openRig(t, { workflows: [w], store: { ...mine!, renewRunner }, clock, graceMs: 0 });
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, renew }, clock, graceMs: 0 });
     const { id } = await rig.client.start(w);
     await clock.settle();
     const owner = (await other!.execution(id))!.owner;
@@ -405,11 +404,11 @@ describe('engine.md, close', () => {
     const [mine] = await openStores(t, 1, clock);
     let hold = true;
     let go: () => void = () => undefined;
-    const renewRunner: Store['renewRunner'] = async (id, until) => {
+    const renew: Store['renew'] = async (renewal) => {
       if (hold) await new Promise<void>((resolve) => (go = resolve));
-      return mine!.renewRunner(id, until);
+      return mine!.renew(renewal);
     };
-    const rig = await openRig(t, { store: { ...mine!, renewRunner }, clock });
+    const rig = await openRig(t, { store: { ...mine!, renew }, clock });
     await clock.advance(5100);
     await rig.engine.close(0);
     hold = false;

@@ -27,6 +27,8 @@ export interface JournalOptions {
   readonly onFenced: () => void;
   /** The database went away or came back. */
   readonly onAway: (away: boolean) => void;
+  /** A commit is under way, or none is any more. */
+  readonly onWaits?: (waits: boolean) => void;
 }
 
 /** What a commit may carry, in characters of JSON text (a UTF-16 unit is 1 to 3 bytes of UTF-8). */
@@ -54,6 +56,7 @@ export class Journal {
   #waitingTransitions: Transition[] = [];
   /** Whether the batch that waits may have been written. */
   #unknown = false;
+  #waitsSince: number | undefined;
   #n = 0;
 
   constructor(options: JournalOptions) {
@@ -93,6 +96,11 @@ export class Journal {
     return this.#awaySince;
   }
 
+  /** The time (monotonic, ms) since which something to write has had no answer; undefined where nothing waits. */
+  get waitsSince(): number | undefined {
+    return this.#waitsSince;
+  }
+
   /** Resolves when all that was marked so far is durable (or given up). */
   async settled(): Promise<void> {
     while (this.#running !== undefined) await this.#running;
@@ -113,7 +121,19 @@ export class Journal {
       } while (this.#dirty.size > 0 && !this.#fenced);
     } finally {
       this.#running = undefined;
+      // all that was to be written was given up: what the database does is not known any more
+      if (this.#awaySince !== undefined) {
+        this.#awaySince = undefined;
+        this.#options.onAway(false);
+      }
+      this.#waitsNoMore();
     }
+  }
+
+  #waitsNoMore(): void {
+    if (this.#waitsSince === undefined) return;
+    this.#waitsSince = undefined;
+    this.#options.onWaits?.(false);
   }
 
   async #flush(): Promise<void> {
@@ -129,7 +149,13 @@ export class Journal {
       size += sizeOf(transition);
       if (size > batchLimit) break;
     }
-    if (transitions.length > 0) await this.#commit(members, transitions);
+    if (transitions.length === 0) return;
+    if (this.#waitsSince === undefined) {
+      this.#waitsSince = this.#options.clock.monotonic();
+      this.#options.onWaits?.(true);
+    }
+    await this.#commit(members, transitions);
+    if (this.#awaySince === undefined) this.#waitsNoMore();
   }
 
   async #commit(members: Participant[], transitions: Transition[]): Promise<void> {

@@ -95,30 +95,42 @@ export class Observer {
     this.#options = options;
   }
 
-  /**
-   * Marks the dead, then, in a transaction of its own, releases every execution whose owner is marked dead or has no
-   * row. Gives how many executions that was.
-   */
+  /** Reads who else there is, marks the dead, and releases what they owned; gives how many executions that was. */
   async sweep(self: string): Promise<number> {
+    await this.judge(self, await this.#options.store.runners());
+    return this.#options.store.releaseOrphans();
+  }
+
+  /**
+   * Marks the dead among the runners that there are, and says whether any is. What they owned is released in a transaction
+   * of its own, after that.
+   */
+  async judge(self: string, runners: readonly KnownRunner[]): Promise<boolean> {
     const { store, clock, logger, leaseMs } = this.#options;
-    const others = await this.meet(self);
+    const others = this.#meet(self, runners);
     // nobody could renew while the database was away, or saw it while this process stood still
     if (clock.monotonic() - this.#lastSweep > leaseMs) this.forget();
     this.#lastSweep = clock.monotonic();
+    let anyDead = others.some(({ dead }) => dead);
     for (const runner of others) {
       if (!runner.dead && this.#isDead(runner) && (await store.markDead(runner.id, runner.leaseUntil))) {
         const { id, name, pid } = runner;
         logger.warn({ runner: id, name, pid }, 'a runner died; its executions are taken over');
         this.#seen.delete(id);
+        anyDead = true;
       }
     }
-    return store.releaseOrphans();
+    return anyDead;
   }
 
   /** Reads who else there is. */
-  async meet(self: string): Promise<readonly KnownRunner[]> {
-    const { store, identity } = this.#options;
-    const others = (await store.runners()).filter((runner) => runner.id !== self);
+  async meet(self: string): Promise<void> {
+    this.#meet(self, await this.#options.store.runners());
+  }
+
+  #meet(self: string, runners: readonly KnownRunner[]): readonly KnownRunner[] {
+    const { identity } = this.#options;
+    const others = runners.filter((runner) => runner.id !== self);
     this.#neighbours = others.filter((runner) => !runner.dead && runner.host === identity.host);
     return others;
   }

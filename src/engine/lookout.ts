@@ -34,6 +34,9 @@ export class Lookout {
   #wakeTimer: Timer | undefined;
   #looking: Promise<void> | undefined;
   #again = false;
+  #unsubscribe: (() => void) | undefined;
+  /** Monotonic, ms. */
+  #wakesAt = Infinity;
   #ticks = 0;
   #claiming = false;
   #closed = false;
@@ -44,9 +47,27 @@ export class Lookout {
   }
 
   start(): void {
-    if (this.#options.store.shared)
-      this.#tickTimer = this.#options.clock.timer(this.#options.lookMs, () => this.#tick());
+    const { store, onChanged } = this.#options;
+    this.#unsubscribe = store.subscribe?.((notice) => {
+      if (this.#closed) return;
+      onChanged();
+      if (notice === 'work') this.poke();
+    });
+    if (store.shared) this.#tickAgain();
     this.poke();
+  }
+
+  #tickAgain(): void {
+    const { store, clock, lookMs } = this.#options;
+    const isTold = store.subscribe !== undefined;
+    this.#tickTimer = clock.timer(isTold ? lookMs * roundTicks : lookMs, () => this.#tick(isTold));
+  }
+
+  /** The first execution that waits is due then: it is looked for at that time. */
+  dueAt(time: number): void {
+    const wait = time - this.#options.clock.now();
+    if (wait <= 0) this.poke();
+    else if (wait < longestSleepMs && this.#options.clock.monotonic() + wait < this.#wakesAt) this.#wakeAfter(wait);
   }
 
   /** Something may have changed. */
@@ -71,6 +92,7 @@ export class Lookout {
   /** Ends looking; resolves once a look that is under way has ended. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#unsubscribe?.();
     this.#tickTimer?.cancel();
     this.#wakeTimer?.cancel();
     await this.#looking;
@@ -83,10 +105,10 @@ export class Lookout {
     for (const [id, mail] of Map.groupBy(await store.mailFor(runner), (one) => one.executionId)) onMail(id, mail);
   }
 
-  #tick(): void {
+  #tick(isTold: boolean): void {
     if (this.#closed) return;
-    this.#tickTimer = this.#options.clock.timer(this.#options.lookMs, () => this.#tick());
-    if (++this.#ticks % roundTicks === 0) this.#options.onRound();
+    this.#tickAgain();
+    if (isTold || ++this.#ticks % roundTicks === 0) this.#options.onRound();
     if (!this.#options.store.changed()) return;
     this.#options.onChanged();
     this.poke();
@@ -123,7 +145,13 @@ export class Lookout {
 
   #wakeAfter(ms: number): void {
     this.#wakeTimer?.cancel();
-    if (!this.#closed) this.#wakeTimer = this.#options.clock.timer(ms, () => this.poke());
+    if (this.#closed) return;
+    const { clock } = this.#options;
+    this.#wakesAt = clock.monotonic() + ms;
+    this.#wakeTimer = clock.timer(ms, () => {
+      this.#wakesAt = Infinity;
+      this.poke();
+    });
   }
 
   async #claim(): Promise<void> {

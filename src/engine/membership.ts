@@ -1,4 +1,4 @@
-import type { Store } from '../store/store.ts';
+import type { LeaseKeeper, Renewal, Store } from '../store/store.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock, Timer } from './clock.ts';
 import { newId } from './id.ts';
@@ -14,18 +14,22 @@ export interface MembershipOptions {
   readonly name: string;
   readonly leaseMs: number;
   readonly stallMs: number;
+  /** Whether a thread keeps the lease, where the database offers that: not by a clock that is not the system's. */
+  readonly keepsFromThread: boolean;
   /** Who this process is; default what the system says. */
   readonly identity: HostIdentity | undefined;
   /** Takes only executions that it started itself: it has nothing to say of definitions, and holds nobody else's. */
   readonly ownOnly: boolean;
   /** The embedded workflows that can run here. */
   readonly embedded: () => readonly LoadedWorkflow[];
-  /** Since when commits fail (monotonic); undefined while they do not. */
-  readonly awaySince: () => number | undefined;
+  /** What can run here. */
+  readonly codes: () => readonly string[];
+  /** Since when a commit waits for its answer (monotonic); undefined where none is under way. */
+  readonly waitsSince: () => number | undefined;
   /** This runner was declared dead. */
   readonly onDead: () => void;
-  /** The lease was renewed: the database answers. */
-  readonly onRenewed: () => Promise<void>;
+  /** The lease was renewed, and the database said whether anything waits for this runner. */
+  readonly onRenewed: (renewal: Renewal) => Promise<void>;
   /** Executions came free. */
   readonly onReleased: () => void;
 }
@@ -37,6 +41,7 @@ export class Membership {
   readonly #observer: Observer;
   #id: string;
   #renewal: Timer | undefined;
+  #keeper: LeaseKeeper | undefined;
   #anew: Timer | undefined;
   /** Another process has written since the runners were last read. */
   #strangers = false;
@@ -58,13 +63,16 @@ export class Membership {
   async join(): Promise<void> {
     await this.#register();
     await this.#observer.sweep(this.#id);
-    this.#renewAfter(this.#options.leaseMs / 3);
+    this.#keepLease();
   }
 
   /** Declared dead: from now on it has another id, under which it joins again. */
   beginAnew(onJoined: () => void): void {
     runnerLives(this.#id, false);
     this.#id = newId(this.#options.clock.now());
+    void this.#keeper?.close();
+    this.#keeper = undefined;
+    this.#renewal?.cancel();
     void this.#joinAgain(onJoined);
   }
 
@@ -79,6 +87,7 @@ export class Membership {
       if (!this.#atRest) this.#anew = clock.timer(leaseMs / 3, () => void this.#joinAgain(onJoined));
       return;
     }
+    this.#keepLease();
     onJoined();
     await this.sweep();
   }
@@ -90,16 +99,27 @@ export class Membership {
     if (codes.length > 0) await store.writeRunnerCodes(this.#id, codes);
   }
 
-  /** Sets no timer any more. */
-  rest(): void {
-    this.#atRest = true;
-    this.#renewal?.cancel();
-    this.#anew?.cancel();
+  /** What can run here has changed. */
+  codesChanged(): void {
+    this.#keeper?.runs(this.#options.codes());
+  }
+
+  /** A commit is under way, or none is any more. */
+  commitWaits(waits: boolean): void {
+    this.#keeper?.waitsSince(waits ? Date.now() : null);
+  }
+
+  /** An attempt of that name runs in this event loop, until what this gives is called. */
+  attempt(name: () => string): (() => void) | undefined {
+    return this.#keeper?.attempt(name());
   }
 
   /** Signs off. */
   async leave(): Promise<void> {
-    this.rest();
+    this.#atRest = true;
+    this.#renewal?.cancel();
+    this.#anew?.cancel();
+    await this.#keeper?.close();
     runnerLives(this.#id, false);
     try {
       await this.#options.store.removeRunner(this.#id);
@@ -132,8 +152,7 @@ export class Membership {
   async sweep(): Promise<void> {
     const { logger } = this.#options;
     try {
-      const released = await this.#observer.sweep(this.#id);
-      if (released + (await this.settleStrays()) > 0) this.#options.onReleased();
+      if ((await this.#observer.sweep(this.#id)) > 0) this.#options.onReleased();
     } catch (error) {
       logger.warn({ error }, 'looking for dead runners failed; it is tried again');
     }
@@ -152,6 +171,35 @@ export class Membership {
     await store.registerRunner({ id: this.#id, name, ...this.#identity, leaseUntil, dead: false });
   }
 
+  /** From a thread of its own where the database offers that: code of the user may block this event loop. */
+  #keepLease(): void {
+    const { store, logger, leaseMs, stallMs, keepsFromThread, codes } = this.#options;
+    if (!keepsFromThread || store.keepLease === undefined || this.#atRest) {
+      this.#renewAfter(leaseMs / 3);
+      return;
+    }
+    const runner = this.#id;
+    const keeper = store.keepLease({
+      runner,
+      leaseMs,
+      stallMs,
+      codes: codes(),
+      onRenewal: (renewal) => void this.#take(runner, renewal),
+      onFailure: (error) => this.#failed(error),
+      onStall: (stalledForMs, attempts) => {
+        const message =
+          'the event loop stood still for longer than a lease; give its work to a package or a worker thread';
+        logger.warn({ runner, stalledForMs, attempts }, message);
+      },
+      onGone: (error) => {
+        logger.error({ error }, 'the thread that keeps the lease is gone; the event loop keeps it from now on');
+        if (this.#keeper === keeper) this.#keeper = undefined;
+        if (runner === this.#id) this.#renewAfter(0);
+      },
+    });
+    this.#keeper = keeper;
+  }
+
   #renewAfter(ms: number): void {
     this.#renewal?.cancel();
     const { store, clock } = this.#options;
@@ -160,26 +208,43 @@ export class Membership {
   }
 
   #renew(): void {
-    const { leaseMs, logger } = this.#options;
+    const id = this.#id;
     void this.#renewOnce()
-      .catch((error: unknown) => {
-        this.#observer.forget();
-        logger.warn({ error }, 'the lease could not be renewed; it is tried again');
-      })
-      .finally(() => this.#renewAfter(leaseMs / 3));
+      .catch((error: unknown) => this.#failed(error))
+      .finally(() => {
+        if (id === this.#id) this.#renewAfter(this.#options.leaseMs / 3);
+      });
   }
 
   async #renewOnce(): Promise<void> {
-    const { store, clock, leaseMs } = this.#options;
-    const away = this.#options.awaySince();
+    const { store, clock, leaseMs, codes, waitsSince } = this.#options;
+    const since = waitsSince();
     // a runner that cannot write does not keep its work from others
-    if (away !== undefined && clock.monotonic() - away > leaseMs) return;
-    const id = this.#id;
-    if (!(await store.renewRunner(id, clock.now() + leaseMs))) {
-      // a renewal that was on its way while this runner began anew speaks of the one that is dead already
-      if (id === this.#id) this.#options.onDead();
+    if (since !== undefined && clock.monotonic() - since > leaseMs) return;
+    const runner = this.#id;
+    await this.#take(runner, await store.renew({ runner, leaseMs, codes: codes() }));
+  }
+
+  #failed(error: unknown): void {
+    this.#observer.forget();
+    this.#options.logger.warn({ error }, 'the lease could not be renewed; it is tried again');
+  }
+
+  /** What a renewal says; one that was on its way while this runner began anew speaks of the one that is dead already. */
+  async #take(runner: string, renewal: Renewal): Promise<void> {
+    const { onDead, onRenewed, onReleased, logger, store } = this.#options;
+    if (runner !== this.#id || this.#atRest) return;
+    if (!renewal.alive) {
+      onDead();
       return;
     }
-    await this.#options.onRenewed();
+    try {
+      const anyDead = await this.#observer.judge(runner, renewal.runners);
+      if ((anyDead || renewal.orphans) && (await store.releaseOrphans()) > 0) onReleased();
+      if (renewal.strays && (await this.settleStrays()) > 0) onReleased();
+    } catch (error) {
+      logger.warn({ error }, 'looking for dead runners failed; it is tried again');
+    }
+    await onRenewed(renewal);
   }
 }

@@ -281,7 +281,7 @@ describe('durability.md, death and adoption', () => {
     await clock.advance(14_000);
     assert.ok(await known());
     // a renewal starts the watch again
-    await one!.renewRunner('far', clock.now() + 15_000);
+    await one!.renew({ runner: 'far', leaseMs: 15_000, codes: [] });
     await clock.advance(14_000);
     assert.ok(await known());
     // the wall clock jumps: that alone kills nobody

@@ -1,6 +1,6 @@
 import { CloacinaError } from '../core/error.ts';
 import type { NewExecution } from '../store/batch.ts';
-import type { Claim, ClaimedExecution } from '../store/store.ts';
+import type { Claim, ClaimedExecution, Renewal } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { EngineOptions } from './engine-options.ts';
@@ -46,7 +46,10 @@ export class Engine {
   private constructor(options: EngineOptions) {
     this.#options = options;
     this.#keepAlive = options.keepAlive === false ? undefined : setInterval(() => undefined, 0x7fff_ffff);
-    this.catalog = new Catalog(() => this.poke());
+    this.catalog = new Catalog(() => {
+      this.#membership.codesChanged();
+      this.poke();
+    });
     this.#slots = new Slots(options.concurrency);
     this.#roots = options.ownOnly ? [] : null;
     this.#ownCodes = options.ownOnly ? new Set() : null;
@@ -55,9 +58,11 @@ export class Engine {
       ...options,
       identity: options.identity,
       embedded: () => this.catalog.allEmbedded(),
-      awaySince: () => this.#journal.awaySince,
+      keepsFromThread: options.keepsFromThread ?? false,
+      codes: () => this.#codes(),
+      waitsSince: () => this.#journal.waitsSince,
       onDead: () => this.#fenced(),
-      onRenewed: () => this.#renewed(),
+      onRenewed: (renewal) => this.#renewed(renewal),
       onReleased: () => this.poke(),
     });
     this.#submissions = new Submissions(clock, (participant) => this.#withdraw(participant));
@@ -282,11 +287,19 @@ export class Engine {
 
   // -- lease
 
-  async #renewed(): Promise<void> {
+  /** What waits for this runner is looked at; whoever else looks at the database now and then is told what is new. */
+  async #renewed(renewal: Renewal): Promise<void> {
+    this.#options.onRenewed?.(renewal);
     if (this.#closing) return;
-    await this.#lookout.readMail();
-    await this.#membership.sweep();
-    await this.#compare();
+    const { mail, work, nextWake, owned } = renewal;
+    if (mail) await this.#lookout.readMail();
+    if (work) this.poke();
+    else if (nextWake !== null) this.#lookout.dueAt(nextWake);
+    if (owned > 0 || this.#lives.size > 0) await this.#compare();
+  }
+
+  #codes(): readonly string[] {
+    return this.#ownCodes === null ? this.catalog.codeNames() : [...this.#ownCodes];
   }
 
   /**
@@ -350,6 +363,9 @@ export class Engine {
       logger,
       // what a late answer says of a runner that is dead already is no news
       onFenced: () => (this.#journal === journal ? this.#fenced() : undefined),
+      onWaits: (waits) => {
+        if (this.#journal === journal) this.#membership.commitWaits(waits);
+      },
       onAway: (away) => {
         if (this.#journal !== journal) return;
         this.#slots.hold(away || this.#closing);
@@ -372,6 +388,8 @@ export class Engine {
       graceMs,
       maxPayload,
       random,
+      onRun: ({ workflow, task, executionId }) =>
+        this.#membership.attempt(() => `${workflow}/${task} (${executionId})`),
       execution: (id) => store.execution(id),
       resolveChild: (live, name) => this.#resolveChild(live, name),
       onChild: (rootId, code) => this.mayTake(rootId, code),

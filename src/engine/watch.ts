@@ -13,6 +13,8 @@ export interface NextChange {
 
 /** How often a client looks whether another process has changed the database. */
 const lookMs = 20;
+/** Where the database says so itself, and a notice may have been lost. */
+const netMs = 5000;
 /** Executions looked up by one query. */
 const idsAtOnce = 500;
 
@@ -24,6 +26,7 @@ export class Watch {
   readonly #changes = new Set<() => void>();
   readonly #polls: boolean;
   #timer: Timer | undefined;
+  #unsubscribe: (() => void) | undefined;
   /** The timers of a clock do not keep the process alive; somebody who waits for a result does. */
   #alive: NodeJS.Timeout | undefined;
   #closed: Error | undefined;
@@ -84,6 +87,7 @@ export class Watch {
   close(error: Error): void {
     this.#closed = error;
     this.#timer?.cancel();
+    this.#unsubscribe?.();
     for (const waiters of this.#waiters.values()) for (const waiter of waiters) waiter.reject(error);
     this.#waiters.clear();
     // whoever reads on is told by what they ask next
@@ -139,6 +143,10 @@ export class Watch {
     this.#arm();
   }
 
+  #notified(): void {
+    if (this.#waiters.size > 0 || this.#changes.size > 0) void this.lookAtAll();
+  }
+
   #rest(): void {
     if (this.#waiters.size > 0 || this.#changes.size > 0) return;
     clearInterval(this.#alive);
@@ -148,6 +156,16 @@ export class Watch {
   #arm(): void {
     const wanted = this.#waiters.size > 0 || this.#changes.size > 0;
     if (!this.#polls || this.#timer !== undefined || this.#closed !== undefined || !wanted) return;
+    const { subscribe } = this.#store;
+    if (subscribe !== undefined) {
+      // from the first wait on; what is committed meanwhile is not missed, since the listener is told once it is ready
+      this.#unsubscribe ??= subscribe(() => this.#notified());
+      this.#timer = this.#clock.timer(netMs, () => {
+        this.#timer = undefined;
+        void this.lookAtAll().then(() => this.#arm());
+      });
+      return;
+    }
     this.#timer = this.#clock.timer(lookMs, () => {
       this.#timer = undefined;
       const looked = this.#store.changed() ? this.lookAtAll() : Promise.resolve();

@@ -44,6 +44,8 @@ export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
   /** Narrows what is loaded, for a runner that works for a few executions only; default everything wanted. */
   readonly wants?: (version: LoadedPackage) => boolean;
   readonly onEvent?: (event: PackageEvent) => void;
+  /** How long it does not look where nobody wakes it; default 30 s. */
+  readonly lookMs?: number;
 }
 
 /** A version that this runner wants or has. */
@@ -64,7 +66,7 @@ type State =
   | { readonly at: 'failed'; readonly retryAt: number | null; readonly serial: number }
   | { readonly at: 'closing' };
 
-/** The safety net, where no wake-up came. */
+/** The safety net, where no wake-up came, or something could not be written. */
 const lookMs = 30_000;
 const firstRetryMs = 1000;
 const longestRetryMs = 5 * 60_000;
@@ -197,7 +199,7 @@ export class Reconciler {
     this.#timer?.cancel();
     if (this.#closing.signal.aborted) return;
     const { clock } = this.#options;
-    let wait = lookMs;
+    let wait = this.#reporter.isPending ? lookMs : (this.#options.lookMs ?? lookMs);
     for (const { state } of this.#entries.values()) {
       if (state.at === 'draining') wait = Math.min(wait, drainMs);
       if (state.at !== 'failed' || state.retryAt === null) continue;

@@ -40,6 +40,11 @@ export class Reporter {
     this.#runner = options.runnerId();
   }
 
+  /** Something could not be written so far. */
+  get isPending(): boolean {
+    return this.#pending.size > 0;
+  }
+
   async loaded(digest: string, serial: number): Promise<void> {
     await this.#say(digest, { conditions: this.#conditions(serial, null, 'Ready', null), outcome: reportLoaded });
   }

@@ -20,6 +20,8 @@ export interface ScheduleLoopOptions {
   readonly resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
   /** Called when executions were started or cancelled, for runners of this process to look. */
   readonly poke: () => void;
+  /** How long it does not look where nobody wakes it; default a minute. */
+  readonly sleepMs?: number;
 }
 
 /** Sleeps longer than this are set again: a machine that slept, or a clock that was set, is noticed by then. */
@@ -120,8 +122,11 @@ export class ScheduleLoop {
     }
     const next = await store.read((dialect) => nextDue(tenants, dialect));
     this.#buffered = next.buffered;
-    const sleep = this.#options.store.shared ? longestSleepMs : longestSleepAloneMs;
-    const longest = next.buffered ? bufferedLookMs : sleep;
+    const {
+      store: { shared },
+      sleepMs = shared ? longestSleepMs : longestSleepAloneMs,
+    } = this.#options;
+    const longest = next.buffered ? bufferedLookMs : sleepMs;
     if (next.at === null) return longest;
     const wait = next.at - clock.now();
     return wait <= 0 ? heldMs : Math.min(wait, longest);

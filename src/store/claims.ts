@@ -287,6 +287,7 @@ export function* releaseOrphans(now: number): Script<number> {
     `update executions set status = 'pending', reason = 'lost', owner = null, losses = losses + 1 where ${orphans}`,
   );
   for (const { id } of killers) yield* holdUnowned(id, 'CRASH_LOOP', now);
+  yield* run('delete from batches where runner in (select id from runners where dead <> 0)');
   yield* run('delete from runners where dead <> 0');
   return released;
 }

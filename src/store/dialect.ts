@@ -5,10 +5,12 @@ export const sqliteDialect: Dialect = {
   forUpdate: '',
   skipLocked: '',
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
+  strings: (parameter) => `select value from json_each(${parameter})`,
 };
 
 export const postgresDialect: Dialect = {
   forUpdate: ' for update',
   skipLocked: ' for update skip locked',
   among: (column, parameter) => `${column} in (select json_array_elements_text(${parameter}::json))`,
+  strings: (parameter) => `select value from json_array_elements_text(${parameter}::json)`,
 };

@@ -6,9 +6,10 @@ import { definitionOf, definitions, writeDefinitions } from './definitions.ts';
 import * as executions from './executions.ts';
 import * as mail from './mail.ts';
 import { postgresPlace } from './postgres-url.ts';
+import { renew } from './renewal.ts';
 import { prune } from './retention.ts';
 import * as runners from './runners.ts';
-import type { Driver } from './sql.ts';
+import type { Driver, Notice } from './sql.ts';
 import { SqliteCommit } from './sqlite-commit.ts';
 import { SqliteDriver, isBusy, storeError } from './sqlite.ts';
 import { BusyError } from './store.ts';
@@ -19,6 +20,8 @@ export interface StoreOptions {
   readonly now?: () => number;
   /** How long a change may wait for a busy database before STORE_UNAVAILABLE; default 10 s. */
   readonly patienceMs?: number;
+  /** How long the answer of a server is waited for, before its connection counts as dead; default 10 s, below every lease. */
+  readonly deadlineMs?: number;
 }
 
 /** Executions woken by one statement at most, so that the writer is not held long. */
@@ -37,13 +40,16 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
 
 /** The driver is loaded by those who need it only. */
 async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
-  const [{ PostgresDriver }, { PostgresCommit }] = await Promise.all([
+  const [{ PostgresDriver }, { PostgresCommit }, { postgresLease }] = await Promise.all([
     import('./postgres.ts'),
     import('./postgres-commit.ts'),
+    import('./postgres-lease.ts'),
   ]);
-  const driver = await PostgresDriver.open(postgresPlace(url), options);
-  const group = new PostgresCommit(driver, options.now ?? Date.now);
-  return makeStore(driver, (batch) => group.commit(batch), options.now ?? Date.now);
+  const place = postgresPlace(url);
+  const driver = await PostgresDriver.open(place, options);
+  const now = options.now ?? Date.now;
+  const group = new PostgresCommit(driver, now);
+  return { ...makeStore(driver, (batch) => group.commit(batch), now), ...postgresLease(driver, place) };
 }
 
 /** The path in a SQLite URL; also `sqlite://...`, as other tools write it. Throws DATABASE_URL_INVALID. */
@@ -75,21 +81,25 @@ function commitOnSqlite(group: SqliteCommit, batch: Batch): CommitResult {
 function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResult>, now: () => number): Store {
   const { dialect } = driver;
   const cursor = { tenant: '', after: '' };
-  const { read, write } = { read: driver.read.bind(driver), write: driver.write.bind(driver) };
+  const { read, ask, write } = {
+    read: driver.read.bind(driver),
+    ask: driver.ask.bind(driver),
+    write: driver.write.bind(driver),
+  };
   return {
     commit,
     createExecutions: (creates) => write(() => executions.createExecutions(creates)),
     claim: async (claim) => {
-      const { loaded, suspect } = await write(() => claims.claimExecutions(claim, cursor, dialect));
+      const { loaded, suspect } = await write(() => claims.claimExecutions(claim, cursor, dialect), any);
       if (suspect === null) return loaded;
       // that it is being loaded is durable now: if this kills the process, the next one knows what did
       const alone = await read(() => claims.load(suspect.id, suspect.because));
       return alone === null ? loaded : [...loaded, alone];
     },
     claimable: (claim) => read(() => claims.claimable(claim, cursor, dialect)),
-    wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit)),
-    nextWake: () => read(() => claims.nextWake()),
-    ownedBy: (runner) => read(() => claims.ownedBy(runner)),
+    wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit), some),
+    nextWake: () => ask(() => claims.nextWake()),
+    ownedBy: (runner) => ask(() => claims.ownedBy(runner)),
     handBack: (id, runner, epoch) => write(() => claims.handBack(id, runner, epoch)),
     strays: (workflows, limit) => read(() => claims.strays(workflows, limit, dialect)),
     adoptCode: (id, from, to) => write(() => claims.adoptCode(id, from, to)),
@@ -100,31 +110,46 @@ function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResul
     signal: (id, tenant, name, payload) => write(() => mail.sendSignal(id, tenant, name, payload, now(), dialect)),
     retry: (retry) => write(() => control.retryExecution(retry, now(), dialect)),
     fork: (fork) => write(() => control.forkExecution(fork, now(), dialect)),
-    hasMail: (runner) => read(() => runners.hasMail(runner)),
-    mailFor: (runner) => read(() => mail.mailFor(runner)),
-    registerRunner: (runner) => write(() => runners.registerRunner(runner, now())),
-    renewRunner: (id, leaseUntil) => write(() => runners.renewRunner(id, now(), leaseUntil)),
-    runners: () => read(() => runners.runners()),
-    markDead: (id, leaseUntil) => write(() => runners.markDead(id, leaseUntil)),
-    releaseOrphans: () => write(() => claims.releaseOrphans(now())),
-    removeRunner: (id) => write(() => runners.removeRunner(id)),
-    writeRunnerCodes: (id, codes) => write(() => runners.writeRunnerCodes(id, codes)),
-    definitions: () => read(() => definitions()),
-    writeDefinitions: (list) => write(() => writeDefinitions(list, now())),
-    definition: (code) => read(() => definitionOf(code)),
-    execution: (id) => read(() => executions.execution(id)),
-    ended: (ids) => read(() => executions.endedOf(ids, dialect)),
-    tasks: (id) => read(() => executions.tasksOf(id)),
-    outputs: (id) => read(() => executions.outputsOf(id)),
-    step: (id, task, item, name) => read(() => executions.stepOf(id, task, item, name)),
-    events: (id, after, limit) => read(() => executions.eventsOf(id, after, limit)),
-    list: (filter) => read(() => executions.listExecutions(filter)),
-    logs: (id, task, skip, limit) => read(() => executions.logsOf(id, task, skip, limit)),
-    prune: (before, rows) => write(() => prune(now(), before, rows)),
+    hasMail: (runner) => ask(() => runners.hasMail(runner)),
+    mailFor: (runner) => ask(() => mail.mailFor(runner)),
+    registerRunner: (runner) => write(() => runners.registerRunner(runner, now()), any),
+    renew: (renewal) => write(() => renew(renewal, now(), dialect), nobody),
+    runners: () => ask(() => runners.runners()),
+    markDead: (id, leaseUntil) => write(() => runners.markDead(id, leaseUntil, dialect), nobody),
+    releaseOrphans: () => write(() => claims.releaseOrphans(now()), some),
+    removeRunner: (id) => write(() => runners.removeRunner(id), any),
+    writeRunnerCodes: (id, codes) => write(() => runners.writeRunnerCodes(id, codes), nobody),
+    definitions: () => ask(() => definitions()),
+    writeDefinitions: (list) => write(() => writeDefinitions(list, now()), nobody),
+    definition: (code) => ask(() => definitionOf(code)),
+    execution: (id) => ask(() => executions.execution(id)),
+    ended: (ids) => ask(() => executions.endedOf(ids, dialect)),
+    tasks: (id) => ask(() => executions.tasksOf(id)),
+    outputs: (id) => ask(() => executions.outputsOf(id)),
+    step: (id, task, item, name) => ask(() => executions.stepOf(id, task, item, name)),
+    events: (id, after, limit) => ask(() => executions.eventsOf(id, after, limit)),
+    list: (filter) => ask(() => executions.listExecutions(filter)),
+    logs: (id, task, skip, limit) => ask(() => executions.logsOf(id, task, skip, limit)),
+    prune: (before, rows) => write(() => prune(now(), before, rows), nobody),
     read: (script) => read(() => script(dialect)),
     write: (script) => write(() => script(dialect)),
     shared: driver.shared,
     changed: () => driver.changed(),
+    ...(driver.subscribe === undefined ? {} : { subscribe: driver.subscribe.bind(driver) }),
     close: () => driver.close(),
   };
+}
+
+// what others are told of a change
+
+function nobody(): null {
+  return null;
+}
+
+function any(): Notice {
+  return 'any';
+}
+
+function some(count: number): Notice | null {
+  return count > 0 ? 'work' : null;
 }

@@ -6,8 +6,9 @@ import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } f
 import { childEnded } from './mail.ts';
 import { commitParams, commitText, isPlain, taskRows } from './postgres-statement.ts';
 import type { Said } from './postgres-statement.ts';
-import { isDataError, storeError } from './postgres.ts';
+import { isDataError, storeError } from './postgres-errors.ts';
 import type { PostgresDriver } from './postgres.ts';
+import type { Notice } from './sql.ts';
 
 /** Batches of one runner that are remembered: a repetition follows its first try at once. */
 const remembered = 50;
@@ -33,9 +34,11 @@ export class PostgresCommit {
 
   async commit(batch: Batch): Promise<CommitResult> {
     try {
-      return isPlain(batch)
+      const result = isPlain(batch)
         ? await this.#atOnce(batch)
         : await this.#driver.once((client) => this.#write(client, batch));
+      this.#driver.tell(noticeOf(batch));
+      return result;
     } catch (error) {
       if (isDataError(error)) throw await this.#refused(batch, error);
       if (error instanceof FencedError || error instanceof OutcomeUnknownError) throw error;
@@ -46,23 +49,39 @@ export class PostgresCommit {
   /** One statement, one round trip. */
   async #atOnce(batch: Batch): Promise<CommitResult> {
     const { runner, n, transitions } = batch;
-    const said = await this.#driver.statement<Said>('commit', commitText, commitParams(batch, n - remembered));
+    const said = await this.#driver.statement<Said>(commitText, commitParams(batch, n - remembered));
+    // where the server's default is another isolation than a transaction of ours has: nothing was written
+    if (said.isolated === 0) return this.#driver.once((client) => this.#write(client, batch));
     if (said.alive === 0) throw new FencedError(`runner ${runner} was declared dead`);
-    if (said.fresh === 0) return this.#driver.once((client) => this.#written(client, batch));
+    if (said.fresh === 0) return this.#driver.once((client) => this.#known(client, batch));
     const owned = new Set(said.owned);
     const lost = transitions.filter(({ id, create }) => create === null && !owned.has(id)).map(({ id }) => id);
     return { lost, held: said.held, moved: [] };
   }
 
-  /** What became of a batch that an earlier try wrote: read from what it left behind, since its answer is lost. */
+  /**
+   * A batch that an earlier try wrote, or one that comes so late that it is not remembered any more. This transaction writes
+   * itself: only its own commit confirms that the row, which is there to be seen, is on the standby too.
+   */
+  async #known(client: PoolClient, batch: Batch): Promise<CommitResult> {
+    const { runner, n } = batch;
+    const { rows } = await client.query<{ result: string }>(
+      this.#driver.qualified('update batches set result = result where runner = $1 and n = $2 returning result'),
+      [runner, n],
+    );
+    const [known] = rows;
+    if (known === undefined) throw new FencedError(`batch ${n} of runner ${runner} was overtaken by later ones`);
+    return known.result === '' ? this.#written(client, batch) : (JSON.parse(known.result) as CommitResult);
+  }
+
+  /** What became of a batch is read from what it left behind, since its answer is lost. */
   async #written(client: PoolClient, { runner, transitions }: Batch): Promise<CommitResult> {
     const result: Result = { lost: [], held: [], moved: [] };
     for (const { id, epoch, create, letGo } of transitions) {
-      const owned = await client.query('select 1 from executions where id = $1 and owner = $2 and epoch = $3', [
-        id,
-        runner,
-        epoch,
-      ]);
+      const owned = await client.query(
+        this.#driver.qualified('select 1 from executions where id = $1 and owner = $2 and epoch = $3'),
+        [id, runner, epoch],
+      );
       const isOurs = owned.rows.length > 0;
       if (letGo === null) {
         if (!isOurs && (create === null || create.owned)) result.lost.push(id);
@@ -74,7 +93,9 @@ export class PostgresCommit {
       }
       const { seq, type } = letGo.events[0]!;
       const last = await client.query(
-        'select 1 from events where execution_id = $1 and seq = $2 and type = $3 and runner = $4',
+        this.#driver.qualified(
+          'select 1 from events where execution_id = $1 and seq = $2 and type = $3 and runner = $4',
+        ),
         [id, seq, type, runner],
       );
       if (last.rows.length === 0) result.lost.push(id);
@@ -84,22 +105,28 @@ export class PostgresCommit {
 
   async #write(client: PoolClient, batch: Batch): Promise<CommitResult> {
     const { runner, n, transitions } = batch;
-    const self = await client.query<{ dead: number }>('select dead from runners where id = $1 for share', [runner]);
+    const self = await client.query<{ dead: number }>(
+      this.#driver.qualified('select dead from runners where id = $1 for share'),
+      [runner],
+    );
     if (self.rows[0]?.dead !== 0) throw new FencedError(`runner ${runner} was declared dead`);
-    const before = await client.query<{ result: string }>('select result from batches where runner = $1 and n = $2', [
-      runner,
-      n,
-    ]);
-    const [known] = before.rows;
-    if (known !== undefined)
-      return known.result === '' ? this.#written(client, batch) : (JSON.parse(known.result) as CommitResult);
+    // first of all: it waits for an earlier try that is still under way, and then there is nothing left to do
+    const fresh = await client.query(
+      this.#driver.qualified(`insert into batches (runner, n, result) select $1, $2, ''
+        where not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing`),
+      [runner, n],
+    );
+    if (fresh.rowCount === 0) return this.#known(client, batch);
     const result = await this.#apply(client, runner, transitions);
-    await client.query('insert into batches (runner, n, result) values ($1, $2, $3)', [
+    await client.query(this.#driver.qualified('update batches set result = $3 where runner = $1 and n = $2'), [
       runner,
       n,
       JSON.stringify(result),
     ]);
-    await client.query('delete from batches where runner = $1 and n <= $2', [runner, n - remembered]);
+    await client.query(this.#driver.qualified('delete from batches where runner = $1 and n <= $2'), [
+      runner,
+      n - remembered,
+    ]);
     return result;
   }
 
@@ -111,10 +138,10 @@ export class PostgresCommit {
     await this.#create(client, runner, written, result);
     for (const { id, effects } of written) {
       for (const task of effects?.itemsDropped ?? []) {
-        await client.query('delete from task_executions where execution_id = $1 and task = $2 and item >= 0', [
-          id,
-          task,
-        ]);
+        await client.query(
+          this.#driver.qualified('delete from task_executions where execution_id = $1 and task = $2 and item >= 0'),
+          [id, task],
+        );
       }
     }
     await this.#rows(client, runner, written, result);
@@ -133,8 +160,9 @@ export class PostgresCommit {
     const known = transitions.filter(({ create }) => create === null);
     if (known.length === 0) return new Map();
     const { rows } = await client.query<{ id: string; inbox: number }>(
-      `select e.id, e.inbox from executions e join unnest($2::text[], $3::int[]) as t(id, epoch) on t.id = e.id and t.epoch = e.epoch
-       where e.owner = $1 order by e.id for update of e`,
+      this.#driver
+        .qualified(`select e.id, e.inbox from executions e join unnest($2::text[], $3::int[]) as t(id, epoch) on t.id = e.id and t.epoch = e.epoch
+       where e.owner = $1 order by e.id for update of e`),
       [runner, known.map(({ id }) => id), known.map(({ epoch }) => epoch)],
     );
     return new Map(rows.map(({ id, inbox }) => [id, inbox]));
@@ -153,32 +181,35 @@ export class PostgresCommit {
     }
     if (creates.length === 0) return;
     const rows = creates.map(({ now, owner }) => executionParams(now, owner));
-    await insert(client, 'executions', executionColumns, rows);
+    await this.#insert(client, 'executions', executionColumns, rows);
     const tags = creates.flatMap(({ now }) => tagParams(now));
-    if (tags.length > 0) await insert(client, 'execution_tags', tagColumns, tags);
+    if (tags.length > 0) await this.#insert(client, 'execution_tags', tagColumns, tags);
   }
 
   /** What its channel points to by now, where that is another version than the one it was made for. */
   async #head(client: PoolClient, create: NewExecution): Promise<{ version: string; digest: string } | null> {
     if (create.pin === null || !create.followsChannel) return null;
     const values = [create.tenant, create.pin.package, create.workflow];
-    const { rows } = await client.query<{ version: string; digest: string }>(liveHeadText, values);
+    const { rows } = await client.query<{ version: string; digest: string }>(
+      this.#driver.qualified(liveHeadText),
+      values,
+    );
     return rows[0] === undefined || rows[0].digest === create.pin.digest ? null : rows[0];
   }
 
   async #rows(client: PoolClient, runner: string, written: readonly Transition[], { moved }: Result): Promise<void> {
-    await insert(client, 'task_executions', taskColumns, taskRows(written), taskConflict);
+    await this.#insert(client, 'task_executions', taskColumns, taskRows(written), taskConflict);
     const steps = written.flatMap(({ id, steps: list }) => list.map((s) => [id, s.task, s.item, s.name, s.output]));
-    await insert(client, 'steps', stepColumns, steps);
+    await this.#insert(client, 'steps', stepColumns, steps);
     const logs = written.flatMap(({ id, logs: list }) =>
       list.map((l) => [id, l.task, l.item, l.attempt, l.n, l.at, l.level, l.message, l.data]),
     );
-    await insert(client, 'logs', logColumns, logs);
+    await this.#insert(client, 'logs', logColumns, logs);
     const events = written.flatMap(({ id, create, events: list }) => {
       const by = create !== null && (!create.owned || moved.includes(id)) ? null : runner;
       return list.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, by, e.data]);
     });
-    await insert(client, 'events', eventColumns, events);
+    await this.#insert(client, 'events', eventColumns, events);
   }
 
   /** What changes of the rows of the executions themselves, but for letting go. */
@@ -186,8 +217,9 @@ export class PostgresCommit {
     for (const { id, parsedInput, progressed, loaded, mailTaken } of written) {
       if (parsedInput === null && !progressed && !loaded && mailTaken === null) continue;
       await client.query(
-        `update executions set input = coalesce($2, input), input_parsed = case when $2::text is null then input_parsed else 1 end,
-         losses = case when $3 then 0 else losses end, loads = case when $4 then 0 else loads end, taken = coalesce($5, taken) where id = $1`,
+        this.#driver
+          .qualified(`update executions set input = coalesce($2, input), input_parsed = case when $2::text is null then input_parsed else 1 end,
+         losses = case when $3 then 0 else losses end, loads = case when $4 then 0 else loads end, taken = coalesce($5, taken) where id = $1`),
         [id, parsedInput, progressed, loaded, mailTaken],
       );
     }
@@ -196,7 +228,10 @@ export class PostgresCommit {
   async #carryOut(client: PoolClient, id: string, effects: Effects): Promise<void> {
     const { mailDone, children, cancelChildren, itemsCancelled } = effects;
     if (mailDone.length > 0) {
-      await client.query('delete from mail where execution_id = $1 and n = any($2::int[])', [id, mailDone]);
+      await client.query(this.#driver.qualified('delete from mail where execution_id = $1 and n = any($2::int[])'), [
+        id,
+        mailDone,
+      ]);
     }
     for (const child of children) await this.#driver.drive(client, createExecution(child));
     for (const child of cancelChildren) {
@@ -204,8 +239,8 @@ export class PostgresCommit {
     }
     for (const { task, at } of itemsCancelled) {
       await client.query(
-        `update task_executions set status = 'cancelled', ended_at = $3
-         where execution_id = $1 and task = $2 and item >= 0 and status = 'pending'`,
+        this.#driver.qualified(`update task_executions set status = 'cancelled', ended_at = $3
+         where execution_id = $1 and task = $2 and item >= 0 and status = 'pending'`),
         [id, task, at],
       );
     }
@@ -214,19 +249,46 @@ export class PostgresCommit {
   async #release(client: PoolClient, runner: string, id: string, letGo: LetGo): Promise<void> {
     const { status, reason, wakeAt, endedAt, output, error, errorTask, parent, events, inboxSeen } = letGo;
     await client.query(
-      `update executions set status = $2, reason = $3, wake_at = $4, ended_at = $5, output = $6, error = $7, error_task = $8,
-       owner = null where id = $1`,
+      this.#driver
+        .qualified(`update executions set status = $2, reason = $3, wake_at = $4, ended_at = $5, output = $6, error = $7, error_task = $8,
+       owner = null where id = $1`),
       [id, status, reason, wakeAt, endedAt, output, error, errorTask],
     );
-    await insert(
+    await this.#insert(
       client,
       'events',
       eventColumns,
       events.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, runner, e.data]),
     );
     if (endedAt === null) return;
-    if (inboxSeen > 0) await client.query(`delete from mail where execution_id = $1 and kind <> 'signal'`, [id]);
+    if (inboxSeen > 0)
+      await client.query(this.#driver.qualified(`delete from mail where execution_id = $1 and kind <> 'signal'`), [id]);
     if (parent !== null) await this.#driver.drive(client, childEnded(parent, id, endedAt, this.#driver.dialect));
+  }
+
+  /** Inserts many rows with one statement, column by column. */
+  async #insert(
+    client: PoolClient,
+    table: string,
+    columns: Columns,
+    rows: readonly (readonly unknown[])[],
+    conflict = '',
+  ): Promise<void> {
+    if (rows.length === 0) return;
+    const sources = columns.map(([name, type], at) =>
+      payloads.has(name) ? `json_array_elements_text($${at + 1}::json)` : `unnest($${at + 1}::${type}[])`,
+    );
+    const values = columns.map(([name], at) => {
+      const column = rows.map((row) => row[at]);
+      return payloads.has(name) ? JSON.stringify(column) : column;
+    });
+    const names = columns.map(([name]) => name).join(', ');
+    await client.query({
+      text: this.#driver.qualified(
+        `insert into ${table} (${names}) select * from rows from (${sources.join(', ')}) ${conflict}`,
+      ),
+      values,
+    });
   }
 
   /** Finds the transition that the database will never take. */
@@ -345,26 +407,11 @@ const eventColumns: Columns = [
 /** Columns of texts that may be large travel as one JSON array each: arrays of quoted text are slow to parse. */
 const payloads: ReadonlySet<string> = new Set(['input', 'output', 'error', 'value', 'data', 'message']);
 
-/** Inserts many rows with one statement, column by column. */
-async function insert(
-  client: PoolClient,
-  table: string,
-  columns: Columns,
-  rows: readonly (readonly unknown[])[],
-  conflict = '',
-): Promise<void> {
-  if (rows.length === 0) return;
-  const sources = columns.map(([name, type], at) =>
-    payloads.has(name) ? `json_array_elements_text($${at + 1}::json)` : `unnest($${at + 1}::${type}[])`,
-  );
-  const values = columns.map(([name], at) => {
-    const column = rows.map((row) => row[at]);
-    return payloads.has(name) ? JSON.stringify(column) : column;
+/** Others look for work where there may be some, and else only at what they wait for. */
+function noticeOf({ transitions }: Batch): Notice {
+  const forOthers = transitions.some(({ create, effects, letGo }) => {
+    const leaves = letGo !== null && (letGo.endedAt === null || letGo.parent !== null);
+    return (create !== null && !create.owned) || effects !== null || leaves;
   });
-  const names = columns.map(([name]) => name).join(', ');
-  await client.query({
-    name: `insert ${table}`,
-    text: `insert into ${table} (${names}) select * from rows from (${sources.join(', ')}) ${conflict}`,
-    values,
-  });
+  return forOthers ? 'work' : 'any';
 }

@@ -1,99 +1,159 @@
-import { randomUUID } from 'node:crypto';
-import type { Pool, PoolClient } from 'pg';
-import type { PostgresPlace } from './postgres-url.ts';
+import { createHash, randomUUID } from 'node:crypto';
+import type { Client } from 'pg';
+import type { Notice } from './sql.ts';
 
 /** Where notices do not come (a pooler swallows them), somebody looks after this time all the same. */
 const blindMs = 500;
-/** The safety net where they do. */
-const lookMs = 5000;
+/** A notice to oneself that has not come after so long will not come. */
+const deafMs = 2000;
 const reconnectMs = 1000;
+/** Between two notices of one process: what happens within it is told by one. */
+const spacingMs = 4;
 
-/** Wake-ups between processes by LISTEN and NOTIFY, sent after a commit and not inside it, gathered. */
+export interface NoticesOptions {
+  readonly schema: string;
+  readonly connect: () => Promise<Client>;
+  /** Sends a statement on any connection. */
+  readonly query: (text: string, values: readonly string[]) => Promise<void>;
+}
+
+/**
+ * A notice as one statement: `$1` the channel, `$2` what is said. Its transaction is no change, so nobody waits until it is
+ * on disk.
+ */
+const notifyText = `select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)`;
+
+/** The name of the channel of a schema; names of PostgreSQL have 63 bytes at most. */
+function noticeChannel(schema: string): string {
+  const short =
+    Buffer.byteLength(schema) <= 50 ? schema : createHash('sha256').update(schema).digest('hex').slice(0, 32);
+  return `cloacina_${short}`;
+}
+
+/**
+ * Wake-ups between processes by LISTEN and NOTIFY, sent after a commit and not inside it, gathered. Whether they come is
+ * tried out by a notice to oneself; where they do not, whoever wants to know is told to look now and then.
+ */
 export class Notices {
-  readonly #pool: Pool;
+  readonly #options: NoticesOptions;
   readonly #channel: string;
   readonly #self = randomUUID();
-  #client: PoolClient | undefined;
-  #retry: NodeJS.Timeout | undefined;
-  #news = true;
-  #lastLook = 0;
+  readonly #listeners = new Set<(notice: Notice) => void>();
+  #client: Client | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #untold: Notice | undefined;
   #telling: Promise<void> | undefined;
-  #tellAgain = false;
-  #heard = false;
+  #spaced: NodeJS.Timeout | undefined;
+  #listening: Promise<void> | undefined;
+  #hears = false;
   #closed = false;
 
-  constructor(pool: Pool, place: PostgresPlace) {
-    this.#pool = pool;
-    this.#channel = `cloacina_${place.schema ?? 'public'}`;
+  constructor(options: NoticesOptions) {
+    this.#options = options;
+    this.#channel = noticeChannel(options.schema);
   }
 
-  /** Begins to listen, and finds out by a notice of its own whether notices come. */
-  async listen(): Promise<void> {
-    if (this.#closed) return;
-    try {
-      const client = await this.#pool.connect();
-      this.#client = client;
-      client.on('notification', ({ payload }) => {
-        if (payload === this.#self) this.#heard = true;
-        else this.#news = true;
-      });
-      client.on('error', () => this.#lost());
-      client.on('end', () => this.#lost());
-      await client.query(`listen "${this.#channel.replaceAll('"', '""')}"`);
-      await client.query('select pg_notify($1, $2)', [this.#channel, this.#self]);
-    } catch {
-      this.#lost();
-    }
-  }
-
-  /** Whether somebody else committed since the last call; true now and then, where notices may have been lost. */
-  changed(): boolean {
-    const now = performance.now();
-    const due = now - this.#lastLook > (this.#heard ? lookMs : blindMs);
-    if (!this.#news && !due) return false;
-    this.#news = false;
-    this.#lastLook = now;
-    return true;
+  /** Calls a function whenever another process has committed something, or may have. */
+  subscribe(listener: (notice: Notice) => void): () => void {
+    this.#listeners.add(listener);
+    this.#listening ??= this.#listen();
+    return () => this.#listeners.delete(listener);
   }
 
   /** Something was committed here. */
-  tell(): void {
-    this.#tellAgain = true;
-    this.#telling ??= this.#tell();
+  tell(notice: Notice): void {
+    this.#untold = this.#untold === 'work' ? 'work' : notice;
+    if (this.#spaced === undefined) this.#telling ??= this.#tell();
+  }
+
+  /** Other connections fell silent: this one may have too, and would never say so. */
+  renew(): void {
+    if (this.#client !== undefined) this.#lost(this.#client);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#retry);
+    clearTimeout(this.#timer);
+    clearTimeout(this.#spaced);
+    await this.#listening;
     await this.#telling;
+    // the last thing that was done here is told before this one goes
+    if (this.#untold !== undefined) await this.#say(this.#untold);
     const client = this.#client;
     this.#client = undefined;
-    client?.release(true);
+    await client?.end().catch(() => undefined);
   }
 
   async #tell(): Promise<void> {
-    while (this.#tellAgain && !this.#closed) {
-      this.#tellAgain = false;
-      try {
-        await this.#pool.query('select pg_notify($1, $2)', [this.#channel, this.#self]);
-      } catch {
-        break; // the others look by themselves before long
-      }
-    }
+    const notice = this.#untold;
+    this.#untold = undefined;
+    if (notice !== undefined) await this.#say(notice);
     this.#telling = undefined;
+    if (this.#closed) return;
+    this.#spaced = setTimeout(() => {
+      this.#spaced = undefined;
+      if (this.#untold !== undefined) this.#telling ??= this.#tell();
+    }, spacingMs).unref();
+  }
+
+  async #say(notice: Notice): Promise<void> {
+    try {
+      await this.#options.query(notifyText, [this.#channel, `${this.#self} ${notice}`]);
+    } catch {
+      // the database is away: the others look by themselves before long
+    }
+  }
+
+  async #listen(): Promise<void> {
+    try {
+      const client = await this.#options.connect();
+      this.#client = client;
+      client.on('notification', ({ payload }) => this.#heard(payload ?? ''));
+      client.on('end', () => this.#lost(client));
+      await client.query(`listen "${this.#channel.replaceAll('"', '""')}"`);
+      await client.query(notifyText, [this.#channel, `${this.#self} any`]);
+      // from here on what is committed is heard of; before that it may have been missed
+      this.#publish('work');
+      this.#timer = setTimeout(() => this.#deaf(), deafMs).unref();
+      if (this.#closed) await client.end().catch(() => undefined);
+    } catch {
+      this.#lost(this.#client);
+    }
+  }
+
+  #heard(payload: string): void {
+    const [from, notice] = payload.split(' ');
+    if (from === this.#self) {
+      this.#hears = true;
+      clearTimeout(this.#timer);
+    } else {
+      this.#publish(notice === 'any' ? 'any' : 'work');
+    }
+  }
+
+  /** Nothing is heard on this connection: it looks now and then, and tries again whether that has changed. */
+  #deaf(): void {
+    if (this.#closed || this.#hears) return;
+    this.#publish('work');
+    this.#timer = setTimeout(() => this.#deaf(), blindMs).unref();
+  }
+
+  #publish(notice: Notice): void {
+    if (this.#closed) return;
+    for (const listener of this.#listeners) listener(notice);
   }
 
   /** The connection is gone: what was said meanwhile may have been missed. */
-  #lost(): void {
-    const client = this.#client;
+  #lost(client: Client | undefined): void {
+    if (client !== this.#client) return;
     this.#client = undefined;
-    this.#heard = false;
-    this.#news = true;
+    this.#hears = false;
     client?.removeAllListeners();
     client?.on('error', () => undefined);
-    client?.release(true);
+    void client?.end().catch(() => undefined);
     if (this.#closed) return;
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => void this.listen(), reconnectMs).unref();
+    this.#publish('work');
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#listen(), reconnectMs).unref();
   }
 }

@@ -5,6 +5,8 @@ import { executionParams } from './executions.ts';
 
 /** What the one statement says of a batch. */
 export interface Said {
+  /** 0 where the statement ran under another isolation than it is made for: nothing was written. */
+  readonly isolated: number;
   /** 0 where the runner was declared dead: nothing was written. */
   readonly alive: number;
   /** 0 where the batch was written before. */
@@ -154,8 +156,11 @@ const changed =
  * The group commit as one statement: fence, number of the batch, who still owns what, and all rows. Rows are written with
  * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed.
  */
-export const commitText: string = `with fence as materialized (select 1 from runners where id = $${first.runner} and dead = 0 for share),
-  batch as (insert into batches (runner, n, result) select $${first.runner}, $${first.n}, '' from fence on conflict do nothing returning 1),
+export const commitText: string = `with setting as materialized (select current_setting('transaction_isolation') = 'read committed' as isolated,
+    case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end),
+  fence as materialized (select 1 from runners where id = $${first.runner} and dead = 0 and (select isolated from setting) for share),
+  batch as (insert into batches (runner, n, result) select $${first.runner}, $${first.n}, '' from fence
+    where not exists (select 1 from batches where runner = $${first.runner} and n > $${first.n}) on conflict do nothing returning 1),
   forgotten as (delete from batches where runner = $${first.runner} and n <= $${first.floor}),
   owned as materialized (select e.* from executions e join unnest($${first.ids}::text[], $${first.epochs}::int[]) as t(id, epoch)
     on t.id = e.id and t.epoch = e.epoch where e.owner = $${first.runner} and exists (select 1 from batch) order by e.id for update of e),
@@ -182,7 +187,7 @@ export const commitText: string = `with fence as materialized (select 1 from run
   logs_ as (insert into logs (${names(log)}) select ${names(log, 'r.')} from ${rows(4, 'r')} where r.execution_id in (select id from live)),
   events_ as (insert into events (${names(event)}) select ${names(event, 'r.')} from ${rows(5, 'r')} where r.execution_id in (select id from live)
     and (not r.lets or exists (select 1 from h join owned o on o.id = h.id where h.id = r.execution_id and ${goes})))
-  select (select count(*) from fence) as alive, (select count(*) from batch) as fresh,
+  select (select count(*) from setting where isolated) as isolated, (select count(*) from fence) as alive, (select count(*) from batch) as fresh,
     (select coalesce(json_agg(id), '[]') from owned) as owned,
     (select coalesce(json_agg(h.id), '[]') from h join owned o on o.id = h.id where h.lets and o.inbox <> h.inbox_seen) as held`;
 

@@ -1,24 +1,36 @@
+import { createHash } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
-import type * as PgModule from 'pg';
-import type { Pool, PoolClient, PoolConfig } from 'pg';
-import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
+import type { Client, Pool, PoolClient } from 'pg';
+import { CloacinaError } from '../core/error.ts';
 import { postgresDialect } from './dialect.ts';
-import { OutcomeUnknownError } from './batch.ts';
 import { isNewest, migrate } from './migrate.ts';
+import type { Migration } from './migrate.ts';
+import { Connections, beginText } from './postgres-connection.ts';
+import {
+  isAnswer,
+  isForeignStatement,
+  isPassing,
+  isReadOnly,
+  storeError,
+  unknownUnlessRefused,
+} from './postgres-errors.ts';
 import { Notices } from './postgres-notices.ts';
+import { quotedName, schemaQualifier } from './postgres-schema.ts';
 import type { PostgresPlace } from './postgres-url.ts';
-import type { Dialect, Driver, Script, SqlValue, StatementResult } from './sql.ts';
+import type { Dialect, Driver, Notice, Script, SqlValue, StatementResult } from './sql.ts';
 
 export interface PostgresOptions {
   /** How long a change may wait for the database before STORE_UNAVAILABLE; default 10 s. */
   readonly patienceMs?: number;
+  /** How long an answer is waited for before the connection counts as dead; default 10 s. */
+  readonly deadlineMs?: number;
   /** Connections at most; default 10. */
   readonly connections?: number;
   /** Epoch ms; for the log of migrations. */
   readonly now?: () => number;
+  /** Default: all that there are. */
+  readonly migrations?: readonly Migration[];
 }
-
-type TypeId = Parameters<typeof PgModule.types.getTypeParser>[0];
 
 const retryMs = 50;
 /** Migrations of one schema take turns by this advisory lock; the number has no meaning. */
@@ -28,26 +40,41 @@ const migrationLock = 7_120_260_113;
 export class PostgresDriver implements Driver {
   readonly dialect: Dialect = postgresDialect;
   readonly shared = true;
-  readonly #pool: Pool;
+  /** How long an answer is waited for, ms. */
+  readonly deadlineMs: number;
+  readonly #connections: Connections;
   readonly #place: PostgresPlace;
   readonly #patienceMs: number;
-  readonly #notices: Notices;
+  readonly #max: number;
+  #pool: Pool;
+  #schema = 'public';
+  #qualified: (text: string) => string = (text) => text;
+  readonly #names = new Map<string, string>();
+  #notices: Notices | undefined;
   #closed = false;
 
-  private constructor(pool: Pool, place: PostgresPlace, patienceMs: number) {
-    this.#pool = pool;
+  private constructor(connections: Connections, place: PostgresPlace, options: PostgresOptions) {
+    this.#connections = connections;
     this.#place = place;
-    this.#patienceMs = patienceMs;
-    this.#notices = new Notices(pool, place);
+    this.deadlineMs = options.deadlineMs ?? 10_000;
+    this.#patienceMs = options.patienceMs ?? 10_000;
+    this.#max = options.connections ?? 10;
+    this.#pool = connections.pool(this.#max);
   }
 
   /** Connects and migrates. Throws DATABASE_DRIVER_MISSING, DATABASE_TOO_NEW, STORE_UNAVAILABLE. */
   static async open(place: PostgresPlace, options: PostgresOptions = {}): Promise<PostgresDriver> {
-    const pool = await makePool(place, options.connections ?? 10);
-    const driver = new PostgresDriver(pool, place, options.patienceMs ?? 10_000);
+    const connections = await Connections.load(place, options.deadlineMs ?? 10_000);
+    const driver = new PostgresDriver(connections, place, options);
     try {
-      await driver.#prepare(options.now ?? Date.now);
-      await driver.#notices.listen();
+      await driver.#untilDone(() => driver.#prepare(options));
+      driver.#notices = new Notices({
+        schema: driver.#schema,
+        connect: () => connections.connect(),
+        query: async (text, values) => {
+          await driver.#query(text, values);
+        },
+      });
       return driver;
     } catch (error) {
       await driver.close();
@@ -55,81 +82,177 @@ export class PostgresDriver implements Driver {
     }
   }
 
-  async #prepare(now: () => number): Promise<void> {
-    if (await this.#isNewest()) return; // no lock, no write
-    const { schema } = this.#place;
-    await this.#transaction('begin', async (client) => {
-      await client.query('select pg_advisory_xact_lock($1)', [migrationLock]);
-      if (schema !== null) await client.query(`create schema if not exists ${quoted(schema)}`);
-      await this.#drive(client, migrate(now(), ''));
-    });
+  /** The schema that our tables are in. */
+  get schema(): string {
+    return this.#schema;
   }
 
-  async #isNewest(): Promise<boolean> {
-    const { rows: tables } = await this.#pool.query<{ there: boolean }>(
-      "select to_regclass('cloacina_migrations') is not null as there",
+  /** A statement whose tables are found whatever a connection's search_path is. */
+  qualified(text: string): string {
+    return this.#qualified(text);
+  }
+
+  async #prepare({ now = Date.now, migrations }: PostgresOptions): Promise<void> {
+    const { schema } = this.#place;
+    const client = await this.#checkOut();
+    try {
+      const named = schema ?? (await this.#ownSchema(client));
+      this.#schema = named;
+      this.#qualified = schemaQualifier(named);
+      if (!(await this.#isNewest(client, migrations))) {
+        await this.#migrate(client, schema !== null, now, migrations); // the lock and a write only where needed
+      }
+      client.release();
+    } catch (error) {
+      client.release(isAnswer(error) || error instanceof CloacinaError ? undefined : true);
+      throw error;
+    }
+  }
+
+  /** Where our tables are by the connection's own search_path, else where it would make them. */
+  async #ownSchema(client: PoolClient): Promise<string> {
+    const { rows } = await client.query<{ schema: string | null }>(
+      `select coalesce((select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+       where c.oid = to_regclass('cloacina_migrations')), current_schema()) as schema`,
     );
+    return rows[0]?.schema ?? 'public';
+  }
+
+  async #isNewest(client: PoolClient, migrations?: readonly Migration[]): Promise<boolean> {
+    const table = `${quotedName(this.#schema)}.cloacina_migrations`;
+    const { rows: tables } = await client.query<{ there: boolean }>('select to_regclass($1) is not null as there', [
+      table,
+    ]);
     if (tables[0]?.there !== true) return false;
-    const { rows } = await this.#pool.query<{ newest: number }>(
-      'select coalesce(max(number), 0) as newest from cloacina_migrations',
-    );
-    return isNewest(rows[0]!.newest);
+    const { rows } = await client.query<{ newest: number }>(`select coalesce(max(number), 0) as newest from ${table}`);
+    return isNewest(rows[0]!.newest, migrations);
+  }
+
+  async #migrate(
+    client: PoolClient,
+    makesSchema: boolean,
+    now: () => number,
+    migrations?: readonly Migration[],
+  ): Promise<void> {
+    await client.query(`${beginText(null)}; set local statement_timeout = 0`);
+    try {
+      await client.query('select pg_advisory_xact_lock($1)', [migrationLock]);
+      if (makesSchema) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);
+      await client.query(`set local search_path to ${quotedName(this.#schema)}`);
+      await this.#drive(client, migrate(now(), '', migrations), null);
+      await client.query('commit');
+    } catch (error) {
+      await client.query('rollback');
+      throw error;
+    }
   }
 
   async read<T>(script: () => Script<T>): Promise<T> {
-    return this.#untilDone('begin isolation level repeatable read read only', (client) =>
-      this.#drive(client, script()),
+    return this.#untilDone(() =>
+      this.#transaction('begin isolation level repeatable read read only', (client) => this.drive(client, script())),
     );
   }
 
-  async write<T>(script: () => Script<T>): Promise<T> {
-    const result = await this.#untilDone('begin', (client) => this.#drive(client, script()));
-    this.#notices.tell();
+  async ask<T>(script: () => Script<T>): Promise<T> {
+    return this.#untilDone(async () => {
+      const client = await this.#checkOut();
+      try {
+        const result = await this.drive(client, script());
+        client.release();
+        return result;
+      } catch (error) {
+        this.#giveBack(client, error);
+        throw error;
+      }
+    });
+  }
+
+  async write<T>(script: () => Script<T>, notice: (result: T) => Notice | null = () => 'work'): Promise<T> {
+    const result = await this.#untilDone(() =>
+      this.#transaction(this.#begin(), (client) => this.drive(client, script())),
+    );
+    this.tell(notice(result));
     return result;
   }
 
   /** One attempt at a transaction, for whoever decides about repeating it. Throws the database's own errors. */
   async once<T>(act: (client: PoolClient) => Promise<T>): Promise<T> {
-    const result = await this.#transaction('begin', act);
-    this.#notices.tell();
-    return result;
+    return this.#transaction(this.#begin(), act);
   }
 
-  /** A statement that is a transaction of its own, prepared once a connection; its one row. */
-  async statement<Row>(name: string, text: string, values: readonly unknown[]): Promise<Row> {
-    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#place.shown} was closed`);
-    try {
-      const { rows } = await this.#pool.query({ name, text, values: [...values] });
-      this.#notices.tell();
-      return rows[0] as Row;
-    } catch (error) {
-      // without a word of the database itself the connection broke: what it was doing may have been done
-      if (sqlState(error) === undefined || isPassing(error)) throw unknownUnlessRefused(error);
-      throw error;
-    }
+  /**
+   * A statement that is a transaction of its own, prepared once a connection; its one row. One attempt: throws the
+   * database's own errors, and OutcomeUnknownError where it was sent and no answer came.
+   */
+  async statement<Row>(text: string, values: readonly unknown[]): Promise<Row> {
+    return (await this.#query(text, values)) as Row;
+  }
+
+  /** Tells other processes what was committed here. */
+  tell(notice: Notice | null): void {
+    if (notice !== null) this.#notices?.tell(notice);
   }
 
   /** Runs a script within the transaction of a connection. */
   async drive<T>(client: PoolClient, script: Script<T>): Promise<T> {
-    return this.#drive(client, script);
+    return this.#drive(client, script, this.deadlineMs);
+  }
+
+  /** A connection of its own, for as long as whoever asked for it wants. */
+  async connect(): Promise<Client> {
+    return this.#connections.connect();
   }
 
   changed(): boolean {
-    return !this.#closed && this.#notices.changed();
+    return false;
+  }
+
+  subscribe(listener: (notice: Notice) => void): () => void {
+    return this.#notices!.subscribe(listener);
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
+    await this.#notices?.close();
     this.#closed = true;
-    await this.#notices.close();
     await this.#pool.end();
   }
 
-  async #untilDone<T>(begin: string, act: (client: PoolClient) => Promise<T>): Promise<T> {
+  async #query(text: string, values: readonly unknown[]): Promise<unknown> {
+    const client = await this.#checkOut();
+    const name = this.#connections.pooled ? {} : { name: this.#nameOf(text) };
+    const qualified = this.#qualified(text);
+    try {
+      const { rows } = await client.query(timed({ ...name, text: qualified, values: [...values] }, this.deadlineMs));
+      this.#connections.confirm(client);
+      client.release();
+      return rows[0];
+    } catch (error) {
+      this.#giveBack(client, error);
+      if (isForeignStatement(error) && !this.#connections.pooled) {
+        this.#connections.foundPooler();
+        return this.#query(text, values);
+      }
+      // without a word of the database itself the connection broke: what it was doing may have been done
+      throw isAnswer(error) && !isPassing(error) ? error : unknownUnlessRefused(error);
+    }
+  }
+
+  /** By what it says: another version of Cloacina may use the same connection of a pooler. */
+  #nameOf(text: string): string {
+    let name = this.#names.get(text);
+    if (name === undefined) {
+      name = `cloacina_${createHash('sha256').update(this.#qualified(text)).digest('hex').slice(0, 16)}`;
+      this.#names.set(text, name);
+    }
+    return name;
+  }
+
+  async #untilDone<T>(attempt: () => Promise<T>): Promise<T> {
     const start = performance.now();
     for (;;) {
       try {
-        return await this.#transaction(begin, act);
+        return await attempt();
       } catch (error) {
         const gaveUp = performance.now() - start > this.#patienceMs;
         if (this.#closed || !isPassing(error) || gaveUp) {
@@ -141,106 +264,100 @@ export class PostgresDriver implements Driver {
   }
 
   async #transaction<T>(begin: string, act: (client: PoolClient) => Promise<T>): Promise<T> {
-    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#place.shown} was closed`);
-    const client = await this.#pool.connect();
-    let broken: Error | undefined;
+    const client = await this.#checkOut();
     let committing = false;
     try {
-      await client.query(begin);
+      await client.query(timed({ text: begin }, this.deadlineMs));
       const result = await act(client);
       committing = true;
-      await client.query('commit');
+      await client.query(timed({ text: 'commit' }, this.deadlineMs));
+      this.#connections.confirm(client);
+      client.release();
       return result;
     } catch (error) {
-      try {
-        await client.query('rollback');
-      } catch (cause) {
-        broken = cause instanceof Error ? cause : new Error(String(cause));
+      if (committing) {
+        this.#giveBack(client, error);
+        // with the connection went the answer; the database may have committed all the same
+        throw unknownUnlessRefused(error);
       }
-      // with the connection went the answer; the database may have committed all the same
-      if (committing && broken !== undefined)
-        throw new OutcomeUnknownError('the answer to a commit is lost', { cause: error });
+      if (isAnswer(error) || error instanceof CloacinaError || !isPassing(error)) await this.#rollBack(client);
+      else this.#giveBack(client, error);
       throw error;
-    } finally {
-      client.release(broken);
     }
   }
 
-  async #drive<T>(client: PoolClient, script: Script<T>): Promise<T> {
+  #begin(): string {
+    return beginText(this.#connections.pooled ? this.deadlineMs : null);
+  }
+
+  async #rollBack(client: PoolClient): Promise<void> {
+    try {
+      await client.query(timed({ text: 'rollback' }, this.deadlineMs));
+      client.release();
+    } catch (error) {
+      this.#giveBack(client, error);
+    }
+  }
+
+  async #checkOut(): Promise<PoolClient> {
+    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#place.shown} was closed`);
+    const pool = this.#pool;
+    let client: PoolClient | undefined;
+    try {
+      client = await pool.connect();
+      await this.#connections.check(client);
+      return client;
+    } catch (error) {
+      client?.release(true);
+      if (pool === this.#pool) this.#connections.failed(error);
+      throw error;
+    }
+  }
+
+  /** A connection on which something failed is not used again, unless the server itself answered. */
+  #giveBack(client: PoolClient, error: unknown): void {
+    const whole = isAnswer(error) && !isPassing(error);
+    client.release(!whole);
+    if (isAnswer(error) && !isReadOnly(error)) return;
+    // one that fell silent is seldom the only one: none of those that are idle is tried first
+    if (!this.#closed && !whole) this.#renewPool();
+  }
+
+  #renewPool(): void {
+    const old = this.#pool;
+    this.#pool = this.#connections.pool(this.#max);
+    this.#notices?.renew();
+    void old.end().catch(() => undefined);
+  }
+
+  async #drive<T>(client: PoolClient, script: Script<T>, deadlineMs: number | null): Promise<T> {
     let step = script.next();
-    while (step.done !== true) step = script.next(await execute(client, step.value.text, step.value.params));
+    while (step.done !== true) {
+      const { text, params } = step.value;
+      step = script.next(await execute(client, this.#qualified(text), params, deadlineMs));
+    }
     return step.value;
   }
 }
 
-async function execute(client: PoolClient, text: string, params: readonly SqlValue[]): Promise<StatementResult> {
-  const { rows, rowCount, fields } = await client.query({ text, values: [...params] });
+async function execute(
+  client: PoolClient,
+  text: string,
+  params: readonly SqlValue[],
+  deadlineMs: number | null,
+): Promise<StatementResult> {
+  const { rows, rowCount, fields } = await client.query(timed({ text, values: [...params] }, deadlineMs));
   const isQuery = fields.length > 0;
   return { rows: isQuery ? (rows as Record<string, SqlValue>[]) : [], changes: isQuery ? 0 : (rowCount ?? 0) };
 }
 
-/** `pg` is there for those who use PostgreSQL only. */
-async function loadDriver(): Promise<typeof PgModule> {
-  try {
-    return await import('pg');
-  } catch (cause) {
-    const message = "a PostgreSQL database needs the package 'pg', which is not installed: npm install pg";
-    throw new CloacinaError('DATABASE_DRIVER_MISSING', message, { cause });
-  }
+interface Query {
+  readonly name?: string;
+  readonly text: string;
+  readonly values?: unknown[];
 }
 
-async function makePool(place: PostgresPlace, max: number): Promise<Pool> {
-  const { Pool: Opened, types: known } = await loadDriver();
-  // times in ms and counts are exact as a double
-  const types: PoolConfig['types'] = {
-    getTypeParser: ((oid: TypeId, format: 'text') =>
-      numbers.has(oid) ? Number : known.getTypeParser(oid, format)) as typeof known.getTypeParser,
-  };
-  const search = place.schema === null ? {} : { options: `-c search_path=${quoted(place.schema)}` };
-  const pool = new Opened({ ...place.config, ...search, max, types, allowExitOnIdle: true });
-  // a connection that breaks while it is idle is replaced; whoever uses one is told by its query
-  pool.on('error', () => undefined);
-  return pool;
-}
-
-/** int8 and numeric. */
-const numbers: ReadonlySet<number> = new Set([20, 1700]);
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
-}
-
-function sqlState(error: unknown): string | undefined {
-  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
-  return typeof code === 'string' ? code : undefined;
-}
-
-/** Whether an error is about the data of a statement, and would come again (classes 22, 23, 54). */
-export function isDataError(error: unknown): boolean {
-  return /^(22|23|54)...$/.test(sqlState(error) ?? '');
-}
-
-/** Errors after which the same transaction may well succeed: a conflict with another, or a database that is away. */
-function isPassing(error: unknown): boolean {
-  if (error instanceof CloacinaError) return false;
-  const state = sqlState(error);
-  if (state === undefined) return error instanceof Error && /connection|terminated|timeout/i.test(error.message);
-  return /^(40|53|57P|08|55P03|25006)/.test(state) || /^E[A-Z]+$/.test(state);
-}
-
-/** A connection that could not be made sent nothing; one that broke may have. */
-function unknownUnlessRefused(error: unknown): unknown {
-  const state = sqlState(error) ?? '';
-  const sentNothing = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|53|57P03|40|55P03|25006)/.test(state);
-  return sentNothing ? error : new OutcomeUnknownError('the answer to a commit is lost', { cause: error });
-}
-
-/** An error of PostgreSQL as one of ours: what happened, to which database. */
-export function storeError(error: unknown, what: string): unknown {
-  if (error instanceof CloacinaError) return error;
-  const reason = error instanceof Error ? error.message || String(sqlState(error)) : String(error);
-  if (sqlState(error) === '3D000' || sqlState(error) === '28P01' || sqlState(error) === '28000') {
-    return new StoreUnavailableError(`${what}: ${reason}`, error);
-  }
-  return isPassing(error) ? new StoreUnavailableError(`${what}: ${reason}`, error) : error;
+/** `query_timeout` is known to the driver, but not to its types. */
+function timed(query: Query, deadlineMs: number | null): Query {
+  return deadlineMs === null ? query : Object.assign(query, { query_timeout: deadlineMs });
 }

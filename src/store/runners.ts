@@ -1,5 +1,5 @@
 import { all, first, run } from './sql.ts';
-import type { Script } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
 
 /** A process that owns executions. `host` is its boot id and process namespace; times are epoch ms. */
 export interface RunnerRecord {
@@ -34,18 +34,8 @@ export function* registerRunner(runner: RunnerRecord, now: number): Script<void>
   );
 }
 
-/** Renews a lease; false where the runner was declared dead. */
-export function* renewRunner(id: string, now: number, leaseUntil: number): Script<boolean> {
-  const changes = yield* run(
-    'update runners set renewed_at = $2, lease_until = $3 where id = $1 and dead = 0',
-    id,
-    now,
-    leaseUntil,
-  );
-  return changes === 1;
-}
-
-interface RunnerRow {
+/** A row of `runners`, as it is read. */
+export interface RunnerRow {
   readonly id: string;
   readonly name: string;
   readonly host: string;
@@ -60,7 +50,11 @@ export function* runners(): Script<KnownRunner[]> {
   const rows = yield* all<RunnerRow>(
     'select id, name, host, pid, pid_started, lease_until, renewed_at, dead from runners',
   );
-  return rows.map((row) => ({
+  return rows.map(runnerRecord);
+}
+
+export function runnerRecord(row: RunnerRow): KnownRunner {
+  return {
     id: row.id,
     name: row.name,
     host: row.host,
@@ -69,14 +63,21 @@ export function* runners(): Script<KnownRunner[]> {
     leaseUntil: row.lease_until,
     dead: row.dead !== 0,
     leaseMs: row.lease_until - row.renewed_at,
-  }));
+  };
 }
 
-/** Declares a runner dead, if its lease is still the one that was watched: from its commit on, it can write nothing. */
-export function* markDead(id: string, leaseUntil: number): Script<boolean> {
-  return (
-    (yield* run('update runners set dead = 1 where id = $1 and lease_until = $2 and dead = 0', id, leaseUntil)) === 1
+/**
+ * Declares a runner dead, if its lease is still the one that was watched: from its commit on, it can write nothing. Not one
+ * that is caught in a commit just now: nobody waits for that, it is tried again.
+ */
+export function* markDead(id: string, leaseUntil: number, dialect: Dialect): Script<boolean> {
+  const changes = yield* run(
+    `update runners set dead = 1 where id in
+     (select id from runners where id = $1 and lease_until = $2 and dead = 0${dialect.skipLocked})`,
+    id,
+    leaseUntil,
   );
+  return changes === 1;
 }
 
 /** Says which embedded definitions a runner has. */
@@ -87,6 +88,7 @@ export function* writeRunnerCodes(id: string, codes: readonly string[]): Script<
 export function* removeRunner(id: string): Script<void> {
   yield* run('delete from runners where id = $1', id);
   yield* run('delete from package_conditions where runner = $1', id);
+  yield* run('delete from batches where runner = $1', id);
 }
 
 /** Whether executions of this runner have mail that it has not taken in. */

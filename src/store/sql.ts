@@ -46,7 +46,12 @@ export interface Dialect {
   readonly skipLocked: string;
   /** A condition: the column is among the strings of a JSON array given as that parameter. */
   among(column: string, parameter: string): string;
+  /** A query that gives the strings of a JSON array as rows of a column `value`. */
+  strings(parameter: string): string;
 }
+
+/** What others hear of a commit: there may be work or mail for them, or only something to see. */
+export type Notice = 'work' | 'any';
 
 /** A connection to a database that runs scripts. */
 export interface Driver {
@@ -55,9 +60,16 @@ export interface Driver {
   readonly dialect: Dialect;
   /** Runs a script that changes nothing, on one snapshot. */
   read<T>(script: () => Script<T>): Promise<T>;
-  /** Runs a script as one transaction, durable once it resolves. Throws STORE_UNAVAILABLE when it could not in time. */
-  write<T>(script: () => Script<T>): Promise<T>;
+  /** The same for a script of one statement, which is a snapshot by itself. */
+  ask<T>(script: () => Script<T>): Promise<T>;
+  /**
+   * Runs a script as one transaction, durable once it resolves; then others are told of it, by default that there may be
+   * work. Throws STORE_UNAVAILABLE when it could not in time, OUTCOME_UNKNOWN.
+   */
+  write<T>(script: () => Script<T>, notice?: (result: T) => Notice | null): Promise<T>;
   /** Whether another connection committed since the last call. */
   changed(): boolean;
+  /** Where the database says so itself: calls a function when another connection has committed; ended by what it gives. */
+  subscribe?(listener: (notice: Notice) => void): () => void;
   close(): Promise<void>;
 }

@@ -84,6 +84,10 @@ export class SqliteDriver implements Driver {
     return untilFree(() => this.#transaction('begin', () => this.drive(script())), this.#where, this.#patienceMs);
   }
 
+  async ask<T>(script: () => Script<T>): Promise<T> {
+    return this.read(script);
+  }
+
   async write<T>(script: () => Script<T>): Promise<T> {
     return untilFree(() => this.writeNow(() => this.drive(script())), this.#where, this.#patienceMs);
   }

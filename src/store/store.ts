@@ -5,9 +5,11 @@ import type { Fork, Retry } from './control.ts';
 import type { Created, ExecutionFilter, LogRecord } from './executions.ts';
 import type { Delivery, Mail } from './mail.ts';
 import type { EventRecord, ExecutionRecord } from './rows.ts';
+import type { LeaseKept, LeaseKeeper } from './lease.ts';
+import type { Renew, Renewal } from './renewal.ts';
 import type { Pruned } from './retention.ts';
 import type { KnownRunner, RunnerRecord } from './runners.ts';
-import type { Dialect, Script } from './sql.ts';
+import type { Dialect, Notice, Script } from './sql.ts';
 
 /**
  * Everything the engine asks of a database. Every verb is one transaction: durable once it resolves, and without
@@ -44,10 +46,9 @@ export interface Store {
   mailFor(runner: string): Promise<readonly Mail[]>;
 
   registerRunner(runner: RunnerRecord): Promise<void>;
-  /** False where the runner was declared dead. */
-  renewRunner(id: string, leaseUntil: number): Promise<boolean>;
+  renew(renewal: Renew): Promise<Renewal>;
   runners(): Promise<readonly KnownRunner[]>;
-  /** Declares a runner dead if its lease is still that one; false where it is not. */
+  /** Declares a runner dead if its lease is still that one; false where it is not, or where it is committing just now. */
   markDead(id: string, leaseUntil: number): Promise<boolean>;
   /** Makes pending what dead runners left behind; gives how many. */
   releaseOrphans(): Promise<number>;
@@ -80,8 +81,17 @@ export interface Store {
 
   /** Whether other connections can be on this database: not on one in memory. */
   readonly shared: boolean;
-  /** Whether another connection committed since the last call: cheap, for looking often. */
+  /** Whether another connection committed since the last call: cheap, for looking often. Never, where there is `subscribe`. */
   changed(): boolean;
+  /**
+   * Where the database says so itself: calls a function when another connection has committed, or may have; ended by what it
+   * gives.
+   */
+  readonly subscribe?: ((listener: (notice: Notice) => void) => () => void) | undefined;
+  /** Keeps a lease from outside of the event loop, where the database is not in this process. */
+  readonly keepLease?: ((lease: LeaseKept) => LeaseKeeper) | undefined;
+  /** The clock of the database, where that may be on another machine; epoch ms. */
+  readonly serverTime?: (() => Promise<number>) | undefined;
   close(): Promise<void>;
 }
 
@@ -108,8 +118,13 @@ export type {
   KnownRunner,
   LogRecord,
   ExecutionRecord,
+  LeaseKept,
+  LeaseKeeper,
   Mail,
+  Notice,
   Pruned,
+  Renew,
+  Renewal,
   Retry,
   RunnerRecord,
   Stray,

@@ -525,18 +525,46 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
 
     describe('durability.md, death and adoption', () => {
       it('a lease is renewed unless its runner was declared dead', async () => {
-        assert.equal(await store.renewRunner('r1', 3_000_000), true);
-        assert.equal((await store.runners()).find(({ id }) => id === 'r1')!.leaseUntil, 3_000_000);
-        assert.equal(await store.markDead('r1', 3_000_000), true);
-        assert.equal(await store.renewRunner('r1', 4_000_000), false);
-        assert.equal(await store.renewRunner('nobody', 4_000_000), false);
+        const renewed = await store.renew({ runner: 'r1', leaseMs: 60_000, codes: [] });
+        assert.equal(renewed.alive, true);
+        const { leaseUntil, leaseMs } = (await store.runners()).find(({ id }) => id === 'r1')!;
+        assert.equal(leaseMs, 60_000);
+        assert.deepEqual(renewed.runners.map(({ id }) => id).toSorted(), ['r1', 'r2']);
+        assert.equal(await store.markDead('r1', leaseUntil), true);
+        assert.equal((await store.renew({ runner: 'r1', leaseMs: 60_000, codes: [] })).alive, false);
+        assert.equal((await store.renew({ runner: 'nobody', leaseMs: 60_000, codes: [] })).alive, false);
+      });
+
+      it('a renewal says whether anything waits for the runner', async () => {
+        const signs = async (): Promise<unknown> => {
+          const renewal = await store.renew({
+            runner: 'r1',
+            leaseMs: 60_000,
+            codes: ['code'],
+          });
+          const { mail, work, strays, orphans, nextWake } = renewal;
+          return { owned: renewal.owned, mail, work, strays, orphans, nextWake };
+        };
+        const none = { owned: 0, mail: false, work: false, strays: false, orphans: false, nextWake: null };
+        assert.deepEqual(await signs(), none);
+        const [id] = await created({ code: 'code' });
+        assert.deepEqual(await signs(), { ...none, work: true });
+        await claim({ runner: 'r1', limit: 1, codes: ['code'] });
+        assert.deepEqual(await signs(), { ...none, owned: 1 });
+        await store.signal(id!, 'default', 'go', 'null');
+        assert.deepEqual(await signs(), { ...none, owned: 1, mail: true });
+        await created({ code: 'code', startAt: 5_000_000 });
+        assert.deepEqual(await signs(), { ...none, owned: 1, mail: true, nextWake: 5_000_000 });
+        await store.removeRunner('r1');
+        assert.deepEqual(await signs(), { ...none, owned: 1, mail: true, orphans: true, nextWake: 5_000_000 });
       });
 
       it('a runner is declared dead only while its lease is the one that was watched', async () => {
-        await store.renewRunner('r1', 3_000_000);
-        assert.equal(await store.markDead('r1', 2_000_000), false);
-        assert.equal(await store.markDead('r1', 3_000_000), true);
-        assert.equal(await store.markDead('r1', 3_000_000), false);
+        await store.renew({ runner: 'r1', leaseMs: 60_000, codes: [] });
+        const { leaseUntil } = (await store.runners()).find(({ id }) => id === 'r1')!;
+        assert.equal(await store.markDead('r1', leaseUntil - 1), false);
+        assert.equal(await store.markDead('r1', leaseUntil), true);
+        assert.equal(await store.markDead('r1', leaseUntil), false);
       });
 
       it('what the dead, and those without a row, owned is pending again, and counted as a loss; the living keep theirs', async () => {

@@ -1,0 +1,32 @@
+import { postgresDialect } from './dialect.ts';
+import { renewalOf, runnerColumns, signsText } from './renewal.ts';
+import type { Renew, Renewal, SignsRow } from './renewal.ts';
+import type { RunnerRow } from './runners.ts';
+
+const clock = '(extract(epoch from clock_timestamp()) * 1000)::bigint';
+
+/**
+ * A renewal as one statement and one round trip, by the database's own clock: $1 the runner, $2 its codes as a JSON array,
+ * $3 the length of its lease. One that is lost with the
+ * host does no harm: nobody waits until it is on disk.
+ */
+export const renewalText: string = `with setting as materialized (select set_config('synchronous_commit', 'off', true)),
+  renewed as (update runners set renewed_at = ${clock}, lease_until = ${clock} + $3 where id = $1 and dead = 0 and exists (select 1 from setting)
+    returning 1)
+  select ${clock} as now, (select count(*) from renewed)::int as alive,
+    (select json_agg(r) from (select ${runnerColumns} from runners) r) as runners, s.* from (${signsText(postgresDialect)}) s`;
+
+export interface RenewalRow extends SignsRow {
+  readonly now: number;
+  readonly alive: number;
+  readonly runners: readonly RunnerRow[] | null;
+}
+
+export function renewalParams({ runner, codes, leaseMs }: Renew): unknown[] {
+  return [runner, JSON.stringify(codes), leaseMs];
+}
+
+/** `sent` and `answered`: by this machine's clock, epoch ms. The database looked at its own half way between. */
+export function renewalFrom(row: RenewalRow, sent: number, answered: number): Renewal {
+  return renewalOf(row, row.alive === 1, row.now - (sent + answered) / 2, row.runners ?? []);
+}

@@ -1,0 +1,97 @@
+import { all, first, run } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
+import { runnerRecord } from './runners.ts';
+import type { KnownRunner, RunnerRow } from './runners.ts';
+
+/** A sign of life of a runner, and what it wants to hear of. */
+export interface Renew {
+  readonly runner: string;
+  readonly leaseMs: number;
+  /** What it can run. */
+  readonly codes: readonly string[];
+}
+
+/** What the database says of a renewal: whether the runner lives, and whether anything waits for it. */
+export interface Renewal {
+  /** False where it was declared dead. */
+  readonly alive: boolean;
+  /** By how much the database's clock is ahead of this machine's, ms; 0 where it is the same. */
+  readonly clockAheadMs: number;
+  readonly runners: readonly KnownRunner[];
+  /** Executions owned by it. */
+  readonly owned: number;
+  /** Mail for them that it has not read. */
+  readonly mail: boolean;
+  /** Pending executions that it can run; a limit may stand against taking them. */
+  readonly work: boolean;
+  /** Pending executions under other definitions than it has. */
+  readonly strays: boolean;
+  /** Executions whose owner is dead or gone. */
+  readonly orphans: boolean;
+  /** When the first waiting execution is due; epoch ms. */
+  readonly nextWake: number | null;
+  /** When the first schedule is due; epoch ms. */
+  readonly nextSlot: number | null;
+  /** Counts the changes of the registry. */
+  readonly registry: number;
+}
+
+function pending(code: string, limited: string): string {
+  return `exists (select 1 from executions where status = 'pending' and limit_key is ${limited} and code = ${code})`;
+}
+
+/** The part of `Renewal` that one row of one query gives; $1 the runner, $2 its codes as a JSON array. */
+export function signsText(dialect: Dialect): string {
+  const among = dialect.strings('$2');
+  return `select (select count(*) from executions where owner = $1) as owned,
+    cast(exists (select 1 from executions where owner = $1 and inbox > taken) as integer) as mail,
+    cast(exists (select 1 from (${among}) c where ${pending('c.value', 'null')} or ${pending('c.value', 'not null')}) as integer) as work,
+    cast(exists (select 1 from definition_codes d where d.code not in (${among})
+      and (${pending('d.code', 'null')} or ${pending('d.code', 'not null')})) as integer) as strays,
+    cast(exists (select 1 from executions where owner is not null and owner not in (select id from runners where dead = 0)) as integer) as orphans,
+    (select min(wake_at) from executions where status = 'waiting' and wake_at is not null) as next_wake,
+    (select min(next_at) from schedules where next_at is not null) as next_slot,
+    (select n from registry_head) as registry`;
+}
+
+export interface SignsRow {
+  readonly owned: number;
+  readonly mail: number;
+  readonly work: number;
+  readonly strays: number;
+  readonly orphans: number;
+  readonly next_wake: number | null;
+  readonly next_slot: number | null;
+  readonly registry: number;
+}
+
+export function renewalOf(row: SignsRow, alive: boolean, ahead: number, runners: readonly RunnerRow[]): Renewal {
+  return {
+    alive,
+    clockAheadMs: ahead,
+    runners: runners.map(runnerRecord),
+    owned: row.owned,
+    mail: row.mail !== 0,
+    work: row.work !== 0,
+    strays: row.strays !== 0,
+    orphans: row.orphans !== 0,
+    nextWake: row.next_wake,
+    nextSlot: row.next_slot,
+    registry: row.registry,
+  };
+}
+
+export const runnerColumns = 'id, name, host, pid, pid_started, lease_until, renewed_at, dead';
+
+/** Renews a lease by the clock of whoever asks, on a database that has none of its own. */
+export function* renew({ runner, leaseMs, codes }: Renew, now: number, dialect: Dialect): Script<Renewal> {
+  const alive = yield* run(
+    'update runners set renewed_at = $2, lease_until = $3 where id = $1 and dead = 0',
+    runner,
+    now,
+    now + leaseMs,
+  );
+  const runners = yield* all<RunnerRow>(`select ${runnerColumns} from runners`);
+  const signs = yield* first<SignsRow>(signsText(dialect), runner, JSON.stringify(codes));
+  return renewalOf(signs!, alive === 1, 0, runners);
+}

@@ -293,9 +293,10 @@ export class Engine {
     if (this.#closing) return;
     const { mail, work, nextWake, owned } = renewal;
     if (mail) await this.#lookout.readMail();
+    // before anything is taken: what is owned without being known may be what a limit waits for
+    if (owned > 0 || this.#lives.size > 0) await this.#compare();
     if (work) this.poke();
     else if (nextWake !== null) this.#lookout.dueAt(nextWake);
-    if (owned > 0 || this.#lives.size > 0) await this.#compare();
   }
 
   #codes(): readonly string[] {

@@ -1,23 +1,8 @@
-import type { TaskState } from './batch.ts';
 import { holdUnowned } from './control.ts';
-import { execution, tasksOf } from './executions.ts';
-import { mailOf } from './mail.ts';
-import type { Mail } from './mail.ts';
-import type { ExecutionRecord } from './rows.ts';
+import { load } from './loading.ts';
+import type { ClaimedExecution, Taken } from './loading.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
-
-/** An execution that a runner has just taken, with all it needs to go on. */
-export interface ClaimedExecution {
-  readonly execution: ExecutionRecord;
-  readonly tasks: readonly TaskState[];
-  /** Mail that is unread, and signals that no task has waited for yet. */
-  readonly mail: readonly Mail[];
-  /** The number of the last event. */
-  readonly seq: number;
-  /** Why it was pending: null for one that never ran, else `lost`, `released`, `woken`, `resumed` or `retried`. */
-  readonly because: string | null;
-}
 
 export interface Claim {
   readonly runner: string;
@@ -50,7 +35,7 @@ interface Candidate {
 /** What a claim took: `suspect` still has to be loaded, in a transaction of its own. */
 export interface Claimed {
   readonly loaded: readonly ClaimedExecution[];
-  readonly suspect: { readonly id: string; readonly because: string | null } | null;
+  readonly suspect: Taken | null;
 }
 
 /**
@@ -66,22 +51,24 @@ export function* claimExecutions(claim: Claim, cursor: ClaimCursor, dialect: Dia
   const taken: Candidate[] = [];
   let suspect: Candidate | null = null;
   for (const found of yield* candidates(claim, cursor, dialect)) {
-    if (found.losses >= suspectLosses && suspect !== null) continue;
-    const isSuspect = found.losses >= suspectLosses;
-    yield* run(
-      `update executions set status = 'running', reason = null, owner = $2, epoch = epoch + 1, wake_at = null,
-       loads = loads + $4, started_at = coalesce(started_at, $3) where id = $1`,
-      found.id,
-      claim.runner,
-      claim.now,
-      Number(isSuspect),
-    );
-    if (isSuspect) suspect = found;
-    else taken.push(found);
+    if (found.losses < suspectLosses) taken.push(found);
+    else suspect ??= found;
   }
-  const loaded: ClaimedExecution[] = [];
-  for (const { id, reason } of taken) loaded.push((yield* load(id, reason))!);
-  return { loaded, suspect: suspect === null ? null : { id: suspect.id, because: suspect.reason } };
+  yield* own(claim, taken, 0, dialect);
+  if (suspect !== null) yield* own(claim, [suspect], 1, dialect);
+  return { loaded: yield* load(taken, dialect), suspect };
+}
+
+function* own(claim: Claim, taken: readonly Candidate[], loads: number, dialect: Dialect): Script<void> {
+  if (taken.length === 0) return;
+  yield* run(
+    `update executions set status = 'running', reason = null, owner = $2, epoch = epoch + 1, wake_at = null,
+     loads = loads + $4, started_at = coalesce(started_at, $3) where ${dialect.among('id', '$1')}`,
+    JSON.stringify(taken.map(({ id }) => id)),
+    claim.runner,
+    claim.now,
+    loads,
+  );
 }
 
 /** Where the last claim stopped among many tenants, and among the keys of limits, so that none waits for ever. */
@@ -231,15 +218,6 @@ function* roomOf(claim: Claim, code: string, workflow: string, key: string): Scr
 export function* claimable(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<boolean> {
   const looking = { ...dialect, forUpdate: '', skipLocked: '' };
   return (yield* candidates({ ...claim, limit: 1 }, { ...cursor }, looking)).length > 0;
-}
-
-/** An owned execution with its tasks, its mail and the number of its last event. */
-export function* load(id: string, because: string | null): Script<ClaimedExecution | null> {
-  const record = yield* execution(id);
-  if (record === undefined) return null;
-  const last = yield* first<{ seq: number | null }>('select max(seq) as seq from events where execution_id = $1', id);
-  const mail = record.inbox > 0 ? yield* mailOf(id) : [];
-  return { execution: record, tasks: yield* tasksOf(id), mail, seq: last?.seq ?? 0, because };
 }
 
 /** Makes executions pending whose time has come; gives how many. */

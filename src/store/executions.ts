@@ -174,6 +174,30 @@ export function* tasksOf(id: string): Script<TaskState[]> {
   return rows.map(taskRecord);
 }
 
+/** Executions by a JSON array of their ids. */
+export function* executionsOf(ids: string, dialect: Dialect): Script<ExecutionRecord[]> {
+  const rows = yield* all<ExecutionRow>(
+    `select ${executionColumns} from executions where ${dialect.among('id', '$1')}`,
+    ids,
+  );
+  return rows.map(executionRecord);
+}
+
+/** The same as `tasksOf` for many executions, by a JSON array of their ids. */
+export function* tasksOfAll(ids: string, dialect: Dialect): Script<ReadonlyMap<string, TaskState[]>> {
+  const rows = yield* all<TaskRow>(
+    `select * from task_executions where ${dialect.among('execution_id', '$1')} order by execution_id, task, item`,
+    ids,
+  );
+  const found = new Map<string, TaskState[]>();
+  for (const row of rows) {
+    const tasks = found.get(row.execution_id);
+    if (tasks === undefined) found.set(row.execution_id, [taskRecord(row)]);
+    else tasks.push(taskRecord(row));
+  }
+  return found;
+}
+
 /** A line of `ctx.log`, as it is stored. */
 export interface LogRecord {
   readonly task: string;

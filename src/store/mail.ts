@@ -114,9 +114,12 @@ export function* mailFor(runner: string): Script<Mail[]> {
   return rows.map(mailRecord);
 }
 
-/** All mail of one execution that is still there: unread, or signals that no task has waited for yet. */
-export function* mailOf(id: string): Script<Mail[]> {
-  const rows = yield* all<MailRow>(`select ${columns} from mail m where m.execution_id = $1 order by m.n`, id);
+/** All mail of executions that is still there: unread, or signals that no task has waited for yet; by a JSON array of their ids. */
+export function* mailOfAll(ids: string, dialect: Dialect): Script<Mail[]> {
+  const rows = yield* all<MailRow>(
+    `select ${columns} from mail m where ${dialect.among('m.execution_id', '$1')} order by m.execution_id, m.n`,
+    ids,
+  );
   return rows.map(mailRecord);
 }
 

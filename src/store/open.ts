@@ -4,6 +4,7 @@ import * as claims from './claims.ts';
 import * as control from './control.ts';
 import { definitionOf, definitions, writeDefinitions } from './definitions.ts';
 import * as executions from './executions.ts';
+import { load } from './loading.ts';
 import * as mail from './mail.ts';
 import { postgresPlace } from './postgres-url.ts';
 import { renew } from './renewal.ts';
@@ -93,8 +94,8 @@ function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResul
       const { loaded, suspect } = await write(() => claims.claimExecutions(claim, cursor, dialect), any);
       if (suspect === null) return loaded;
       // that it is being loaded is durable now: if this kills the process, the next one knows what did
-      const alone = await read(() => claims.load(suspect.id, suspect.because));
-      return alone === null ? loaded : [...loaded, alone];
+      const alone = await read(() => load([suspect], dialect));
+      return [...loaded, ...alone];
     },
     claimable: (claim) => read(() => claims.claimable(claim, cursor, dialect)),
     wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit), some),

@@ -137,6 +137,7 @@ export function executionRecord(row: ExecutionRow): ExecutionRecord {
 }
 
 export interface TaskRow {
+  readonly execution_id: string;
   readonly task: string;
   readonly item: number;
   readonly status: TaskStatus;

@@ -1,8 +1,9 @@
 import type { WorkflowSpec } from '../core/spec.ts';
 import type { Batch, CommitResult, NewExecution, TaskState } from './batch.ts';
-import type { Claim, ClaimedExecution, Stray } from './claims.ts';
+import type { Claim, Stray } from './claims.ts';
 import type { Fork, Retry } from './control.ts';
 import type { Created, ExecutionFilter, LogRecord } from './executions.ts';
+import type { ClaimedExecution } from './loading.ts';
 import type { Delivery, Mail } from './mail.ts';
 import type { EventRecord, ExecutionRecord } from './rows.ts';
 import type { LeaseKept, LeaseKeeper } from './lease.ts';

@@ -1,0 +1,47 @@
+import type { TaskState } from './batch.ts';
+import { executionsOf, tasksOfAll } from './executions.ts';
+import { mailOfAll } from './mail.ts';
+import type { Mail } from './mail.ts';
+import type { ExecutionRecord } from './rows.ts';
+import { all } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
+
+/** An execution that a runner has just taken, with all it needs to go on. */
+export interface ClaimedExecution {
+  readonly execution: ExecutionRecord;
+  readonly tasks: readonly TaskState[];
+  /** Mail that is unread, and signals that no task has waited for yet. */
+  readonly mail: readonly Mail[];
+  /** The number of the last event. */
+  readonly seq: number;
+  /** Why it was pending: null for one that never ran, else `lost`, `released`, `woken`, `resumed` or `retried`. */
+  readonly because: string | null;
+}
+
+/** What was taken, and why it was pending. */
+export interface Taken {
+  readonly id: string;
+  readonly reason: string | null;
+}
+
+/** Owned executions with their tasks, their mail and the number of their last event; as many statements for many as for one. */
+export function* load(taken: readonly Taken[], dialect: Dialect): Script<ClaimedExecution[]> {
+  if (taken.length === 0) return [];
+  const ids = JSON.stringify(taken.map(({ id }) => id));
+  const records = new Map((yield* executionsOf(ids, dialect)).map((record) => [record.id, record]));
+  const tasks = yield* tasksOfAll(ids, dialect);
+  const hasMail = [...records.values()].some(({ inbox }) => inbox > 0);
+  const mail = Map.groupBy(hasMail ? yield* mailOfAll(ids, dialect) : [], ({ executionId }) => executionId);
+  const last = yield* all<{ id: string; seq: number }>(
+    `select execution_id as id, max(seq) as seq from events where ${dialect.among('execution_id', '$1')} group by execution_id`,
+    ids,
+  );
+  const seqs = new Map(last.map(({ id, seq }) => [id, seq]));
+  return taken.flatMap(({ id, reason }) => {
+    const execution = records.get(id);
+    if (execution === undefined) return [];
+    return [
+      { execution, tasks: tasks.get(id) ?? [], mail: mail.get(id) ?? [], seq: seqs.get(id) ?? 0, because: reason },
+    ];
+  });
+}

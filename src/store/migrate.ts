@@ -3,8 +3,9 @@ import { executions } from './migrations/0001-executions.ts';
 import { packages } from './migrations/0002-packages.ts';
 import { graph } from './migrations/0004-graph.ts';
 import { batches } from './migrations/0005-batches.ts';
+import { compatibility } from './migrations/0007-compatibility.ts';
 import { schedules } from './migrations/0003-schedules.ts';
-import { all, run } from './sql.ts';
+import { first, run } from './sql.ts';
 import type { Script } from './sql.ts';
 
 export interface Migration {
@@ -12,6 +13,11 @@ export interface Migration {
   readonly name: string;
   /** Statements, ended by semicolons; `{{rows by key}}` stands for what keeps a table in the order of its key. */
   readonly text: string;
+  /**
+   * The number of the schema that a version must know at least to go on working once this one is there; default its own.
+   * Columns and tables that are only added leave older versions working.
+   */
+  readonly oldest?: number;
 }
 
 /** Forward only; a migration that was released never changes. */
@@ -21,38 +27,53 @@ export const migrations: readonly Migration[] = [
   { number: 3, name: 'schedules', text: schedules },
   { number: 4, name: 'graph', text: graph },
   { number: 5, name: 'batches', text: batches },
+  { number: 7, name: 'compatibility', text: compatibility },
 ];
+
+/** From this schema on each one says with which older versions it works. */
+const toldFrom = 7;
 
 /**
  * Brings a database to the newest schema, in one transaction. `rowsByKey` is the database's own words after a table.
- * Throws DATABASE_TOO_NEW where a newer Cloacina migrated it.
+ * Throws DATABASE_TOO_NEW where a newer Cloacina migrated it to what this one cannot work with.
  */
 export function* migrate(now: number, rowsByKey: string, list: readonly Migration[] = migrations): Script<void> {
   yield* run(
     'create table if not exists cloacina_migrations (number integer primary key, name text not null, at bigint not null)',
   );
-  const done = yield* all<{ number: number }>('select number from cloacina_migrations order by number');
-  const newest = done.at(-1)?.number ?? 0;
-  isNewest(newest, list);
+  const newest = yield* schemaNumber();
+  if (yield* isNewest(list)) return;
   for (const migration of list) {
-    if (migration.number <= newest) continue;
-    for (const statement of statements(migration.text, rowsByKey)) yield* run(statement);
-    yield* run(
-      'insert into cloacina_migrations (number, name, at) values ($1, $2, $3)',
-      migration.number,
-      migration.name,
-      now,
-    );
+    const { number, name, text, oldest = number } = migration;
+    if (number <= newest) continue;
+    for (const statement of statements(text, rowsByKey)) yield* run(statement);
+    yield* run('insert into cloacina_migrations (number, name, at) values ($1, $2, $3)', number, name, now);
+    if (number >= toldFrom) yield* run('update cloacina_migrations set oldest = $2 where number = $1', number, oldest);
   }
 }
 
-/** Whether nothing is left to migrate. Throws DATABASE_TOO_NEW. */
-export function isNewest(schema: number, list: readonly Migration[] = migrations): boolean {
+/** The number of the newest migration that was run; 0 for none. */
+export function* schemaNumber(): Script<number> {
+  const row = yield* first<{ newest: number | null }>('select max(number) as newest from cloacina_migrations');
+  return row?.newest ?? 0;
+}
+
+/**
+ * Whether nothing is left to migrate: also where a newer version has, to a schema that this one works with. Throws
+ * DATABASE_TOO_NEW where it does not.
+ */
+export function* isNewest(list: readonly Migration[] = migrations): Script<boolean> {
   const known = list.at(-1)?.number ?? 0;
+  const schema = yield* schemaNumber();
   if (schema <= known) return schema === known;
+  const told = yield* first<{ oldest: number }>(
+    'select max(coalesce(oldest, number)) as oldest from cloacina_migrations where number > $1',
+    known,
+  );
+  if (told !== undefined && told.oldest <= known) return true;
   throw new CloacinaError(
     'DATABASE_TOO_NEW',
-    `the database has schema ${schema}, this Cloacina knows schemas up to ${known}; upgrade Cloacina`,
+    `the database has schema ${schema}, which needs a Cloacina that knows schema ${told?.oldest ?? schema}; this one knows schemas up to ${known}: upgrade it`,
   );
 }
 

@@ -6,6 +6,7 @@ import { definitionOf, definitions, writeDefinitions } from './definitions.ts';
 import * as executions from './executions.ts';
 import { load } from './loading.ts';
 import * as mail from './mail.ts';
+import type { Migration } from './migrate.ts';
 import { postgresPlace } from './postgres-url.ts';
 import { renew } from './renewal.ts';
 import { prune } from './retention.ts';
@@ -23,6 +24,8 @@ export interface StoreOptions {
   readonly patienceMs?: number;
   /** How long the answer of a server is waited for, before its connection counts as dead; default 10 s, below every lease. */
   readonly deadlineMs?: number;
+  /** Default: all that there are. */
+  readonly migrations?: readonly Migration[];
 }
 
 /** Executions woken by one statement at most, so that the writer is not held long. */

@@ -33,6 +33,8 @@ export interface PostgresOptions {
 }
 
 const retryMs = 50;
+/** How long a migration waits for others to let go of a table. */
+const lockMs = 1000;
 /** Migrations of one schema take turns by this advisory lock; the number has no meaning. */
 const migrationLock = 7_120_260_113;
 
@@ -123,9 +125,7 @@ export class PostgresDriver implements Driver {
     const { rows: tables } = await client.query<{ there: boolean }>('select to_regclass($1) is not null as there', [
       table,
     ]);
-    if (tables[0]?.there !== true) return false;
-    const { rows } = await client.query<{ newest: number }>(`select coalesce(max(number), 0) as newest from ${table}`);
-    return isNewest(rows[0]!.newest, migrations);
+    return tables[0]?.there === true && (await this.drive(client, isNewest(migrations)));
   }
 
   async #migrate(
@@ -134,7 +134,8 @@ export class PostgresDriver implements Driver {
     now: () => number,
     migrations?: readonly Migration[],
   ): Promise<void> {
-    await client.query(`${beginText(null)}; set local statement_timeout = 0`);
+    // who waits for a lock holds up all who come after: it gives way before long, and tries again
+    await client.query(`${beginText(null)}; set local statement_timeout = 0; set local lock_timeout = ${lockMs}`);
     try {
       await client.query('select pg_advisory_xact_lock($1)', [migrationLock]);
       if (makesSchema) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);

@@ -6,7 +6,8 @@ import { setTimeout } from 'node:timers/promises';
 import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
 import { sqliteDialect } from './dialect.ts';
 import { makeFolder } from './folder.ts';
-import { isNewest, migrate, tablesAfter } from './migrate.ts';
+import { isNewest, migrate, schemaNumber, tablesAfter } from './migrate.ts';
+import type { Migration } from './migrate.ts';
 import { all, first } from './sql.ts';
 import type { Dialect, Driver, Script, Statement, StatementResult } from './sql.ts';
 
@@ -21,6 +22,8 @@ export interface SqliteOptions {
   readonly patienceMs?: number;
   /** Epoch ms; for the log of migrations. */
   readonly now?: () => number;
+  /** Default: all that there are. */
+  readonly migrations?: readonly Migration[];
 }
 
 /** One connection to a SQLite file. Every script runs to its end within one turn of the event loop. */
@@ -52,13 +55,18 @@ export class SqliteDriver implements Driver {
     try {
       if (path !== ':memory:') makeFolder(dirname(where));
       const db = new DatabaseSync(where, { timeout: 0 });
-      return await SqliteDriver.#prepare(db, where, patienceMs, options.now ?? Date.now);
+      return await SqliteDriver.#prepare(db, where, patienceMs, options);
     } catch (error) {
       throw openError(error, where);
     }
   }
 
-  static async #prepare(db: DatabaseSync, where: string, patienceMs: number, now: () => number): Promise<SqliteDriver> {
+  static async #prepare(
+    db: DatabaseSync,
+    where: string,
+    patienceMs: number,
+    { now = Date.now, migrations }: SqliteOptions,
+  ): Promise<SqliteDriver> {
     try {
       // the switch to WAL needs the file for itself for a moment; other processes may be opening it too
       await untilFree(() => db.exec('pragma journal_mode = wal'), where, patienceMs);
@@ -67,10 +75,10 @@ export class SqliteDriver implements Driver {
       );
       const driver = new SqliteDriver(db, where, patienceMs);
       // a look first: a reader needs no turn among the writers
-      if (!isNewest(await driver.read(schema))) {
+      if (!(await driver.read(() => isPrepared(migrations)))) {
         await driver.write(function* () {
           yield* refuseForeign(where);
-          yield* migrate(now(), 'without rowid');
+          yield* migrate(now(), 'without rowid', migrations);
         });
       }
       return driver;
@@ -180,17 +188,19 @@ function primaryCode(error: unknown): number | undefined {
   return typeof extended === 'number' ? extended & 0xff : undefined;
 }
 
-/** The number of the newest migration that was run; 0 for none. */
-function* schema(): Script<number> {
+/** Whether nothing is left to migrate. Throws DATABASE_TOO_NEW. */
+function* isPrepared(migrations?: readonly Migration[]): Script<boolean> {
+  return (yield* hasMigrations()) && (yield* isNewest(migrations));
+}
+
+function* hasMigrations(): Script<boolean> {
   const log = yield* first("select 1 from sqlite_master where type = 'table' and name = 'cloacina_migrations'");
-  if (log === undefined) return 0;
-  const row = yield* first<{ newest: number | null }>('select max(number) as newest from cloacina_migrations');
-  return row?.newest ?? 0;
+  return log !== undefined;
 }
 
 /** A file may have tables of somebody else beside ours, but none by the same name. Throws DATABASE_INVALID. */
 function* refuseForeign(where: string): Script<void> {
-  const ours = new Set(tablesAfter(yield* schema()));
+  const ours = new Set(tablesAfter((yield* hasMigrations()) ? yield* schemaNumber() : 0));
   const there = yield* all<{ name: string }>("select name from sqlite_master where type in ('table', 'view')");
   const foreign = there.find(({ name }) => ours.has(name.toLowerCase()));
   if (foreign === undefined) return;

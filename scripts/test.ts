@@ -1,9 +1,14 @@
 // npm test [-- PART...]: runs every *.test.ts (with --soak: every *.soak.ts), or those whose path has one of the parts in it.
 import { globSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { parseArgs } from 'node:util';
+import { startedServer } from '../src/testing/postgres-server.ts';
+import type { PostgresServer } from '../src/testing/postgres-server.ts';
 import { root } from './tool.ts';
 
 /** No test is silent for so long. A file that left a timer or a connection open never ends, and is named and failed then. */
@@ -17,19 +22,50 @@ function testFiles(ending: 'test' | 'soak', parts: readonly string[]): readonly 
     .filter((file) => parts.length === 0 || parts.some((part) => file.replaceAll('\\', '/').includes(part)));
 }
 
-function runFiles(files: readonly string[], isSoak: boolean): void {
-  const quiet = new AbortController();
+/**
+ * One PostgreSQL for all files, started when the first of them knocks; gives the URL of the door, and what closes it. In the
+ * answer is the URL of the server, or why there is none.
+ */
+async function postgresDoor(): Promise<{ readonly url: string; close(): Promise<void> }> {
+  let server: Promise<PostgresServer | string> | undefined;
+  const answer = async (response: ServerResponse): Promise<void> => {
+    const started = await (server ??= startedServer());
+    if (typeof started === 'string') response.writeHead(503).end(started);
+    else response.end(started.url);
+  };
+  const door = createServer((_, response) => void answer(response));
+  await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve));
+  const close = async (): Promise<void> => {
+    door.close();
+    const started = await server;
+    if (typeof started === 'object') await started.remove();
+  };
+  return { url: `http://127.0.0.1:${(door.address() as AddressInfo).port}`, close };
+}
+
+async function runFiles(files: readonly string[], isSoak: boolean): Promise<void> {
+  const door = process.env['CLOACINA_TEST_POSTGRES'] === undefined ? await postgresDoor() : null;
+  if (door !== null) process.env['CLOACINA_TEST_POSTGRES'] = door.url;
+  const end = new AbortController();
   const events = run({
     cwd: root,
     files,
     concurrency: isSoak ? 1 : availableParallelism(),
-    ...(isSoak ? {} : { signal: quiet.signal }),
+    signal: end.signal,
   });
-  const watch = setTimeout(() => quiet.abort(new Error(`Nothing happened for ${quietMs / 1000} s.`)), quietMs).unref();
-  events.on('data', () => watch.refresh());
+  const silent = new Error(`Nothing happened for ${quietMs / 1000} s.`);
+  const watch = isSoak ? undefined : setTimeout(() => end.abort(silent), quietMs).unref();
+  events.on('data', () => watch?.refresh());
   events.on('test:fail', () => {
     process.exitCode = 1;
   });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      process.exitCode = 1;
+      end.abort(new Error(`It was ended by ${signal}.`));
+    });
+  }
+  events.once('end', () => void door?.close());
   events.compose(new spec()).pipe(process.stdout);
 }
 
@@ -49,5 +85,5 @@ if (files.length === 0) {
   for (const name of Object.keys(process.env)) {
     if (name.startsWith('CLOACINA_') && name !== 'CLOACINA_TEST_POSTGRES') delete process.env[name];
   }
-  runFiles(files, values.soak);
+  await runFiles(files, values.soak);
 }

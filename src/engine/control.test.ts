@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { settled, workflow } from '../core/workflow.ts';
-import { openStore } from '../store/open.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openClient, openRig, openStores, release } from '../testing/engine-rig.ts';
+import { openClient, openRig, openStores, release, openOneStore } from '../testing/engine-rig.ts';
 import { ExecutionFailedError } from './execution-failed.ts';
 
 function untilAborted(signal: AbortSignal): Promise<void> {
@@ -338,7 +337,7 @@ describe('interfaces.md: close', () => {
 describe('engine.md, attempts: at most once', () => {
   it('a task with one attempt begins only after its start is durable', async (t) => {
     const clock = new ManualClock();
-    const store = await openStore('sqlite::memory:', { now: () => clock.now() });
+    const store = await openOneStore(clock);
     release(t, () => store.close());
     let away = false;
     const commit: Store['commit'] = (batch) => (away ? Promise.reject(new Error('away')) : store.commit(batch));

@@ -3,10 +3,9 @@ import { describe, it } from 'node:test';
 import { workflow } from '../core/workflow.ts';
 import { RefusedDataError } from '../store/batch.ts';
 import type { Batch, CommitResult } from '../store/batch.ts';
-import { openStore } from '../store/open.ts';
 import { BusyError } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openRig, release } from '../testing/engine-rig.ts';
+import { openRig, release, openOneStore } from '../testing/engine-rig.ts';
 import type { Cleanup, Rig, RigOptions } from '../testing/engine-rig.ts';
 
 interface Scene extends Rig<ManualClock> {
@@ -19,7 +18,7 @@ interface Scene extends Rig<ManualClock> {
 /** An engine whose commits pass by here. */
 async function open(t: Cleanup, options: RigOptions<ManualClock>): Promise<Scene> {
   const clock = options.clock ?? new ManualClock();
-  const store = await openStore('sqlite::memory:', { now: () => clock.now() });
+  const store = await openOneStore(clock);
   release(t, () => store.close());
   const batches: Batch[] = [];
   let how: 'write' | 'hold' | ((batch: Batch) => Error) = 'write';
@@ -264,10 +263,9 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
     client.start(keep).catch(() => undefined);
     await clock.advance(9000);
     assert.equal(await leaseUntil(), before);
-    assert.ok(before < clock.now());
     now('write');
     await clock.advance(12_000);
-    assert.ok((await leaseUntil()) > clock.now());
+    assert.ok((await leaseUntil()) > before);
   });
 });
 
@@ -302,7 +300,7 @@ describe('durability.md: a commit that cannot succeed is not repeated', () => {
     const failed = outcomes[2]!;
     assert.ok(failed.status === 'failed');
     assert.equal(failed.error?.code, 'STORE_REFUSED');
-    assert.match(failed.error.message, /UNIQUE/);
+    assert.match(failed.error.message, /unique/i);
     const seqs = (await client.executions.events(bad)).map(({ seq }) => seq);
     assert.deepEqual(
       seqs,

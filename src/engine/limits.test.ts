@@ -4,6 +4,7 @@ import { unchecked, workflow } from '../core/workflow.ts';
 import type { AnyWorkflow } from '../core/definition.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { openClient, openRig, openStores } from '../testing/engine-rig.ts';
+import { rigCount } from '../testing/rig-store.ts';
 
 describe('engine.md, control: limits', () => {
   it('`concurrency` allows so many executions at once, by the value of its key, over all runners', async (t) => {
@@ -72,7 +73,7 @@ describe('engine.md, control: limits', () => {
     const rig = await openRig(t, { workflows: [w], clock, maxExecutions: 20 });
     const handles = await rig.client.startMany(
       w,
-      Array.from({ length: 2000 }, () => ({})),
+      Array.from({ length: rigCount(2000) }, () => ({})),
     );
     await clock.advance(1000);
     await Promise.all(handles.map((handle) => handle.result()));

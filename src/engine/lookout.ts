@@ -139,8 +139,9 @@ export class Lookout {
     if (next === null) return;
     const wait = next - clock.now();
     if (wait > 0) return this.#wakeAfter(Math.min(wait, store.shared ? longestSleepMs : longestSleepAloneMs));
-    await store.wake(clock.now());
-    this.#again = true;
+    // what is due and cannot be woken is in somebody else's hands just now
+    if ((await store.wake(clock.now())) > 0) this.#again = true;
+    else this.#wakeAfter(this.#options.lookMs);
   }
 
   #wakeAfter(ms: number): void {

@@ -81,7 +81,7 @@ describe('engine.md, wait: signals', () => {
     const rig = await openRig(t, { workflows: [done], clock });
     const handle = await rig.client.start(done);
     await clock.settle();
-    await Promise.all([rig.client.signal(handle.id, 's', 1), rig.client.signal(handle.id, 's', 2)]);
+    for (const payload of [1, 2]) await rig.client.signal(handle.id, 's', payload);
     await clock.settle();
     assert.deepEqual((await handle.result()).output, [1, 2]);
     assert.deepEqual(await rig.store.mailFor(rig.engine.id), []);

@@ -104,7 +104,8 @@ function inTurn(found: readonly Candidate[]): readonly Candidate[] {
 }
 
 const columns = 'id, tenant, reason, losses, priority, created_at';
-const order = 'order by priority desc, created_at';
+// ids made by one process go on where times are the same
+const order = 'order by priority desc, created_at, id';
 
 /** The first of every tenant that has something pending, found by jumps from tenant to tenant. */
 function* free(code: string, limit: number, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
@@ -154,7 +155,8 @@ function* ofRoots(claim: Claim, roots: readonly string[], dialect: Dialect): Scr
   const room = new Map<string, number>();
   for (const row of rows) {
     if (row.limit_key !== null) {
-      const left = room.get(row.limit_key) ?? (yield* roomOf(claim, row.code, row.workflow, row.limit_key));
+      const left =
+        room.get(row.limit_key) ?? (yield* lockedRoomOf(claim, row.code, row.workflow, row.limit_key, dialect));
       room.set(row.limit_key, left - 1);
       if (left <= 0) continue;
     }
@@ -185,7 +187,8 @@ function* limited(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<r
         cursor.after = after;
         return found;
       }
-      const room = rooms.get(next.limit_key) ?? (yield* roomOf(claim, code, next.workflow, next.limit_key));
+      const room =
+        rooms.get(next.limit_key) ?? (yield* lockedRoomOf(claim, code, next.workflow, next.limit_key, dialect));
       rooms.set(next.limit_key, room);
       if (room <= 0) continue;
       const oldest = yield* all<Candidate>(
@@ -214,17 +217,32 @@ function* roomOf(claim: Claim, code: string, workflow: string, key: string): Scr
   return limit - (row?.owned ?? 0);
 }
 
+/**
+ * The same, and until the end of the transaction nobody else takes anything under that limit: else two who count at the
+ * same moment both find room for one. A limit that is reached is not locked, so that nobody waits for nothing.
+ */
+function* lockedRoomOf(claim: Claim, code: string, workflow: string, key: string, dialect: Dialect): Script<number> {
+  const room = yield* roomOf(claim, code, workflow, key);
+  if (room <= 0 || dialect.lockName === null) return room;
+  yield* all(dialect.lockName, key);
+  // what was committed while the lock was waited for is seen by a new statement only
+  return yield* roomOf(claim, code, workflow, key);
+}
+
 /** Whether a claim would take anything. */
 export function* claimable(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<boolean> {
-  const looking = { ...dialect, forUpdate: '', skipLocked: '' };
+  const looking = { ...dialect, forUpdate: '', skipLocked: '', lockName: null };
   return (yield* candidates({ ...claim, limit: 1 }, { ...cursor }, looking)).length > 0;
 }
 
-/** Makes executions pending whose time has come; gives how many. */
-export function* wakeExecutions(now: number, limit: number): Script<number> {
+/**
+ * Makes executions pending whose time has come; gives how many. Another runner may be about to do the same: what it holds
+ * is left to it, since by the time it lets go somebody may have taken that execution, or even ended it.
+ */
+export function* wakeExecutions(now: number, limit: number, dialect: Dialect): Script<number> {
   return yield* run(
     `update executions set status = 'pending', reason = case when epoch = 0 then null else 'woken' end, wake_at = null where id in
-     (select id from executions where status = 'waiting' and wake_at <= $1 order by wake_at limit $2)`,
+     (select id from executions where status = 'waiting' and wake_at <= $1 order by wake_at limit $2${dialect.skipLocked})`,
     now,
     limit,
   );

@@ -4,6 +4,7 @@ import type { Dialect } from './sql.ts';
 export const sqliteDialect: Dialect = {
   forUpdate: '',
   skipLocked: '',
+  lockName: null,
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
   strings: (parameter) => `select value from json_each(${parameter})`,
 };
@@ -11,6 +12,8 @@ export const sqliteDialect: Dialect = {
 export const postgresDialect: Dialect = {
   forUpdate: ' for update',
   skipLocked: ' for update skip locked',
+  // no table of names, so there is nothing to make and to clear away; two names of one hash wait for each other, no more
+  lockName: 'select pg_advisory_xact_lock(hashtextextended($1, 0))',
   among: (column, parameter) => `${column} in (select json_array_elements_text(${parameter}::json))`,
   strings: (parameter) => `select value from json_array_elements_text(${parameter}::json)`,
 };

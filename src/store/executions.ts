@@ -80,29 +80,42 @@ export function* createExecutions(creates: readonly NewExecution[]): Script<Crea
 
 /** Creates one execution, unowned, with its first event. */
 export function* createExecution(create: NewExecution): Script<Created> {
-  if (create.idempotencyKey !== null) {
-    const existing = yield* first<{ id: string; code: string; input_hash: string | null }>(
-      'select id, code, input_hash from executions where tenant = $1 and workflow = $2 and idempotency_key = $3',
-      create.tenant,
-      create.workflow,
-      create.idempotencyKey,
-    );
-    if (existing !== undefined) {
-      return { id: existing.id, created: false, code: existing.code, inputHash: existing.input_hash };
+  let existing = yield* withKeyOf(create);
+  while (existing === undefined) {
+    const code = yield* insertExecution(create, create.followsChannel);
+    if (code !== null) {
+      yield* appendEvent(create.id, 'execution.created', create.createdAt, null);
+      return { id: create.id, created: true, code, inputHash: create.inputHash };
     }
+    // somebody else has created one with that key since, and only a new statement sees it
+    existing = yield* withKeyOf(create);
   }
-  const code = yield* insertExecution(create, create.followsChannel);
-  yield* appendEvent(create.id, 'execution.created', create.createdAt, null);
-  return { id: create.id, created: true, code, inputHash: create.inputHash };
+  return { id: existing.id, created: false, code: existing.code, inputHash: existing.input_hash };
 }
+
+function* withKeyOf({
+  tenant,
+  workflow,
+  idempotencyKey,
+}: NewExecution): Script<{ id: string; code: string; input_hash: string | null } | undefined> {
+  if (idempotencyKey === null) return undefined;
+  return yield* first(
+    'select id, code, input_hash from executions where tenant = $1 and workflow = $2 and idempotency_key = $3',
+    tenant,
+    workflow,
+    idempotencyKey,
+  );
+}
+
+const unlessKeyIsTaken = 'on conflict (tenant, workflow, idempotency_key) where idempotency_key is not null do nothing';
 
 /**
  * Inserts an execution that nobody owns, with its tags. `follow`: a pin follows its channel, if that has moved on. Gives
- * what can run it.
+ * what can run it; null where there is one with its idempotency key, and nothing was inserted.
  */
-export function* insertExecution(create: NewExecution, follow: boolean): Script<string> {
+export function* insertExecution(create: NewExecution, follow: boolean): Script<string | null> {
   const now = follow ? yield* repinned(create) : create;
-  yield* run(insertExecutionText, ...executionParams(now, null));
+  if ((yield* run(`${insertExecutionText} ${unlessKeyIsTaken}`, ...executionParams(now, null))) === 0) return null;
   for (const tag of tagParams(create)) yield* run(insertTagText, ...tag);
   return now.code;
 }

@@ -101,7 +101,7 @@ function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResul
       return [...loaded, ...alone];
     },
     claimable: (claim) => read(() => claims.claimable(claim, cursor, dialect)),
-    wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit), some),
+    wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit, dialect), some),
     nextWake: () => ask(() => claims.nextWake()),
     ownedBy: (runner) => ask(() => claims.ownedBy(runner)),
     handBack: (id, runner, epoch) => write(() => claims.handBack(id, runner, epoch)),

@@ -44,6 +44,8 @@ export interface Dialect {
   readonly forUpdate: string;
   /** The same, leaving out rows that another transaction holds. */
   readonly skipLocked: string;
+  /** Locks a name ($1) until the end of the transaction; null where a transaction that writes is alone anyway. */
+  readonly lockName: string | null;
   /** A condition: the column is among the strings of a JSON array given as that parameter. */
   among(column: string, parameter: string): string;
   /** A query that gives the strings of a JSON array as rows of a column `value`. */

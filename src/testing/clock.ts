@@ -18,6 +18,19 @@ interface Waiting extends Timer {
 const quietTurns = 4;
 const maxTurns = 20_000;
 
+/** What another process was asked for, and has not answered yet: that takes no time on these clocks, but has to be waited for. */
+const outside = new Set<Promise<void>>();
+
+/** Nothing is at rest until the function that this gives is called. */
+export function holdClocks(): () => void {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  outside.add(promise);
+  return () => {
+    outside.delete(promise);
+    resolve();
+  };
+}
+
 /**
  * A clock that moves only when told. Timers fire in the order of their times, and what each of them set in motion
  * comes to rest before the next fires, so a test that advances by three days sees what three days would do.
@@ -106,6 +119,10 @@ export class ManualClock implements Clock {
   async settle(): Promise<void> {
     let quiet = 0;
     for (let turn = 0; quiet < quietTurns; turn++) {
+      while (outside.size > 0) {
+        await Promise.all(outside);
+        quiet = 0;
+      }
       if (turn === maxTurns)
         throw new Error('the work set timers without delay again and again; it never came to rest');
       const before = this.#activity;

@@ -10,9 +10,9 @@ import type { RunnerEvent } from '../engine/hooks.ts';
 import type { EngineOptions } from '../engine/engine-options.ts';
 import { loadEmbedded } from '../engine/start.ts';
 import { Watch } from '../engine/watch.ts';
-import { openStore } from '../store/open.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from './clock.ts';
+import { rigDatabase, rigStores } from './rig-store.ts';
 
 /** What a test may ask of node:test's context. */
 export interface Cleanup {
@@ -35,16 +35,21 @@ export function release(t: Cleanup, act: () => Promise<void> | void): void {
   });
 }
 
-/** Several connections to one new database file. */
+/** Several connections to one new database that others can be on. */
 export async function openStores(t: Cleanup, count: number, clock: Clock): Promise<Store[]> {
-  const url = `sqlite:${join(tempFolder(t), 'engine.db')}`;
-  const stores: Store[] = [];
-  for (let i = 0; i < count; i++) {
-    const store = await openStore(url, { now: () => clock.now() });
-    release(t, () => store.close());
-    stores.push(store);
-  }
+  const stores = await rigStores(
+    rigDatabase(() => tempFolder(t)),
+    count,
+    clock,
+  );
+  for (const store of stores) release(t, () => store.close());
   return stores;
+}
+
+/** A new database on which nobody else can be: in memory, where there is such a thing. */
+export async function openOneStore(clock: Clock): Promise<Store> {
+  const [store] = await rigStores(rigDatabase(), 1, clock);
+  return { ...store!, shared: false };
 }
 
 /** Declares a runner dead, as another one would after its lease. */
@@ -85,7 +90,7 @@ class RigClient extends EngineClient {
 
 export interface RigOptions<C extends Clock> extends Partial<Omit<EngineOptions, 'store' | 'clock' | 'logger'>> {
   readonly workflows?: readonly AnyWorkflow[];
-  /** Default: a new database in memory. It is closed with the rig unless it was given. */
+  /** Default: a new database. It is closed with the rig unless it was given. */
   readonly store?: Store;
   readonly clock?: C;
   readonly tenant?: string;
@@ -106,7 +111,7 @@ export function openRig(t: Cleanup, options?: RigOptions<ManualClock>): Promise<
 export function openRig<C extends Clock>(t: Cleanup, options: RigOptions<C> & { clock: C }): Promise<Rig<C>>;
 export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Promise<Rig<Clock>> {
   const { workflows = [], clock = new ManualClock(), tenant = 'default', ...engineOptions } = options;
-  const store = options.store ?? (await openStore('sqlite::memory:', { now: () => clock.now() }));
+  const store = options.store ?? (await openOneStore(clock));
   const logged: Logged[] = [];
   const events: RunnerEvent[] = [];
   const watch = new Watch(store, clock, false);

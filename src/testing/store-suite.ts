@@ -201,6 +201,13 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.equal(await store.execution(one.id), undefined);
       });
 
+      it('one idempotency key from many at the same moment makes one execution, and all are told of it', async () => {
+        const creates = Array.from({ length: 8 }, () => sampleExecution({ idempotencyKey: 'once', tags: '{"a":"b"}' }));
+        const answers = (await Promise.all(creates.map((create) => store.createExecutions([create])))).flat();
+        assert.equal(new Set(answers.map(({ id }) => id)).size, 1);
+        assert.equal(answers.filter((answer) => answer.created).length, 1);
+      });
+
       it('an idempotency key is unique per tenant and workflow, and names the execution that has it', async () => {
         const first = sampleExecution({ idempotencyKey: 'k', inputHash: 'h1' });
         assert.deepEqual(await store.createExecutions([first]), [
@@ -291,6 +298,17 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         const ids = claims.flatMap(idsOf);
         assert.equal(ids.length, 100);
         assert.equal(new Set(ids).size, 100);
+      });
+
+      it('durability.md, ownership: a limit of one admits one, however many claim at the same moment', async () => {
+        const runners = Array.from({ length: 8 }, (_, i) => `claimer${i}`);
+        for (const id of runners) await store.registerRunner(sampleRunner(id));
+        const limits = new Map([['embedded/w/1 w', 1]]);
+        for (const limitKey of ['a', 'b', 'c', 'd', 'e']) {
+          await created(...runners.map(() => ({ limitKey })));
+          const claims = await Promise.all(runners.map((runner) => claim({ runner, limits })));
+          assert.equal(claims.flat().length, 1, limitKey);
+        }
       });
     });
 

@@ -1,0 +1,90 @@
+import { join } from 'node:path';
+import type { Clock } from '../engine/clock.ts';
+import { openStore } from '../store/open.ts';
+import type { Store } from '../store/store.ts';
+import { holdClocks } from './clock.ts';
+
+/** The server on which rigs keep their databases from now on; undefined: on SQLite. */
+let server: string | undefined;
+let schemas = 0;
+
+/** From here on every rig of this process has schemas of its own on that PostgreSQL. */
+export function rigsOnPostgres(url: string): void {
+  server = url;
+}
+
+/** How many of something a test of quantity makes: a tenth of it where each costs several messages to a server. */
+export function rigCount(count: number): number {
+  return server === undefined ? count : count / 10;
+}
+
+/** A database of a rig's own; `folder` is asked for where it is to lie in a file, left out where one connection is all. */
+export function rigDatabase(folder?: () => string): string {
+  if (server !== undefined) return `${server}?schema=rig_${process.pid}_${schemas++}`;
+  return folder === undefined ? 'sqlite::memory:' : `sqlite:${join(folder(), 'engine.db')}`;
+}
+
+const verbsThatRead: ReadonlySet<string> = new Set([
+  'claimable',
+  'nextWake',
+  'ownedBy',
+  'strays',
+  'hasMail',
+  'mailFor',
+  'runners',
+  'definitions',
+  'definition',
+  'execution',
+  'ended',
+  'tasks',
+  'outputs',
+  'step',
+  'events',
+  'list',
+  'logs',
+  'read',
+  'serverTime',
+]);
+
+/** Verbs that ask nothing of the database. */
+const unheld: ReadonlySet<string> = new Set(['changed', 'subscribe', 'keepLease', 'close']);
+
+/**
+ * Connections to one database for a test that moves the clock. SQLite answers within the turn in which it is asked; for
+ * PostgreSQL the clock waits until every verb is answered, and a change by one connection is known to the others as soon
+ * as it is committed (that the notices of PostgreSQL come is shown elsewhere, in real time).
+ */
+export async function rigStores(url: string, count: number, clock: Clock): Promise<Store[]> {
+  const stores: Store[] = [];
+  const news = Array.from({ length: count }, () => true);
+  for (let i = 0; i < count; i++) {
+    const store = await openStore(url, { now: () => clock.now() });
+    const changed = (): boolean => {
+      const isNews = news[i]!;
+      news[i] = false;
+      return isNews;
+    };
+    const tellOthers = (): void => news.forEach((_, other) => (news[other] ||= other !== i));
+    stores.push(server === undefined ? store : { ...answeredFirst(store, tellOthers), changed, subscribe: undefined });
+  }
+  return stores;
+}
+
+/** The store, each of whose verbs holds the clock until it is answered. */
+function answeredFirst(store: Store, wrote: () => void): Store {
+  const verbs = Object.entries(store).map(([name, verb]: [string, unknown]) => {
+    if (typeof verb !== 'function' || unheld.has(name)) return [name, verb] as const;
+    const held = async (...args: unknown[]): Promise<unknown> => {
+      const resume = holdClocks();
+      try {
+        const answer: unknown = await Reflect.apply(verb, store, args);
+        if (!verbsThatRead.has(name)) wrote();
+        return answer;
+      } finally {
+        resume();
+      }
+    };
+    return [name, held] as const;
+  });
+  return Object.fromEntries(verbs) as unknown as Store;
+}

@@ -102,7 +102,7 @@ function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResul
       const alone = await read(() => load([suspect], dialect));
       return [...loaded, ...alone];
     },
-    claimable: (claim) => read(() => claims.claimable(claim, cursor, dialect)),
+    claimable: (claim) => ask(() => claims.claimable(claim, cursor, dialect)),
     wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit), some),
     nextWake: () => ask(() => claims.nextWake()),
     ownedBy: (runner) => ask(() => claims.ownedBy(runner)),

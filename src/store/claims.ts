@@ -43,8 +43,9 @@ export interface Claimed {
  * Claim, then load (see durability.md). Of suspects one at a time is taken, and is marked as being loaded.
  */
 export function* claimExecutions(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<Claimed> {
+  // shared with the commits of this runner, which would wait for every claim else; nobody can mark it dead meanwhile
   const mine = yield* first<{ dead: number }>(
-    `select dead from runners where id = $1${dialect.forUpdate}`,
+    `select dead from runners where id = $1${dialect.forShare}`,
     claim.runner,
   );
   if (mine === undefined || mine.dead !== 0) return { loaded: [], suspect: null };
@@ -237,7 +238,7 @@ export function* claimable(claim: Claim, cursor: ClaimCursor, dialect: Dialect):
     if (pending.free.length > 0) return true;
     if (pending.limited.length === 0) return false;
   }
-  const looking = { ...dialect, forUpdate: '', skipLocked: '' };
+  const looking = { ...dialect, skipLocked: '' };
   return (yield* candidates({ ...claim, limit: 1 }, { ...cursor }, looking)).length > 0;
 }
 

@@ -3,6 +3,7 @@ import type { Dialect } from './sql.ts';
 /** SQLite has one writer and no row locks: `begin immediate` already holds them all. */
 export const sqliteDialect: Dialect = {
   forUpdate: '',
+  forShare: '',
   skipLocked: '',
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
   strings: (parameter) => `select value from json_each(${parameter})`,
@@ -10,6 +11,7 @@ export const sqliteDialect: Dialect = {
 
 export const postgresDialect: Dialect = {
   forUpdate: ' for update',
+  forShare: ' for share',
   skipLocked: ' for update skip locked',
   among: (column, parameter) => `${column} in (select json_array_elements_text(${parameter}::json))`,
   strings: (parameter) => `select value from json_array_elements_text(${parameter}::json)`,

@@ -159,7 +159,9 @@ const changed =
 
 /**
  * The group commit as one statement: fence, number of the batch, who still owns what, and all rows. Rows are written with
- * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed.
+ * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed. For the same
+ * reason what is owned is looked up row by row, by its key and (`is true`) never by the index of owners, which would compare
+ * all that a runner owns with all that it commits.
  */
 export const commitText: string = `with setting as materialized (select current_setting('transaction_isolation') = 'read committed' as isolated,
     case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end),
@@ -167,8 +169,10 @@ export const commitText: string = `with setting as materialized (select current_
   batch as (insert into batches (runner, n, result) select $${first.runner}, $${first.n}, '' from fence
     where not exists (select 1 from batches where runner = $${first.runner} and n > $${first.n}) on conflict do nothing returning 1),
   forgotten as (delete from batches where runner = $${first.runner} and n <= $${first.floor}),
-  owned as materialized (select e.* from executions e join unnest($${first.ids}::text[], $${first.epochs}::int[]) as t(id, epoch)
-    on t.id = e.id and t.epoch = e.epoch where e.owner = $${first.runner} and exists (select 1 from batch) order by e.id for update of e),
+  owned as materialized (select e.* from
+    (select * from unnest($${first.ids}::text[], $${first.epochs}::int[]) as r(id, epoch) where exists (select 1 from batch) order by id) t
+    cross join lateral (select * from executions e
+      where e.id = t.id and e.epoch = t.epoch and (e.owner = $${first.runner}) is true for update) e),
   made as (insert into executions (${names(made)}) select ${names(made, 'r.')} from ${rows(0, 'r')} where exists (select 1 from batch) returning id),
   live as materialized (select id from owned union all select id from made),
   h as materialized (select * from ${rows(1, 'r')}),

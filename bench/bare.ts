@@ -42,7 +42,10 @@ export async function bareLimit(
   });
 }
 
-async function record(store: Store, workflow: AnyWorkflow): Promise<{ steps: readonly Transition[]; engine: Engine }> {
+export async function record(
+  store: Store,
+  workflow: AnyWorkflow,
+): Promise<{ steps: readonly Transition[]; engine: Engine }> {
   const steps: Transition[] = [];
   const recording: Store = {
     ...store,
@@ -69,6 +72,6 @@ async function commitRound(
   }
 }
 
-function withId(step: Transition, id: string): Transition {
+export function withId(step: Transition, id: string): Transition {
   return step.create === null ? { ...step, id } : { ...step, id, create: { ...step.create, id, rootId: id } };
 }

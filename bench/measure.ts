@@ -11,10 +11,20 @@ export interface Rate {
 
 /** Runs `one` `total` times, `atOnce` of them at any moment. */
 export async function rate(total: number, atOnce: number, one: () => Promise<unknown>): Promise<Rate> {
-  const taken: number[] = [];
   let started = 0;
+  return rateWhile(() => started++ < total, atOnce, one);
+}
+
+/** Runs `one` again and again for so long, `atOnce` of them at any moment; those that have begun then may end. */
+export async function rateFor(ms: number, atOnce: number, one: () => Promise<unknown>): Promise<Rate> {
+  const until = performance.now() + ms;
+  return rateWhile(() => performance.now() < until, atOnce, one);
+}
+
+async function rateWhile(goesOn: () => boolean, atOnce: number, one: () => Promise<unknown>): Promise<Rate> {
+  const taken: number[] = [];
   const lane = async (): Promise<void> => {
-    while (started++ < total) {
+    while (goesOn()) {
       const from = performance.now();
       await one();
       taken.push(performance.now() - from);
@@ -25,7 +35,7 @@ export async function rate(total: number, atOnce: number, one: () => Promise<unk
   const ms = performance.now() - from;
   taken.sort((a, b) => a - b);
   return {
-    perSecond: Math.round((total / ms) * 1000),
+    perSecond: Math.round((taken.length / ms) * 1000),
     medianMs: round(taken[taken.length >> 1]!),
     p99Ms: round(taken[Math.floor(taken.length * 0.99)]!),
   };

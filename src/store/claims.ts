@@ -43,8 +43,9 @@ export interface Claimed {
  * Claim, then load (see durability.md). Of suspects one at a time is taken, and is marked as being loaded.
  */
 export function* claimExecutions(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<Claimed> {
+  // shared with the commits of this runner, which would wait for every claim else; nobody can mark it dead meanwhile
   const mine = yield* first<{ dead: number }>(
-    `select dead from runners where id = $1${dialect.forUpdate}`,
+    `select dead from runners where id = $1${dialect.forShare}`,
     claim.runner,
   );
   if (mine === undefined || mine.dead !== 0) return { loaded: [], suspect: null };
@@ -83,8 +84,10 @@ function* candidates(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Scrip
   if (claim.roots !== null) {
     found.push(...(yield* ofRoots(claim, claim.roots, dialect)));
   } else {
-    for (const code of claim.codes) found.push(...(yield* free(code, claim.limit, cursor, dialect)));
-    found.push(...(yield* limited(claim, cursor, dialect)));
+    const pending = yield* pendingOf(claim.codes, dialect);
+    for (const code of pending.free) found.push(...(yield* free(code, claim.limit, cursor, dialect)));
+    if (pending.limited.length > 0)
+      found.push(...(yield* limited({ ...claim, codes: pending.limited }, cursor, dialect)));
   }
   return inTurn(found).slice(0, claim.limit);
 }
@@ -229,9 +232,28 @@ function* lockedRoomOf(claim: Claim, code: string, workflow: string, key: string
   return yield* roomOf(claim, code, workflow, key);
 }
 
+/** Codes that have something pending, with and without a limit: one statement, however many codes a runner has. */
+function* pendingOf(codes: readonly string[], dialect: Dialect): Script<{ free: string[]; limited: string[] }> {
+  const some = (isLimited: string): string => `cast(exists (select 1 from executions
+    where status = 'pending' and limit_key is ${isLimited} and code = c.value) as integer)`;
+  const rows = yield* all<{ code: string; free: number; limited: number }>(
+    `select c.value as code, ${some('null')} as free, ${some('not null')} as limited from (${dialect.strings('$1')}) c`,
+    JSON.stringify(codes),
+  );
+  return {
+    free: rows.filter(({ free: has }) => has !== 0).map(({ code }) => code),
+    limited: rows.filter(({ limited: has }) => has !== 0).map(({ code }) => code),
+  };
+}
+
 /** Whether a claim would take anything. */
 export function* claimable(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<boolean> {
-  const looking = { ...dialect, forUpdate: '', skipLocked: '', lockName: null };
+  if (claim.roots === null) {
+    const pending = yield* pendingOf(claim.codes, dialect);
+    if (pending.free.length > 0) return true;
+    if (pending.limited.length === 0) return false;
+  }
+  const looking = { ...dialect, skipLocked: '', lockName: null };
   return (yield* candidates({ ...claim, limit: 1 }, { ...cursor }, looking)).length > 0;
 }
 

@@ -3,6 +3,7 @@ import type { Dialect } from './sql.ts';
 /** SQLite has one writer and no row locks: `begin immediate` already holds them all. */
 export const sqliteDialect: Dialect = {
   forUpdate: '',
+  forShare: '',
   skipLocked: '',
   lockName: null,
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
@@ -11,6 +12,7 @@ export const sqliteDialect: Dialect = {
 
 export const postgresDialect: Dialect = {
   forUpdate: ' for update',
+  forShare: ' for share',
   skipLocked: ' for update skip locked',
   // no table of names, so there is nothing to make and to clear away; two names of one hash wait for each other, no more
   lockName: 'select pg_advisory_xact_lock(hashtextextended($1, 0))',

@@ -44,16 +44,21 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
 
 /** The driver is loaded by those who need it only. */
 async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
-  const [{ PostgresDriver }, { PostgresCommit }, { postgresLease }] = await Promise.all([
+  const [{ PostgresDriver }, { PostgresCommit }, { createAtOnce }, { postgresLease }] = await Promise.all([
     import('./postgres.ts'),
     import('./postgres-commit.ts'),
+    import('./postgres-create.ts'),
     import('./postgres-lease.ts'),
   ]);
   const place = postgresPlace(url);
   const driver = await PostgresDriver.open(place, options);
   const now = options.now ?? Date.now;
   const group = new PostgresCommit(driver, now);
-  return { ...makeStore(driver, (batch) => group.commit(batch), now), ...postgresLease(driver, place) };
+  return {
+    ...makeStore(driver, (batch) => group.commit(batch), now),
+    createExecutions: (creates) => driver.write(() => createAtOnce(creates)),
+    ...postgresLease(driver, place),
+  };
 }
 
 /** The path in a SQLite URL; also `sqlite://...`, as other tools write it. Throws DATABASE_URL_INVALID. */
@@ -100,7 +105,7 @@ function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResul
       const alone = await read(() => load([suspect], dialect));
       return [...loaded, ...alone];
     },
-    claimable: (claim) => read(() => claims.claimable(claim, cursor, dialect)),
+    claimable: (claim) => ask(() => claims.claimable(claim, cursor, dialect)),
     wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit, dialect), some),
     nextWake: () => ask(() => claims.nextWake()),
     ownedBy: (runner) => ask(() => claims.ownedBy(runner)),

@@ -2,6 +2,8 @@ import { isEnded } from '../core/execution.ts';
 import type { ExecutionStatus } from '../core/execution.ts';
 import type { Batch, LetGo, NewEvent, Transition } from './batch.ts';
 import { executionParams } from './executions.ts';
+import { arraysOf, rowsFrom } from './postgres-arrays.ts';
+import type { ArrayColumns } from './postgres-arrays.ts';
 
 /** What the one statement says of a batch. */
 export interface Said {
@@ -26,10 +28,8 @@ export function isPlain({ transitions }: Batch): boolean {
   });
 }
 
-type Type = 'text' | 'int' | 'bigint' | 'bool' | 'json';
-type Columns = Readonly<Record<string, Type>>;
-
-const made: Columns = {
+/** The columns of an execution that is made, in the order of `executionParams`. */
+export const executionArrays: ArrayColumns = {
   id: 'text',
   tenant: 'text',
   workflow: 'text',
@@ -59,13 +59,24 @@ const made: Columns = {
   is_catch_up: 'int',
   input_parsed: 'int',
   retention: 'bigint',
+};
+/** And of one that is let go at once. */
+const made: ArrayColumns = {
+  ...executionArrays,
   reason: 'text',
   ended_at: 'bigint',
   output: 'json',
   error: 'json',
   error_task: 'text',
 };
-const head: Columns = {
+export const tagArrays: ArrayColumns = {
+  tenant: 'text',
+  name: 'text',
+  value: 'text',
+  created_at: 'bigint',
+  execution_id: 'text',
+};
+const head: ArrayColumns = {
   id: 'text',
   lets: 'bool',
   status: 'text',
@@ -81,7 +92,7 @@ const head: Columns = {
   loaded: 'bool',
   taken: 'int',
 };
-const task: Columns = {
+const task: ArrayColumns = {
   execution_id: 'text',
   task: 'text',
   item: 'int',
@@ -98,8 +109,8 @@ const task: Columns = {
   cause: 'text',
   value: 'json',
 };
-const step: Columns = { execution_id: 'text', task: 'text', item: 'int', name: 'text', output: 'json' };
-const log: Columns = {
+const step: ArrayColumns = { execution_id: 'text', task: 'text', item: 'int', name: 'text', output: 'json' };
+const log: ArrayColumns = {
   execution_id: 'text',
   task: 'text',
   item: 'int',
@@ -110,7 +121,7 @@ const log: Columns = {
   message: 'json',
   data: 'json',
 };
-const event: Columns = {
+const event: ArrayColumns = {
   execution_id: 'text',
   seq: 'int',
   type: 'text',
@@ -129,17 +140,11 @@ const starts = sets.map(
   (_, at) => 6 + sets.slice(0, at).reduce((sum, columns) => sum + Object.keys(columns).length, 0),
 );
 
-/** Rows out of arrays, one parameter a column; large texts travel as one JSON array each. */
 function rows(at: number, name: string): string {
-  const columns = Object.entries(sets[at]!);
-  const sources = columns.map(([, type], i) => {
-    const parameter = `$${starts[at]! + i}`;
-    return type === 'json' ? `json_array_elements_text(${parameter}::json)` : `unnest(${parameter}::${type}[])`;
-  });
-  return `rows from (${sources.join(', ')}) as ${name}(${columns.map(([column]) => column).join(', ')})`;
+  return rowsFrom(sets[at]!, starts[at]!, name);
 }
 
-function names(columns: Columns, alias = ''): string {
+function names(columns: ArrayColumns, alias = ''): string {
   return Object.keys(columns)
     .filter((column) => column !== 'lets')
     .map((column) => `${alias}${column}`)
@@ -154,7 +159,9 @@ const changed =
 
 /**
  * The group commit as one statement: fence, number of the batch, who still owns what, and all rows. Rows are written with
- * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed.
+ * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed. For the same
+ * reason what is owned is looked up row by row, by its key and (`is true`) never by the index of owners, which would compare
+ * all that a runner owns with all that it commits.
  */
 export const commitText: string = `with setting as materialized (select current_setting('transaction_isolation') = 'read committed' as isolated,
     case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end),
@@ -162,8 +169,10 @@ export const commitText: string = `with setting as materialized (select current_
   batch as (insert into batches (runner, n, result) select $${first.runner}, $${first.n}, '' from fence
     where not exists (select 1 from batches where runner = $${first.runner} and n > $${first.n}) on conflict do nothing returning 1),
   forgotten as (delete from batches where runner = $${first.runner} and n <= $${first.floor}),
-  owned as materialized (select e.* from executions e join unnest($${first.ids}::text[], $${first.epochs}::int[]) as t(id, epoch)
-    on t.id = e.id and t.epoch = e.epoch where e.owner = $${first.runner} and exists (select 1 from batch) order by e.id for update of e),
+  owned as materialized (select e.* from
+    (select * from unnest($${first.ids}::text[], $${first.epochs}::int[]) as r(id, epoch) where exists (select 1 from batch) order by id) t
+    cross join lateral (select * from executions e
+      where e.id = t.id and e.epoch = t.epoch and (e.owner = $${first.runner}) is true for update) e),
   made as (insert into executions (${names(made)}) select ${names(made, 'r.')} from ${rows(0, 'r')} where exists (select 1 from batch) returning id),
   live as materialized (select id from owned union all select id from made),
   h as materialized (select * from ${rows(1, 'r')}),
@@ -205,12 +214,7 @@ export function commitParams({ runner, n, transitions }: Batch, floor: number): 
     transitions.flatMap((transition) => eventRows(runner, transition)),
   ];
   const params: unknown[] = [runner, n, known.map(({ id }) => id), known.map(({ epoch }) => epoch), floor];
-  for (const [at, columns] of sets.entries()) {
-    for (const [i, type] of Object.values(columns).entries()) {
-      const column = tables[at]!.map((row) => row[i]);
-      params.push(type === 'json' ? JSON.stringify(column) : column);
-    }
-  }
+  for (const [at, columns] of sets.entries()) params.push(...arraysOf(columns, tables[at]!));
   return params;
 }
 

@@ -42,6 +42,8 @@ export function* run(text: string, ...params: readonly SqlValue[]): Script<numbe
 export interface Dialect {
   /** Ends a select whose rows the transaction goes on to change. */
   readonly forUpdate: string;
+  /** Ends a select whose rows stay as they are until the end of the transaction; others may ask for the same. */
+  readonly forShare: string;
   /** The same, leaving out rows that another transaction holds. */
   readonly skipLocked: string;
   /** Locks a name ($1) until the end of the transaction; null where a transaction that writes is alone anyway. */

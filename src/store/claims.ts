@@ -232,12 +232,14 @@ function* lockedRoomOf(claim: Claim, code: string, workflow: string, key: string
   return yield* roomOf(claim, code, workflow, key);
 }
 
+function somePending(isLimited: 'null' | 'not null'): string {
+  return `cast(exists (select 1 from executions where status = 'pending' and limit_key is ${isLimited} and code = c.value) as integer)`;
+}
+
 /** Codes that have something pending, with and without a limit: one statement, however many codes a runner has. */
 function* pendingOf(codes: readonly string[], dialect: Dialect): Script<{ free: string[]; limited: string[] }> {
-  const some = (isLimited: string): string => `cast(exists (select 1 from executions
-    where status = 'pending' and limit_key is ${isLimited} and code = c.value) as integer)`;
   const rows = yield* all<{ code: string; free: number; limited: number }>(
-    `select c.value as code, ${some('null')} as free, ${some('not null')} as limited from (${dialect.strings('$1')}) c`,
+    `select c.value as code, ${somePending('null')} as free, ${somePending('not null')} as limited from (${dialect.strings('$1')}) c`,
     JSON.stringify(codes),
   );
   return {

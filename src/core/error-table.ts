@@ -180,8 +180,8 @@ const rows = {
   },
   OUTCOME_UNKNOWN: {
     exit: 6,
-    meaning: 'A start was sent to the database and its outcome is unknown.',
-    remedy: 'Ask for the execution by the id in the message before starting it again.',
+    meaning: 'A change was sent to the database, its answer was lost, and whether it was made is not known.',
+    remedy: 'Look before asking for it again: a start names the id of its execution in the message.',
   },
   RUNNER_CLOSED: { exit: 6, meaning: 'The runner or client is closed or closing.', remedy: 'Open a new one.' },
   CONFLICT: {

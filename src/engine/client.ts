@@ -70,7 +70,7 @@ export class EngineClient {
 
   /**
    * Starts an execution, durable once this resolves. Throws INPUT_INVALID, WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW,
-   * IDEMPOTENCY_CONFLICT, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE, STORE_UNAVAILABLE.
+   * IDEMPOTENCY_CONFLICT, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE, STORE_UNAVAILABLE, OUTCOME_UNKNOWN.
    */
   start<Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>): Promise<ExecutionHandle<Out>>;
   start(workflow: string, input?: unknown, options?: StartOptions): Promise<ExecutionHandle<Json>>;

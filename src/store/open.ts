@@ -44,10 +44,10 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
 
 /** The driver is loaded by those who need it only. */
 async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
-  const [{ PostgresDriver }, { PostgresCommit }, { createAtOnce }, { postgresLease }] = await Promise.all([
+  const [{ PostgresDriver }, { PostgresCommit }, { createSurely }, { postgresLease }] = await Promise.all([
     import('./postgres.ts'),
     import('./postgres-commit.ts'),
-    import('./postgres-create.ts'),
+    import('./postgres-start.ts'),
     import('./postgres-lease.ts'),
   ]);
   const place = postgresPlace(url);
@@ -56,7 +56,7 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
   const group = new PostgresCommit(driver, now);
   return {
     ...makeStore(driver, (batch) => group.commit(batch), now),
-    createExecutions: (creates) => driver.write(() => createAtOnce(creates)),
+    createExecutions: (creates) => createSurely(driver, creates),
     ...postgresLease(driver, place),
   };
 }

@@ -12,6 +12,11 @@ export function isDataError(error: unknown): boolean {
   return /^(22|23|54)...$/.test(sqlState(error) ?? '');
 }
 
+/** Whether a row of that key is there already. */
+export function isDuplicate(error: unknown): boolean {
+  return sqlState(error) === '23505';
+}
+
 /** Whether the server itself answered: the connection is whole, and the statement has done nothing. */
 export function isAnswer(error: unknown): boolean {
   return /^[0-9A-Z]{5}$/.test(sqlState(error) ?? '') && !/^E[A-Z]{4}$/.test(sqlState(error) ?? '');

@@ -44,9 +44,10 @@ export class PostgresDriver implements Driver {
   readonly shared = true;
   /** How long an answer is waited for, ms. */
   readonly deadlineMs: number;
+  /** How long a change may wait for the database, ms. */
+  readonly patienceMs: number;
   readonly #connections: Connections;
   readonly #place: PostgresPlace;
-  readonly #patienceMs: number;
   readonly #max: number;
   #pool: Pool;
   #schema = 'public';
@@ -59,7 +60,7 @@ export class PostgresDriver implements Driver {
     this.#connections = connections;
     this.#place = place;
     this.deadlineMs = options.deadlineMs ?? 10_000;
-    this.#patienceMs = options.patienceMs ?? 10_000;
+    this.patienceMs = options.patienceMs ?? 10_000;
     this.#max = options.connections ?? 10;
     this.#pool = connections.pool(this.#max);
   }
@@ -255,7 +256,7 @@ export class PostgresDriver implements Driver {
       try {
         return await attempt();
       } catch (error) {
-        const gaveUp = performance.now() - start > this.#patienceMs;
+        const gaveUp = performance.now() - start > this.patienceMs;
         if (this.#closed || !isPassing(error) || gaveUp) {
           throw storeError(error, `the database ${this.#place.shown} refused what was asked of it`);
         }

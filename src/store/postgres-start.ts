@@ -1,0 +1,61 @@
+import { CloacinaError } from '../core/error.ts';
+import type { NewExecution } from './batch.ts';
+import type { Created } from './executions.ts';
+import { createAtOnce } from './postgres-create.ts';
+import { isDuplicate } from './postgres-errors.ts';
+import type { PostgresDriver } from './postgres.ts';
+import { all, run } from './sql.ts';
+import type { Script } from './sql.ts';
+
+/**
+ * Creates executions, all or none. Where the answer to the commit is lost, the database is asked what became of it, by the
+ * ids: they are made once, however often that is tried. Throws OUTCOME_UNKNOWN where it does not say so in time.
+ */
+export async function createSurely(
+  driver: PostgresDriver,
+  creates: readonly NewExecution[],
+): Promise<readonly Created[]> {
+  if (creates.length === 0) return [];
+  const start = performance.now();
+  for (let isUnknown = false; ;) {
+    try {
+      return await driver.write(() => createAtOnce(creates));
+    } catch (error) {
+      const wasLost = error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
+      // the first try came through after all, while the next one was on its way
+      if (!wasLost && !(isUnknown && isDuplicate(error))) throw isUnknown ? unknown(creates, error) : error;
+      isUnknown = true;
+      const made = await driver
+        .write(
+          () => madeBefore(creates),
+          () => 'work',
+        )
+        .catch((cause: unknown) => {
+          throw unknown(creates, cause);
+        });
+      if (made !== undefined) return made;
+      if (performance.now() - start > driver.patienceMs) throw unknown(creates, error);
+    }
+  }
+}
+
+/** This transaction writes itself: only its own commit confirms what is there to be seen. */
+function* madeBefore(creates: readonly NewExecution[]): Script<readonly Created[] | undefined> {
+  const [first] = creates;
+  if ((yield* run('update executions set inbox = inbox where id = $1', first!.id)) === 0) return undefined;
+  const codes = new Map(
+    (yield* all<{ id: string; code: string }>(
+      'select id, code from executions where id = any (select json_array_elements_text($1::json))',
+      JSON.stringify(creates.map(({ id }) => id)),
+    )).map(({ id, code }) => [id, code]),
+  );
+  return creates.map(({ id, code, inputHash }) => ({ id, created: true, code: codes.get(id) ?? code, inputHash }));
+}
+
+function unknown(creates: readonly NewExecution[], cause: unknown): CloacinaError {
+  const ids = creates.map(({ id }) => id);
+  const named =
+    ids.length === 1 ? `execution '${ids[0]}' was` : `${ids.length} executions, the first '${ids[0]}', were`;
+  const message = `${named} sent to the database, and no answer came; ask for it by this id before starting it again`;
+  return new CloacinaError('OUTCOME_UNKNOWN', message, { cause });
+}

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { CloacinaError } from '../core/error.ts';
 import type { Batch, CommitResult } from './batch.ts';
 import * as claims from './claims.ts';
@@ -59,6 +60,13 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
     createExecutions: (creates) => createSurely(driver, creates),
     ...postgresLease(driver, place),
   };
+}
+
+/** Where a database is, as it is shown to people: the file of SQLite, the URL of a server without its password. Throws DATABASE_URL_INVALID. */
+export function databasePlace(url: string): string {
+  if (/^postgres(ql)?:/.test(url)) return postgresPlace(url).shown;
+  const path = sqlitePath(url);
+  return path === ':memory:' ? path : resolve(path);
 }
 
 /** The path in a SQLite URL; also `sqlite://...`, as other tools write it. Throws DATABASE_URL_INVALID. */

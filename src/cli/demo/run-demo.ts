@@ -8,7 +8,7 @@ import type { WorkflowEntry } from '../../engine/workflows.ts';
 import { Client, Runner } from '../../open.ts';
 import type { PackageEvent } from '../../package/reconciler.ts';
 import { openStorage } from '../../package/storage/open.ts';
-import { sqlitePath } from '../../store/open.ts';
+import { databasePlace } from '../../store/open.ts';
 import { buildDemoPackage, demoWorkflow } from './demo-package.ts';
 import { readReport, reportLines } from './demo-report.ts';
 import { intervalRule } from './interval.ts';
@@ -75,13 +75,13 @@ function openDemo(options: DemoOptions): Demo {
   const folder = resolve(options.folder ?? demoFolder);
   const database = options.database ?? `sqlite:${join(folder, 'demo.db')}`;
   const registry = options.registry ?? `file:${join(folder, 'packages')}`;
-  const file = sqlitePath(database);
-  if (file === ':memory:') {
+  const databasePath = databasePlace(database);
+  if (databasePath === ':memory:') {
     throw new OptionInvalidError('database', 'the demo opens its database twice, so it must be a file');
   }
   const story = new Story(options.out, options.json, () => systemClock.now());
   const packagesPath = fileURLToPath(openStorage(registry).url);
-  return { ...options, story, database, registry, databasePath: resolve(file), packagesPath };
+  return { ...options, story, database, registry, databasePath, packagesPath };
 }
 
 /** What somebody does who releases a package: no runner is needed for it. */

@@ -75,7 +75,7 @@ export interface ObserverOptions {
   readonly logger: Logger;
   readonly identity: HostIdentity;
   readonly leaseMs: number;
-  /** How long a process of this host that lives may be without a sign of life, where its event loop gives that. */
+  /** How long a process of this host that lives may be without a sign of life; 0: no longer than any other. */
   readonly stallMs: number;
 }
 
@@ -152,7 +152,7 @@ export class Observer {
   }
 
   #isDead(runner: KnownRunner): boolean {
-    const { store, clock, identity, leaseMs, stallMs } = this.#options;
+    const { clock, identity, leaseMs, stallMs } = this.#options;
     const isNeighbour = runner.host === identity.host;
     if (isNeighbour && this.#isGone(runner)) return true;
     const now = clock.monotonic();
@@ -161,8 +161,6 @@ export class Observer {
       this.#seen.set(runner.id, { leaseUntil: runner.leaseUntil, since: now });
       return false;
     }
-    // where a thread keeps the lease, an event loop that stands still does not end it: the whole process stands still
-    const patienceMs = isNeighbour && store.keepLease === undefined ? stallMs : 0;
-    return now - seen.since > Math.max(leaseMs, runner.leaseMs, patienceMs);
+    return now - seen.since > Math.max(leaseMs, runner.leaseMs, isNeighbour ? stallMs : 0);
   }
 }

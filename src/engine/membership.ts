@@ -51,7 +51,9 @@ export class Membership {
   constructor(options: MembershipOptions) {
     this.#options = options;
     this.#identity = options.identity ?? hostIdentity();
-    this.#observer = new Observer({ ...options, identity: this.#identity });
+    // where a thread keeps the lease, an event loop that stands still does not end it: the whole process stands still
+    const stallMs = this.#hasThread() ? 0 : options.stallMs;
+    this.#observer = new Observer({ ...options, identity: this.#identity, stallMs });
     this.#id = newId(options.clock.now());
   }
 
@@ -171,10 +173,14 @@ export class Membership {
     await store.registerRunner({ id: this.#id, name, ...this.#identity, leaseUntil, dead: false });
   }
 
+  #hasThread(): boolean {
+    return this.#options.keepsFromThread && this.#options.store.keepLease !== undefined;
+  }
+
   /** From a thread of its own where the database offers that: code of the user may block this event loop. */
   #keepLease(): void {
-    const { store, logger, leaseMs, stallMs, keepsFromThread, codes } = this.#options;
-    if (!keepsFromThread || store.keepLease === undefined || this.#atRest) {
+    const { store, logger, leaseMs, stallMs, codes } = this.#options;
+    if (store.keepLease === undefined || !this.#hasThread() || this.#atRest) {
       this.#renewAfter(leaseMs / 3);
       return;
     }

@@ -106,13 +106,16 @@ describe('engine.md, control: cancel', () => {
 
   it('twice is no harm', async (t) => {
     const w = workflow('w');
+    const asked = Promise.withResolvers<void>();
     w.task('a', async ({ signal }) => {
       await untilAborted(signal);
+      await asked.promise; // it ends only after both have come
       return 1;
     });
     const { client } = await openRig(t, { workflows: [w] });
     const handle = await client.start(w);
     await Promise.all([client.cancel(handle.id), client.cancel(handle.id)]);
+    asked.resolve();
     assert.equal((await handle.outcome()).status, 'cancelled');
     const types = (await client.executions.events(handle.id)).map(({ type }) => type);
     assert.equal(types.filter((type) => type === 'execution.cancelling').length, 1);

@@ -11,6 +11,11 @@ import { postgresBinaries } from './postgres-binaries.ts';
 
 const run = promisify(execFile);
 
+interface User {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 type Settings = Readonly<Record<string, string | number>>;
 
 const testSettings: Settings = {
@@ -28,11 +33,11 @@ export class PostgresServer {
   readonly port: number;
   readonly #bin: string;
   readonly #folder: string;
-  readonly #user: { readonly uid: number; readonly gid: number } | undefined;
+  readonly #user: User | undefined;
   #process: ChildProcess | undefined;
   #ended: Promise<unknown> = Promise.resolve();
 
-  private constructor(bin: string, folder: string, port: number, user: PostgresServer['user']) {
+  private constructor(bin: string, folder: string, port: number, user: User | undefined) {
     this.#bin = bin;
     this.#folder = folder;
     this.port = port;
@@ -62,11 +67,6 @@ export class PostgresServer {
   /** Of a database that is there. */
   get url(): string {
     return `postgres://postgres@127.0.0.1:${this.port}/postgres`;
-  }
-
-  /** Whom it runs as, where that is not the user of this process. */
-  get user(): { readonly uid: number; readonly gid: number } | undefined {
-    return this.#user;
   }
 
   /** For its next start. */
@@ -201,8 +201,8 @@ export async function startedServer(settings: Settings = {}): Promise<PostgresSe
   }
 }
 
-/** The server refuses to run as root: whom it runs as then. */
-async function unprivileged(): Promise<{ uid: number; gid: number } | undefined> {
+/** Servers of a database refuse to run as root: whom they run as then. */
+export async function unprivileged(): Promise<User | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of ['postgres', 'nobody']) {
     try {
@@ -217,7 +217,8 @@ async function unprivileged(): Promise<{ uid: number; gid: number } | undefined>
   throw new Error('it will not run as root, and there is no other user');
 }
 
-function freePort(): Promise<number> {
+/** A port of this machine that nobody listens to. */
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', reject);

@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { appendFileSync, chownSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, chownSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -75,14 +75,15 @@ export class PostgresServer {
     appendFileSync(join(this.#data, 'postgresql.conf'), lines.join(''));
   }
 
-  /** A standby of this cluster, which must be stopped: a copy of its files that follows it from its start on. */
-  async standby(name: string): Promise<PostgresServer> {
+  /** A standby of this cluster, which must be stopped: a copy of its files that follows it, through a port, from its start on. */
+  async standby(name: string, port: number): Promise<PostgresServer> {
     const copy = await PostgresServer.#place();
     cpSync(this.#data, copy.#data, { recursive: true, preserveTimestamps: true });
+    chmodSync(copy.#data, 0o700); // the server refuses to start where others may look
     writeFileSync(join(copy.#data, 'standby.signal'), '');
     if (copy.#user !== undefined) await run('chown', ['-R', `${copy.#user.uid}:${copy.#user.gid}`, copy.#data]);
     copy.set({
-      primary_conninfo: `host=127.0.0.1 port=${this.port} user=postgres application_name=${name}`,
+      primary_conninfo: `host=127.0.0.1 port=${port} user=postgres application_name=${name}`,
       synchronous_standby_names: '',
     });
     return copy;
@@ -97,13 +98,15 @@ export class PostgresServer {
     for (let tries = 0; ; tries++) {
       const child = spawn(join(this.#bin, 'postgres'), ['-D', this.#data, ...flags], {
         ...this.#options,
-        stdio: 'ignore',
+        stdio: ['ignore', 'ignore', 'pipe'],
       });
       this.#process = child;
       this.#ended = new Promise((resolve) => child.once('exit', resolve));
+      let said = '';
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-1000)));
       const refused = await Promise.race([
         this.#untilUp(),
-        this.#ended.then(() => new Error('the server ended at once')),
+        this.#ended.then(() => new Error(`the server ended at once: ${said}`)),
       ]);
       if (refused === undefined) return;
       // processes of a killed server live for a moment longer, and hold what the next one needs

@@ -41,6 +41,8 @@ export class Connections {
     this.#hostClient = class extends pg.Client {
       constructor() {
         super(config());
+        // one that breaks between two statements of a transaction: whoever uses it is told by the next of them
+        this.on('error', () => undefined);
         // the server was told to wait no longer for its standby, and reports a success
         this.on('notice', ({ routine }) => {
           if (routine === 'SyncRepWaitForLSN') unconfirmed.add(this);
@@ -92,7 +94,6 @@ export class Connections {
   /** One connection, ready for use; of several hosts one that accepts writes. */
   async connect(): Promise<Client> {
     const client = new this.#hostClient();
-    client.on('error', () => undefined); // whoever uses it is told by its query
     try {
       await client.connect();
       await this.check(client);

@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { appendFileSync, chownSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, chownSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -10,6 +10,11 @@ import { Client } from 'pg';
 import { postgresBinaries } from './postgres-binaries.ts';
 
 const run = promisify(execFile);
+
+interface User {
+  readonly uid: number;
+  readonly gid: number;
+}
 
 type Settings = Readonly<Record<string, string | number>>;
 
@@ -28,11 +33,11 @@ export class PostgresServer {
   readonly port: number;
   readonly #bin: string;
   readonly #folder: string;
-  readonly #user: { readonly uid: number; readonly gid: number } | undefined;
+  readonly #user: User | undefined;
   #process: ChildProcess | undefined;
   #ended: Promise<unknown> = Promise.resolve();
 
-  private constructor(bin: string, folder: string, port: number, user: PostgresServer['user']) {
+  private constructor(bin: string, folder: string, port: number, user: User | undefined) {
     this.#bin = bin;
     this.#folder = folder;
     this.port = port;
@@ -64,25 +69,21 @@ export class PostgresServer {
     return `postgres://postgres@127.0.0.1:${this.port}/postgres`;
   }
 
-  /** Whom it runs as, where that is not the user of this process. */
-  get user(): { readonly uid: number; readonly gid: number } | undefined {
-    return this.#user;
-  }
-
   /** For its next start. */
   set(settings: Settings): void {
     const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value}'\n`);
     appendFileSync(join(this.#data, 'postgresql.conf'), lines.join(''));
   }
 
-  /** A standby of this cluster, which must be stopped: a copy of its files that follows it from its start on. */
-  async standby(name: string): Promise<PostgresServer> {
+  /** A standby of this cluster, which must be stopped: a copy of its files that follows it, through a port, from its start on. */
+  async standby(name: string, port: number): Promise<PostgresServer> {
     const copy = await PostgresServer.#place();
     cpSync(this.#data, copy.#data, { recursive: true, preserveTimestamps: true });
+    chmodSync(copy.#data, 0o700); // the server refuses to start where others may look
     writeFileSync(join(copy.#data, 'standby.signal'), '');
     if (copy.#user !== undefined) await run('chown', ['-R', `${copy.#user.uid}:${copy.#user.gid}`, copy.#data]);
     copy.set({
-      primary_conninfo: `host=127.0.0.1 port=${this.port} user=postgres application_name=${name}`,
+      primary_conninfo: `host=127.0.0.1 port=${port} user=postgres application_name=${name}`,
       synchronous_standby_names: '',
     });
     return copy;
@@ -97,13 +98,15 @@ export class PostgresServer {
     for (let tries = 0; ; tries++) {
       const child = spawn(join(this.#bin, 'postgres'), ['-D', this.#data, ...flags], {
         ...this.#options,
-        stdio: 'ignore',
+        stdio: ['ignore', 'ignore', 'pipe'],
       });
       this.#process = child;
       this.#ended = new Promise((resolve) => child.once('exit', resolve));
+      let said = '';
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-1000)));
       const refused = await Promise.race([
         this.#untilUp(),
-        this.#ended.then(() => new Error('the server ended at once')),
+        this.#ended.then(() => new Error(`the server ended at once: ${said}`)),
       ]);
       if (refused === undefined) return;
       // processes of a killed server live for a moment longer, and hold what the next one needs
@@ -201,8 +204,8 @@ export async function startedServer(settings: Settings = {}): Promise<PostgresSe
   }
 }
 
-/** The server refuses to run as root: whom it runs as then. */
-async function unprivileged(): Promise<{ uid: number; gid: number } | undefined> {
+/** Servers of a database refuse to run as root: whom they run as then. */
+export async function unprivileged(): Promise<User | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of ['postgres', 'nobody']) {
     try {
@@ -217,7 +220,8 @@ async function unprivileged(): Promise<{ uid: number; gid: number } | undefined>
   throw new Error('it will not run as root, and there is no other user');
 }
 
-function freePort(): Promise<number> {
+/** A port of this machine that nobody listens to. */
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', reject);

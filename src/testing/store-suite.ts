@@ -55,7 +55,7 @@ export function sampleTransition(id: string, change: Partial<Transition> = {}): 
   };
 }
 
-function sampleTaskState(task: string, change: Partial<TaskState> = {}): TaskState {
+export function sampleTaskState(task: string, change: Partial<TaskState> = {}): TaskState {
   return {
     task,
     item: -1,
@@ -79,7 +79,7 @@ export function sampleRunner(id: string, change: Partial<RunnerRecord> = {}): Ru
   return { id, name: 'test', host: 'here', pid: 1, pidStarted: '1', leaseUntil: 2_000_000, dead: false, ...change };
 }
 
-function sampleLetGo(change: Partial<LetGo> = {}): LetGo {
+export function sampleLetGo(change: Partial<LetGo> = {}): LetGo {
   return {
     status: 'completed',
     reason: null,

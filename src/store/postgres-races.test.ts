@@ -1,0 +1,289 @@
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { Client } from 'pg';
+import { release } from '../testing/engine-rig.ts';
+import type { Cleanup } from '../testing/engine-rig.ts';
+import { testPostgres } from '../testing/postgres-server.ts';
+import {
+  sampleExecution,
+  sampleLetGo,
+  sampleRunner,
+  sampleTaskState,
+  sampleTransition,
+} from '../testing/store-suite.ts';
+import { FencedError, RefusedDataError } from './batch.ts';
+import type { NewEvent, NewExecution } from './batch.ts';
+import { openStore } from './open.ts';
+import type { Store } from './store.ts';
+
+/** What another connection holds up waits for it; what does not wait is answered long before. */
+const momentMs = 300;
+
+interface Place {
+  readonly store: Store;
+  /** Another connection to the same schema. */
+  readonly client: Client;
+}
+
+let schemas = 0;
+
+async function place(t: Cleanup, url: string): Promise<Place> {
+  const schema = `races_${process.pid}_${schemas++}`;
+  const store = await openStore(`${url}?schema=${schema}`);
+  release(t, () => store.close());
+  for (const id of ['r1', 'r2']) await store.registerRunner(sampleRunner(id));
+  const client = new Client({ connectionString: url, options: `-c search_path=${schema}` });
+  await client.connect();
+  release(t, () => client.end());
+  return { store, client };
+}
+
+/** An execution that r1 owns, by its batch number 1. */
+async function owned(store: Store, change: Partial<NewExecution> = {}): Promise<string> {
+  const create = sampleExecution({ ...change, owned: true });
+  await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] });
+  return create.id;
+}
+
+function event(seq: number, type: NewEvent['type'], change: Partial<NewEvent> = {}): NewEvent {
+  return { seq, type, at: 1_000_005, task: null, item: null, attempt: null, data: null, ...change };
+}
+
+/** Whether a promise is still open after a moment. */
+async function isHeldUp(promise: Promise<unknown>): Promise<boolean> {
+  const held = Symbol('held');
+  return (await Promise.race([promise, setTimeout(momentMs, held)])) === held;
+}
+
+const server = await testPostgres();
+if (typeof server === 'string') {
+  describe('races on PostgreSQL', () => {
+    it('are run on a server', (t) => t.skip(server));
+  });
+} else {
+  const { url } = server;
+  after(() => server.stop());
+
+  describe('durability.md, the journal: a batch is written once', () => {
+    /** Two forms of a commit: one statement, and, with effects, a transaction of several. */
+    const effects = { mailDone: [], children: [], cancelChildren: [], itemsCancelled: [], itemsDropped: ['nothing'] };
+    for (const [form, change] of [
+      ['as one statement', {}],
+      ['as a transaction', { effects }],
+    ] as const) {
+      it(`one that arrives again after later ones rewinds nothing (${form})`, async (t) => {
+        const { store } = await place(t, url);
+        const id = await owned(store);
+        const begun = sampleTransition(id, {
+          tasks: [sampleTaskState('a')],
+          events: [event(1, 'task.started')],
+          ...change,
+        });
+        const first = { runner: 'r1', n: 2, transitions: [begun] };
+        const answer = await store.commit(first);
+        assert.deepEqual(await store.commit(first), answer, 'a repetition gives the same answer');
+        const done = sampleTaskState('a', { status: 'completed', endedAt: 1_000_009, output: '1' });
+        const ended = sampleTransition(id, { tasks: [done], events: [event(2, 'task.completed')], ...change });
+        await store.commit({ runner: 'r1', n: 3, transitions: [ended] });
+        await store.commit(first);
+        assert.deepEqual(
+          (await store.tasks(id)).map(({ status, output }) => [status, output]),
+          [['completed', '1']],
+        );
+        assert.deepEqual(
+          (await store.events(id, 0, 10)).map(({ type }) => type),
+          ['task.started', 'task.completed'],
+        );
+      });
+
+      it(`one that comes later than is remembered is refused (${form})`, async (t) => {
+        const { store } = await place(t, url);
+        const id = await owned(store);
+        const late = sampleTransition(id, { tasks: [sampleTaskState('late')], ...change });
+        for (let n = 2; n < 70; n++)
+          await store.commit({ runner: 'r1', n, transitions: [sampleTransition(id, change)] });
+        await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions: [late] }), FencedError);
+        assert.deepEqual(await store.tasks(id), []);
+      });
+
+      it(`one that is on its way twice is written by the first to come (${form})`, async (t) => {
+        const { store, client } = await place(t, url);
+        const id = await owned(store);
+        // the first try: its connection holds the number, and has not committed
+        await client.query('begin');
+        await client.query(
+          `insert into batches (runner, n, result) values ('r1', 2, '{"lost":[],"held":[],"moved":[]}')`,
+        );
+        const again = sampleTransition(id, { tasks: [sampleTaskState('a')], ...change });
+        const repetition = store.commit({ runner: 'r1', n: 2, transitions: [again] });
+        assert.ok(await isHeldUp(repetition), 'it waits for what becomes of the first');
+        await client.query('commit');
+        assert.deepEqual(await repetition, { lost: [], held: [], moved: [] });
+        assert.deepEqual(await store.tasks(id), [], 'all was for the first to write');
+      });
+    }
+  });
+
+  describe('durability.md, death and adoption, against a commit in flight', () => {
+    it('a runner caught in a commit is not marked dead, and holds nobody up; then it is, and writes nothing more', async (t) => {
+      const { store, client } = await place(t, url);
+      const id = await owned(store);
+      const { leaseUntil } = (await store.runners()).find((runner) => runner.id === 'r1')!;
+      // its commit: the fence is passed, rows are written, and nothing is committed yet
+      await client.query('begin');
+      await client.query(`select 1 from runners where id = 'r1' and dead = 0 for share`);
+      await client.query(`select 1 from executions where id = $1 and owner = 'r1' for update`, [id]);
+      await client.query(
+        `insert into task_executions (execution_id, task, item, status, attempt, used, epoch, output)
+         values ($1, 'a', -1, 'completed', 1, 0, 1, '1')`,
+        [id],
+      );
+      const marked = store.markDead('r1', leaseUntil);
+      assert.equal(await isHeldUp(marked), false, 'nobody waits for it');
+      assert.equal(await marked, false);
+      assert.equal(await store.releaseOrphans(), 0, 'nobody takes what it has');
+      await client.query('commit');
+      assert.equal(await store.markDead('r1', leaseUntil), true);
+      assert.equal(await store.releaseOrphans(), 1);
+      const [adopted] = await store.claim({
+        runner: 'r2',
+        now: 1_000_010,
+        limit: 1,
+        codes: ['embedded/w/1'],
+        roots: null,
+        limits: new Map(),
+      });
+      assert.deepEqual(
+        adopted!.tasks.map(({ task, status }) => [task, status]),
+        [['a', 'completed']],
+        'what it wrote last counts',
+      );
+      const late = sampleTransition(id, { tasks: [sampleTaskState('b')] });
+      await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions: [late] }), FencedError);
+      assert.equal((await store.tasks(id)).length, 1);
+    });
+
+    it('a commit that waits while its runner is marked dead writes nothing', async (t) => {
+      const { store, client } = await place(t, url);
+      const id = await owned(store);
+      await client.query('begin');
+      await client.query(`update runners set dead = 1 where id = 'r1'`);
+      const change = sampleTransition(id, { tasks: [sampleTaskState('a')] });
+      const commit = store.commit({ runner: 'r1', n: 2, transitions: [change] });
+      commit.catch(() => undefined); // it is looked at below
+      assert.ok(await isHeldUp(commit.catch(() => undefined)));
+      await client.query('commit');
+      await assert.rejects(commit, FencedError);
+      assert.deepEqual(await store.tasks(id), []);
+    });
+  });
+
+  describe('durability.md, mail: letting go is conditional on what the owner has seen', () => {
+    it('a signal that is inserted at that moment holds the execution', async (t) => {
+      const { store, client } = await place(t, url);
+      const id = await owned(store);
+      await client.query('begin');
+      await client.query('select inbox from executions where id = $1 for update', [id]);
+      await client.query(
+        `insert into mail (execution_id, n, at, kind, name, payload) values ($1, 1, 1, 'signal', 'go', '1')`,
+        [id],
+      );
+      await client.query('update executions set inbox = 1 where id = $1', [id]);
+      const letGo = sampleLetGo({ status: 'waiting', endedAt: null, output: null });
+      const commit = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(id, { letGo })] });
+      assert.ok(await isHeldUp(commit));
+      await client.query('commit');
+      assert.deepEqual(await commit, { lost: [], held: [id], moved: [] });
+      assert.equal((await store.execution(id))!.owner, 'r1');
+      assert.equal((await store.mailFor('r1')).length, 1);
+    });
+
+    it('a signal that comes while it is being let go makes it pending', async (t) => {
+      const { store, client } = await place(t, url);
+      const id = await owned(store);
+      await client.query('begin');
+      await client.query(`update executions set status = 'waiting', owner = null where id = $1`, [id]);
+      const sent = store.signal(id, 'default', 'go', '1');
+      assert.ok(await isHeldUp(sent));
+      await client.query('commit');
+      assert.deepEqual(await sent, { status: 'sent' });
+      assert.equal((await store.execution(id))!.status, 'pending');
+    });
+  });
+
+  describe('durability.md, ownership', () => {
+    it('what is due and in the hands of another is not woken after it has ended', async (t) => {
+      const { store, client } = await place(t, url);
+      const create = sampleExecution({ startAt: 2_000_000 });
+      await store.createExecutions([create]);
+      // another runner has woken and taken it, and it has ended, all before this look comes to its row
+      await client.query('begin');
+      await client.query(
+        `update executions set status = 'completed', wake_at = null, ended_at = 2000001 where id = $1`,
+        [create.id],
+      );
+      const woken = store.wake(2_000_000);
+      assert.equal(await isHeldUp(woken), false, 'nobody waits for it');
+      await client.query('commit');
+      assert.equal(await woken, 0);
+      assert.equal((await store.execution(create.id))!.status, 'completed');
+    });
+
+    it('a claim counts what was taken under its limit while it waited', async (t) => {
+      const { store, client } = await place(t, url);
+      const creates = [0, 1].map(() => sampleExecution({ limitKey: 'one' }));
+      await store.createExecutions(creates);
+      const claim = {
+        now: 1_000_010,
+        limit: 10,
+        codes: ['embedded/w/1'],
+        roots: null,
+        limits: new Map([['embedded/w/1 w', 1]]),
+      };
+      // another runner's claim: it holds the limit, has taken one, and has not committed
+      await client.query('begin');
+      await client.query(`select pg_advisory_xact_lock(hashtextextended('one', 0))`);
+      await client.query(`update executions set status = 'running', owner = 'r1', epoch = 1 where id = $1`, [
+        creates[0]!.id,
+      ]);
+      const claimed = store.claim({ runner: 'r2', ...claim });
+      assert.ok(await isHeldUp(claimed));
+      await client.query('commit');
+      assert.deepEqual(await claimed, []);
+    });
+  });
+
+  describe('durability.md: a commit that cannot succeed is not repeated', () => {
+    for (const [what, poison] of [
+      ['a string with NUL', { tasks: [sampleTaskState('a', { output: '"\u0000"' })] }],
+      ['a number too large for its column', { tasks: [sampleTaskState('a', { startedAt: 2 ** 63 })] }],
+      ['NUL in a name', { tasks: [sampleTaskState('a\u0000b')] }],
+    ] as const) {
+      it(`${what} is found among its neighbours, and nothing of the batch is written`, async (t) => {
+        const { store } = await place(t, url);
+        const ids: string[] = [];
+        for (let i = 0; i < 5; i++) {
+          const create = sampleExecution({ owned: true });
+          await store.commit({ runner: 'r1', n: i + 1, transitions: [sampleTransition(create.id, { create })] });
+          ids.push(create.id);
+        }
+        const bad = ids[3]!;
+        const transitions = ids.map((id) =>
+          sampleTransition(id, id === bad ? poison : { tasks: [sampleTaskState('a')] }),
+        );
+        await assert.rejects(store.commit({ runner: 'r1', n: 10, transitions }), (error: unknown) => {
+          assert.ok(error instanceof RefusedDataError);
+          return error.id === bad;
+        });
+        for (const id of ids) assert.deepEqual(await store.tasks(id), []);
+        const others = transitions.filter(({ id }) => id !== bad);
+        assert.deepEqual(await store.commit({ runner: 'r1', n: 11, transitions: others }), {
+          lost: [],
+          held: [],
+          moved: [],
+        });
+      });
+    }
+  });
+}

@@ -1,0 +1,30 @@
+/**
+ * Loaded before everything else by processes of the chaos test: with CHAOS_HOST it believes itself on another machine, with
+ * CHAOS_AHEAD_MS the clock of its system is ahead.
+ */
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+
+const host = process.env['CHAOS_HOST'];
+if (host !== undefined) {
+  const read = fs.readFileSync;
+  const elsewhere = (...args: Parameters<typeof read>): ReturnType<typeof read> =>
+    args[0] === '/proc/sys/kernel/random/boot_id' ? host : read(...args);
+  fs.readFileSync = elsewhere as typeof read;
+  syncBuiltinESMExports();
+}
+
+const ahead = Number(process.env['CHAOS_AHEAD_MS'] ?? 0);
+if (ahead !== 0) {
+  const now = Date.now.bind(Date);
+  class Skewed extends Date {
+    constructor(...args: readonly []) {
+      if (args.length === 0) super(now() + ahead);
+      else super(...args);
+    }
+    static override now(): number {
+      return now() + ahead;
+    }
+  }
+  globalThis.Date = Skewed as DateConstructor;
+}

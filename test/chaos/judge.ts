@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import type { Control } from './control.ts';
+import { longestMs } from './storm.ts';
+import type { Takeover } from './storm.ts';
+import { limit } from './workflows.ts';
+
+/** What the rules of durability.md say of a database after a storm that has passed. */
+export async function judge(control: Control, acknowledged: ReadonlyMap<string, string>): Promise<void> {
+  await endsOnce(control, acknowledged);
+  await leavesNothing(control);
+  await eventsAreInOrder(control);
+  await resultsStand(control);
+  await limitsHold(control);
+  await onceIsOnce(control);
+}
+
+export function judgeTakeovers(takeovers: readonly Takeover[]): void {
+  for (const takeover of takeovers) {
+    const most = takeover.seenAtOnce ? 3000 : longestMs;
+    assert.ok(takeover.ms < most, `its executions waited too long: ${JSON.stringify(takeover)}`);
+  }
+}
+
+async function endsOnce(control: Control, acknowledged: ReadonlyMap<string, string>): Promise<void> {
+  const rows = await control.query<{
+    id: string;
+    workflow: string;
+    status: string;
+    error: string | null;
+    ends: number;
+  }>(
+    `select e.id, e.workflow, e.status, e.error, count(v.seq)::int as ends from executions e
+     left join events v on v.execution_id = e.id and v.type in ('execution.completed', 'execution.failed', 'execution.cancelled')
+     group by e.id`,
+  );
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  for (const [id, workflow] of acknowledged)
+    assert.equal(byId.get(id)?.workflow, workflow, `acknowledged execution ${id} is there`);
+  for (const { id, workflow, status, error, ends } of rows) {
+    const isCut =
+      workflow === 'once' && status === 'failed' && /TASK_INTERRUPTED|TASK_CRASHED_RUNNER/.test(error ?? '');
+    assert.ok(status === 'completed' || isCut, `${workflow} ${id} is ${status}: ${error}`);
+    assert.equal(ends, 1, `${workflow} ${id} ended ${ends} times`);
+  }
+  const kids = await control.query(
+    `select p.id from executions p left join executions k on k.parent_id = p.id where p.workflow = 'parent'
+     group by p.id having count(k.id) <> 1`,
+  );
+  assert.deepEqual(kids, [], 'every parent has one child');
+}
+
+async function leavesNothing(control: Control): Promise<void> {
+  assert.deepEqual(
+    await control.query('select id, status, owner from executions where owner is not null'),
+    [],
+    'nothing is owned',
+  );
+  assert.deepEqual(
+    await control.query('select id, name, dead from runners'),
+    [],
+    'every runner has signed off or was removed',
+  );
+}
+
+interface EventRow {
+  readonly execution_id: string;
+  readonly seq: number;
+  readonly type: string;
+  readonly task: string | null;
+  readonly runner: string | null;
+}
+
+/** Numbers without gaps, one end a task, and nobody writes who was not the last to take the execution. */
+async function eventsAreInOrder(control: Control): Promise<void> {
+  const events = await control.query<EventRow>(
+    'select execution_id, seq, type, task, runner from events order by execution_id, seq',
+  );
+  let before: EventRow | undefined;
+  let owner: string | null = null;
+  let ended = new Set<string>();
+  for (const event of events) {
+    const shown = JSON.stringify(event);
+    if (before?.execution_id !== event.execution_id) {
+      before = undefined;
+      owner = null;
+      ended = new Set();
+    }
+    assert.equal(event.seq, (before?.seq ?? 0) + 1, `a gap before ${shown}`);
+    if (/^execution\.(created|started|adopted|resumed)$/.test(event.type)) owner = event.runner;
+    assert.equal(event.runner, owner, `${shown} is of one who had lost the execution to ${owner}`);
+    if (/^task\.(completed|failed)$/.test(event.type)) {
+      assert.ok(!ended.has(event.task!), `a task ended twice: ${shown}`);
+      ended.add(event.task!);
+    }
+    before = event;
+  }
+}
+
+/** Each output names the run that made it, and carries the names of those it was made of. */
+async function resultsStand(control: Control): Promise<void> {
+  const tasks = await control.query<{ execution_id: string; task: string; output: string }>(
+    `select t.execution_id, t.task, t.output from task_executions t join executions e on e.id = t.execution_id
+     where e.workflow = 'chain'`,
+  );
+  const runs = new Map(
+    (
+      await control.query<{ run: string; execution: string; task: string; ended: Date | null }>('select * from runs')
+    ).map((row) => [row.run, row]),
+  );
+  for (const [id, of] of Map.groupBy(tasks, ({ execution_id: execution }) => execution)) {
+    const outputs = new Map(of.map(({ task, output }) => [task, JSON.parse(output) as unknown]));
+    const first = outputs.get('first');
+    const [left, right] = [outputs.get('left'), outputs.get('right')] as readonly (readonly [string, string])[];
+    assert.deepEqual(outputs.get('join'), [left, right], `what ${id} ends with is what its tasks gave`);
+    assert.deepEqual([left![0], right![0]], [first, first], `both have seen one result of the first task of ${id}`);
+    for (const [task, run] of [
+      ['first', first],
+      ['left', left![1]],
+      ['right', right![1]],
+    ] as const) {
+      const { execution, task: of_, ended } = runs.get(run as string)!;
+      assert.deepEqual([execution, of_, ended !== null], [id, task, true], `run ${String(run)}`);
+    }
+  }
+}
+
+/** By the runs whose results count: from their begin to their end their runner owned the execution. */
+async function limitsHold(control: Control): Promise<void> {
+  const runs = await control.query<{ began: Date; ended: Date }>(
+    `select r.began, r.ended from runs r join task_executions t on t.execution_id = r.execution and t.task = r.task
+     join executions e on e.id = r.execution where e.workflow = 'limited' and t.output = to_json(r.run)::text`,
+  );
+  assert.ok(runs.length > 10, `there was load under the limit: ${runs.length} runs`);
+  const changes = runs.flatMap(({ began, ended }) => [
+    { at: began.getTime(), by: 1 },
+    { at: ended.getTime(), by: -1 },
+  ]);
+  // an end and a begin of one millisecond are no overlap
+  changes.sort((a, b) => a.at - b.at || a.by - b.by);
+  let now = 0;
+  for (const { by } of changes) {
+    now += by;
+    assert.ok(now <= limit, `${now} at once under a limit of ${limit}`);
+  }
+}
+
+async function onceIsOnce(control: Control): Promise<void> {
+  const twice = await control.query(
+    `select r.execution from runs r join executions e on e.id = r.execution where e.workflow = 'once'
+     group by r.execution having count(*) > 1`,
+  );
+  assert.deepEqual(twice, [], 'a task with one attempt never ran twice');
+}

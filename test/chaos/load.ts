@@ -1,0 +1,69 @@
+import { setTimeout } from 'node:timers/promises';
+import type { Client } from '../../src/index.ts';
+import type { Random } from '../simulation/random.ts';
+
+const lanes = 6;
+const pauseMs = 80;
+const names = ['chain', 'chain', 'limited', 'signalled', 'once', 'parent'] as const;
+
+/** Starts executions again and again, as a web application would, whatever happens to the database meanwhile. */
+export class Load {
+  /** Executions whose start was answered: each of them has to end. */
+  readonly acknowledged = new Map<string, string>();
+  readonly #client: Client;
+  readonly #random: Random;
+  readonly #lanes: Promise<void>[];
+  readonly #signals: Promise<void>[] = [];
+  #on = true;
+
+  constructor(client: Client, random: Random) {
+    this.#client = client;
+    this.#random = random;
+    this.#lanes = Array.from({ length: lanes }, () => this.#lane());
+  }
+
+  /** Starts nothing more; resolves once every signal that is owed was taken. */
+  async end(): Promise<void> {
+    this.#on = false;
+    await Promise.all(this.#lanes);
+    await Promise.all(this.#signals);
+  }
+
+  async #lane(): Promise<void> {
+    while (this.#on) {
+      const name = this.#random.pick(names);
+      try {
+        const { id } = await this.#client.start(name, {}, { priority: this.#random.below(3) });
+        this.acknowledged.set(id, name);
+        if (name === 'signalled') this.#signals.push(this.#signal(id, this.#random.below(3000)));
+      } catch (error) {
+        if (!isAway(error)) throw error;
+      }
+      await setTimeout(pauseMs);
+    }
+  }
+
+  async #signal(id: string, afterMs: number): Promise<void> {
+    await setTimeout(afterMs);
+    for (;;) {
+      try {
+        await this.#client.signal(id, 'go', 1);
+        return;
+      } catch (error) {
+        // one that was sent although no answer came has been taken, and the execution may have ended by it
+        if (codeOf(error) === 'EXECUTION_ENDED') return;
+        if (!isAway(error)) throw error;
+      }
+      await setTimeout(pauseMs);
+    }
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error ? Reflect.get(error, 'code') : undefined;
+}
+
+/** The database was away for longer than a call waits for it, or the answer was lost. */
+function isAway(error: unknown): boolean {
+  return codeOf(error) === 'STORE_UNAVAILABLE' || codeOf(error) === 'OUTCOME_UNKNOWN';
+}

@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { openSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { TcpProxy } from '../../src/testing/tcp-proxy.ts';
+
+const preload = fileURLToPath(new URL('elsewhere.ts', import.meta.url));
+
+export const leaseMs = 3000;
+export const stallMs = 4000;
+
+export interface MemberOptions {
+  readonly name: string;
+  /** The runner's script. */
+  readonly script: string;
+  readonly port: number;
+  readonly schema: string;
+  /** Where it writes what it logs. */
+  readonly logFile: string;
+  /** The machine that it believes itself on; default this one. */
+  readonly host?: string;
+  readonly aheadMs?: number;
+}
+
+/** One of the runners: a process, and the only way by which it reaches the database. */
+export class Member {
+  readonly #options: MemberOptions;
+  readonly proxy: TcpProxy;
+  /** What is being done to it; a healthy one has nothing. */
+  trouble: string | null = null;
+  #child: ChildProcess | undefined;
+
+  private constructor(options: MemberOptions, proxy: TcpProxy) {
+    this.#options = options;
+    this.proxy = proxy;
+  }
+
+  static async open(options: MemberOptions): Promise<Member> {
+    return new Member(options, await TcpProxy.open(() => options.port));
+  }
+
+  get name(): string {
+    return this.#options.name;
+  }
+
+  get host(): string {
+    return this.#options.host ?? 'here';
+  }
+
+  get pid(): number {
+    return this.#child!.pid!;
+  }
+
+  /** Starts its process; resolves once it runs executions, or has died. */
+  async start(): Promise<void> {
+    const { script, port, schema, logFile, host, aheadMs } = this.#options;
+    const at = (through: number): string => `postgres://postgres@127.0.0.1:${through}/postgres`;
+    const urls = [`${at(this.proxy.port)}?schema=${schema}`, `${at(port)}?options=-csearch_path%3D${schema}`];
+    const env = {
+      ...process.env,
+      ...(host === undefined ? {} : { CHAOS_HOST: host }),
+      ...(aheadMs === undefined ? {} : { CHAOS_AHEAD_MS: String(aheadMs) }),
+    };
+    const child = spawn(process.execPath, ['--import', preload, script, ...urls, `${leaseMs}ms`, `${stallMs}ms`], {
+      stdio: ['pipe', 'pipe', openSync(logFile, 'a')],
+      env,
+    });
+    child.stdin!.on('error', () => undefined); // it was killed
+    this.#child = child;
+    await Promise.race([once(child.stdout!, 'data'), once(child, 'exit')]);
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#child?.kill(signal);
+  }
+
+  async kill(): Promise<void> {
+    if (!this.isRunning) return;
+    const ended = once(this.#child!, 'exit');
+    this.#child!.kill('SIGKILL');
+    await ended;
+  }
+
+  /** Asks it to hand back what it has and to end; gives its exit code. */
+  async end(): Promise<number | null> {
+    if (!this.isRunning) return this.#child?.exitCode ?? null;
+    const ended = once(this.#child!, 'exit');
+    this.#child!.stdin!.end();
+    const [code] = (await ended) as [number | null];
+    return code;
+  }
+
+  async close(): Promise<void> {
+    await this.kill();
+    await this.proxy.close();
+  }
+}

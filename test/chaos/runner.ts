@@ -1,0 +1,45 @@
+/** A runner of the chaos test: killed, stopped, cut off by its parent. It ends by itself when its input does. */
+import { writeSync } from 'node:fs';
+import { Pool } from 'pg';
+import { Runner } from '../../src/index.ts';
+import type { Logger } from '../../src/index.ts';
+import { chaosWorkflows } from './workflows.ts';
+
+const [database, diaryUrl, lease, stall] = process.argv.slice(2) as [string, string, string, string];
+
+// not through the proxy: what a task writes down is to be true even where its runner is cut off
+const pool = new Pool({ connectionString: diaryUrl, max: 4, connectionTimeoutMillis: 5000 });
+pool.on('error', () => undefined); // whoever uses a connection is told
+
+const workflows = chaosWorkflows({
+  begin: async (run, execution, task) => {
+    await pool.query('insert into runs (run, execution, task, began) values ($1, $2, $3, clock_timestamp())', [
+      run,
+      execution,
+      task,
+    ]);
+  },
+  end: async (run) => {
+    await pool.query('update runs set ended = clock_timestamp() where run = $1', [run]);
+  },
+});
+
+const say =
+  (level: string) =>
+  (details: object, message: string): void => {
+    writeSync(2, `${new Date().toISOString()} ${level} ${message} ${JSON.stringify(details, plain)}\n`);
+  };
+const logger: Logger = { debug: () => undefined, info: say('info'), warn: say('warn'), error: say('error') };
+
+const runner = await Runner.open(database, { workflows, lease, stall, grace: '500ms', logger });
+writeSync(1, 'ready\n');
+process.stdin.resume().once('end', () => void close());
+
+async function close(): Promise<void> {
+  await runner.close({ drain: '5s' });
+  await pool.end();
+}
+
+function plain(_: string, value: unknown): unknown {
+  return value instanceof Error ? `${value.name}: ${value.message}` : value;
+}

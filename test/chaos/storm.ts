@@ -1,0 +1,153 @@
+import { setTimeout } from 'node:timers/promises';
+import type { PostgresServer } from '../../src/testing/postgres-server.ts';
+import type { Random } from '../simulation/random.ts';
+import type { Control } from './control.ts';
+import { leaseMs, stallMs } from './member.ts';
+import type { Member } from './member.ts';
+
+/** How long it took until others had all that a runner owned. */
+export interface Takeover {
+  readonly member: string;
+  readonly what: 'killed' | 'stopped';
+  readonly owned: number;
+  readonly ms: number;
+  /** A runner of the same host lived all the time, and the database answered. */
+  readonly seenAtOnce: boolean;
+}
+
+/** After so long others must have what a dead host had; a storm goes on longer where one does not. */
+export const longestMs = 30_000;
+
+/** Draws one mishap after the other, two at a time, each of which passes. */
+export class Storm {
+  readonly takeovers: Takeover[] = [];
+  readonly counts = new Map<string, number>();
+  readonly #members: readonly Member[];
+  readonly #server: PostgresServer;
+  readonly #control: Control;
+  readonly #random: Random;
+  readonly #log: (line: string) => void;
+  /** Counts what befell the database. */
+  #outages = 0;
+  #restarting = false;
+
+  constructor(
+    members: readonly Member[],
+    server: PostgresServer,
+    control: Control,
+    random: Random,
+    log: (line: string) => void,
+  ) {
+    this.#members = members;
+    this.#server = server;
+    this.#control = control;
+    this.#random = random;
+    this.#log = log;
+  }
+
+  /** Resolves once it has passed, and every runner is whole again. */
+  async rage(ms: number): Promise<void> {
+    const until = performance.now() + ms;
+    const front = async (): Promise<void> => {
+      while (performance.now() < until) {
+        await setTimeout(200 + this.#random.below(1000));
+        await this.#mishap();
+      }
+    };
+    await Promise.all([front(), front()]);
+  }
+
+  async #mishap(): Promise<void> {
+    const mishaps: readonly (readonly [string, (member: Member) => Promise<void>])[] = [
+      ['kill', (member) => this.#kill(member)],
+      ['kill', (member) => this.#kill(member)],
+      ['stop', (member) => this.#stop(member)],
+      ['swallow', (member) => this.#swallow(member)],
+      ['refuse', (member) => this.#refuse(member)],
+      ['terminate', () => this.#terminate()],
+      ['restart', () => this.#restart()],
+    ];
+    const [name, happen] = this.#random.pick(mishaps);
+    const whole = this.#members.filter(({ trouble }) => trouble === null);
+    const member = this.#random.pick(this.#members);
+    // somebody has to be left who can go on
+    if (whole.length < 2 || member.trouble !== null) return;
+    this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
+    this.#log(`${name} ${member.name}`);
+    await happen(member);
+    this.#log(`${name} ${member.name} has passed`);
+  }
+
+  async #kill(member: Member): Promise<void> {
+    member.trouble = 'killed';
+    const runners = await this.#control.runnersOf(member.pid);
+    await member.kill();
+    await this.#takenOver(member, 'killed', runners);
+    await member.start();
+    member.trouble = null;
+  }
+
+  async #stop(member: Member): Promise<void> {
+    member.trouble = 'stopped';
+    const runners = await this.#control.runnersOf(member.pid);
+    member.signal('SIGSTOP');
+    await this.#takenOver(member, 'stopped', runners);
+    await setTimeout(this.#random.below(2000));
+    member.signal('SIGCONT');
+    await setTimeout(500);
+    member.trouble = null;
+  }
+
+  async #takenOver(member: Member, what: Takeover['what'], runners: readonly string[]): Promise<void> {
+    const owned = await this.#control.owned(runners);
+    const outages = this.#outages;
+    const neighbours = this.#members.filter(({ host, trouble }) => host === member.host && trouble === null);
+    const start = performance.now();
+    while ((await this.#control.owned(runners)) > 0 && performance.now() - start < longestMs) await setTimeout(50);
+    const ms = Math.round(performance.now() - start);
+    const stayed = neighbours.some(({ trouble }) => trouble === null);
+    const seenAtOnce = what === 'killed' && stayed && outages === this.#outages && !this.#restarting;
+    this.takeovers.push({ member: member.name, what, owned, ms, seenAtOnce });
+    // what was declared dead is seen to be so also where it owned nothing
+    if (what === 'stopped') await setTimeout(Math.max(0, leaseMs + stallMs + leaseMs - ms));
+  }
+
+  /** A network that carries nothing, for less or more than a lease; then what was sent arrives late, or never. */
+  async #swallow(member: Member): Promise<void> {
+    member.trouble = 'swallowed';
+    member.proxy.swallow();
+    await setTimeout(500 + this.#random.below(3 * leaseMs));
+    if (this.#random.chance(0.5)) member.proxy.cut();
+    member.proxy.pass();
+    await setTimeout(200);
+    member.trouble = null;
+  }
+
+  async #refuse(member: Member): Promise<void> {
+    member.trouble = 'refused';
+    member.proxy.refuse();
+    member.proxy.cut();
+    await setTimeout(500 + this.#random.below(2 * leaseMs));
+    member.proxy.pass();
+    member.trouble = null;
+  }
+
+  async #terminate(): Promise<void> {
+    this.#outages++;
+    await this.#control.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where backend_type = 'client backend' and pid <> pg_backend_pid() and random() < 0.5`,
+    );
+  }
+
+  async #restart(): Promise<void> {
+    if (this.#restarting) return;
+    this.#restarting = true;
+    this.#outages++;
+    await (this.#random.chance(0.5) ? this.#server.stop() : this.#server.kill());
+    await setTimeout(this.#random.below(2 * leaseMs));
+    await this.#server.start();
+    this.#outages++;
+    this.#restarting = false;
+  }
+}

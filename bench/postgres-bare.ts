@@ -4,7 +4,7 @@ import type { AnyWorkflow } from '../src/index.ts';
 import type { LetGo, NewEvent, Transition } from '../src/store/batch.ts';
 import { executionParams } from '../src/store/executions.ts';
 import { openStore } from '../src/store/open.ts';
-import { taskRows } from '../src/store/postgres-statement.ts';
+import { taskRows } from '../src/store/postgres-rows.ts';
 import { record, withId } from './bare.ts';
 
 type Type = 'text' | 'int' | 'bigint' | 'json';

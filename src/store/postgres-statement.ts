@@ -159,12 +159,15 @@ function commitText({ parts, owns, follows, readsMail, forgets }: Shape): string
       ? `mail_ as (delete from mail using ${from.get('mail')} where mail.execution_id = r.execution_id and mail.n = r.n and ${isLive})`
       : null,
   ];
-  const ids = (source: string): string => `(select coalesce(json_agg(id), '[]') from ${source})`;
   return `with ${steps.filter((step) => step !== null).join(',\n  ')}
   select (select count(*) from setting where isolated) as isolated, (select count(*) from fence) as alive, (select count(*) from batch) as fresh,
-    ${owns ? ids('owned') : `'[]'::json`} as owned,
-    ${from.has('heads') ? ids('h join owned using (id) where lets and inbox <> inbox_seen') : `'[]'::json`} as held,
-    ${follows ? ids('m where moved') : `'[]'::json`} as moved`;
+    ${owns ? idsOf('owned') : `'[]'::json`} as owned,
+    ${from.has('heads') ? idsOf('h join owned using (id) where lets and inbox <> inbox_seen') : `'[]'::json`} as held,
+    ${follows ? idsOf('m where moved') : `'[]'::json`} as moved`;
+}
+
+function idsOf(source: string): string {
+  return `(select coalesce(json_agg(id), '[]') from ${source})`;
 }
 
 const fence = `setting as materialized (select current_setting('transaction_isolation') = 'read committed' as isolated,

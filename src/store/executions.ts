@@ -192,13 +192,17 @@ export function* tasksOf(id: string): Script<TaskState[]> {
   return rows.map(taskRecord);
 }
 
-/** Executions by a JSON array of their ids. */
-export function* executionsOf(ids: string, dialect: Dialect): Script<ExecutionRecord[]> {
-  const rows = yield* all<ExecutionRow>(
-    `select ${executionColumns} from executions where ${dialect.among('id', '$1')}`,
+/** The executions of a JSON array of ids, each with the number of its last event. */
+export function* executionsOf(
+  ids: string,
+  dialect: Dialect,
+): Script<readonly { readonly record: ExecutionRecord; readonly seq: number }[]> {
+  const rows = yield* all<ExecutionRow & { readonly seq: number | null }>(
+    `select ${columnsOf('e')}, (select max(seq) from events where execution_id = e.id) as seq
+     from executions e where ${dialect.among('e.id', '$1')}`,
     ids,
   );
-  return rows.map(executionRecord);
+  return rows.map((row) => ({ record: executionRecord(row), seq: row.seq ?? 0 }));
 }
 
 /** The same as `tasksOf` for many executions, by a JSON array of their ids. */

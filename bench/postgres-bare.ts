@@ -4,83 +4,21 @@ import type { AnyWorkflow } from '../src/index.ts';
 import type { LetGo, NewEvent, Transition } from '../src/store/batch.ts';
 import { executionParams } from '../src/store/executions.ts';
 import { openStore } from '../src/store/open.ts';
-import { taskRows } from '../src/store/postgres-statement.ts';
+import { arraysOf, rowsFrom } from '../src/store/postgres-arrays.ts';
+import type { ArrayColumns } from '../src/store/postgres-arrays.ts';
+import { eventArrays, executionArrays, taskArrays, taskRows } from '../src/store/postgres-rows.ts';
 import { record, withId } from './bare.ts';
 
-type Type = 'text' | 'int' | 'bigint' | 'json';
-type Table = { readonly name: string; readonly columns: Readonly<Record<string, Type>>; readonly conflict: string };
+type Table = { readonly name: string; readonly columns: ArrayColumns; readonly conflict: string };
 
-const execution: Readonly<Record<string, Type>> = {
-  id: 'text',
-  tenant: 'text',
-  workflow: 'text',
-  package: 'text',
-  version: 'text',
-  digest: 'text',
-  code: 'text',
-  status: 'text',
-  owner: 'text',
-  epoch: 'int',
-  priority: 'int',
-  created_at: 'bigint',
-  wake_at: 'bigint',
-  started_at: 'bigint',
-  input: 'json',
-  tags: 'text',
-  idempotency_key: 'text',
-  input_hash: 'text',
-  limit_key: 'text',
-  root_id: 'text',
-  parent_id: 'text',
-  parent_task: 'text',
-  parent_item: 'int',
-  schedule_id: 'text',
-  schedule_name: 'text',
-  slot: 'bigint',
-  is_catch_up: 'int',
-  input_parsed: 'int',
-  retention: 'bigint',
-};
-const event: Readonly<Record<string, Type>> = {
-  execution_id: 'text',
-  seq: 'int',
-  type: 'text',
-  at: 'bigint',
-  task: 'text',
-  item: 'int',
-  attempt: 'int',
-  runner: 'text',
-  data: 'json',
-};
-const task: Readonly<Record<string, Type>> = {
-  execution_id: 'text',
-  task: 'text',
-  item: 'int',
-  status: 'text',
-  attempt: 'int',
-  used: 'int',
-  epoch: 'int',
-  started_at: 'bigint',
-  ended_at: 'bigint',
-  wake_at: 'bigint',
-  output: 'json',
-  error: 'json',
-  reason: 'text',
-  cause: 'text',
-  value: 'json',
-};
-const ending: Readonly<Record<string, Type>> = {
-  id: 'text',
-  status: 'text',
-  ended_at: 'bigint',
-  output: 'json',
-};
+const { lets: _lets, ...event } = eventArrays;
+const ending: ArrayColumns = { id: 'text', status: 'text', ended_at: 'bigint', output: 'json' };
 
-const made: Table = { name: 'executions', columns: execution, conflict: '' };
+const made: Table = { name: 'executions', columns: executionArrays, conflict: '' };
 const events: Table = { name: 'events', columns: event, conflict: '' };
 const tasks: Table = {
   name: 'task_executions',
-  columns: task,
+  columns: taskArrays,
   conflict: `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt, used = excluded.used,
     epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at, output = excluded.output`,
 };
@@ -108,33 +46,21 @@ class Writer {
   async write(): Promise<void> {
     const values: unknown[] = [];
     const parts = Array.from(this.#rows, ([{ name, columns, conflict }, rows]) => {
-      const source = sources(columns, rows, values);
+      const source = rowsFrom(columns, values.length + 1, 'r');
+      values.push(...arraysOf(columns, rows));
       return `insert into ${name} (${Object.keys(columns).join(', ')}) select * from ${source} ${conflict}`;
     });
     if (this.#ends.length > 0) {
-      const source = sources(ending, this.#ends, values);
+      const source = rowsFrom(ending, values.length + 1, 'r');
+      values.push(...arraysOf(ending, this.#ends));
       parts.push(`update executions e set status = r.status, ended_at = r.ended_at, output = r.output, owner = null
-        from ${source} as r(id, status, ended_at, output) where e.id = r.id`);
+        from ${source} where e.id = r.id`);
     }
     const last = parts.pop()!;
     const before = parts.map((part, at) => `w${at} as (${part})`).join(', ');
     const name = [...this.#rows.keys()].map((table) => table.name).join(' ') + (this.#ends.length > 0 ? ' end' : '');
     await this.#client.query({ name, text: before === '' ? last : `with ${before} ${last}`, values });
   }
-}
-
-function sources(
-  columns: Readonly<Record<string, Type>>,
-  rows: readonly (readonly unknown[])[],
-  values: unknown[],
-): string {
-  const parts = Object.values(columns).map((type, at) => {
-    const column = rows.map((row) => row[at]);
-    values.push(type === 'json' ? JSON.stringify(column) : column);
-    const parameter = `$${values.length}`;
-    return type === 'json' ? `json_array_elements_text(${parameter}::json)` : `unnest(${parameter}::${type}[])`;
-  });
-  return `rows from (${parts.join(', ')})`;
 }
 
 /** What the engine commits for one execution, step by step, and who commits it. */
@@ -158,7 +84,7 @@ export async function bareRate(
   width: number,
   total: number,
 ): Promise<number> {
-  const client = await connect(url);
+  const client = await benchClient(url);
   const rounds = Math.ceil(total / width);
   const from = performance.now();
   for (let round = 0; round < rounds; round++) {
@@ -205,7 +131,7 @@ function endRow(id: string, { status, endedAt, output }: LetGo): unknown[] {
 
 /** Executions a second of a loop that inserts so many at once as `startMany` does, with the first event, in one statement. */
 export async function bareInserts(url: string, { steps }: Recorded, width: number, rounds: number): Promise<number> {
-  const client = await connect(url);
+  const client = await benchClient(url);
   const create = steps[0]!.create!;
   const from = performance.now();
   for (let round = 0; round < rounds; round++) {
@@ -229,7 +155,8 @@ export async function bareInserts(url: string, { steps }: Recorded, width: numbe
   return ((rounds * width) / ms) * 1000;
 }
 
-async function connect(url: string): Promise<Client> {
+/** A plain connection, in the schema of the URL. */
+export async function benchClient(url: string): Promise<Client> {
   const place = new URL(url);
   const schema = place.searchParams.get('schema');
   place.searchParams.delete('schema');

@@ -1,6 +1,6 @@
 import { Client as PgClient } from 'pg';
 import { Client, Runner } from '../src/index.ts';
-import { testPostgres } from '../src/testing/postgres-server.ts';
+import { startedServer } from '../src/testing/postgres-server.ts';
 import { median, rate } from './measure.ts';
 import { bareInserts, bareRate, recorded } from './postgres-bare.ts';
 import type { Recorded } from './postgres-bare.ts';
@@ -12,7 +12,8 @@ export const postgresWidths: readonly number[] = [1, 32, 500];
 
 /** A server of our own with its default durability, or a sentence where there is none to be had. */
 export async function durablePostgres(): Promise<{ readonly url: string; stop(): Promise<void> } | string> {
-  const server = await testPostgres();
+  // what PostgreSQL has by default
+  const server = await startedServer({ fsync: 'on', shared_buffers: '128MB', max_wal_size: '1GB' });
   if (typeof server === 'string') return server;
   const client = new PgClient(server.url);
   await client.connect();
@@ -21,7 +22,7 @@ export async function durablePostgres(): Promise<{ readonly url: string; stop():
     if (rows[0]![setting] !== 'on') throw new Error(`${setting} is ${rows[0]![setting]}: such figures mean nothing`);
   }
   await client.end();
-  return server;
+  return { url: server.url, stop: () => server.remove() };
 }
 
 /** What PostgreSQL gives, on a server with `fsync` and `synchronous_commit` on, beside the bare limit of the same run. */

@@ -122,8 +122,9 @@ export class Lookout {
       try {
         await this.readMail();
         if (this.#onlyMail) continue;
-        await this.#wakeDue();
+        // what is there to take comes before what may be due
         await this.#claim();
+        await this.#wakeDue();
       } catch (error) {
         this.#options.logger.warn({ error }, 'looking for work failed; it is tried again');
         this.#wakeAfter(lookAgainMs);

@@ -1,5 +1,6 @@
 import { isEnded } from '../core/execution.ts';
 import type { ExecutionRecord, Store } from '../store/store.ts';
+import { delay } from './clock.ts';
 import type { Clock, Timer } from './clock.ts';
 import type { EndedExecution } from './live.ts';
 
@@ -106,11 +107,15 @@ export class Watch {
   async #lookOn(): Promise<void> {
     while (this.#lookAgain) {
       this.#lookAgain = false;
+      const started = this.#clock.monotonic();
       const ids = [...this.#waiters.keys()];
       for (let from = 0; from < ids.length; from += idsAtOnce) {
         if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
         await this.#lookAt(ids.slice(from, from + idsAtOnce));
       }
+      const took = this.#clock.monotonic() - started;
+      // however many are waited for, and however often something happens: looking takes a third of the time at most
+      if (this.#lookAgain && took > 0) await delay(this.#clock, 2 * took);
     }
   }
 

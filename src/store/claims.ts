@@ -110,38 +110,40 @@ const columns = 'id, tenant, reason, losses, priority, created_at';
 // ids made by one process go on where times are the same
 const order = 'order by priority desc, created_at, id';
 
-/** The first of every tenant that has something pending, found by jumps from tenant to tenant. */
+/** The first of every tenant that has something pending. */
 function* free(code: string, limit: number, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
+  const from = cursor.tenant;
+  let tenants = yield* tenantsAfter(from, code);
+  if (tenants.length === 0 && from !== '') tenants = yield* tenantsAfter('', code); // from the first tenant again
+  cursor.tenant = tenants.length < keysAtOnce ? '' : tenants.at(-1)!;
   const found: Candidate[] = [];
-  let after = cursor.tenant;
-  cursor.tenant = '';
-  for (let looked = 0; ; looked++) {
-    const next = yield* first<{ tenant: string }>(
-      `select tenant from executions where status = 'pending' and limit_key is null and code = $1 and tenant > $2
-       order by tenant limit 1`,
-      code,
-      after,
-    );
-    if (next === undefined && after !== '' && looked < keysAtOnce && found.length === 0) {
-      after = ''; // from the first tenant again
-      continue;
-    }
-    if (next === undefined) return found;
-    after = next.tenant;
-    if (looked >= keysAtOnce) {
-      cursor.tenant = after;
-      return found;
-    }
+  for (const tenant of tenants) {
     found.push(
       ...(yield* all<Candidate>(
         `select ${columns} from executions where status = 'pending' and limit_key is null and code = $1 and tenant = $2
          ${order} limit $3${dialect.skipLocked}`,
         code,
-        next.tenant,
+        tenant,
         limit,
       )),
     );
   }
+  return found;
+}
+
+/** The tenants that have something pending, found by jumps in the index from tenant to tenant. */
+function* tenantsAfter(after: string, code: string): Script<readonly string[]> {
+  const rows = yield* all<{ tenant: string }>(
+    `with recursive t(tenant) as (${nextTenant('$2')} union all select (${nextTenant('t.tenant')}) from t where t.tenant is not null)
+     select tenant from t where tenant is not null limit ${keysAtOnce}`,
+    code,
+    after,
+  );
+  return rows.map(({ tenant }) => tenant);
+}
+
+function nextTenant(after: string): string {
+  return `select min(e.tenant) from executions e where e.status = 'pending' and e.limit_key is null and e.code = $1 and e.tenant > ${after}`;
 }
 
 /** What a runner that takes only its own executions may take: few, so they are looked up by their roots. */

@@ -130,10 +130,15 @@ export function tagParams({ id, tenant, tags, createdAt }: NewExecution): SqlVal
   return entries.map(([name, value]) => [tenant, name, value, createdAt, id]);
 }
 
-/** The live version of a package ($1 tenant, $2 package), where it still has the workflow $3. */
-export const liveHeadText = `select c.digest, c.version from channels c
-  join channel_workflows w on w.tenant = c.tenant and w.package = c.package and w.workflow = $3
-  where c.tenant = $1 and c.package = $2 and c.channel = 'live'`;
+/** The live version of a package, where it still has that workflow. */
+export function liveHeadOf(tenant: string, name: string, workflow: string): string {
+  return `select c.digest, c.version from channels c
+  join channel_workflows w on w.tenant = c.tenant and w.package = c.package and w.workflow = ${workflow}
+  where c.tenant = ${tenant} and c.package = ${name} and c.channel = 'live'`;
+}
+
+/** The same, `$1` the tenant, `$2` the package, `$3` the workflow. */
+export const liveHeadText: string = liveHeadOf('$1', '$2', '$3');
 
 /** What a new execution is pinned to in the transaction that creates it. */
 export interface LiveHead {
@@ -187,13 +192,17 @@ export function* tasksOf(id: string): Script<TaskState[]> {
   return rows.map(taskRecord);
 }
 
-/** Executions by a JSON array of their ids. */
-export function* executionsOf(ids: string, dialect: Dialect): Script<ExecutionRecord[]> {
-  const rows = yield* all<ExecutionRow>(
-    `select ${executionColumns} from executions where ${dialect.among('id', '$1')}`,
+/** The executions of a JSON array of ids, each with the number of its last event. */
+export function* executionsOf(
+  ids: string,
+  dialect: Dialect,
+): Script<readonly { readonly record: ExecutionRecord; readonly seq: number }[]> {
+  const rows = yield* all<ExecutionRow & { readonly seq: number | null }>(
+    `select ${columnsOf('e')}, (select max(seq) from events where execution_id = e.id) as seq
+     from executions e where ${dialect.among('e.id', '$1')}`,
     ids,
   );
-  return rows.map(executionRecord);
+  return rows.map((row) => ({ record: executionRecord(row), seq: row.seq ?? 0 }));
 }
 
 /** The same as `tasksOf` for many executions, by a JSON array of their ids. */

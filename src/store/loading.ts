@@ -3,7 +3,6 @@ import { executionsOf, tasksOfAll } from './executions.ts';
 import { mailOfAll } from './mail.ts';
 import type { Mail } from './mail.ts';
 import type { ExecutionRecord } from './rows.ts';
-import { all } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
 
 /** An execution that a runner has just taken, with all it needs to go on. */
@@ -28,20 +27,14 @@ export interface Taken {
 export function* load(taken: readonly Taken[], dialect: Dialect): Script<ClaimedExecution[]> {
   if (taken.length === 0) return [];
   const ids = JSON.stringify(taken.map(({ id }) => id));
-  const records = new Map((yield* executionsOf(ids, dialect)).map((record) => [record.id, record]));
+  const found = new Map((yield* executionsOf(ids, dialect)).map((one) => [one.record.id, one]));
   const tasks = yield* tasksOfAll(ids, dialect);
-  const hasMail = [...records.values()].some(({ inbox }) => inbox > 0);
+  const hasMail = [...found.values()].some(({ record }) => record.inbox > 0);
   const mail = Map.groupBy(hasMail ? yield* mailOfAll(ids, dialect) : [], ({ executionId }) => executionId);
-  const last = yield* all<{ id: string; seq: number }>(
-    `select execution_id as id, max(seq) as seq from events where ${dialect.among('execution_id', '$1')} group by execution_id`,
-    ids,
-  );
-  const seqs = new Map(last.map(({ id, seq }) => [id, seq]));
   return taken.flatMap(({ id, reason }) => {
-    const execution = records.get(id);
-    if (execution === undefined) return [];
-    return [
-      { execution, tasks: tasks.get(id) ?? [], mail: mail.get(id) ?? [], seq: seqs.get(id) ?? 0, because: reason },
-    ];
+    const one = found.get(id);
+    if (one === undefined) return [];
+    const { record: execution, seq } = one;
+    return [{ execution, tasks: tasks.get(id) ?? [], mail: mail.get(id) ?? [], seq, because: reason }];
   });
 }

@@ -4,7 +4,8 @@ import type { Batch, CommitResult, Effects, LetGo, NewExecution, Transition } fr
 import { cancelExecution } from './control.ts';
 import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
 import { childEnded } from './mail.ts';
-import { commitParams, commitText, isPlain, taskRows } from './postgres-statement.ts';
+import { taskRows } from './postgres-rows.ts';
+import { commitStatement, isPlain } from './postgres-statement.ts';
 import type { Said } from './postgres-statement.ts';
 import { isDataError, storeError } from './postgres-errors.ts';
 import type { PostgresDriver } from './postgres.ts';
@@ -49,14 +50,16 @@ export class PostgresCommit {
   /** One statement, one round trip. */
   async #atOnce(batch: Batch): Promise<CommitResult> {
     const { runner, n, transitions } = batch;
-    const said = await this.#driver.statement<Said>(commitText, commitParams(batch, n - remembered));
+    const { text, values } = commitStatement(batch, n - remembered);
+    const said = await this.#driver.statement<Said>(text, values);
     // where the server's default is another isolation than a transaction of ours has: nothing was written
     if (said.isolated === 0) return this.#driver.once((client) => this.#write(client, batch));
     if (said.alive === 0) throw new FencedError(`runner ${runner} was declared dead`);
     if (said.fresh === 0) return this.#driver.once((client) => this.#known(client, batch));
     const owned = new Set(said.owned);
     const lost = transitions.filter(({ id, create }) => create === null && !owned.has(id)).map(({ id }) => id);
-    return { lost, held: said.held, moved: [] };
+    const made = new Set(transitions.filter(({ create }) => create !== null).map(({ id }) => id));
+    return { lost, held: said.held, moved: said.moved.filter((id) => made.has(id)) };
   }
 
   /**
@@ -83,6 +86,10 @@ export class PostgresCommit {
         [id, runner, epoch],
       );
       const isOurs = owned.rows.length > 0;
+      if (create?.followsChannel === true && (await this.#isMoved(client, create))) {
+        result.moved.push(id);
+        continue;
+      }
       if (letGo === null) {
         if (!isOurs && (create === null || create.owned)) result.lost.push(id);
         continue;
@@ -101,6 +108,15 @@ export class PostgresCommit {
       if (last.rows.length === 0) result.lost.push(id);
     }
     return result;
+  }
+
+  /** Whether it was made for another version than it was put together for. */
+  async #isMoved(client: PoolClient, create: NewExecution): Promise<boolean> {
+    const { rows } = await client.query<{ code: string }>(
+      this.#driver.qualified('select code from executions where id = $1'),
+      [create.id],
+    );
+    return rows[0] !== undefined && rows[0].code !== create.code;
   }
 
   async #write(client: PoolClient, batch: Batch): Promise<CommitResult> {

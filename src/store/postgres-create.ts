@@ -2,7 +2,7 @@ import type { NewExecution } from './batch.ts';
 import { createExecutions, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
 import type { Created, LiveHead } from './executions.ts';
 import { arrayTexts, rowsFrom } from './postgres-arrays.ts';
-import { executionArrays, tagArrays } from './postgres-statement.ts';
+import { executionArrays, tagArrays } from './postgres-rows.ts';
 import { first, run } from './sql.ts';
 import type { Script } from './sql.ts';
 

@@ -1,7 +1,9 @@
 import { after, describe, it } from 'node:test';
 import { testPostgres } from '../testing/postgres-server.ts';
+import { storeEffectsSuite } from '../testing/store-effects-suite.ts';
 import { storeSuite } from '../testing/store-suite.ts';
 import { openStore } from './open.ts';
+import type { Store } from './store.ts';
 
 const server = await testPostgres();
 let schemas = 0;
@@ -12,5 +14,7 @@ if (typeof server === 'string') {
   });
 } else {
   after(() => server.stop());
-  storeSuite('PostgreSQL', () => openStore(`${server.url}?schema=suite_${process.pid}_${schemas++}`));
+  const open = (): Promise<Store> => openStore(`${server.url}?schema=suite_${process.pid}_${schemas++}`);
+  storeSuite('PostgreSQL', open);
+  storeEffectsSuite('PostgreSQL', open, { writesOnce: true });
 }

@@ -8,6 +8,7 @@ import { after, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { CloacinaError } from '../core/error.ts';
 import { openStores, release, tempFolder } from '../testing/engine-rig.ts';
+import { storeEffectsSuite } from '../testing/store-effects-suite.ts';
 import { sampleExecution, sampleRunner, sampleTransition, storeSuite } from '../testing/store-suite.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { migrate, migrations } from './migrate.ts';
@@ -16,6 +17,7 @@ import type { SqlValue } from './sql.ts';
 import { BusyError } from './store.ts';
 
 storeSuite('SQLite in memory', () => openStore('sqlite::memory:'));
+storeEffectsSuite('SQLite in memory', () => openStore('sqlite::memory:'));
 
 const suiteFolder = mkdtempSync(join(tmpdir(), 'cloacina-'));
 after(() => rmSync(suiteFolder, { recursive: true, force: true }));

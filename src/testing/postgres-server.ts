@@ -49,7 +49,7 @@ export class PostgresServer {
     const server = await PostgresServer.#place();
     const args = ['-D', server.#data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync'];
     await run(join(server.#bin, 'initdb'), args, server.#options);
-    server.set(settings);
+    server.set({ ...testSettings, ...settings });
     return server;
   }
 
@@ -91,12 +91,8 @@ export class PostgresServer {
 
   /** Starts it, and waits until it answers. */
   async start(): Promise<void> {
-    const flags = Object.entries({ ...testSettings, port: this.port }).flatMap(([key, value]) => [
-      '-c',
-      `${key}=${value}`,
-    ]);
     for (let tries = 0; ; tries++) {
-      const child = spawn(join(this.#bin, 'postgres'), ['-D', this.#data, ...flags], {
+      const child = spawn(join(this.#bin, 'postgres'), ['-D', this.#data, '-p', String(this.port)], {
         ...this.#options,
         stdio: ['ignore', 'ignore', 'pipe'],
       });

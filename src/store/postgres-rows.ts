@@ -1,0 +1,247 @@
+import { isEnded } from '../core/execution.ts';
+import type { LetGo, NewEvent, NewExecution, Transition } from './batch.ts';
+import { executionParams, tagParams } from './executions.ts';
+import type { ArrayColumns } from './postgres-arrays.ts';
+
+// what a batch is made of, table by table: the columns, and a transition's rows in their order
+
+/** The columns of an execution that is made, in the order of `executionParams`. */
+export const executionArrays: ArrayColumns = {
+  id: 'text',
+  tenant: 'text',
+  workflow: 'text',
+  package: 'text',
+  version: 'text',
+  digest: 'text',
+  code: 'text',
+  status: 'text',
+  owner: 'text',
+  epoch: 'int',
+  priority: 'int',
+  created_at: 'bigint',
+  wake_at: 'bigint',
+  started_at: 'bigint',
+  input: 'json',
+  tags: 'text',
+  idempotency_key: 'text',
+  input_hash: 'text',
+  limit_key: 'text',
+  root_id: 'text',
+  parent_id: 'text',
+  parent_task: 'text',
+  parent_item: 'int',
+  schedule_id: 'text',
+  schedule_name: 'text',
+  slot: 'bigint',
+  is_catch_up: 'int',
+  input_parsed: 'int',
+  retention: 'bigint',
+};
+/** And of one that a commit makes: it may be let go at once, be the child of another one, and follow a channel. */
+export const madeArrays: ArrayColumns = {
+  ...executionArrays,
+  reason: 'text',
+  ended_at: 'bigint',
+  output: 'json',
+  error: 'json',
+  error_task: 'text',
+  parent_owned: 'text',
+  follows: 'bool',
+  given: 'json',
+};
+export const tagArrays: ArrayColumns = {
+  tenant: 'text',
+  name: 'text',
+  value: 'text',
+  created_at: 'bigint',
+  execution_id: 'text',
+};
+export const headArrays: ArrayColumns = {
+  id: 'text',
+  lets: 'bool',
+  status: 'text',
+  reason: 'text',
+  wake_at: 'bigint',
+  ended_at: 'bigint',
+  output: 'json',
+  error: 'json',
+  error_task: 'text',
+  inbox_seen: 'int',
+  input: 'json',
+  progressed: 'bool',
+  loaded: 'bool',
+  taken: 'int',
+};
+export const taskArrays: ArrayColumns = {
+  execution_id: 'text',
+  task: 'text',
+  item: 'int',
+  status: 'text',
+  attempt: 'int',
+  used: 'int',
+  epoch: 'int',
+  started_at: 'bigint',
+  ended_at: 'bigint',
+  wake_at: 'bigint',
+  output: 'json',
+  error: 'json',
+  reason: 'text',
+  cause: 'text',
+  value: 'json',
+};
+export const stepArrays: ArrayColumns = {
+  execution_id: 'text',
+  task: 'text',
+  item: 'int',
+  name: 'text',
+  output: 'json',
+};
+export const logArrays: ArrayColumns = {
+  execution_id: 'text',
+  task: 'text',
+  item: 'int',
+  attempt: 'int',
+  n: 'int',
+  at: 'bigint',
+  level: 'text',
+  message: 'json',
+  data: 'json',
+};
+export const eventArrays: ArrayColumns = {
+  execution_id: 'text',
+  seq: 'int',
+  type: 'text',
+  at: 'bigint',
+  task: 'text',
+  item: 'int',
+  attempt: 'int',
+  runner: 'text',
+  data: 'json',
+  lets: 'bool',
+};
+
+export const mailArrays: ArrayColumns = { execution_id: 'text', n: 'int' };
+
+/** What is written of tasks and items. */
+export function taskRows(transitions: readonly Transition[]): unknown[][] {
+  return transitions.flatMap(({ id, tasks }) =>
+    tasks.map((t) => [
+      id,
+      t.task,
+      t.item,
+      t.status,
+      t.attempt,
+      t.used,
+      t.epoch,
+      t.startedAt,
+      t.endedAt,
+      t.wakeAt,
+      t.output,
+      t.error,
+      t.reason,
+      t.cause,
+      t.value,
+    ]),
+  );
+}
+
+/** Executions that a batch makes: those of its transitions, and the children of others. */
+export function madeRows(runner: string, transitions: readonly Transition[]): unknown[][] {
+  return transitions.flatMap(({ id, create, letGo, effects }) => {
+    const children = (effects?.children ?? []).map((child) => madeRow(child, null, null, create === null ? id : null));
+    return create === null ? children : [madeRow(create, create.owned ? runner : null, letGo, null), ...children];
+  });
+}
+
+function madeRow(create: NewExecution, owner: string | null, letGo: LetGo | null, parent: string | null): unknown[] {
+  const row: unknown[] = executionParams(create, owner);
+  const last = [parent, create.followsChannel && create.pin !== null, create.given];
+  if (letGo === null) return [...row, null, null, null, null, null, ...last];
+  // made and let go with one commit: it is written as it is then
+  const { status, reason, wakeAt, endedAt, output, error, errorTask } = letGo;
+  row[7] = status;
+  row[8] = null;
+  row[12] = wakeAt;
+  return [...row, reason, isEnded(status) ? endedAt : null, output, error, errorTask, ...last];
+}
+
+export function tagRows(transitions: readonly Transition[]): unknown[][] {
+  return transitions.flatMap(({ create, effects }) => [
+    ...(create === null ? [] : tagParams(create)),
+    ...(effects?.children ?? []).flatMap(tagParams),
+  ]);
+}
+
+export function headRows(transitions: readonly Transition[]): unknown[][] {
+  return transitions.flatMap((one) => (one.create === null && changesHead(one) ? [headRow(one)] : []));
+}
+
+export function stepRows(transitions: readonly Transition[]): unknown[][] {
+  return transitions.flatMap(({ id, steps }) => steps.map((s) => [id, s.task, s.item, s.name, s.output]));
+}
+
+export function logRows(transitions: readonly Transition[]): unknown[][] {
+  return transitions.flatMap(({ id, logs }) =>
+    logs.map((l) => [id, l.task, l.item, l.attempt, l.n, l.at, l.level, l.message, l.data]),
+  );
+}
+
+/** Mail that was acted on. */
+export function mailRows(transitions: readonly Transition[]): unknown[][] {
+  return transitions.flatMap(({ id, effects }) => (effects?.mailDone ?? []).map((n) => [id, n]));
+}
+
+function changesHead({ letGo, parsedInput, progressed, loaded, mailTaken }: Transition): boolean {
+  return letGo !== null || parsedInput !== null || progressed || loaded || mailTaken !== null;
+}
+
+function headRow({ id, letGo, parsedInput, progressed, loaded, mailTaken }: Transition): unknown[] {
+  const { status, reason, wakeAt, endedAt, output, error, errorTask, inboxSeen }: Partial<LetGo> = letGo ?? {};
+  const lets = [
+    id,
+    letGo !== null,
+    status ?? null,
+    reason ?? null,
+    wakeAt ?? null,
+    endedAt ?? null,
+    output ?? null,
+    error ?? null,
+  ];
+  return [...lets, errorTask ?? null, inboxSeen ?? 0, parsedInput, progressed, loaded, mailTaken];
+}
+
+export function eventRows(runner: string, transitions: readonly Transition[]): unknown[][] {
+  return transitions.flatMap((one) => [
+    ...eventsOf(runner, one),
+    ...(one.effects?.children ?? []).map((child) => [
+      child.id,
+      1,
+      'execution.created',
+      child.createdAt,
+      null,
+      null,
+      null,
+      null,
+      null,
+      false,
+    ]),
+  ]);
+}
+
+function eventsOf(runner: string, { id, create, events, letGo }: Transition): unknown[][] {
+  const by = create !== null && !create.owned ? null : runner;
+  const row = (e: NewEvent, lets: boolean): unknown[] => [
+    id,
+    e.seq,
+    e.type,
+    e.at,
+    e.task,
+    e.item,
+    e.attempt,
+    by,
+    e.data,
+    lets,
+  ];
+  const last = (letGo?.events ?? []).map((e) => row(e, create === null));
+  return [...events.map((e) => row(e, false)), ...last];
+}

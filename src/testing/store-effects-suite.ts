@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import type { Effects, Transition } from '../store/batch.ts';
+import { run } from '../store/sql.ts';
+import type { Store } from '../store/store.ts';
+import { sampleExecution, sampleRunner, sampleTransition } from './store-suite.ts';
+
+const pin = { package: 'p', version: '1.0.0', digest: 'sha256:one' };
+const tags = JSON.stringify({ customer: 'acme', region: 'eu' });
+
+/** What a commit does beside the tasks of its executions, whatever the database. `open` gives a new, empty store. */
+export function storeEffectsSuite(
+  name: string,
+  open: () => Promise<Store>,
+  { writesOnce = false }: { /** Whether a batch may be sent again. */ readonly writesOnce?: boolean } = {},
+): void {
+  describe(`what a commit does beside tasks: ${name}`, () => {
+    let store: Store;
+    let batches = 0;
+    beforeEach(async () => {
+      store = await open();
+      await store.registerRunner(sampleRunner('r1'));
+    });
+    afterEach(() => store.close());
+
+    const commit = (...transitions: readonly Transition[]): ReturnType<Store['commit']> =>
+      store.commit({ runner: 'r1', n: ++batches, transitions });
+    const owned = async (): Promise<string> => {
+      const create = sampleExecution({ owned: true });
+      await commit(sampleTransition(create.id, { create }));
+      return create.id;
+    };
+    const effects = (change: Partial<Effects>): Effects => ({
+      mailDone: [],
+      children: [],
+      cancelChildren: [],
+      itemsCancelled: [],
+      itemsDropped: [],
+      ...change,
+    });
+    const channelAt = (version: string, digest: string): Promise<void> =>
+      store.write(function* () {
+        yield* run(
+          `insert into channels (tenant, package, channel, version, digest, serial, activated_at) values ('default', 'p', 'live', $1, $2, 1, 1)`,
+          version,
+          digest,
+        );
+        yield* run(`insert into channel_workflows (tenant, workflow, package) values ('default', 'w', 'p')`);
+      });
+    const event = (seq: number): Transition['events'][number] => ({
+      seq,
+      type: 'execution.created',
+      at: 1_000_000,
+      task: null,
+      item: null,
+      attempt: null,
+      data: null,
+    });
+
+    it('a new execution is found by its tags', async () => {
+      const create = sampleExecution({ owned: true, tags });
+      await commit(sampleTransition(create.id, { create }));
+      const filter = { tenant: 'default', workflow: null, status: null, since: null, after: null, limit: 10 };
+      const found = await store.list({ ...filter, tags: { customer: 'acme' } });
+      assert.deepEqual(
+        found.map(({ id }) => id),
+        [create.id],
+      );
+      assert.deepEqual(await store.list({ ...filter, tags: { customer: 'other' } }), []);
+    });
+
+    it('one whose channel is where it was is owned; one whose channel has moved on is for anyone, at the new version', async () => {
+      await channelAt('2.0.0', 'sha256:two');
+      const stale = sampleExecution({ owned: true, pin, code: pin.digest, input: '{"parsed":1}', given: '{"raw":1}' });
+      const now = { package: 'p', version: '2.0.0', digest: 'sha256:two' };
+      const current = sampleExecution({ owned: true, pin: now, code: now.digest });
+      const result = await commit(
+        sampleTransition(stale.id, { create: stale, events: [event(1)] }),
+        sampleTransition(current.id, { create: current, events: [event(1)] }),
+      );
+      assert.deepEqual(result, { lost: [], held: [], moved: [stale.id] });
+      const moved = (await store.execution(stale.id))!;
+      assert.deepEqual(
+        [moved.pin, moved.code, moved.status, moved.owner, moved.epoch],
+        [now, now.digest, 'pending', null, 0],
+      );
+      assert.deepEqual([moved.input, moved.inputParsed, moved.startedAt], ['{"raw":1}', false, null]);
+      assert.equal((await store.events(stale.id, 0, 10))[0]!.runner, null);
+      const stayed = (await store.execution(current.id))!;
+      assert.deepEqual([stayed.status, stayed.owner, stayed.input], ['running', 'r1', '{"n":1}']);
+      assert.equal((await store.events(current.id, 0, 10))[0]!.runner, 'r1');
+    });
+
+    it('durability.md, a batch is written once: sent again, it says again what was moved', async (t) => {
+      if (!writesOnce) return t.skip('here the outcome of a commit is always known');
+      await channelAt('2.0.0', 'sha256:two');
+      const stale = sampleExecution({ owned: true, pin, code: pin.digest });
+      const current = sampleExecution({ owned: true });
+      const batch = [stale, current].map((create) => sampleTransition(create.id, { create, events: [event(1)] }));
+      const first = await commit(...batch);
+      batches--;
+      assert.deepEqual(await commit(...batch), first);
+      assert.deepEqual(first.moved, [stale.id]);
+    });
+
+    it('many that follow a channel are all created at its version', async () => {
+      await channelAt('2.0.0', 'sha256:two');
+      const creates = [1, 2].map(() => sampleExecution({ pin, code: pin.digest, tags }));
+      const created = await store.createExecutions([...creates, sampleExecution()]);
+      assert.deepEqual(
+        created.map(({ code }) => code),
+        ['sha256:two', 'sha256:two', 'embedded/w/1'],
+      );
+      assert.equal((await store.execution(creates[0]!.id))!.pin!.version, '2.0.0');
+      const events = await store.events(creates[1]!.id, 0, 10);
+      assert.deepEqual(
+        events.map(({ seq, type, runner }) => [seq, type, runner]),
+        [[1, 'execution.created', null]],
+      );
+    });
+
+    it('a child is made for anyone with its parent’s commit, and not at all where the parent is lost', async () => {
+      const parent = await owned();
+      const child = sampleExecution({ rootId: parent, parent: { id: parent, task: 'c', item: -1 }, tags });
+      const other = sampleExecution();
+      const result = await commit(
+        sampleTransition(parent, { effects: effects({ children: [child] }) }),
+        sampleTransition('unknown', { effects: effects({ children: [other] }) }),
+      );
+      assert.deepEqual(result, { lost: ['unknown'], held: [], moved: [] });
+      const made = (await store.execution(child.id))!;
+      assert.deepEqual([made.status, made.owner, made.parent], ['pending', null, child.parent]);
+      assert.deepEqual(
+        (await store.events(child.id, 0, 10)).map(({ seq, type, runner }) => [seq, type, runner]),
+        [[1, 'execution.created', null]],
+      );
+      assert.equal(await store.execution(other.id), undefined);
+    });
+
+    it('mail that was acted on is gone, and the rest stays', async () => {
+      const id = await owned();
+      for (const payload of ['1', '2', '3']) await store.signal(id, 'default', 's', payload);
+      await commit(sampleTransition(id, { mailTaken: 0, effects: effects({ mailDone: [1, 3] }) }));
+      assert.deepEqual(
+        (await store.mailFor('r1')).map(({ n, payload }) => [n, payload]),
+        [[2, '2']],
+      );
+    });
+  });
+}

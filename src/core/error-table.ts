@@ -183,6 +183,16 @@ const rows = {
     meaning: 'A change was sent to the database, its answer was lost, and whether it was made is not known.',
     remedy: 'Look before asking for it again: a start names the id of its execution in the message.',
   },
+  TRANSACTION_INVALID: {
+    exit: 2,
+    meaning: 'What was given as a transaction is none that is known, or is not open.',
+    remedy: 'Give the client or transaction object in which you began, and await each statement before you end it.',
+  },
+  TRANSACTION_UNAVAILABLE: {
+    exit: 2,
+    meaning: 'There is no transaction of this kind here: it depends on the database, and a task of a package has none.',
+    remedy: 'Use the way that the message names.',
+  },
   RUNNER_CLOSED: { exit: 6, meaning: 'The runner or client is closed or closing.', remedy: 'Open a new one.' },
   CONFLICT: {
     exit: 5,

@@ -1,5 +1,5 @@
 import type { AnyWorkflow, WorkflowRef } from '../core/definition.ts';
-import { CloacinaError, ExecutionNotFoundError, IdempotencyConflictError } from '../core/error.ts';
+import { CloacinaError, ExecutionNotFoundError, IdempotencyConflictError, OptionInvalidError } from '../core/error.ts';
 import type { EndedStatus } from '../core/execution.ts';
 import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
@@ -87,6 +87,10 @@ export class EngineClient {
   execute<Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>): Promise<Result<Out>>;
   execute(workflow: string, input?: unknown, options?: StartOptions): Promise<Result<Json>>;
   async execute(workflow: AnyWorkflow | string, input?: unknown, options?: StartOptions): Promise<Result<never>> {
+    if (options?.tx !== undefined) {
+      const why = 'execute waits for the result, which nobody can give before the transaction commits; use start';
+      throw new OptionInvalidError('tx', why);
+    }
     const handle = await this.start(workflow as string, input, options);
     return handle.result() as Promise<Result<never>>;
   }
@@ -115,7 +119,8 @@ export class EngineClient {
       const checked = await checkInput(resolved, input, maxPayload);
       creates.push(newExecution({ resolved, input: checked, options, tenant, now: clock.now() }));
     }
-    const created = await store.createExecutions(creates);
+    const { tx } = options;
+    const created = tx === undefined ? await store.createExecutions(creates) : await this.#createWithin(tx, creates);
     for (const { id, code } of created) engine?.mayTake(id, code);
     return creates.map(({ id }) => this.handle<never>(id));
   }
@@ -207,14 +212,24 @@ export class EngineClient {
     const known = loaded === undefined ? resolved : { ...resolved, code: loaded.code };
     const checked = await checkInput(known, input, maxPayload);
     const create = newExecution({ resolved, input: checked, options, tenant, now: clock.now() });
-    if (engine !== null && create.idempotencyKey === null) {
+    if (engine !== null && create.idempotencyKey === null && options.tx === undefined) {
       await engine.start(create, loaded);
       return create.id;
     }
-    const [created] = await store.createExecutions([create]);
+    const { tx } = options;
+    const [created] =
+      tx === undefined ? await store.createExecutions([create]) : await this.#createWithin(tx, [create]);
     const id = idOf(created!, create);
     engine?.mayTake(id, created!.code);
     return id;
+  }
+
+  /** In the caller's own transaction: until that commits nobody else sees them. */
+  async #createWithin(tx: object, creates: readonly NewExecution[]): Promise<readonly Created[]> {
+    const { createWithin } = this.#options.store;
+    if (createWithin !== undefined) return createWithin(tx, creates);
+    const how = "SQLite has one writer: use runner.transaction((db, start) => ...), the option 'tx' is for PostgreSQL";
+    throw new CloacinaError('TRANSACTION_UNAVAILABLE', how);
   }
 
   async #outcome<Out>(id: string): Promise<ExecutionOutcome<Out>> {

@@ -45,12 +45,14 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
 
 /** The driver is loaded by those who need it only. */
 async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
-  const [{ PostgresDriver }, { PostgresCommit }, { createSurely }, { postgresLease }] = await Promise.all([
-    import('./postgres.ts'),
-    import('./postgres-commit.ts'),
-    import('./postgres-start.ts'),
-    import('./postgres-lease.ts'),
-  ]);
+  const [{ PostgresDriver }, { PostgresCommit }, { createSurely }, { postgresLease }, { postgresStarts }] =
+    await Promise.all([
+      import('./postgres.ts'),
+      import('./postgres-commit.ts'),
+      import('./postgres-start.ts'),
+      import('./postgres-lease.ts'),
+      import('./caller-start.ts'),
+    ]);
   const place = postgresPlace(url);
   const driver = await PostgresDriver.open(place, options);
   const now = options.now ?? Date.now;
@@ -59,6 +61,7 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
     ...makeStore(driver, (batch) => group.commit(batch), now),
     createExecutions: (creates) => createSurely(driver, creates),
     ...postgresLease(driver, place),
+    ...postgresStarts(driver),
   };
 }
 

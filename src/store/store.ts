@@ -22,6 +22,11 @@ export interface Store {
   commit(batch: Batch): Promise<CommitResult>;
 
   createExecutions(creates: readonly NewExecution[]): Promise<readonly Created[]>;
+  /**
+   * Where a caller can have a transaction of their own: creates executions within it, by the caller's client. They exist
+   * if and only if the caller commits. Throws TRANSACTION_INVALID, and errors of that client.
+   */
+  readonly createWithin?: ((tx: object, creates: readonly NewExecution[]) => Promise<readonly Created[]>) | undefined;
   claim(claim: Claim): Promise<readonly ClaimedExecution[]>;
   /** Whether a claim would take anything. */
   claimable(claim: Claim): Promise<boolean>;

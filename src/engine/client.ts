@@ -1,3 +1,4 @@
+import type { DatabaseSync } from 'node:sqlite';
 import type { AnyWorkflow, WorkflowRef } from '../core/definition.ts';
 import { CloacinaError, ExecutionNotFoundError, IdempotencyConflictError, OptionInvalidError } from '../core/error.ts';
 import type { EndedStatus } from '../core/execution.ts';
@@ -14,6 +15,8 @@ import type { EndedExecution } from './live.ts';
 import type { Engine } from './runner.ts';
 import { checkInput, newExecution, resolveEmbedded, resolveWorkflow } from './start.ts';
 import type { ResolvedWorkflow, Resolving, StartOptions } from './start.ts';
+import { transact } from './transaction.ts';
+import type { Synchronous } from './transaction.ts';
 import type { Watch } from './watch.ts';
 
 /** What a completed execution gave. */
@@ -48,6 +51,9 @@ export interface ExecutionHandle<Out> {
 type Input<Given> = undefined extends Given
   ? [input?: Given, options?: StartOptions]
   : [input: Given, options?: StartOptions];
+
+/** Starts an execution within a transaction on SQLite: it exists if and only if that commits. */
+export type StartNow = <Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>) => ExecutionHandle<Out>;
 
 export interface EngineClientOptions extends Resolving, ControlOptions {
   readonly store: Store;
@@ -123,6 +129,26 @@ export class EngineClient {
     const created = tx === undefined ? await store.createExecutions(creates) : await this.#createWithin(tx, creates);
     for (const { id, code } of created) engine?.mayTake(id, code);
     return creates.map(({ id }) => this.handle<never>(id));
+  }
+
+  /**
+   * SQLite: runs a function as one transaction on the engine's own connection. What it writes with `db` and the executions
+   * that it starts are there together, or none of it where it throws. It is synchronous, and gives what it returns. Throws
+   * TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE, TRANSACTION_UNAVAILABLE on PostgreSQL (there: `tx` of `start`).
+   */
+  async transaction<T>(run: (db: DatabaseSync, start: StartNow) => Synchronous<T>): Promise<T> {
+    this.#checkOpen();
+    const { clock, engine } = this.#options;
+    return transact<T, ExecutionHandle<never>>(
+      {
+        ...this.#options,
+        now: () => clock.now(),
+        idOf,
+        handle: (id) => this.handle<never>(id),
+        onStarted: ({ id, code }) => engine?.mayTake(id, code),
+      },
+      run,
+    );
   }
 
   /** An execution by its id, to wait for it; the id is not looked up before. */

@@ -27,7 +27,7 @@ export type { Json, Jsonable } from './core/json.ts';
 export type { ScheduleSpec, TaskSpec, WorkflowSpec } from './core/spec.ts';
 export type { TaskError } from './core/task-error.ts';
 export { settled, unchecked, workflow } from './core/workflow.ts';
-export type { ExecutionHandle, ExecutionOutcome, Result } from './engine/client.ts';
+export type { ExecutionHandle, ExecutionOutcome, Result, StartNow } from './engine/client.ts';
 export type { Clock, Timer } from './engine/clock.ts';
 export type { Controlled } from './engine/control.ts';
 export { ExecutionFailedError } from './engine/execution-failed.ts';
@@ -43,6 +43,7 @@ export type {
 export type { Logger } from './engine/logger.ts';
 export type { RunnerEvent, TaskProgress } from './engine/hooks.ts';
 export type { StartOptions } from './engine/start.ts';
+export type { Synchronous } from './engine/transaction.ts';
 export type { WorkflowEntry } from './engine/workflows.ts';
 export { Client, Runner } from './open.ts';
 export { defaultDatabase, defaultRegistry } from './options.ts';

@@ -183,6 +183,26 @@ const rows = {
     meaning: 'A change was sent to the database, its answer was lost, and whether it was made is not known.',
     remedy: 'Look before asking for it again: a start names the id of its execution in the message.',
   },
+  TRANSACTION_INVALID: {
+    exit: 2,
+    meaning: 'What was given as a transaction is none that is known, or is not open.',
+    remedy: 'Give the client or transaction object in which you began, and await each statement before you end it.',
+  },
+  TRANSACTION_ENDED: {
+    exit: 1,
+    meaning: 'A transaction that the engine opened for a function was ended by somebody else, or used after its end.',
+    remedy: 'Leave begin, commit, rollback and close to the engine, and keep nothing of the connection.',
+  },
+  TRANSACTION_ASYNC: {
+    exit: 1,
+    meaning: 'A function that runs as a transaction on SQLite gave a promise. Nothing was written.',
+    remedy: 'Do what takes time before or after it; within it only synchronous calls.',
+  },
+  TRANSACTION_UNAVAILABLE: {
+    exit: 2,
+    meaning: 'There is no transaction of this kind here: it depends on the database, and a task of a package has none.',
+    remedy: 'Use the way that the message names.',
+  },
   RUNNER_CLOSED: { exit: 6, meaning: 'The runner or client is closed or closing.', remedy: 'Open a new one.' },
   CONFLICT: {
     exit: 5,

@@ -1,5 +1,6 @@
+import type { DatabaseSync } from 'node:sqlite';
 import type { AnyWorkflow, WorkflowRef } from '../core/definition.ts';
-import { CloacinaError, ExecutionNotFoundError, IdempotencyConflictError } from '../core/error.ts';
+import { CloacinaError, ExecutionNotFoundError, IdempotencyConflictError, OptionInvalidError } from '../core/error.ts';
 import type { EndedStatus } from '../core/execution.ts';
 import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
@@ -14,6 +15,8 @@ import type { EndedExecution } from './live.ts';
 import type { Engine } from './runner.ts';
 import { checkInput, newExecution, resolveEmbedded, resolveWorkflow } from './start.ts';
 import type { ResolvedWorkflow, Resolving, StartOptions } from './start.ts';
+import { transact } from './transaction.ts';
+import type { Synchronous } from './transaction.ts';
 import type { Watch } from './watch.ts';
 
 /** What a completed execution gave. */
@@ -48,6 +51,9 @@ export interface ExecutionHandle<Out> {
 type Input<Given> = undefined extends Given
   ? [input?: Given, options?: StartOptions]
   : [input: Given, options?: StartOptions];
+
+/** Starts an execution within a transaction on SQLite: it exists if and only if that commits. */
+export type StartNow = <Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>) => ExecutionHandle<Out>;
 
 export interface EngineClientOptions extends Resolving, ControlOptions {
   readonly store: Store;
@@ -87,6 +93,10 @@ export class EngineClient {
   execute<Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>): Promise<Result<Out>>;
   execute(workflow: string, input?: unknown, options?: StartOptions): Promise<Result<Json>>;
   async execute(workflow: AnyWorkflow | string, input?: unknown, options?: StartOptions): Promise<Result<never>> {
+    if (options?.tx !== undefined) {
+      const why = 'execute waits for the result, which nobody can give before the transaction commits; use start';
+      throw new OptionInvalidError('tx', why);
+    }
     const handle = await this.start(workflow as string, input, options);
     return handle.result() as Promise<Result<never>>;
   }
@@ -115,9 +125,30 @@ export class EngineClient {
       const checked = await checkInput(resolved, input, maxPayload);
       creates.push(newExecution({ resolved, input: checked, options, tenant, now: clock.now() }));
     }
-    const created = await store.createExecutions(creates);
+    const { tx } = options;
+    const created = tx === undefined ? await store.createExecutions(creates) : await this.#createWithin(tx, creates);
     for (const { id, code } of created) engine?.mayTake(id, code);
     return creates.map(({ id }) => this.handle<never>(id));
+  }
+
+  /**
+   * SQLite: runs a function as one transaction on the engine's own connection. What it writes with `db` and the executions
+   * that it starts are there together, or none of it where it throws. It is synchronous, and gives what it returns. Throws
+   * TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE, TRANSACTION_UNAVAILABLE on PostgreSQL (there: `tx` of `start`).
+   */
+  async transaction<T>(run: (db: DatabaseSync, start: StartNow) => Synchronous<T>): Promise<T> {
+    this.#checkOpen();
+    const { clock, engine } = this.#options;
+    return transact<T, ExecutionHandle<never>>(
+      {
+        ...this.#options,
+        now: () => clock.now(),
+        idOf,
+        handle: (id) => this.handle<never>(id),
+        onStarted: ({ id, code }) => engine?.mayTake(id, code),
+      },
+      run,
+    );
   }
 
   /** An execution by its id, to wait for it; the id is not looked up before. */
@@ -207,14 +238,24 @@ export class EngineClient {
     const known = loaded === undefined ? resolved : { ...resolved, code: loaded.code };
     const checked = await checkInput(known, input, maxPayload);
     const create = newExecution({ resolved, input: checked, options, tenant, now: clock.now() });
-    if (engine !== null && create.idempotencyKey === null) {
+    if (engine !== null && create.idempotencyKey === null && options.tx === undefined) {
       await engine.start(create, loaded);
       return create.id;
     }
-    const [created] = await store.createExecutions([create]);
+    const { tx } = options;
+    const [created] =
+      tx === undefined ? await store.createExecutions([create]) : await this.#createWithin(tx, [create]);
     const id = idOf(created!, create);
     engine?.mayTake(id, created!.code);
     return id;
+  }
+
+  /** In the caller's own transaction: until that commits nobody else sees them. */
+  async #createWithin(tx: object, creates: readonly NewExecution[]): Promise<readonly Created[]> {
+    const { createWithin } = this.#options.store;
+    if (createWithin !== undefined) return createWithin(tx, creates);
+    const how = "SQLite has one writer: use runner.transaction((db, start) => ...), the option 'tx' is for PostgreSQL";
+    throw new CloacinaError('TRANSACTION_UNAVAILABLE', how);
   }
 
   async #outcome<Out>(id: string): Promise<ExecutionOutcome<Out>> {

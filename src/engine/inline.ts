@@ -62,14 +62,33 @@ async function parse(
 ): Promise<InputOutcome> {
   if (schema === undefined) return { status: 'valid', input: text };
   try {
-    const result = await schema['~standard'].validate(parseJson(text));
-    if (result.issues !== undefined) return { status: 'invalid', issues: issuesOf(result.issues) };
-    return { status: 'valid', input: stringifyJson(result.value, what, maxPayload) };
+    return judged(await schema['~standard'].validate(parseJson(text)), what, maxPayload);
   } catch (thrown) {
-    // what a transform made of it is no JSON: the path is within the value
-    const path = thrown instanceof NotSerializableError ? thrown.path.slice(what.length).replace(/^\./, '') : '';
-    return { status: 'invalid', issues: [{ path, message: toTaskError(thrown).message }] };
+    return unfit(thrown, what);
   }
+}
+
+/** Parses an input at once; null where the schema takes its time for an answer. */
+export function parseInputNow(workflow: AnyWorkflow, text: string, maxPayload: number): InputOutcome | null {
+  const { input: schema } = functionsOf(workflow);
+  if (schema === undefined) return { status: 'valid', input: text };
+  try {
+    const result = schema['~standard'].validate(parseJson(text));
+    return result instanceof Promise ? null : judged(result, 'input', maxPayload);
+  } catch (thrown) {
+    return unfit(thrown, 'input');
+  }
+}
+
+function judged(result: StandardSchemaV1.Result<unknown>, what: string, maxPayload: number): InputOutcome {
+  if (result.issues !== undefined) return { status: 'invalid', issues: issuesOf(result.issues) };
+  return { status: 'valid', input: stringifyJson(result.value, what, maxPayload) };
+}
+
+function unfit(thrown: unknown, what: string): InputOutcome {
+  // what a transform made of it is no JSON: the path is within the value
+  const path = thrown instanceof NotSerializableError ? thrown.path.slice(what.length).replace(/^\./, '') : '';
+  return { status: 'invalid', issues: [{ path, message: toTaskError(thrown).message }] };
 }
 
 function failure(thrown: unknown, functions: TaskFunctions | undefined): Outcome {

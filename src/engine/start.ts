@@ -30,6 +30,11 @@ export interface StartOptions {
   /** A time, or a length of time from now; until then it waits. */
   readonly startAt?: Date | Duration;
   readonly tags?: Readonly<Record<string, string>>;
+  /**
+   * PostgreSQL: the caller's own transaction, in which it is started: it exists if and only if that commits. A `pg`
+   * client, a transaction of Drizzle or Kysely, Prisma's interactive one, or what has `query(text, values)`.
+   */
+  readonly tx?: object;
 }
 
 /** What a workflow's name means now. */
@@ -149,6 +154,7 @@ const startKinds: Kinds<StartOptions> = {
   priority: anything,
   startAt: anything,
   tags: record,
+  tx: anything,
 };
 
 /** Puts a new execution together. Throws OPTION_INVALID. */

@@ -14,6 +14,7 @@ import { prune } from './retention.ts';
 import * as runners from './runners.ts';
 import type { Driver, Notice } from './sql.ts';
 import { SqliteCommit } from './sqlite-commit.ts';
+import { sqliteTransactions } from './sqlite-transactions.ts';
 import { SqliteDriver, isBusy, storeError } from './sqlite.ts';
 import { BusyError } from './store.ts';
 import type { Store } from './store.ts';
@@ -40,17 +41,20 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
   if (/^postgres(ql)?:/.test(url)) return openPostgres(url, options);
   const driver = await SqliteDriver.open(sqlitePath(url), options);
   const group = new SqliteCommit(driver, options.now ?? Date.now);
-  return makeStore(driver, async (batch) => commitOnSqlite(group, batch), options.now ?? Date.now);
+  const store = makeStore(driver, async (batch) => commitOnSqlite(group, batch), options.now ?? Date.now);
+  return { ...store, ...sqliteTransactions(driver) };
 }
 
 /** The driver is loaded by those who need it only. */
 async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
-  const [{ PostgresDriver }, { PostgresCommit }, { createSurely }, { postgresLease }] = await Promise.all([
-    import('./postgres.ts'),
-    import('./postgres-commit.ts'),
-    import('./postgres-start.ts'),
-    import('./postgres-lease.ts'),
-  ]);
+  const [{ PostgresDriver }, { PostgresCommit }, { createSurely }, { postgresLease }, { postgresStarts }] =
+    await Promise.all([
+      import('./postgres.ts'),
+      import('./postgres-commit.ts'),
+      import('./postgres-start.ts'),
+      import('./postgres-lease.ts'),
+      import('./caller-start.ts'),
+    ]);
   const place = postgresPlace(url);
   const driver = await PostgresDriver.open(place, options);
   const now = options.now ?? Date.now;
@@ -59,6 +63,7 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
     ...makeStore(driver, (batch) => group.commit(batch), now),
     createExecutions: (creates) => createSurely(driver, creates),
     ...postgresLease(driver, place),
+    ...postgresStarts(driver),
   };
 }
 

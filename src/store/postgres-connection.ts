@@ -172,8 +172,8 @@ function serverTimeouts(deadlineMs: number): {
 export function beginText(deadlineMs: number | null): string {
   const timeouts = Object.entries(deadlineMs === null ? {} : serverTimeouts(deadlineMs));
   const told = timeouts.map(([name, ms]) => `set local ${name} = ${ms}; `).join('');
-  return `begin isolation level read committed; ${told}${durable}`;
+  return `begin isolation level read committed; ${told}select ${durableText}`;
 }
 
-/** `remote_apply` is stronger than `on`, and stays. */
-const durable = `select case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end`;
+/** Makes the commit of a transaction durable, whatever the server's default is; `remote_apply` is stronger than `on`, and stays. */
+export const durableText = `case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end`;

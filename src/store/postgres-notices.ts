@@ -24,7 +24,7 @@ export interface NoticesOptions {
 const notifyText = `select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)`;
 
 /** The name of the channel of a schema; names of PostgreSQL have 63 bytes at most. */
-function noticeChannel(schema: string): string {
+export function noticeChannel(schema: string): string {
   const short =
     Buffer.byteLength(schema) <= 50 ? schema : createHash('sha256').update(schema).digest('hex').slice(0, 32);
   return `cloacina_${short}`;

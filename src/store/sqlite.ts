@@ -10,6 +10,7 @@ import { isNewest, migrate, schemaNumber, tablesAfter } from './migrate.ts';
 import type { Migration } from './migrate.ts';
 import { all, first } from './sql.ts';
 import type { Dialect, Driver, Script, Statement, StatementResult } from './sql.ts';
+import { userTurn } from './sqlite-turn.ts';
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
 const code = { busy: 5, locked: 6, readonly: 8, ioError: 10, corrupt: 11, full: 13, cantOpen: 14, notADatabase: 26 };
@@ -38,6 +39,8 @@ export class SqliteDriver implements Driver {
   readonly #dataVersion: StatementSync;
   #seenVersion: unknown;
   #closed = false;
+  /** A user's function runs in a transaction. */
+  #inTurn = false;
 
   private constructor(db: DatabaseSync, where: string, patienceMs: number) {
     this.#db = db;
@@ -89,6 +92,7 @@ export class SqliteDriver implements Driver {
   }
 
   async read<T>(script: () => Script<T>): Promise<T> {
+    if (this.#inTurn) await this.#turnOver();
     return untilFree(() => this.#transaction('begin', () => this.drive(script())), this.#where, this.#patienceMs);
   }
 
@@ -97,12 +101,53 @@ export class SqliteDriver implements Driver {
   }
 
   async write<T>(script: () => Script<T>): Promise<T> {
+    if (this.#inTurn) await this.#turnOver();
     return untilFree(() => this.writeNow(() => this.drive(script())), this.#where, this.#patienceMs);
   }
 
   /** Runs a function as one durable transaction, at once. Throws SQLite's own error where the database is busy. */
   writeNow<T>(change: () => T): T {
     return this.#transaction('begin immediate', change);
+  }
+
+  /**
+   * Runs a user's function as one durable transaction, once the database is free; what it throws is thrown, and nothing was
+   * written then. Throws TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE.
+   */
+  async turn<T>(act: (db: DatabaseSync) => T): Promise<T> {
+    if (this.#inTurn) await this.#turnOver();
+    const attempt = (): { readonly value: T } | { readonly error: unknown } => {
+      if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#where} was closed`);
+      this.#db.exec('begin immediate');
+      // from here on nothing is tried again: the function runs once
+      this.#inTurn = true;
+      try {
+        const value = userTurn(this.#db, act);
+        this.#commit();
+        return { value };
+      } catch (error) {
+        if (this.#db.isTransaction) this.#db.exec('rollback');
+        return { error };
+      } finally {
+        this.#inTurn = false;
+      }
+    };
+    const outcome = await untilFree(attempt, this.#where, this.#patienceMs);
+    if ('error' in outcome) throw outcome.error;
+    return outcome.value;
+  }
+
+  #commit(): void {
+    try {
+      this.#db.exec('commit');
+    } catch (error) {
+      throw storeError(error, `the database ${this.#where} did not take a transaction`, this.#where);
+    }
+  }
+
+  /** What a user's function asks for in the middle of its transaction comes after it: that is over with this turn. */
+  async #turnOver(): Promise<void> {
+    await Promise.resolve();
   }
 
   /** A statement prepared once; its parameters are written $1, $2, ... */

@@ -1,3 +1,4 @@
+import type { DatabaseSync } from 'node:sqlite';
 import type { WorkflowSpec } from '../core/spec.ts';
 import type { Batch, CommitResult, NewExecution, TaskState } from './batch.ts';
 import type { Claim, Stray } from './claims.ts';
@@ -22,6 +23,16 @@ export interface Store {
   commit(batch: Batch): Promise<CommitResult>;
 
   createExecutions(creates: readonly NewExecution[]): Promise<readonly Created[]>;
+  /**
+   * Where a caller can have a transaction of their own: creates executions within it, by the caller's client. They exist
+   * if and only if the caller commits. Throws TRANSACTION_INVALID, and errors of that client.
+   */
+  readonly createWithin?: ((tx: object, creates: readonly NewExecution[]) => Promise<readonly Created[]>) | undefined;
+  /**
+   * Where the database is in this process: runs a user's function as one transaction, at once. Throws what it throws, and
+   * TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE; nothing was written then.
+   */
+  readonly turn?: (<T>(act: (turn: Turn) => T) => Promise<T>) | undefined;
   claim(claim: Claim): Promise<readonly ClaimedExecution[]>;
   /** Whether a claim would take anything. */
   claimable(claim: Claim): Promise<boolean>;
@@ -94,6 +105,12 @@ export interface Store {
   /** The clock of the database, where that may be on another machine; epoch ms. */
   readonly serverTime?: (() => Promise<number>) | undefined;
   close(): Promise<void>;
+}
+
+/** A transaction of a user's function, on our own connection. */
+export interface Turn {
+  readonly db: DatabaseSync;
+  readonly create: (create: NewExecution) => Created;
 }
 
 export interface DefinitionRecord {

@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, it } from 'node:test';
+import { z } from 'zod';
+import { Client, Runner, workflow } from '../src/index.ts';
+import type { RunnerOptions } from '../src/index.ts';
+import { tempFolder } from '../src/testing/engine-rig.ts';
+import type { Cleanup } from '../src/testing/engine-rig.ts';
+import { testPostgres } from '../src/testing/postgres-server.ts';
+
+const order = workflow('order', { input: z.object({ id: z.string(), count: z.number().default(1) }) });
+const ship = order.task('ship', ({ input }) => `${input.count} of ${input.id}`);
+const shipping = order.returns(ship);
+
+interface Place {
+  readonly url: string;
+  readonly runner: Runner;
+  /** The ids of the orders, read by another connection. */
+  readonly orders: () => readonly string[];
+  readonly executions: () => number;
+}
+
+async function open(t: Cleanup, options: RunnerOptions = {}): Promise<Place> {
+  const file = join(tempFolder(t), 'app.db');
+  const url = `sqlite:${file}`;
+  const runner = await Runner.open(url, { workflows: [shipping], ...options });
+  const other = new DatabaseSync(file);
+  other.exec('create table orders (id text primary key)');
+  t.after(async () => {
+    other.close();
+    await runner.close();
+  });
+  const orders = (): string[] =>
+    other
+      .prepare('select id from orders order by id')
+      .all()
+      .map((row) => String(row['id']));
+  const executions = (): number => Number(other.prepare('select count(*) as n from executions').get()!['n']);
+  return { url, runner, orders, executions };
+}
+
+const insert = 'insert into orders (id) values (?)';
+
+describe("durability.md, The caller's transaction on SQLite: runner.transaction", () => {
+  it('writes rows and starts executions together, and gives what the function returns', async (t) => {
+    const { runner, orders } = await open(t);
+    const { made, execution } = await runner.transaction((db, start) => {
+      const changes = db.prepare(insert).run('a').changes;
+      return { made: changes, execution: start(shipping, { id: 'a' }, { tags: { kind: 'kept' } }) };
+    });
+    assert.equal(made, 1);
+    assert.deepEqual(orders(), ['a']);
+    assert.equal((await execution.result()).output, '1 of a', 'defaults of the schema are filled in');
+    assert.equal((await runner.executions.list({ tags: { kind: 'kept' } })).items[0]?.id, execution.id);
+  });
+
+  it('leaves nothing of either where the function throws', async (t) => {
+    const { runner, orders, executions } = await open(t);
+    const undone = runner.transaction((db, start) => {
+      db.prepare(insert).run('a');
+      start(shipping, { id: 'a' });
+      throw new Error('changed my mind');
+    });
+    await assert.rejects(undone, /changed my mind/);
+    assert.deepEqual([orders(), executions()], [[], 0]);
+  });
+
+  it('refuses a function that gives a promise, and leaves nothing', async (t) => {
+    const { runner, orders, executions } = await open(t);
+    const errors: unknown[] = [];
+    const slow = async (
+      db: DatabaseSync,
+      start: (w: typeof shipping, input: { id: string }) => unknown,
+    ): Promise<void> => {
+      db.prepare(insert).run('a');
+      start(shipping, { id: 'a' });
+      await Promise.resolve();
+      try {
+        start(shipping, { id: 'b' });
+      } catch (error) {
+        errors.push(error);
+      }
+      db.prepare(insert).run('b');
+    };
+    // @ts-expect-error the types refuse it too
+    await assert.rejects(runner.transaction(slow), { code: 'TRANSACTION_ASYNC' });
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([orders(), executions()], [[], 0]);
+    assert.equal(Reflect.get(errors[0] as object, 'code'), 'TRANSACTION_ENDED', 'what it goes on to start is refused');
+  });
+
+  it('checks inputs as start does', async (t) => {
+    const { runner, executions } = await open(t);
+    const wrong = { id: 1 } as unknown as { id: string };
+    await assert.rejects(
+      runner.transaction((_, start) => start(shipping, wrong)),
+      { code: 'INPUT_INVALID' },
+    );
+    const late = workflow('late', { input: z.object({}).refine(async () => Promise.resolve(true)) });
+    late.task('never', () => 1);
+    await assert.rejects(
+      runner.transaction((_, start) => start(late, {})),
+      { code: 'TRANSACTION_ASYNC', message: /'late'/ },
+    );
+    const named = (_: DatabaseSync, start: (name: never) => unknown): unknown => start('order' as never);
+    await assert.rejects(runner.transaction(named), { code: 'OPTION_INVALID' });
+    assert.equal(executions(), 0);
+  });
+
+  it('gives the execution that has the idempotency key; a conflict may be caught', async (t) => {
+    const { runner, orders, executions } = await open(t);
+    const options = { idempotencyKey: 'k' };
+    const ids = await runner.transaction((db, start) => {
+      const first = start(shipping, { id: 'a' }, options);
+      assert.throws(() => start(shipping, { id: 'b' }, options), { code: 'IDEMPOTENCY_CONFLICT' });
+      db.prepare(insert).run('a');
+      return [first.id, start(shipping, { id: 'a' }, options).id];
+    });
+    assert.equal(ids[0], ids[1]);
+    assert.deepEqual([orders(), executions()], [['a'], 1]);
+  });
+
+  for (const [what, end] of [
+    ['commit', (db: DatabaseSync) => db.exec('commit')],
+    ['roll back', (db: DatabaseSync) => db.prepare('rollback').run()],
+    ['commit and begin again', (db: DatabaseSync) => db.exec('/* */ commit; begin')],
+    ['close the connection', (db: DatabaseSync) => db.close()],
+    ['make commits less durable', (db: DatabaseSync) => db.exec('pragma synchronous = off')],
+  ] as const) {
+    it(`does not let the function ${what}`, async (t) => {
+      const { runner, orders, executions } = await open(t);
+      const ended = runner.transaction((db, start) => {
+        db.prepare(insert).run('a');
+        start(shipping, { id: 'a' });
+        end(db);
+      });
+      await assert.rejects(ended, { code: 'TRANSACTION_ENDED' });
+      assert.deepEqual([orders(), executions()], [[], 0]);
+      const after = await runner.transaction((db, start) => {
+        db.prepare(insert).run('b');
+        db.prepare('pragma table_info(orders)').all();
+        return start(shipping, { id: 'b' });
+      });
+      assert.equal((await after.result()).output, '1 of b', 'the engine works on');
+    });
+  }
+
+  it('lets nobody use the connection after its end', async (t) => {
+    const { runner } = await open(t);
+    let kept: DatabaseSync | undefined;
+    await runner.transaction((db) => {
+      kept = db;
+    });
+    assert.throws(() => kept!.exec('begin'), { code: 'TRANSACTION_ENDED' });
+  });
+
+  it('lets what the function asks of the engine beside it come after it', async (t) => {
+    const { runner, orders } = await open(t);
+    let listed: Promise<unknown> | undefined;
+    let nested: Promise<unknown> | undefined;
+    await runner.transaction((db) => {
+      listed = runner.executions.list();
+      nested = runner.transaction((again) => void again.prepare(insert).run('b'));
+      db.prepare(insert).run('a');
+    });
+    await listed;
+    await nested;
+    assert.deepEqual(orders(), ['a', 'b']);
+  });
+
+  it('runs the function once, however long another process holds the database', async (t) => {
+    const { url, runner, orders } = await open(t);
+    const other = new DatabaseSync(url.slice('sqlite:'.length));
+    t.after(() => other.close());
+    other.exec('begin immediate');
+    let runs = 0;
+    const done = runner.transaction((db) => {
+      runs++;
+      db.prepare(insert).run('a');
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(runs, 0);
+    other.exec('rollback');
+    await done;
+    assert.deepEqual([runs, orders()], [1, ['a']]);
+  });
+
+  it('is there on a client that executes nothing', async (t) => {
+    const { url, orders } = await open(t);
+    await using client = await Client.open(url);
+    const execution = await client.transaction((db, start) => {
+      db.prepare(insert).run('a');
+      return start(shipping, { id: 'a' });
+    });
+    assert.equal((await execution.result()).output, '1 of a');
+    assert.deepEqual(orders(), ['a']);
+  });
+
+  it('is not for PostgreSQL, which names its own way', async (t) => {
+    const server = await testPostgres();
+    if (typeof server === 'string') {
+      t.skip(server);
+      return;
+    }
+    t.after(() => server.stop());
+    await using client = await Client.open(`${server.url}?schema=not_sqlite_${process.pid}`);
+    await assert.rejects(
+      client.transaction(() => 1),
+      { code: 'TRANSACTION_UNAVAILABLE', message: /\{ tx: client \}/ },
+    );
+  });
+});

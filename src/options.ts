@@ -3,8 +3,9 @@ import type { AnyWorkflow } from './core/definition.ts';
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
+import { defaultQueue } from './core/graph.ts';
 import { defaultMaxPayload } from './core/json.ts';
-import { anything, callable, flag, list, optionFault, record, shown, text } from './core/option-check.ts';
+import { anything, callable, flag, list, optionFault, queueName, record, shown, text } from './core/option-check.ts';
 import type { Kind, Kinds } from './core/option-check.ts';
 import { checkText } from './core/text.ts';
 import { functionsOf, isWorkflow } from './core/workflow.ts';
@@ -44,6 +45,8 @@ export interface RunnerOptions extends ClientOptions {
   readonly name?: string;
   /** Task functions at once; default 64. */
   readonly concurrency?: number;
+  /** The queues whose tasks run here; default `['default']`. Tasks of others go to runners that serve those. */
+  readonly queues?: readonly string[];
   /** Executions owned at once; default 1,000. What is beyond stays pending, for anyone. */
   readonly maxExecutions?: number;
   /** How long others wait for a sign of life before they take over; default 15s. */
@@ -97,6 +100,7 @@ const runnerKinds: Kinds<RunnerOptions> = {
   workflows: list,
   name: text,
   concurrency: anything,
+  queues: list,
   maxExecutions: anything,
   lease: anything,
   stall: anything,
@@ -136,6 +140,7 @@ export interface RunnerSettings extends ClientSettings {
   readonly embedded: readonly LoadedWorkflow[];
   readonly name: string;
   readonly concurrency: number;
+  readonly queues: readonly string[];
   readonly maxExecutions: number;
   readonly leaseMs: number;
   readonly stallMs: number;
@@ -156,6 +161,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
     embedded: embeddedWorkflows(options.workflows ?? []),
     name: runnerName(options.name),
     concurrency: count('concurrency', options.concurrency ?? 64),
+    queues: queueNames(options.queues ?? [defaultQueue]),
     maxExecutions: count('maxExecutions', options.maxExecutions ?? 1000),
     leaseMs: atLeast('lease', options.lease ?? '15s', 1000),
     stallMs: atLeast('stall', options.stall ?? '2m', 1000),
@@ -199,6 +205,16 @@ function embeddedWorkflows(workflows: readonly AnyWorkflow[]): LoadedWorkflow[] 
 function runnerName(name: string = hostname()): string {
   checkText('name', name);
   return name;
+}
+
+function queueNames(queues: readonly string[]): readonly string[] {
+  if (queues.length === 0) {
+    throw new OptionInvalidError('queues', `a runner serves one queue at least, such as '${defaultQueue}'`);
+  }
+  for (const queue of queues) {
+    if (!queueName.fits(queue)) throw new OptionInvalidError('queues', `${shown(queue)} is not ${queueName.what}`);
+  }
+  return [...new Set(queues)];
 }
 
 function count(option: string, value: number): number {

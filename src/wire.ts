@@ -213,13 +213,15 @@ interface Told {
 
 async function openEngine(store: Store, settings: RunnerSettings, told: Told): Promise<Engine> {
   const { onEnded, wake, look, resolve } = told;
-  const { clock, logger, name, concurrency, maxExecutions, leaseMs, stallMs, graceMs, maxPayload, ownOnly } = settings;
+  const { clock, logger, name, concurrency, queues, maxExecutions, leaseMs, stallMs, graceMs, maxPayload, ownOnly } =
+    settings;
   return Engine.open({
     store,
     clock,
     logger,
     name,
     concurrency,
+    queues,
     maxExecutions,
     leaseMs,
     stallMs,

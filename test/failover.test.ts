@@ -65,9 +65,9 @@ describe('issue C: failover to a synchronous standby', () => {
     release(t, () => client.close());
 
     const acknowledged: string[] = [];
-    let isOn = true;
+    const loaded = new AbortController();
     const lane = async (): Promise<void> => {
-      while (isOn) {
+      while (!loaded.signal.aborted) {
         try {
           acknowledged.push((await client.start(done)).id);
         } catch (error) {
@@ -91,7 +91,7 @@ describe('issue C: failover to a synchronous standby', () => {
     while (acknowledged.length < before + lanes && performance.now() - start < settleMs) await setTimeout(20);
     const awayMs = Math.round(performance.now() - start);
     await setTimeout(loadMs / 2);
-    isOn = false;
+    loaded.abort();
     await load;
     assert.ok(before > lanes && acknowledged.length > before + lanes, `${before}, then ${acknowledged.length}`);
 

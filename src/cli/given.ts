@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { CloacinaError, ScheduleInvalidError } from '../core/error.ts';
 import type { Json } from '../core/json.ts';
+import { queueName } from '../core/option-check.ts';
 import { timeOf } from '../core/schedule.ts';
 import { makeFolder } from '../store/folder.ts';
 import { postgresPlace } from '../store/postgres-url.ts';
@@ -20,6 +21,13 @@ export function wholeNumber(least: number): (given: string) => number {
     if (/^\d+$/.test(given) && Number.isSafeInteger(value) && value >= least) return value;
     throw new InvalidArgumentError(`It is not a whole number from ${least}.`);
   };
+}
+
+/** Names of queues, for an option that may be given again; in the environment with commas between them. */
+export function queueNames(given: string, before: readonly string[] = []): readonly string[] {
+  const names = given.split(',').map((name) => name.trim());
+  if (!names.every((name) => queueName.fits(name))) throw new InvalidArgumentError(`It is not ${queueName.what}.`);
+  return [...before, ...names];
 }
 
 /** `name=value`, for an option that may be given again. */

@@ -7,7 +7,9 @@ import { makeProgram } from './program.ts';
  */
 export async function main(argv: readonly string[]): Promise<void> {
   // as for the library, an empty one is none
-  for (const name of ['CLOACINA_DATABASE', 'CLOACINA_REGISTRY']) if (process.env[name] === '') delete process.env[name];
+  for (const name of ['CLOACINA_DATABASE', 'CLOACINA_REGISTRY', 'CLOACINA_QUEUES']) {
+    if (process.env[name] === '') delete process.env[name];
+  }
   const json = beforeTerminator(argv).includes('--json');
   const program = makeProgram({ quiet: json });
   try {

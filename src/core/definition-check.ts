@@ -1,6 +1,6 @@
 import type { MapOptions, NodeOptions, Retry, ScheduleOptions, WorkflowOptions, WorkOptions } from './definition.ts';
 import { OptionInvalidError, ScheduleInvalidError } from './error.ts';
-import { anything, callable, flag, optionFault, record, text } from './option-check.ts';
+import { anything, callable, flag, optionFault, queueName, record, text } from './option-check.ts';
 import type { Kind, Kinds, OptionFault } from './option-check.ts';
 import { isSchema } from './schema.ts';
 import type { TaskKind } from './spec.ts';
@@ -14,7 +14,7 @@ const schema: Kind = {
 };
 
 const node: Kinds<NodeOptions<string, never, {}>> = { needs: record, when: callable, description: text };
-const work: Kinds<Work> = { ...node, retry: record, timeout: anything, queue: text };
+const work: Kinds<Work> = { ...node, retry: record, timeout: anything, queue: queueName };
 const mapped: Kinds<Mapped> & { readonly settled: Kind } = {
   ...work,
   over: callable,

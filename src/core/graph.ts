@@ -104,15 +104,18 @@ export function findCycle(tasks: readonly Pick<TaskSpec, 'name' | 'needs'>[]): r
   return null;
 }
 
-/**
- * Refuses what a runner of this version would not do as it is written, rather than doing something else. Throws
- * DEFINITION_INVALID naming the task.
- */
-export function checkRunnable(spec: WorkflowSpec): void {
-  const queued = spec.tasks.find((task) => task.queue !== null && task.queue !== 'default');
-  if (queued === undefined) return;
-  const message = `task '${queued.name}' asks for the queue '${queued.queue}'; runners of this version know only 'default'`;
-  throw invalid(spec, message);
+/** The queue of a task that says nothing, and of a runner. */
+export const defaultQueue = 'default';
+
+/** The queue whose runners run a task. */
+export function queueOf(task: Pick<TaskSpec, 'queue'>): string {
+  return task.queue ?? defaultQueue;
+}
+
+/** The queues that a workflow's functions ask for; one without any (it sleeps, waits, starts children) is for the default. */
+export function queuesOf(spec: WorkflowSpec): ReadonlySet<string> {
+  const working = spec.tasks.filter(({ kind }) => kind === 'task' || kind === 'map');
+  return new Set(working.length === 0 ? [defaultQueue] : working.map(queueOf));
 }
 
 /** The levels of a graph: tasks whose needs all lie in earlier levels, for showing it. */

@@ -12,6 +12,11 @@ export interface Kind {
 /** Judged elsewhere. */
 export const anything: Kind = { what: '', fits: () => true };
 export const text: Kind = { what: 'text', fits: (value) => typeof value === 'string' };
+/** The name of a queue. */
+export const queueName: Kind = {
+  what: 'the name of a queue: a text of 1 to 200 characters, none of them a control character',
+  fits: (value) => typeof value === 'string' && /^[^\p{Cc}\p{Cs}]{1,200}$/u.test(value),
+};
 export const flag: Kind = { what: 'true or false', fits: (value) => typeof value === 'boolean' };
 export const callable: Kind = { what: 'a function', fits: (value) => typeof value === 'function' };
 export const list: Kind = { what: 'an array', fits: (value) => Array.isArray(value) };

@@ -1,3 +1,4 @@
+import { queueOf } from '../core/graph.ts';
 import { settle } from '../core/settle.ts';
 import type { AttemptFailure } from '../core/settle.ts';
 import type { TaskError } from '../core/task-error.ts';
@@ -8,8 +9,11 @@ import type { Clock } from './clock.ts';
 import type { Outcome, TaskCall, WorkflowCode } from './code.ts';
 import type { LiveState } from './live-state.ts';
 import type { Logger } from './logger.ts';
+import { Offered } from './offered.ts';
+import type { Offers } from './offers.ts';
 import type { Slots } from './slots.ts';
-import { coalesced, isOver, settledText } from './task-run.ts';
+import { taskCall } from './task-call.ts';
+import { coalesced, isOver } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import type { Waits } from './waits.ts';
 
@@ -17,6 +21,8 @@ import type { Waits } from './waits.ts';
 export interface AttemptsHost {
   readonly clock: Clock;
   readonly slots: Slots;
+  /** What others may run of it. */
+  readonly offers: Offers;
   /** Lets one suspect at a time run. */
   readonly suspects: Slots;
   readonly logger: Logger;
@@ -33,6 +39,8 @@ export interface AttemptsHost {
 /** Who is told how a task's attempts came out. */
 export interface AttemptsOwner {
   completed(run: TaskRun): void;
+  /** An attempt was cut before this runner took the execution up, and none may follow. */
+  cutShort(run: TaskRun, error: TaskError): void;
   failed(run: TaskRun, error: TaskError): void;
   /** It waits for its next attempt. */
   retrying(run: TaskRun): void;
@@ -47,6 +55,7 @@ const maxLogLines = 1000;
 
 /** The attempts of the tasks of one live execution: slot, start, run, settle, and again. */
 export class Attempts {
+  readonly offered: Offered;
   readonly #state: LiveState;
   readonly #code: WorkflowCode;
   readonly #host: AttemptsHost;
@@ -55,22 +64,47 @@ export class Attempts {
   /** Who waits for a step to be durable, to be told if it never will. */
   readonly #unsaved = new Set<(reason: Error) => void>();
 
-  constructor(state: LiveState, code: WorkflowCode, host: AttemptsHost, waits: Waits, owner: AttemptsOwner) {
+  constructor(
+    state: LiveState,
+    { code, codeName }: { readonly code: WorkflowCode; readonly codeName: string },
+    host: AttemptsHost,
+    waits: Waits,
+    owner: AttemptsOwner,
+  ) {
     this.#state = state;
     this.#code = code;
     this.#host = host;
     this.#waits = waits;
     this.#owner = owner;
+    const { offers, clock, logger } = host;
+    const attempts = {
+      begin: (run: TaskRun): void => this.begin(run),
+      withdraw: (run: TaskRun): void => this.withdraw(run),
+      begun: (run: TaskRun, at: number, helper: string): void => this.#begun(run, at, { helper }),
+      ended: (run: TaskRun, end: AttemptEnd): void => this.#attemptEnded(run, end),
+      lost: (run: TaskRun): void => this.#helperLost(run),
+      cut: (run: TaskRun): void => this.#cut(run),
+      changed: (): void => owner.changed(),
+    };
+    this.offered = new Offered({ state, offers, clock, logger, code: codeName, attempts });
   }
 
   /** Begins the next attempt as soon as there is a slot. */
   begin(run: TaskRun): void {
-    if (this.#state.still) return;
-    const { slots, suspects } = this.#host;
+    if (this.#state.still || run.offer !== undefined) return;
+    const { slots, suspects, offers } = this.#host;
     const { priority } = this.#state.head;
+    if (!offers.serves(queueOf(run.spec))) {
+      // no slot of this runner will ever be its own
+      run.slot = { priority, start: () => undefined, cancelled: false };
+      this.offered.wait(run, this.#isSuspect(run));
+      return;
+    }
     const ask = (): void => {
       const request = slots.request(priority, () => this.#start(run));
-      if (request !== undefined) run.slot = request;
+      if (request === undefined) return;
+      run.slot = request;
+      if (!this.#isSuspect(run)) this.offered.wait(run, false);
     };
     if (!this.#isSuspect(run)) {
       ask();
@@ -105,26 +139,48 @@ export class Attempts {
   /** A slot is there: begins the next attempt. */
   #start(run: TaskRun): void {
     run.slot = undefined;
+    this.offered.leave(run);
     if (isOver(this.#state, run)) {
       this.#host.slots.release();
       run.endTurn?.();
       return;
     }
+    this.#state.busy++;
+    run.starting = true;
+    if (run.offer === undefined) this.#startHere(run);
+    else this.offered.takeBack(run, (isBack) => this.#tookBack(run, isBack));
+  }
+
+  /** An attempt that was offered has a slot here: it begins, unless a helper was quicker. */
+  #tookBack(run: TaskRun, isBack: boolean): void {
+    if (!run.starting) return;
+    if (isBack && !isOver(this.#state, run)) {
+      this.#startHere(run);
+      return;
+    }
+    this.#giveBack(run);
+    this.#owner.changed();
+  }
+
+  #startHere(run: TaskRun): void {
+    this.#begun(run, this.#host.clock.now(), null);
+    if (run.charged) this.#state.after(() => this.#launch(run));
+    else this.#launch(run);
+    this.#owner.changed();
+  }
+
+  /** Records that the next attempt begins. */
+  #begun(run: TaskRun, at: number, data: object | null): void {
     run.status = 'running';
     run.attempt++;
     run.epoch = this.#state.head.epoch;
-    run.startedAt = this.#host.clock.now();
+    run.startedAt = at;
     run.error = null;
     run.logLines = 0;
     run.charged = this.#isSuspect(run) || run.spec.retry?.attempts === 1;
     if (run.charged) run.used++;
-    run.startEvent = this.#state.pending.event('task.started', run.startedAt, run);
+    run.startEvent = this.#state.pending.event('task.started', at, run, data);
     this.#state.pending.task(run);
-    this.#state.busy++;
-    run.starting = true;
-    if (run.charged) this.#state.after(() => this.#launch(run));
-    else this.#launch(run);
-    this.#owner.changed();
   }
 
   #launch(run: TaskRun): void {
@@ -169,7 +225,11 @@ export class Attempts {
 
   /** What is on its way to the database will never be durable: starts give back their slots, steps throw. */
   forget(): void {
-    for (const run of this.#state.allRuns()) if (run.starting) this.#giveBack(run);
+    for (const run of this.#state.allRuns()) {
+      if (run.starting) this.#giveBack(run);
+      this.offered.leave(run);
+      if (this.#state.gone) this.offered.forget(run);
+    }
     for (const reject of this.#unsaved) reject(new Error(notOwned));
     this.#unsaved.clear();
   }
@@ -177,38 +237,29 @@ export class Attempts {
   /** Ends what runs or waits for a slot; its answers are not waited for any more. */
   stop(run: TaskRun, reason: AbortReason): void {
     this.withdraw(run);
+    this.offered.revoke(run);
     run.running?.abort(reason);
     run.running = undefined;
+  }
+
+  /** Nothing begins any more; what runs may end, or is cut short. */
+  hold(run: TaskRun, abort: boolean): void {
+    this.withdraw(run);
+    this.offered.hold(run, abort);
+    if (abort) run.running?.abort('shutdown');
   }
 
   /** Takes back the request of an attempt that has not begun. */
   withdraw(run: TaskRun): void {
     if (run.slot !== undefined) run.slot.cancelled = true;
     run.slot = undefined;
+    this.offered.leave(run);
     if (run.running === undefined && !run.starting) run.endTurn?.();
   }
 
   call(run: TaskRun): TaskCall {
-    const { epoch, input, schedule } = this.#state.head;
-    const needs = this.#state.graph.needs[run.index]!.map(({ alias, task, settled }): readonly [string, string] => {
-      const need = this.#state.runs[task]!;
-      return [alias, settled ? settledText(need) : (need.output ?? 'null')];
-    });
-    return {
-      executionId: this.#state.id,
-      workflow: this.#state.graph.spec.name,
-      task: run.spec.name,
-      item: run.item === -1 ? null : run.item,
-      itemValue: run.value,
-      epoch,
-      attempt: run.attempt,
-      idempotencyKey: `${this.#state.id}/${run.spec.name}${run.item === -1 ? '' : `/${run.item}`}`,
-      input,
-      needs,
-      schedule,
-      maxPayload: this.#host.maxPayload,
-      alone: this.#isSuspect(run),
-    };
+    const { graph, head, runs } = this.#state;
+    return taskCall({ graph, head, run, runs, maxPayload: this.#host.maxPayload, alone: this.#isSuspect(run) });
   }
 
   #taskHost(run: TaskRun, attempt: number): ConstructorParameters<typeof Attempt>[0]['host'] {
@@ -287,6 +338,23 @@ export class Attempts {
     else this.#again(run);
   }
 
+  /** The helper died that ran the attempt: charged where its start was, as where this runner had died. */
+  #helperLost(run: TaskRun): void {
+    const message = `the process that ran attempt ${run.attempt} of task '${run.spec.name}' ended`;
+    const error = { name: 'Error', code: 'TASK_CRASHED_RUNNER', message };
+    if (run.spec.retry?.attempts === 1) this.#owner.failed(run, { ...error, code: 'TASK_INTERRUPTED' });
+    else if (run.charged) this.#attemptFailed(run, { error, retryable: true, retryAfter: null });
+    else this.#again(run);
+    if (++run.losses >= suspectLosses) run.suspect = true;
+    this.#owner.changed();
+  }
+
+  /** An attempt was cut before this runner took the execution up. */
+  #cut(run: TaskRun): void {
+    const error = this.cutOff(run);
+    if (error !== null) this.#owner.cutShort(run, error);
+  }
+
   /** An attempt ended by the runner's close is not counted, unless it is the only one allowed. */
   #attemptCut(run: TaskRun): void {
     if (run.spec.retry?.attempts !== 1) {
@@ -309,7 +377,8 @@ export class Attempts {
 const notOwned = 'the execution is not owned by this runner any more; its steps are not remembered';
 const nothing: Promise<undefined> = Promise.resolve(undefined);
 
-function takeTurn(host: AttemptsHost): () => void {
+/** The turn of a suspect: the next has its own once this one has ended, or has run for long. What it gives may be called again. */
+export function takeTurn(host: Pick<AttemptsHost, 'clock' | 'suspects'>): () => void {
   let over = false;
   const end = (): void => {
     if (over) return;

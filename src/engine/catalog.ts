@@ -1,3 +1,4 @@
+import { defaultQueue, queuesOf } from '../core/graph.ts';
 import type { Graph } from '../core/graph.ts';
 import type { Pin } from '../store/batch.ts';
 import type { WorkflowCode } from './code.ts';
@@ -17,10 +18,12 @@ export class Catalog {
   readonly #sets = new Map<string, Map<string, LoadedWorkflow>>();
   readonly #onAdd: () => void;
   readonly #limits = new Map<string, number>();
+  readonly #queues: ReadonlySet<string>;
 
-  /** `onAdd` is called when there is something new to take executions of. */
-  constructor(onAdd: () => void) {
+  /** `onAdd` is called when there is something new to take executions of. `queues`: those that the runner serves. */
+  constructor(onAdd: () => void, queues: readonly string[] = [defaultQueue]) {
     this.#onAdd = onAdd;
+    this.#queues = new Set(queues);
   }
 
   /** Adds the workflows of one package version (or one embedded workflow), all with the same `codeName`. */
@@ -64,6 +67,23 @@ export class Catalog {
 
   codeNames(): string[] {
     return [...this.#sets.keys()];
+  }
+
+  /** Whether executions of a workflow are owned here: it serves the queue of one of its tasks. */
+  owns({ graph }: LoadedWorkflow): boolean {
+    return !this.#queues.isDisjointFrom(queuesOf(graph.spec));
+  }
+
+  /** What executions are taken of: codes, and of those the workflows that are left to runners of other queues. */
+  get claimed(): { readonly codes: string[]; readonly except: ReadonlyMap<string, readonly string[]> } {
+    const codes: string[] = [];
+    const except = new Map<string, string[]>();
+    for (const [code, set] of this.#sets) {
+      const others = [...set.values()].filter((loaded) => !this.owns(loaded)).map(({ graph }) => graph.spec.name);
+      if (others.length < set.size) codes.push(code);
+      if (others.length > 0) except.set(code, others);
+    }
+    return { codes, except };
   }
 }
 

@@ -14,6 +14,8 @@ export interface EngineOptions {
   readonly name: string;
   /** Task functions at once. */
   readonly concurrency: number;
+  /** The queues whose tasks run here; default `default` alone. */
+  readonly queues?: readonly string[];
   /** How often to look whether another process has committed, ms; default 25. */
   readonly lookMs?: number;
   /** Executions owned at once. */

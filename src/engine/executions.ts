@@ -32,6 +32,8 @@ export interface TaskSummary {
   readonly output: Json;
   readonly error: TaskError | null;
   readonly reason: string | null;
+  /** The queue of a task that waits for a runner which serves it; else null. */
+  readonly queue: string | null;
   /** Of a map: how many items it has, and how many of them are in which state. */
   readonly items: { readonly total: number; readonly [status: string]: number } | null;
 }
@@ -109,6 +111,8 @@ export class Executions {
   async get(id: string): Promise<ExecutionDetail> {
     const record = await this.#find(id);
     const states = await this.#store.tasks(id);
+    const open = record.endedAt === null ? await this.#store.openOffers(id) : [];
+    const queues = new Map(open.map(({ task, queue }) => [task, queue]));
     const items = Map.groupBy(
       states.filter(({ item }) => item !== -1),
       ({ task }) => task,
@@ -123,7 +127,9 @@ export class Executions {
       schedule: record.schedule,
       parent: record.parent === null ? null : { id: record.parent.id, task: record.parent.task },
       forked: record.forked,
-      tasks: states.filter(({ item }) => item === -1).map((task) => taskSummary(task, items.get(task.task))),
+      tasks: states
+        .filter(({ item }) => item === -1)
+        .map((task) => taskSummary(task, items.get(task.task), queues.get(task.task) ?? null)),
     };
   }
 
@@ -231,7 +237,7 @@ function summary(record: ExecutionRecord): ExecutionSummary {
   };
 }
 
-function taskSummary(task: TaskState, items: readonly TaskState[] | undefined): TaskSummary {
+function taskSummary(task: TaskState, items: readonly TaskState[] | undefined, queue: string | null): TaskSummary {
   return {
     name: task.task,
     status: task.status,
@@ -241,8 +247,14 @@ function taskSummary(task: TaskState, items: readonly TaskState[] | undefined): 
     output: parseJson(task.output),
     error: parseJson(task.error) as TaskError | null,
     reason: task.reason,
+    queue: isIdle(task, items) ? queue : null,
     items: items === undefined ? null : itemCounts(items),
   };
+}
+
+/** Whether nothing of a task runs: an offer of it is more than help then. */
+function isIdle(task: TaskState, items: readonly TaskState[] | undefined): boolean {
+  return items === undefined ? task.status === 'pending' : items.every(({ status }) => status !== 'running');
 }
 
 function itemCounts(items: readonly TaskState[]): NonNullable<TaskSummary['items']> {

@@ -113,6 +113,8 @@ describe('durability.md, death and adoption', () => {
     pidStarted: '1',
     leaseUntil: now + leaseMs,
     dead: false,
+    queues: ['default'],
+    slots: 0,
   });
 
   it('a database that was away kills nobody: what was seen of a lease before does not count', async (t) => {

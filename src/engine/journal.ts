@@ -1,5 +1,5 @@
 import { FencedError, OutcomeUnknownError, RefusedDataError } from '../store/batch.ts';
-import type { CommitResult, Transition } from '../store/batch.ts';
+import type { CommitResult, TaskKey, Transition } from '../store/batch.ts';
 import { BusyError } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import { delay } from './clock.ts';
@@ -10,8 +10,8 @@ export interface Participant {
   readonly id: string;
   /** All changes since the last call, as one transition; undefined where there are none (any more). */
   transition(): Transition | undefined;
-  /** The last transition is durable. `held`: but it was not let go, since mail has come. `moved`: created for anyone. */
-  committed(how: 'written' | 'held' | 'moved'): void;
+  /** The last transition is durable. `held`: but it was not let go, since mail has come. `moved`: created for anyone. `taken`: see CommitResult. */
+  committed(how: 'written' | 'held' | 'moved', taken: readonly TaskKey[]): void;
   /** This runner does not own the execution any more; nothing was written. */
   lost(): void;
   /** The database will never take the last transition; nothing of it was written. */
@@ -201,10 +201,11 @@ export class Journal {
   #settle(members: readonly Participant[], result: CommitResult): void {
     const plain = result.lost.length + result.held.length + result.moved.length === 0;
     for (const member of members) {
-      if (plain) member.committed('written');
+      const taken = result.taken.length === 0 ? none : result.taken.filter(({ id }) => id === member.id);
+      if (plain) member.committed('written', taken);
       else if (result.lost.includes(member.id)) member.lost();
-      else if (result.held.includes(member.id)) member.committed('held');
-      else member.committed(result.moved.includes(member.id) ? 'moved' : 'written');
+      else if (result.held.includes(member.id)) member.committed('held', taken);
+      else member.committed(result.moved.includes(member.id) ? 'moved' : 'written', taken);
     }
   }
 
@@ -235,6 +236,8 @@ export class Journal {
     this.#options.onAway(away);
   }
 }
+
+const none: readonly TaskKey[] = [];
 
 function sizeOf(transition: Transition): number {
   let size = 256 + (transition.create?.input.length ?? 0) + (transition.letGo?.output?.length ?? 0);

@@ -77,6 +77,8 @@ export interface ObserverOptions {
   readonly leaseMs: number;
   /** How long a process of this host that lives may be without a sign of life; 0: no longer than any other. */
   readonly stallMs: number;
+  /** Who else there is, whenever that was read. */
+  readonly onMet: (others: readonly KnownRunner[]) => void;
 }
 
 /**
@@ -131,6 +133,7 @@ export class Observer {
   #meet(self: string, runners: readonly KnownRunner[]): readonly KnownRunner[] {
     const { identity } = this.#options;
     const others = runners.filter((runner) => runner.id !== self);
+    this.#options.onMet(others);
     this.#neighbours = others.filter((runner) => !runner.dead && runner.host === identity.host);
     return others;
   }

@@ -27,8 +27,6 @@ export interface MapRun {
   readonly items: readonly TaskRun[];
   /** The items count, and may begin. */
   durable: boolean;
-  /** Items at once. */
-  readonly limit: number;
   /** The first item that has not been looked at yet. */
   next: number;
   /** Items that were looked at and are to begin again. */

@@ -4,7 +4,7 @@ import { isTaskEnded } from '../core/execution.ts';
 import { endingOf } from '../core/plan.ts';
 import { toTaskError } from '../core/task-error.ts';
 import type { TaskError } from '../core/task-error.ts';
-import type { NewEvent, NewExecution, Transition } from '../store/batch.ts';
+import type { NewEvent, NewExecution, TaskKey, Transition } from '../store/batch.ts';
 import type { ClaimedExecution, Mail } from '../store/store.ts';
 import { untilAnswered } from './ask.ts';
 import type { LoadedWorkflow } from './catalog.ts';
@@ -75,7 +75,7 @@ export class Live implements Participant {
     this.#host = host;
     this.#state = new LiveState(head, workflow.graph);
     const own = { resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name) };
-    this.#tasks = new Tasks(this.#state, workflow.code, { ...host, ...own }, () => this.#changed());
+    this.#tasks = new Tasks(this.#state, workflow, { ...host, ...own }, () => this.#changed());
     this.#seq = seq;
     this.#inboxSeen = inboxSeen;
   }
@@ -138,7 +138,7 @@ export class Live implements Participant {
     return transition;
   }
 
-  committed(how: 'written' | 'held' | 'moved'): void {
+  committed(how: 'written' | 'held' | 'moved', taken: readonly TaskKey[]): void {
     const { pending, transition } = this.#inFlight!;
     this.#inFlight = undefined;
     const { letGo } = transition;
@@ -150,6 +150,7 @@ export class Live implements Participant {
       this.#leave('moved');
       return;
     }
+    if (transition.effects !== null) this.#tasks.offered.withdrawn(transition.effects.offersWithdrawn, taken);
     for (const after of pending.after) after();
     if ((transition.effects?.cancelChildren.length ?? 0) > 0) this.#host.onMailed();
     if (how === 'held') {
@@ -235,6 +236,7 @@ export class Live implements Participant {
     if (mail.kind === 'cancel') this.#cancel();
     else if (mail.kind === 'pause') this.#pause();
     else if (mail.kind === 'resume') this.#goOn();
+    else if (mail.kind !== 'forked') this.#tasks.offered.read(mail);
     else pending.event('execution.forked', this.#host.clock.now(), null, JSON.parse(mail.payload!) as object);
   }
 
@@ -250,6 +252,11 @@ export class Live implements Participant {
     if (this.#state.holding !== 'pause') return;
     this.#state.holding = null;
     this.#state.after(() => this.#begin());
+  }
+
+  /** Other runners can run more than before. */
+  moreHelp(): void {
+    if (!this.#state.still) this.#tasks.moreHelp();
   }
 
   /** Ends attempts and hands the execution back; attempts end by their signal, at the latest after the grace period. */

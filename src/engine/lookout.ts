@@ -11,6 +11,8 @@ export interface LookoutOptions {
   /** What may be taken now; null while nothing may. */
   readonly claim: () => Omit<Claim, 'now'> | null;
   readonly adopt: (claimed: ClaimedExecution) => void;
+  /** Looks after what other runners offer. */
+  readonly help: () => Promise<void>;
   /** The runner whose mail is read; null while it owns nothing. */
   readonly reader: () => string | null;
   readonly onMail: (id: string, mail: readonly Mail[]) => void;
@@ -121,10 +123,12 @@ export class Lookout {
       this.#again = false;
       try {
         await this.readMail();
-        if (this.#onlyMail) continue;
-        // what is there to take comes before what may be due
-        await this.#claim();
-        await this.#wakeDue();
+        if (!this.#onlyMail) {
+          // what is there to take comes before what may be due
+          await this.#claim();
+          await this.#wakeDue();
+        }
+        await this.#options.help();
       } catch (error) {
         this.#options.logger.warn({ error }, 'looking for work failed; it is tried again');
         this.#wakeAfter(lookAgainMs);

@@ -5,6 +5,7 @@ import type { Attempts } from './attempts.ts';
 import type { Clock } from './clock.ts';
 import type { Outcome } from './code.ts';
 import type { LiveState, MapRun } from './live-state.ts';
+import type { Offers } from './offers.ts';
 import { isOver, newTaskRun, restoreTaskRun, settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import type { Waits } from './waits.ts';
@@ -24,8 +25,8 @@ export interface MapsOptions {
   readonly waits: Waits;
   readonly clock: Clock;
   readonly maxPayload: number;
-  /** Items at once where the map says nothing: as many as the runner has room for. */
-  readonly slots: number;
+  /** Says how many items at once where the map says nothing. */
+  readonly offers: Offers;
   readonly owner: MapsOwner;
 }
 
@@ -121,9 +122,8 @@ export class Maps {
   }
 
   #add(run: TaskRun, items: readonly TaskRun[]): MapRun {
-    const limit = run.spec.map?.concurrency ?? this.#options.slots;
     const open = items.reduce((count, item) => count + Number(!isTaskEnded(item.status)), 0);
-    const map: MapRun = { run, items, durable: false, limit, next: 0, again: [], active: 0, open, failed: null };
+    const map: MapRun = { run, items, durable: false, next: 0, again: [], active: 0, open, failed: null };
     (this.#state.maps ??= new Map()).set(run.index, map);
     return map;
   }
@@ -153,14 +153,14 @@ export class Maps {
       return;
     }
     const { attempts, waits } = this.#options;
-    while (map.active < map.limit) {
+    while (map.active < this.#limit(map)) {
       const item = map.again.shift() ?? map.items[map.next++];
       if (item === undefined) {
         map.next = map.items.length;
         break;
       }
       if (item.status === 'waiting') waits.resume(item);
-      if (item.status !== 'pending' || item.slot !== undefined || item.starting) continue;
+      if (item.status !== 'pending' || item.slot !== undefined || item.starting || item.offer !== undefined) continue;
       map.active++;
       attempts.begin(item);
     }
@@ -171,9 +171,24 @@ export class Maps {
     for (const map of this.#state.maps?.values() ?? []) {
       map.next = 0;
       map.again.length = 0;
-      map.active = map.items.reduce((count, item) => count + Number(item.running !== undefined || item.starting), 0);
+      map.active = map.items.reduce((count, item) => count + Number(isActive(item)), 0);
       this.resume(map);
     }
+  }
+
+  /** There is room for more items at once. */
+  resumeSome(): void {
+    for (const map of this.#state.maps?.values() ?? []) this.resume(map);
+  }
+
+  /** An item was running when its runner was lost, and none may follow. */
+  cutShort(item: TaskRun, error: TaskError): void {
+    const map = this.#mapOf(item);
+    if (map !== undefined) this.#itemFailed(map, item, error);
+  }
+
+  #limit({ run }: MapRun): number {
+    return run.spec.map?.concurrency ?? this.#options.offers.itemsAtOnce(run.spec);
   }
 
   /** An item that waited for its next attempt may begin with it. */
@@ -259,7 +274,7 @@ export class Maps {
     map.active--;
     if (counts) map.open--;
     if (map.failed !== null || map.open === 0) this.#consider(map);
-    else if (map.active < map.limit) this.#state.after(() => this.resume(map));
+    else if (map.active < this.#limit(map)) this.#state.after(() => this.resume(map));
   }
 
   /** All have ended, or one has failed for good and what ran beside it has ended too. */
@@ -287,4 +302,9 @@ export class Maps {
     this.#options.owner.completed(run);
     this.#options.owner.changed();
   }
+}
+
+/** Whether an item has a slot, here or at a helper. */
+function isActive(item: TaskRun): boolean {
+  return item.running !== undefined || item.starting || item.offer !== undefined;
 }

@@ -1,4 +1,4 @@
-import type { LeaseKeeper, Renewal, Store } from '../store/store.ts';
+import type { KnownRunner, LeaseKeeper, Renewal, Store } from '../store/store.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock, Timer } from './clock.ts';
 import { newId } from './id.ts';
@@ -16,6 +16,11 @@ export interface MembershipOptions {
   readonly stallMs: number;
   /** Whether a thread keeps the lease, where the database offers that: not by a clock that is not the system's. */
   readonly keepsFromThread: boolean;
+  /** The queues that it serves, and the task functions that it runs at once. */
+  readonly queues: readonly string[];
+  readonly slots: number;
+  /** Who else there is, whenever that was read. */
+  readonly onMet: (others: readonly KnownRunner[]) => void;
   /** Who this process is; default what the system says. */
   readonly identity: HostIdentity | undefined;
   /** Takes only executions that it started itself: it has nothing to say of definitions, and holds nobody else's. */
@@ -167,10 +172,10 @@ export class Membership {
   }
 
   async #register(): Promise<void> {
-    const { store, clock, name, leaseMs } = this.#options;
+    const { store, clock, name, leaseMs, queues, slots } = this.#options;
     const leaseUntil = clock.now() + leaseMs;
     runnerLives(this.#id, true);
-    await store.registerRunner({ id: this.#id, name, ...this.#identity, leaseUntil, dead: false });
+    await store.registerRunner({ id: this.#id, name, ...this.#identity, leaseUntil, dead: false, queues, slots });
   }
 
   #hasThread(): boolean {

@@ -273,7 +273,16 @@ describe('durability.md, death and adoption', () => {
   it('a runner of another host is dead only after its same lease was seen for a whole lease', async (t) => {
     const clock = new ManualClock();
     const [one] = await openStores(t, 1, clock);
-    const other = { id: 'far', name: 'far', host: 'elsewhere', pid: 1, pidStarted: null, dead: false };
+    const other = {
+      id: 'far',
+      name: 'far',
+      host: 'elsewhere',
+      pid: 1,
+      pidStarted: null,
+      dead: false,
+      queues: ['default'],
+      slots: 0,
+    };
     await one!.registerRunner({ ...other, leaseUntil: clock.now() - 3_600_000 });
     const rig = await openRig(t, { store: one!, clock });
     const known = async (): Promise<boolean> => (await one!.runners()).some(({ id }) => id === 'far');

@@ -1,5 +1,5 @@
 import type { EventType } from '../core/event.ts';
-import type { Effects, LetGo, NewEvent, NewExecution, NewLog, NewStep, Transition } from '../store/batch.ts';
+import type { Effects, LetGo, NewEvent, NewExecution, NewLog, NewOffer, NewStep, Transition } from '../store/batch.ts';
 import { taskState } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 
@@ -34,7 +34,16 @@ export class Pending {
 
   /** What few transitions do; made when it is asked for. */
   get effects(): PendingEffects {
-    return (this.#effects ??= { mailDone: [], children: [], cancelChildren: [], itemsCancelled: [], itemsDropped: [] });
+    return (this.#effects ??= {
+      mailDone: [],
+      children: [],
+      cancelChildren: [],
+      itemsCancelled: [],
+      itemsDropped: [],
+      offers: [],
+      offersWithdrawn: [],
+      offersEnded: [],
+    });
   }
 
   task(run: TaskRun): void {
@@ -44,6 +53,13 @@ export class Pending {
   /** Items of a map that were to be written are not. */
   withdrawItems(index: number): void {
     for (const run of this.#tasks) if (run.index === index && run.item !== -1) this.#tasks.delete(run);
+  }
+
+  /** Takes back an offer that is not on its way to the database yet; whether it was not. */
+  withdrawOffer(offer: NewOffer): boolean {
+    const at = this.#effects?.offers.indexOf(offer) ?? -1;
+    if (at >= 0) this.#effects!.offers.splice(at, 1);
+    return at >= 0;
   }
 
   step(step: NewStep): void {

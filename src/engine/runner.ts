@@ -1,9 +1,13 @@
 import { CloacinaError } from '../core/error.ts';
+import { defaultQueue, queuesOf } from '../core/graph.ts';
 import type { NewExecution } from '../store/batch.ts';
 import type { Claim, ClaimedExecution, Renewal } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
+import type { TaskCall } from './code.ts';
 import type { EngineOptions } from './engine-options.ts';
+import { Helping } from './helping.ts';
+import type { HelpingOptions } from './helping.ts';
 import { Hooks } from './hooks.ts';
 import { Journal } from './journal.ts';
 import type { Participant } from './journal.ts';
@@ -11,6 +15,7 @@ import { Live } from './live.ts';
 import type { LiveHost } from './live.ts';
 import { Lookout } from './lookout.ts';
 import { Membership } from './membership.ts';
+import { Offers } from './offers.ts';
 import { Pruner } from './pruner.ts';
 import { Slots } from './slots.ts';
 import type { ResolvedWorkflow } from './start.ts';
@@ -37,6 +42,8 @@ export class Engine {
   readonly #roots: string[] | null;
   readonly #ownCodes: Set<string> | null;
   readonly #keepAlive: NodeJS.Timeout | undefined;
+  readonly #offers: Offers;
+  #helping: Helping;
   #journal: Journal;
   #host: LiveHost;
   #closing = false;
@@ -46,17 +53,23 @@ export class Engine {
   private constructor(options: EngineOptions) {
     this.#options = options;
     this.#keepAlive = options.keepAlive === false ? undefined : setInterval(() => undefined, 0x7fff_ffff);
+    const queues = options.queues ?? [defaultQueue];
     this.catalog = new Catalog(() => {
       this.#membership.codesChanged();
       this.poke();
-    });
+    }, queues);
     this.#slots = new Slots(options.concurrency);
     this.#roots = options.ownOnly ? [] : null;
     this.#ownCodes = options.ownOnly ? new Set() : null;
-    const { store, clock, logger } = options;
+    const { store, clock, logger, concurrency: slots } = options;
+    const onMore = (): void => this.#lives.forEach((live) => live.moreHelp());
+    this.#offers = new Offers({ clock, logger, queues, slots, onMore });
     this.#membership = new Membership({
       ...options,
       identity: options.identity,
+      queues,
+      slots,
+      onMet: (others) => this.#offers.meet(others),
       embedded: () => this.catalog.allEmbedded(),
       keepsFromThread: options.keepsFromThread ?? false,
       codes: () => this.#codes(),
@@ -68,12 +81,14 @@ export class Engine {
     this.#submissions = new Submissions(clock, (participant) => this.#withdraw(participant));
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
+    this.#helping = this.#newHelping();
     this.#lookout = new Lookout({
       store,
       clock,
       logger,
       claim: () => this.#claim(),
       adopt: (claimed) => this.#adopt(claimed),
+      help: () => this.#helping.look(),
       reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
       onMail: (id, mail) => this.#lives.get(id)?.takeMail(mail),
       onChanged: () => {
@@ -133,6 +148,7 @@ export class Engine {
       workflow !== undefined &&
       create.startAt === null &&
       create.limitKey === null &&
+      this.catalog.owns(workflow) &&
       this.#lives.size < this.#options.maxExecutions;
     this.#own(create.rootId, create.code);
     await this.#submissions.submit(
@@ -150,6 +166,9 @@ export class Engine {
       },
       this.#journal.awaySince !== undefined,
     );
+    if (workflow !== undefined && !this.catalog.owns(workflow)) {
+      for (const queue of queuesOf(workflow.graph.spec)) this.#offers.wanted(queue);
+    }
     if (!here) this.#submitted(create.code);
   }
 
@@ -197,9 +216,12 @@ export class Engine {
     await this.#pruner.close();
     await this.#lookout.onlyMail();
     this.#slots.hold(true);
-    if (this.#slots.active > 0 && drainMs > 0) await this.#drained(drainMs);
+    if (this.#runs > 0 && drainMs > 0) await this.#drained(drainMs);
     for (const live of this.#lives.values()) live.release();
+    const helped = this.#helping.close(this.#options.graceMs + handBackMs);
     if (this.#lives.size > 0) await this.#emptied();
+    await helped;
+    this.#offers.close();
     await this.#journal.settled();
     await this.#lookout.close();
     this.#submissions.close();
@@ -234,10 +256,15 @@ export class Engine {
     for (const live of this.#lives.values()) live.abandon();
   }
 
+  /** Attempts under way, here and at helpers. */
+  get #runs(): number {
+    return this.#slots.active + this.#offers.taken;
+  }
+
   async #drained(drainMs: number): Promise<void> {
     const { clock } = this.#options;
     const until = clock.monotonic() + drainMs;
-    while (this.#slots.active > 0 && clock.monotonic() < until) {
+    while (this.#runs > 0 && clock.monotonic() < until) {
       await new Promise<void>((resolve) => clock.timer(Math.min(20, drainMs), resolve));
     }
   }
@@ -264,10 +291,11 @@ export class Engine {
 
   #claim(): Omit<Claim, 'now'> | null {
     const room = this.#options.maxExecutions - this.#lives.size;
-    const codes = this.catalog.codeNames();
+    const { codes, except } = this.catalog.claimed;
     if (this.#closing || room <= 0 || codes.length === 0 || this.#journal.awaySince !== undefined) return null;
     const { limits } = this.catalog;
-    return { runner: this.#membership.id, limit: Math.min(room, claimLimit), codes, roots: this.#roots, limits };
+    const limit = Math.min(room, claimLimit);
+    return { runner: this.#membership.id, limit, codes, except, roots: this.#roots, limits };
   }
 
   #adopt(claimed: ClaimedExecution): void {
@@ -329,6 +357,7 @@ export class Engine {
   /** Declared dead: aborts every attempt, forgets its executions, registers anew. */
   #fenced(): void {
     if (this.#closing) {
+      this.#helping.abandon();
       this.#abandonAll();
       return;
     }
@@ -348,6 +377,8 @@ export class Engine {
     });
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
+    this.#helping.abandon();
+    this.#helping = this.#newHelping();
     for (const live of lives) live.abandon();
     // whether the database is away is for the new journal to find out; what was given up asks for no slot any more
     this.#slots.hold(false);
@@ -377,6 +408,27 @@ export class Engine {
     return journal;
   }
 
+  #onRun({ workflow, task, executionId }: TaskCall): (() => void) | undefined {
+    return this.#membership.attempt(() => `${workflow}/${task} (${executionId})`);
+  }
+
+  #newHelping(): Helping {
+    const { onProgress } = this.#host;
+    const options: HelpingOptions = {
+      ...this.#options,
+      catalog: this.catalog,
+      slots: this.#slots,
+      suspects: this.#suspects,
+      queues: this.#options.queues ?? [defaultQueue],
+      mayHelp: () =>
+        !this.#closing && this.#roots === null && this.#journal.awaySince === undefined && this.#offers.hasOthers,
+      onRun: (call) => this.#onRun(call),
+      onProgress,
+      onFree: () => this.poke(),
+    };
+    return new Helping(options, this.#membership.id);
+  }
+
   #newHost(): LiveHost {
     const { store, clock, logger, graceMs, maxPayload, random, onEnded } = this.#options;
     const hooks = new Hooks(this.#options);
@@ -384,13 +436,13 @@ export class Engine {
       clock,
       journal: this.#journal,
       slots: this.#slots,
+      offers: this.#offers,
       suspects: this.#suspects,
       logger,
       graceMs,
       maxPayload,
       random,
-      onRun: ({ workflow, task, executionId }) =>
-        this.#membership.attempt(() => `${workflow}/${task} (${executionId})`),
+      onRun: (call) => this.#onRun(call),
       execution: (id) => store.execution(id),
       resolveChild: (live, name) => this.#resolveChild(live, name),
       onChild: (rootId, code) => this.mayTake(rootId, code),

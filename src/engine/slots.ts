@@ -23,6 +23,11 @@ export class Slots {
     return this.#active;
   }
 
+  /** How many more could start at once. */
+  get free(): number {
+    return this.#held ? 0 : Math.max(0, this.limit - this.#active);
+  }
+
   /** Starts at once where a slot is free, and gives undefined; else later: the request may be cancelled while it waits. */
   request(priority: number, start: () => void): SlotRequest | undefined {
     if (this.#active < this.limit && !this.#held && this.#priorities.length === 0) {

@@ -3,7 +3,7 @@ import type { AnyWorkflow } from '../core/definition.ts';
 import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { AmbiguousWorkflowError, InputInvalidError, OptionInvalidError, WorkflowNotFoundError } from '../core/error.ts';
-import { checkRunnable, compileGraph } from '../core/graph.ts';
+import { compileGraph } from '../core/graph.ts';
 import { canonicalJson, parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { jsonSchemaIssues } from '../core/json-schema.ts';
@@ -53,7 +53,6 @@ export function loadEmbedded(workflow: AnyWorkflow): LoadedWorkflow {
   const known = embedded.get(workflow);
   if (known !== undefined) return known;
   const graph = compileGraph(workflow.spec);
-  checkRunnable(graph.spec);
   const loaded = { graph, code: inlineCode(workflow), codeName: embeddedCodeName(graph), pin: null };
   embedded.set(workflow, loaded);
   return loaded;

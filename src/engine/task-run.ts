@@ -3,10 +3,21 @@ import type { TaskStatus } from '../core/execution.ts';
 import type { SkipReason } from '../core/definition.ts';
 import type { TaskSpec } from '../core/spec.ts';
 import type { TaskError } from '../core/task-error.ts';
-import type { TaskState } from '../store/batch.ts';
+import type { NewOffer, TaskState } from '../store/batch.ts';
 import type { Attempt } from './attempt.ts';
 import type { Timer } from './clock.ts';
 import type { SlotRequest } from './slots.ts';
+
+/** The next attempt of a task as other runners may take it. */
+export interface RunOffer {
+  readonly row: NewOffer;
+  /** A helper has it. */
+  taken: boolean;
+  /** It is being taken back. */
+  withdrawing: boolean;
+  /** Told whether it was taken back, as soon as that is known. */
+  onKnown: ((isBack: boolean) => void) | undefined;
+}
 
 /** One task of a live execution: what is stored of it, and what of it is running. */
 export interface TaskRun {
@@ -37,6 +48,10 @@ export interface TaskRun {
   /** It has a slot, and begins once its start is durable. */
   starting: boolean;
   slot: SlotRequest | undefined;
+  /** The attempt is offered to other runners, or one of them runs it. */
+  offer: RunOffer | undefined;
+  /** How many helpers died with an attempt of it. */
+  losses: number;
   timer: Timer | undefined;
   /** The event of a start that is not on its way to the database yet. */
   startEvent: { dropped: boolean } | undefined;
@@ -68,6 +83,8 @@ export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
     asking: false,
     starting: false,
     slot: undefined,
+    offer: undefined,
+    losses: 0,
     timer: undefined,
     startEvent: undefined,
     logLines: 0,

@@ -10,10 +10,12 @@ import { Attempts } from './attempts.ts';
 import type { AttemptsHost } from './attempts.ts';
 import { Children } from './children.ts';
 import type { ChildrenHost } from './children.ts';
+import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock } from './clock.ts';
 import type { Outcome, Question, WorkflowCode } from './code.ts';
 import type { LiveState } from './live-state.ts';
 import { Maps } from './maps.ts';
+import type { Offered } from './offered.ts';
 import { Signals } from './signals.ts';
 import { coalesced, isOver, newTaskRun, restoreTaskRun } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
@@ -30,6 +32,8 @@ const latestMs = 8.64e15;
 /** The tasks of one live execution: which are ready, and what follows from their ends. */
 export class Tasks {
   readonly signals: Signals;
+  /** What other runners have of it. */
+  readonly offered: Offered;
   readonly children: Children;
   readonly #state: LiveState;
   readonly #code: WorkflowCode;
@@ -44,7 +48,7 @@ export class Tasks {
   /** Tasks that are ready but for this: what they needed is not durable yet. */
   readonly #almost = new Set<number>();
 
-  constructor(state: LiveState, code: WorkflowCode, host: TasksHost, changed: () => void) {
+  constructor(state: LiveState, { code, codeName }: LoadedWorkflow, host: TasksHost, changed: () => void) {
     this.#state = state;
     this.#code = code;
     this.#clock = host.clock;
@@ -57,16 +61,18 @@ export class Tasks {
     };
     const waits = new Waits(state, clock, changed, (run) => this.#woken(run));
     this.#waits = waits;
-    const attempts = new Attempts(state, code, host, waits, {
+    const attempts = new Attempts(state, { code, codeName }, host, waits, {
       completed: (run) => (run.item === -1 ? this.#end(run) : this.#maps.completed(run)),
       failed: (run, error) => (run.item === -1 ? this.#fail(run, error) : this.#maps.failed(run, error)),
+      cutShort: (run, error) => (run.item === -1 ? this.#fail(run, error) : this.#maps.cutShort(run, error)),
       retrying: (run) => (run.item === -1 ? undefined : this.#maps.retrying(run)),
       changed,
     });
     this.#attempts = attempts;
+    this.offered = attempts.offered;
     const over = (run: TaskRun): Promise<Outcome> => this.#ask('over', run);
-    const slots = host.slots.limit;
-    this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, slots, owner: { ...ends, over } });
+    const { offers } = host;
+    this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, offers, owner: { ...ends, over } });
     const input = (run: TaskRun): Promise<Outcome> => this.#ask('input', run);
     this.children = new Children({ state, host, clock, maxPayload, owner: { ...ends, input } });
     this.signals = new Signals({ state, code, waits, clock, logger, maxPayload, owner: ends });
@@ -135,7 +141,8 @@ export class Tasks {
   #ready(index: number): void {
     if (this.#state.gone || isTaskEnded(this.#state.progress.status[index]!)) return;
     const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
-    if (run.asking || run.slot !== undefined || run.starting || run.running !== undefined) return;
+    if (run.asking || run.slot !== undefined || run.starting || run.offer !== undefined || run.running !== undefined)
+      return;
     if (run.spec.when && run.attempt === 0) void this.#askWhen(run);
     else this.#dispatch(run);
   }
@@ -269,8 +276,7 @@ export class Tasks {
   hold(abort: boolean): void {
     for (const run of this.#state.allRuns()) {
       run.timer?.cancel();
-      this.#attempts.withdraw(run);
-      if (abort) run.running?.abort('shutdown');
+      this.#attempts.hold(run, abort);
     }
   }
 
@@ -285,6 +291,11 @@ export class Tasks {
   /** What is on its way to the database will never be durable: starts give back their slots, steps throw. */
   forget(): void {
     this.#attempts.forget();
+  }
+
+  /** Others can run more than before: maps may go on with more items. */
+  moreHelp(): void {
+    this.#maps.resumeSome();
   }
 
   /** Nothing wakes by itself until `resumeAll`. */

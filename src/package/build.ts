@@ -1,6 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkRunnable } from '../core/graph.ts';
 import { CloacinaError } from '../core/error.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { packArchive } from './archive.ts';
@@ -42,7 +41,6 @@ export async function buildPackage(dir: string, options: BuildOptions): Promise<
       `package ${name} v${version}: ${project.entry} exports no workflow; export one by name or as default`,
     );
   }
-  for (const spec of workflows) checkRunnable(spec);
   const files = new Map([...bundle.files, ...(await readSources(project, bundle.sources))]);
   refuseNames(project, files);
   const { package: about, engine, permissions } = project;

@@ -125,7 +125,17 @@ async function place(t: TestContext): Promise<Place> {
 }
 
 async function addRunner(store: Store, id: string): Promise<void> {
-  await store.registerRunner({ id, name: id, host: 'h', pid: 1, pidStarted: null, leaseUntil: 0, dead: false });
+  await store.registerRunner({
+    id,
+    name: id,
+    host: 'h',
+    pid: 1,
+    pidStarted: null,
+    leaseUntil: 0,
+    dead: false,
+    queues: ['default'],
+    slots: 0,
+  });
 }
 
 const plainCall: TaskCall = {

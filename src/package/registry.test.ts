@@ -314,7 +314,16 @@ test('packages.md, get and show: the manifest, the channels, the versions, and w
   const live = await registry.get('demo');
   assert.deepEqual([live.version, live.active, live.manifest.workflows[0]?.name], ['1.0.0', true, 'etl']);
   assert.equal((await registry.get('demo', '2.0.0')).active, false);
-  const runner = { name: 'worker', host: 'h', pid: 1, pidStarted: null, leaseUntil: 0, dead: false };
+  const runner = {
+    name: 'worker',
+    host: 'h',
+    pid: 1,
+    pidStarted: null,
+    leaseUntil: 0,
+    dead: false,
+    queues: ['default'],
+    slots: 0,
+  };
   await store.registerRunner({ ...runner, id: 'r1' });
   for (const owner of ['r1', 'gone']) {
     for (const [condition, status] of [

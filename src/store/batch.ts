@@ -117,6 +117,24 @@ export interface LetGo {
   readonly events: readonly NewEvent[];
 }
 
+/** A task, or an item of a map; `item` is -1 for a task. */
+export interface TaskKey {
+  readonly task: string;
+  readonly item: number;
+}
+
+/** An attempt that its owner lets any runner run that serves the queue. */
+export interface NewOffer extends TaskKey {
+  readonly attempt: number;
+  /** What can run it: of its execution. */
+  readonly code: string;
+  readonly queue: string;
+  readonly priority: number;
+  /** It is charged when it is taken, and a helper runs one such at a time. */
+  readonly suspect: boolean;
+  readonly at: number;
+}
+
 /** What a transition does beside its own tasks. */
 export interface Effects {
   /** Mail that was acted on and is removed; a signal stays until a task takes it. */
@@ -129,6 +147,12 @@ export interface Effects {
   readonly itemsCancelled: readonly { readonly task: string; readonly at: number }[];
   /** Maps whose stored items do not count: their rows are removed first. */
   readonly itemsDropped: readonly string[];
+  /** Attempts that other runners may take. */
+  readonly offers: readonly NewOffer[];
+  /** Offers that are taken back, unless a helper has them: see `CommitResult.taken`. */
+  readonly offersWithdrawn: readonly TaskKey[];
+  /** Offers that are over, whoever has them. */
+  readonly offersEnded: readonly TaskKey[];
 }
 
 /** All that one commit changes of one execution: it happens whole or not at all (but for `letGo`, see there). */
@@ -170,6 +194,8 @@ export interface CommitResult {
   readonly held: readonly string[];
   /** Created, but for anyone to take: the channel points to another version than the one they were made for. */
   readonly moved: readonly string[];
+  /** Of the offers that were to be taken back: those that are a helper's. */
+  readonly taken: readonly (TaskKey & { readonly id: string })[];
 }
 
 /** The runner that commits was declared dead: nothing was written. */

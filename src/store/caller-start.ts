@@ -6,7 +6,7 @@ import { executionParams, liveHeadText, pinnedTo } from './executions.ts';
 import type { Created, LiveHead } from './executions.ts';
 import { durableText } from './postgres-connection.ts';
 import { noticeChannel } from './postgres-notices.ts';
-import { executionArrays } from './postgres-statement.ts';
+import { executionArrays } from './postgres-rows.ts';
 import type { PostgresDriver } from './postgres.ts';
 import type { Store } from './store.ts';
 

@@ -1,6 +1,7 @@
 import { holdUnowned } from './control.ts';
 import { load } from './loading.ts';
 import type { ClaimedExecution, Taken } from './loading.ts';
+import { releaseHelped } from './offers.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
 
@@ -14,6 +15,8 @@ export interface Claim {
   readonly roots: readonly string[] | null;
   /** Executions at once, by `code workflow`, of the workflows that have a limit. */
   readonly limits: ReadonlyMap<string, number>;
+  /** Workflows that are left to others, although the code of some that are not is here too, by their code. */
+  readonly except?: ReadonlyMap<string, readonly string[]>;
 }
 
 /** Losses without progress after which an execution is a suspect, and is loaded by itself. */
@@ -85,7 +88,7 @@ function* candidates(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Scrip
     found.push(...(yield* ofRoots(claim, claim.roots, dialect)));
   } else {
     const pending = yield* pendingOf(claim.codes, dialect);
-    for (const code of pending.free) found.push(...(yield* free(code, claim.limit, cursor, dialect)));
+    for (const code of pending.free) found.push(...(yield* free(code, claim, cursor, dialect)));
     if (pending.limited.length > 0)
       found.push(...(yield* limited({ ...claim, codes: pending.limited }, cursor, dialect)));
   }
@@ -111,20 +114,27 @@ const columns = 'id, tenant, reason, losses, priority, created_at';
 const order = 'order by priority desc, created_at, id';
 
 /** The first of every tenant that has something pending. */
-function* free(code: string, limit: number, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
+function* free(code: string, claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
+  const { limit } = claim;
+  const left = claim.except?.get(code) ?? [];
+  const others = left.length === 0 ? [] : [JSON.stringify(left)];
+  const unless = (parameter: string): string =>
+    others.length === 0 ? '' : ` and not (${dialect.among('workflow', parameter)})`;
   const from = cursor.tenant;
-  let tenants = yield* tenantsAfter(from, code);
-  if (tenants.length === 0 && from !== '') tenants = yield* tenantsAfter('', code); // from the first tenant again
+  let tenants = yield* tenantsAfter(from, code, unless('$3'), others);
+  // from the first tenant again
+  if (tenants.length === 0 && from !== '') tenants = yield* tenantsAfter('', code, unless('$3'), others);
   cursor.tenant = tenants.length < keysAtOnce ? '' : tenants.at(-1)!;
   const found: Candidate[] = [];
   for (const tenant of tenants) {
     found.push(
       ...(yield* all<Candidate>(
-        `select ${columns} from executions where status = 'pending' and limit_key is null and code = $1 and tenant = $2
+        `select ${columns} from executions where status = 'pending' and limit_key is null and code = $1 and tenant = $2${unless('$4')}
          ${order} limit $3${dialect.skipLocked}`,
         code,
         tenant,
         limit,
+        ...others,
       )),
     );
   }
@@ -132,18 +142,22 @@ function* free(code: string, limit: number, cursor: ClaimCursor, dialect: Dialec
 }
 
 /** The tenants that have something pending, found by jumps in the index from tenant to tenant. */
-function* tenantsAfter(after: string, code: string): Script<readonly string[]> {
+function* tenantsAfter(
+  after: string,
+  code: string,
+  unless: string,
+  others: readonly string[],
+): Script<readonly string[]> {
+  const next = (than: string): string =>
+    `select min(e.tenant) from executions e where e.status = 'pending' and e.limit_key is null and e.code = $1 and e.tenant > ${than}${unless}`;
   const rows = yield* all<{ tenant: string }>(
-    `with recursive t(tenant) as (${nextTenant('$2')} union all select (${nextTenant('t.tenant')}) from t where t.tenant is not null)
+    `with recursive t(tenant) as (${next('$2')} union all select (${next('t.tenant')}) from t where t.tenant is not null)
      select tenant from t where tenant is not null limit ${keysAtOnce}`,
     code,
     after,
+    ...others,
   );
   return rows.map(({ tenant }) => tenant);
-}
-
-function nextTenant(after: string): string {
-  return `select min(e.tenant) from executions e where e.status = 'pending' and e.limit_key is null and e.code = $1 and e.tenant > ${after}`;
 }
 
 /** What a runner that takes only its own executions may take: few, so they are looked up by their roots. */
@@ -159,6 +173,7 @@ function* ofRoots(claim: Claim, roots: readonly string[], dialect: Dialect): Scr
   const admitted: Candidate[] = [];
   const room = new Map<string, number>();
   for (const row of rows) {
+    if (isExcepted(claim, row.code, row.workflow)) continue;
     if (row.limit_key !== null) {
       const left =
         room.get(row.limit_key) ?? (yield* lockedRoomOf(claim, row.code, row.workflow, row.limit_key, dialect));
@@ -188,6 +203,7 @@ function* limited(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<r
       );
       if (next === undefined) break;
       after = next.limit_key;
+      if (isExcepted(claim, code, next.workflow)) continue;
       if (looked >= keysAtOnce) {
         cursor.after = after;
         return found;
@@ -208,6 +224,11 @@ function* limited(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<r
     }
   }
   return found.length === 0 && from !== '' ? yield* limited(claim, cursor, dialect) : found;
+}
+
+/** Whether a workflow is left to others. */
+function isExcepted({ except }: Claim, code: string, workflow: string): boolean {
+  return except?.get(code)?.includes(workflow) === true;
 }
 
 /** How many more may run under a limit: counted from what is owned, so nothing leaks. */
@@ -254,8 +275,8 @@ function* pendingOf(codes: readonly string[], dialect: Dialect): Script<{ free: 
 export function* claimable(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<boolean> {
   if (claim.roots === null) {
     const pending = yield* pendingOf(claim.codes, dialect);
-    if (pending.free.length > 0) return true;
-    if (pending.limited.length === 0) return false;
+    if (pending.free.some((code) => claim.except?.has(code) !== true)) return true;
+    if (pending.free.length + pending.limited.length === 0) return false;
   }
   const looking = { ...dialect, skipLocked: '', lockName: null };
   return (yield* candidates({ ...claim, limit: 1 }, { ...cursor }, looking)).length > 0;
@@ -295,6 +316,10 @@ export function* handBack(id: string, runner: string, epoch: number): Script<voi
     runner,
     epoch,
   );
+  yield* run(
+    'delete from offers where execution_id = $1 and not exists (select 1 from executions where id = $1 and owner is not null)',
+    id,
+  );
 }
 
 /**
@@ -302,16 +327,17 @@ export function* handBack(id: string, runner: string, epoch: number): Script<voi
  * transaction of its own, after the mark is committed: its snapshot must hold what the dead one last committed. One
  * that killed too many runners while it was loaded is held.
  */
-export function* releaseOrphans(now: number): Script<number> {
+export function* releaseOrphans(now: number, dialect: Dialect): Script<number> {
   const orphans = 'owner is not null and owner not in (select id from runners where dead = 0)';
   const killers = yield* all<{ id: string }>(`select id from executions where ${orphans} and loads >= $1`, mostLoads);
   const released = yield* run(
     `update executions set status = 'pending', reason = 'lost', owner = null, losses = losses + 1 where ${orphans}`,
   );
   for (const { id } of killers) yield* holdUnowned(id, 'CRASH_LOOP', now);
+  const lost = yield* releaseHelped(now, dialect);
   yield* run('delete from batches where runner in (select id from runners where dead <> 0)');
   yield* run('delete from runners where dead <> 0');
-  return released;
+  return released + lost;
 }
 
 /** Executions that wait for code which no living runner has, although this one has the workflow under another definition. */

@@ -3,8 +3,20 @@ import type { ExecutionStatus } from '../core/execution.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
 
-/** What others want of an execution. Persisted words. `child`: one has ended; `forked`: another was made from it. */
-export type MailKind = 'cancel' | 'pause' | 'resume' | 'signal' | 'child' | 'forked';
+/**
+ * What others want of an execution. Persisted words. `child`: one has ended; `forked`: another was made from it. `taken`: a
+ * helper has begun with attempts; `answer`: how they ended; `helper_lost`: the helper died.
+ */
+export type MailKind =
+  | 'cancel'
+  | 'pause'
+  | 'resume'
+  | 'signal'
+  | 'child'
+  | 'forked'
+  | 'taken'
+  | 'answer'
+  | 'helper_lost';
 
 /** One piece of mail, numbered within its execution from 1. `payload` is JSON text. */
 export interface Mail {

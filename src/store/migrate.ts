@@ -3,6 +3,7 @@ import { executions } from './migrations/0001-executions.ts';
 import { packages } from './migrations/0002-packages.ts';
 import { graph } from './migrations/0004-graph.ts';
 import { batches } from './migrations/0005-batches.ts';
+import { offers } from './migrations/0006-offers.ts';
 import { compatibility } from './migrations/0007-compatibility.ts';
 import { schedules } from './migrations/0003-schedules.ts';
 import { first, run } from './sql.ts';
@@ -27,6 +28,7 @@ export const migrations: readonly Migration[] = [
   { number: 3, name: 'schedules', text: schedules },
   { number: 4, name: 'graph', text: graph },
   { number: 5, name: 'batches', text: batches },
+  { number: 6, name: 'offers', text: offers },
   { number: 7, name: 'compatibility', text: compatibility },
 ];
 

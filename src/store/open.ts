@@ -8,6 +8,7 @@ import * as executions from './executions.ts';
 import { load } from './loading.ts';
 import * as mail from './mail.ts';
 import type { Migration } from './migrate.ts';
+import * as offers from './offers.ts';
 import { postgresPlace } from './postgres-url.ts';
 import { renew } from './renewal.ts';
 import { prune } from './retention.ts';
@@ -134,11 +135,17 @@ function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResul
     fork: (fork) => write(() => control.forkExecution(fork, now(), dialect)),
     hasMail: (runner) => ask(() => runners.hasMail(runner)),
     mailFor: (runner) => ask(() => mail.mailFor(runner)),
+    helpWanted: (wanted) => ask(() => offers.helpWanted(wanted, dialect)),
+    takeOffers: (take) => write(() => offers.takeOffers(take, dialect), some),
+    heldOffers: (runner) => ask(() => offers.heldOffers(runner)),
+    helpFor: (id, runner, tasks) => read(() => offers.helpFor(id, runner, tasks, dialect)),
+    writeHelped: (runner, list) => write(() => offers.writeHelped(runner, list, now(), dialect)),
+    openOffers: (id) => ask(() => offers.openOffers(id)),
     registerRunner: (runner) => write(() => runners.registerRunner(runner, now()), any),
     renew: (renewal) => write(() => renew(renewal, now(), dialect), nobody),
     runners: () => ask(() => runners.runners()),
     markDead: (id, leaseUntil) => write(() => runners.markDead(id, leaseUntil, dialect), nobody),
-    releaseOrphans: () => write(() => claims.releaseOrphans(now()), some),
+    releaseOrphans: () => write(() => claims.releaseOrphans(now(), dialect), some),
     removeRunner: (id) => write(() => runners.removeRunner(id), any),
     writeRunnerCodes: (id, codes) => write(() => runners.writeRunnerCodes(id, codes), nobody),
     definitions: () => ask(() => definitions()),

@@ -1,6 +1,6 @@
 import type { PoolClient } from 'pg';
 import { FencedError, OutcomeUnknownError, RefusedDataError } from './batch.ts';
-import type { Batch, CommitResult, Effects, LetGo, NewExecution, Transition } from './batch.ts';
+import type { Batch, CommitResult, Effects, LetGo, NewExecution, TaskKey, Transition } from './batch.ts';
 import { cancelExecution } from './control.ts';
 import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
 import { childEnded } from './mail.ts';
@@ -18,6 +18,7 @@ interface Result {
   readonly lost: string[];
   readonly held: string[];
   readonly moved: string[];
+  readonly taken: { readonly id: string; readonly task: string; readonly item: number }[];
 }
 
 /**
@@ -59,7 +60,7 @@ export class PostgresCommit {
     const owned = new Set(said.owned);
     const lost = transitions.filter(({ id, create }) => create === null && !owned.has(id)).map(({ id }) => id);
     const made = new Set(transitions.filter(({ create }) => create !== null).map(({ id }) => id));
-    return { lost, held: said.held, moved: said.moved.filter((id) => made.has(id)) };
+    return { lost, held: said.held, moved: said.moved.filter((id) => made.has(id)), taken: [] };
   }
 
   /**
@@ -79,7 +80,7 @@ export class PostgresCommit {
 
   /** What became of a batch is read from what it left behind, since its answer is lost. */
   async #written(client: PoolClient, { runner, transitions }: Batch): Promise<CommitResult> {
-    const result: Result = { lost: [], held: [], moved: [] };
+    const result: Result = { lost: [], held: [], moved: [], taken: [] };
     for (const { id, epoch, create, letGo } of transitions) {
       const owned = await client.query(
         this.#driver.qualified('select 1 from executions where id = $1 and owner = $2 and epoch = $3'),
@@ -147,7 +148,7 @@ export class PostgresCommit {
   }
 
   async #apply(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<CommitResult> {
-    const result: Result = { lost: [], held: [], moved: [] };
+    const result: Result = { lost: [], held: [], moved: [], taken: [] };
     const inboxes = await this.#owned(client, runner, transitions);
     const written = transitions.filter(({ id, create }) => create !== null || inboxes.has(id));
     for (const { id, create } of transitions) if (create === null && !inboxes.has(id)) result.lost.push(id);
@@ -162,7 +163,11 @@ export class PostgresCommit {
     }
     await this.#rows(client, runner, written, result);
     await this.#heads(client, written);
-    for (const { id, effects } of written) if (effects !== null) await this.#carryOut(client, id, effects);
+    for (const { id, epoch, effects } of written) {
+      if (effects === null) continue;
+      await this.#carryOut(client, id, effects);
+      await this.#offers(client, id, epoch, effects, result);
+    }
     for (const { id, letGo } of written) {
       if (letGo === null) continue;
       if ((inboxes.get(id) ?? 0) === letGo.inboxSeen) await this.#release(client, runner, id, letGo);
@@ -260,6 +265,37 @@ export class PostgresCommit {
         [id, task, at],
       );
     }
+  }
+
+  async #offers(client: PoolClient, id: string, epoch: number, effects: Effects, { taken }: Result): Promise<void> {
+    const { offers, offersWithdrawn, offersEnded } = effects;
+    const remove = async (keys: readonly TaskKey[], condition: string): Promise<readonly TaskKey[]> => {
+      if (keys.length === 0) return [];
+      const { rows } = await client.query<{ task: string; item: number }>(
+        this.#driver.qualified(`delete from offers where execution_id = $1 and (task, item) in
+          (select * from unnest($2::text[], $3::int[]))${condition} returning task, item`),
+        [id, keys.map(({ task }) => task), keys.map(({ item }) => item)],
+      );
+      return rows;
+    };
+    await remove(offersEnded, '');
+    const back = new Set(
+      (await remove(offersWithdrawn, ' and helper is null')).map((key) => `${key.task} ${key.item}`),
+    );
+    for (const { task, item } of offersWithdrawn) if (!back.has(`${task} ${item}`)) taken.push({ id, task, item });
+    const rows = offers.map((o) => [
+      id,
+      o.task,
+      o.item,
+      epoch,
+      o.attempt,
+      o.code,
+      o.queue,
+      o.priority,
+      Number(o.suspect),
+      o.at,
+    ]);
+    await this.#insert(client, 'offers', offerColumns, rows, offerConflict);
   }
 
   async #release(client: PoolClient, runner: string, id: string, letGo: LetGo): Promise<void> {
@@ -390,6 +426,22 @@ const taskColumns: Columns = [
 const taskConflict = `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt,
   used = excluded.used, epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at,
   output = excluded.output, error = excluded.error, reason = excluded.reason, cause = excluded.cause`;
+const offerColumns: Columns = [
+  ['execution_id', 'text'],
+  ['task', 'text'],
+  ['item', 'int'],
+  ['epoch', 'int'],
+  ['attempt', 'int'],
+  ['code', 'text'],
+  ['queue', 'text'],
+  ['priority', 'int'],
+  ['suspect', 'int'],
+  ['offered_at', 'bigint'],
+];
+/** What an earlier epoch left behind counts for nothing. */
+const offerConflict = `on conflict (execution_id, task, item) do update set epoch = excluded.epoch, attempt = excluded.attempt,
+  code = excluded.code, queue = excluded.queue, priority = excluded.priority, suspect = excluded.suspect,
+  offered_at = excluded.offered_at, helper = null, taken_at = null`;
 const stepColumns: Columns = [
   ['execution_id', 'text'],
   ['task', 'text'],

@@ -6,6 +6,7 @@ import { release } from '../testing/engine-rig.ts';
 import type { Cleanup } from '../testing/engine-rig.ts';
 import { testPostgres } from '../testing/postgres-server.ts';
 import {
+  sampleEffects,
   sampleExecution,
   sampleLetGo,
   sampleRunner,
@@ -67,7 +68,7 @@ if (typeof server === 'string') {
 
   describe('durability.md, the journal: a batch is written once', () => {
     /** Two forms of a commit: one statement, and, with effects, a transaction of several. */
-    const effects = { mailDone: [], children: [], cancelChildren: [], itemsCancelled: [], itemsDropped: ['nothing'] };
+    const effects = sampleEffects({ itemsDropped: ['nothing'] });
     for (const [form, change] of [
       ['as one statement', {}],
       ['as a transaction', { effects }],
@@ -119,7 +120,7 @@ if (typeof server === 'string') {
         const repetition = store.commit({ runner: 'r1', n: 2, transitions: [again] });
         assert.ok(await isHeldUp(repetition), 'it waits for what becomes of the first');
         await client.query('commit');
-        assert.deepEqual(await repetition, { lost: [], held: [], moved: [] });
+        assert.deepEqual(await repetition, { lost: [], held: [], moved: [], taken: [] });
         assert.deepEqual(await store.tasks(id), [], 'all was for the first to write');
       });
     }
@@ -194,7 +195,7 @@ if (typeof server === 'string') {
       const commit = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(id, { letGo })] });
       assert.ok(await isHeldUp(commit));
       await client.query('commit');
-      assert.deepEqual(await commit, { lost: [], held: [id], moved: [] });
+      assert.deepEqual(await commit, { lost: [], held: [id], moved: [], taken: [] });
       assert.equal((await store.execution(id))!.owner, 'r1');
       assert.equal((await store.mailFor('r1')).length, 1);
     });

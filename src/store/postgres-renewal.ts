@@ -1,6 +1,7 @@
 import { postgresDialect } from './dialect.ts';
-import { renewalOf, runnerColumns, signsText } from './renewal.ts';
+import { renewalOf, signsText } from './renewal.ts';
 import type { Renew, Renewal, SignsRow } from './renewal.ts';
+import { runnerColumns } from './runners.ts';
 import type { RunnerRow } from './runners.ts';
 
 const clock = '(extract(epoch from clock_timestamp()) * 1000)::bigint';

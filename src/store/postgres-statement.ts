@@ -42,8 +42,12 @@ export function isPlain({ transitions }: Batch): boolean {
   return transitions.every(({ create, effects, letGo }) => {
     const tellsNobody = letGo === null || letGo.parent === null || letGo.endedAt === null;
     const endsUnread = create !== null && letGo !== null && create.followsChannel;
-    const { cancelChildren = [], itemsCancelled = [], itemsDropped = [] } = effects ?? {};
-    return tellsNobody && !endsUnread && cancelChildren.length + itemsCancelled.length + itemsDropped.length === 0;
+    if (!tellsNobody || endsUnread) return false;
+    if (effects === null) return true;
+    const { cancelChildren, itemsCancelled, itemsDropped, offers, offersWithdrawn, offersEnded } = effects;
+    return [cancelChildren, itemsCancelled, itemsDropped, offers, offersWithdrawn, offersEnded].every(
+      (list) => list.length === 0,
+    );
   });
 }
 

@@ -1,6 +1,6 @@
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
-import { runnerRecord } from './runners.ts';
+import { runnerColumns, runnerRecord } from './runners.ts';
 import type { KnownRunner, RunnerRow } from './runners.ts';
 
 /** A sign of life of a runner, and what it wants to hear of. */
@@ -22,11 +22,11 @@ export interface Renewal {
   readonly owned: number;
   /** Mail for them that it has not read. */
   readonly mail: boolean;
-  /** Pending executions that it can run; a limit may stand against taking them. */
+  /** Pending executions or offered attempts that it can run; a limit or a queue may stand against taking them. */
   readonly work: boolean;
   /** Pending executions under other definitions than it has. */
   readonly strays: boolean;
-  /** Executions whose owner is dead or gone. */
+  /** Executions whose owner, or offered attempts whose helper, is dead or gone. */
   readonly orphans: boolean;
   /** When the first waiting execution is due; epoch ms. */
   readonly nextWake: number | null;
@@ -35,6 +35,8 @@ export interface Renewal {
   /** Counts the changes of the registry. */
   readonly registry: number;
 }
+
+const living = 'select id from runners where dead = 0';
 
 function pending(code: string, limited: string): string {
   return `exists (select 1 from executions where status = 'pending' and limit_key is ${limited} and code = ${code})`;
@@ -45,10 +47,12 @@ export function signsText(dialect: Dialect): string {
   const among = dialect.strings('$2');
   return `select (select count(*) from executions where owner = $1) as owned,
     cast(exists (select 1 from executions where owner = $1 and inbox > taken) as integer) as mail,
-    cast(exists (select 1 from (${among}) c where ${pending('c.value', 'null')} or ${pending('c.value', 'not null')}) as integer) as work,
+    cast(exists (select 1 from (${among}) c where ${pending('c.value', 'null')} or ${pending('c.value', 'not null')}
+      or exists (select 1 from offers where helper is null and code = c.value)) as integer) as work,
     cast(exists (select 1 from definition_codes d where d.code not in (${among})
       and (${pending('d.code', 'null')} or ${pending('d.code', 'not null')})) as integer) as strays,
-    cast(exists (select 1 from executions where owner is not null and owner not in (select id from runners where dead = 0)) as integer) as orphans,
+    cast(exists (select 1 from executions where owner is not null and owner not in (${living}))
+      or exists (select 1 from offers where helper is not null and helper not in (${living})) as integer) as orphans,
     (select min(wake_at) from executions where status = 'waiting' and wake_at is not null) as next_wake,
     (select min(next_at) from schedules where next_at is not null) as next_slot,
     (select n from registry_head) as registry`;
@@ -80,8 +84,6 @@ export function renewalOf(row: SignsRow, alive: boolean, ahead: number, runners:
     registry: row.registry,
   };
 }
-
-export const runnerColumns = 'id, name, host, pid, pid_started, lease_until, renewed_at, dead';
 
 /** Renews a lease by the clock of whoever asks, on a database that has none of its own. */
 export function* renew({ runner, leaseMs, codes }: Renew, now: number, dialect: Dialect): Script<Renewal> {

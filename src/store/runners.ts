@@ -11,6 +11,10 @@ export interface RunnerRecord {
   readonly pidStarted: string | null;
   readonly leaseUntil: number;
   readonly dead: boolean;
+  /** Whose tasks it runs. */
+  readonly queues: readonly string[];
+  /** Task functions that it runs at once. */
+  readonly slots: number;
 }
 
 /** A runner as others see it. */
@@ -20,10 +24,10 @@ export interface KnownRunner extends RunnerRecord {
 }
 
 export function* registerRunner(runner: RunnerRecord, now: number): Script<void> {
-  const { id, name, host, pid, pidStarted, leaseUntil } = runner;
+  const { id, name, host, pid, pidStarted, leaseUntil, queues, slots } = runner;
   yield* run(
-    `insert into runners (id, name, host, pid, pid_started, registered_at, renewed_at, lease_until)
-     values ($1, $2, $3, $4, $5, $6, $6, $7) on conflict (id) do nothing`, // the answer to a first try may have been lost
+    `insert into runners (id, name, host, pid, pid_started, registered_at, renewed_at, lease_until, queues, slots)
+     values ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9) on conflict (id) do nothing`, // the answer to a first try may have been lost
     id,
     name,
     host,
@@ -31,6 +35,8 @@ export function* registerRunner(runner: RunnerRecord, now: number): Script<void>
     pidStarted,
     now,
     leaseUntil,
+    JSON.stringify(queues),
+    slots,
   );
 }
 
@@ -44,12 +50,15 @@ export interface RunnerRow {
   readonly lease_until: number;
   readonly renewed_at: number;
   readonly dead: number;
+  /** A JSON array. */
+  readonly queues: string;
+  readonly slots: number;
 }
 
+export const runnerColumns = 'id, name, host, pid, pid_started, lease_until, renewed_at, dead, queues, slots';
+
 export function* runners(): Script<KnownRunner[]> {
-  const rows = yield* all<RunnerRow>(
-    'select id, name, host, pid, pid_started, lease_until, renewed_at, dead from runners',
-  );
+  const rows = yield* all<RunnerRow>(`select ${runnerColumns} from runners`);
   return rows.map(runnerRecord);
 }
 
@@ -63,6 +72,8 @@ export function runnerRecord(row: RunnerRow): KnownRunner {
     leaseUntil: row.lease_until,
     dead: row.dead !== 0,
     leaseMs: row.lease_until - row.renewed_at,
+    queues: JSON.parse(row.queues) as string[],
+    slots: row.slots,
   };
 }
 

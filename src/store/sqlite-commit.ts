@@ -18,6 +18,19 @@ import { run } from './sql.ts';
 import { isDataError } from './sqlite.ts';
 import type { SqliteDriver } from './sqlite.ts';
 
+interface Result {
+  readonly lost: string[];
+  readonly held: string[];
+  readonly moved: string[];
+  readonly taken: { readonly id: string; readonly task: string; readonly item: number }[];
+}
+
+/** What an earlier epoch left behind counts for nothing. */
+const insertOfferText = `insert into offers (execution_id, task, item, epoch, attempt, code, queue, priority, suspect, offered_at)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (execution_id, task, item) do update set epoch = excluded.epoch,
+  attempt = excluded.attempt, code = excluded.code, queue = excluded.queue, priority = excluded.priority,
+  suspect = excluded.suspect, offered_at = excluded.offered_at, helper = null, taken_at = null`;
+
 /**
  * The group commit on SQLite: a whole batch in one synchronous transaction of prepared statements. Every transition
  * is checked against owner and epoch first. Throws FencedError, RefusedDataError, and SQLite's own error when busy.
@@ -40,6 +53,9 @@ export class SqliteCommit {
   readonly #loaded: StatementSync;
   readonly #tag: StatementSync;
   readonly #allMail: StatementSync;
+  readonly #offer: StatementSync;
+  readonly #offerWithdrawn: StatementSync;
+  readonly #offerEnded: StatementSync;
   readonly #now: () => number;
 
   constructor(driver: SqliteDriver, now: () => number) {
@@ -65,6 +81,11 @@ export class SqliteCommit {
     this.#event = driver.prepare(insertEventText);
     this.#mail = driver.prepare('delete from mail where execution_id = $1 and n = $2');
     this.#allMail = driver.prepare(`delete from mail where execution_id = $1 and kind <> 'signal'`);
+    this.#offer = driver.prepare(insertOfferText);
+    this.#offerWithdrawn = driver.prepare(
+      'delete from offers where execution_id = $1 and task = $2 and item = $3 and helper is null',
+    );
+    this.#offerEnded = driver.prepare('delete from offers where execution_id = $1 and task = $2 and item = $3');
     this.#loaded = driver.prepare('update executions set loads = 0 where id = $1');
     this.#tag = driver.prepare(insertTagText);
     this.#parsed = driver.prepare('update executions set input = $2, input_parsed = 1 where id = $1');
@@ -72,7 +93,7 @@ export class SqliteCommit {
   }
 
   commit(batch: Batch): CommitResult {
-    const result = { lost: [] as string[], held: [] as string[], moved: [] as string[] };
+    const result: Result = { lost: [], held: [], moved: [], taken: [] };
     this.#driver.writeNow(() => {
       const row = this.#fence.get(batch.runner);
       if (row === undefined || row['dead'] !== 0) throw new FencedError(`runner ${batch.runner} was declared dead`);
@@ -88,7 +109,7 @@ export class SqliteCommit {
     return result;
   }
 
-  #write(runner: string, transition: Transition, result: { lost: string[]; held: string[]; moved: string[] }): void {
+  #write(runner: string, transition: Transition, result: Result): void {
     const { id, letGo, create } = transition;
     let inbox = 0;
     let by: string | null = runner;
@@ -115,7 +136,10 @@ export class SqliteCommit {
     if (transition.progressed) this.#progressed.run(id);
     if (transition.loaded) this.#loaded.run(id);
     if (transition.mailTaken !== null) this.#taken.run(id, transition.mailTaken);
-    if (transition.effects !== null) this.#carryOut(id, transition.effects);
+    if (transition.effects !== null) {
+      this.#carryOut(id, transition.effects);
+      this.#offers(transition, transition.effects, result);
+    }
     if (letGo === null) return;
     if (inbox === letGo.inboxSeen) this.#release(id, letGo, runner);
     else result.held.push(id);
@@ -132,6 +156,16 @@ export class SqliteCommit {
       const text = `update task_executions set status = 'cancelled', ended_at = $3
         where execution_id = $1 and task = $2 and item >= 0 and status = 'pending'`;
       this.#driver.drive(run(text, id, task, at));
+    }
+  }
+
+  #offers({ id, epoch }: Transition, { offers, offersWithdrawn, offersEnded }: Effects, result: Result): void {
+    for (const { task, item } of offersEnded) this.#offerEnded.run(id, task, item);
+    for (const { task, item } of offersWithdrawn) {
+      if (this.#offerWithdrawn.run(id, task, item).changes === 0) result.taken.push({ id, task, item });
+    }
+    for (const { task, item, attempt, code, queue, priority, suspect, at } of offers) {
+      this.#offer.run(id, task, item, epoch, attempt, code, queue, priority, Number(suspect), at);
     }
   }
 

@@ -9,6 +9,17 @@ import type { Delivery, Mail } from './mail.ts';
 import type { EventRecord, ExecutionRecord } from './rows.ts';
 import type { LeaseKept, LeaseKeeper } from './lease.ts';
 import type { Renew, Renewal } from './renewal.ts';
+import type {
+  AnswerMail,
+  AttemptKey,
+  HeldOffer,
+  Help,
+  Helped,
+  HelperLostMail,
+  HelpWanted,
+  Take,
+  TakenMail,
+} from './offers.ts';
 import type { Pruned } from './retention.ts';
 import type { KnownRunner, RunnerRecord } from './runners.ts';
 import type { Dialect, Notice, Script } from './sql.ts';
@@ -56,6 +67,18 @@ export interface Store {
   fork(fork: Fork): Promise<Delivery>;
   hasMail(runner: string): Promise<boolean>;
   mailFor(runner: string): Promise<readonly Mail[]>;
+
+  /** Whether another runner offers attempts that this one could run. */
+  helpWanted(wanted: HelpWanted): Promise<boolean>;
+  /** Takes such attempts, at most `limit`; their owners get mail. Gives how many; which, is for `heldOffers` to say. */
+  takeOffers(take: Take): Promise<number>;
+  heldOffers(runner: string): Promise<readonly HeldOffer[]>;
+  /** What it takes to run the attempts of an execution that a runner holds: with the states of the named tasks. */
+  helpFor(id: string, runner: string, tasks: readonly string[]): Promise<Help | undefined>;
+  /** Writes what was done of attempts that a runner holds; gives the places of those that were written. */
+  writeHelped(runner: string, list: readonly Helped[]): Promise<readonly number[]>;
+  /** What of an execution waits for another runner to take it. */
+  openOffers(id: string): Promise<readonly { readonly task: string; readonly queue: string }[]>;
 
   registerRunner(runner: RunnerRecord): Promise<void>;
   renew(renewal: Renew): Promise<Renewal>;
@@ -126,6 +149,8 @@ export class BusyError extends Error {
 }
 
 export type {
+  AnswerMail,
+  AttemptKey,
   Claim,
   ClaimedExecution,
   Created,
@@ -133,6 +158,11 @@ export type {
   EventRecord,
   ExecutionFilter,
   Fork,
+  HeldOffer,
+  Help,
+  Helped,
+  HelperLostMail,
+  HelpWanted,
   KnownRunner,
   LogRecord,
   ExecutionRecord,
@@ -146,4 +176,6 @@ export type {
   Retry,
   RunnerRecord,
   Stray,
+  Take,
+  TakenMail,
 };

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import type { Effects, Transition } from '../store/batch.ts';
+import type { Transition } from '../store/batch.ts';
 import { run } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
-import { sampleExecution, sampleRunner, sampleTransition } from './store-suite.ts';
+import { sampleEffects, sampleExecution, sampleRunner, sampleTransition } from './store-suite.ts';
 
 const pin = { package: 'p', version: '1.0.0', digest: 'sha256:one' };
 const tags = JSON.stringify({ customer: 'acme', region: 'eu' });
@@ -30,14 +30,6 @@ export function storeEffectsSuite(
       await commit(sampleTransition(create.id, { create }));
       return create.id;
     };
-    const effects = (change: Partial<Effects>): Effects => ({
-      mailDone: [],
-      children: [],
-      cancelChildren: [],
-      itemsCancelled: [],
-      itemsDropped: [],
-      ...change,
-    });
     const channelAt = (version: string, digest: string): Promise<void> =>
       store.write(function* () {
         yield* run(
@@ -78,7 +70,7 @@ export function storeEffectsSuite(
         sampleTransition(stale.id, { create: stale, events: [event(1)] }),
         sampleTransition(current.id, { create: current, events: [event(1)] }),
       );
-      assert.deepEqual(result, { lost: [], held: [], moved: [stale.id] });
+      assert.deepEqual(result, { lost: [], held: [], moved: [stale.id], taken: [] });
       const moved = (await store.execution(stale.id))!;
       assert.deepEqual(
         [moved.pin, moved.code, moved.status, moved.owner, moved.epoch],
@@ -124,10 +116,10 @@ export function storeEffectsSuite(
       const child = sampleExecution({ rootId: parent, parent: { id: parent, task: 'c', item: -1 }, tags });
       const other = sampleExecution();
       const result = await commit(
-        sampleTransition(parent, { effects: effects({ children: [child] }) }),
-        sampleTransition('unknown', { effects: effects({ children: [other] }) }),
+        sampleTransition(parent, { effects: sampleEffects({ children: [child] }) }),
+        sampleTransition('unknown', { effects: sampleEffects({ children: [other] }) }),
       );
-      assert.deepEqual(result, { lost: ['unknown'], held: [], moved: [] });
+      assert.deepEqual(result, { lost: ['unknown'], held: [], moved: [], taken: [] });
       const made = (await store.execution(child.id))!;
       assert.deepEqual([made.status, made.owner, made.parent], ['pending', null, child.parent]);
       assert.deepEqual(
@@ -140,7 +132,7 @@ export function storeEffectsSuite(
     it('mail that was acted on is gone, and the rest stays', async () => {
       const id = await owned();
       for (const payload of ['1', '2', '3']) await store.signal(id, 'default', 's', payload);
-      await commit(sampleTransition(id, { mailTaken: 0, effects: effects({ mailDone: [1, 3] }) }));
+      await commit(sampleTransition(id, { mailTaken: 0, effects: sampleEffects({ mailDone: [1, 3] }) }));
       assert.deepEqual(
         (await store.mailFor('r1')).map(({ n, payload }) => [n, payload]),
         [[2, '2']],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { newId } from '../engine/id.ts';
 import { FencedError, RefusedDataError } from '../store/batch.ts';
-import type { LetGo, NewExecution, TaskState, Transition } from '../store/batch.ts';
+import type { Effects, LetGo, NewExecution, TaskState, Transition } from '../store/batch.ts';
 import type { Claim, ClaimedExecution, RunnerRecord, Store } from '../store/store.ts';
 import { sampleWorkflow } from './sample-package.ts';
 
@@ -36,6 +36,20 @@ export function sampleExecution(change: Partial<NewExecution> = {}): NewExecutio
 }
 
 /** A transition that changes nothing but what it is told to. */
+export function sampleEffects(change: Partial<Effects> = {}): Effects {
+  return {
+    mailDone: [],
+    children: [],
+    cancelChildren: [],
+    itemsCancelled: [],
+    itemsDropped: [],
+    offers: [],
+    offersWithdrawn: [],
+    offersEnded: [],
+    ...change,
+  };
+}
+
 export function sampleTransition(id: string, change: Partial<Transition> = {}): Transition {
   return {
     id,
@@ -76,7 +90,18 @@ export function sampleTaskState(task: string, change: Partial<TaskState> = {}): 
 }
 
 export function sampleRunner(id: string, change: Partial<RunnerRecord> = {}): RunnerRecord {
-  return { id, name: 'test', host: 'here', pid: 1, pidStarted: '1', leaseUntil: 2_000_000, dead: false, ...change };
+  return {
+    id,
+    name: 'test',
+    host: 'here',
+    pid: 1,
+    pidStarted: '1',
+    leaseUntil: 2_000_000,
+    dead: false,
+    queues: ['default'],
+    slots: 0,
+    ...change,
+  };
 }
 
 export function sampleLetGo(change: Partial<LetGo> = {}): LetGo {
@@ -325,7 +350,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
           }),
           sampleTransition(two, { tasks: [sampleTaskState('z')], parsedInput: '{"n":2}' }),
         );
-        assert.deepEqual(result, { lost: [], held: [], moved: [] });
+        assert.deepEqual(result, { lost: [], held: [], moved: [], taken: [] });
         const change = {
           status: 'waiting',
           wakeAt: 99,
@@ -387,7 +412,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
           sampleTransition(older, write),
           sampleTransition('nobody', write),
         );
-        assert.deepEqual(result, { lost: [taken, older, 'nobody'], held: [], moved: [] });
+        assert.deepEqual(result, { lost: [taken, older, 'nobody'], held: [], moved: [], taken: [] });
         assert.deepEqual(
           [await store.tasks(taken), await store.tasks(older), await store.tasks('nobody')],
           [[], [], []],
@@ -495,11 +520,16 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         const id = await owned();
         await store.cancel(id, 'default');
         const write = { tasks: [sampleTaskState('a')], letGo: sampleLetGo({ inboxSeen: 0 }) };
-        assert.deepEqual(await commit('r1', sampleTransition(id, write)), { lost: [], held: [id], moved: [] });
+        assert.deepEqual(await commit('r1', sampleTransition(id, write)), {
+          lost: [],
+          held: [id],
+          moved: [],
+          taken: [],
+        });
         assert.equal((await store.tasks(id)).length, 1);
         assert.deepEqual([(await store.execution(id))!.owner, (await store.execution(id))!.output], ['r1', null]);
         const seen = { mailTaken: 1, letGo: sampleLetGo({ status: 'cancelled', inboxSeen: 1 }) };
-        assert.deepEqual(await commit('r1', sampleTransition(id, seen)), { lost: [], held: [], moved: [] });
+        assert.deepEqual(await commit('r1', sampleTransition(id, seen)), { lost: [], held: [], moved: [], taken: [] });
         assert.equal((await store.execution(id))!.status, 'cancelled');
       });
 

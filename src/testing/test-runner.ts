@@ -1,7 +1,9 @@
-import type { WorkflowRef } from '../core/definition.ts';
+import type { AnyWorkflow, WorkflowRef } from '../core/definition.ts';
 import type { Duration } from '../core/duration.ts';
 import { durationMs } from '../core/duration.ts';
+import { defaultQueue, queuesOf } from '../core/graph.ts';
 import type { Json } from '../core/json.ts';
+import { isWorkflow } from '../core/workflow.ts';
 import type { ExecutionHandle, ExecutionOutcome } from '../engine/client.ts';
 import { Runner } from '../open.ts';
 import type { RunnerOptions } from '../options.ts';
@@ -103,9 +105,16 @@ export class TestRunner implements AsyncDisposable {
   }
 }
 
-/** Opens a runner for a test: in memory, on a clock that the test moves. Throws DEFINITION_INVALID, OPTION_INVALID. */
+/** Opens a runner for a test: in memory, on a clock that the test moves, for all queues that its workflows name. Throws DEFINITION_INVALID, OPTION_INVALID. */
 export async function testRunner(options: TestRunnerOptions = {}): Promise<TestRunner> {
   const { now, ...rest } = options;
   const clock = new ManualClock(now === undefined ? {} : { now });
-  return new TestRunner(await Runner.open('sqlite::memory:', { retention: null, ...rest, clock }), clock);
+  const queues = queuesOfAll(options.workflows ?? []);
+  return new TestRunner(await Runner.open('sqlite::memory:', { retention: null, queues, ...rest, clock }), clock);
+}
+
+function queuesOfAll(workflows: readonly AnyWorkflow[]): readonly string[] {
+  // what is no workflow is refused by the runner, with a word
+  const known = workflows.filter(isWorkflow).flatMap((workflow) => [...queuesOf(workflow.spec)]);
+  return [...new Set([defaultQueue, ...known])];
 }

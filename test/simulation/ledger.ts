@@ -23,6 +23,7 @@ export class Ledger {
   /** Who took it last. */
   readonly #owners = new Map<string, string>();
   readonly #steps = new Map<string, number>();
+  readonly #once = new Map<string, number>();
   /** Violations, to be thrown where they can be seen: a task's function that threw would only be retried. */
   readonly faults: string[] = [];
 
@@ -63,6 +64,20 @@ export class Ledger {
     if (this.#completed.has(key)) this.faults.push(`${key} began (attempt ${attempt}) though its result is durable`);
     for (const need of needs) {
       if (!this.#over.has(`${id} ${need} -1`)) this.faults.push(`${key} saw ${need} before that was durable`);
+    }
+  }
+
+  /** A task that may run once begins, wherever that is. */
+  beganOnce(id: string, task: string, item: number | null): void {
+    const key = `${id} ${task} ${item ?? -1}`;
+    this.#once.set(key, (this.#once.get(key) ?? 0) + 1);
+  }
+
+  /** Tasks that may run once ran at most once, and once more for each time that somebody asked for a retry. */
+  checkOnce(id: string, retries: number): void {
+    for (const [key, times] of this.#once) {
+      if (key.startsWith(`${id} `) && times > retries + 1)
+        this.faults.push(`${key} may run once, and began ${times} times`);
     }
   }
 

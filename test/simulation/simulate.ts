@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { CloacinaError } from '../../src/core/error.ts';
 import type { Logger } from '../../src/engine/logger.ts';
 import { drawIdsFrom } from '../../src/engine/id.ts';
+import { all } from '../../src/store/sql.ts';
 import { checkLife, Ledger } from './ledger.ts';
 import { Random } from './random.ts';
 import { names, workload } from './workload.ts';
@@ -15,6 +16,8 @@ export interface Simulated {
   readonly acknowledged: number;
   readonly kills: number;
   readonly lost: number;
+  /** Attempts that ran at a helper. */
+  readonly helped: number;
   readonly virtualMs: number;
 }
 
@@ -51,6 +54,7 @@ class Simulation {
   #members = 0;
   #kills = 0;
   #lost = 0;
+  #helped = 0;
 
   constructor(seed: number, trace: boolean) {
     this.#trace = trace;
@@ -61,7 +65,10 @@ class Simulation {
   async run(): Promise<Simulated> {
     this.#world = await World.open({
       fate: (verb) => this.#fate(verb),
-      onCalled: (verb, args, answer) => this.#ledger.called(verb, args, answer),
+      onCalled: (verb, args, answer) => {
+        if (verb === 'takeOffers') this.#helped += answer as number;
+        this.#ledger.called(verb, args, answer);
+      },
     });
     try {
       for (let i = 0; i < 3; i++) await this.#open();
@@ -91,12 +98,24 @@ class Simulation {
     return { delayMs, how };
   }
 
-  async #open(): Promise<void> {
+  async #open(queues?: readonly string[]): Promise<void> {
     const name = `runner-${this.#members++}`;
     const member = this.#world.member(name);
     const random = (): number => this.#random.next();
     const logger = this.#loggerOf(name);
-    const options = { logger, lookMs: 500, leaseMs: 3000, graceMs: 500, concurrency: 4, maxExecutions: 12, random };
+    // small, so that they help each other
+    const concurrency = this.#random.pick([1, 2, 4]);
+    const own = queues ?? this.#random.pick([['default'], ['default'], ['gpu'], ['default', 'gpu']]);
+    const options = {
+      logger,
+      concurrency,
+      queues: own,
+      lookMs: 500,
+      leaseMs: 3000,
+      graceMs: 500,
+      maxExecutions: 12,
+      random,
+    };
     let opened: SimRunner | undefined;
     const { clock } = this.#world;
     const workflows = workload(this.#ledger, this.#random, clock, () => opened?.engine.id ?? '');
@@ -150,9 +169,9 @@ class Simulation {
   }
 
   /** Opens a runner; in a storm its calls need time to be answered. */
-  async #untilOpen(): Promise<void> {
+  async #untilOpen(queues?: readonly string[]): Promise<void> {
     const state = { open: false };
-    const opening = this.#open().finally(() => (state.open = true));
+    const opening = this.#open(queues).finally(() => (state.open = true));
     while (!state.open) await this.#world.clock.advance(200);
     await opening;
   }
@@ -205,7 +224,7 @@ class Simulation {
   /** The storm is over, everybody gets what they wait for, and time passes. */
   async #calmDown(): Promise<void> {
     this.#stormy = false;
-    await this.#untilOpen();
+    await this.#untilOpen(['default', 'gpu']);
     const { client } = this.#runners.at(-1)!;
     // what was asked of somebody who stood still comes late, and those who were slow let go of what is not theirs
     for (let round = 0, quiet = 0; round < 80 && quiet < 4; round++) {
@@ -224,6 +243,10 @@ class Simulation {
       const { rows } = yield { text: 'select id, status from executions where ended_at is null', params: [] };
       return rows as unknown as { id: string; status: string }[];
     });
+  }
+
+  async #offersLeft(): Promise<readonly unknown[]> {
+    return this.#world.store.read(() => all('select * from offers'));
   }
 
   /** What is stored of an execution that has not ended, for whoever looks for the reason. */
@@ -248,9 +271,12 @@ class Simulation {
       if (this.#trace) await this.#show(id);
       const events = await client.executions.events(id);
       checkLife(events);
+      this.#ledger.checkOnce(id, events.filter(({ type }) => type === 'execution.retried').length);
       const record = (await store.execution(id))!;
       assert.equal(record.owner, null, `${id} is owned by nobody`);
     }
+    this.#ledger.check();
+    assert.deepEqual(await this.#offersLeft(), [], 'nothing is offered any more');
     for (const { engine } of this.#living) assert.equal(engine.size, 0, 'no runner holds anything');
     const virtualMs = clock.monotonic();
     return {
@@ -258,6 +284,7 @@ class Simulation {
       acknowledged: this.#ledger.acknowledged.size,
       kills: this.#kills,
       lost: this.#lost,
+      helped: this.#helped,
       virtualMs,
     };
   }

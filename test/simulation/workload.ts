@@ -26,6 +26,11 @@ export function workload(ledger: Ledger, random: Random, clock: Clock, runner: (
     if (random.chance(0.01)) throw new NonRetryableError('never');
     return random.below(1_000_000);
   };
+  /** The same for what may run once. */
+  const once = async (ctx: Work, item: number | null = null): Promise<number> => {
+    ledger.beganOnce(ctx.executionId, ctx.task, item);
+    return work(ctx, [], item);
+  };
   const retry = { attempts: 5, delay: '100ms' };
 
   const chain = workflow('chain', { input: unchecked<Given>() });
@@ -64,7 +69,25 @@ export function workload(ledger: Ledger, random: Random, clock: Clock, runner: (
   const only = narrow.task('only', { retry }, (ctx) => work(ctx, []));
   const narrowDone = narrow.returns(settled(only));
 
-  return [chainDone, fanDone, patientDone, parentDone, narrowDone];
+  const wide = workflow('wide', { input: unchecked<Given>() });
+  const many = wide.map(
+    'many',
+    { over: ({ input }) => Array.from({ length: input.n * 2 }, (_, i) => i), retry },
+    (ctx) => work(ctx, [], ctx.item),
+  );
+  const special = wide.task('special', { queue: 'gpu', retry }, (ctx) => work(ctx, []));
+  const single = wide.task('single', { queue: 'gpu', retry: { attempts: 1 } }, (ctx) => once(ctx));
+  const odd = wide.map(
+    'odd',
+    { needs: { many: settled(many) }, over: () => [0, 1, 2, 3], settled: true, retry: { attempts: 1 } },
+    (ctx) => once(ctx, ctx.item),
+  );
+  const last = wide.task('last', { needs: { many, special, single: settled(single), odd }, retry }, (ctx) =>
+    work(ctx, ['many', 'special', 'single', 'odd']),
+  );
+  const wideDone = wide.returns(settled(last));
+
+  return [chainDone, fanDone, patientDone, parentDone, narrowDone, wideDone];
 }
 
-export const names: readonly string[] = ['chain', 'fan', 'patient', 'parent', 'narrow'];
+export const names: readonly string[] = ['chain', 'fan', 'patient', 'parent', 'narrow', 'wide', 'wide'];

@@ -22,10 +22,14 @@ const reads: ReadonlySet<string> = new Set([
   'events',
   'execution',
   'hasMail',
+  'heldOffers',
+  'helpFor',
+  'helpWanted',
   'list',
   'logs',
   'mailFor',
   'nextWake',
+  'openOffers',
   'outputs',
   'ownedBy',
   'read',
@@ -226,7 +230,10 @@ export interface SimRunner {
 }
 
 export interface SimRunnerOptions extends Partial<
-  Pick<EngineOptions, 'concurrency' | 'lookMs' | 'maxExecutions' | 'random' | 'leaseMs' | 'graceMs' | 'onEvent'>
+  Pick<
+    EngineOptions,
+    'concurrency' | 'queues' | 'lookMs' | 'maxExecutions' | 'random' | 'leaseMs' | 'graceMs' | 'onEvent'
+  >
 > {
   readonly logger?: Logger;
 }

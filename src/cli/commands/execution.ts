@@ -133,6 +133,7 @@ function executionText(execution: ExecutionDetail): string {
   const rows = execution.tasks.map((task): Cell[] => {
     const said =
       task.error?.message ??
+      (task.queue === null ? null : `waits for a runner of the queue ${task.queue}`) ??
       (task.items === null || task.status === 'completed' ? null : itemsText(task.items)) ??
       task.reason?.replaceAll('_', ' ') ??
       (task.output === null ? '' : short(task.output, 60));

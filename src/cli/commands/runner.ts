@@ -1,3 +1,4 @@
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { durationMs, formatMs } from '../../core/duration.ts';
 import { errorDocument } from '../../core/error.ts';
@@ -10,7 +11,7 @@ import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { checkDropFolder, watchDropFolder } from '../drop-folder.ts';
 import { coded, report } from '../failure.ts';
-import { shownUrl, wholeNumber } from '../given.ts';
+import { queueNames, shownUrl, wholeNumber } from '../given.ts';
 import { Interruption } from '../interruption.ts';
 import { paint, plain, short } from '../output.ts';
 import type { Style } from '../output.ts';
@@ -22,6 +23,11 @@ export function addRunnerCommand(program: Command): void {
     .description('run executions and fire schedules until Ctrl-C; with --json one event a line, the first `ready`')
     .option('--name <name>', 'shown to people (default: the name of the host)')
     .option('--concurrency <n>', 'task functions at once', wholeNumber(1), 64)
+    .addOption(
+      new Option('--queue <names...>', 'run tasks of this queue; may be given again (default: the queue default)')
+        .env('CLOACINA_QUEUES')
+        .argParser(queueNames),
+    )
     .option('--drain <duration>', 'how long running tasks may end by themselves after Ctrl-C', '10s')
     .option('--watch <dir>', 'register the package files that lie in a folder or are dropped there')
     .action(act(runner));
@@ -30,6 +36,7 @@ export function addRunnerCommand(program: Command): void {
 interface RunnerCommandOptions {
   readonly name?: string;
   readonly concurrency: number;
+  readonly queue?: readonly string[];
   readonly drain: string;
   readonly watch?: string;
 }
@@ -43,6 +50,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
   const running = await Runner.open(cli.options.database, {
     ...cli.place,
     concurrency: options.concurrency,
+    ...(options.queue === undefined ? {} : { queues: options.queue }),
     ...(options.name === undefined ? {} : { name: options.name }),
     onEvent: (event) => journal.execution(event),
     onPackage: (event) => journal.package(event),

@@ -1,0 +1,220 @@
+import { queueOf } from '../core/graph.ts';
+import type { TaskKey } from '../store/batch.ts';
+import type { AnswerMail, AttemptKey, HelperLostMail, Mail, TakenMail } from '../store/store.ts';
+import type { AttemptEnd } from './attempt.ts';
+import type { Clock } from './clock.ts';
+import type { LiveState } from './live-state.ts';
+import type { Logger } from './logger.ts';
+import type { Offers } from './offers.ts';
+import type { RunOffer, TaskRun } from './task-run.ts';
+
+export interface OfferedOptions {
+  readonly state: LiveState;
+  readonly offers: Offers;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** What can run the execution. */
+  readonly code: string;
+  readonly attempts: {
+    /** The next attempt may be asked for again. */
+    begin(run: TaskRun): void;
+    /** It has no use for a slot of its own any more. */
+    withdraw(run: TaskRun): void;
+    /** A helper has begun with the next attempt. */
+    begun(run: TaskRun, at: number, helper: string): void;
+    ended(run: TaskRun, end: AttemptEnd): void;
+    /** The helper died. */
+    lost(run: TaskRun): void;
+    /** A helper had begun with an attempt before this runner took the execution up. */
+    cut(run: TaskRun): void;
+    changed(): void;
+  };
+}
+
+/** The attempts of one live execution that other runners may take, have taken, and answer for. */
+export class Offered {
+  readonly #options: OfferedOptions;
+  readonly #state: LiveState;
+
+  constructor(options: OfferedOptions) {
+    this.#options = options;
+    this.#state = options.state;
+  }
+
+  /** An attempt waits for a slot, here or at a runner that serves its queue. */
+  wait(run: TaskRun, isSuspect: boolean): void {
+    this.#options.offers.wait(run, () => this.#offer(run, isSuspect));
+  }
+
+  leave(run: TaskRun): void {
+    this.#options.offers.leave(run);
+  }
+
+  #offer(run: TaskRun, suspect: boolean): void {
+    if (this.#state.still || run.offer !== undefined || run.slot === undefined) return;
+    const { clock, offers, code, attempts } = this.#options;
+    const queue = queueOf(run.spec);
+    const attempt = run.attempt + 1;
+    const { priority } = this.#state.head;
+    const row = { task: run.spec.name, item: run.item, attempt, code, queue, priority, suspect, at: clock.now() };
+    run.offer = { row, taken: false, withdrawing: false, onKnown: undefined };
+    offers.opened(queue);
+    this.#state.busy++;
+    this.#state.pending.effects.offers.push(row);
+    // it is there to be seen, and that it waits
+    if (run.item === -1) this.#state.pending.task(run);
+    attempts.changed();
+  }
+
+  /** Takes an offer back, unless a helper has it: which is known once that is durable, and then told to `onKnown`. */
+  takeBack(run: TaskRun, onKnown?: (isBack: boolean) => void): void {
+    const offer = run.offer;
+    if (offer === undefined) return;
+    offer.onKnown = onKnown ?? offer.onKnown;
+    if (offer.taken) {
+      told(offer, false);
+    } else if (this.#state.pending.withdrawOffer(offer.row)) {
+      // it has not been said to anybody yet
+      this.#over(run, offer);
+      told(offer, true);
+    } else if (!offer.withdrawing) {
+      offer.withdrawing = true;
+      this.#state.pending.effects.offersWithdrawn.push(offer.row);
+    }
+    this.#options.attempts.changed();
+  }
+
+  /** The database has said which of the offers that were to be taken back are a helper's. */
+  withdrawn(keys: readonly TaskKey[], taken: readonly TaskKey[]): void {
+    const { offers, attempts } = this.#options;
+    for (const key of keys) {
+      const run = this.#find(key);
+      const offer = run?.offer;
+      if (run === undefined || offer === undefined || offer.row !== key || !offer.withdrawing) continue;
+      offer.withdrawing = false;
+      if (taken.some(({ task, item }) => task === key.task && item === key.item)) {
+        if (!offer.taken) offers.took(offer.row.queue);
+        offer.taken = true;
+        attempts.withdraw(run);
+        told(offer, false);
+        if (this.#state.holding === 'release') this.#cut(run);
+        continue;
+      }
+      this.#over(run, offer);
+      if (offer.onKnown !== undefined) told(offer, true);
+      else if (!this.#state.still && run.status === 'pending') attempts.begin(run);
+    }
+    if (keys.length > 0) attempts.changed();
+  }
+
+  /** Nothing begins any more; with `abort` what helpers run is cut short too. */
+  hold(run: TaskRun, abort: boolean): void {
+    if (run.offer === undefined) return;
+    if (!run.offer.taken) this.takeBack(run);
+    else if (abort) this.#cut(run);
+  }
+
+  /** An offer is over, whoever has it: its answer is not waited for. */
+  revoke(run: TaskRun): void {
+    const offer = run.offer;
+    if (offer === undefined) return;
+    if (!this.#state.pending.withdrawOffer(offer.row)) this.#state.pending.effects.offersEnded.push(offer.row);
+    this.#over(run, offer);
+    told(offer, false);
+  }
+
+  /** The execution is not owned here any more. */
+  forget(run: TaskRun): void {
+    const offer = run.offer;
+    if (offer !== undefined) this.#over(run, offer);
+  }
+
+  /** Mail of helpers. Only what names the attempt that is waited for is taken. */
+  read(mail: Mail): void {
+    const said: unknown = JSON.parse(mail.payload!);
+    if (mail.kind === 'taken') this.#taken(said as TakenMail);
+    else if (mail.kind === 'answer') this.#answered(said as AnswerMail);
+    else this.#lost(said as HelperLostMail);
+  }
+
+  #taken({ helper, at, attempts: list }: TakenMail): void {
+    const { offers, attempts } = this.#options;
+    for (const key of list) {
+      const run = this.#find(key);
+      if (run !== undefined && key.epoch !== this.#state.head.epoch) {
+        this.#takenBefore(run, key, at, helper);
+        continue;
+      }
+      const offer = this.#waitedFor(run, key, 'pending');
+      if (run === undefined || offer === undefined) continue;
+      if (!offer.taken) offers.took(offer.row.queue);
+      offer.taken = true;
+      attempts.withdraw(run);
+      run.suspect ||= key.suspect;
+      attempts.begun(run, at, helper);
+    }
+  }
+
+  /** What an owner before did not come to read: the attempt had begun, and was cut with that owner. */
+  #takenBefore(run: TaskRun, { attempt }: AttemptKey, at: number, helper: string): void {
+    if (run.status !== 'pending' || run.attempt + 1 !== attempt) return;
+    this.#options.attempts.begun(run, at, helper);
+    this.#options.attempts.cut(run);
+  }
+
+  #answered({ answers }: AnswerMail): void {
+    for (const { key, end } of answers) {
+      const run = this.#find(key);
+      const offer = this.#waitedFor(run, key, 'running');
+      if (run === undefined || offer === undefined) continue;
+      this.#over(run, offer);
+      told(offer, false);
+      this.#options.attempts.ended(run, end as AttemptEnd);
+    }
+  }
+
+  #lost({ attempts }: HelperLostMail): void {
+    for (const key of attempts) {
+      const run = this.#find(key);
+      const offer = this.#waitedFor(run, key, 'running');
+      if (run === undefined || offer === undefined) continue;
+      this.#over(run, offer);
+      told(offer, false);
+      this.#options.attempts.lost(run);
+    }
+  }
+
+  /** The offer of an attempt, if that is the one that the execution waits for. */
+  #waitedFor(run: TaskRun | undefined, key: AttemptKey, status: TaskRun['status']): RunOffer | undefined {
+    const offer = run?.offer;
+    const isIt = key.epoch === this.#state.head.epoch && offer?.row.attempt === key.attempt && run?.status === status;
+    if (isIt) return offer;
+    const { task, item, attempt } = key;
+    this.#options.logger.debug({ execution: this.#state.id, task, item, attempt }, 'a late answer was dropped');
+    return undefined;
+  }
+
+  /** The attempt at a helper counts as cut by the close of a runner. */
+  #cut(run: TaskRun): void {
+    this.revoke(run);
+    this.#options.attempts.ended(run, { status: 'aborted', reason: 'shutdown' });
+  }
+
+  #over(run: TaskRun, offer: RunOffer): void {
+    run.offer = undefined;
+    this.#state.busy--;
+    this.#options.offers.over(offer.row.queue, offer.taken);
+  }
+
+  #find({ task, item }: TaskKey): TaskRun | undefined {
+    const index = this.#state.graph.indexOf.get(task);
+    if (index === undefined) return undefined;
+    return item === -1 ? this.#state.runs[index] : this.#state.maps?.get(index)?.items[item];
+  }
+}
+
+function told(offer: RunOffer, isBack: boolean): void {
+  const { onKnown } = offer;
+  offer.onKnown = undefined;
+  onKnown?.(isBack);
+}

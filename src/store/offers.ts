@@ -1,0 +1,389 @@
+import { isEnded } from '../core/execution.ts';
+import type { ExecutionStatus } from '../core/execution.ts';
+import type { NewLog, NewStep, TaskKey, TaskState } from './batch.ts';
+import { execution } from './executions.ts';
+import { lockHead, post } from './mail.ts';
+import type { Head } from './mail.ts';
+import { taskRecord } from './rows.ts';
+import type { ExecutionRecord, TaskRow } from './rows.ts';
+import { all, first, run } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
+
+// Offers of an execution come, change hands and go only under the lock of the execution's row, which is taken before any
+// lock of an offer: so an owner that takes one back and a helper that takes it are never both right.
+
+/** An attempt, as it is named between an owner and its helper. */
+export interface AttemptKey extends TaskKey {
+  readonly epoch: number;
+  readonly attempt: number;
+}
+
+/** What a runner could help with. */
+export interface HelpWanted {
+  /** What it can run. */
+  readonly codes: readonly string[];
+  /** The queues that it serves. */
+  readonly queues: readonly string[];
+  /** Whether it may take a suspect: one at a time. */
+  readonly suspects: boolean;
+}
+
+export interface Take extends HelpWanted {
+  readonly runner: string;
+  readonly now: number;
+  readonly limit: number;
+}
+
+/** Payload of mail `taken`: a runner has taken attempts that were offered. They count as begun. */
+export interface TakenMail {
+  readonly helper: string;
+  readonly at: number;
+  readonly attempts: readonly (AttemptKey & { readonly suspect: boolean })[];
+}
+
+/** Payload of mail `answer`: how attempts at a helper ended; `end` is what the engine of the helper says of it. */
+export interface AnswerMail {
+  readonly helper: string;
+  readonly answers: readonly { readonly key: AttemptKey; readonly end: unknown }[];
+}
+
+/** Payload of mail `helper_lost`: attempts that were running at a runner that died. */
+export interface HelperLostMail {
+  readonly helper: string;
+  readonly attempts: readonly AttemptKey[];
+}
+
+const wantedText = (dialect: Dialect): string =>
+  `helper is null and ${dialect.among('code', '$1')} and ${dialect.among('queue', '$2')} and (suspect = 0 or $3 = 1)`;
+
+function wantedParams({ codes, queues, suspects }: HelpWanted): [string, string, number] {
+  return [JSON.stringify(codes), JSON.stringify(queues), Number(suspects)];
+}
+
+/** Whether anything is offered that a runner could take. */
+export function* helpWanted(wanted: HelpWanted, dialect: Dialect): Script<boolean> {
+  return (
+    (yield* first(`select 1 as one from offers where ${wantedText(dialect)} limit 1`, ...wantedParams(wanted))) !==
+    undefined
+  );
+}
+
+/**
+ * Takes attempts that are offered: the highest priority first, then the oldest; their owners get mail of it. Which those
+ * are is for `heldOffers` to say: the answer to this may be lost. Gives how many.
+ */
+export function* takeOffers(take: Take, dialect: Dialect): Script<number> {
+  if (!(yield* isAlive(take.runner, dialect))) return 0;
+  const found = yield* all<{ execution_id: string }>(
+    `select execution_id from offers where ${wantedText(dialect)} order by priority desc, offered_at limit $4`,
+    ...wantedParams(take),
+    take.limit,
+  );
+  const wanted = [...new Set(found.map((row) => row.execution_id))];
+  const heads = yield* lockHeads(wanted, dialect);
+  let taken = 0;
+  for (const id of wanted) {
+    const head = heads.get(id);
+    if (head === undefined || head.owner === null || isEnded(head.status)) {
+      yield* run('delete from offers where execution_id = $1', id);
+      continue;
+    }
+    yield* run('delete from offers where execution_id = $1 and epoch <> $2', id, head.epoch);
+    if (taken < take.limit) taken += yield* takeOf(head, { ...take, limit: take.limit - taken }, dialect);
+  }
+  return taken;
+}
+
+interface TakenRow {
+  readonly task: string;
+  readonly item: number;
+  readonly epoch: number;
+  readonly attempt: number;
+  readonly suspect: number;
+}
+
+function* takeOf(head: Head, take: Take, dialect: Dialect): Script<number> {
+  // the innocent first, and of the suspects one
+  const groups = [
+    { suspect: 0, limit: take.limit },
+    { suspect: 1, limit: Number(take.suspects) },
+  ];
+  const taken: TakenRow[] = [];
+  for (const { suspect, limit } of groups) {
+    if (Math.min(limit, take.limit - taken.length) <= 0) continue;
+    const rows = yield* all<TakenRow>(
+      `update offers set helper = $4, taken_at = $5 where execution_id = $6 and helper is null and (task, item) in
+       (select task, item from offers where execution_id = $6 and suspect = $7 and ${wantedText(dialect)}
+        order by offered_at, task, item limit $8) returning task, item, epoch, attempt, suspect`,
+      ...wantedParams(take),
+      take.runner,
+      take.now,
+      head.id,
+      suspect,
+      Math.min(limit, take.limit - taken.length),
+    );
+    taken.push(...rows);
+  }
+  if (taken.length === 0) return 0;
+  const attempts = taken.map(({ suspect, ...key }) => ({ ...key, suspect: suspect !== 0 }));
+  const said: TakenMail = { helper: take.runner, at: take.now, attempts };
+  yield* post(head, { kind: 'taken', name: null, payload: JSON.stringify(said) }, take.now);
+  return taken.length;
+}
+
+/** An offer that a runner has taken. */
+export interface HeldOffer extends AttemptKey {
+  readonly executionId: string;
+  readonly workflow: string;
+  readonly code: string;
+  readonly priority: number;
+  readonly suspect: boolean;
+  /** Whether its execution still has the owner that offered it. */
+  readonly valid: boolean;
+  readonly status: ExecutionStatus | null;
+}
+
+/** What a runner has taken, as the database knows it. */
+export function* heldOffers(runner: string): Script<HeldOffer[]> {
+  const rows = yield* all<TakenRow & HeldRow>(
+    `select o.execution_id, o.task, o.item, o.epoch, o.attempt, o.suspect, o.code, o.priority, e.workflow, e.owner, e.epoch as now, e.status
+     from offers o left join executions e on e.id = o.execution_id where o.helper = $1`,
+    runner,
+  );
+  return rows.map((row) => ({
+    task: row.task,
+    item: row.item,
+    epoch: row.epoch,
+    attempt: row.attempt,
+    executionId: row.execution_id,
+    workflow: row.workflow ?? '',
+    code: row.code,
+    priority: row.priority,
+    suspect: row.suspect !== 0,
+    valid: row.owner !== null && row.now === row.epoch,
+    status: row.status,
+  }));
+}
+
+interface HeldRow {
+  readonly execution_id: string;
+  readonly code: string;
+  readonly priority: number;
+  readonly workflow: string | null;
+  readonly owner: string | null;
+  readonly now: number | null;
+  readonly status: ExecutionStatus | null;
+}
+
+/** What a helper needs to run attempts of an execution. */
+export interface Help {
+  readonly execution: ExecutionRecord;
+  /** The states of those tasks of it that were named. */
+  readonly tasks: readonly TaskState[];
+  /** The items that the runner holds, as JSON text, by `task item`. */
+  readonly items: ReadonlyMap<string, string>;
+}
+
+/** What it takes to run the attempts of an execution that a runner holds; undefined where that is gone. */
+export function* helpFor(
+  id: string,
+  runner: string,
+  tasks: readonly string[],
+  dialect: Dialect,
+): Script<Help | undefined> {
+  const record = yield* execution(id);
+  if (record === undefined) return undefined;
+  const states = yield* all<TaskRow>(
+    `select * from task_executions where execution_id = $1 and item = -1 and ${dialect.among('task', '$2')}`,
+    id,
+    JSON.stringify(tasks),
+  );
+  const items = yield* all<{ task: string; item: number; value: string }>(
+    `select t.task, t.item, t.value from offers o
+     join task_executions t on t.execution_id = o.execution_id and t.task = o.task and t.item = o.item
+     where o.execution_id = $1 and o.helper = $2 and o.item >= 0`,
+    id,
+    runner,
+  );
+  const values = new Map(items.map(({ task, item, value }) => [`${task} ${item}`, value]));
+  return { execution: record, tasks: states.map(taskRecord), items: values };
+}
+
+/** What a helper has to write of one attempt. */
+export interface Helped extends AttemptKey {
+  readonly executionId: string;
+  readonly steps: readonly Pick<NewStep, 'name' | 'output'>[];
+  readonly logs: readonly Omit<NewLog, 'task' | 'item' | 'attempt'>[];
+  /** How it ended, as JSON text; null where it goes on. */
+  readonly end: string | null;
+}
+
+/** Answers of one piece of mail, in characters. */
+const mailLength = 1_048_576;
+
+/**
+ * Writes what helpers did: steps and logs, and how attempts ended, as mail to their owners. Only where the runner lives,
+ * still holds the offer, and the execution still has the owner that offered it. Gives those (by their place) that were written.
+ */
+export function* writeHelped(
+  runner: string,
+  list: readonly Helped[],
+  now: number,
+  dialect: Dialect,
+): Script<readonly number[]> {
+  if (!(yield* isAlive(runner, dialect))) return [];
+  const written: number[] = [];
+  const ending = list.filter(({ end }) => end !== null).map(({ executionId }) => executionId);
+  const heads = yield* lockHeads([...new Set(ending)], dialect);
+  for (const [id, parts] of Map.groupBy(list.entries(), ([, { executionId }]) => executionId)) {
+    const held = yield* heldOf(id, runner, dialect);
+    const isHeld = ({ task, item, epoch, attempt }: Helped): boolean => held.has(`${task} ${item} ${epoch} ${attempt}`);
+    const mine = parts.filter(([, helped]) => isHeld(helped));
+    for (const [, helped] of mine) yield* writeTraces(helped);
+    const ended = mine.map(([, helped]) => helped).filter(({ end }) => end !== null);
+    yield* answer(heads.get(id), runner, ended, now, dialect);
+    written.push(...mine.map(([place]) => place));
+  }
+  return written;
+}
+
+/** The attempts of an execution that a runner holds, for as long as the transaction goes. */
+function* heldOf(id: string, runner: string, dialect: Dialect): Script<ReadonlySet<string>> {
+  const rows = yield* all<TakenRow>(
+    `select task, item, epoch, attempt from offers where execution_id = $1 and helper = $2${dialect.forUpdate}`,
+    id,
+    runner,
+  );
+  return new Set(rows.map(({ task, item, epoch, attempt }) => `${task} ${item} ${epoch} ${attempt}`));
+}
+
+/** A repetition finds what the first try wrote, where its answer was lost. */
+function* writeTraces({ executionId, task, item, attempt, steps, logs }: Helped): Script<void> {
+  for (const { name, output } of steps) {
+    yield* run(
+      'insert into steps (execution_id, task, item, name, output) values ($1, $2, $3, $4, $5) on conflict do nothing',
+      executionId,
+      task,
+      item,
+      name,
+      output,
+    );
+  }
+  for (const { n, at, level, message, data } of logs) {
+    yield* run(
+      `insert into logs (execution_id, task, item, attempt, n, at, level, message, data)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing`,
+      executionId,
+      task,
+      item,
+      attempt,
+      n,
+      at,
+      level,
+      message,
+      data,
+    );
+  }
+}
+
+/** Ends offers, and tells the owner how; where that is another one by now, there is nobody to tell. */
+function* answer(
+  head: Head | undefined,
+  helper: string,
+  ended: readonly Helped[],
+  now: number,
+  dialect: Dialect,
+): Script<void> {
+  if (ended.length === 0) return;
+  yield* run(
+    `delete from offers where execution_id = $1 and helper = $2 and ${dialect.among("task || ' ' || item", '$3')}`,
+    ended[0]!.executionId,
+    helper,
+    JSON.stringify(ended.map(({ task, item }) => `${task} ${item}`)),
+  );
+  if (head === undefined || head.owner === null || isEnded(head.status)) return;
+  const wanted = ended.filter(({ epoch }) => epoch === head.epoch);
+  let inbox = head.inbox;
+  for (const piece of pieces(wanted, ({ end }) => end!.length)) {
+    yield* post({ ...head, inbox }, { kind: 'answer', name: null, payload: answerMail(helper, piece) }, now);
+    inbox++;
+  }
+}
+
+/** `AnswerMail` as JSON text; what is JSON text already is put in as it is. */
+function answerMail(helper: string, list: readonly Helped[]): string {
+  const answers = list.map((one) => `{"key":${JSON.stringify(keyOf(one))},"end":${one.end!}}`);
+  return `{"helper":${JSON.stringify(helper)},"answers":[${answers.join(',')}]}`;
+}
+
+/** A list in pieces of a bounded length each; one that is too long by itself is a piece of its own. */
+function pieces<T>(list: readonly T[], lengthOf: (one: T) => number): T[][] {
+  const found: T[][] = [];
+  let length = Infinity;
+  for (const one of list) {
+    const more = lengthOf(one);
+    if (length + more > mailLength) {
+      found.push([]);
+      length = 0;
+    }
+    found.at(-1)!.push(one);
+    length += more;
+  }
+  return found;
+}
+
+/**
+ * Tells owners of attempts that ran at runners which are marked dead or have no row, and removes offers that are void.
+ * Gives how many attempts were lost. A transaction of its own, after the mark is committed.
+ */
+export function* releaseHelped(now: number, dialect: Dialect): Script<number> {
+  const gone = 'helper is not null and helper not in (select id from runners where dead = 0)';
+  const rows = yield* all<TakenRow & { readonly execution_id: string; readonly helper: string }>(
+    `select execution_id, task, item, epoch, attempt, helper from offers where ${gone}`,
+  );
+  const heads = yield* lockHeads([...new Set(rows.map((row) => row.execution_id))], dialect);
+  for (const head of heads.values()) {
+    // read again under the lock: one that was answered meanwhile is not lost
+    const lost = yield* all<TakenRow & { readonly helper: string }>(
+      `delete from offers where execution_id = $1 and ${gone} returning task, item, epoch, attempt, helper`,
+      head.id,
+    );
+    const attempts = lost.filter(({ epoch }) => epoch === head.epoch);
+    if (attempts.length === 0 || head.owner === null) continue;
+    const said: HelperLostMail = { helper: attempts[0]!.helper, attempts: attempts.map(keyOf) };
+    yield* post(head, { kind: 'helper_lost', name: null, payload: JSON.stringify(said) }, now);
+  }
+  yield* run(
+    `delete from offers where not exists (select 1 from executions e where e.id = execution_id and e.epoch = offers.epoch
+     and e.owner is not null)`,
+  );
+  return rows.length;
+}
+
+/** What of an execution is offered and waits for a runner, for whoever looks at it. */
+export function* openOffers(id: string): Script<readonly { readonly task: string; readonly queue: string }[]> {
+  return yield* all<{ task: string; queue: string }>(
+    'select distinct task, queue from offers where execution_id = $1 and helper is null',
+    id,
+  );
+}
+
+/** Whether a runner is not declared dead, and will not be before the transaction has ended. */
+function* isAlive(runner: string, dialect: Dialect): Script<boolean> {
+  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.forShare}`, runner);
+  return row?.dead === 0;
+}
+
+/** The rows of executions, locked in the order of their ids. */
+function* lockHeads(ids: readonly string[], dialect: Dialect): Script<ReadonlyMap<string, Head>> {
+  const heads = new Map<string, Head>();
+  for (const id of ids.toSorted()) {
+    const head = yield* lockHead(id, null, dialect);
+    if (head !== undefined) heads.set(id, head);
+  }
+  return heads;
+}
+
+function keyOf({ task, item, epoch, attempt }: AttemptKey): AttemptKey {
+  return { task, item, epoch, attempt };
+}

@@ -114,7 +114,7 @@ if (typeof server === 'string') {
         // the first try: its connection holds the number, and has not committed
         await client.query('begin');
         await client.query(
-          `insert into batches (runner, n, result) values ('r1', 2, '{"lost":[],"held":[],"moved":[]}')`,
+          `insert into batches (runner, n, result) values ('r1', 2, '{"lost":[],"held":[],"moved":[],"taken":[]}')`,
         );
         const again = sampleTransition(id, { tasks: [sampleTaskState('a')], ...change });
         const repetition = store.commit({ runner: 'r1', n: 2, transitions: [again] });
@@ -283,6 +283,7 @@ if (typeof server === 'string') {
           lost: [],
           held: [],
           moved: [],
+          taken: [],
         });
       });
     }

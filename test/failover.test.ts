@@ -65,9 +65,9 @@ describe('issue C: failover to a synchronous standby', () => {
     release(t, () => client.close());
 
     const acknowledged: string[] = [];
-    const loaded = new AbortController();
+    const load = new AbortController();
     const lane = async (): Promise<void> => {
-      while (!loaded.signal.aborted) {
+      while (!load.signal.aborted) {
         try {
           acknowledged.push((await client.start(done)).id);
         } catch (error) {
@@ -77,7 +77,7 @@ describe('issue C: failover to a synchronous standby', () => {
         await setTimeout(5);
       }
     };
-    const load = Promise.all(Array.from({ length: lanes }, lane));
+    const ended = Promise.all(Array.from({ length: lanes }, lane));
     await setTimeout(loadMs);
     // the last that the primary writes does not reach the standby, and must not be acknowledged
     way.swallow();
@@ -91,8 +91,8 @@ describe('issue C: failover to a synchronous standby', () => {
     while (acknowledged.length < before + lanes && performance.now() - start < settleMs) await setTimeout(20);
     const awayMs = Math.round(performance.now() - start);
     await setTimeout(loadMs / 2);
-    loaded.abort();
-    await load;
+    load.abort();
+    await ended;
     assert.ok(before > lanes && acknowledged.length > before + lanes, `${before}, then ${acknowledged.length}`);
 
     while ((await control.unfinished()) > 0) {

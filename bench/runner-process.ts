@@ -15,8 +15,7 @@ export type Answer =
   /** Ms of CPU that the process has taken so far. */
   | { readonly what: 'cpu'; readonly ms: number }
   /** A task has begun; epoch ms, with fractions. */
-  | { readonly what: 'began'; readonly at: number }
-  | { readonly what: 'closed' };
+  | { readonly what: 'began'; readonly at: number };
 
 const { pipeline } = shapes();
 const woken = workflow('woken');
@@ -38,8 +37,7 @@ async function answer(asked: Asked): Promise<void> {
     tell({ what: 'cpu', ms: (user + system) / 1000 });
   } else {
     await runner.close();
-    tell({ what: 'closed' });
-    process.disconnect();
+    process.exit(0);
   }
 }
 

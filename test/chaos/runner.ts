@@ -1,5 +1,6 @@
 /** A runner of the chaos test: killed, stopped, cut off by its parent. It ends by itself when its input does. */
 import { writeSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { Runner } from '../../src/index.ts';
 import type { Logger } from '../../src/index.ts';
@@ -11,17 +12,25 @@ const [database, diaryUrl, lease, stall] = process.argv.slice(2) as [string, str
 const pool = new Pool({ connectionString: diaryUrl, max: 4, connectionTimeoutMillis: 5000 });
 pool.on('error', () => undefined); // whoever uses a connection is told
 
+// a database that is away is no fault of the task that writes something down
+const write = async (text: string, values: readonly string[]): Promise<void> => {
+  for (;;) {
+    try {
+      await pool.query(text, [...values]);
+      return;
+    } catch {
+      await setTimeout(50);
+    }
+  }
+};
+
 const workflows = chaosWorkflows({
-  begin: async (run, execution, task) => {
-    await pool.query('insert into runs (run, execution, task, began) values ($1, $2, $3, clock_timestamp())', [
-      run,
-      execution,
-      task,
-    ]);
-  },
-  end: async (run) => {
-    await pool.query('update runs set ended = clock_timestamp() where run = $1', [run]);
-  },
+  begin: (run, execution, task) =>
+    write(
+      'insert into runs (run, execution, task, began) values ($1, $2, $3, clock_timestamp()) on conflict do nothing',
+      [run, execution, task],
+    ),
+  end: (run) => write('update runs set ended = clock_timestamp() where run = $1', [run]),
 });
 
 const say =

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Control } from './control.ts';
 import { longestMs } from './storm.ts';
 import type { Takeover } from './storm.ts';
-import { limit } from './workflows.ts';
+import { limit, width } from './workflows.ts';
 
 /** What the rules of durability.md say of a database after a storm that has passed. */
 export async function judge(control: Control, acknowledged: ReadonlyMap<string, string>): Promise<void> {
@@ -67,13 +67,14 @@ interface EventRow {
   readonly seq: number;
   readonly type: string;
   readonly task: string | null;
+  readonly item: number | null;
   readonly runner: string | null;
 }
 
 /** Numbers without gaps, one end a task, and nobody writes who was not the last to take the execution. */
 async function eventsAreInOrder(control: Control): Promise<void> {
   const events = await control.query<EventRow>(
-    'select execution_id, seq, type, task, runner from events order by execution_id, seq',
+    'select execution_id, seq, type, task, item, runner from events order by execution_id, seq',
   );
   let before: EventRow | undefined;
   let owner: string | null = null;
@@ -89,8 +90,9 @@ async function eventsAreInOrder(control: Control): Promise<void> {
     if (/^execution\.(created|started|adopted|resumed)$/.test(event.type)) owner = event.runner;
     assert.equal(event.runner, owner, `${shown} is of one who had lost the execution to ${owner}`);
     if (/^task\.(completed|failed)$/.test(event.type)) {
-      assert.ok(!ended.has(event.task!), `a task ended twice: ${shown}`);
-      ended.add(event.task!);
+      const place = `${event.task} ${event.item}`;
+      assert.ok(!ended.has(place), `a task ended twice: ${shown}`);
+      ended.add(place);
     }
     before = event;
   }
@@ -98,6 +100,7 @@ async function eventsAreInOrder(control: Control): Promise<void> {
 
 /** Each output names the run that made it, and carries the names of those it was made of. */
 async function resultsStand(control: Control): Promise<void> {
+  await itemsStand(control);
   const tasks = await control.query<{ execution_id: string; task: string; output: string }>(
     `select t.execution_id, t.task, t.output from task_executions t join executions e on e.id = t.execution_id
      where e.workflow = 'chain'`,
@@ -121,6 +124,25 @@ async function resultsStand(control: Control): Promise<void> {
       const { execution, task: of_, ended } = runs.get(run as string)!;
       assert.deepEqual([execution, of_, ended !== null], [id, task, true], `run ${String(run)}`);
     }
+  }
+}
+
+/** Whoever ran them: each item of a map has the result of a run of its own. */
+async function itemsStand(control: Control): Promise<void> {
+  const maps = await control.query<{ id: string; output: string }>(
+    `select id, output from executions where workflow = 'wide'`,
+  );
+  const runs = await control.query<{ run: string; execution: string }>(
+    `select run, execution from runs where task = 'items' and ended is not null`,
+  );
+  const of = new Map(runs.map(({ run, execution }) => [run, execution]));
+  for (const { id, output } of maps) {
+    const names = JSON.parse(output) as readonly string[];
+    assert.equal(new Set(names).size, width, `the items of ${id} have results of their own`);
+    assert.ok(
+      names.every((name) => of.get(name) === id),
+      `runs of ${id}`,
+    );
   }
 }
 

@@ -4,7 +4,7 @@ import type { Random } from '../simulation/random.ts';
 
 const lanes = 6;
 const pauseMs = 80;
-const names = ['chain', 'chain', 'limited', 'signalled', 'once', 'parent'] as const;
+const names = ['chain', 'chain', 'limited', 'signalled', 'once', 'parent', 'wide'] as const;
 
 /** Starts executions again and again, as a web application would, whatever happens to the database meanwhile. */
 export class Load {

@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { Runner } from '../../src/index.ts';
 import type { Logger } from '../../src/index.ts';
-import { chaosWorkflows } from './workflows.ts';
+import { chaosWorkflows, slots } from './workflows.ts';
 
 const [database, diaryUrl, lease, stall] = process.argv.slice(2) as [string, string, string, string];
 
@@ -40,7 +40,7 @@ const say =
   };
 const logger: Logger = { debug: () => undefined, info: say('info'), warn: say('warn'), error: say('error') };
 
-const runner = await Runner.open(database, { workflows, lease, stall, grace: '500ms', logger });
+const runner = await Runner.open(database, { workflows, concurrency: slots, lease, stall, grace: '500ms', logger });
 writeSync(1, 'ready\n');
 process.stdin.resume().once('end', () => void close());
 

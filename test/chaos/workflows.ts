@@ -10,6 +10,8 @@ export interface Diary {
 }
 
 export const limit = 2;
+export const slots = 6;
+export const width = 20;
 
 // every cut comes from outside: none of them is to use up the attempts
 const retry = { attempts: 1000, delay: '100ms', maxDelay: '500ms' } as const;
@@ -51,5 +53,11 @@ export function chaosWorkflows(diary: Diary): readonly AnyWorkflow[] {
   const kid = p.child('kid', chain, { input: () => ({}) });
   const parent = p.returns(p.task('after', { needs: { kid }, retry }, ({ needs }) => needs.kid));
 
-  return [chain, limited, signalled, once, parent];
+  // wider than a runner has slots: others help
+  const i = workflow('wide');
+  const over = (): readonly number[] => Array.from({ length: width }, (_, n) => n);
+  const items = i.map('items', { over, retry }, ({ executionId }) => run(executionId, 'items', 60));
+  const wide = i.returns(items);
+
+  return [chain, limited, signalled, once, parent, wide];
 }

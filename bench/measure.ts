@@ -41,6 +41,11 @@ async function rateWhile(goesOn: () => boolean, atOnce: number, one: () => Promi
   };
 }
 
+/** Ms by the monotonic clock that all processes of a machine share. */
+export function systemMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
 export function round(ms: number): number {
   return Math.round(ms * 1000) / 1000;
 }

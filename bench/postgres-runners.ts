@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import { Client } from '../src/index.ts';
-import { median, round } from './measure.ts';
+import { median, round, systemMs } from './measure.ts';
 import type { Rate } from './measure.ts';
 import { benchClient } from './postgres-bare.ts';
 import type { Answer, Asked } from './runner-process.ts';
@@ -77,7 +77,7 @@ export async function wakeUps(url: string, times: number): Promise<WakeUps> {
     await using client = await Client.open(url);
     const taken = async (act: () => Promise<unknown>): Promise<number> => {
       const began = runner!.next('began');
-      const from = performance.timeOrigin + performance.now();
+      const from = systemMs();
       const [{ at }] = await Promise.all([began, act()]);
       return at - from;
     };

@@ -1,6 +1,6 @@
 /** A runner in a process of its own, which does what the bench tells it and answers. `node bench/runner-process.ts URL` */
 import { Runner, workflow } from '../src/index.ts';
-import { rate } from './measure.ts';
+import { rate, systemMs } from './measure.ts';
 import type { Rate } from './measure.ts';
 import { shapes } from './scenarios.ts';
 
@@ -14,15 +14,15 @@ export type Answer =
   | { readonly what: 'rate'; readonly rate: Rate }
   /** Ms of CPU that the process has taken so far. */
   | { readonly what: 'cpu'; readonly ms: number }
-  /** A task has begun; epoch ms, with fractions. */
+  /** A task has begun; by `systemMs`. */
   | { readonly what: 'began'; readonly at: number };
 
 const { pipeline } = shapes();
 const woken = workflow('woken');
-woken.task('only', () => tell({ what: 'began', at: preciseNow() }));
+woken.task('only', () => tell({ what: 'began', at: systemMs() }));
 const gate = workflow('gate');
 const go = gate.wait('go', { signal: 'go' });
-gate.task('after', { needs: { go } }, () => tell({ what: 'began', at: preciseNow() }));
+gate.task('after', { needs: { go } }, () => tell({ what: 'began', at: systemMs() }));
 
 const [, , url = ''] = process.argv;
 const runner = await Runner.open(url, { workflows: [pipeline, woken, gate] });
@@ -39,10 +39,6 @@ async function answer(asked: Asked): Promise<void> {
     await runner.close();
     process.exit(0);
   }
-}
-
-function preciseNow(): number {
-  return performance.timeOrigin + performance.now();
 }
 
 function tell(message: Answer): void {

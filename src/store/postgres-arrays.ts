@@ -1,5 +1,3 @@
-import type { SqlValue } from './sql.ts';
-
 /** The types of columns that travel as arrays; `json` is text that may be large. */
 export type ArrayType = 'text' | 'int' | 'bigint' | 'bool' | 'json';
 export type ArrayColumns = Readonly<Record<string, ArrayType>>;
@@ -16,23 +14,23 @@ export function rowsFrom(columns: ArrayColumns, first: number, name: string): st
   return `rows from (${sources.join(', ')}) as ${name}(${Object.keys(columns).join(', ')})`;
 }
 
-/** The parameters of `rowsFrom`. */
-export function arraysOf(columns: ArrayColumns, rows: readonly (readonly unknown[])[]): unknown[] {
+/**
+ * The parameters of `rowsFrom`, as text. A column without a value is an empty array: `rows from` fills up with nulls. The
+ * first column has a value in every row.
+ */
+export function arraysOf(columns: ArrayColumns, rows: readonly (readonly unknown[])[]): string[] {
   return Object.values(columns).map((type, i) => {
-    const column = rows.map((row) => row[i]);
-    return type === 'json' ? JSON.stringify(column) : column;
+    const column = rows.map((row) => row[i] ?? null);
+    if (column.every((value) => value === null)) return type === 'json' ? '[]' : '{}';
+    return type === 'json' ? JSON.stringify(column) : `{${column.map((value) => element(value)).join(',')}}`;
   });
 }
 
-/** The same as texts, for a script. */
-export function arrayTexts(columns: ArrayColumns, rows: readonly (readonly SqlValue[])[]): string[] {
-  return Object.values(columns).map((type, i) => {
-    const column = rows.map((row) => row[i]);
-    return type === 'json' ? JSON.stringify(column) : `{${column.map((value) => element(value ?? null)).join(',')}}`;
-  });
+function element(value: unknown): string {
+  if (typeof value === 'string')
+    return `"${special.test(value) ? value.replaceAll(everySpecial, String.raw`\$&`) : value}"`;
+  return value === null ? 'NULL' : `${value as number | bigint | boolean}`;
 }
 
-function element(value: SqlValue): string {
-  if (value === null) return 'NULL';
-  return typeof value === 'string' ? `"${value.replaceAll(/["\\]/g, String.raw`\$&`)}"` : String(value);
-}
+const special = /["\\]/;
+const everySpecial = /["\\]/g;

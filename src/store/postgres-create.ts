@@ -1,7 +1,7 @@
 import type { NewExecution } from './batch.ts';
 import { createExecutions, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
 import type { Created, LiveHead } from './executions.ts';
-import { arrayTexts, rowsFrom } from './postgres-arrays.ts';
+import { arraysOf, rowsFrom } from './postgres-arrays.ts';
 import { executionArrays, tagArrays } from './postgres-rows.ts';
 import { first, run } from './sql.ts';
 import type { Script } from './sql.ts';
@@ -17,11 +17,11 @@ export function* createAtOnce(creates: readonly NewExecution[]): Script<Created[
   const now = yield* pinned(creates);
   yield* run(
     createText,
-    ...arrayTexts(
+    ...arraysOf(
       executionArrays,
       now.map((create) => executionParams(create, null)),
     ),
-    ...arrayTexts(tagArrays, now.flatMap(tagParams)),
+    ...arraysOf(tagArrays, now.flatMap(tagParams)),
   );
   return now.map(({ id, code, inputHash }) => ({ id, created: true, code, inputHash }));
 }

@@ -6,7 +6,8 @@ import type { Store } from '../store/store.ts';
 import { sampleEffects, sampleExecution, sampleRunner, sampleTransition } from './store-suite.ts';
 
 const pin = { package: 'p', version: '1.0.0', digest: 'sha256:one' };
-const tags = JSON.stringify({ customer: 'acme', region: 'eu' });
+const customer = String.raw`"Acme\N" {a,b}, null`;
+const tags = JSON.stringify({ customer, region: 'eu' });
 
 /** What a commit does beside the tasks of its executions, whatever the database. `open` gives a new, empty store. */
 export function storeEffectsSuite(
@@ -49,11 +50,11 @@ export function storeEffectsSuite(
       data: null,
     });
 
-    it('a new execution is found by its tags', async () => {
+    it('a new execution is found by its tags, whatever is in them', async () => {
       const create = sampleExecution({ owned: true, tags });
       await commit(sampleTransition(create.id, { create }));
       const filter = { tenant: 'default', workflow: null, status: null, since: null, after: null, limit: 10 };
-      const found = await store.list({ ...filter, tags: { customer: 'acme' } });
+      const found = await store.list({ ...filter, tags: { customer } });
       assert.deepEqual(
         found.map(({ id }) => id),
         [create.id],

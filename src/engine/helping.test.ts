@@ -358,7 +358,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
       told.some((what) => what.includes('the runner lost its lease')),
       told.join(),
     );
-    const [far] = (await store.tasks(id)).filter(({ task }) => task === 'far');
+    const far = (await store.tasks(id)).find(({ task }) => task === 'far');
     assert.deepEqual([far!.attempt, far!.used], [3, 1], 'the third attempt is charged by its start');
   });
 
@@ -401,7 +401,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
       await clock.advance(8000);
       const lost = ['1 began on helper', '1 ended on helper: the runner lost its lease'];
       assert.deepEqual(told, attempts === 1 ? lost : [...lost, '2 began on helper']);
-      const [far] = (await store.tasks(id)).filter(({ task }) => task === 'far');
+      const far = (await store.tasks(id)).find(({ task }) => task === 'far');
       const error = far!.error === null ? null : (JSON.parse(far!.error) as { code: string }).code;
       assert.deepEqual(
         [far!.status, error, far!.used],

@@ -244,8 +244,8 @@ export class Helping {
     if (helped.over || helped.reason !== undefined) return;
     const { executionId, epoch } = helped.offer;
     const record = await this.#options.store.execution(executionId);
-    const isOthers = record === undefined || (record.endedAt === null && record.epoch !== epoch);
-    this.#abort(helped, reasonOf(record?.status ?? null, isOthers || record.owner === null));
+    const isReleased = record?.endedAt === null && record.owner === null;
+    this.#abort(helped, reasonOf(record?.status ?? null, record?.epoch !== epoch || isReleased));
   }
 
   #abort(helped: Helped, reason: AbortReason): void {
@@ -304,6 +304,6 @@ function keyOf({ executionId, task, item, epoch, attempt }: HeldOffer): string {
 /** Why an attempt is not wanted any more, as its execution tells. */
 function reasonOf(status: HeldOffer['status'], isOthers: boolean): AbortReason {
   if (status === 'cancelled') return 'cancel';
-  if (status === 'failed') return 'fail_fast';
-  return isOthers ? 'lease_lost' : 'cancel';
+  if (isOthers) return 'lease_lost';
+  return status === 'failed' ? 'fail_fast' : 'cancel';
 }

@@ -108,6 +108,8 @@ export class Live implements Participant {
     // what the owner before did not read comes before anything begins
     live.#tasks.signals.restore(mail.filter(({ n, kind }) => n <= taken && kind === 'signal'));
     for (const one of mail) if (one.n <= taken && one.kind === 'child') void live.#tasks.children.ended(one);
+    // what had begun elsewhere comes before whatever else was asked meanwhile, and is no news when it is read in its turn
+    for (const one of mail) if (one.n > taken && one.kind === 'taken') live.#tasks.offered.read(one);
     live.takeMail(mail);
     return live;
   }

@@ -118,7 +118,13 @@ export class Offered {
   revoke(run: TaskRun): void {
     const offer = run.offer;
     if (offer === undefined) return;
-    if (!this.#state.pending.withdrawOffer(offer.row)) this.#state.pending.effects.offersEnded.push(offer.row);
+    const { pending } = this.#state;
+    if (!pending.withdrawOffer(offer.row)) {
+      pending.effects.offersEnded.push(offer.row);
+      // a helper may have begun with it, and this number is used up then
+      run.attempt = Math.max(run.attempt, offer.row.attempt);
+      pending.task(run);
+    }
     this.#over(run, offer);
     told(offer, false);
   }

@@ -150,7 +150,7 @@ export interface Effects {
   /** Attempts that other runners may take. */
   readonly offers: readonly NewOffer[];
   /** Offers that are taken back, unless a helper has them: see `CommitResult.taken`. */
-  readonly offersWithdrawn: readonly TaskKey[];
+  readonly offersWithdrawn: readonly (TaskKey & { readonly attempt: number })[];
   /** Offers that are over, whoever has them. */
   readonly offersEnded: readonly TaskKey[];
 }

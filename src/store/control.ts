@@ -4,6 +4,7 @@ import type { NewExecution } from './batch.ts';
 import { appendEvent, insertExecution } from './executions.ts';
 import { childEnded, lockHead, post } from './mail.ts';
 import type { Delivery, Head } from './mail.ts';
+import { countTaken } from './offers.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
 
@@ -57,6 +58,7 @@ function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
     id,
     now,
   );
+  yield* countTaken(id);
   yield* run(`delete from mail where execution_id = $1 and kind <> 'signal'`, id);
   const children = yield* all<{ id: string }>(
     'select id from executions where parent_id = $1 and ended_at is null',

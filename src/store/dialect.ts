@@ -8,6 +8,10 @@ export const sqliteDialect: Dialect = {
   lockName: null,
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
   strings: (parameter) => `select value from json_each(${parameter})`,
+  fields: (parameter, count) => {
+    const columns = Array.from({ length: count }, (_, i) => `json_extract(value, '$[${i}]') as c${i}`);
+    return `select ${columns.join(', ')} from json_each(${parameter})`;
+  },
 };
 
 export const postgresDialect: Dialect = {
@@ -19,4 +23,8 @@ export const postgresDialect: Dialect = {
   // as an array: the planner takes it for few values, and looks each of them up in an index
   among: (column, parameter) => `${column} = any(array(select json_array_elements_text(${parameter}::json)))`,
   strings: (parameter) => `select value from json_array_elements_text(${parameter}::json)`,
+  fields: (parameter, count) => {
+    const columns = Array.from({ length: count }, (_, i) => `value->>${i} as c${i}`);
+    return `select ${columns.join(', ')} from json_array_elements(${parameter}::json)`;
+  },
 };

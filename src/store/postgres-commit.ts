@@ -1,9 +1,22 @@
 import type { PoolClient } from 'pg';
 import { FencedError, OutcomeUnknownError, RefusedDataError } from './batch.ts';
-import type { Batch, CommitResult, Effects, LetGo, NewExecution, TaskKey, Transition } from './batch.ts';
+import type { Batch, CommitResult, Effects, LetGo, NewExecution, Transition } from './batch.ts';
 import { cancelExecution } from './control.ts';
 import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
 import { childEnded } from './mail.ts';
+import { arraysOf, rowsFrom } from './postgres-arrays.ts';
+import {
+  endedOfferRows,
+  offerArrays,
+  offerConflict,
+  offerKeyArrays,
+  offerRows,
+  removeOffers,
+  takenByMail,
+  takenOf,
+  withdrawnOfferRows,
+} from './postgres-offers.ts';
+import type { OfferKey } from './postgres-offers.ts';
 import { taskRows } from './postgres-rows.ts';
 import { commitStatement, isPlain } from './postgres-statement.ts';
 import type { Said } from './postgres-statement.ts';
@@ -60,7 +73,12 @@ export class PostgresCommit {
     const owned = new Set(said.owned);
     const lost = transitions.filter(({ id, create }) => create === null && !owned.has(id)).map(({ id }) => id);
     const made = new Set(transitions.filter(({ create }) => create !== null).map(({ id }) => id));
-    return { lost, held: said.held, moved: said.moved.filter((id) => made.has(id)), taken: [] };
+    return {
+      lost,
+      held: said.held,
+      moved: said.moved.filter((id) => made.has(id)),
+      taken: takenOf(transitions, said.back),
+    };
   }
 
   /**
@@ -81,7 +99,20 @@ export class PostgresCommit {
   /** What became of a batch is read from what it left behind, since its answer is lost. */
   async #written(client: PoolClient, { runner, transitions }: Batch): Promise<CommitResult> {
     const result: Result = { lost: [], held: [], moved: [], taken: [] };
-    for (const { id, epoch, create, letGo } of transitions) {
+    for (const transition of transitions) {
+      const { id, epoch, create, letGo, effects } = transition;
+      if ((effects?.offersWithdrawn.length ?? 0) > 0) {
+        const mail = await client.query<{ payload: string }>(
+          this.#driver.qualified(`select payload from mail where execution_id = $1 and kind = 'taken'`),
+          [id],
+        );
+        result.taken.push(
+          ...takenByMail(
+            transition,
+            mail.rows.map(({ payload }) => payload),
+          ),
+        );
+      }
       const owned = await client.query(
         this.#driver.qualified('select 1 from executions where id = $1 and owner = $2 and epoch = $3'),
         [id, runner, epoch],
@@ -163,10 +194,11 @@ export class PostgresCommit {
     }
     await this.#rows(client, runner, written, result);
     await this.#heads(client, written);
-    for (const { id, epoch, effects } of written) {
+    for (const transition of written) {
+      const { id, effects } = transition;
       if (effects === null) continue;
       await this.#carryOut(client, id, effects);
-      await this.#offers(client, id, epoch, effects, result);
+      await this.#offers(client, transition, result);
     }
     for (const { id, letGo } of written) {
       if (letGo === null) continue;
@@ -267,35 +299,20 @@ export class PostgresCommit {
     }
   }
 
-  async #offers(client: PoolClient, id: string, epoch: number, effects: Effects, { taken }: Result): Promise<void> {
-    const { offers, offersWithdrawn, offersEnded } = effects;
-    const remove = async (keys: readonly TaskKey[], condition: string): Promise<readonly TaskKey[]> => {
-      if (keys.length === 0) return [];
-      const { rows } = await client.query<{ task: string; item: number }>(
-        this.#driver.qualified(`delete from offers where execution_id = $1 and (task, item) in
-          (select * from unnest($2::text[], $3::int[]))${condition} returning task, item`),
-        [id, keys.map(({ task }) => task), keys.map(({ item }) => item)],
-      );
-      return rows;
+  async #offers(client: PoolClient, transition: Transition, result: Result): Promise<void> {
+    const remove = async (rows: readonly unknown[][], condition: string): Promise<readonly OfferKey[]> => {
+      if (rows.length === 0) return [];
+      const from = rowsFrom(offerKeyArrays, 1, 'r');
+      const text = `${removeOffers(from, 'true')}${condition} returning offers.execution_id as id, offers.task, offers.item`;
+      return (await client.query<OfferKey>(this.#driver.qualified(text), arraysOf(offerKeyArrays, rows))).rows;
     };
-    await remove(offersEnded, '');
-    const back = new Set(
-      (await remove(offersWithdrawn, ' and helper is null')).map((key) => `${key.task} ${key.item}`),
-    );
-    for (const { task, item } of offersWithdrawn) if (!back.has(`${task} ${item}`)) taken.push({ id, task, item });
-    const rows = offers.map((o) => [
-      id,
-      o.task,
-      o.item,
-      epoch,
-      o.attempt,
-      o.code,
-      o.queue,
-      o.priority,
-      Number(o.suspect),
-      o.at,
-    ]);
-    await this.#insert(client, 'offers', offerColumns, rows, offerConflict);
+    await remove(endedOfferRows([transition]), '');
+    const back = await remove(withdrawnOfferRows([transition]), ' and offers.helper is null');
+    result.taken.push(...takenOf([transition], back));
+    const offers = offerRows([transition]);
+    if (offers.length === 0) return;
+    const text = `insert into offers (${Object.keys(offerArrays).join(', ')}) select * from ${rowsFrom(offerArrays, 1, 'r')} ${offerConflict}`;
+    await client.query(this.#driver.qualified(text), arraysOf(offerArrays, offers));
   }
 
   async #release(client: PoolClient, runner: string, id: string, letGo: LetGo): Promise<void> {
@@ -426,22 +443,6 @@ const taskColumns: Columns = [
 const taskConflict = `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt,
   used = excluded.used, epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at,
   output = excluded.output, error = excluded.error, reason = excluded.reason, cause = excluded.cause`;
-const offerColumns: Columns = [
-  ['execution_id', 'text'],
-  ['task', 'text'],
-  ['item', 'int'],
-  ['epoch', 'int'],
-  ['attempt', 'int'],
-  ['code', 'text'],
-  ['queue', 'text'],
-  ['priority', 'int'],
-  ['suspect', 'int'],
-  ['offered_at', 'bigint'],
-];
-/** What an earlier epoch left behind counts for nothing. */
-const offerConflict = `on conflict (execution_id, task, item) do update set epoch = excluded.epoch, attempt = excluded.attempt,
-  code = excluded.code, queue = excluded.queue, priority = excluded.priority, suspect = excluded.suspect,
-  offered_at = excluded.offered_at, helper = null, taken_at = null`;
 const stepColumns: Columns = [
   ['execution_id', 'text'],
   ['task', 'text'],

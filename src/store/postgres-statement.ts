@@ -3,6 +3,16 @@ import { liveHeadOf } from './executions.ts';
 import { arraysOf, rowsFrom } from './postgres-arrays.ts';
 import type { ArrayColumns } from './postgres-arrays.ts';
 import {
+  endedOfferRows,
+  offerArrays,
+  offerConflict,
+  offerKeyArrays,
+  offerRows,
+  removeOffers,
+  withdrawnOfferRows,
+} from './postgres-offers.ts';
+import type { OfferKey } from './postgres-offers.ts';
+import {
   eventArrays,
   eventRows,
   headArrays,
@@ -35,6 +45,8 @@ export interface Said {
   readonly held: readonly string[];
   /** Made for another version than the one that its channel points to. */
   readonly moved: readonly string[];
+  /** Offers that were taken back. */
+  readonly back: readonly OfferKey[];
 }
 
 /** Whether the one statement can write a batch: it changes no row of an execution that is neither the batch's own nor made by it. */
@@ -44,10 +56,8 @@ export function isPlain({ transitions }: Batch): boolean {
     const endsUnread = create !== null && letGo !== null && create.followsChannel;
     if (!tellsNobody || endsUnread) return false;
     if (effects === null) return true;
-    const { cancelChildren, itemsCancelled, itemsDropped, offers, offersWithdrawn, offersEnded } = effects;
-    return [cancelChildren, itemsCancelled, itemsDropped, offers, offersWithdrawn, offersEnded].every(
-      (list) => list.length === 0,
-    );
+    const { cancelChildren, itemsCancelled, itemsDropped } = effects;
+    return [cancelChildren, itemsCancelled, itemsDropped].every((list) => list.length === 0);
   });
 }
 
@@ -64,6 +74,9 @@ export function commitStatement(batch: Batch, floor: number): { readonly text: s
     logs: logRows(transitions),
     events: eventRows(runner, transitions),
     mail: mailRows(transitions),
+    ended: endedOfferRows(transitions),
+    withdrawn: withdrawnOfferRows(transitions),
+    offers: offerRows(transitions),
   };
   const parts = partNames.filter((part) => rows[part].length > 0);
   const shape: Shape = {
@@ -96,6 +109,9 @@ const columnsOf = {
   logs: logArrays,
   events: eventArrays,
   mail: mailArrays,
+  ended: offerKeyArrays,
+  withdrawn: offerKeyArrays,
+  offers: offerArrays,
 } satisfies Record<string, ArrayColumns>;
 
 type Part = keyof typeof columnsOf;
@@ -162,12 +178,18 @@ function commitText({ parts, owns, follows, readsMail, forgets }: Shape): string
     from.has('mail')
       ? `mail_ as (delete from mail using ${from.get('mail')} where mail.execution_id = r.execution_id and mail.n = r.n and ${isLive})`
       : null,
+    from.has('ended') ? `ended_ as (${removeOffers(from.get('ended')!, isLive)})` : null,
+    from.has('withdrawn')
+      ? `back as (${removeOffers(from.get('withdrawn')!, isLive)} and offers.helper is null returning offers.execution_id as id, offers.task, offers.item)`
+      : null,
+    from.has('offers') ? `${insert('offers', 'offers', offerArrays)!.slice(0, -1)} ${offerConflict})` : null,
   ];
   return `with ${steps.filter((step) => step !== null).join(',\n  ')}
   select (select count(*) from setting where isolated) as isolated, (select count(*) from fence) as alive, (select count(*) from batch) as fresh,
     ${owns ? idsOf('owned') : `'[]'::json`} as owned,
     ${from.has('heads') ? idsOf('h join owned using (id) where lets and inbox <> inbox_seen') : `'[]'::json`} as held,
-    ${follows ? idsOf('m where moved') : `'[]'::json`} as moved`;
+    ${follows ? idsOf('m where moved') : `'[]'::json`} as moved,
+    ${from.has('withdrawn') ? `(select coalesce(json_agg(back), '[]') from back)` : `'[]'::json`} as back`;
 }
 
 function idsOf(source: string): string {

@@ -50,6 +50,8 @@ export interface Dialect {
   readonly lockName: string | null;
   /** A condition: the column is among the strings of a JSON array given as that parameter. */
   among(column: string, parameter: string): string;
+  /** A query that gives the values of a JSON array of arrays as rows of text columns `c0`, `c1`, ... */
+  fields(parameter: string, count: number): string;
   /** A query that gives the strings of a JSON array as rows of a column `value`. */
   strings(parameter: string): string;
 }

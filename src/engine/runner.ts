@@ -392,6 +392,9 @@ export class Engine {
       onRun: ({ workflow, task, executionId }) =>
         this.#membership.attempt(() => `${workflow}/${task} (${executionId})`),
       execution: (id) => store.execution(id),
+      runner: this.#membership.id,
+      transactTask: (task) => store.transactTask(task),
+      taskEndOutcome: (end) => store.taskEndOutcome(end),
       resolveChild: (live, name) => this.#resolveChild(live, name),
       onChild: (rootId, code) => this.mayTake(rootId, code),
       stepResult: (id, task, item, name) => store.step(id, task, item, name),

@@ -10,6 +10,7 @@ import type { EventRecord, ExecutionRecord } from './rows.ts';
 import type { LeaseKept, LeaseKeeper } from './lease.ts';
 import type { Renew, Renewal } from './renewal.ts';
 import type { Pruned } from './retention.ts';
+import type { TaskEnd, TaskEndOutcome, TaskTransaction } from './task-end.ts';
 import type { KnownRunner, RunnerRecord } from './runners.ts';
 import type { Dialect, Notice, Script } from './sql.ts';
 
@@ -33,6 +34,13 @@ export interface Store {
    * TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE; nothing was written then.
    */
   readonly turn?: (<T>(act: (turn: Turn) => T) => Promise<T>) | undefined;
+  /**
+   * Runs a function of a task in a transaction that ends the task with what the function gives. Throws what it throws, and
+   * nothing was written then; OutcomeUnknownError where that is not known.
+   */
+  transactTask(task: TaskTransaction): Promise<TaskEndOutcome>;
+  /** What became of such an end whose answer is lost; `open`: nothing. */
+  taskEndOutcome(end: TaskEnd): Promise<TaskEndOutcome | 'open'>;
   claim(claim: Claim): Promise<readonly ClaimedExecution[]>;
   /** Whether a claim would take anything. */
   claimable(claim: Claim): Promise<boolean>;
@@ -146,4 +154,7 @@ export type {
   Retry,
   RunnerRecord,
   Stray,
+  TaskEnd,
+  TaskEndOutcome,
+  TaskTransaction,
 };

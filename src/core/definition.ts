@@ -68,6 +68,13 @@ export interface Ctx<In, N = {}> {
   readonly log: Log;
   /** Runs `fn` once and remembers its JSON result for later attempts of this task execution. Resolves once durable. */
   readonly step: <R>(name: string, fn: () => Returned<R>) => Promise<Awaited<R>>;
+  /**
+   * `return ctx.transaction((tx) => ...)`: the writes that `run` makes through `tx` and the task's completion commit together,
+   * once; what it gives is the task's output. PostgreSQL: `tx` is a `pg` client. SQLite: a `DatabaseSync`, and `run` is
+   * synchronous. Where `run` throws, nothing is written. Not in packages: they have no database.
+   */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- `Tx` is what the function says that it takes
+  readonly transaction: <R, Tx = unknown>(run: (tx: Tx) => Returned<R>) => Promise<Awaited<R>>;
   /** Says how far the attempt is: 0 to 1. */
   readonly progress: (done: number, text?: string) => void;
 }

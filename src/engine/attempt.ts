@@ -85,6 +85,16 @@ export class Attempt implements TaskHost {
     return this.#ended ? gone() : this.#options.host.saveStep(name, result);
   }
 
+  transaction(...args: Parameters<NonNullable<TaskHost['transaction']>>): Promise<string> {
+    const { transaction } = this.#options.host;
+    return this.#ended || transaction === undefined ? gone() : transaction(...args);
+  }
+
+  /** Why what it gives does not count any more; null while it does. A runner that closes takes what comes in time. */
+  get lost(): CloacinaError | null {
+    return this.#reason === undefined || this.#reason === 'shutdown' ? null : abortError(this.#reason);
+  }
+
   log(...line: Parameters<TaskHost['log']>): void {
     if (!this.#ended) this.#options.host.log(...line);
   }

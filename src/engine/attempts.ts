@@ -1,3 +1,4 @@
+import { isTaskEnded } from '../core/execution.ts';
 import { queueOf } from '../core/graph.ts';
 import { settle } from '../core/settle.ts';
 import type { AttemptFailure } from '../core/settle.ts';
@@ -5,27 +6,25 @@ import type { TaskError } from '../core/task-error.ts';
 import { cleanText } from '../core/text.ts';
 import { Attempt } from './attempt.ts';
 import type { AbortReason, AttemptEnd } from './attempt.ts';
-import type { Clock } from './clock.ts';
 import type { Outcome, TaskCall, WorkflowCode } from './code.ts';
 import type { LiveState } from './live-state.ts';
-import type { Logger } from './logger.ts';
 import { Offered } from './offered.ts';
 import type { Offers } from './offers.ts';
 import type { Slots } from './slots.ts';
 import { taskCall } from './task-call.ts';
 import { coalesced, isOver } from './task-run.ts';
+import { TaskTransactions } from './task-transaction.ts';
+import type { TransactionsHost, TransactionsOwner } from './task-transaction.ts';
 import type { TaskRun } from './task-run.ts';
 import type { Waits } from './waits.ts';
 
 /** What attempts use of their runner. */
-export interface AttemptsHost {
-  readonly clock: Clock;
+export interface AttemptsHost extends TransactionsHost {
   readonly slots: Slots;
   /** What others may run of it. */
   readonly offers: Offers;
   /** Lets one suspect at a time run. */
   readonly suspects: Slots;
-  readonly logger: Logger;
   readonly graceMs: number;
   readonly maxPayload: number;
   /** From 0 to below 1. */
@@ -34,6 +33,8 @@ export interface AttemptsHost {
   readonly onRun?: (call: TaskCall) => (() => void) | undefined;
   stepResult(id: string, task: string, item: number, name: string): Promise<string | undefined>;
   onProgress(id: string, task: string, done: number, text: string | null): void;
+  /** The execution that the attempts are in. */
+  readonly within: Pick<TransactionsOwner, 'whenQuiet' | 'nextSeq' | 'wrote'>;
 }
 
 /** Who is told how a task's attempts came out. */
@@ -44,6 +45,8 @@ export interface AttemptsOwner {
   failed(run: TaskRun, error: TaskError): void;
   /** It waits for its next attempt. */
   retrying(run: TaskRun): void;
+  /** What had to leave a task alone since its transaction was being written is to be done now. */
+  unsealed(): void;
   /** Something changed that must be written, or may have brought the execution to its end. */
   changed(): void;
 }
@@ -61,6 +64,7 @@ export class Attempts {
   readonly #host: AttemptsHost;
   readonly #waits: Waits;
   readonly #owner: AttemptsOwner;
+  readonly #transactions: TaskTransactions;
   /** Who waits for a step to be durable, to be told if it never will. */
   readonly #unsaved = new Set<(reason: Error) => void>();
 
@@ -87,6 +91,16 @@ export class Attempts {
       changed: (): void => owner.changed(),
     };
     this.offered = new Offered({ state, offers, clock, logger, code: codeName, attempts });
+    this.#transactions = new TaskTransactions(state, host, {
+      ...host.within,
+      ended: (run) => {
+        run.running = undefined;
+        owner.completed(run);
+        owner.unsealed();
+        owner.changed();
+      },
+      unsealed: (run, late) => this.#unsealed(run, late),
+    });
   }
 
   /** Begins the next attempt as soon as there is a slot. */
@@ -199,12 +213,18 @@ export class Attempts {
       graceMs: this.#host.graceMs,
       clock: this.#host.clock,
       onRun: this.#host.onRun,
-      host: this.#taskHost(run, run.attempt),
+      host: {
+        ...this.#taskHost(run, run.attempt),
+        transaction: (act, text) => this.#transactions.run(run, attempt, act, text),
+      },
       onEnd: (end) => {
         this.#state.busy--;
         run.endTurn?.();
+        this.#transactions.attemptOver(run, attempt, end);
+        const { sealed, gone } = this.#state;
         try {
-          if (run.running === attempt && !this.#state.gone) this.#attemptEnded(run, end);
+          if (run.running === attempt && sealed?.run === run) sealed.late = end;
+          else if (run.running === attempt && !gone) this.#attemptEnded(run, end);
           else this.#host.logger.debug({ execution: this.#state.id, task: run.spec.name }, 'a late answer was dropped');
         } finally {
           this.#host.slots.release();
@@ -232,6 +252,7 @@ export class Attempts {
     }
     for (const reject of this.#unsaved) reject(new Error(notOwned));
     this.#unsaved.clear();
+    this.#transactions.forget();
   }
 
   /** Ends what runs or waits for a slot; its answers are not waited for any more. */
@@ -239,7 +260,16 @@ export class Attempts {
     this.withdraw(run);
     this.offered.revoke(run);
     run.running?.abort(reason);
-    run.running = undefined;
+    // the outcome of a transaction that is being written says what the attempt came to
+    if (this.#state.sealed?.run !== run) run.running = undefined;
+  }
+
+  /** The transaction of a task was not written: what happened to its attempt meanwhile counts. */
+  #unsealed(run: TaskRun, late: AttemptEnd | undefined): void {
+    this.#owner.unsealed();
+    if (isTaskEnded(run.status)) run.running = undefined;
+    else if (late !== undefined && !this.#state.gone) this.#attemptEnded(run, late);
+    this.#owner.changed();
   }
 
   /** Nothing begins any more; what runs may end, or is cut short. */

@@ -31,6 +31,11 @@ export interface TaskHost {
   stepResult(name: string): Promise<string | undefined>;
   /** Resolves once the result is durable. Rejects where the attempt was given up. */
   saveStep(name: string, result: string): Promise<void>;
+  /**
+   * Runs a function in a transaction that ends the task with what the function gives, as `text` makes it; gives that text.
+   * Absent where the code has no database.
+   */
+  transaction?(run: (tx: unknown) => unknown, text: (value: unknown) => string): Promise<string>;
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string, data: string | null): void;
   progress(done: number, text: string | null): void;
 }

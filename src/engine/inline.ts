@@ -2,6 +2,7 @@ import type { Log } from '../core/definition.ts';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { durationMs } from '../core/duration.ts';
 import { CloacinaError, NonRetryableError, NotSerializableError, RetryAfterError } from '../core/error.ts';
+import type { ErrorCode } from '../core/error-table.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { issuesOf } from '../core/schema.ts';
@@ -103,9 +104,7 @@ function failure(thrown: unknown, functions: TaskFunctions | undefined): Outcome
 function isRetryable(thrown: unknown, functions: TaskFunctions | undefined): boolean {
   if (thrown instanceof NonRetryableError) return false;
   // what a function returned once it would most likely return again, and its effects would be repeated
-  if (thrown instanceof CloacinaError && (thrown.code === 'NOT_SERIALIZABLE' || thrown.code === 'PAYLOAD_TOO_LARGE')) {
-    return false;
-  }
+  if (thrown instanceof CloacinaError && useless.has(thrown.code)) return false;
   if (functions?.retryWhen === undefined) return true;
   try {
     return functions.retryWhen(thrown);
@@ -114,11 +113,21 @@ function isRetryable(thrown: unknown, functions: TaskFunctions | undefined): boo
   }
 }
 
+/** Errors that come again with every attempt. */
+const useless: ReadonlySet<ErrorCode> = new Set([
+  'NOT_SERIALIZABLE',
+  'PAYLOAD_TOO_LARGE',
+  'TRANSACTION_ASYNC',
+  'TRANSACTION_ENDED',
+  'TRANSACTION_UNAVAILABLE',
+]);
+
 /** A question runs no task: it has nothing to abort, to remember or to log. */
 const silentHost: TaskHost = {
   signal: new AbortController().signal,
   stepResult: () => Promise.reject(new Error('ctx.step is for the function of a task')),
   saveStep: () => Promise.reject(new Error('ctx.step is for the function of a task')),
+  transaction: () => Promise.reject(new Error('ctx.transaction is for the function of a task')),
   log: () => undefined,
   progress: () => undefined,
 };
@@ -197,9 +206,23 @@ class TaskContext {
     return (name, fn) => this.#step(name, fn);
   }
 
+  get transaction(): (run: (tx: unknown) => unknown) => Promise<unknown> {
+    return (run) => this.#transaction(run);
+  }
+
   /** Nothing that the function left running can write any more. */
   end(): void {
     this.#ended = true;
+  }
+
+  async #transaction(run: (tx: unknown) => unknown): Promise<unknown> {
+    if (this.#ended) throw new Error('ctx.transaction: the attempt has ended');
+    if (this.#host.transaction === undefined) {
+      const why = 'a task of a package runs in a process of its own, which has no database';
+      throw new CloacinaError('TRANSACTION_UNAVAILABLE', `ctx.transaction: ${why}; use it in embedded workflows`);
+    }
+    const text = (value: unknown): string => stringifyJson(value, `output of ${this.task}`, this.#call.maxPayload);
+    return parseJson(await this.#host.transaction(run, text));
   }
 
   async #step(name: string, fn: () => unknown): Promise<unknown> {

@@ -2,6 +2,7 @@ import type { Graph } from '../core/graph.ts';
 import { freshProgress } from '../core/plan.ts';
 import type { Progress } from '../core/plan.ts';
 import type { NewExecution } from '../store/batch.ts';
+import type { AttemptEnd } from './attempt.ts';
 import { Outputs } from './outputs.ts';
 import { Pending } from './pending.ts';
 import { coalesced } from './task-run.ts';
@@ -39,6 +40,15 @@ export interface MapRun {
   failed: TaskRun | null;
 }
 
+export interface Sealed {
+  readonly run: TaskRun;
+  /** Resolves with the outcome, whatever that is. */
+  readonly over: Promise<void>;
+  readonly open: () => void;
+  /** How its attempt has ended meanwhile: the outcome decides whether that counts. */
+  late: AttemptEnd | undefined;
+}
+
 /** What a live execution knows, shared by those that move it: its tasks, and its life as a whole. */
 export class LiveState {
   readonly head: Head;
@@ -54,6 +64,8 @@ export class LiveState {
   busy = 0;
   /** Nothing begins any more: it is being handed back, or paused. */
   holding: 'release' | 'pause' | null = null;
+  /** The end of this task is being written by a transaction of its own: until its outcome, transitions wait. */
+  sealed: Sealed | undefined;
   /** It is not owned here any more. */
   gone = false;
 
@@ -88,6 +100,11 @@ export class LiveState {
   /** Records that a task or an item has ended as its status says. */
   recordEnd(run: TaskRun, now: number): void {
     const { status } = run;
+    if (this.head.losses > 0 && (status === 'completed' || status === 'failed')) {
+      this.head.losses = 0;
+      this.pending.progressed = true;
+    }
+    if (run.written) return;
     run.endedAt = now;
     run.wakeAt = null;
     const started = coalesced(run);
@@ -98,9 +115,5 @@ export class LiveState {
       this.pending.event(`task.${status}`, now, run, data);
     }
     this.pending.task(run);
-    if (this.head.losses > 0 && (status === 'completed' || status === 'failed')) {
-      this.head.losses = 0;
-      this.pending.progressed = true;
-    }
   }
 }

@@ -30,7 +30,7 @@ export interface EndedExecution {
 }
 
 /** What the runner gives to all of its live executions. */
-export interface LiveHost extends Omit<TasksHost, 'resolveChild'> {
+export interface LiveHost extends Omit<TasksHost, 'resolveChild' | 'within'> {
   readonly journal: Journal;
   resolveChild(live: Live, name: string): Promise<ResolvedWorkflow>;
   onEvents(live: Live, events: readonly NewEvent[]): void;
@@ -74,7 +74,10 @@ export class Live implements Participant {
     this.workflow = workflow;
     this.#host = host;
     this.#state = new LiveState(head, workflow.graph);
-    const own = { resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name) };
+    const own = {
+      resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name),
+      within: this.#within(),
+    };
     this.#tasks = new Tasks(this.#state, workflow, { ...host, ...own }, () => this.#changed());
     this.#seq = seq;
     this.#inboxSeen = inboxSeen;
@@ -129,7 +132,7 @@ export class Live implements Participant {
   // -- what the journal asks
 
   transition(): Transition | undefined {
-    if (this.#state.gone) return undefined;
+    if (this.#state.gone || this.#state.sealed !== undefined) return undefined;
     const pending = this.#state.pending;
     this.#state.pending = new Pending();
     const transition = pending.transition(this.id, this.#state.head.epoch, this.#seq, this.#inboxSeen);
@@ -138,6 +141,25 @@ export class Live implements Participant {
     // nothing begins while it is being let go
     if (transition.letGo !== null) this.#tasks.rest();
     return transition;
+  }
+
+  /** How the transactions of its tasks find their place among its transitions. */
+  #within(): TasksHost['within'] {
+    return {
+      whenQuiet: (then) => {
+        if (this.#inFlight === undefined && this.#state.pending.isEmpty) {
+          then();
+          return;
+        }
+        this.#state.after(then);
+        this.#changed();
+      },
+      nextSeq: () => this.#seq + 1,
+      wrote: (event) => {
+        this.#seq = event.seq;
+        this.#host.onEvents(this, [event]);
+      },
+    };
   }
 
   committed(how: 'written' | 'held' | 'moved', taken: readonly TaskKey[]): void {

@@ -32,6 +32,13 @@ export class Pending {
   /** Called in order once all of this is durable. */
   readonly after: (() => void)[] = [];
 
+  /** Whether there is nothing to write and nobody to tell. */
+  get isEmpty(): boolean {
+    const head = this.create ?? this.parsedInput ?? this.mailTaken ?? this.letGo ?? this.#effects;
+    const rows = this.#tasks.size + this.#steps.length + this.#logs.length + this.#events.length;
+    return head === null && !this.progressed && !this.loaded && rows + this.after.length === 0;
+  }
+
   /** What few transitions do; made when it is asked for. */
   get effects(): PendingEffects {
     return (this.#effects ??= {

@@ -56,6 +56,8 @@ export interface TaskRun {
   /** The event of a start that is not on its way to the database yet. */
   startEvent: { dropped: boolean } | undefined;
   logLines: number;
+  /** Its end is durable already: a transaction of its own has written it. */
+  written: boolean;
   /** Gives back the turn of a suspect; may be called again. */
   endTurn: (() => void) | undefined;
 }
@@ -88,6 +90,7 @@ export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
     timer: undefined,
     startEvent: undefined,
     logLines: 0,
+    written: false,
     endTurn: undefined,
   };
 }

@@ -47,6 +47,8 @@ export class Tasks {
   #restoring = false;
   /** Tasks that are ready but for this: what they needed is not durable yet. */
   readonly #almost = new Set<number>();
+  /** A task could not be given its end, since its transaction was being written. */
+  #unclosed: { readonly status: 'cancelled' | 'skipped'; readonly cause: string } | undefined;
 
   constructor(state: LiveState, { code, codeName }: LoadedWorkflow, host: TasksHost, changed: () => void) {
     this.#state = state;
@@ -66,6 +68,7 @@ export class Tasks {
       failed: (run, error) => (run.item === -1 ? this.#fail(run, error) : this.#maps.failed(run, error)),
       cutShort: (run, error) => (run.item === -1 ? this.#fail(run, error) : this.#maps.cutShort(run, error)),
       retrying: (run) => (run.item === -1 ? undefined : this.#maps.retrying(run)),
+      unsealed: () => this.#closeRest(),
       changed,
     });
     this.#attempts = attempts;
@@ -307,12 +310,22 @@ export class Tasks {
     this.#waits.resumeAll();
   }
 
+  #closeRest(): void {
+    const unclosed = this.#unclosed;
+    this.#unclosed = undefined;
+    if (unclosed !== undefined) this.closeOpen(unclosed.status, unclosed.cause);
+  }
+
   /** Gives every open task its end: those that had begun are cancelled, the others as told. */
   closeOpen(status: 'cancelled' | 'skipped', cause = ''): void {
     const { graph, progress, runs, pending } = this.#state;
     const now = this.#clock.now();
     for (const [index, name] of graph.names.entries()) {
       if (isTaskEnded(progress.status[index]!)) continue;
+      if (this.#state.sealed?.run.index === index) {
+        this.#unclosed = { status, cause };
+        continue;
+      }
       const run = (runs[index] ??= newTaskRun(index, graph.spec.tasks[index]!));
       if (isTaskEnded(run.status)) continue;
       this.children.cancel(run);

@@ -18,6 +18,7 @@ import { SqliteCommit } from './sqlite-commit.ts';
 import { sqliteTransactions } from './sqlite-transactions.ts';
 import { SqliteDriver, isBusy, storeError } from './sqlite.ts';
 import { BusyError } from './store.ts';
+import { taskEndOutcome } from './task-end.ts';
 import type { Store } from './store.ts';
 
 export interface StoreOptions {
@@ -48,14 +49,21 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
 
 /** The driver is loaded by those who need it only. */
 async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
-  const [{ PostgresDriver }, { PostgresCommit }, { createSurely }, { postgresLease }, { postgresStarts }] =
-    await Promise.all([
-      import('./postgres.ts'),
-      import('./postgres-commit.ts'),
-      import('./postgres-start.ts'),
-      import('./postgres-lease.ts'),
-      import('./caller-start.ts'),
-    ]);
+  const [
+    { PostgresDriver },
+    { PostgresCommit },
+    { createSurely },
+    { postgresLease },
+    { postgresStarts },
+    { postgresTasks },
+  ] = await Promise.all([
+    import('./postgres.ts'),
+    import('./postgres-commit.ts'),
+    import('./postgres-start.ts'),
+    import('./postgres-lease.ts'),
+    import('./caller-start.ts'),
+    import('./postgres-task.ts'),
+  ]);
   const place = postgresPlace(url);
   const driver = await PostgresDriver.open(place, options);
   const now = options.now ?? Date.now;
@@ -65,6 +73,7 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
     createExecutions: (creates) => createSurely(driver, creates),
     ...postgresLease(driver, place),
     ...postgresStarts(driver),
+    ...postgresTasks(driver),
   };
 }
 
@@ -101,7 +110,11 @@ function commitOnSqlite(group: SqliteCommit, batch: Batch): CommitResult {
   }
 }
 
-function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResult>, now: () => number): Store {
+function makeStore(
+  driver: Driver,
+  commit: (batch: Batch) => Promise<CommitResult>,
+  now: () => number,
+): Omit<Store, 'transactTask'> {
   const { dialect } = driver;
   const cursor = { tenant: '', after: '' };
   const { read, ask, write } = {
@@ -123,6 +136,7 @@ function makeStore(driver: Driver, commit: (batch: Batch) => Promise<CommitResul
     wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit, dialect), some),
     nextWake: () => ask(() => claims.nextWake()),
     ownedBy: (runner) => ask(() => claims.ownedBy(runner)),
+    taskEndOutcome: (end) => write(() => taskEndOutcome(end), nobody),
     handBack: (id, runner, epoch) => write(() => claims.handBack(id, runner, epoch)),
     strays: (workflows, limit) => read(() => claims.strays(workflows, limit, dialect)),
     adoptCode: (id, from, to) => write(() => claims.adoptCode(id, from, to)),

@@ -20,6 +20,7 @@ export class Connections {
   readonly #place: PostgresPlace;
   readonly #types: NonNullable<PoolConfig['types']>;
   readonly #hostClient: new () => Client;
+  readonly #plainClient: new () => Client;
   readonly #deadlineMs: number;
   /** Connections whose last commit is on the primary, and on its standby or not. */
   readonly #unconfirmed = new WeakSet<object>();
@@ -36,9 +37,13 @@ export class Connections {
       getTypeParser: ((oid: TypeId, format: 'text') =>
         numbers.has(oid) ? Number : known.getTypeParser(oid, format)) as typeof known.getTypeParser,
     };
-    const config = (): ClientConfig => this.#config();
+    this.#hostClient = this.#clients(() => this.#config());
+    this.#plainClient = this.#clients(() => ({ ...this.#config(), types: known }));
+  }
+
+  #clients(config: () => ClientConfig): new () => Client {
     const unconfirmed = this.#unconfirmed;
-    this.#hostClient = class extends pg.Client {
+    return class extends this.#pg.Client {
       constructor() {
         super(config());
         // one that breaks between two statements of a transaction: whoever uses it is told by the next of them
@@ -80,12 +85,16 @@ export class Connections {
   }
 
   pool(max: number): Pool {
-    const pool = new this.#pg.Pool({
-      max,
-      allowExitOnIdle: true,
-      connectionTimeoutMillis: connectMs,
-      Client: this.#hostClient,
-    });
+    return this.#made({ max, connectionTimeoutMillis: connectMs, Client: this.#hostClient });
+  }
+
+  /** Connections for users' transactions, with the types that `pg` gives by itself. Whoever finds none waits for one. */
+  lendingPool(max: number): Pool {
+    return this.#made({ max, Client: this.#plainClient });
+  }
+
+  #made(config: PoolConfig): Pool {
+    const pool = new this.#pg.Pool({ allowExitOnIdle: true, ...config });
     // a connection that breaks while it is idle is replaced; whoever uses one is told by its query
     pool.on('error', () => undefined);
     return pool;

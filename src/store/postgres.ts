@@ -50,6 +50,7 @@ export class PostgresDriver implements Driver {
   readonly #place: PostgresPlace;
   readonly #max: number;
   #pool: Pool;
+  #lent: Pool | undefined;
   #schema = 'public';
   #qualified: (text: string) => string = (text) => text;
   readonly #names = new Map<string, string>();
@@ -200,6 +201,28 @@ export class PostgresDriver implements Driver {
     return this.#drive(client, script, this.deadlineMs);
   }
 
+  /**
+   * A connection for a transaction of a user's, of a pool of their own: tasks that wait within theirs never take what the
+   * engine needs to go on.
+   */
+  async lend(): Promise<PoolClient> {
+    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#place.shown} was closed`);
+    this.#lent ??= this.#connections.lendingPool(this.#max);
+    const client = await this.#lent.connect();
+    try {
+      await this.#connections.check(client);
+      return client;
+    } catch (error) {
+      client.release(true);
+      throw error;
+    }
+  }
+
+  /** Throws OutcomeUnknownError where what was just committed may be lost with its host. */
+  confirmed(client: PoolClient): void {
+    this.#connections.confirm(client);
+  }
+
   /** A connection of its own, for as long as whoever asked for it wants. */
   async connect(): Promise<Client> {
     return this.#connections.connect();
@@ -218,6 +241,7 @@ export class PostgresDriver implements Driver {
     await this.#notices?.close();
     this.#closed = true;
     await this.#pool.end();
+    await this.#lent?.end();
   }
 
   async #query(text: string, values: readonly unknown[]): Promise<unknown> {

@@ -24,9 +24,7 @@ export function userTurn<T>(db: DatabaseSync, act: (db: DatabaseSync) => T): T {
     return action === SQLITE_TRANSACTION || sets ? SQLITE_DENY : SQLITE_OK;
   });
   try {
-    const value = act(connection);
-    if (isPromise(value)) throw notSynchronous(value);
-    return value;
+    return act(connection);
   } catch (error) {
     if (!isDenied(error)) throw error;
     const why = 'it is begun and committed around the function, which sets no pragmas either';
@@ -35,6 +33,12 @@ export function userTurn<T>(db: DatabaseSync, act: (db: DatabaseSync) => T): T {
     db.setAuthorizer(null);
     end();
   }
+}
+
+/** What a user's function gave, which must be no promise. Throws TRANSACTION_ASYNC. */
+export function synchronous<T>(value: T): T {
+  if (isPromise(value)) throw notSynchronous(value);
+  return value;
 }
 
 function isPromise(value: unknown): value is PromiseLike<unknown> {

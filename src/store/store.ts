@@ -21,6 +21,7 @@ import type {
   TakenMail,
 } from './offers.ts';
 import type { Pruned } from './retention.ts';
+import type { TaskEnd, TaskEndOutcome, TaskTransaction } from './task-end.ts';
 import type { KnownRunner, RunnerRecord } from './runners.ts';
 import type { Dialect, Notice, Script } from './sql.ts';
 
@@ -44,6 +45,13 @@ export interface Store {
    * TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE; nothing was written then.
    */
   readonly turn?: (<T>(act: (turn: Turn) => T) => Promise<T>) | undefined;
+  /**
+   * Runs a function of a task in a transaction that ends the task with what the function gives. Throws what it throws, and
+   * nothing was written then; OutcomeUnknownError where that is not known.
+   */
+  transactTask(task: TaskTransaction): Promise<TaskEndOutcome>;
+  /** What became of such an end whose answer is lost; `open`: nothing. */
+  taskEndOutcome(end: TaskEnd): Promise<TaskEndOutcome | 'open'>;
   claim(claim: Claim): Promise<readonly ClaimedExecution[]>;
   /** Whether a claim would take anything. */
   claimable(claim: Claim): Promise<boolean>;
@@ -178,4 +186,7 @@ export type {
   Stray,
   Take,
   TakenMail,
+  TaskEnd,
+  TaskEndOutcome,
+  TaskTransaction,
 };

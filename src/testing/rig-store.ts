@@ -30,6 +30,8 @@ type Unasked = 'shared' | 'changed' | 'subscribe' | 'keepLease' | 'createWithin'
 /** Every other verb by what it does: a new one that was not put in here would wake all rigs at every look, or none. */
 const verbs: Readonly<Record<Exclude<keyof Store, Unasked>, 'reads' | 'writes'>> = {
   commit: 'writes',
+  transactTask: 'writes',
+  taskEndOutcome: 'reads',
   createExecutions: 'writes',
   claim: 'writes',
   claimable: 'reads',

@@ -282,6 +282,14 @@ describe('engine.md: what a task does, it does in an isolate too', { concurrency
     }
   });
 
+  test("a task has no database, and is told so (durability.md, The caller's transaction)", async (t) => {
+    const { code } = open(t, `w.task('t', (ctx) => ctx.transaction(() => 1));`);
+    const transaction = (): Promise<string> => Promise.resolve('"never"');
+    const { error, retryable } = await failed(code.run(callOf('t'), hostOf({ transaction })));
+    assert.deepEqual([error.code, retryable], ['TRANSACTION_UNAVAILABLE', false]);
+    assert.match(error.message, /package/);
+  });
+
   test('a step that the engine refuses throws in the task', async (t) => {
     const { code } = open(t, `w.task('t', ({ step }) => step('one', () => 1));`);
     const gone = Object.assign(new Error('given up'), { code: 'GONE' });

@@ -28,6 +28,17 @@ const testSettings: Settings = {
   max_wal_size: '256MB',
 };
 
+/** Servers of this process: none of them outlives it, also where it is told to end in the middle of a test. */
+const running = new Set<PostgresServer>();
+
+function endWithProcess(server: PostgresServer): void {
+  if (running.size === 0) {
+    process.once('exit', () => running.forEach((left) => left.removeNow()));
+    if (process.listenerCount('SIGTERM') === 0) process.once('SIGTERM', () => process.exit(143));
+  }
+  running.add(server);
+}
+
 /** A PostgreSQL of the test's own, on a free port and in a temporary folder, which it may stop, kill and start again. */
 export class PostgresServer {
   readonly port: number;
@@ -47,6 +58,7 @@ export class PostgresServer {
   /** Makes a cluster; it is not started. */
   static async create(settings: Settings = {}): Promise<PostgresServer> {
     const server = await PostgresServer.#place();
+    endWithProcess(server);
     const args = ['-D', server.#data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync'];
     await run(join(server.#bin, 'initdb'), args, server.#options);
     server.set({ ...testSettings, ...settings });
@@ -78,6 +90,7 @@ export class PostgresServer {
   /** A standby of this cluster, which must be stopped: a copy of its files that follows it, through a port, from its start on. */
   async standby(name: string, port: number): Promise<PostgresServer> {
     const copy = await PostgresServer.#place();
+    endWithProcess(copy);
     cpSync(this.#data, copy.#data, { recursive: true, preserveTimestamps: true });
     chmodSync(copy.#data, 0o700); // the server refuses to start where others may look
     writeFileSync(join(copy.#data, 'standby.signal'), '');
@@ -128,6 +141,7 @@ export class PostgresServer {
   /** Stops it, and removes its files. */
   async remove(): Promise<void> {
     await this.stop();
+    running.delete(this);
     rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
   }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Control } from './control.ts';
+import { leaseMs } from './member.ts';
 import { longestMs } from './storm.ts';
 import type { Takeover } from './storm.ts';
 import { limit, width } from './workflows.ts';
@@ -16,9 +17,12 @@ export async function judge(control: Control, acknowledged: ReadonlyMap<string, 
 
 export function judgeTakeovers(takeovers: readonly Takeover[]): void {
   for (const takeover of takeovers) {
-    const most = takeover.seenAtOnce ? 3000 : longestMs;
-    assert.ok(takeover.ms < most, `its executions waited too long: ${JSON.stringify(takeover)}`);
+    assert.ok(takeover.ms < longestMs, `its executions waited too long: ${JSON.stringify(takeover)}`);
   }
+  // one that only a lease showed would take more than a lease; a single one may meet a machine that is busy with something else
+  const atOnce = takeovers.filter(({ seenAtOnce }) => seenAtOnce).map(({ ms }) => ms);
+  const median = atOnce.toSorted((a, b) => a - b)[Math.floor(atOnce.length / 2)] ?? 0;
+  assert.ok(median < leaseMs, `what a dead neighbour had waited for ${atOnce.join(', ')} ms`);
 }
 
 async function endsOnce(control: Control, acknowledged: ReadonlyMap<string, string>): Promise<void> {

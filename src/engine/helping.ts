@@ -115,7 +115,11 @@ export class Helping {
     const names = Array.from(new Set(needs), (index) => graph.names[index]!);
     const help = await store.helpFor(id, this.#runner, names);
     if (help === undefined || this.#gone) return;
-    for (const offer of offers) this.#request(this.#hold(offer), loaded, help);
+    for (const offer of offers) {
+      // an item that is not there any more was taken back since: its function must not see another value
+      if (offer.item >= 0 && !help.items.has(itemOf(offer))) continue;
+      this.#request(this.#hold(offer), loaded, help);
+    }
   }
 
   #hold(offer: HeldOffer): Helped {
@@ -182,7 +186,7 @@ export class Helping {
       const at = graph.indexOf.get(state.task);
       return at === undefined ? [] : [restoreTaskRun(at, graph.spec.tasks[at]!, state)];
     });
-    const value = items.get(`${offer.task} ${offer.item}`) ?? null;
+    const value = items.get(itemOf(offer)) ?? null;
     const run = { ...newTaskRun(index, graph.spec.tasks[index]!), item: offer.item, value, attempt: offer.attempt };
     const byPlace: (typeof run | undefined)[] = [];
     for (const need of runs) byPlace[need.index] = need;
@@ -299,6 +303,10 @@ export class Helping {
 
 function keyOf({ executionId, task, item, epoch, attempt }: HeldOffer): string {
   return `${executionId} ${task} ${item} ${epoch} ${attempt}`;
+}
+
+function itemOf({ task, item }: HeldOffer): string {
+  return `${task} ${item}`;
 }
 
 /** Why an attempt is not wanted any more, as its execution tells. */

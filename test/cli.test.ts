@@ -408,6 +408,24 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.equal(events.at(-1)!['event'], 'closed');
     });
 
+    test('--queue says which queues it serves, as CLOACINA_QUEUES does', { skip: posixOnly }, async () => {
+      const at = ['--database', 'sqlite:queues.db'];
+      const runner = startCli(dir, ['runner', '--json', '--queue', 'gpu', '--queue', 'big', ...at]);
+      const ready = JSON.parse(await runner.line('stdout', '"ready"')) as Document;
+      assert.deepEqual(ready['queues'], ['gpu', 'big']);
+      runner.child.kill('SIGTERM');
+      assert.equal((await runner.ended).code, 0);
+      process.env['CLOACINA_QUEUES'] = 'gpu, default';
+      const told = startCli(dir, ['runner', '--json', ...at]);
+      delete process.env['CLOACINA_QUEUES'];
+      assert.deepEqual((JSON.parse(await told.line('stdout', '"ready"')) as Document)['queues'], ['gpu', 'default']);
+      told.child.kill('SIGTERM');
+      assert.equal((await told.ended).code, 0);
+      const wrong = await runCli(dir, ['runner', '--queue', '', ...at]);
+      assert.equal(wrong.code, 2);
+      assert.match(wrong.stderr, /It is not the name of a queue/);
+    });
+
     test('--watch registers what lies in a folder, and goes on after a bad file', { skip: posixOnly }, async () => {
       const drop = await mkdtemp(join(dir, 'drop-'));
       await writeFile(join(drop, 'bad.cloacina'), 'no package');

@@ -22,6 +22,11 @@ const definitions: readonly (readonly [string, () => unknown, RegExp])[] = [
   ['an input that is no schema', () => workflow('f', as({ input: {} })), /option 'input': .* is not a Standard Schema/],
   ['an unknown option', () => workflow('f', as({ inptu: 1 })), /option 'inptu': .* did you mean 'input'\?/],
   [
+    'a queue that is no text',
+    () => workflow('f').task('a', as({ queue: 'a\nb' }), () => 1),
+    /task 'a': option 'queue': .* is not the name of a queue/s,
+  ],
+  [
     'an unknown part of concurrency',
     () => workflow('f', as({ concurrency: { limit: 1, by: 'x' } })),
     /'concurrency\.by'/,
@@ -58,6 +63,13 @@ const options: readonly (readonly [string, () => unknown, RegExp])[] = [
   ['an option of open', () => Runner.open('sqlite::memory:', as({ concurency: 2 })), /did you mean 'concurrency'/],
   ['of runners, for a client', () => Client.open('sqlite::memory:', as({ schedules: true })), /'schedules'/],
   ['null for options', () => Client.open('sqlite::memory:', as(null)), /null is no object/],
+  ['no queue', () => Runner.open('sqlite::memory:', { queues: [] }), /'queues': a runner serves one queue at least/],
+  [
+    'a queue without a name',
+    () => Runner.open('sqlite::memory:', { queues: ['gpu', ''] }),
+    /'queues': '' is not the name/,
+  ],
+  ['a queue as text', () => Runner.open('sqlite::memory:', { queues: as('gpu') }), /'queues': 'gpu' is not an array/],
   ['an empty tenant', () => Client.open('sqlite::memory:', { tenant: '' }), /'tenant': a text of 1 to 1000/],
   ['an empty name', () => Runner.open('sqlite::memory:', { name: '' }), /'name': a text of 1 to 1000/],
   ['a tenant of another kind', () => Client.open('sqlite::memory:', { tenant: as(5) }), /'tenant'/],

@@ -13,21 +13,21 @@ import type { Cleanup, Rig, RigOptions } from '../testing/engine-rig.ts';
 type Opened = Rig<ManualClock>;
 type Options = Omit<RigOptions<ManualClock>, 'clock' | 'store' | 'workflows'>;
 
-/** Runners on one database that know of each other; `build` gives the workflows of each by its name. */
+/** Runners on one database that know of each other, and a connection to spare; `build` gives the workflows of each by its name. */
 async function openRunners(
   t: Cleanup,
   build: (who: string, clock: ManualClock) => readonly AnyWorkflow[],
   each: Readonly<Record<string, Options>>,
-): Promise<{ clock: ManualClock; rigs: Opened[]; store: Store }> {
+): Promise<{ clock: ManualClock; rigs: Opened[]; store: Store; spare: Store }> {
   const clock = new ManualClock();
   const names = Object.keys(each);
-  const stores = await openStores(t, names.length, clock);
+  const stores = await openStores(t, names.length + 1, clock);
   const rigs: Opened[] = [];
   for (const [i, who] of names.entries()) {
     rigs.push(await openRig(t, { workflows: build(who, clock), store: stores[i]!, clock, graceMs: 100, ...each[who] }));
   }
   await clock.advance(1000);
-  return { clock, rigs, store: stores[0]! };
+  return { clock, rigs, store: stores[0]!, spare: stores.at(-1)! };
 }
 
 const offersIn = (store: Store): Promise<readonly { readonly helper: string | null; readonly attempt: number }[]> =>
@@ -171,6 +171,7 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
     const steps: string[] = [];
     const build = (who: string): AnyWorkflow[] => {
       const w = workflow('w');
+      w.task('own', () => 1);
       const a = w.task('a', { queue: 'gpu', retry: { attempts: 3, delay: '1s' } }, async ({ step, log, attempt }) => {
         log.info(`attempt ${attempt} on ${who}`);
         const first = await step('first', () => {
@@ -193,6 +194,9 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
     // what ran the first attempt runs no other
     await rigs[first === 'one' ? 1 : 2]!.close();
     await clock.advance(60_000);
+    const ends = new Set(['task.retrying', 'task.completed']);
+    const helped = rigs[0]!.events.filter(({ type, task }) => task === 'a' && ends.has(type));
+    assert.equal(helped.length, 3, 'the first runner owned it');
     const outcome = await handle.outcome();
     assert.ok(outcome.status === 'completed');
     assert.deepEqual([outcome.output, steps], [first, [first]]);
@@ -212,7 +216,7 @@ describe('issue C: named queues', () => {
       w.task('c', { needs: { b } }, () => void ran.push(`c on ${who}`));
       return [w];
     };
-    const { clock, rigs } = await openRunners(t, build, { owner: {}, other: {} });
+    const { clock, rigs, spare } = await openRunners(t, build, { owner: {}, other: {} });
     const { client } = rigs[0]!;
     const handle = await client.start('w');
     await clock.advance(60_000);
@@ -231,7 +235,7 @@ describe('issue C: named queues', () => {
     const warnings = rigs[0]!.logged.filter(({ level }) => level === 'warn');
     assert.equal(warnings.length, 1);
     assert.match(warnings[0]!.message, /serves the queue 'gpu'/);
-    await openRig(t, { workflows: build('gpu'), store: rigs[1]!.store, clock, queues: ['gpu'] });
+    await openRig(t, { workflows: build('gpu'), store: spare, clock, queues: ['gpu'] });
     await clock.advance(2000);
     assert.equal((await handle.outcome()).status, 'completed');
     assert.deepEqual(ran, ['a on owner', 'b on gpu', 'c on owner']);
@@ -407,6 +411,46 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
         [far!.status, error, far!.used],
         attempts === 1 ? ['failed', 'TASK_INTERRUPTED', 1] : ['running', null, 0],
       );
+    }
+  });
+
+  it('an attempt that a helper began and its owner never heard of counts as begun', async (t) => {
+    for (const [attempts, cancels] of [
+      [3, false],
+      [1, false],
+      [3, true],
+    ] as const) {
+      const told: string[] = [];
+      const workflows = build((what) => told.push(what), { attempts });
+      const { clock, rigs, store, spare } = await openRunners(t, workflows, { owner: {}, other: {} });
+      const { id } = await rigs[0]!.client.start('w');
+      await clock.advance(500);
+      // the owner reads no mail any more
+      const { store: deaf } = rigs[0]!;
+      const hasMail = deaf.hasMail.bind(deaf);
+      deaf.hasMail = () => Promise.resolve(false);
+      if (cancels) await rigs[1]!.client.cancel(id);
+      const helper = await openRig(t, {
+        workflows: workflows('helper'),
+        store: spare,
+        clock,
+        graceMs: 100,
+        ...gpu,
+      });
+      await clock.advance(1000);
+      assert.deepEqual(told, ['1 began on helper']);
+      await declareDead(store, rigs[0]!.engine.id);
+      deaf.hasMail = hasMail;
+      await clock.advance(8000);
+      if (cancels) {
+        await rigs[1]!.client.retry(id);
+        await clock.advance(2000);
+      }
+      const began = told.filter((what) => what.includes('began'));
+      assert.deepEqual(began, attempts === 1 ? ['1 began on helper'] : ['1 began on helper', '2 began on helper']);
+      const far = (await store.tasks(id)).find(({ task }) => task === 'far');
+      assert.deepEqual([far!.status, far!.attempt], attempts === 1 ? ['failed', 1] : ['running', 2]);
+      await helper.close();
     }
   });
 

@@ -1,4 +1,5 @@
 import { after, describe, it } from 'node:test';
+import { offerSuite } from '../testing/offer-suite.ts';
 import { testPostgres } from '../testing/postgres-server.ts';
 import { storeEffectsSuite } from '../testing/store-effects-suite.ts';
 import { storeSuite } from '../testing/store-suite.ts';
@@ -16,5 +17,6 @@ if (typeof server === 'string') {
   after(() => server.stop());
   const open = (): Promise<Store> => openStore(`${server.url}?schema=suite_${process.pid}_${schemas++}`);
   storeSuite('PostgreSQL', open);
+  offerSuite('PostgreSQL', open);
   storeEffectsSuite('PostgreSQL', open, { writesOnce: true });
 }

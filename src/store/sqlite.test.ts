@@ -9,6 +9,7 @@ import { setTimeout } from 'node:timers/promises';
 import { CloacinaError } from '../core/error.ts';
 import { openStores, release, tempFolder } from '../testing/engine-rig.ts';
 import { storeEffectsSuite } from '../testing/store-effects-suite.ts';
+import { offerSuite } from '../testing/offer-suite.ts';
 import { sampleExecution, sampleRunner, sampleTransition, storeSuite } from '../testing/store-suite.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { migrate, migrations } from './migrate.ts';
@@ -22,6 +23,7 @@ storeEffectsSuite('SQLite in memory', () => openStore('sqlite::memory:'));
 const suiteFolder = mkdtempSync(join(tmpdir(), 'cloacina-'));
 after(() => rmSync(suiteFolder, { recursive: true, force: true }));
 let files = 0;
+offerSuite('SQLite in memory', () => openStore('sqlite::memory:'));
 storeSuite('SQLite in a file', () => openStore(`sqlite:${join(suiteFolder, `${files++}.db`)}`));
 
 describe('issue A, store: the settings that make it durable', () => {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { durationMs, formatMs } from '../../core/duration.ts';
 import { errorDocument } from '../../core/error.ts';
 import type { CloacinaError } from '../../core/error.ts';
+import { defaultQueue } from '../../core/graph.ts';
 import type { Json } from '../../core/json.ts';
 import type { RunnerEvent } from '../../engine/hooks.ts';
 import type { PackageEvent } from '../../package/reconciler.ts';
@@ -62,6 +63,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
       runner: running.id,
       database,
       registry,
+      queues: options.queue ?? [defaultQueue],
     });
     if (options.watch === undefined) await interruption.happened;
     else await watch(options.watch, running.registry, journal, interruption.signal);

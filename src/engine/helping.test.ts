@@ -4,36 +4,9 @@ import type { AnyWorkflow } from '../core/definition.ts';
 import type { Duration } from '../core/duration.ts';
 import { NonRetryableError } from '../core/error.ts';
 import { settled, unchecked, workflow } from '../core/workflow.ts';
-import { all } from '../store/sql.ts';
-import type { Store } from '../store/store.ts';
-import { ManualClock } from '../testing/clock.ts';
-import { declareDead, openRig, openStores } from '../testing/engine-rig.ts';
-import type { Cleanup, Rig, RigOptions } from '../testing/engine-rig.ts';
-
-type Opened = Rig<ManualClock>;
-type Options = Omit<RigOptions<ManualClock>, 'clock' | 'store' | 'workflows'>;
-
-/** Runners on one database that know of each other, and a connection to spare; `build` gives the workflows of each by its name. */
-async function openRunners(
-  t: Cleanup,
-  build: (who: string, clock: ManualClock) => readonly AnyWorkflow[],
-  each: Readonly<Record<string, Options>>,
-): Promise<{ clock: ManualClock; rigs: Opened[]; store: Store; spare: Store }> {
-  const clock = new ManualClock();
-  const names = Object.keys(each);
-  const stores = await openStores(t, names.length + 1, clock);
-  const rigs: Opened[] = [];
-  for (const [i, who] of names.entries()) {
-    rigs.push(await openRig(t, { workflows: build(who, clock), store: stores[i]!, clock, graceMs: 100, ...each[who] }));
-  }
-  await clock.advance(1000);
-  return { clock, rigs, store: stores[0]!, spare: stores.at(-1)! };
-}
-
-const offersIn = (store: Store): Promise<readonly { readonly helper: string | null; readonly attempt: number }[]> =>
-  store.read(() => all('select * from offers'));
-
-const takes = (clock: ManualClock, ms: number): Promise<void> => new Promise((resolve) => clock.timer(ms, resolve));
+import type { ManualClock } from '../testing/clock.ts';
+import { declareDead, openRig } from '../testing/engine-rig.ts';
+import { offersIn, openRunners, takes } from '../testing/helping-rig.ts';
 
 /** Notes when its signal fires, and why, and ends then. */
 function untilAborted(signal: AbortSignal, told: (code: unknown) => void): Promise<never> {
@@ -204,67 +177,28 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
     const lines = (await rigs[0]!.client.executions.logs(handle.id)).map(({ message }) => message);
     assert.deepEqual(lines, [`attempt 1 on ${first}`, `attempt 2 on ${other}`, `attempt 3 on ${other}`]);
   });
-});
 
-describe('issue C: named queues', () => {
-  it('a task with a queue runs only on runners that serve it; until one opens it is pending, and says so', async (t) => {
-    const ran: string[] = [];
-    const build = (who: string): AnyWorkflow[] => {
+  it('a task that ends with a transaction is left to its owner, once one has been tried elsewhere', async (t) => {
+    const began: string[] = [];
+    const build = (who: string, clock: ManualClock): AnyWorkflow[] => {
       const w = workflow('w');
-      const a = w.task('a', () => void ran.push(`a on ${who}`));
-      const b = w.task('b', { queue: 'gpu', needs: { a } }, () => void ran.push(`b on ${who}`));
-      w.task('c', { needs: { b } }, () => void ran.push(`c on ${who}`));
-      return [w];
+      const rows = w.map('rows', { over: () => [0, 1, 2, 3, 4, 5] }, async ({ item, transaction }) => {
+        began.push(who);
+        await takes(clock, 200);
+        return transaction(() => item * 2);
+      });
+      return [w.returns(rows)];
     };
-    const { clock, rigs, spare } = await openRunners(t, build, { owner: {}, other: {} });
-    const { client } = rigs[0]!;
-    const handle = await client.start('w');
-    await clock.advance(60_000);
-    assert.deepEqual(ran, ['a on owner']);
-    const { status, tasks } = await client.executions.get(handle.id);
-    assert.deepEqual(
-      [status, tasks.map(({ name, status: word, queue }) => [name, word, queue])],
-      [
-        'running',
-        [
-          ['a', 'completed', null],
-          ['b', 'pending', 'gpu'],
-        ],
-      ],
-    );
-    const warnings = rigs[0]!.logged.filter(({ level }) => level === 'warn');
-    assert.equal(warnings.length, 1);
-    assert.match(warnings[0]!.message, /serves the queue 'gpu'/);
-    await openRig(t, { workflows: build('gpu'), store: spare, clock, queues: ['gpu'] });
-    await clock.advance(2000);
-    assert.equal((await handle.outcome()).status, 'completed');
-    assert.deepEqual(ran, ['a on owner', 'b on gpu', 'c on owner']);
-  });
-
-  it('a runner leaves executions alone that have no task for it, also where it started them; mixed ones it may own', async (t) => {
-    const ran: string[] = [];
-    const build = (who: string): AnyWorkflow[] => {
-      const plain = workflow('plain');
-      plain.task('a', () => void ran.push(`plain on ${who}`));
-      const mixed = workflow('mixed');
-      const a = mixed.task('a', { queue: 'gpu' }, () => void ran.push(`mixed a on ${who}`));
-      mixed.task('b', { needs: { a } }, () => void ran.push(`mixed b on ${who}`));
-      return [plain, mixed];
-    };
-    const clock = new ManualClock();
-    const [one, two] = await openStores(t, 2, clock);
-    const gpu = await openRig(t, { workflows: build('gpu'), store: one!, clock, queues: ['gpu'] });
-    const plain = await gpu.client.start('plain');
-    const mixed = await gpu.client.start('mixed');
+    const { clock, rigs } = await openRunners(t, build, { owner: { concurrency: 1 }, helper: { concurrency: 2 } });
+    const handle = await rigs[0]!.client.start('w');
     await clock.advance(5000);
-    assert.equal((await gpu.client.executions.get(plain.id)).status, 'pending');
-    assert.deepEqual(ran, ['mixed a on gpu']);
-    assert.ok(gpu.logged.some(({ message }) => message.includes("serves the queue 'default'")));
-    await openRig(t, { workflows: build('plain'), store: two!, clock });
-    await clock.advance(5000);
-    assert.equal((await plain.outcome()).status, 'completed');
-    assert.equal((await mixed.outcome()).status, 'completed');
-    assert.deepEqual(ran.toSorted(), ['mixed a on gpu', 'mixed b on plain', 'plain on plain']);
+    const outcome = await handle.outcome();
+    assert.ok(outcome.status === 'completed');
+    assert.deepEqual(outcome.output, [0, 2, 4, 6, 8, 10]);
+    assert.equal(began.filter((who) => who === 'owner').length, 6);
+    assert.ok(began.length > 6, 'some were tried at the helper');
+    const types = (await rigs[0]!.client.executions.events(handle.id)).map(({ type }) => type);
+    assert.ok(!types.includes('task.retrying'), 'and that is not charged');
   });
 });
 

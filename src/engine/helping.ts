@@ -1,4 +1,5 @@
 import type { HeldOffer, Help, Store } from '../store/store.ts';
+import { CloacinaError } from '../core/error.ts';
 import { cleanText } from '../core/text.ts';
 import { Attempt } from './attempt.ts';
 import { takeTurn } from './attempts.ts';
@@ -31,6 +32,8 @@ export interface HelpingOptions {
 }
 
 const maxLogLines = 1000;
+const transactionMessage =
+  'ctx.transaction: another runner owns the execution, and only its owner can end a task so; let the runner that owns it serve the queue';
 
 /** An attempt of another runner's execution that this one has taken. */
 interface Helped {
@@ -208,6 +211,7 @@ export class Helping {
         remembers = true;
         return this.#journal.step(offer, { name, output });
       },
+      transaction: () => Promise.reject(new CloacinaError('TRANSACTION_UNAVAILABLE', transactionMessage)),
       log: (level, text, data) => {
         if (lines >= maxLogLines) return;
         this.#journal.log(offer, { n: ++lines, at: clock.now(), level, message: cleanText(text), data });

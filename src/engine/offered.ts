@@ -43,7 +43,11 @@ export class Offered {
 
   /** An attempt waits for a slot, here or at a runner that serves its queue. */
   wait(run: TaskRun, isSuspect: boolean): void {
-    this.#options.offers.wait(run, () => this.#offer(run, isSuspect));
+    const { offers, code } = this.#options;
+    // what may run once is not put at the risk of another process, and some tasks only their owner can end
+    const staysHere = run.spec.retry?.attempts === 1 || offers.keeps(code, run.spec.name);
+    if (staysHere && offers.serves(queueOf(run.spec))) return;
+    offers.wait(run, () => this.#offer(run, isSuspect));
   }
 
   leave(run: TaskRun): void {
@@ -175,8 +179,17 @@ export class Offered {
       if (run === undefined || offer === undefined) continue;
       this.#over(run, offer);
       told(offer, false);
-      this.#options.attempts.ended(run, end as AttemptEnd);
+      this.#options.attempts.ended(run, this.#judged(run, end as AttemptEnd));
     }
+  }
+
+  /** What only its owner could do runs here from now on, where that serves the queue; the attempt counts as cut. */
+  #judged(run: TaskRun, end: AttemptEnd): AttemptEnd {
+    const { offers, code } = this.#options;
+    const needsOwner = end.status === 'failed' && end.error.code === 'TRANSACTION_UNAVAILABLE';
+    if (!needsOwner || !offers.serves(queueOf(run.spec))) return end;
+    offers.keep(code, run.spec.name);
+    return { status: 'aborted', reason: 'shutdown' };
   }
 
   #lost({ attempts }: HelperLostMail): void {

@@ -44,6 +44,7 @@ export class Offers {
   /** Attempts that wait and are not offered, in the order in which they came. */
   readonly #waiting = new Map<TaskRun, Waiting>();
   readonly #warned = new Set<string>();
+  readonly #kept = new Set<string>();
   #taken = 0;
   #others = 0;
   #timer: Timer | undefined;
@@ -167,6 +168,15 @@ export class Offers {
       offer();
     }
     if (patient) this.#setTimer();
+  }
+
+  /** A task of that code cannot be run by others. */
+  keep(code: string, task: string): void {
+    this.#kept.add(`${code} ${task}`);
+  }
+
+  keeps(code: string, task: string): boolean {
+    return this.#kept.has(`${code} ${task}`);
   }
 
   /** Something is for a queue: there is a warning, once, where nobody serves it. */

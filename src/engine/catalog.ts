@@ -13,12 +13,19 @@ export interface LoadedWorkflow {
   readonly pin: Pin | null;
 }
 
+interface Claimed {
+  readonly codes: readonly string[];
+  readonly except: ReadonlyMap<string, readonly string[]>;
+}
+
 /** The workflows that a runner can run now. Sets come and go while it runs. */
 export class Catalog {
   readonly #sets = new Map<string, Map<string, LoadedWorkflow>>();
   readonly #onAdd: () => void;
   readonly #limits = new Map<string, number>();
   readonly #queues: ReadonlySet<string>;
+  /** Found out once for as long as the sets are the same. */
+  #claimed: Claimed | undefined;
 
   /** `onAdd` is called when there is something new to take executions of. `queues`: those that the runner serves. */
   constructor(onAdd: () => void, queues: readonly string[] = [defaultQueue]) {
@@ -28,6 +35,7 @@ export class Catalog {
 
   /** Adds the workflows of one package version (or one embedded workflow), all with the same `codeName`. */
   add(workflows: readonly LoadedWorkflow[]): void {
+    this.#claimed = undefined;
     for (const loaded of workflows) {
       const set = this.#sets.get(loaded.codeName) ?? new Map<string, LoadedWorkflow>();
       this.#sets.set(loaded.codeName, set.set(loaded.graph.spec.name, loaded));
@@ -39,6 +47,7 @@ export class Catalog {
 
   /** Executions in flight keep what they hold; no new one is taken. */
   remove(codeName: string): void {
+    this.#claimed = undefined;
     for (const name of this.#sets.get(codeName)?.keys() ?? []) this.#limits.delete(`${codeName} ${name}`);
     this.#sets.delete(codeName);
   }
@@ -75,7 +84,11 @@ export class Catalog {
   }
 
   /** What executions are taken of: codes, and of those the workflows that are left to runners of other queues. */
-  get claimed(): { readonly codes: string[]; readonly except: ReadonlyMap<string, readonly string[]> } {
+  get claimed(): Claimed {
+    return (this.#claimed ??= this.#claims());
+  }
+
+  #claims(): Claimed {
     const codes: string[] = [];
     const except = new Map<string, string[]>();
     for (const [code, set] of this.#sets) {

@@ -65,6 +65,8 @@ export class Attempts {
   readonly #waits: Waits;
   readonly #owner: AttemptsOwner;
   readonly #transactions: TaskTransactions;
+  /** Tasks that use a transaction, as was found out by offering them: they are not offered any more. */
+  readonly #ownOnly = new Set<number>();
   /** Who waits for a step to be durable, to be told if it never will. */
   readonly #unsaved = new Set<(reason: Error) => void>();
 
@@ -86,6 +88,7 @@ export class Attempts {
       withdraw: (run: TaskRun): void => this.withdraw(run),
       begun: (run: TaskRun, at: number, helper: string): void => this.#begun(run, at, { helper }),
       ended: (run: TaskRun, end: AttemptEnd): void => this.#attemptEnded(run, end),
+      needsOwner: (run: TaskRun): void => this.#needsOwner(run),
       lost: (run: TaskRun): void => this.#helperLost(run),
       cut: (run: TaskRun): void => this.#cut(run),
       changed: (): void => owner.changed(),
@@ -118,7 +121,7 @@ export class Attempts {
       const request = slots.request(priority, () => this.#start(run));
       if (request === undefined) return;
       run.slot = request;
-      if (!this.#isSuspect(run)) this.offered.wait(run, false);
+      if (!this.#isSuspect(run) && !this.#ownOnly.has(run.index)) this.offered.wait(run, false);
     };
     if (!this.#isSuspect(run)) {
       ask();
@@ -366,6 +369,19 @@ export class Attempts {
     if (alone) this.#attemptFailed(run, { error: crashed, retryable: true, retryAfter: null });
     else if (run.spec.retry?.attempts === 1) this.#owner.failed(run, { ...error, code: 'TASK_INTERRUPTED' });
     else this.#again(run);
+  }
+
+  /** A helper cannot run it, for its transaction is the owner's: it runs here, where it may, and that attempt is not counted. */
+  #needsOwner(run: TaskRun): void {
+    this.#ownOnly.add(run.index);
+    const queue = queueOf(run.spec);
+    if (this.#host.offers.serves(queue) && run.spec.retry?.attempts !== 1) {
+      this.#again(run);
+    } else {
+      const message = `task '${run.spec.name}' has a transaction, which only the runner that owns its execution can run; that one does not serve its queue '${queue}', or may not begin it again`;
+      this.#owner.failed(run, { name: 'CloacinaError', code: 'TRANSACTION_UNAVAILABLE', message });
+    }
+    this.#owner.changed();
   }
 
   /** The helper died that ran the attempt: charged where its start was, as where this runner had died. */

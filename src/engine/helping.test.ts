@@ -202,6 +202,53 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
   });
 });
 
+describe("durability.md, helpers and the caller's transaction", () => {
+  it('a task with a transaction runs at the owner of its execution, whoever took it first', async (t) => {
+    const ran: string[] = [];
+    const build = (who: string, clock: ManualClock): AnyWorkflow[] => {
+      const w = workflow('wide');
+      const retry = { attempts: 2 };
+      const items = w.map('items', { over: () => Array.from({ length: 12 }, (_, i) => i), retry }, async (ctx) => {
+        await takes(clock, 100);
+        return ctx.transaction(() => {
+          ran.push(who);
+          return ctx.item;
+        });
+      });
+      return [w.returns(items)];
+    };
+    const { clock, rigs } = await openRunners(t, build, { owner: { concurrency: 2 }, helper: { concurrency: 4 } });
+    const { client } = rigs[0]!;
+    const handle = await client.start('wide');
+    await clock.advance(5000);
+    const outcome = await handle.outcome();
+    assert.ok(outcome.status === 'completed', JSON.stringify(outcome));
+    assert.deepEqual(ran, Array(12).fill('owner'));
+    const events = await client.executions.events(handle.id);
+    const taken = events.flatMap(({ type, data, item }) =>
+      type === 'task.started' && Object.hasOwn(Object(data), 'helper') ? [item] : [],
+    );
+    assert.ok(taken.length > 0, 'a helper had taken some');
+    assert.equal(new Set(taken).size, taken.length, 'and none of them again');
+  });
+
+  it('and fails with a reason where the owner does not serve its queue', async (t) => {
+    const build = (): AnyWorkflow[] => {
+      const w = workflow('w');
+      w.task('far', { queue: 'gpu' }, (ctx) => ctx.transaction(() => 1));
+      w.task('near', () => 1);
+      return [w];
+    };
+    const { clock, rigs } = await openRunners(t, build, { owner: {}, gpu: { queues: ['gpu'] } });
+    const handle = await rigs[0]!.client.start('w');
+    await clock.advance(5000);
+    const outcome = await handle.outcome();
+    assert.ok(outcome.status === 'failed');
+    assert.equal(outcome.error?.code, 'TRANSACTION_UNAVAILABLE');
+    assert.match(outcome.error.message, /queue 'gpu'/);
+  });
+});
+
 describe('issue C: named queues', () => {
   it('a task with a queue runs only on runners that serve it; until one opens it is pending, and says so', async (t) => {
     const ran: string[] = [];

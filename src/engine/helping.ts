@@ -1,4 +1,7 @@
 import type { HeldOffer, Help, Store } from '../store/store.ts';
+import { CloacinaError } from '../core/error.ts';
+import { toTaskError } from '../core/task-error.ts';
+import type { TaskError } from '../core/task-error.ts';
 import { cleanText } from '../core/text.ts';
 import { Attempt } from './attempt.ts';
 import { takeTurn } from './attempts.ts';
@@ -40,6 +43,8 @@ interface Helped {
   attempt: Attempt | undefined;
   /** Why it is ended from outside. */
   reason: AbortReason | undefined;
+  /** It asked for what only the owner of the execution can do. */
+  needsOwner: TaskError | undefined;
   /** Its answer is on its way, or is not wanted. */
   over: boolean;
   /** Gives back the turn of a suspect. */
@@ -128,6 +133,7 @@ export class Helping {
       request: undefined,
       attempt: undefined,
       reason: undefined,
+      needsOwner: undefined,
       over: false,
       endTurn: undefined,
     };
@@ -165,7 +171,7 @@ export class Helping {
       graceMs,
       clock,
       onRun,
-      host: this.#taskHost(offer),
+      host: this.#taskHost(helped),
       onEnd: (end) => {
         helped.endTurn?.();
         try {
@@ -196,7 +202,8 @@ export class Helping {
     return taskCall({ graph, head, run, runs: byPlace, maxPayload, alone: offer.suspect });
   }
 
-  #taskHost(offer: HeldOffer): ConstructorParameters<typeof Attempt>[0]['host'] {
+  #taskHost(helped: Helped): ConstructorParameters<typeof Attempt>[0]['host'] {
+    const { offer } = helped;
     const { store, clock, onProgress } = this.#options;
     const { executionId, task, item, attempt } = offer;
     // nothing can be remembered of a task execution in its first attempt but what that attempt itself has done
@@ -207,6 +214,11 @@ export class Helping {
       saveStep: (name, output) => {
         remembers = true;
         return this.#journal.step(offer, { name, output });
+      },
+      transaction: () => {
+        const error = notOwner(offer.task);
+        helped.needsOwner = toTaskError(error);
+        return Promise.reject(error);
       },
       log: (level, text, data) => {
         if (lines >= maxLogLines) return;
@@ -219,7 +231,11 @@ export class Helping {
   #ended(helped: Helped, end: AttemptEnd): void {
     const wanted = helped.reason === undefined || helped.reason === 'shutdown' || end.status !== 'aborted';
     if (helped.over) return;
-    if (wanted) this.#answer(helped, end);
+    const { needsOwner } = helped;
+    // whatever its function made of that
+    const said: AttemptEnd =
+      needsOwner === undefined ? end : { status: 'failed', error: needsOwner, retryable: false, retryAfter: null };
+    if (wanted) this.#answer(helped, said);
     else this.#drop(helped);
   }
 
@@ -303,6 +319,12 @@ export class Helping {
 
 function keyOf({ executionId, task, item, epoch, attempt }: HeldOffer): string {
   return `${executionId} ${task} ${item} ${epoch} ${attempt}`;
+}
+
+/** Its end would be written here, and the owner alone settles. */
+function notOwner(task: string): CloacinaError {
+  const why = 'a transaction of a task is for the runner that owns its execution, which will run it';
+  return new CloacinaError('TRANSACTION_UNAVAILABLE', `ctx.transaction of task '${task}': ${why}`);
 }
 
 function itemOf({ task, item }: HeldOffer): string {

@@ -23,6 +23,8 @@ export interface OfferedOptions {
     /** A helper has begun with the next attempt. */
     begun(run: TaskRun, at: number, helper: string): void;
     ended(run: TaskRun, end: AttemptEnd): void;
+    /** It is for the owner of its execution. */
+    needsOwner(run: TaskRun): void;
     /** The helper died. */
     lost(run: TaskRun): void;
     /** A helper had begun with an attempt before this runner took the execution up. */
@@ -175,7 +177,10 @@ export class Offered {
       if (run === undefined || offer === undefined) continue;
       this.#over(run, offer);
       told(offer, false);
-      this.#options.attempts.ended(run, end as AttemptEnd);
+      const { attempts } = this.#options;
+      const how = end as AttemptEnd;
+      if (how.status === 'failed' && how.error.code === 'TRANSACTION_UNAVAILABLE') attempts.needsOwner(run);
+      else attempts.ended(run, how);
     }
   }
 

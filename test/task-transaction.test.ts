@@ -244,20 +244,30 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       assert.deepEqual(await place.rows(), []);
     });
 
-    it('is not written by a runner that was declared dead; whoever takes over writes it once', async (t) => {
-      const place = await openPlace(t);
-      const pay = workflow('pay');
-      let begun = 0;
-      const charge = pay.task('charge', async (ctx) => {
-        const time = ++begun;
-        if (time === 1) await place.ask('update runners set dead = 1');
-        return writing(ctx, place, `time ${time}`, () => 'ok');
+    for (const [what, statement] of [
+      ['that was declared dead', 'update runners set dead = 1'],
+      ['whose execution is owned by another', `update executions set owner = 'another', epoch = epoch + 1`],
+    ] as const) {
+      it(`is not written by a runner ${what}; whoever takes over writes it once`, async (t) => {
+        const place = await openPlace(t);
+        const pay = workflow('pay');
+        let begun = 0;
+        const charge = pay.task('charge', async (ctx) => {
+          const time = ++begun;
+          if (time === 1) {
+            // the journal has nothing to write any more that would find it out
+            const started = `select 1 from task_executions where status = 'running'`;
+            while ((await place.ask(started)).length === 0) await setTimeout(1);
+            await place.ask(statement);
+          }
+          return writing(ctx, place, `time ${time}`, () => 'ok');
+        });
+        const paying = pay.returns(charge);
+        const { runner } = await open(t, place.url, [paying], { grace: 0, lease: '1s' });
+        assert.equal((await runner.execute(paying)).output, 'ok');
+        assert.deepEqual(await place.rows(), ['time 2']);
       });
-      const paying = pay.returns(charge);
-      const { runner } = await open(t, place.url, [paying], { grace: 0 });
-      assert.equal((await runner.execute(paying)).output, 'ok');
-      assert.deepEqual(await place.rows(), ['time 2']);
-    });
+    }
 
     it('is for the function of a task only', async (t) => {
       const place = await openPlace(t);

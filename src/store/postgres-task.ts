@@ -27,7 +27,8 @@ async function transact(driver: PostgresDriver, task: TaskTransaction): Promise<
   const client = await driver.lend();
   const { connection, end } = lend<PoolClient>(client, kept);
   const broken: { why?: Error } = {};
-  client.once('error', (error) => (broken.why = error));
+  const breaks = (error: Error): void => void (broken.why ??= error);
+  client.on('error', breaks);
   let isOver = false;
   task.over.catch(() => (isOver = true));
   let how: TaskEndOutcome;
@@ -43,10 +44,12 @@ async function transact(driver: PostgresDriver, task: TaskTransaction): Promise<
     how = await driver.drive(client, writeTaskEnd(taskEnd, driver.dialect));
   } catch (error) {
     end();
+    client.off('error', breaks);
     await undo(client, driver.deadlineMs, isOver || broken.why !== undefined);
     if (broken.why === undefined || isAnswer(error)) throw error;
     throw new StoreUnavailableError(`the connection of a task's transaction broke: ${broken.why.message}`, error);
   }
+  client.off('error', breaks);
   if (how !== 'written') {
     await undo(client, driver.deadlineMs, false);
     return how;

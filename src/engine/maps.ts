@@ -304,7 +304,7 @@ export class Maps {
   }
 }
 
-/** Whether an item has a slot, here or at a helper. */
+/** Whether an item has begun, has a slot or waits for one, here or at a helper. */
 function isActive(item: TaskRun): boolean {
-  return item.running !== undefined || item.starting || item.offer !== undefined;
+  return item.running !== undefined || item.starting || item.slot !== undefined || item.offer !== undefined;
 }

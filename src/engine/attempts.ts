@@ -34,7 +34,7 @@ export interface AttemptsHost extends TransactionsHost {
   stepResult(id: string, task: string, item: number, name: string): Promise<string | undefined>;
   onProgress(id: string, task: string, done: number, text: string | null): void;
   /** The execution that the attempts are in. */
-  readonly within: Pick<TransactionsOwner, 'whenQuiet' | 'nextSeq' | 'wrote'>;
+  readonly within: () => Pick<TransactionsOwner, 'whenQuiet' | 'nextSeq' | 'wrote'>;
 }
 
 /** Who is told how a task's attempts came out. */
@@ -64,7 +64,8 @@ export class Attempts {
   readonly #host: AttemptsHost;
   readonly #waits: Waits;
   readonly #owner: AttemptsOwner;
-  readonly #transactions: TaskTransactions;
+  /** Few executions have any: made when the first one begins. */
+  #transactions: TaskTransactions | undefined;
   /** Who waits for a step to be durable, to be told if it never will. */
   readonly #unsaved = new Set<(reason: Error) => void>();
 
@@ -81,18 +82,13 @@ export class Attempts {
     this.#waits = waits;
     this.#owner = owner;
     const { offers, clock, logger } = host;
-    const attempts = {
-      begin: (run: TaskRun): void => this.begin(run),
-      withdraw: (run: TaskRun): void => this.withdraw(run),
-      begun: (run: TaskRun, at: number, helper: string): void => this.#begun(run, at, { helper }),
-      ended: (run: TaskRun, end: AttemptEnd): void => this.#attemptEnded(run, end),
-      lost: (run: TaskRun): void => this.#helperLost(run),
-      cut: (run: TaskRun): void => this.#cut(run),
-      changed: (): void => owner.changed(),
-    };
-    this.offered = new Offered({ state, offers, clock, logger, code: codeName, attempts });
-    this.#transactions = new TaskTransactions(state, host, {
-      ...host.within,
+    this.offered = new Offered({ state, offers, clock, logger, code: codeName, attempts: this });
+  }
+
+  #within(): TaskTransactions {
+    const owner = this.#owner;
+    this.#transactions ??= new TaskTransactions(this.#state, this.#host, {
+      ...this.#host.within(),
       ended: (run) => {
         run.running = undefined;
         owner.completed(run);
@@ -101,6 +97,7 @@ export class Attempts {
       },
       unsealed: (run, late) => this.#unsealed(run, late),
     });
+    return this.#transactions;
   }
 
   /** Begins the next attempt as soon as there is a slot. */
@@ -215,16 +212,16 @@ export class Attempts {
       onRun: this.#host.onRun,
       host: {
         ...this.#taskHost(run, run.attempt),
-        transaction: (act, text) => this.#transactions.run(run, attempt, act, text),
+        transaction: (act, text) => this.#within().run(run, attempt, act, text),
       },
       onEnd: (end) => {
         this.#state.busy--;
         run.endTurn?.();
-        this.#transactions.attemptOver(run, attempt, end);
+        this.#transactions?.attemptOver(run, attempt, end);
         const { sealed, gone } = this.#state;
         try {
           if (run.running === attempt && sealed?.run === run) sealed.late = end;
-          else if (run.running === attempt && !gone) this.#attemptEnded(run, end);
+          else if (run.running === attempt && !gone) this.ended(run, end);
           else this.#host.logger.debug({ execution: this.#state.id, task: run.spec.name }, 'a late answer was dropped');
         } finally {
           this.#host.slots.release();
@@ -252,7 +249,7 @@ export class Attempts {
     }
     for (const reject of this.#unsaved) reject(new Error(notOwned));
     this.#unsaved.clear();
-    this.#transactions.forget();
+    this.#transactions?.forget();
   }
 
   /** Ends what runs or waits for a slot; its answers are not waited for any more. */
@@ -268,7 +265,7 @@ export class Attempts {
   #unsealed(run: TaskRun, late: AttemptEnd | undefined): void {
     this.#owner.unsealed();
     if (isTaskEnded(run.status)) run.running = undefined;
-    else if (late !== undefined && !this.#state.gone) this.#attemptEnded(run, late);
+    else if (late !== undefined && !this.#state.gone) this.ended(run, late);
     this.#owner.changed();
   }
 
@@ -321,7 +318,7 @@ export class Attempts {
     };
   }
 
-  #attemptEnded(run: TaskRun, end: AttemptEnd): void {
+  ended(run: TaskRun, end: AttemptEnd): void {
     run.running = undefined;
     if (end.status === 'completed') {
       run.status = 'completed';
@@ -369,7 +366,7 @@ export class Attempts {
   }
 
   /** The helper died that ran the attempt: charged where its start was, as where this runner had died. */
-  #helperLost(run: TaskRun): void {
+  lost(run: TaskRun): void {
     const message = `the process that ran attempt ${run.attempt} of task '${run.spec.name}' ended`;
     const error = { name: 'Error', code: 'TASK_CRASHED_RUNNER', message };
     if (run.spec.retry?.attempts === 1) this.#owner.failed(run, { ...error, code: 'TASK_INTERRUPTED' });
@@ -380,9 +377,18 @@ export class Attempts {
   }
 
   /** An attempt was cut before this runner took the execution up. */
-  #cut(run: TaskRun): void {
+  cut(run: TaskRun): void {
     const error = this.cutOff(run);
     if (error !== null) this.#owner.cutShort(run, error);
+  }
+
+  changed(): void {
+    this.#owner.changed();
+  }
+
+  /** A helper has begun with the next attempt. */
+  begun(run: TaskRun, at: number, helper: string): void {
+    this.#begun(run, at, { helper });
   }
 
   /** An attempt ended by the runner's close is not counted, unless it is the only one allowed. */

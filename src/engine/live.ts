@@ -76,9 +76,11 @@ export class Live implements Participant {
     this.#state = new LiveState(head, workflow.graph);
     const own = {
       resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name),
-      within: this.#within(),
+      within: () => this.#within(),
     };
-    this.#tasks = new Tasks(this.#state, workflow, { ...host, ...own }, () => this.#changed());
+    // all that they share is there once, and not in each of a million
+    const shared = Object.assign(Object.create(host) as LiveHost, own);
+    this.#tasks = new Tasks(this.#state, workflow, shared, () => this.#changed());
     this.#seq = seq;
     this.#inboxSeen = inboxSeen;
   }
@@ -144,7 +146,7 @@ export class Live implements Participant {
   }
 
   /** How the transactions of its tasks find their place among its transitions. */
-  #within(): TasksHost['within'] {
+  #within(): ReturnType<TasksHost['within']> {
     return {
       whenQuiet: (then) => {
         if (this.#inFlight === undefined && this.#state.pending.isEmpty) {

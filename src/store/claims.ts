@@ -329,9 +329,18 @@ export function* handBack(id: string, runner: string, epoch: number): Script<voi
  */
 export function* releaseOrphans(now: number, dialect: Dialect): Script<number> {
   const orphans = 'owner is not null and owner not in (select id from runners where dead = 0)';
-  const killers = yield* all<{ id: string }>(`select id from executions where ${orphans} and loads >= $1`, mostLoads);
+  // locked first, and judged again by a new statement: while a row was waited for, a runner may have registered and taken it
+  const found = yield* all<{ id: string }>(`select id from executions where ${orphans}${dialect.skipLocked}`);
+  const among = `${dialect.among('id', '$1')} and ${orphans}`;
+  const ids = JSON.stringify(found.map(({ id }) => id));
+  const killers = yield* all<{ id: string }>(
+    `select id from executions where ${among} and loads >= $2`,
+    ids,
+    mostLoads,
+  );
   const released = yield* run(
-    `update executions set status = 'pending', reason = 'lost', owner = null, losses = losses + 1 where ${orphans}`,
+    `update executions set status = 'pending', reason = 'lost', owner = null, losses = losses + 1 where ${among}`,
+    ids,
   );
   for (const { id } of killers) yield* holdUnowned(id, 'CRASH_LOOP', now);
   const lost = yield* releaseHelped(now, dialect);

@@ -358,11 +358,21 @@ export function* releaseHelped(now: number, dialect: Dialect): Script<number> {
     const said: HelperLostMail = { helper: attempts[0]!.helper, attempts: attempts.map(keyOf) };
     yield* post(head, { kind: 'helper_lost', name: null, payload: JSON.stringify(said) }, now);
   }
-  yield* run(
-    `delete from offers where not exists (select 1 from executions e where e.id = execution_id and e.epoch = offers.epoch
-     and e.owner is not null)`,
-  );
+  yield* removeVoid(dialect);
   return rows.length;
+}
+
+/**
+ * Removes offers of earlier owners. The rows of their executions are locked first, and a new statement judges: what an owner
+ * that came meanwhile offers is not void.
+ */
+function* removeVoid(dialect: Dialect): Script<void> {
+  const isVoid = `not exists (select 1 from executions e where e.id = execution_id and e.epoch = offers.epoch and e.owner is not null)`;
+  const rows = yield* all<{ id: string }>(`select distinct execution_id as id from offers where ${isVoid}`);
+  if (rows.length === 0) return;
+  const ids = rows.map(({ id }) => id);
+  yield* lockHeads(ids, dialect);
+  yield* run(`delete from offers where ${dialect.among('execution_id', '$1')} and ${isVoid}`, JSON.stringify(ids));
 }
 
 /** Attempts that helpers had begun with and no owner came to read of: their numbers are used up. The execution's row is locked. */

@@ -8,8 +8,8 @@ import { testPostgres } from '../testing/postgres-server.ts';
 import {
   sampleEffects,
   sampleExecution,
-  sampleLetGo,
   sampleRunner,
+  sampleLetGo,
   sampleTaskState,
   sampleTransition,
 } from '../testing/store-suite.ts';
@@ -229,6 +229,21 @@ if (typeof server === 'string') {
       await client.query('commit');
       assert.equal(await woken, 0);
       assert.equal((await store.execution(create.id))!.status, 'completed');
+    });
+
+    it('what a runner has just taken over stays with it, however new that runner is', async (t) => {
+      const { store, client } = await place(t, url);
+      const id = await owned(store);
+      await client.query('begin');
+      await store.removeRunner('r1');
+      // a runner that was not there when this sweep began takes it meanwhile
+      await client.query(`update executions set owner = 'new', epoch = epoch + 1 where id = $1`, [id]);
+      const swept = store.releaseOrphans();
+      await isHeldUp(swept);
+      await store.registerRunner(sampleRunner('new'));
+      await client.query('commit');
+      assert.equal(await swept, 0);
+      assert.equal((await store.execution(id))!.owner, 'new');
     });
 
     it('a claim counts what was taken under its limit while it waited', async (t) => {

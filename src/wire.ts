@@ -76,13 +76,17 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
     loop?.executionEnded();
   };
   const look = (): Promise<void> => watch.lookAtAll();
+  const news = newsOf(settings.clock, wake, () => loop?.wake());
   const clients = new TenantClients(store, settings, watch);
   const engine = await openEngine(store, settings, {
     onEnded,
     wake,
     look,
     committed: () => watch.changed(),
-    renewed: newsOf(settings.clock, wake, () => loop?.wake()),
+    renewed: (renewal) => {
+      news(renewal);
+      void look(); // a notice may have been lost: whoever waits is looked at now and then all the same
+    },
     resolve: clients.resolve,
   });
   clients.engine = engine;
@@ -237,8 +241,8 @@ async function openEngine(store: Store, settings: RunnerSettings, told: Told): P
     onEvent: settings.onEvent,
     onProgress: settings.onProgress,
     onEnded,
-    onChanged: () => {
-      wake();
+    onChanged: (beyond) => {
+      if (beyond) wake();
       void look();
     },
     onCodeWanted: wake,

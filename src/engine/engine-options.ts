@@ -41,8 +41,8 @@ export interface EngineOptions {
   readonly onEnded: (id: string, ended: EndedExecution) => void;
   /** Something of an execution owned here is durable. */
   readonly onCommitted: () => void;
-  /** Another process committed something. */
-  readonly onChanged: () => void;
+  /** Another process committed something; `beyond`: the registry or schedules may have changed, too. */
+  readonly onChanged: (beyond: boolean) => void;
   /** How long ended executions are kept where their workflow does not say; null for ever. */
   readonly retentionMs: number | null;
   /** What a workflow's name means to a tenant. */

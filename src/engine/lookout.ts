@@ -16,8 +16,8 @@ export interface LookoutOptions {
   /** The runner whose mail is read; null while it owns nothing. */
   readonly reader: () => string | null;
   readonly onMail: (id: string, mail: readonly Mail[]) => void;
-  /** Another process committed something. */
-  readonly onChanged: () => void;
+  /** Another process committed something; `beyond`: the registry or schedules may have changed, too. */
+  readonly onChanged: (beyond: boolean) => void;
   /** Called now and then, to see whether processes beside this one still live. */
   readonly onRound: () => void;
 }
@@ -52,8 +52,8 @@ export class Lookout {
     const { store, onChanged } = this.#options;
     this.#unsubscribe = store.subscribe?.((notice) => {
       if (this.#closed) return;
-      onChanged();
-      if (notice === 'work') this.poke();
+      onChanged(notice === 'all');
+      if (notice !== 'any') this.poke();
     });
     if (store.shared) this.#tickAgain();
     this.poke();
@@ -112,7 +112,7 @@ export class Lookout {
     this.#tickAgain();
     if (isTold || ++this.#ticks % roundTicks === 0) this.#options.onRound();
     if (!this.#options.store.changed()) return;
-    this.#options.onChanged();
+    this.#options.onChanged(true);
     this.poke();
   }
 

@@ -256,6 +256,10 @@ export class Membership {
     } catch (error) {
       logger.warn({ error }, 'looking for dead runners failed; it is tried again');
     }
-    await onRenewed(renewal);
+    try {
+      await onRenewed(renewal);
+    } catch (error) {
+      logger.warn({ error }, 'looking at what a renewal told failed; it is tried again');
+    }
   }
 }

@@ -91,9 +91,9 @@ export class Engine {
       help: () => this.#helping.look(),
       reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
       onMail: (id, mail) => this.#lives.get(id)?.takeMail(mail),
-      onChanged: () => {
+      onChanged: (beyond) => {
         this.#membership.strangers();
-        options.onChanged();
+        options.onChanged(beyond);
       },
       onRound: () => void this.#membership.lookAround(),
       lookMs: options.lookMs ?? lookMs,

@@ -218,7 +218,7 @@ export class Registry {
     const slash = workflow.lastIndexOf('/');
     const name = workflow.slice(slash + 1);
     const packageName = slash === -1 ? null : workflow.slice(0, slash);
-    const found = await this.#store.read(() => findWorkflow(this.#tenant, name, packageName));
+    const found = await this.#store.ask(() => findWorkflow(this.#tenant, name, packageName));
     const [live] = found;
     if (live === undefined) return undefined;
     if (found.length > 1)

@@ -1,5 +1,6 @@
 import { holdUnowned } from './control.ts';
 import { load } from './loading.ts';
+import { orphanOwnersText, pendingText } from './renewal.ts';
 import type { ClaimedExecution, Taken } from './loading.ts';
 import { releaseHelped } from './offers.ts';
 import { all, first, run } from './sql.ts';
@@ -149,7 +150,8 @@ function* tenantsAfter(
   others: readonly string[],
 ): Script<readonly string[]> {
   const next = (than: string): string =>
-    `select min(e.tenant) from executions e where e.status = 'pending' and e.limit_key is null and e.code = $1 and e.tenant > ${than}${unless}`;
+    `select (select e.tenant from executions e where e.status = 'pending' and e.limit_key is null and e.code = $1 and e.tenant > ${than}${unless}
+      order by e.tenant, e.priority desc, e.created_at limit 1)`;
   const rows = yield* all<{ tenant: string }>(
     `with recursive t(tenant) as (${next('$2')} union all select (${next('t.tenant')}) from t where t.tenant is not null)
      select tenant from t where tenant is not null limit ${keysAtOnce}`,
@@ -256,7 +258,7 @@ function* lockedRoomOf(claim: Claim, code: string, workflow: string, key: string
 }
 
 function somePending(isLimited: 'null' | 'not null'): string {
-  return `cast(exists (select 1 from executions where status = 'pending' and limit_key is ${isLimited} and code = c.value) as integer)`;
+  return `cast(${pendingText('c.value', isLimited)} as integer)`;
 }
 
 /** Codes that have something pending, with and without a limit: one statement, however many codes a runner has. */
@@ -328,25 +330,38 @@ export function* handBack(id: string, runner: string, epoch: number): Script<voi
  * that killed too many runners while it was loaded is held.
  */
 export function* releaseOrphans(now: number, dialect: Dialect): Script<number> {
-  const orphans = 'owner is not null and owner not in (select id from runners where dead = 0)';
+  const owners = (yield* all<{ owner: string }>(orphanOwnersText)).map(({ owner }) => owner);
+  if (owners.length === 0) return yield* removeDead(now, dialect);
+  const orphans = `${dialect.among('owner', '$2')} and owner not in (select id from runners where dead = 0)`;
+  const gone = JSON.stringify(owners);
   // locked first, and judged again by a new statement: while a row was waited for, a runner may have registered and taken it
-  const found = yield* all<{ id: string }>(`select id from executions where ${orphans}${dialect.skipLocked}`);
+  const found = yield* all<{ id: string }>(
+    `select id from executions where ${orphans.replace('$2', '$1')}${dialect.skipLocked}`,
+    gone,
+  );
   const among = `${dialect.among('id', '$1')} and ${orphans}`;
   const ids = JSON.stringify(found.map(({ id }) => id));
   const killers = yield* all<{ id: string }>(
-    `select id from executions where ${among} and loads >= $2`,
+    `select id from executions where ${among} and loads >= $3`,
     ids,
+    gone,
     mostLoads,
   );
   const released = yield* run(
     `update executions set status = 'pending', reason = 'lost', owner = null, losses = losses + 1 where ${among}`,
     ids,
+    gone,
   );
   for (const { id } of killers) yield* holdUnowned(id, 'CRASH_LOOP', now);
+  return released + (yield* removeDead(now, dialect));
+}
+
+/** What else the dead leave behind; gives how many attempts at helpers were lost. */
+function* removeDead(now: number, dialect: Dialect): Script<number> {
   const lost = yield* releaseHelped(now, dialect);
   yield* run('delete from batches where runner in (select id from runners where dead <> 0)');
   yield* run('delete from runners where dead <> 0');
-  return released + lost;
+  return lost;
 }
 
 /** Executions that wait for code which no living runner has, although this one has the workflow under another definition. */

@@ -28,7 +28,9 @@ export function* load(taken: readonly Taken[], dialect: Dialect): Script<Claimed
   if (taken.length === 0) return [];
   const ids = JSON.stringify(taken.map(({ id }) => id));
   const found = new Map((yield* executionsOf(ids, dialect)).map((one) => [one.record.id, one]));
-  const tasks = yield* tasksOfAll(ids, dialect);
+  // one that was never taken has neither, but where it was forked
+  const fresh = [...found.values()].every(({ record: { epoch, forked } }) => epoch === 1 && forked === null);
+  const tasks = fresh ? new Map<string, TaskState[]>() : yield* tasksOfAll(ids, dialect);
   const hasMail = [...found.values()].some(({ record }) => record.inbox > 0);
   const mail = Map.groupBy(hasMail ? yield* mailOfAll(ids, dialect) : [], ({ executionId }) => executionId);
   return taken.flatMap(({ id, reason }) => {

@@ -175,7 +175,8 @@ function makeStore(
     logs: (id, task, skip, limit) => ask(() => executions.logsOf(id, task, skip, limit)),
     prune: (before, rows) => write(() => prune(now(), before, rows), nobody),
     read: (script) => read(() => script(dialect)),
-    write: (script) => write(() => script(dialect)),
+    ask: (script) => ask(() => script(dialect)),
+    write: (script) => write(() => script(dialect), all),
     shared: driver.shared,
     changed: () => driver.changed(),
     ...(driver.subscribe === undefined ? {} : { subscribe: driver.subscribe.bind(driver) }),
@@ -187,6 +188,10 @@ function makeStore(
 
 function nobody(): null {
   return null;
+}
+
+function all(): Notice {
+  return 'all';
 }
 
 function any(): Notice {

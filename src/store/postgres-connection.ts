@@ -141,7 +141,9 @@ export class Connections {
   /** With one host whatever it says is the answer; among several a standby is not the one that is looked for. */
   async check(client: ClientBase): Promise<void> {
     if (this.hosts === 1 || this.#checked.has(client)) return;
-    const { rows } = await client.query<{ standby: boolean }>('select pg_is_in_recovery() as standby');
+    // a host that falls silent right after its greeting is not waited for
+    const asked = { text: 'select pg_is_in_recovery() as standby', query_timeout: this.#deadlineMs };
+    const { rows } = await client.query<{ standby: boolean }>(asked);
     if (rows[0]?.standby === true) throw new StandbyError('the host is a standby and accepts no writes');
     this.#checked.add(client);
   }

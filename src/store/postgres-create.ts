@@ -15,25 +15,37 @@ export function* createAtOnce(creates: readonly NewExecution[]): Script<Created[
     return yield* createExecutions(creates);
   }
   const now = yield* pinned(creates);
-  yield* run(
-    createText,
-    ...arraysOf(
-      executionArrays,
-      now.map((create) => executionParams(create, null)),
-    ),
-    ...arraysOf(tagArrays, now.flatMap(tagParams)),
-  );
-  return now.map(({ id, code, inputHash }) => ({ id, created: true, code, inputHash }));
+  yield* run(createText, ...createParams(now));
+  return createdAs(now);
+}
+
+/** Whether nothing has to be looked up before they are created: then that statement is the whole transaction. */
+export function isOneStatement(creates: readonly NewExecution[]): boolean {
+  return creates.every(({ idempotencyKey, pin, followsChannel }) => {
+    return idempotencyKey === null && (pin === null || !followsChannel);
+  });
+}
+
+export function createParams(creates: readonly NewExecution[]): ReturnType<typeof arraysOf> {
+  const rows = creates.map((create) => executionParams(create, null));
+  return [...arraysOf(executionArrays, rows), ...arraysOf(tagArrays, creates.flatMap(tagParams))];
+}
+
+export function createdAs(creates: readonly NewExecution[]): Created[] {
+  return creates.map(({ id, code, inputHash }) => ({ id, created: true, code, inputHash }));
 }
 
 const names = Object.keys(executionArrays).join(', ');
 const tagNames = Object.keys(tagArrays).join(', ');
 
-const createText = `with r as materialized (select * from ${rowsFrom(executionArrays, 1, 'r')}),
+/** Durable by itself, whatever the server's default is. */
+export const createText: string = `with setting as materialized (select case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write')
+    then set_config('synchronous_commit', 'on', true) end),
+  r as materialized (select * from ${rowsFrom(executionArrays, 1, 'r')}),
   made as (insert into executions (${names}) select ${names} from r),
   tagged as (insert into execution_tags (${tagNames})
     select ${tagNames} from ${rowsFrom(tagArrays, 1 + Object.keys(executionArrays).length, 't')})
-  insert into events (execution_id, seq, type, at) select id, 1, 'execution.created', created_at from r`;
+  insert into events (execution_id, seq, type, at) select id, 1, 'execution.created', created_at from r cross join setting`;
 
 /** Pins follow their channels; each channel is asked for once. */
 function* pinned(creates: readonly NewExecution[]): Script<readonly NewExecution[]> {

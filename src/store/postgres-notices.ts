@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import type { Client } from 'pg';
+import { closeHard } from './postgres-connection.ts';
 import type { Notice } from './sql.ts';
 
 /** Where notices do not come (a pooler swallows them), somebody looks after this time all the same. */
@@ -9,6 +10,9 @@ const deafMs = 2000;
 const reconnectMs = 1000;
 /** Between two notices of one process: what happens within it is told by one. */
 const spacingMs = 4;
+
+/** Known to the driver, but not to its types. */
+const answerWithin: object = { query_timeout: 5000 };
 
 export interface NoticesOptions {
   readonly schema: string;
@@ -62,7 +66,7 @@ export class Notices {
 
   /** Something was committed here. */
   tell(notice: Notice): void {
-    this.#untold = this.#untold === 'work' ? 'work' : notice;
+    this.#untold = wider(this.#untold, notice);
     if (this.#spaced === undefined) this.#telling ??= this.#tell();
   }
 
@@ -81,7 +85,7 @@ export class Notices {
     if (this.#untold !== undefined) await this.#say(this.#untold);
     const client = this.#client;
     this.#client = undefined;
-    await client?.end().catch(() => undefined);
+    if (client !== undefined) await closeHard(client);
   }
 
   async #tell(): Promise<void> {
@@ -110,10 +114,11 @@ export class Notices {
       this.#client = client;
       client.on('notification', ({ payload }) => this.#heard(payload ?? ''));
       client.on('end', () => this.#lost(client));
-      await client.query(`listen "${this.#channel.replaceAll('"', '""')}"`);
-      await client.query(notifyText, [this.#channel, `${this.#self} any`]);
+      await client.query({ text: `listen "${this.#channel.replaceAll('"', '""')}"`, ...answerWithin });
+      // by another connection: what a pooler tells the very one that it lends out proves nothing
+      await this.#options.query(notifyText, [this.#channel, `${this.#self} any`]);
       // from here on what is committed is heard of; before that it may have been missed
-      this.#publish('work');
+      this.#publish('all');
       this.#timer = setTimeout(() => this.#deaf(), deafMs).unref();
       if (this.#closed) await client.end().catch(() => undefined);
     } catch {
@@ -127,14 +132,14 @@ export class Notices {
       this.#hears = true;
       clearTimeout(this.#timer);
     } else {
-      this.#publish(notice === 'any' ? 'any' : 'work');
+      this.#publish(notice === 'any' || notice === 'work' ? notice : 'all');
     }
   }
 
   /** Nothing is heard on this connection: it looks now and then, and tries again whether that has changed. */
   #deaf(): void {
     if (this.#closed || this.#hears) return;
-    this.#publish('work');
+    this.#publish('all');
     this.#timer = setTimeout(() => this.#deaf(), blindMs).unref();
   }
 
@@ -152,8 +157,14 @@ export class Notices {
     client?.on('error', () => undefined);
     void client?.end().catch(() => undefined);
     if (this.#closed) return;
-    this.#publish('work');
+    this.#publish('all');
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.#listen(), reconnectMs).unref();
   }
+}
+
+/** The one of two notices that tells more. */
+function wider(one: Notice | undefined, other: Notice): Notice {
+  if (one === 'all' || other === 'all') return 'all';
+  return one === 'work' ? one : other;
 }

@@ -1,7 +1,7 @@
 import { CloacinaError } from '../core/error.ts';
 import type { NewExecution } from './batch.ts';
 import type { Created } from './executions.ts';
-import { createAtOnce } from './postgres-create.ts';
+import { createAtOnce, createParams, createText, createdAs, isOneStatement } from './postgres-create.ts';
 import { isDuplicate } from './postgres-errors.ts';
 import type { PostgresDriver } from './postgres.ts';
 import { all, run } from './sql.ts';
@@ -19,7 +19,9 @@ export async function createSurely(
   const start = performance.now();
   for (let isUnknown = false; ;) {
     try {
-      return await driver.write(() => createAtOnce(creates));
+      if (!isOneStatement(creates)) return await driver.write(() => createAtOnce(creates));
+      await driver.writeOne(createText, createParams(creates), 'work');
+      return createdAs(creates);
     } catch (error) {
       const wasLost = error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
       // the first try came through after all, while the next one was on its way

@@ -33,6 +33,7 @@ export interface PostgresOptions {
 }
 
 const retryMs = 50;
+const closeMs = 2000;
 /** How long a migration waits for others to let go of a table. */
 const lockMs = 1000;
 /** Migrations of one schema take turns by this advisory lock; the number has no meaning. */
@@ -191,6 +192,12 @@ export class PostgresDriver implements Driver {
     return (await this.#query(text, values)) as Row;
   }
 
+  /** The same as `write` for a statement that is durable by itself. */
+  async writeOne(text: string, values: readonly unknown[], notice: Notice): Promise<void> {
+    await this.#untilDone(() => this.#query(text, values));
+    this.tell(notice);
+  }
+
   /** Tells other processes what was committed here. */
   tell(notice: Notice | null): void {
     if (notice !== null) this.#notices?.tell(notice);
@@ -240,8 +247,9 @@ export class PostgresDriver implements Driver {
     if (this.#closed) return;
     await this.#notices?.close();
     this.#closed = true;
-    await this.#pool.end();
-    await this.#lent?.end();
+    // a connection that is asked to end and does not answer holds up nobody
+    const ended = Promise.all([this.#pool.end(), this.#lent?.end()]);
+    await Promise.race([ended, setTimeout(closeMs, undefined, { ref: false })]);
   }
 
   async #query(text: string, values: readonly unknown[]): Promise<unknown> {

@@ -38,20 +38,30 @@ export interface Renewal {
 
 const living = 'select id from runners where dead = 0';
 
-function pending(code: string, limited: string): string {
-  return `exists (select 1 from executions where status = 'pending' and limit_key is ${limited} and code = ${code})`;
+/** Found at the beginning of an index, in whose order it is asked for: also where nobody has analysed the table. */
+export function pendingText(code: string, limited: 'null' | 'not null'): string {
+  const order = limited === 'null' ? 'tenant' : 'limit_key';
+  return `(select 1 from executions where status = 'pending' and limit_key is ${limited} and code = ${code}
+    order by ${order}, priority desc, created_at limit 1) is not null`;
 }
+
+/** Owners of executions that are dead or gone, found by jumps in the index from owner to owner. */
+export const orphanOwnersText: string = `with recursive o(owner) as (
+    select (select owner from executions where owner is not null order by owner limit 1)
+    union all select (select e.owner from executions e where e.owner is not null and e.owner > o.owner order by e.owner limit 1)
+      from o where o.owner is not null)
+  select owner from o where owner is not null and owner not in (${living})`;
 
 /** The part of `Renewal` that one row of one query gives; $1 the runner, $2 its codes as a JSON array. */
 export function signsText(dialect: Dialect): string {
   const among = dialect.strings('$2');
   return `select (select count(*) from executions where owner = $1) as owned,
     cast(exists (select 1 from executions where owner = $1 and inbox > taken) as integer) as mail,
-    cast(exists (select 1 from (${among}) c where ${pending('c.value', 'null')} or ${pending('c.value', 'not null')}
+    cast(exists (select 1 from (${among}) c where ${pendingText('c.value', 'null')} or ${pendingText('c.value', 'not null')}
       or exists (select 1 from offers where helper is null and code = c.value)) as integer) as work,
     cast(exists (select 1 from definition_codes d where d.code not in (${among})
-      and (${pending('d.code', 'null')} or ${pending('d.code', 'not null')})) as integer) as strays,
-    cast(exists (select 1 from executions where owner is not null and owner not in (${living}))
+      and (${pendingText('d.code', 'null')} or ${pendingText('d.code', 'not null')})) as integer) as strays,
+    cast(exists (${orphanOwnersText})
       or exists (select 1 from offers where helper is not null and helper not in (${living})) as integer) as orphans,
     (select min(wake_at) from executions where status = 'waiting' and wake_at is not null) as next_wake,
     (select min(next_at) from schedules where next_at is not null) as next_slot,

@@ -56,8 +56,8 @@ export interface Dialect {
   strings(parameter: string): string;
 }
 
-/** What others hear of a commit: there may be work or mail for them, or only something to see. */
-export type Notice = 'work' | 'any';
+/** What others hear of a commit: anything may be new; there may be work or mail for them; or there is only something to see. */
+export type Notice = 'all' | 'work' | 'any';
 
 /** A connection to a database that runs scripts. */
 export interface Driver {

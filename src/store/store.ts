@@ -121,6 +121,8 @@ export interface Store {
   /** Runs the scripts of the registry and the schedules on the same database. */
   read<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
   write<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
+  /** The same as `read`, for a script of one statement. */
+  ask<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
 
   /** Whether other connections can be on this database: not on one in memory. */
   readonly shared: boolean;

@@ -76,6 +76,7 @@ const verbs: Readonly<Record<Exclude<keyof Store, Unasked>, 'reads' | 'writes'>>
   logs: 'reads',
   prune: 'writes',
   read: 'reads',
+  ask: 'reads',
   write: 'writes',
   serverTime: 'reads',
 };

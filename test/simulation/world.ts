@@ -33,6 +33,7 @@ const reads: ReadonlySet<string> = new Set([
   'outputs',
   'ownedBy',
   'read',
+  'ask',
   'runners',
   'step',
   'strays',

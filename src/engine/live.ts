@@ -109,16 +109,13 @@ export class Live implements Participant {
     if (again !== null) live.#state.pending.event(again, host.clock.now());
     live.#state.pending.loaded = execution.loads > 0;
     live.#tasks.restore(claimed.tasks);
-    // that it is taken is durable; with nothing done, nothing can be seen before it is
-    const isNew = epoch === 1 && execution.loads === 0 && claimed.tasks.length + mail.length === 0;
-    if (!isNew) live.#state.after(() => live.#begin());
+    live.#state.after(() => live.#begin());
     // what the owner before did not read comes before anything begins
     live.#tasks.signals.restore(mail.filter(({ n, kind }) => n <= taken && kind === 'signal'));
     for (const one of mail) if (one.n <= taken && one.kind === 'child') void live.#tasks.children.ended(one);
     // what had begun elsewhere comes before whatever else was asked meanwhile, and is no news when it is read in its turn
     for (const one of mail) if (one.n > taken && one.kind === 'taken') live.#tasks.offered.read(one);
     live.takeMail(mail);
-    if (isNew) live.#begin();
     return live;
   }
 

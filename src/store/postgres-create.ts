@@ -3,7 +3,7 @@ import { createExecutions, executionParams, liveHeadText, pinnedTo, tagParams } 
 import type { Created, LiveHead } from './executions.ts';
 import { arraysOf, rowsFrom } from './postgres-arrays.ts';
 import { executionArrays, tagArrays } from './postgres-rows.ts';
-import { first, run } from './sql.ts';
+import { all, first } from './sql.ts';
 import type { Script } from './sql.ts';
 
 /**
@@ -15,7 +15,7 @@ export function* createAtOnce(creates: readonly NewExecution[]): Script<Created[
     return yield* createExecutions(creates);
   }
   const now = yield* pinned(creates);
-  yield* run(createText, ...createParams(now));
+  yield* all(createText, ...createParams(now));
   return createdAs(now);
 }
 
@@ -38,14 +38,15 @@ export function createdAs(creates: readonly NewExecution[]): Created[] {
 const names = Object.keys(executionArrays).join(', ');
 const tagNames = Object.keys(tagArrays).join(', ');
 
-/** Durable by itself, whatever the server's default is. */
-export const createText: string = `with setting as materialized (select case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write')
+/** Durable by itself, whatever the server's default is; where that is another isolation, nothing is written. */
+export const createText: string = `with setting as materialized (select current_setting('transaction_isolation') = 'read committed' as isolated, case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write')
     then set_config('synchronous_commit', 'on', true) end),
-  r as materialized (select * from ${rowsFrom(executionArrays, 1, 'r')}),
+  r as materialized (select * from ${rowsFrom(executionArrays, 1, 'r')} where (select isolated from setting)),
   made as (insert into executions (${names}) select ${names} from r),
   tagged as (insert into execution_tags (${tagNames})
-    select ${tagNames} from ${rowsFrom(tagArrays, 1 + Object.keys(executionArrays).length, 't')})
-  insert into events (execution_id, seq, type, at) select id, 1, 'execution.created', created_at from r cross join setting`;
+    select ${tagNames} from ${rowsFrom(tagArrays, 1 + Object.keys(executionArrays).length, 't')} where (select isolated from setting)),
+  told as (insert into events (execution_id, seq, type, at) select id, 1, 'execution.created', created_at from r)
+  select cast(isolated as integer) as isolated from setting`;
 
 /** Pins follow their channels; each channel is asked for once. */
 function* pinned(creates: readonly NewExecution[]): Script<readonly NewExecution[]> {

@@ -20,8 +20,8 @@ export async function createSurely(
   for (let isUnknown = false; ;) {
     try {
       if (!isOneStatement(creates)) return await driver.write(() => createAtOnce(creates));
-      await driver.writeOne(createText, createParams(creates), 'work');
-      return createdAs(creates);
+      const { isolated } = await driver.writeOne<{ isolated: number }>(createText, createParams(creates), 'work');
+      return isolated === 1 ? createdAs(creates) : await driver.write(() => createAtOnce(creates));
     } catch (error) {
       const wasLost = error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
       // the first try came through after all, while the next one was on its way

@@ -192,10 +192,11 @@ export class PostgresDriver implements Driver {
     return (await this.#query(text, values)) as Row;
   }
 
-  /** The same as `write` for a statement that is durable by itself. */
-  async writeOne(text: string, values: readonly unknown[], notice: Notice): Promise<void> {
-    await this.#untilDone(() => this.#query(text, values));
+  /** The same as `write` for a statement that is durable by itself; its one row. */
+  async writeOne<Row>(text: string, values: readonly unknown[], notice: Notice): Promise<Row> {
+    const row = await this.#untilDone(() => this.#query(text, values));
     this.tell(notice);
+    return row as Row;
   }
 
   /** Tells other processes what was committed here. */

@@ -60,8 +60,12 @@ async function open<Settings extends ClientSettings>(
     const clock = new DatabaseClock();
     settings = { ...given, clock };
     const sent = systemClock.now();
-    const there = await store.serverTime();
-    clock.isAhead(there - (sent + systemClock.now()) / 2);
+    try {
+      clock.isAhead((await store.serverTime()) - (sent + systemClock.now()) / 2);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
   }
   return { store, settings };
 }

@@ -113,7 +113,7 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
 function newsOf(clock: Clock, wake: () => void, fire: () => void): (renewal: Renewal) => void {
   let seen: number | undefined;
   return ({ clockAheadMs, registry, nextSlot }) => {
-    if (clock instanceof DatabaseClock) clock.isAhead(clockAheadMs);
+    if (clock instanceof DatabaseClock && clockAheadMs !== null) clock.isAhead(clockAheadMs);
     if (seen !== undefined && registry !== seen) wake();
     seen = registry;
     if (nextSlot !== null && nextSlot <= clock.now()) fire();

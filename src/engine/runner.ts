@@ -272,6 +272,7 @@ export class Engine {
   #own(rootId: string, codeName: string): void {
     this.#roots?.push(rootId);
     this.#ownCodes?.add(codeName);
+    if (this.#ownCodes !== null) this.#membership.codesChanged();
   }
 
   #submitted(codeName: string): void {

@@ -136,7 +136,7 @@ export class Notices {
     }
   }
 
-  /** Nothing is heard on this connection: it looks now and then, and tries again whether that has changed. */
+  /** Nothing is heard on this connection: whoever listens is told to look now and then, until something is. */
   #deaf(): void {
     if (this.#closed || this.#hears) return;
     this.#publish('all');

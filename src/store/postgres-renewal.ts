@@ -27,7 +27,11 @@ export function renewalParams({ runner, codes, leaseMs }: Renew): unknown[] {
   return [runner, JSON.stringify(codes), leaseMs];
 }
 
+/** A renewal that waited for a lock, or for the network, says little of when the database looked at its clock, ms. */
+const measuredWithinMs = 200;
+
 /** `sent` and `answered`: by this machine's clock, epoch ms. The database looked at its own half way between. */
 export function renewalFrom(row: RenewalRow, sent: number, answered: number): Renewal {
-  return renewalOf(row, row.alive === 1, row.now - (sent + answered) / 2, row.runners ?? []);
+  const ahead = answered - sent > measuredWithinMs ? null : row.now - (sent + answered) / 2;
+  return renewalOf(row, row.alive === 1, ahead, row.runners ?? []);
 }

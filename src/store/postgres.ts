@@ -116,18 +116,16 @@ export class PostgresDriver implements Driver {
 
   /** Where our tables are by the connection's own search_path, else where it would make them. */
   async #ownSchema(client: PoolClient): Promise<string> {
-    const { rows } = await client.query<{ schema: string | null }>(
-      `select coalesce((select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-       where c.oid = to_regclass('cloacina_migrations')), current_schema()) as schema`,
-    );
+    const text = `select coalesce((select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+       where c.oid = to_regclass('cloacina_migrations')), current_schema()) as schema`;
+    const { rows } = await client.query<{ schema: string | null }>(timed({ text }, this.deadlineMs));
     return rows[0]?.schema ?? 'public';
   }
 
   async #isNewest(client: PoolClient, migrations?: readonly Migration[]): Promise<boolean> {
     const table = `${quotedName(this.#schema)}.cloacina_migrations`;
-    const { rows: tables } = await client.query<{ there: boolean }>('select to_regclass($1) is not null as there', [
-      table,
-    ]);
+    const asked = { text: 'select to_regclass($1) is not null as there', values: [table] };
+    const { rows: tables } = await client.query<{ there: boolean }>(timed(asked, this.deadlineMs));
     return tables[0]?.there === true && (await this.drive(client, isNewest(migrations)));
   }
 

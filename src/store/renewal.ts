@@ -15,8 +15,11 @@ export interface Renew {
 export interface Renewal {
   /** False where it was declared dead. */
   readonly alive: boolean;
-  /** By how much the database's clock is ahead of this machine's, ms; 0 where it is the same. */
-  readonly clockAheadMs: number;
+  /**
+   * By how much the database's clock is ahead of this machine's, ms; 0 where it is the same, null where the answer took too
+   * long to tell.
+   */
+  readonly clockAheadMs: number | null;
   readonly runners: readonly KnownRunner[];
   /** Executions owned by it. */
   readonly owned: number;
@@ -79,7 +82,7 @@ export interface SignsRow {
   readonly registry: number;
 }
 
-export function renewalOf(row: SignsRow, alive: boolean, ahead: number, runners: readonly RunnerRow[]): Renewal {
+export function renewalOf(row: SignsRow, alive: boolean, ahead: number | null, runners: readonly RunnerRow[]): Renewal {
   return {
     alive,
     clockAheadMs: ahead,

@@ -116,6 +116,7 @@ export class Live implements Participant {
     // what had begun elsewhere comes before whatever else was asked meanwhile, and is no news when it is read in its turn
     for (const one of mail) if (one.n > taken && one.kind === 'taken') live.#tasks.offered.read(one);
     live.takeMail(mail);
+    live.#seen(execution.inbox);
     return live;
   }
 
@@ -223,7 +224,8 @@ export class Live implements Participant {
       this.abandon();
       return;
     }
-    // what says only that it was taken up cannot be what is refused
+    // what was read stays read, and what says only that it was taken up cannot be what is refused
+    this.#state.pending.mailTaken ??= transition.mailTaken;
     this.#state.pending.restore(transition.events.filter(({ type, data }) => takings.has(type) && data === null));
     const error = { ...toTaskError(cause), code: 'STORE_REFUSED' };
     this.#failure = error;
@@ -264,6 +266,13 @@ export class Live implements Participant {
     else if (mail.kind === 'resume') this.#goOn();
     else if (mail.kind !== 'forked') this.#tasks.offered.read(mail);
     else pending.event('execution.forked', this.#host.clock.now(), null, JSON.parse(mail.payload!) as object);
+  }
+
+  /** All mail up to that number was there to be read; what is missing was removed when it ended before. */
+  #seen(inbox: number): void {
+    if (inbox <= this.#inboxSeen) return;
+    this.#inboxSeen = inbox;
+    this.#state.pending.mailTaken = inbox;
   }
 
   /** Nothing new starts; once what runs has ended, it is let go. */

@@ -13,6 +13,8 @@ export interface LookoutOptions {
   readonly adopt: (claimed: ClaimedExecution) => void;
   /** Looks after what other runners offer. */
   readonly help: () => Promise<void>;
+  /** Compares rows and memory, while nothing is being taken; whether that freed anything. */
+  readonly compare: () => Promise<boolean>;
   /** The runner whose mail is read; null while it owns nothing. */
   readonly reader: () => string | null;
   readonly onMail: (id: string, mail: readonly Mail[]) => void;
@@ -40,7 +42,7 @@ export class Lookout {
   /** Monotonic, ms. */
   #wakesAt = Infinity;
   #ticks = 0;
-  #claiming = false;
+  #compareDue = false;
   #closed = false;
   #onlyMail = false;
 
@@ -79,9 +81,10 @@ export class Lookout {
     this.#looking ??= this.#look();
   }
 
-  /** Whether something is being taken just now: then rows and memory need not agree. */
-  get busy(): boolean {
-    return this.#claiming || this.#looking !== undefined;
+  /** Rows and memory are to be compared with the next look: between looks something may be on its way to be taken. */
+  compareSoon(): void {
+    this.#compareDue = true;
+    this.poke();
   }
 
   /** From now on nothing is taken any more; mail is read until the end. Resolves once a look that is under way has ended. */
@@ -129,6 +132,7 @@ export class Lookout {
           await this.#wakeDue();
         }
         await this.#options.help();
+        if (this.#compareDue && !this.#onlyMail) await this.#compare();
       } catch (error) {
         this.#options.logger.warn({ error }, 'looking for work failed; it is tried again');
         this.#wakeAfter(lookAgainMs);
@@ -136,6 +140,11 @@ export class Lookout {
     }
     // in the same turn as the last question whether to look again: a poke in between would be lost
     this.#looking = undefined;
+  }
+
+  async #compare(): Promise<void> {
+    this.#compareDue = false;
+    if (await this.#options.compare()) this.#again = true;
   }
 
   async #wakeDue(): Promise<void> {
@@ -166,13 +175,8 @@ export class Lookout {
     if (wanted === null) return;
     const request = { ...wanted, now: clock.now() };
     if (!(await store.claimable(request))) return;
-    this.#claiming = true;
-    try {
-      const claimed = await store.claim(request);
-      for (const one of claimed) adopt(one);
-      if (claimed.length > 0) this.#again = true;
-    } finally {
-      this.#claiming = false;
-    }
+    const claimed = await store.claim(request);
+    for (const one of claimed) adopt(one);
+    if (claimed.length > 0) this.#again = true;
   }
 }

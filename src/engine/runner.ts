@@ -89,6 +89,7 @@ export class Engine {
       claim: () => this.#claim(),
       adopt: (claimed) => this.#adopt(claimed),
       help: () => this.#helping.look(),
+      compare: () => this.#compare(),
       reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
       onMail: (id, mail) => this.#lives.get(id)?.takeMail(mail),
       onChanged: (beyond) => {
@@ -322,9 +323,8 @@ export class Engine {
     if (this.#closing) return;
     const { mail, work, nextWake, owned } = renewal;
     if (mail) await this.#lookout.readMail();
-    // before anything is taken: what is owned without being known may be what a limit waits for
-    if (owned > 0 || this.#lives.size > 0) await this.#compare();
-    if (work) this.poke();
+    if (owned > 0 || this.#lives.size > 0) this.#lookout.compareSoon();
+    else if (work) this.poke();
     else if (nextWake !== null) this.#lookout.dueAt(nextWake);
   }
 
@@ -334,17 +334,19 @@ export class Engine {
 
   /**
    * Compares the rows that name this runner with its memory: the answer to a claim may have been lost, and what it was
-   * slow to write may be another's by now. What is on its way to the database is left out.
+   * slow to write may be another's by now. What is on its way to the database is left out. Nothing is being taken meanwhile.
+   * Gives whether anything was handed back: a limit may have waited for it.
    */
-  async #compare(): Promise<void> {
+  async #compare(): Promise<boolean> {
     const { store, logger } = this.#options;
-    if (this.#lookout.busy) return;
+    let handedBack = false;
     const settled = [...this.#lives.values()].filter((live) => !this.#journal.holds(live));
     const known = new Map(Array.from(this.#lives.values(), (live) => [live.id, live.epoch]));
     const rows = await store.ownedBy(this.#membership.id);
-    if (this.#lookout.busy) return;
     for (const { id, epoch } of rows) {
-      if (known.get(id) !== epoch && !this.#lives.has(id)) await store.handBack(id, this.#membership.id, epoch);
+      if (known.get(id) === epoch || this.#lives.has(id)) continue;
+      await store.handBack(id, this.#membership.id, epoch);
+      handedBack = true;
     }
     const owned = new Map(rows.map(({ id, epoch }) => [id, epoch]));
     for (const live of settled) {
@@ -353,6 +355,7 @@ export class Engine {
       logger.warn({ execution: live.id }, 'the rows say that an execution is not owned here any more; it is let go');
       live.abandon();
     }
+    return handedBack;
   }
 
   /** Declared dead: aborts every attempt, forgets its executions, registers anew. */

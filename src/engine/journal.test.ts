@@ -270,6 +270,32 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
 });
 
 describe('durability.md: a commit that cannot succeed is not repeated', () => {
+  it('what was refused after mail was read can be retried, and ends', async (t) => {
+    const w = workflow('w');
+    const go: (() => void)[] = [];
+    w.task('a', async () => {
+      await new Promise<void>((resolve) => go.push(resolve));
+      return 1;
+    });
+    const { client, clock, now } = await open(t, { workflows: [w] });
+    const handle = await client.start(w);
+    await clock.settle();
+    // the very commit that says that the mail was read is refused, once
+    now((batch) => {
+      now('write');
+      return new RefusedDataError(batch.transitions[0]!.id, new Error('too large'));
+    });
+    await client.pause(handle.id);
+    for (const resolve of go.splice(0)) resolve();
+    await clock.advance(1000);
+    assert.equal((await client.executions.get(handle.id)).error?.code, 'STORE_REFUSED');
+    await client.retry(handle.id);
+    await clock.settle();
+    for (const resolve of go.splice(0)) resolve();
+    await clock.advance(1000);
+    assert.equal((await client.executions.get(handle.id)).status, 'completed');
+  });
+
   it('data that the database refuses fails only its own execution', async (t) => {
     const w = workflow('w');
     let go: (() => void)[] = [];

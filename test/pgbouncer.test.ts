@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { Client, Runner, unchecked, workflow } from '../src/index.ts';
 import { release } from '../src/testing/engine-rig.ts';
 import { pgbouncer } from '../src/testing/pgbouncer.ts';
@@ -57,6 +58,22 @@ if (typeof place === 'string') {
         for (const { runner } of await client.executions.events(id)) if (runner !== null) runners.add(runner);
       }
       t.diagnostic(`${runners.size} runners took part`);
+    });
+
+    it('a runner that waits hears of the end of what another one ran', async (t) => {
+      const w = workflow('w', { input: unchecked<{ n: number }>() });
+      const done = w.returns(w.task('a', ({ input }) => input.n + 1));
+      const url = fresh();
+      const runs = await Runner.open(url, { workflows: [done], logger: silent });
+      release(t, () => runs.close());
+      const waits = await Runner.open(url, { logger: silent });
+      release(t, () => waits.close());
+      await setTimeout(2500); // whether notices come has been tried out
+      for (let n = 0; n < 3; n++) {
+        const start = performance.now();
+        assert.equal((await waits.execute('w', { n })).output, n + 1);
+        assert.ok(performance.now() - start < 3000, `it heard of it after ${performance.now() - start} ms`);
+      }
     });
   });
 }

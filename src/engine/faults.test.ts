@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { workflow } from '../core/workflow.ts';
 import type { Batch } from '../store/batch.ts';
-import type { Renew, Store } from '../store/store.ts';
+import type { LeaseKept, Renew, Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { declareDead, openClient, openRig, openStores } from '../testing/engine-rig.ts';
 
@@ -399,6 +399,35 @@ describe('engine.md, close', () => {
     await closing;
     const { items } = await openClient(t, other!, clock).executions.list();
     assert.deepEqual(items, []);
+  });
+
+  it('a look that fails after a renewal by the thread is a warning, and no end of the process', async (t) => {
+    const clock = new ManualClock();
+    const [mine] = await openStores(t, 1, clock);
+    let kept: LeaseKept | undefined;
+    const keepLease: NonNullable<Store['keepLease']> = (lease) => {
+      kept = lease;
+      return {
+        runs: () => undefined,
+        waitsSince: () => undefined,
+        attempt: () => () => undefined,
+        close: async () => {},
+      };
+    };
+    let away = false;
+    const hasMail: Store['hasMail'] = (runner) =>
+      away ? Promise.reject(new Error('the database is away')) : mine!.hasMail(runner);
+    const w = workflow('w');
+    w.task('a', () => new Promise<number>(() => undefined));
+    const store = { ...mine!, keepLease, hasMail };
+    const rig = await openRig(t, { workflows: [w], store, clock, keepsFromThread: true, graceMs: 0 });
+    await rig.client.start(w);
+    await clock.settle();
+    away = true;
+    kept!.onRenewal({ ...(await mine!.renew({ runner: rig.engine.id, leaseMs: 15_000, codes: [] })), mail: true });
+    await clock.settle();
+    assert.ok(rig.logged.some(({ message }) => /what a renewal told failed/.test(message)));
+    away = false;
   });
 
   it('a renewal that is on its way when it ends is the last', async (t) => {

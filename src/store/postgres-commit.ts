@@ -5,6 +5,7 @@ import { cancelExecution } from './control.ts';
 import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
 import { childEnded } from './mail.ts';
 import { arraysOf, rowsFrom } from './postgres-arrays.ts';
+import type { ArrayColumns } from './postgres-arrays.ts';
 import {
   endedOfferRows,
   offerArrays,
@@ -17,12 +18,23 @@ import {
   withdrawnOfferRows,
 } from './postgres-offers.ts';
 import type { OfferKey } from './postgres-offers.ts';
-import { taskRows } from './postgres-rows.ts';
+import {
+  eventArrays,
+  executionArrays,
+  logArrays,
+  logRows,
+  stepArrays,
+  stepRows,
+  tagArrays,
+  taskArrays,
+  taskRows,
+} from './postgres-rows.ts';
 import { commitStatement, isPlain } from './postgres-statement.ts';
 import type { Said } from './postgres-statement.ts';
-import { isDataError, storeError } from './postgres-errors.ts';
+import { isConflict, isDataError, storeError } from './postgres-errors.ts';
 import type { PostgresDriver } from './postgres.ts';
 import type { Notice } from './sql.ts';
+import { BusyError } from './store.ts';
 
 /** Batches of one runner that are remembered: a repetition follows its first try at once. */
 const remembered = 50;
@@ -57,6 +69,7 @@ export class PostgresCommit {
     } catch (error) {
       if (isDataError(error)) throw await this.#refused(batch, error);
       if (error instanceof FencedError || error instanceof OutcomeUnknownError) throw error;
+      if (isConflict(error)) throw new BusyError('another transaction was in the way', { cause: error });
       throw storeError(error, 'the database did not take a commit');
     }
   }
@@ -208,17 +221,25 @@ export class PostgresCommit {
     return result;
   }
 
-  /** The inboxes of those executions that this runner still owns, their rows locked in the order of their ids. */
+  /**
+   * The inboxes of those executions that this runner still owns. Their rows are locked in the order of their ids, together
+   * with those of others that are told something: two runners whose executions tell each other's never wait in a circle.
+   */
   async #owned(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<Map<string, number>> {
-    const known = transitions.filter(({ create }) => create === null);
-    if (known.length === 0) return new Map();
-    const { rows } = await client.query<{ id: string; inbox: number }>(
-      this.#driver
-        .qualified(`select e.id, e.inbox from executions e join unnest($2::text[], $3::int[]) as t(id, epoch) on t.id = e.id and t.epoch = e.epoch
-       where e.owner = $1 order by e.id for update of e`),
-      [runner, known.map(({ id }) => id), known.map(({ epoch }) => epoch)],
+    const epochs = new Map(transitions.flatMap(({ id, create, epoch }) => (create === null ? [[id, epoch]] : [])));
+    const others = transitions.flatMap(({ effects, letGo }) => [
+      ...(effects?.cancelChildren ?? []),
+      ...(letGo === null || letGo.endedAt === null || letGo.parent === null ? [] : [letGo.parent.id]),
+    ]);
+    if (epochs.size + others.length === 0) return new Map();
+    const { rows } = await client.query<{ id: string; inbox: number; owner: string | null; epoch: number }>(
+      this.#driver.qualified(
+        'select id, inbox, owner, epoch from executions where id = any($1::text[]) order by id for update',
+      ),
+      [[...epochs.keys(), ...others]],
     );
-    return new Map(rows.map(({ id, inbox }) => [id, inbox]));
+    const owned = rows.filter(({ id, owner, epoch }) => owner === runner && epochs.get(id) === epoch);
+    return new Map(owned.map(({ id, inbox }) => [id, inbox]));
   }
 
   async #create(client: PoolClient, runner: string, written: readonly Transition[], result: Result): Promise<void> {
@@ -234,9 +255,9 @@ export class PostgresCommit {
     }
     if (creates.length === 0) return;
     const rows = creates.map(({ now, owner }) => executionParams(now, owner));
-    await this.#insert(client, 'executions', executionColumns, rows);
+    await this.#insert(client, 'executions', executionArrays, rows);
     const tags = creates.flatMap(({ now }) => tagParams(now));
-    if (tags.length > 0) await this.#insert(client, 'execution_tags', tagColumns, tags);
+    if (tags.length > 0) await this.#insert(client, 'execution_tags', tagArrays, tags);
   }
 
   /** What its channel points to by now, where that is another version than the one it was made for. */
@@ -251,18 +272,14 @@ export class PostgresCommit {
   }
 
   async #rows(client: PoolClient, runner: string, written: readonly Transition[], { moved }: Result): Promise<void> {
-    await this.#insert(client, 'task_executions', taskColumns, taskRows(written), taskConflict);
-    const steps = written.flatMap(({ id, steps: list }) => list.map((s) => [id, s.task, s.item, s.name, s.output]));
-    await this.#insert(client, 'steps', stepColumns, steps);
-    const logs = written.flatMap(({ id, logs: list }) =>
-      list.map((l) => [id, l.task, l.item, l.attempt, l.n, l.at, l.level, l.message, l.data]),
-    );
-    await this.#insert(client, 'logs', logColumns, logs);
+    await this.#insert(client, 'task_executions', taskArrays, taskRows(written), taskConflict);
+    await this.#insert(client, 'steps', stepArrays, stepRows(written));
+    await this.#insert(client, 'logs', logArrays, logRows(written));
     const events = written.flatMap(({ id, create, events: list }) => {
       const by = create !== null && (!create.owned || moved.includes(id)) ? null : runner;
       return list.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, by, e.data]);
     });
-    await this.#insert(client, 'events', eventColumns, events);
+    await this.#insert(client, 'events', eventArrays, events);
   }
 
   /** What changes of the rows of the executions themselves, but for letting go. */
@@ -326,7 +343,7 @@ export class PostgresCommit {
     await this.#insert(
       client,
       'events',
-      eventColumns,
+      eventArrays,
       events.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, runner, e.data]),
     );
     if (endedAt === null) return;
@@ -339,25 +356,17 @@ export class PostgresCommit {
   async #insert(
     client: PoolClient,
     table: string,
-    columns: Columns,
+    columns: ArrayColumns,
     rows: readonly (readonly unknown[])[],
     conflict = '',
   ): Promise<void> {
     if (rows.length === 0) return;
-    const sources = columns.map(([name, type], at) =>
-      payloads.has(name) ? `json_array_elements_text($${at + 1}::json)` : `unnest($${at + 1}::${type}[])`,
-    );
-    const values = columns.map(([name], at) => {
-      const column = rows.map((row) => row[at]);
-      return payloads.has(name) ? JSON.stringify(column) : column;
-    });
-    const names = columns.map(([name]) => name).join(', ');
-    await client.query({
-      text: this.#driver.qualified(
-        `insert into ${table} (${names}) select * from rows from (${sources.join(', ')}) ${conflict}`,
-      ),
-      values,
-    });
+    // whether an event is the last of its execution is no column of the table
+    const names = Object.keys(columns)
+      .filter((name) => name !== 'lets')
+      .join(', ');
+    const text = `insert into ${table} (${names}) select ${names} from ${rowsFrom(columns, 1, 'r')} ${conflict}`;
+    await client.query(this.#driver.qualified(text), arraysOf(columns, rows));
   }
 
   /** Finds the transition that the database will never take. */
@@ -383,99 +392,9 @@ class Tried extends Error {
   override readonly name = 'Tried';
 }
 
-type Columns = readonly (readonly [name: string, type: 'text' | 'int' | 'bigint'])[];
-
-const executionColumns: Columns = [
-  ['id', 'text'],
-  ['tenant', 'text'],
-  ['workflow', 'text'],
-  ['package', 'text'],
-  ['version', 'text'],
-  ['digest', 'text'],
-  ['code', 'text'],
-  ['status', 'text'],
-  ['owner', 'text'],
-  ['epoch', 'int'],
-  ['priority', 'int'],
-  ['created_at', 'bigint'],
-  ['wake_at', 'bigint'],
-  ['started_at', 'bigint'],
-  ['input', 'text'],
-  ['tags', 'text'],
-  ['idempotency_key', 'text'],
-  ['input_hash', 'text'],
-  ['limit_key', 'text'],
-  ['root_id', 'text'],
-  ['parent_id', 'text'],
-  ['parent_task', 'text'],
-  ['parent_item', 'int'],
-  ['schedule_id', 'text'],
-  ['schedule_name', 'text'],
-  ['slot', 'bigint'],
-  ['is_catch_up', 'int'],
-  ['input_parsed', 'int'],
-  ['retention', 'bigint'],
-];
-const tagColumns: Columns = [
-  ['tenant', 'text'],
-  ['name', 'text'],
-  ['value', 'text'],
-  ['created_at', 'bigint'],
-  ['execution_id', 'text'],
-];
-const taskColumns: Columns = [
-  ['execution_id', 'text'],
-  ['task', 'text'],
-  ['item', 'int'],
-  ['status', 'text'],
-  ['attempt', 'int'],
-  ['used', 'int'],
-  ['epoch', 'int'],
-  ['started_at', 'bigint'],
-  ['ended_at', 'bigint'],
-  ['wake_at', 'bigint'],
-  ['output', 'text'],
-  ['error', 'text'],
-  ['reason', 'text'],
-  ['cause', 'text'],
-  ['value', 'text'],
-];
 const taskConflict = `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt,
   used = excluded.used, epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at,
   output = excluded.output, error = excluded.error, reason = excluded.reason, cause = excluded.cause`;
-const stepColumns: Columns = [
-  ['execution_id', 'text'],
-  ['task', 'text'],
-  ['item', 'int'],
-  ['name', 'text'],
-  ['output', 'text'],
-];
-const logColumns: Columns = [
-  ['execution_id', 'text'],
-  ['task', 'text'],
-  ['item', 'int'],
-  ['attempt', 'int'],
-  ['n', 'int'],
-  ['at', 'bigint'],
-  ['level', 'text'],
-  ['message', 'text'],
-  ['data', 'text'],
-];
-const eventColumns: Columns = [
-  ['execution_id', 'text'],
-  ['seq', 'int'],
-  ['type', 'text'],
-  ['at', 'bigint'],
-  ['task', 'text'],
-  ['item', 'int'],
-  ['attempt', 'int'],
-  ['runner', 'text'],
-  ['data', 'text'],
-];
-
-/** Columns of texts that may be large travel as one JSON array each: arrays of quoted text are slow to parse. */
-const payloads: ReadonlySet<string> = new Set(['input', 'output', 'error', 'value', 'data', 'message']);
-
 /** Others look for work where there may be some, and else only at what they wait for. */
 function noticeOf({ transitions }: Batch): Notice {
   const forOthers = transitions.some(({ create, effects, letGo }) => {

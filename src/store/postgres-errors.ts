@@ -32,6 +32,11 @@ export function isForeignStatement(error: unknown): boolean {
   return /^(26000|42P05)$/.test(sqlState(error) ?? '');
 }
 
+/** Whether two transactions were in each other's way (a deadlock, a serialization failure): the same one may be tried again. */
+export function isConflict(error: unknown): boolean {
+  return sqlState(error)?.startsWith('40') === true;
+}
+
 /** Errors after which the same transaction may well succeed: a conflict with another, or a database that is away. */
 export function isPassing(error: unknown): boolean {
   if (error instanceof CloacinaError || error instanceof OutcomeUnknownError) return false;

@@ -246,6 +246,26 @@ if (typeof server === 'string') {
       assert.equal((await store.execution(id))!.owner, 'new');
     });
 
+    it('rows of others that a commit tells something are locked in one order with its own', async (t) => {
+      const { store, client } = await place(t, url);
+      const parent = sampleExecution({ owned: true });
+      const child = sampleExecution({ owned: true, parent: { id: parent.id, task: 'kid', item: -1 } });
+      assert.ok(parent.id < child.id);
+      const transitions = [parent, child].map((create) => sampleTransition(create.id, { create }));
+      await store.commit({ runner: 'r1', n: 1, transitions });
+      await client.query('begin');
+      await client.query('select 1 from executions where id = $1 for update', [parent.id]);
+      const letGo = sampleLetGo({ parent: { id: parent.id, task: 'kid' }, events: [event(1, 'execution.completed')] });
+      const ended = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(child.id, { letGo })] });
+      assert.ok(await isHeldUp(ended));
+      // it waits for the first of them with nothing in its hands
+      const free = await client.query('select 1 from executions where id = $1 for update skip locked', [child.id]);
+      assert.equal(free.rows.length, 1);
+      await client.query('commit');
+      await ended;
+      assert.equal((await store.execution(child.id))!.status, 'completed');
+    });
+
     it('a claim counts what was taken under its limit while it waited', async (t) => {
       const { store, client } = await place(t, url);
       const creates = [0, 1].map(() => sampleExecution({ limitKey: 'one' }));

@@ -171,7 +171,7 @@ const rows = {
     exit: 6,
     meaning: 'The database did not take a change in time. Nothing that was acknowledged is lost.',
     remedy:
-      'See why the database is away (disk full, locked by another process, no permission); work goes on by itself when it is back.',
+      'See why the database is away (not running, no such database, a wrong password, a full disk, locked by another process, no permission); work goes on by itself when it is back.',
   },
   STORE_REFUSED: {
     exit: 1,

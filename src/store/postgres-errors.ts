@@ -32,15 +32,24 @@ export function isForeignStatement(error: unknown): boolean {
   return /^(26000|42P05)$/.test(sqlState(error) ?? '');
 }
 
-/** Whether two transactions were in each other's way (a deadlock, a serialization failure): the same one may be tried again. */
+/** What was prepared on a connection cannot be used there any more: see `isForeignStatement`; or a table has got another column since. */
+export function isStaleStatement(error: unknown): boolean {
+  if (isForeignStatement(error)) return true;
+  return (
+    sqlState(error) === '0A000' && error instanceof Error && Reflect.get(error, 'routine') === 'RevalidateCachedQuery'
+  );
+}
+
+/** Whether the same transaction may be tried again: two were in each other's way (a deadlock, a serialization failure), or what was prepared is stale. */
 export function isConflict(error: unknown): boolean {
-  return sqlState(error)?.startsWith('40') === true;
+  return sqlState(error)?.startsWith('40') === true || isStaleStatement(error);
 }
 
 /** Errors after which the same transaction may well succeed: a conflict with another, or a database that is away. */
 export function isPassing(error: unknown): boolean {
   if (error instanceof CloacinaError || error instanceof OutcomeUnknownError) return false;
   const state = sqlState(error);
+  if (isStaleStatement(error)) return true;
   if (state === undefined) return error instanceof Error && /connection|terminated|timeout/i.test(error.message);
   return /^(40|53|57P|08|55P03|25006|25P0[23]|57014)/.test(state) || /^E[A-Z]+$/.test(state);
 }
@@ -48,7 +57,9 @@ export function isPassing(error: unknown): boolean {
 /** A connection that could not be made sent nothing; one that broke may have. */
 export function unknownUnlessRefused(error: unknown): unknown {
   const state = sqlState(error) ?? '';
-  const sentNothing = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|53|57P03|57014|40|55P03|25006)/.test(state);
+  const sentNothing =
+    isStaleStatement(error) ||
+    /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|53|57P03|57014|40|55P03|25006)/.test(state);
   return sentNothing ? error : new OutcomeUnknownError('the answer to a commit is lost', { cause: error });
 }
 

@@ -19,11 +19,12 @@ const skip = typeof server === 'string' ? server : false;
 if (typeof server !== 'string') after(() => server.stop());
 let schemas = 0;
 
-/** What the next version would do: a column and a table more. */
+/** What the next version would do: a column for each of some tables, and a table more. */
 const next: Migration = {
   number: 1000,
   name: 'next',
-  text: 'alter table executions add column colour text; create table colours (colour text primary key)',
+  text: `alter table executions add column colour text; alter table task_executions add column colour text;
+    alter table events add column colour text; create table colours (colour text primary key)`,
   oldest: migrations.at(-1)!.number,
 };
 
@@ -71,6 +72,16 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     const options = { now: () => clock.now() };
     const older = await openRig(t, { store: await open(t, place, options), clock, workflows: [pipeline()] });
     const before = await older.client.execute('pipeline');
+    // on each of its connections the statements of the older one are prepared by now
+    const look = (): Promise<unknown> =>
+      Promise.all(
+        Array.from({ length: 10 }, async () => {
+          const { tasks } = await older.client.executions.get(before.executionId);
+          const events = await older.client.executions.events(before.executionId);
+          return [tasks.length, events.length];
+        }),
+      );
+    const seen = await look();
     const newer = await openRig(t, {
       store: await open(t, place, { ...options, migrations: [...migrations, next] }),
       clock,
@@ -83,6 +94,7 @@ describe('many processes on one PostgreSQL', { skip }, () => {
         assert.equal((await taken!.outcome()).status, 'completed');
       }
     }
+    assert.deepEqual(await look(), seen);
     await older.close();
     const again = await openRig(t, { store: await open(t, place, options), clock, workflows: [pipeline()] });
     assert.deepEqual((await again.client.execute('pipeline')).outputs, before.outputs);

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
-import type { Client, Pool, PoolClient } from 'pg';
+import type { Client, Pool, PoolClient, QueryConfig, QueryResult } from 'pg';
 import { CloacinaError } from '../core/error.ts';
 import { postgresDialect } from './dialect.ts';
 import { isNewest, migrate } from './migrate.ts';
@@ -11,10 +10,12 @@ import {
   isForeignStatement,
   isPassing,
   isReadOnly,
+  isStaleStatement,
   storeError,
   unknownUnlessRefused,
 } from './postgres-errors.ts';
 import { Notices } from './postgres-notices.ts';
+import { Prepared } from './postgres-prepared.ts';
 import { quotedName, schemaQualifier } from './postgres-schema.ts';
 import type { PostgresPlace } from './postgres-url.ts';
 import type { Dialect, Driver, Notice, Script, SqlValue, StatementResult } from './sql.ts';
@@ -54,7 +55,7 @@ export class PostgresDriver implements Driver {
   #lent: Pool | undefined;
   #schema = 'public';
   #qualified: (text: string) => string = (text) => text;
-  readonly #names = new Map<string, string>();
+  readonly #prepared = new Prepared();
   #notices: Notices | undefined;
   #closed = false;
 
@@ -141,7 +142,7 @@ export class PostgresDriver implements Driver {
       await client.query('select pg_advisory_xact_lock($1)', [migrationLock]);
       if (makesSchema) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);
       await client.query(`set local search_path to ${quotedName(this.#schema)}`);
-      await this.#drive(client, migrate(now(), '', migrations), null);
+      await this.#drive(client, migrate(now(), '', migrations), null, false);
       await client.query('commit');
     } catch (error) {
       await client.query('rollback');
@@ -202,9 +203,14 @@ export class PostgresDriver implements Driver {
     if (notice !== null) this.#notices?.tell(notice);
   }
 
-  /** Runs a script within the transaction of a connection. */
+  /** Runs a script within the transaction of one of our own connections, whose statements are prepared once. */
   async drive<T>(client: PoolClient, script: Script<T>): Promise<T> {
-    return this.#drive(client, script, this.deadlineMs);
+    return this.#drive(client, script, this.deadlineMs, !this.#connections.pooled);
+  }
+
+  /** The same on a connection that was lent: whoever has it may make it forget what was prepared. */
+  async driveLent<T>(client: PoolClient, script: Script<T>): Promise<T> {
+    return this.#drive(client, script, this.deadlineMs, false);
   }
 
   /**
@@ -253,32 +259,19 @@ export class PostgresDriver implements Driver {
 
   async #query(text: string, values: readonly unknown[]): Promise<unknown> {
     const client = await this.#checkOut();
-    const name = this.#connections.pooled ? {} : { name: this.#nameOf(text) };
     const qualified = this.#qualified(text);
+    const name = this.#connections.pooled ? undefined : this.#prepared.nameOf(qualified);
     try {
-      const { rows } = await client.query(timed({ ...name, text: qualified, values: [...values] }, this.deadlineMs));
+      const { rows } = await client.query(timed({ name, text: qualified, values: [...values] }, this.deadlineMs));
       this.#connections.confirm(client);
       client.release();
       return rows[0];
     } catch (error) {
       this.#giveBack(client, error);
-      if (isForeignStatement(error) && !this.#connections.pooled) {
-        this.#connections.foundPooler();
-        return this.#query(text, values);
-      }
+      if (name !== undefined && isStaleStatement(error)) return this.#query(text, values);
       // without a word of the database itself the connection broke: what it was doing may have been done
       throw isAnswer(error) && !isPassing(error) ? error : unknownUnlessRefused(error);
     }
-  }
-
-  /** By what it says: another version of Cloacina may use the same connection of a pooler. */
-  #nameOf(text: string): string {
-    let name = this.#names.get(text);
-    if (name === undefined) {
-      name = `cloacina_${createHash('sha256').update(this.#qualified(text)).digest('hex').slice(0, 16)}`;
-      this.#names.set(text, name);
-    }
-    return name;
   }
 
   async #untilDone<T>(attempt: () => Promise<T>): Promise<T> {
@@ -313,7 +306,8 @@ export class PostgresDriver implements Driver {
         // with the connection went the answer; the database may have committed all the same
         throw unknownUnlessRefused(error);
       }
-      if (isAnswer(error) || error instanceof CloacinaError || !isPassing(error)) await this.#rollBack(client);
+      const isWhole = (isAnswer(error) && !isStaleStatement(error)) || error instanceof CloacinaError;
+      if (isWhole || !isPassing(error)) await this.#rollBack(client);
       else this.#giveBack(client, error);
       throw error;
     }
@@ -339,6 +333,7 @@ export class PostgresDriver implements Driver {
     try {
       client = await pool.connect();
       await this.#connections.check(client);
+      if (!this.#connections.pooled) await this.#prepared.refresh(client, this.deadlineMs);
       return client;
     } catch (error) {
       client?.release(true);
@@ -351,6 +346,7 @@ export class PostgresDriver implements Driver {
   #giveBack(client: PoolClient, error: unknown): void {
     const whole = isAnswer(error) && !isPassing(error);
     client.release(!whole);
+    if (isForeignStatement(error)) this.#connections.foundPooler();
     if (isAnswer(error) && !isReadOnly(error)) return;
     // one that fell silent is seldom the only one: none of those that are idle is tried first
     if (!this.#closed && !whole) this.#renewPool();
@@ -363,34 +359,29 @@ export class PostgresDriver implements Driver {
     void old.end().catch(() => undefined);
   }
 
-  async #drive<T>(client: PoolClient, script: Script<T>, deadlineMs: number | null): Promise<T> {
+  async #drive<T>(client: PoolClient, script: Script<T>, deadlineMs: number | null, prepares: boolean): Promise<T> {
     let step = script.next();
     while (step.done !== true) {
-      const { text, params } = step.value;
-      step = script.next(await execute(client, this.#qualified(text), params, deadlineMs));
+      const text = this.#qualified(step.value.text);
+      const query = { name: prepares ? this.#prepared.nameOf(text) : undefined, text, values: [...step.value.params] };
+      step = script.next(resultOf(await client.query<Record<string, SqlValue>>(timed(query, deadlineMs))));
     }
     return step.value;
   }
 }
 
-async function execute(
-  client: PoolClient,
-  text: string,
-  params: readonly SqlValue[],
-  deadlineMs: number | null,
-): Promise<StatementResult> {
-  const { rows, rowCount, fields } = await client.query(timed({ text, values: [...params] }, deadlineMs));
+function resultOf({ rows, rowCount, fields }: QueryResult<Record<string, SqlValue>>): StatementResult {
   const isQuery = fields.length > 0;
-  return { rows: isQuery ? (rows as Record<string, SqlValue>[]) : [], changes: isQuery ? 0 : (rowCount ?? 0) };
+  return { rows: isQuery ? rows : [], changes: isQuery ? 0 : (rowCount ?? 0) };
 }
 
 interface Query {
-  readonly name?: string;
+  readonly name?: string | undefined;
   readonly text: string;
   readonly values?: unknown[];
 }
 
 /** `query_timeout` is known to the driver, but not to its types. */
-function timed(query: Query, deadlineMs: number | null): Query {
-  return deadlineMs === null ? query : Object.assign(query, { query_timeout: deadlineMs });
+function timed(query: Query, deadlineMs: number | null): QueryConfig {
+  return Object.assign(query as QueryConfig, deadlineMs === null ? {} : { query_timeout: deadlineMs });
 }

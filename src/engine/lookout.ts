@@ -128,8 +128,9 @@ export class Lookout {
         await this.readMail();
         if (!this.#onlyMail) {
           // what is there to take comes before what may be due
-          await this.#claim();
+          const contended = await this.#claim();
           await this.#wakeDue();
+          if (contended) this.#wakeAfter(this.#options.lookMs);
         }
         await this.#options.help();
         if (this.#compareDue && !this.#onlyMail) await this.#compare();
@@ -169,14 +170,16 @@ export class Lookout {
     });
   }
 
-  async #claim(): Promise<void> {
+  /** Gives whether others are taking the very same just now: they may leave some of it. */
+  async #claim(): Promise<boolean> {
     const { store, clock, claim, adopt } = this.#options;
     const wanted = claim();
-    if (wanted === null) return;
+    if (wanted === null) return false;
     const request = { ...wanted, now: clock.now() };
-    if (!(await store.claimable(request))) return;
+    if (!(await store.claimable(request))) return false;
     const claimed = await store.claim(request);
     for (const one of claimed) adopt(one);
     if (claimed.length > 0) this.#again = true;
+    return claimed.length === 0;
   }
 }

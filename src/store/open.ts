@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { CloacinaError } from '../core/error.ts';
 import type { Batch, CommitResult } from './batch.ts';
+import { claimable } from './candidates.ts';
 import * as claims from './claims.ts';
 import * as control from './control.ts';
 import { definitionOf, definitions, writeDefinitions } from './definitions.ts';
@@ -132,7 +133,7 @@ function makeStore(
       const alone = await read(() => load([suspect], dialect));
       return [...loaded, ...alone];
     },
-    claimable: (claim) => ask(() => claims.claimable(claim, cursor, dialect)),
+    claimable: (claim) => ask(() => claimable(claim, cursor, dialect)),
     wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit, dialect), some),
     nextWake: () => ask(() => claims.nextWake()),
     ownedBy: (runner) => ask(() => claims.ownedBy(runner)),

@@ -46,12 +46,21 @@ export interface Dialect {
   readonly forShare: string;
   /** The same, leaving out rows that another transaction holds. */
   readonly skipLocked: string;
-  /** Locks a name ($1) until the end of the transaction; null where a transaction that writes is alone anyway. */
-  readonly lockName: string | null;
+  /**
+   * Locks names (a JSON array, $1) until the end of the transaction, in one order for all; null where a transaction that
+   * writes is alone anyway.
+   */
+  readonly lockNames: string | null;
   /** A condition: the column is among the strings of a JSON array given as that parameter. */
   among(column: string, parameter: string): string;
   /** A query that gives the values of a JSON array of arrays as rows of text columns `c0`, `c1`, ... */
   fields(parameter: string, count: number): string;
+  /** The rows of a query as one value, a JSON array of arrays of those columns. */
+  gathered(query: string, columns: string): string;
+  /** What stands in `from` for the rows of such a value, which may be one of each row of what stands before it. */
+  rows(value: string, alias: string): string;
+  /** A column of such a row, by its place. */
+  field(row: string, place: number): string;
   /** A query that gives the strings of a JSON array as rows of a column `value`. */
   strings(parameter: string): string;
 }

@@ -1,7 +1,8 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { WorkflowSpec } from '../core/spec.ts';
 import type { Batch, CommitResult, NewExecution, TaskState } from './batch.ts';
-import type { Claim, Stray } from './claims.ts';
+import type { Claim } from './claim.ts';
+import type { Stray } from './claims.ts';
 import type { Fork, Retry } from './control.ts';
 import type { Created, ExecutionFilter, LogRecord } from './executions.ts';
 import type { ClaimedExecution } from './loading.ts';

@@ -268,6 +268,34 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.deepEqual(idsOf(await claim({ limit: 4 })), [many[0], late, many[1], later]);
       });
 
+      it('among many tenants, too: the highest priority first, then in turn, and all at last', async () => {
+        const tenants = Array.from({ length: 30 }, (_, i) => `tenant${i}`);
+        const each = await Promise.all(
+          tenants.map((tenant, i) =>
+            created(...Array.from({ length: 4 }, (_, k) => ({ tenant, createdAt: 100 * k + i }))),
+          ),
+        );
+        const urgent = await created(
+          ...Array.from({ length: 12 }, (_, i) => ({ tenant: 'tenant7', priority: 1, createdAt: 1000 + i })),
+        );
+        const firsts = each.map(([first]) => first!);
+        assert.deepEqual(idsOf(await claim({ limit: 20 })), [...urgent, ...firsts.slice(0, 8)]);
+        const claims = await Promise.all(Array.from({ length: 3 }, () => claim({ runner: 'r2', limit: 10 })));
+        const rest = claims.flatMap(idsOf);
+        for (let taken = rest.length; taken > 0;) {
+          const more = idsOf(await claim({ limit: 100 }));
+          taken = more.length;
+          rest.push(...more);
+        }
+        assert.deepEqual(
+          rest.toSorted(),
+          each
+            .flat()
+            .filter((id) => !firsts.slice(0, 8).includes(id))
+            .toSorted(),
+        );
+      });
+
       it('takes only what the runner can run, and only of its roots where it has some', async () => {
         const parent = { id: 'root', task: 'kid', item: -1 };
         const [mine, , child] = await created({}, { code: 'embedded/w/2' }, { rootId: 'root', parent });
@@ -334,6 +362,41 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
           const claims = await Promise.all(runners.map((runner) => claim({ runner, limits })));
           assert.equal(claims.flat().length, 1, limitKey);
         }
+      });
+    });
+
+    describe('engine.md, limits', () => {
+      const code = 'embedded/w/1';
+
+      it('of many keys each admits what its limit allows, the highest priority and the oldest first', async () => {
+        const keys = Array.from({ length: 40 }, (_, i) => `key${i}`);
+        const each = await Promise.all(
+          keys.map((limitKey, i) => created(...[3, 1, 2].map((k) => ({ limitKey, createdAt: 100 * k + i })))),
+        );
+        const [late] = await created({ limitKey: 'key39', priority: 1, createdAt: 1000 });
+        const limits = new Map([[`${code} w`, 2]]);
+        const first = idsOf(await claim({ limit: 10, limits }));
+        assert.deepEqual(first, [late, ...each.slice(0, 9).map(([, oldest]) => oldest)]);
+        const all = [...first];
+        for (let taken = 1; taken > 0;) {
+          const more = idsOf(await claim({ runner: 'r2', limit: 10, limits }));
+          taken = more.length;
+          all.push(...more);
+        }
+        const admitted = each.flatMap(([, oldest, next], i) => (i === 39 ? [oldest] : [oldest, next]));
+        assert.deepEqual(all.toSorted(), [...admitted, late].toSorted());
+      });
+
+      it('what runs of one version counts for the others under the same key', async () => {
+        const limitKey = 'shared';
+        const other = 'embedded/w/2';
+        await created({ limitKey }, { limitKey }, { limitKey, code: other }, { limitKey, code: other });
+        const limits = new Map([
+          [`${code} w`, 3],
+          [`${other} w`, 3],
+        ]);
+        assert.equal((await claim({ codes: [code, other], limits })).length, 3);
+        assert.equal((await claim({ codes: [other, code], limits })).length, 0);
       });
     });
 

@@ -1,0 +1,137 @@
+import { isExcepted } from './claim.ts';
+import type { Claim, ClaimCursor } from './claim.ts';
+import { columns, firstsOf, groupsAtOnce, inTurn, locked, order } from './firsts.ts';
+import type { Candidate } from './firsts.ts';
+import { admits, limitOf, limited, lockedRooms } from './limited.ts';
+import { pendingText } from './renewal.ts';
+import { all, first } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
+
+/** So many tenants are asked one by one; the more there are, the less each of them gives. */
+const fewTenants = 8;
+
+/** What a claim takes now; their rows are locked, and the names of their limits. */
+export function* candidates(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
+  if (claim.roots !== null) return yield* ofRoots(claim, claim.roots, dialect);
+  return yield* ofCodes(claim, yield* pendingOf(claim.codes, dialect), cursor, dialect);
+}
+
+/** Whether a claim would take anything. */
+export function* claimable(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<boolean> {
+  const looking = { ...dialect, skipLocked: '', lockNames: null };
+  const one = { ...claim, limit: 1 };
+  if (claim.roots !== null) return (yield* ofRoots(one, claim.roots, looking)).length > 0;
+  const pending = yield* pendingOf(claim.codes, dialect);
+  if (pending.free.some((code) => claim.except?.has(code) !== true)) return true;
+  if (pending.free.length + pending.limited.length === 0) return false;
+  return (yield* ofCodes(one, pending, { ...cursor }, looking)).length > 0;
+}
+
+/** Codes that have something pending, with and without a limit. */
+interface Pending {
+  readonly free: readonly string[];
+  readonly limited: readonly string[];
+}
+
+function some(isLimited: 'null' | 'not null'): string {
+  return `cast(${pendingText('c.value', isLimited)} as integer)`;
+}
+
+/** One statement, however many codes a runner has. */
+function* pendingOf(codes: readonly string[], dialect: Dialect): Script<Pending> {
+  const rows = yield* all<{ code: string; free: number; limited: number }>(
+    `select c.value as code, ${some('null')} as free, ${some('not null')} as limited from (${dialect.strings('$1')}) c`,
+    JSON.stringify(codes),
+  );
+  return {
+    free: rows.filter(({ free: has }) => has !== 0).map(({ code }) => code),
+    limited: rows.filter(({ limited: has }) => has !== 0).map(({ code }) => code),
+  };
+}
+
+function* ofCodes(claim: Claim, pending: Pending, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
+  const found: Candidate[] = [];
+  for (const code of pending.free) found.push(...(yield* free(code, claim, cursor, dialect)));
+  if (pending.limited.length > 0) found.push(...(yield* limited(claim, pending.limited, cursor, dialect)));
+  return inTurn(found).slice(0, claim.limit);
+}
+
+/** The first of every tenant that has something pending. */
+function* free(code: string, claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
+  const { limit } = claim;
+  const left = claim.except?.get(code) ?? [];
+  const others = left.length === 0 ? [] : [JSON.stringify(left)];
+  const unless = (parameter: string): string =>
+    others.length === 0 ? '' : ` and not (${dialect.among('workflow', parameter)})`;
+  const from = cursor.tenant;
+  let tenants = yield* tenantsAfter(from, code, unless('$3'), others);
+  // from the first tenant again
+  if (tenants.length === 0 && from !== '') tenants = yield* tenantsAfter('', code, unless('$3'), others);
+  cursor.tenant = tenants.length < groupsAtOnce ? '' : tenants.at(-1)!;
+  if (tenants.length > fewTenants) {
+    const of = `limit_key is null and tenant = g.value${unless('$4')}`;
+    const rooms = new Map(tenants.map((tenant) => [tenant, limit]));
+    const firsts = yield* firstsOf({ of, code, others, rooms }, limit, dialect);
+    return yield* locked(firsts, limit, dialect);
+  }
+  const found: Candidate[] = [];
+  for (const tenant of tenants) {
+    found.push(
+      ...(yield* all<Candidate>(
+        `select ${columns} from executions where status = 'pending' and limit_key is null and code = $1 and tenant = $2${unless('$4')}
+         ${order} limit $3${dialect.skipLocked}`,
+        code,
+        tenant,
+        limit,
+        ...others,
+      )),
+    );
+  }
+  return found;
+}
+
+/** The tenants that have something pending, found by jumps in the index from tenant to tenant. */
+function* tenantsAfter(
+  after: string,
+  code: string,
+  unless: string,
+  others: readonly string[],
+): Script<readonly string[]> {
+  const next = (than: string): string =>
+    `select (select e.tenant from executions e where e.status = 'pending' and e.limit_key is null and e.code = $1 and e.tenant > ${than}${unless}
+      order by e.tenant, e.priority desc, e.created_at limit 1)`;
+  const rows = yield* all<{ tenant: string }>(
+    `with recursive t(tenant) as (${next('$2')} union all select (${next('t.tenant')}) from t where t.tenant is not null)
+     select tenant from t where tenant is not null limit ${groupsAtOnce}`,
+    code,
+    after,
+    ...others,
+  );
+  return rows.map(({ tenant }) => tenant);
+}
+
+/** What a runner that takes only its own executions may take: few, so they are looked up by their roots. */
+function* ofRoots(claim: Claim, roots: readonly string[], dialect: Dialect): Script<readonly Candidate[]> {
+  const rows = yield* all<Candidate & { code: string; workflow: string; limit_key: string | null }>(
+    `select ${columns}, code, workflow, limit_key from executions where status = 'pending' and ${dialect.among('code', '$1')}
+     and (${dialect.among('id', '$2')} or (parent_id is not null and ${dialect.among('root_id', '$2')}))
+     ${order} limit $3${dialect.skipLocked}`,
+    JSON.stringify(claim.codes),
+    JSON.stringify(roots),
+    claim.limit,
+  );
+  const mine = rows.filter(({ code, workflow }) => !isExcepted(claim, code, workflow));
+  const limits = new Map(
+    mine.flatMap(({ limit_key: key, code, workflow }) => (key === null ? [] : [[key, limitOf(claim, code, workflow)]])),
+  );
+  if (limits.size === 0) return inTurn(mine);
+  const rooms = yield* lockedRooms(limits, dialect);
+  return inTurn(mine.filter(({ limit_key: key }) => key === null || admits(rooms, key)));
+}
+
+/** Whether a runner lives. Its row is held until the end of the transaction: nobody can mark it dead meanwhile. */
+export function* isAlive(runner: string, dialect: Dialect): Script<boolean> {
+  // shared with the commits of this runner, which would wait for every claim else
+  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.forShare}`, runner);
+  return row?.dead === 0;
+}

@@ -75,7 +75,7 @@ export class Control {
     const { store, tenant } = this.#options;
     const record = await this.#find(id);
     const held = record.status === 'paused' && record.reason === 'DEFINITION_CHANGED';
-    const now = held ? (await store.definitions()).find(({ workflow }) => workflow === record.workflow) : undefined;
+    const now = held ? await store.newestDefinition(record.workflow) : undefined;
     let code = record.code;
     let [reset, gone]: (readonly string[])[] = [[], []];
     if (now !== undefined && now.code !== record.code) {

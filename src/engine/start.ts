@@ -89,10 +89,13 @@ export async function resolveWorkflow(
   name: string,
 ): Promise<ResolvedWorkflow> {
   const short = name.startsWith('embedded/') ? name.slice('embedded/'.length) : name;
-  const candidates = short === name ? [...(await packaged(name))] : [];
   // of an embedded one, the definition of this process; where it has none, the newest
   const own = engine?.catalog.embedded(short);
-  const newest = own === undefined ? (await store.definitions()).find(({ workflow }) => workflow === short) : undefined;
+  const [found, newest] = await Promise.all([
+    short === name ? packaged(name) : [],
+    own === undefined ? store.newestDefinition(short) : undefined,
+  ]);
+  const candidates = [...found];
   if (own !== undefined) candidates.push({ spec: own.graph.spec, codeName: own.codeName, pin: null, code: own.code });
   if (newest !== undefined) candidates.push({ spec: newest.spec, codeName: newest.code, pin: null, code: null });
   const [only] = candidates;

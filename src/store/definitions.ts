@@ -3,11 +3,25 @@ import { all, first, run } from './sql.ts';
 import type { Script } from './sql.ts';
 import type { DefinitionRecord } from './store.ts';
 
+interface DefinitionRow {
+  readonly workflow: string;
+  readonly code: string;
+  readonly spec: string;
+}
+
 export function* definitions(): Script<DefinitionRecord[]> {
-  const rows = yield* all<{ workflow: string; code: string; spec: string }>(
-    'select workflow, code, spec from definitions order by workflow',
-  );
-  return rows.map((row) => ({ workflow: row.workflow, code: row.code, spec: JSON.parse(row.spec) as WorkflowSpec }));
+  const rows = yield* all<DefinitionRow>('select workflow, code, spec from definitions order by workflow');
+  return rows.map(definitionRecord);
+}
+
+/** The definition of a workflow, as the last runner that had it wrote it. */
+export function* newestDefinition(workflow: string): Script<DefinitionRecord | undefined> {
+  const row = yield* first<DefinitionRow>('select workflow, code, spec from definitions where workflow = $1', workflow);
+  return row === undefined ? undefined : definitionRecord(row);
+}
+
+function definitionRecord({ workflow, code, spec }: DefinitionRow): DefinitionRecord {
+  return { workflow, code, spec: JSON.parse(spec) as WorkflowSpec };
 }
 
 export function* writeDefinitions(list: readonly DefinitionRecord[], now: number): Script<void> {

@@ -4,7 +4,7 @@ import type { Batch, CommitResult } from './batch.ts';
 import { claimable } from './candidates.ts';
 import * as claims from './claims.ts';
 import * as control from './control.ts';
-import { definitionOf, definitions, writeDefinitions } from './definitions.ts';
+import { definitionOf, definitions, newestDefinition, writeDefinitions } from './definitions.ts';
 import * as executions from './executions.ts';
 import { load } from './loading.ts';
 import * as mail from './mail.ts';
@@ -164,6 +164,7 @@ function makeStore(
     removeRunner: (id) => write(() => runners.removeRunner(id), any),
     writeRunnerCodes: (id, codes) => write(() => runners.writeRunnerCodes(id, codes), nobody),
     definitions: () => ask(() => definitions()),
+    newestDefinition: (workflow) => ask(() => newestDefinition(workflow)),
     writeDefinitions: (list) => write(() => writeDefinitions(list, now()), nobody),
     definition: (code) => ask(() => definitionOf(code)),
     execution: (id) => ask(() => executions.execution(id)),

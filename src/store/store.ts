@@ -102,6 +102,7 @@ export interface Store {
 
   /** Embedded definitions by name, as the last runner that had them wrote them. */
   definitions(): Promise<readonly DefinitionRecord[]>;
+  newestDefinition(workflow: string): Promise<DefinitionRecord | undefined>;
   writeDefinitions(definitions: readonly DefinitionRecord[]): Promise<void>;
   /** A definition by its code, even where its workflow has another one by now. */
   definition(code: string): Promise<WorkflowSpec | undefined>;

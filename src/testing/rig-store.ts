@@ -64,6 +64,7 @@ const verbs: Readonly<Record<Exclude<keyof Store, Unasked>, 'reads' | 'writes'>>
   removeRunner: 'writes',
   writeRunnerCodes: 'writes',
   definitions: 'reads',
+  newestDefinition: 'reads',
   writeDefinitions: 'writes',
   definition: 'reads',
   execution: 'reads',

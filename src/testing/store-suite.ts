@@ -384,7 +384,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
           all.push(...more);
         }
         const admitted = each.flatMap(([, oldest, next], i) => (i === 39 ? [oldest] : [oldest, next]));
-        assert.deepEqual(all.toSorted(), [...admitted, late].toSorted());
+        assert.deepEqual(all.toSorted(), [...admitted, late!].toSorted());
       });
 
       it('what runs of one version counts for the others under the same key', async () => {

@@ -118,54 +118,57 @@ function makeStore(
 ): Omit<Store, 'transactTask'> {
   const { dialect } = driver;
   const cursor = { tenant: '', after: '' };
-  const { read, ask, write } = {
-    read: driver.read.bind(driver),
-    ask: driver.ask.bind(driver),
-    write: driver.write.bind(driver),
-  };
+  const bound = (of: Pick<Driver, 'read' | 'ask' | 'write'>): Pick<Driver, 'read' | 'ask' | 'write'> => ({
+    read: of.read.bind(of),
+    ask: of.ask.bind(of),
+    write: of.write.bind(of),
+  });
+  const { read, ask, write } = bound(driver);
+  // the engine's own
+  const ahead = bound(driver.ahead ?? driver);
   return {
     commit,
     createExecutions: (creates) => write(() => executions.createExecutions(creates)),
     claim: async (claim) => {
-      const { loaded, suspect } = await write(() => claims.claimExecutions(claim, cursor, dialect), any);
+      const { loaded, suspect } = await ahead.write(() => claims.claimExecutions(claim, cursor, dialect), any);
       if (suspect === null) return loaded;
       // that it is being loaded is durable now: if this kills the process, the next one knows what did
-      const alone = await read(() => load([suspect], dialect));
+      const alone = await ahead.read(() => load([suspect], dialect));
       return [...loaded, ...alone];
     },
-    claimable: (claim) => ask(() => claimable(claim, cursor, dialect)),
-    wake: (at) => write(() => claims.wakeExecutions(at, wakeLimit, dialect), some),
-    nextWake: () => ask(() => claims.nextWake()),
-    ownedBy: (runner) => ask(() => claims.ownedBy(runner)),
+    claimable: (claim) => ahead.ask(() => claimable(claim, cursor, dialect)),
+    wake: (at) => ahead.write(() => claims.wakeExecutions(at, wakeLimit, dialect), some),
+    nextWake: () => ahead.ask(() => claims.nextWake()),
+    ownedBy: (runner) => ahead.ask(() => claims.ownedBy(runner)),
     taskEndOutcome: (end) => write(() => taskEndOutcome(end), nobody),
-    handBack: (id, runner, epoch) => write(() => claims.handBack(id, runner, epoch)),
-    strays: (workflows, limit) => read(() => claims.strays(workflows, limit, dialect)),
-    adoptCode: (id, from, to) => write(() => claims.adoptCode(id, from, to)),
-    holdChanged: (id, code) => write(() => claims.holdChanged(id, code, now(), dialect)),
+    handBack: (id, runner, epoch) => ahead.write(() => claims.handBack(id, runner, epoch)),
+    strays: (workflows, limit) => ahead.read(() => claims.strays(workflows, limit, dialect)),
+    adoptCode: (id, from, to) => ahead.write(() => claims.adoptCode(id, from, to)),
+    holdChanged: (id, code) => ahead.write(() => claims.holdChanged(id, code, now(), dialect)),
     cancel: (id, tenant) => write(() => control.cancelExecution(id, tenant, now(), dialect)),
     pause: (id, tenant) => write(() => control.pauseExecution(id, tenant, now(), dialect)),
     resume: (id, tenant) => write(() => control.resumeExecution(id, tenant, now(), dialect)),
     signal: (id, tenant, name, payload) => write(() => mail.sendSignal(id, tenant, name, payload, now(), dialect)),
     retry: (retry) => write(() => control.retryExecution(retry, now(), dialect)),
     fork: (fork) => write(() => control.forkExecution(fork, now(), dialect)),
-    hasMail: (runner) => ask(() => runners.hasMail(runner)),
-    mailFor: (runner) => ask(() => mail.mailFor(runner)),
-    helpWanted: (wanted) => ask(() => offers.helpWanted(wanted, dialect)),
-    takeOffers: (take) => write(() => offers.takeOffers(take, dialect), some),
-    heldOffers: (runner) => ask(() => offers.heldOffers(runner)),
-    helpFor: (id, runner, tasks) => read(() => offers.helpFor(id, runner, tasks, dialect)),
-    writeHelped: (runner, list) => write(() => offers.writeHelped(runner, list, now(), dialect)),
+    hasMail: (runner) => ahead.ask(() => runners.hasMail(runner)),
+    mailFor: (runner) => ahead.ask(() => mail.mailFor(runner)),
+    helpWanted: (wanted) => ahead.ask(() => offers.helpWanted(wanted, dialect)),
+    takeOffers: (take) => ahead.write(() => offers.takeOffers(take, dialect), some),
+    heldOffers: (runner) => ahead.ask(() => offers.heldOffers(runner)),
+    helpFor: (id, runner, tasks) => ahead.read(() => offers.helpFor(id, runner, tasks, dialect)),
+    writeHelped: (runner, list) => ahead.write(() => offers.writeHelped(runner, list, now(), dialect)),
     openOffers: (id) => ask(() => offers.openOffers(id)),
-    registerRunner: (runner) => write(() => runners.registerRunner(runner, now()), any),
-    renew: (renewal) => write(() => renew(renewal, now(), dialect), nobody),
-    runners: () => ask(() => runners.runners()),
-    markDead: (id, leaseUntil) => write(() => runners.markDead(id, leaseUntil, dialect), nobody),
-    releaseOrphans: () => write(() => claims.releaseOrphans(now(), dialect), some),
-    removeRunner: (id) => write(() => runners.removeRunner(id), any),
-    writeRunnerCodes: (id, codes) => write(() => runners.writeRunnerCodes(id, codes), nobody),
+    registerRunner: (runner) => ahead.write(() => runners.registerRunner(runner, now()), any),
+    renew: (renewal) => ahead.write(() => renew(renewal, now(), dialect), nobody),
+    runners: () => ahead.ask(() => runners.runners()),
+    markDead: (id, leaseUntil) => ahead.write(() => runners.markDead(id, leaseUntil, dialect), nobody),
+    releaseOrphans: () => ahead.write(() => claims.releaseOrphans(now(), dialect), some),
+    removeRunner: (id) => ahead.write(() => runners.removeRunner(id), any),
+    writeRunnerCodes: (id, codes) => ahead.write(() => runners.writeRunnerCodes(id, codes), nobody),
     definitions: () => ask(() => definitions()),
     newestDefinition: (workflow) => ask(() => newestDefinition(workflow)),
-    writeDefinitions: (list) => write(() => writeDefinitions(list, now()), nobody),
+    writeDefinitions: (list) => ahead.write(() => writeDefinitions(list, now()), nobody),
     definition: (code) => ask(() => definitionOf(code)),
     execution: (id) => ask(() => executions.execution(id)),
     ended: (ids) => ask(() => executions.endedOf(ids, dialect)),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { Client } from 'pg';
 import { workflow } from '../core/workflow.ts';
 import { ManualClock } from '../testing/clock.ts';
@@ -134,6 +135,32 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     there.username = role;
     const rig = await openRig(t, { store: await open(t, there.href), workflows: [pipeline()] });
     assert.deepEqual((await rig.client.execute('pipeline')).outputs, { a: 1, b: 2 });
+  });
+});
+
+describe('many who ask at the same moment', { skip }, () => {
+  it('wait for each other, and the engine for none of them', async (t) => {
+    const place = url();
+    const rig = await openRig(t, { store: await open(t, place), workflows: [pipeline()] });
+    const { executionId } = await rig.client.execute('pipeline');
+    const client = await connect(t);
+    await client.query(`set search_path to ${new URL(place).searchParams.get('schema')}`);
+    // whoever starts one with that key waits for this transaction
+    await client.query('begin');
+    await client.query(
+      `insert into executions select (jsonb_populate_record(null::executions, to_jsonb(e) || '{"id":"held","root_id":"held","idempotency_key":"k"}')).*
+       from executions e where id = $1`,
+      [executionId],
+    );
+    const starts = Promise.all(
+      Array.from({ length: 40 }, () => rig.client.start('pipeline', {}, { idempotencyKey: 'k' })),
+    );
+    const waiting = `select count(*)::int as n from pg_stat_activity where wait_event_type = 'Lock' and query like '%executions%'`;
+    const watcher = await connect(t);
+    while ((await watcher.query<{ n: number }>(waiting)).rows[0]!.n < 5) await setImmediate();
+    assert.deepEqual((await rig.client.execute('pipeline')).outputs, { a: 1, b: 2 });
+    await client.query('rollback');
+    assert.equal(new Set((await starts).map(({ id }) => id)).size, 1);
   });
 });
 

@@ -4,6 +4,7 @@ import { CloacinaError } from '../core/error.ts';
 import { postgresDialect } from './dialect.ts';
 import { isNewest, migrate } from './migrate.ts';
 import type { Migration } from './migrate.ts';
+import { Admission } from './postgres-admission.ts';
 import { Connections, beginText } from './postgres-connection.ts';
 import {
   isAnswer,
@@ -33,6 +34,8 @@ export interface PostgresOptions {
   readonly migrations?: readonly Migration[];
 }
 
+/** Connections that those who wait for their turn leave to commits, leases and looks. */
+const kept = 3;
 const retryMs = 50;
 const closeMs = 2000;
 /** How long a migration waits for others to let go of a table. */
@@ -48,7 +51,13 @@ export class PostgresDriver implements Driver {
   readonly deadlineMs: number;
   /** How long a change may wait for the database, ms. */
   readonly patienceMs: number;
+  readonly ahead: Pick<Driver, 'read' | 'ask' | 'write'> = {
+    read: (script) => this.#read(script),
+    ask: (script) => this.#ask(script),
+    write: (script, notice = toWork) => this.#write(script, notice),
+  };
   readonly #connections: Connections;
+  readonly #admission: Admission;
   readonly #place: PostgresPlace;
   readonly #max: number;
   #pool: Pool;
@@ -66,6 +75,7 @@ export class PostgresDriver implements Driver {
     this.patienceMs = options.patienceMs ?? 10_000;
     this.#max = options.connections ?? 10;
     this.#pool = connections.pool(this.#max);
+    this.#admission = new Admission(Math.max(1, this.#max - kept), this.patienceMs, `the database ${place.shown}`);
   }
 
   /** Connects and migrates. Throws DATABASE_DRIVER_MISSING, DATABASE_TOO_NEW, STORE_UNAVAILABLE. */
@@ -151,12 +161,24 @@ export class PostgresDriver implements Driver {
   }
 
   async read<T>(script: () => Script<T>): Promise<T> {
+    return this.#admission.through(() => this.#read(script));
+  }
+
+  async ask<T>(script: () => Script<T>): Promise<T> {
+    return this.#admission.through(() => this.#ask(script));
+  }
+
+  async write<T>(script: () => Script<T>, notice: (result: T) => Notice | null = toWork): Promise<T> {
+    return this.#admission.through(() => this.#write(script, notice));
+  }
+
+  async #read<T>(script: () => Script<T>): Promise<T> {
     return this.#untilDone(() =>
       this.#transaction('begin isolation level repeatable read read only', (client) => this.drive(client, script())),
     );
   }
 
-  async ask<T>(script: () => Script<T>): Promise<T> {
+  async #ask<T>(script: () => Script<T>): Promise<T> {
     return this.#untilDone(async () => {
       const client = await this.#checkOut();
       try {
@@ -170,7 +192,7 @@ export class PostgresDriver implements Driver {
     });
   }
 
-  async write<T>(script: () => Script<T>, notice: (result: T) => Notice | null = () => 'work'): Promise<T> {
+  async #write<T>(script: () => Script<T>, notice: (result: T) => Notice | null): Promise<T> {
     const result = await this.#untilDone(() =>
       this.#transaction(this.#begin(), (client) => this.drive(client, script())),
     );
@@ -193,7 +215,7 @@ export class PostgresDriver implements Driver {
 
   /** The same as `write` for a statement that is durable by itself; its one row. */
   async writeOne<Row>(text: string, values: readonly unknown[], notice: Notice): Promise<Row> {
-    const row = await this.#untilDone(() => this.#query(text, values));
+    const row = await this.#admission.through(() => this.#untilDone(() => this.#query(text, values)));
     this.tell(notice);
     return row as Row;
   }
@@ -373,6 +395,10 @@ export class PostgresDriver implements Driver {
 function resultOf({ rows, rowCount, fields }: QueryResult<Record<string, SqlValue>>): StatementResult {
   const isQuery = fields.length > 0;
   return { rows: isQuery ? rows : [], changes: isQuery ? 0 : (rowCount ?? 0) };
+}
+
+function toWork(): Notice {
+  return 'work';
 }
 
 interface Query {

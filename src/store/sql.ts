@@ -82,6 +82,8 @@ export interface Driver {
    * work. Throws STORE_UNAVAILABLE when it could not in time, OUTCOME_UNKNOWN.
    */
   write<T>(script: () => Script<T>, notice?: (result: T) => Notice | null): Promise<T>;
+  /** Where those who ask may have to wait for their turn: the same three, for what must not wait behind anybody. */
+  readonly ahead?: Pick<Driver, 'read' | 'ask' | 'write'>;
   /** Whether another connection committed since the last call. */
   changed(): boolean;
   /** Where the database says so itself: calls a function when another connection has committed; ended by what it gives. */

@@ -1,0 +1,80 @@
+import { StoreUnavailableError } from '../core/error.ts';
+
+interface Waiter {
+  readonly since: number;
+  readonly admit: () => void;
+  readonly refuse: (error: Error) => void;
+}
+
+const checkMs = 500;
+
+/**
+ * Lets so many at once to the database; the others wait for their turn, however long, while the database answers those
+ * before them. Twenty thousand starts at the same moment are slow, and none of them fails.
+ */
+export class Admission {
+  readonly #size: number;
+  readonly #patienceMs: number;
+  readonly #shown: string;
+  readonly #waiting: Waiter[] = [];
+  #head = 0;
+  #active = 0;
+  #answeredAt = -Infinity;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(size: number, patienceMs: number, shown: string) {
+    this.#size = size;
+    this.#shown = shown;
+    this.#patienceMs = patienceMs;
+  }
+
+  /** Throws STORE_UNAVAILABLE where for `patienceMs` nobody has had an answer. */
+  async through<T>(act: () => Promise<T>): Promise<T> {
+    if (this.#active >= this.#size) await this.#turn();
+    else this.#active += 1;
+    try {
+      const result = await act();
+      this.#answeredAt = performance.now();
+      return result;
+    } finally {
+      this.#next();
+    }
+  }
+
+  async #turn(): Promise<void> {
+    await new Promise<void>((admit, refuse) => {
+      this.#waiting.push({ since: performance.now(), admit, refuse });
+      this.#timer ??= setInterval(() => this.#check(), checkMs);
+    });
+  }
+
+  /** Whoever leaves gives the place to the first that waits. */
+  #next(): void {
+    const next = this.#waiting[this.#head];
+    if (next === undefined) {
+      this.#active -= 1;
+      return;
+    }
+    this.#head += 1;
+    this.#tidy();
+    next.admit();
+  }
+
+  #check(): void {
+    const now = performance.now();
+    for (let first = this.#waiting[this.#head]; first !== undefined; first = this.#waiting[this.#head]) {
+      if (now - Math.max(first.since, this.#answeredAt) < this.#patienceMs) return;
+      this.#head += 1;
+      first.refuse(new StoreUnavailableError(`${this.#shown} has answered nobody for ${this.#patienceMs} ms`));
+    }
+    this.#tidy();
+  }
+
+  #tidy(): void {
+    if (this.#head < this.#waiting.length) return;
+    this.#waiting.length = 0;
+    this.#head = 0;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}

@@ -118,11 +118,6 @@ function makeStore(
 ): Omit<Store, 'transactTask'> {
   const { dialect } = driver;
   const cursor = { tenant: '', after: '' };
-  const bound = (of: Pick<Driver, 'read' | 'ask' | 'write'>): Pick<Driver, 'read' | 'ask' | 'write'> => ({
-    read: of.read.bind(of),
-    ask: of.ask.bind(of),
-    write: of.write.bind(of),
-  });
   const { read, ask, write } = bound(driver);
   // the engine's own
   const ahead = bound(driver.ahead ?? driver);
@@ -187,6 +182,12 @@ function makeStore(
     ...(driver.subscribe === undefined ? {} : { subscribe: driver.subscribe.bind(driver) }),
     close: () => driver.close(),
   };
+}
+
+type Transactions = Pick<Driver, 'read' | 'ask' | 'write'>;
+
+function bound(of: Transactions): Transactions {
+  return { read: of.read.bind(of), ask: of.ask.bind(of), write: of.write.bind(of) };
 }
 
 // what others are told of a change

@@ -322,5 +322,37 @@ if (typeof server === 'string') {
         });
       });
     }
+
+    it('among a thousand it is found by halves', async (t) => {
+      const { store, client } = await place(t, url);
+      const creates = Array.from({ length: 1000 }, () => sampleExecution({ owned: true }));
+      const made = creates.map((create) => sampleTransition(create.id, { create }));
+      await store.commit({ runner: 'r1', n: 1, transitions: made });
+      // a sequence counts what is taken back, too
+      await client.query(`create sequence tries;
+        create function try() returns trigger language plpgsql set search_path from current as $$ begin perform nextval('tries'); return null; end $$;
+        create trigger try before insert on task_executions for each statement execute function try()`);
+      const bad = creates[700]!.id;
+      const transitions = creates.map(({ id }) => {
+        return sampleTransition(id, { tasks: [sampleTaskState('a', { output: id === bad ? '"\u0000"' : '1' })] });
+      });
+      await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions }), { name: 'RefusedDataError', id: bad });
+      const { rows } = await client.query<{ tries: string }>(`select nextval('tries') - 1 as tries`);
+      // the batch itself, and one for each time that a thousand is halved
+      assert.ok(Number(rows[0]!.tries) <= 12, `${rows[0]!.tries} tries`);
+      assert.deepEqual((await client.query('select from task_executions')).rows, []);
+    });
+
+    it('of two that do not go together it is the second, whoever comes after it', async (t) => {
+      const { store } = await place(t, url);
+      const creates = Array.from({ length: 9 }, (_, i) => {
+        return sampleExecution({ owned: true, idempotencyKey: i === 1 || i === 6 ? 'the same' : null });
+      });
+      const transitions = creates.map((create) => sampleTransition(create.id, { create }));
+      const refused = { name: 'RefusedDataError', id: creates[6]!.id };
+      await assert.rejects(store.commit({ runner: 'r1', n: 1, transitions }), refused);
+      await store.commit({ runner: 'r1', n: 2, transitions: transitions.toSpliced(6, 1) });
+      assert.equal((await store.ownedBy('r1')).length, 8);
+    });
   });
 }

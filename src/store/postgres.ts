@@ -139,7 +139,12 @@ export class PostgresDriver implements Driver {
     await client.query(`${beginText(null)}; set local statement_timeout = 0; set local lock_timeout = ${lockMs}`);
     try {
       await client.query('select pg_advisory_xact_lock($1)', [migrationLock]);
-      if (makesSchema) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);
+      if (makesSchema) {
+        // asks for the right to make one even where it exists
+        const asked = 'select to_regnamespace($1) is null as missing';
+        const { rows } = await client.query<{ missing: boolean }>(asked, [quotedName(this.#schema)]);
+        if (rows[0]?.missing === true) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);
+      }
       await client.query(`set local search_path to ${quotedName(this.#schema)}`);
       await this.#drive(client, migrate(now(), '', migrations), null);
       await client.query('commit');

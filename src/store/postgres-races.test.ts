@@ -290,6 +290,45 @@ if (typeof server === 'string') {
     });
   });
 
+  describe('engine.md, control: retention', () => {
+    for (const [whose, retention, before] of [
+      ['of the executions themselves', 0, null],
+      ['of the runner', null, 1_000_000],
+    ] as const) {
+      it(`ten who prune at the same moment take an execution each and wait for nobody (by the retention ${whose})`, async (t) => {
+        const { store, client } = await place(t, url);
+        const creates = Array.from({ length: 11 }, () => sampleExecution({ retention }));
+        await store.createExecutions(creates);
+        await client.query(`update executions set status = 'completed', ended_at = 1`);
+        // one more runner is in the middle of removing one
+        await client.query('begin');
+        await client.query('update executions set pruned = 1 where id = $1', [creates[4]!.id]);
+        const pruned = Array.from({ length: 10 }, () => store.prune(before, 100));
+        assert.deepEqual(
+          await Promise.all(pruned),
+          Array.from({ length: 10 }, () => ({ executions: 1, more: true })),
+        );
+        assert.deepEqual(await store.prune(before, 100), { executions: 0, more: false });
+        await client.query('rollback');
+        assert.deepEqual(await store.prune(before, 100), { executions: 1, more: true });
+      });
+    }
+
+    it('what is retried at that moment is kept', async (t) => {
+      const { store, client } = await place(t, url);
+      const create = sampleExecution();
+      await store.createExecutions([create]);
+      await client.query(`update executions set status = 'failed', ended_at = 1`);
+      await client.query('begin');
+      await client.query(`update executions set status = 'pending', ended_at = null`);
+      const pruned = store.prune(1_000_000, 100);
+      await isHeldUp(pruned);
+      await client.query('commit');
+      assert.deepEqual(await pruned, { executions: 0, more: false });
+      assert.equal((await store.execution(create.id))!.status, 'pending');
+    });
+  });
+
   describe('durability.md: a commit that cannot succeed is not repeated', () => {
     for (const [what, poison] of [
       ['a string with NUL', { tasks: [sampleTaskState('a', { output: '"\u0000"' })] }],

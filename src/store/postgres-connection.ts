@@ -1,6 +1,6 @@
 import { Socket } from 'node:net';
 import type * as PgModule from 'pg';
-import type { Client, ClientBase, ClientConfig, Pool, PoolConfig } from 'pg';
+import type { Client, ClientBase, ClientConfig, Pool, PoolConfig, QueryResult } from 'pg';
 import { CloacinaError } from '../core/error.ts';
 import { OutcomeUnknownError } from './batch.ts';
 import type { PostgresPlace } from './postgres-url.ts';
@@ -138,15 +138,25 @@ export class Connections {
     return this.#pooled ? common : { ...common, ...serverTimeouts(this.#deadlineMs) };
   }
 
-  /** With one host whatever it says is the answer; among several a standby is not the one that is looked for. */
+  /**
+   * Once for each connection. With one host whatever it says is the answer; among several a standby is not the one that is
+   * looked for. A session of our own is told the isolation that single statements are written for.
+   */
   async check(client: ClientBase): Promise<void> {
-    if (this.hosts === 1 || this.#checked.has(client)) return;
+    if ((this.#pooled && this.hosts === 1) || this.#checked.has(client)) return;
     // a host that falls silent right after its greeting is not waited for
-    const asked = { text: 'select pg_is_in_recovery() as standby', query_timeout: this.#deadlineMs };
-    const { rows } = await client.query<{ standby: boolean }>(asked);
-    if (rows[0]?.standby === true) throw new StandbyError('the host is a standby and accepts no writes');
+    const asked = { text: checkText(this.#pooled), query_timeout: this.#deadlineMs };
+    const answers = (await client.query(asked)) as unknown as readonly QueryResult<{ standby: boolean }>[];
+    const standby = answers.find(({ command }) => command === 'SELECT')?.rows[0]?.standby;
+    if (standby === true && this.hosts > 1) throw new StandbyError('the host is a standby and accepts no writes');
     this.#checked.add(client);
   }
+}
+
+/** On a standby a transaction that begins by itself may fail: where the default is `serializable`, it does. */
+function checkText(pooled: boolean): string {
+  const told = pooled ? '' : `, set_config('default_transaction_isolation', 'read committed', false)`;
+  return `begin isolation level read committed; select pg_is_in_recovery() as standby${told}; commit`;
 }
 
 /** The host is a standby. Its code is that of a server's refusal to write. */

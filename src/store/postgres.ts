@@ -92,6 +92,11 @@ export class PostgresDriver implements Driver {
     return this.#schema;
   }
 
+  /** Whether a pooler is in between: a statement by itself runs under whatever isolation is the default there. */
+  get pooled(): boolean {
+    return this.#connections.pooled;
+  }
+
   /** A statement whose tables are found whatever a connection's search_path is. */
   qualified(text: string): string {
     return this.#qualified(text);

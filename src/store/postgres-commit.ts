@@ -77,7 +77,7 @@ export class PostgresCommit {
   /** One statement, one round trip. */
   async #atOnce(batch: Batch): Promise<CommitResult> {
     const { runner, n, transitions } = batch;
-    const { text, values } = commitStatement(batch, n - remembered);
+    const { text, values } = commitStatement(batch, n - remembered, this.#driver.deadlineMs);
     const said = await this.#driver.statement<Said>(text, values);
     // where the server's default is another isolation than a transaction of ours has: nothing was written
     if (said.isolated === 0) return this.#driver.once((client) => this.#write(client, batch));

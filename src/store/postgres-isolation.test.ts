@@ -17,12 +17,17 @@ const skip = typeof server === 'string' ? server : false;
 if (typeof server !== 'string') after(() => server.stop());
 let databases = 0;
 
+async function connect(t: Cleanup, url: string): Promise<Client> {
+  const client = new Client(url);
+  await client.connect();
+  release(t, () => client.end());
+  return client;
+}
+
 /** The URL of a database whose transactions have that isolation unless they say otherwise. */
 async function database(t: Cleanup, isolation: string): Promise<string> {
   const name = `isolated_${process.pid}_${databases++}`;
-  const admin = new Client(base);
-  await admin.connect();
-  release(t, () => admin.end());
+  const admin = await connect(t, base);
   await admin.query(`create database ${name}`);
   release(t, () => admin.query(`drop database ${name} with (force)`).then(() => undefined));
   await admin.query(`alter database ${name} set default_transaction_isolation = '${isolation}'`);
@@ -125,16 +130,32 @@ describe("durability.md, per database: whatever the server's defaults are", { sk
       if (url === undefined) return t.skip('there is no pgbouncer');
       const store = await open(t, url);
       await store.registerRunner(sampleRunner('r1'));
-      const other = new Client(direct);
-      await other.connect();
-      release(t, () => other.end());
+      const [other, observer] = [await connect(t, direct), await connect(t, direct)];
       await other.query(`begin; update runners set slots = 7 where id = 'r1'`);
       const renewed = store.renew({ runner: 'r1', leaseMs: 60_000, codes: [] });
       const waits = `select from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'`;
-      while ((await other.query(waits)).rows.length === 0) await setImmediate();
+      while ((await observer.query(waits)).rows.length === 0) await setImmediate();
       await other.query('commit');
       assert.equal((await renewed).alive, true);
       assert.equal((await store.runners())[0]!.slots, 7);
     });
   }
+
+  it('sessions that a pooler lends to others, too, are left as they were', async (t) => {
+    const direct = await database(t, 'serializable');
+    // it takes no notice of what a connection begins with, and by that looks like the server itself
+    const pooler = await pgbouncer(direct, ['statement_timeout', 'idle_in_transaction_session_timeout']);
+    if (typeof pooler === 'string') return t.skip(pooler);
+    release(t, () => pooler.stop());
+    const store = await open(t, pooler.url);
+    const end = new AbortController();
+    const commits = committing(store, end.signal);
+    await keeping(t, store);
+    end.abort();
+    await commits;
+    const others = await Promise.all(Array.from({ length: 8 }, () => connect(t, pooler.url)));
+    const asked = `select current_setting('default_transaction_isolation') as isolation, pg_sleep(0.1)`;
+    const answers = await Promise.all(others.map((other) => other.query<{ isolation: string }>(asked)));
+    assert.deepEqual(new Set(answers.map(({ rows }) => rows[0]!.isolation)), new Set(['serializable']));
+  });
 });

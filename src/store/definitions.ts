@@ -10,6 +10,7 @@ export function* definitions(): Script<DefinitionRecord[]> {
   return rows.map((row) => ({ workflow: row.workflow, code: row.code, spec: JSON.parse(row.spec) as WorkflowSpec }));
 }
 
+/** What a runner has. A code and its definition are kept for ever: see docs/decisions/definitions-are-kept.md. */
 export function* writeDefinitions(list: readonly DefinitionRecord[], now: number): Script<void> {
   for (const { workflow, code, spec } of list) {
     yield* run(

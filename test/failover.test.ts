@@ -21,10 +21,11 @@ interface Pair {
 }
 
 /** A primary, and a standby that has to have a commit before that is acknowledged, to those who do not do without. */
-async function pair(t: TestContext): Promise<Pair | null> {
+async function pair(t: TestContext, more: Readonly<Record<string, string>> = {}): Promise<Pair | null> {
   let primary: PostgresServer;
   try {
-    primary = await PostgresServer.create({ synchronous_standby_names: 'standby', synchronous_commit: 'off' });
+    const settings = { synchronous_standby_names: 'standby', synchronous_commit: 'off', ...more };
+    primary = await PostgresServer.create(settings);
   } catch (error) {
     t.skip(`no PostgreSQL can be started here: ${String(error)}`);
     return null;
@@ -111,5 +112,16 @@ describe('issue C: failover to a synchronous standby', () => {
     t.diagnostic(
       `${before} acknowledged before, ${acknowledged.length - before} after; new ones ${awayMs} ms after the promotion`,
     );
+  });
+
+  it('a standby is passed over also where the default isolation is none that it knows', async (t) => {
+    const hosts = await pair(t, { default_transaction_isolation: 'serializable' });
+    if (hosts === null) return;
+    const { primary, standby } = hosts;
+    const client = await Client.open(
+      `postgres://postgres@127.0.0.1:${standby.port},127.0.0.1:${primary.port}/postgres`,
+    );
+    release(t, () => client.close());
+    assert.deepEqual((await client.executions.list()).items, []);
   });
 });

@@ -1,31 +1,55 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { Client as Postgres } from 'pg';
 import { Client, Runner, unchecked, workflow } from '../src/index.ts';
 import { release } from '../src/testing/engine-rig.ts';
+import type { Cleanup } from '../src/testing/engine-rig.ts';
 import { pgbouncer } from '../src/testing/pgbouncer.ts';
 import { testPostgres } from '../src/testing/postgres-server.ts';
 import type { TestPostgres } from '../src/testing/postgres-server.ts';
-import { storeSuite } from '../src/testing/store-suite.ts';
+import {
+  sampleEffects,
+  sampleExecution,
+  sampleRunner,
+  sampleTransition,
+  storeSuite,
+} from '../src/testing/store-suite.ts';
 import { openStore } from '../src/store/open.ts';
 import { silent } from './processes/workflows.ts';
 
-async function pooled(): Promise<TestPostgres | string> {
-  const server = await testPostgres();
-  if (typeof server === 'string') return server;
-  after(() => server.stop());
-  return pgbouncer(server.url);
+const timeouts = ['statement_timeout', 'idle_in_transaction_session_timeout'];
+
+interface Places {
+  readonly direct: TestPostgres;
+  /** It refuses what is asked for at the start of a connection. */
+  readonly refusing: TestPostgres;
+  /** It takes no notice of it. */
+  readonly ignoring: TestPostgres;
 }
 
-const place = await pooled();
+async function pooled(): Promise<Places | string> {
+  const direct = await testPostgres();
+  if (typeof direct === 'string') return direct;
+  after(() => direct.stop());
+  const refusing = await pgbouncer(direct.url);
+  if (typeof refusing === 'string') return refusing;
+  after(() => refusing.stop());
+  const ignoring = await pgbouncer(direct.url, timeouts);
+  if (typeof ignoring === 'string') return ignoring;
+  after(() => ignoring.stop());
+  return { direct, refusing, ignoring };
+}
+
+const places = await pooled();
 let schemas = 0;
 
-if (typeof place === 'string') {
+if (typeof places === 'string') {
   describe('behind pgbouncer', () => {
-    it('all works as it does without', (t) => t.skip(place));
+    it('all works as it does without', (t) => t.skip(places));
   });
 } else {
-  after(() => place.stop());
+  const place = places.refusing;
   const fresh = (): string => `${place.url}?schema=pooled_${process.pid}_${schemas++}`;
   storeSuite('PostgreSQL behind pgbouncer, which pools by transaction', () => openStore(fresh()));
 
@@ -75,5 +99,46 @@ if (typeof place === 'string') {
         assert.ok(performance.now() - start < 3000, `it heard of it after ${performance.now() - start} ms`);
       }
     });
+  });
+
+  const connect = async (t: Cleanup, schema: string): Promise<Postgres> => {
+    const client = new Postgres({ connectionString: places.direct.url, options: `-c search_path=${schema}` });
+    await client.connect();
+    release(t, () => client.end());
+    return client;
+  };
+
+  describe('durability.md, death and adoption: server-side timeouts bound how long a commit under way holds its runner', () => {
+    // a transaction first: by a single statement such a pooler may be found out before long
+    const forms = { 'as a transaction': sampleEffects({ itemsDropped: ['nothing'] }), 'as one statement': null };
+    for (const how of ['refusing', 'ignoring'] as const) {
+      for (const [form, effects] of Object.entries(forms)) {
+        it(`behind a pooler that is ${how} them (${form})`, async (t) => {
+          const schema = `pooled_${process.pid}_${schemas++}`;
+          const store = await openStore(`${places[how].url}?schema=${schema}`, { deadlineMs: 1500 });
+          release(t, () => store.close());
+          await store.registerRunner(sampleRunner('r1'));
+          const create = sampleExecution({ owned: true });
+          await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] });
+          const [other, observer] = [await connect(t, schema), await connect(t, schema)];
+          const { rows } = await other.query<{ pid: number }>('select pg_backend_pid() as pid');
+          await other.query('begin; select from executions for update');
+          const waiting = async (): Promise<boolean> => {
+            const text = 'select from pg_stat_activity where $1 = any(pg_blocking_pids(pid))';
+            return (await observer.query(text, [rows[0]!.pid])).rows.length > 0;
+          };
+          const start = performance.now();
+          const commit = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(create.id, { effects })] });
+          commit.catch(() => undefined); // nobody is there any more to be told
+          while (!(await waiting())) assert.ok(performance.now() - start < 5000, 'it does not wait for that row');
+          assert.equal(await store.markDead('r1', 2_000_000), false, 'its commit holds it');
+          while (await waiting()) {
+            assert.ok(performance.now() - start < 8000, 'the server still waits for a row that is held');
+            await setTimeout(20);
+          }
+          assert.equal(await store.markDead('r1', 2_000_000), true);
+        });
+      }
+    }
   });
 }

@@ -68,4 +68,20 @@ describe('engine.md, versions: an embedded workflow under another definition', (
     assert.equal(outcome.status === 'completed' && outcome.output, 'changed');
     assert.deepEqual(ran, ['z', 'a', 'b']);
   });
+
+  it('of a program that still starts the old one, when no runner has had it for long, goes on under the new', async (t) => {
+    const clock = new ManualClock();
+    const [one, two] = await openStores(t, 2, clock);
+    const ran: string[] = [];
+    const old = await openRig(t, { workflows: [first(ran)], store: one!, clock });
+    await old.close();
+    const next = await openRig(t, { workflows: [grown(ran)], store: two!, clock });
+    await clock.advance('11m'); // what is over its retention is looked for every ten minutes
+    for (let i = 0; i < 2; i++) {
+      const { id } = await next.client.start(first(ran));
+      await clock.advance('70s');
+      const { status, output } = await next.client.executions.get(id);
+      assert.deepEqual([status, output], ['completed', 'new']);
+    }
+  });
 });

@@ -24,6 +24,7 @@ function definitionRecord({ workflow, code, spec }: DefinitionRow): DefinitionRe
   return { workflow, code, spec: JSON.parse(spec) as WorkflowSpec };
 }
 
+/** What a runner has. A code and its definition are kept for ever: see docs/decisions/definitions-are-kept.md. */
 export function* writeDefinitions(list: readonly DefinitionRecord[], now: number): Script<void> {
   for (const { workflow, code, spec } of list) {
     yield* run(

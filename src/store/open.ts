@@ -173,7 +173,7 @@ function makeStore(
     events: (id, after, limit) => ask(() => executions.eventsOf(id, after, limit)),
     list: (filter) => ask(() => executions.listExecutions(filter)),
     logs: (id, task, skip, limit) => ask(() => executions.logsOf(id, task, skip, limit)),
-    prune: (before, rows) => write(() => prune(now(), before, rows), nobody),
+    prune: (before, rows) => write(() => prune(now(), before, rows, dialect), nobody),
     read: (script) => read(() => script(dialect)),
     ask: (script) => ask(() => script(dialect)),
     write: (script) => write(() => script(dialect), all),

@@ -77,7 +77,7 @@ export class PostgresCommit {
   /** One statement, one round trip. */
   async #atOnce(batch: Batch): Promise<CommitResult> {
     const { runner, n, transitions } = batch;
-    const { text, values } = commitStatement(batch, n - remembered);
+    const { text, values } = commitStatement(batch, n - remembered, this.#driver.deadlineMs);
     const said = await this.#driver.statement<Said>(text, values);
     // where the server's default is another isolation than a transaction of ours has: nothing was written
     if (said.isolated === 0) return this.#driver.once((client) => this.#write(client, batch));
@@ -369,27 +369,52 @@ export class PostgresCommit {
     await client.query(this.#driver.qualified(text), arraysOf(columns, rows));
   }
 
-  /** Finds the transition that the database will never take. */
-  async #refused({ runner, transitions }: Batch, cause: unknown): Promise<Error> {
-    for (const transition of transitions) {
+  /** Finds the transition that the database will never take, in a transaction that is taken back. */
+  async #refused(batch: Batch, cause: unknown): Promise<Error> {
+    try {
+      return await this.#driver.once<Error>(async (client) => {
+        throw new Tried(await this.#firstRefused(client, batch, cause));
+      });
+    } catch (error) {
+      return error instanceof Tried ? error.found : (storeError(error, 'the database did not take a commit') as Error);
+    }
+  }
+
+  /**
+   * By halves and in order, each tried on top of those that were taken before it: the first that is refused by itself, or
+   * beside one of those. What is taken stays, so that all tries together write no more than two batches.
+   */
+  async #firstRefused(client: PoolClient, { runner, transitions }: Batch, cause: unknown): Promise<RefusedDataError> {
+    // all rows at once, in the order in which others lock them
+    await this.#owned(client, runner, transitions);
+    let [from, to] = [0, transitions.length];
+    while (from < to) {
+      const middle = from + Math.ceil((to - from) / 2);
+      await client.query('savepoint half');
       try {
-        await this.#driver.once(async (client) => {
-          await this.#apply(client, runner, [transition]);
-          throw new Tried();
-        });
+        await this.#apply(client, runner, transitions.slice(from, middle));
+        from = middle;
       } catch (error) {
-        if (isDataError(error)) return new RefusedDataError(transition.id, error);
-        if (!(error instanceof Tried)) return storeError(error, 'the database did not take a commit') as Error;
+        if (!isDataError(error)) throw error;
+        if (middle - from === 1) return new RefusedDataError(transitions[from]!.id, error);
+        await client.query('rollback to savepoint half');
+        to = middle;
       }
     }
-    // each of them alone is taken: two of them do not go together
-    return new RefusedDataError(transitions.at(-1)!.id, cause);
+    // one after the other they are taken, only together they are not
+    return new RefusedDataError(transitions[to - 1]!.id, cause);
   }
 }
 
 /** Takes a trial back. */
 class Tried extends Error {
   override readonly name = 'Tried';
+  readonly found: RefusedDataError;
+
+  constructor(found: RefusedDataError) {
+    super();
+    this.found = found;
+  }
 }
 
 const taskConflict = `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt,

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net';
 import type * as PgModule from 'pg';
-import type { Client, ClientBase, ClientConfig, Pool, PoolConfig } from 'pg';
+import type { Client, ClientBase, ClientConfig, Pool, PoolConfig, QueryResult } from 'pg';
 import { CloacinaError } from '../core/error.ts';
 import { OutcomeUnknownError } from './batch.ts';
 import type { PostgresPlace } from './postgres-url.ts';
@@ -74,7 +74,7 @@ export class Connections {
     return this.#pooled;
   }
 
-  /** What was prepared was not there any more: a pooler is in between after all. */
+  /** A pooler is in between after all. */
   foundPooler(): void {
     this.#pooled = true;
   }
@@ -138,15 +138,41 @@ export class Connections {
     return this.#pooled ? common : { ...common, ...serverTimeouts(this.#deadlineMs) };
   }
 
-  /** With one host whatever it says is the answer; among several a standby is not the one that is looked for. */
+  /**
+   * Once for each connection. With one host whatever it says is the answer; among several a standby is not the one that is
+   * looked for. A session that has not got the timeouts that it was begun with is not ours alone: a pooler is in between
+   * that took no notice of them.
+   */
   async check(client: ClientBase): Promise<void> {
-    if (this.hosts === 1 || this.#checked.has(client)) return;
+    if ((this.#pooled && this.hosts === 1) || this.#checked.has(client)) return;
     // a host that falls silent right after its greeting is not waited for
-    const asked = { text: 'select pg_is_in_recovery() as standby', query_timeout: this.#deadlineMs };
-    const { rows } = await client.query<{ standby: boolean }>(asked);
-    if (rows[0]?.standby === true) throw new StandbyError('the host is a standby and accepts no writes');
+    const asked = { text: checkText(this.#pooled ? null : this.#deadlineMs), query_timeout: this.#deadlineMs };
+    const answers = (await client.query(asked)) as unknown as readonly QueryResult<Checked>[];
+    const { standby, own } = answers.find(({ command }) => command === 'SELECT')!.rows[0]!;
+    if (standby && this.hosts > 1) throw new StandbyError('the host is a standby and accepts no writes');
+    if (!own) this.foundPooler();
     this.#checked.add(client);
   }
+}
+
+interface Checked {
+  readonly standby: boolean;
+  /** Whether the session is this connection's own, as far as its timeouts tell. */
+  readonly own: boolean;
+}
+
+/**
+ * With the timeouts that a session should have, one that has them is told the isolation that single statements are written
+ * for. In a transaction, as a standby refuses those that begin by themselves where the default is `serializable`.
+ */
+function checkText(deadlineMs: number | null): string {
+  const bounds = Object.entries(deadlineMs === null ? {} : serverTimeouts(deadlineMs));
+  const within = bounds.map(([name, ms]) => `current_setting('${name}')::interval between '1ms' and '${ms}ms'`);
+  const own = within.length === 0 ? 'false' : within.join(' and ');
+  return `begin isolation level read committed;
+    select standby, own, case when own then set_config('default_transaction_isolation', 'read committed', false) end
+      from (select pg_is_in_recovery() as standby, ${own} as own) s;
+    commit`;
 }
 
 /** The host is a standby. Its code is that of a server's refusal to write. */

@@ -2,10 +2,9 @@ import { writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Client } from 'pg';
 import { LeaseMemory } from './lease-memory.ts';
-import { Connections, closeHard } from './postgres-connection.ts';
+import { Connections, beginText, closeHard } from './postgres-connection.ts';
 import type { LeaseSaying, LeaseThreadData } from './postgres-lease.ts';
-import { renewalFrom, renewalParams } from './postgres-renewal.ts';
-import type { RenewalRow } from './postgres-renewal.ts';
+import { renewOn } from './postgres-renewal.ts';
 
 // Keeps the lease of a runner whose own event loop may be blocked by code of its tasks. It sees whether that loop turns:
 // one that has stood still for too long is given up like a process that died.
@@ -103,14 +102,16 @@ class LeaseThread {
   async #renew(): Promise<void> {
     const { text, runner, leaseMs } = this.#data;
     const client = (this.#client ??= await this.#connect());
-    const sent = Date.now();
-    const values = renewalParams({ runner, leaseMs, codes: this.#codes });
     // one that has no answer is given up before the next is due
-    const { rows } = await client.query<RenewalRow>(
-      Object.assign({ text, values }, { query_timeout: Math.ceil(leaseMs / 4) }),
-    );
-    const [row] = rows;
-    if (row !== undefined && !this.#closed) say({ said: 'renewed', renewal: renewalFrom(row, sent, Date.now()) });
+    const deadlineMs = Math.ceil(leaseMs / 4);
+    const around = async (part: string): Promise<void> => {
+      const asked = { text: part, query_timeout: deadlineMs };
+      if (this.#connections.pooled) await client.query(asked);
+    };
+    await around(beginText(deadlineMs));
+    const renewal = await renewOn(client, text, { runner, leaseMs, codes: this.#codes }, deadlineMs);
+    await around('commit');
+    if (!this.#closed) say({ said: 'renewed', renewal });
   }
 
   async #connect(): Promise<Client> {

@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import type { LeaseKeeper, LeaseKept } from './lease.ts';
 import { LeaseMemory } from './lease-memory.ts';
 import type { PostgresDriver } from './postgres.ts';
-import { renewalFrom, renewalParams, renewalText } from './postgres-renewal.ts';
+import { renewOn, renewalFrom, renewalParams, renewalText } from './postgres-renewal.ts';
 import type { RenewalRow } from './postgres-renewal.ts';
 import type { PostgresPlace } from './postgres-url.ts';
 import type { Renew, Renewal } from './renewal.ts';
@@ -38,6 +38,10 @@ export function postgresLease(
 ): Pick<Store, 'renew' | 'keepLease' | 'serverTime'> {
   return {
     renew: async (renewal) => {
+      if (driver.pooled) {
+        const text = driver.qualified(renewalText);
+        return driver.once((client) => renewOn(client, text, renewal, driver.deadlineMs));
+      }
       const sent = Date.now();
       const row = await driver.statement<RenewalRow>(renewalText, renewalParams(renewal));
       return renewalFrom(row, sent, Date.now());

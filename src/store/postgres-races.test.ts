@@ -290,6 +290,45 @@ if (typeof server === 'string') {
     });
   });
 
+  describe('engine.md, control: retention', () => {
+    for (const [whose, retention, before] of [
+      ['of the executions themselves', 0, null],
+      ['of the runner', null, 1_000_000],
+    ] as const) {
+      it(`ten who prune at the same moment take an execution each and wait for nobody (by the retention ${whose})`, async (t) => {
+        const { store, client } = await place(t, url);
+        const creates = Array.from({ length: 11 }, () => sampleExecution({ retention }));
+        await store.createExecutions(creates);
+        await client.query(`update executions set status = 'completed', ended_at = 1`);
+        // one more runner is in the middle of removing one
+        await client.query('begin');
+        await client.query('update executions set pruned = 1 where id = $1', [creates[4]!.id]);
+        const pruned = Array.from({ length: 10 }, () => store.prune(before, 100));
+        assert.deepEqual(
+          await Promise.all(pruned),
+          Array.from({ length: 10 }, () => ({ executions: 1, more: true })),
+        );
+        assert.deepEqual(await store.prune(before, 100), { executions: 0, more: false });
+        await client.query('rollback');
+        assert.deepEqual(await store.prune(before, 100), { executions: 1, more: true });
+      });
+    }
+
+    it('what is retried at that moment is kept', async (t) => {
+      const { store, client } = await place(t, url);
+      const create = sampleExecution();
+      await store.createExecutions([create]);
+      await client.query(`update executions set status = 'failed', ended_at = 1`);
+      await client.query('begin');
+      await client.query(`update executions set status = 'pending', ended_at = null`);
+      const pruned = store.prune(1_000_000, 100);
+      await isHeldUp(pruned);
+      await client.query('commit');
+      assert.deepEqual(await pruned, { executions: 0, more: false });
+      assert.equal((await store.execution(create.id))!.status, 'pending');
+    });
+  });
+
   describe('durability.md: a commit that cannot succeed is not repeated', () => {
     for (const [what, poison] of [
       ['a string with NUL', { tasks: [sampleTaskState('a', { output: '"\u0000"' })] }],
@@ -322,5 +361,37 @@ if (typeof server === 'string') {
         });
       });
     }
+
+    it('among a thousand it is found by halves', async (t) => {
+      const { store, client } = await place(t, url);
+      const creates = Array.from({ length: 1000 }, () => sampleExecution({ owned: true }));
+      const made = creates.map((create) => sampleTransition(create.id, { create }));
+      await store.commit({ runner: 'r1', n: 1, transitions: made });
+      // a sequence counts what is taken back, too
+      await client.query(`create sequence tries;
+        create function try() returns trigger language plpgsql set search_path from current as $$ begin perform nextval('tries'); return null; end $$;
+        create trigger try before insert on task_executions for each statement execute function try()`);
+      const bad = creates[700]!.id;
+      const transitions = creates.map(({ id }) => {
+        return sampleTransition(id, { tasks: [sampleTaskState('a', { output: id === bad ? '"\u0000"' : '1' })] });
+      });
+      await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions }), { name: 'RefusedDataError', id: bad });
+      const { rows } = await client.query<{ tries: string }>(`select nextval('tries') - 1 as tries`);
+      // the batch itself, and one for each time that a thousand is halved
+      assert.ok(Number(rows[0]!.tries) <= 12, `${rows[0]!.tries} tries`);
+      assert.deepEqual((await client.query('select from task_executions')).rows, []);
+    });
+
+    it('of two that do not go together it is the second, whoever comes after it', async (t) => {
+      const { store } = await place(t, url);
+      const creates = Array.from({ length: 9 }, (_, i) => {
+        return sampleExecution({ owned: true, idempotencyKey: i === 1 || i === 6 ? 'the same' : null });
+      });
+      const transitions = creates.map((create) => sampleTransition(create.id, { create }));
+      const refused = { name: 'RefusedDataError', id: creates[6]!.id };
+      await assert.rejects(store.commit({ runner: 'r1', n: 1, transitions }), refused);
+      await store.commit({ runner: 'r1', n: 2, transitions: transitions.toSpliced(6, 1) });
+      assert.equal((await store.ownedBy('r1')).length, 8);
+    });
   });
 }

@@ -1,3 +1,4 @@
+import type { ClientBase } from 'pg';
 import { postgresDialect } from './dialect.ts';
 import { renewalOf, signsText } from './renewal.ts';
 import type { Renew, Renewal, SignsRow } from './renewal.ts';
@@ -9,7 +10,8 @@ const clock = '(extract(epoch from clock_timestamp()) * 1000)::bigint';
 /**
  * A renewal as one statement and one round trip, by the database's own clock: $1 the runner, $2 its codes as a JSON array,
  * $3 the length of its lease. One that is lost with the
- * host does no harm: nobody waits until it is on disk.
+ * host does no harm: nobody waits until it is on disk. It is made for `read committed`: under `serializable` two runners
+ * that read each other's rows and renew their own are in each other's way.
  */
 export const renewalText: string = `with setting as materialized (select set_config('synchronous_commit', 'off', true)),
   renewed as (update runners set renewed_at = ${clock}, lease_until = ${clock} + $3 where id = $1 and dead = 0 and exists (select 1 from setting)
@@ -25,6 +27,14 @@ export interface RenewalRow extends SignsRow {
 
 export function renewalParams({ runner, codes, leaseMs }: Renew): unknown[] {
   return [runner, JSON.stringify(codes), leaseMs];
+}
+
+/** Renews on a connection. One that has no answer within the deadline fails. */
+export async function renewOn(client: ClientBase, text: string, renewal: Renew, deadlineMs: number): Promise<Renewal> {
+  const sent = Date.now();
+  const asked = { text, values: renewalParams(renewal), query_timeout: deadlineMs };
+  const { rows } = await client.query<RenewalRow>(asked);
+  return renewalFrom(rows[0]!, sent, Date.now());
 }
 
 /** A renewal that waited for a lock, or for the network, says little of when the database looked at its clock, ms. */

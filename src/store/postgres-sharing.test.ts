@@ -136,6 +136,25 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     const rig = await openRig(t, { store: await open(t, there.href), workflows: [pipeline()] });
     assert.deepEqual((await rig.client.execute('pipeline')).outputs, { a: 1, b: 2 });
   });
+
+  it('a user who may not make schemas opens and migrates what is in one that is there', async (t) => {
+    const place = url();
+    const schema = new URL(place).searchParams.get('schema')!;
+    const role = `tenant_${process.pid}`;
+    const admin = await connect(t);
+    await admin.query(`create role ${role} login; create schema ${schema} authorization ${role}`);
+    release(t, () => admin.query(`drop owned by ${role} cascade; drop role ${role}`).then(() => undefined));
+    const theirs = new URL(place);
+    theirs.username = role;
+    const rig = await openRig(t, { store: await open(t, theirs.href), workflows: [pipeline()] });
+    assert.deepEqual((await rig.client.execute('pipeline')).outputs, { a: 1, b: 2 });
+    await open(t, theirs.href, { migrations: [...migrations, next] });
+    theirs.searchParams.set('schema', `${schema}_missing`);
+    await assert.rejects(open(t, theirs.href), {
+      code: 'STORE_UNAVAILABLE',
+      message: /permission denied for database/,
+    });
+  });
 });
 
 describe('many who ask at the same moment', { skip }, () => {

@@ -61,8 +61,15 @@ export function isPlain({ transitions }: Batch): boolean {
   });
 }
 
-/** The statement for a batch, and its parameters. Batches up to `floor` are forgotten, now and then. */
-export function commitStatement(batch: Batch, floor: number): { readonly text: string; readonly values: unknown[] } {
+/**
+ * The statement for a batch, and its parameters. Batches up to `floor` are forgotten, now and then. `lockMs`: how long it
+ * waits for a row that somebody else holds.
+ */
+export function commitStatement(
+  batch: Batch,
+  floor: number,
+  lockMs: number,
+): { readonly text: string; readonly values: unknown[] } {
   const { runner, n, transitions } = batch;
   const known = transitions.filter(({ create }) => create === null);
   const rows: Record<Part, unknown[][]> = {
@@ -86,7 +93,7 @@ export function commitStatement(batch: Batch, floor: number): { readonly text: s
     readsMail: known.some(({ letGo }) => letGo !== null && letGo.endedAt !== null && letGo.inboxSeen > 0),
     forgets: n % forgetEvery === 0,
   };
-  const values: unknown[] = [runner, n];
+  const values: unknown[] = [runner, n, String(lockMs)];
   if (shape.forgets) values.push(floor);
   if (shape.owns)
     values.push(
@@ -144,7 +151,7 @@ function textOf(shape: Shape): string {
  * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed.
  */
 function commitText({ parts, owns, follows, readsMail, forgets }: Shape): string {
-  let last = 2;
+  let last = 3;
   const floor = forgets ? `$${++last}` : '';
   const own = owns ? { ids: `$${++last}`, epochs: `$${++last}` } : null;
   const from = new Map<Part, string>();
@@ -196,8 +203,13 @@ function idsOf(source: string): string {
   return `(select coalesce(json_agg(id), '[]') from ${source})`;
 }
 
+/**
+ * While the statement waits for a row it holds that of its runner, which nobody can declare dead meanwhile. Behind a pooler
+ * no session bounds that, and a timeout of the statement would count from the next one on; one of locks holds from here on.
+ */
 const fence = `setting as materialized (select current_setting('transaction_isolation') = 'read committed' as isolated,
-    case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end),
+    case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end,
+    set_config('lock_timeout', $3, true)),
   fence as materialized (select 1 from runners where id = $1 and dead = 0 and (select isolated from setting) for share),
   batch as (insert into batches (runner, n, result) select $1, $2, '' from fence
     where not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing returning 1)`;

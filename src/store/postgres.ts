@@ -103,6 +103,11 @@ export class PostgresDriver implements Driver {
     return this.#schema;
   }
 
+  /** Whether a pooler is in between: a statement by itself runs under whatever isolation is the default there. */
+  get pooled(): boolean {
+    return this.#connections.pooled;
+  }
+
   /** A statement whose tables are found whatever a connection's search_path is. */
   qualified(text: string): string {
     return this.#qualified(text);
@@ -150,7 +155,12 @@ export class PostgresDriver implements Driver {
     await client.query(`${beginText(null)}; set local statement_timeout = 0; set local lock_timeout = ${lockMs}`);
     try {
       await client.query('select pg_advisory_xact_lock($1)', [migrationLock]);
-      if (makesSchema) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);
+      if (makesSchema) {
+        // asks for the right to make one even where it exists
+        const asked = 'select to_regnamespace($1) is null as missing';
+        const { rows } = await client.query<{ missing: boolean }>(asked, [quotedName(this.#schema)]);
+        if (rows[0]?.missing === true) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);
+      }
       await client.query(`set local search_path to ${quotedName(this.#schema)}`);
       await this.#drive(client, migrate(now(), '', migrations), null, false);
       await client.query('commit');

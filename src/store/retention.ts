@@ -1,5 +1,5 @@
 import { all, first, run } from './sql.ts';
-import type { Script } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
 
 /** What one step of pruning did. */
 export interface Pruned {
@@ -14,9 +14,10 @@ const tables = ['events', 'logs', 'steps', 'task_executions', 'execution_tags', 
 /**
  * Removes one root execution whose time is over, with its children, as far as `rows` rows go: what is left is removed
  * by the next step, the execution's own row last. `before`: roots without a retention of their own go that ended then.
+ * The root is locked: runners that prune at the same moment take one each, and one that is being retried is left alone.
  */
-export function* prune(now: number, before: number | null, rows: number): Script<Pruned> {
-  const root = (yield* expired(now)) ?? (before === null ? undefined : yield* endedBefore(before));
+export function* prune(now: number, before: number | null, rows: number, dialect: Dialect): Script<Pruned> {
+  const root = (yield* expired(now, dialect)) ?? (before === null ? undefined : yield* endedBefore(before, dialect));
   if (root === undefined) return { executions: 0, more: false };
   const family = yield* all<{ id: string }>(
     'select id from executions where root_id = $1 and parent_id is not null limit $2',
@@ -44,19 +45,19 @@ export function* prune(now: number, before: number | null, rows: number): Script
 
 const noLiving = `not exists (select 1 from executions c where c.root_id = r.id and c.parent_id is not null and c.ended_at is null)`;
 
-function* expired(now: number): Script<string | undefined> {
+function* expired(now: number, dialect: Dialect): Script<string | undefined> {
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is not null
-     and r.ended_at + r.retention <= $1 and ${noLiving} order by r.ended_at + r.retention limit 1`,
+     and r.ended_at + r.retention <= $1 and ${noLiving} order by r.ended_at + r.retention limit 1${dialect.skipLocked}`,
     now,
   );
   return row?.id;
 }
 
-function* endedBefore(before: number): Script<string | undefined> {
+function* endedBefore(before: number, dialect: Dialect): Script<string | undefined> {
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is null
-     and r.ended_at <= $1 and ${noLiving} order by r.ended_at limit 1`,
+     and r.ended_at <= $1 and ${noLiving} order by r.ended_at limit 1${dialect.skipLocked}`,
     before,
   );
   return row?.id;

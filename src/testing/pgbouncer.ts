@@ -14,10 +14,10 @@ const program = '/usr/sbin/pgbouncer';
 const serverConnections = 4;
 
 /**
- * A pgbouncer before a server, which hands out its connections for one transaction each. A sentence where it is not
- * installed.
+ * A pgbouncer before a server, which hands out its connections for one transaction each. Of `ignored` parameters at the
+ * start of a connection it takes no notice; others it refuses. A sentence where it is not installed.
  */
-export async function pgbouncer(serverUrl: string): Promise<TestPostgres | string> {
+export async function pgbouncer(serverUrl: string, ignored: readonly string[] = []): Promise<TestPostgres | string> {
   if (!existsSync(program)) return `there is no ${program} (Debian's package pgbouncer)`;
   const server = new URL(serverUrl);
   const folder = mkdtempSync(join(tmpdir(), 'cloacina-pgbouncer-'));
@@ -36,6 +36,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = ${serverConnections}
 max_client_conn = 200
+ignore_startup_parameters = ${ignored.join(', ')}
 `,
   );
   const user = await unprivileged();

@@ -1,9 +1,8 @@
 import type { PoolClient } from 'pg';
 import { FencedError, OutcomeUnknownError, RefusedDataError } from './batch.ts';
-import type { Batch, CommitResult, Effects, LetGo, NewExecution, Transition } from './batch.ts';
+import type { Batch, CommitResult, Effects, NewExecution, Transition } from './batch.ts';
 import { cancelExecution } from './control.ts';
-import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
-import { childEnded } from './mail.ts';
+import { executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
 import { arraysOf, rowsFrom } from './postgres-arrays.ts';
 import type { ArrayColumns } from './postgres-arrays.ts';
 import {
@@ -18,7 +17,10 @@ import {
   withdrawnOfferRows,
 } from './postgres-offers.ts';
 import type { OfferKey } from './postgres-offers.ts';
+import { release } from './postgres-release.ts';
+import type { Head } from './postgres-release.ts';
 import {
+  createdRow,
   eventArrays,
   executionArrays,
   logArrays,
@@ -100,8 +102,9 @@ export class PostgresCommit {
    */
   async #known(client: PoolClient, batch: Batch): Promise<CommitResult> {
     const { runner, n } = batch;
-    const { rows } = await client.query<{ result: string }>(
-      this.#driver.qualified('update batches set result = result where runner = $1 and n = $2 returning result'),
+    const { rows } = await this.#driver.run<{ result: string }>(
+      client,
+      'update batches set result = result where runner = $1 and n = $2 returning result',
       [runner, n],
     );
     const [known] = rows;
@@ -115,8 +118,9 @@ export class PostgresCommit {
     for (const transition of transitions) {
       const { id, epoch, create, letGo, effects } = transition;
       if ((effects?.offersWithdrawn.length ?? 0) > 0) {
-        const mail = await client.query<{ payload: string }>(
-          this.#driver.qualified(`select payload from mail where execution_id = $1 and kind = 'taken'`),
+        const mail = await this.#driver.run<{ payload: string }>(
+          client,
+          `select payload from mail where execution_id = $1 and kind = 'taken'`,
           [id],
         );
         result.taken.push(
@@ -126,8 +130,9 @@ export class PostgresCommit {
           ),
         );
       }
-      const owned = await client.query(
-        this.#driver.qualified('select 1 from executions where id = $1 and owner = $2 and epoch = $3'),
+      const owned = await this.#driver.run(
+        client,
+        'select 1 from executions where id = $1 and owner = $2 and epoch = $3',
         [id, runner, epoch],
       );
       const isOurs = owned.rows.length > 0;
@@ -144,10 +149,9 @@ export class PostgresCommit {
         continue;
       }
       const { seq, type } = letGo.events[0]!;
-      const last = await client.query(
-        this.#driver.qualified(
-          'select 1 from events where execution_id = $1 and seq = $2 and type = $3 and runner = $4',
-        ),
+      const last = await this.#driver.run(
+        client,
+        'select 1 from events where execution_id = $1 and seq = $2 and type = $3 and runner = $4',
         [id, seq, type, runner],
       );
       if (last.rows.length === 0) result.lost.push(id);
@@ -157,97 +161,95 @@ export class PostgresCommit {
 
   /** Whether it was made for another version than it was put together for. */
   async #isMoved(client: PoolClient, create: NewExecution): Promise<boolean> {
-    const { rows } = await client.query<{ code: string }>(
-      this.#driver.qualified('select code from executions where id = $1'),
-      [create.id],
-    );
+    const { rows } = await this.#driver.run<{ code: string }>(client, 'select code from executions where id = $1', [
+      create.id,
+    ]);
     return rows[0] !== undefined && rows[0].code !== create.code;
   }
 
   async #write(client: PoolClient, batch: Batch): Promise<CommitResult> {
     const { runner, n, transitions } = batch;
-    const self = await client.query<{ dead: number }>(
-      this.#driver.qualified('select dead from runners where id = $1 for share'),
-      [runner],
-    );
+    const self = await this.#driver.run<{ dead: number }>(client, 'select dead from runners where id = $1 for share', [
+      runner,
+    ]);
     if (self.rows[0]?.dead !== 0) throw new FencedError(`runner ${runner} was declared dead`);
     // first of all: it waits for an earlier try that is still under way, and then there is nothing left to do
-    const fresh = await client.query(
-      this.#driver.qualified(`insert into batches (runner, n, result) select $1, $2, ''
-        where not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing`),
+    const fresh = await this.#driver.run(
+      client,
+      `insert into batches (runner, n, result) select $1, $2, ''
+        where not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing`,
       [runner, n],
     );
     if (fresh.rowCount === 0) return this.#known(client, batch);
     const result = await this.#apply(client, runner, transitions);
-    await client.query(this.#driver.qualified('update batches set result = $3 where runner = $1 and n = $2'), [
+    await this.#driver.run(client, 'update batches set result = $3 where runner = $1 and n = $2', [
       runner,
       n,
       JSON.stringify(result),
     ]);
-    await client.query(this.#driver.qualified('delete from batches where runner = $1 and n <= $2'), [
-      runner,
-      n - remembered,
-    ]);
+    await this.#driver.run(client, 'delete from batches where runner = $1 and n <= $2', [runner, n - remembered]);
     return result;
   }
 
   async #apply(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<CommitResult> {
     const result: Result = { lost: [], held: [], moved: [], taken: [] };
-    const inboxes = await this.#owned(client, runner, transitions);
-    const written = transitions.filter(({ id, create }) => create !== null || inboxes.has(id));
-    for (const { id, create } of transitions) if (create === null && !inboxes.has(id)) result.lost.push(id);
+    const heads = await this.#heads(client, transitions);
+    const isOwned = ({ id, epoch }: Transition): boolean =>
+      heads.get(id)?.owner === runner && heads.get(id)?.epoch === epoch;
+    const written = transitions.filter((one) => one.create !== null || isOwned(one));
+    for (const one of transitions) if (one.create === null && !isOwned(one)) result.lost.push(one.id);
     await this.#create(client, runner, written, result);
     for (const { id, effects } of written) {
       for (const task of effects?.itemsDropped ?? []) {
-        await client.query(
-          this.#driver.qualified('delete from task_executions where execution_id = $1 and task = $2 and item >= 0'),
+        await this.#driver.run(
+          client,
+          'delete from task_executions where execution_id = $1 and task = $2 and item >= 0',
           [id, task],
         );
       }
     }
     await this.#rows(client, runner, written, result);
-    await this.#heads(client, written);
     for (const transition of written) {
       const { id, effects } = transition;
       if (effects === null) continue;
       await this.#carryOut(client, id, effects);
-      await this.#offers(client, transition, result);
     }
-    for (const { id, letGo } of written) {
-      if (letGo === null) continue;
-      if ((inboxes.get(id) ?? 0) === letGo.inboxSeen) await this.#release(client, runner, id, letGo);
-      else result.held.push(id);
-    }
+    await this.#offers(client, written, result);
+    // a child that is cancelled may be one of these: its row has got mail just now
+    const cancels = written.some(({ effects }) => (effects?.cancelChildren.length ?? 0) > 0);
+    const now = cancels ? await this.#heads(client, transitions) : heads;
+    const { held, statements } = release(runner, written, now);
+    result.held.push(...held);
+    for (const { text, values } of statements) await this.#driver.run(client, text, values);
     return result;
   }
 
   /**
-   * The inboxes of those executions that this runner still owns. Their rows are locked in the order of their ids, together
-   * with those of others that are told something: two runners whose executions tell each other's never wait in a circle.
+   * The rows of a batch's executions, locked in the order of their ids together with those of others that are told
+   * something: two runners whose executions tell each other's never wait in a circle.
    */
-  async #owned(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<Map<string, number>> {
-    const epochs = new Map(transitions.flatMap(({ id, create, epoch }) => (create === null ? [[id, epoch]] : [])));
-    const others = transitions.flatMap(({ effects, letGo }) => [
+  async #heads(client: PoolClient, transitions: readonly Transition[]): Promise<Map<string, Head>> {
+    const ids = transitions.flatMap(({ id, create, effects, letGo }) => [
+      ...(create === null ? [id] : []),
       ...(effects?.cancelChildren ?? []),
       ...(letGo === null || letGo.endedAt === null || letGo.parent === null ? [] : [letGo.parent.id]),
     ]);
-    if (epochs.size + others.length === 0) return new Map();
-    const { rows } = await client.query<{ id: string; inbox: number; owner: string | null; epoch: number }>(
-      this.#driver.qualified(
-        'select id, inbox, owner, epoch from executions where id = any($1::text[]) order by id for update',
-      ),
-      [[...epochs.keys(), ...others]],
+    if (ids.length === 0) return new Map();
+    const { rows } = await this.#driver.run<Head>(
+      client,
+      'select id, inbox, owner, epoch, status from executions where id = any($1::text[]) and pruned = 0 order by id for update',
+      [ids],
     );
-    const owned = rows.filter(({ id, owner, epoch }) => owner === runner && epochs.get(id) === epoch);
-    return new Map(owned.map(({ id, inbox }) => [id, inbox]));
+    return new Map(rows.map((head) => [head.id, head]));
   }
 
   async #create(client: PoolClient, runner: string, written: readonly Transition[], result: Result): Promise<void> {
     const creates: { readonly now: NewExecution; readonly owner: string | null }[] = [];
-    for (const { create } of written) {
-      if (create === null) continue;
+    const own = written.flatMap(({ create }) => create ?? []);
+    const children = written.flatMap(({ effects }) => effects?.children ?? []);
+    for (const create of [...own, ...children]) {
       const head = await this.#head(client, create);
-      if (head !== null) result.moved.push(create.id);
+      if (head !== null && own.includes(create)) result.moved.push(create.id);
       creates.push({
         now: head === null ? create : pinnedTo(create, head),
         owner: create.owned && head === null ? runner : null,
@@ -264,10 +266,7 @@ export class PostgresCommit {
   async #head(client: PoolClient, create: NewExecution): Promise<{ version: string; digest: string } | null> {
     if (create.pin === null || !create.followsChannel) return null;
     const values = [create.tenant, create.pin.package, create.workflow];
-    const { rows } = await client.query<{ version: string; digest: string }>(
-      this.#driver.qualified(liveHeadText),
-      values,
-    );
+    const { rows } = await this.#driver.run<{ version: string; digest: string }>(client, liveHeadText, values);
     return rows[0] === undefined || rows[0].digest === create.pin.digest ? null : rows[0];
   }
 
@@ -275,81 +274,48 @@ export class PostgresCommit {
     await this.#insert(client, 'task_executions', taskArrays, taskRows(written), taskConflict);
     await this.#insert(client, 'steps', stepArrays, stepRows(written));
     await this.#insert(client, 'logs', logArrays, logRows(written));
-    const events = written.flatMap(({ id, create, events: list }) => {
+    const events = written.flatMap(({ id, create, events: list, effects }) => {
       const by = create !== null && (!create.owned || moved.includes(id)) ? null : runner;
-      return list.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, by, e.data]);
+      return [
+        ...list.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, by, e.data]),
+        ...(effects?.children ?? []).map(createdRow),
+      ];
     });
     await this.#insert(client, 'events', eventArrays, events);
   }
 
-  /** What changes of the rows of the executions themselves, but for letting go. */
-  async #heads(client: PoolClient, written: readonly Transition[]): Promise<void> {
-    for (const { id, parsedInput, progressed, loaded, mailTaken } of written) {
-      if (parsedInput === null && !progressed && !loaded && mailTaken === null) continue;
-      await client.query(
-        this.#driver
-          .qualified(`update executions set input = coalesce($2, input), input_parsed = case when $2::text is null then input_parsed else 1 end,
-         losses = case when $3 then 0 else losses end, loads = case when $4 then 0 else loads end, taken = coalesce($5, taken) where id = $1`),
-        [id, parsedInput, progressed, loaded, mailTaken],
-      );
-    }
-  }
-
   async #carryOut(client: PoolClient, id: string, effects: Effects): Promise<void> {
-    const { mailDone, children, cancelChildren, itemsCancelled } = effects;
+    const { mailDone, cancelChildren, itemsCancelled } = effects;
     if (mailDone.length > 0) {
-      await client.query(this.#driver.qualified('delete from mail where execution_id = $1 and n = any($2::int[])'), [
-        id,
-        mailDone,
-      ]);
+      await this.#driver.run(client, 'delete from mail where execution_id = $1 and n = any($2::int[])', [id, mailDone]);
     }
-    for (const child of children) await this.#driver.drive(client, createExecution(child));
     for (const child of cancelChildren) {
       await this.#driver.drive(client, cancelExecution(child, null, this.#now(), this.#driver.dialect));
     }
     for (const { task, at } of itemsCancelled) {
-      await client.query(
-        this.#driver.qualified(`update task_executions set status = 'cancelled', ended_at = $3
-         where execution_id = $1 and task = $2 and item >= 0 and status = 'pending'`),
+      await this.#driver.run(
+        client,
+        `update task_executions set status = 'cancelled', ended_at = $3
+         where execution_id = $1 and task = $2 and item >= 0 and status = 'pending'`,
         [id, task, at],
       );
     }
   }
 
-  async #offers(client: PoolClient, transition: Transition, result: Result): Promise<void> {
+  async #offers(client: PoolClient, written: readonly Transition[], result: Result): Promise<void> {
     const remove = async (rows: readonly unknown[][], condition: string): Promise<readonly OfferKey[]> => {
       if (rows.length === 0) return [];
       const from = rowsFrom(offerKeyArrays, 1, 'r');
       const text = `${removeOffers(from, 'true')}${condition} returning offers.execution_id as id, offers.task, offers.item`;
-      return (await client.query<OfferKey>(this.#driver.qualified(text), arraysOf(offerKeyArrays, rows))).rows;
+      return (await this.#driver.run<OfferKey>(client, text, arraysOf(offerKeyArrays, rows))).rows;
     };
-    await remove(endedOfferRows([transition]), '');
-    const back = await remove(withdrawnOfferRows([transition]), ' and offers.helper is null');
-    result.taken.push(...takenOf([transition], back));
-    const offers = offerRows([transition]);
+    await remove(endedOfferRows(written), '');
+    const back = await remove(withdrawnOfferRows(written), ' and offers.helper is null');
+    result.taken.push(...takenOf(written, back));
+    const offers = offerRows(written);
     if (offers.length === 0) return;
     const text = `insert into offers (${Object.keys(offerArrays).join(', ')}) select * from ${rowsFrom(offerArrays, 1, 'r')} ${offerConflict}`;
-    await client.query(this.#driver.qualified(text), arraysOf(offerArrays, offers));
-  }
-
-  async #release(client: PoolClient, runner: string, id: string, letGo: LetGo): Promise<void> {
-    const { status, reason, wakeAt, endedAt, output, error, errorTask, parent, events, inboxSeen } = letGo;
-    await client.query(
-      this.#driver
-        .qualified(`update executions set status = $2, reason = $3, wake_at = $4, ended_at = $5, output = $6, error = $7, error_task = $8,
-       owner = null where id = $1`),
-      [id, status, reason, wakeAt, endedAt, output, error, errorTask],
-    );
-    await this.#insert(
-      client,
-      'events',
-      eventArrays,
-      events.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, runner, e.data]),
-    );
-    if (endedAt === null) return;
-    if (inboxSeen > 0)
-      await client.query(this.#driver.qualified(`delete from mail where execution_id = $1 and kind <> 'signal'`), [id]);
-    if (parent !== null) await this.#driver.drive(client, childEnded(parent, id, endedAt, this.#driver.dialect));
+    await this.#driver.run(client, text, arraysOf(offerArrays, offers));
   }
 
   /** Inserts many rows with one statement, column by column. */
@@ -366,7 +332,7 @@ export class PostgresCommit {
       .filter((name) => name !== 'lets')
       .join(', ');
     const text = `insert into ${table} (${names}) select ${names} from ${rowsFrom(columns, 1, 'r')} ${conflict}`;
-    await client.query(this.#driver.qualified(text), arraysOf(columns, rows));
+    await this.#driver.run(client, text, arraysOf(columns, rows));
   }
 
   /** Finds the transition that the database will never take, in a transaction that is taken back. */
@@ -386,7 +352,7 @@ export class PostgresCommit {
    */
   async #firstRefused(client: PoolClient, { runner, transitions }: Batch, cause: unknown): Promise<RefusedDataError> {
     // all rows at once, in the order in which others lock them
-    await this.#owned(client, runner, transitions);
+    await this.#heads(client, transitions);
     let [from, to] = [0, transitions.length];
     while (from < to) {
       const middle = from + Math.ceil((to - from) / 2);

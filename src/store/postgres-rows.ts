@@ -176,6 +176,12 @@ export function headRows(transitions: readonly Transition[]): unknown[][] {
   return transitions.flatMap((one) => (one.create === null && changesHead(one) ? [headRow(one)] : []));
 }
 
+/** The same where it is known who goes, and executions that were made by the same batch may be among them. */
+export function changedHeadRows(transitions: readonly Transition[], going: ReadonlySet<Transition>): unknown[][] {
+  const changed = transitions.filter((one) => changesHead(one) && (one.create === null || going.has(one)));
+  return changed.map((one) => headRow(one, going.has(one)));
+}
+
 export function stepRows(transitions: readonly Transition[]): unknown[][] {
   return transitions.flatMap(({ id, steps }) => steps.map((s) => [id, s.task, s.item, s.name, s.output]));
 }
@@ -195,11 +201,14 @@ function changesHead({ letGo, parsedInput, progressed, loaded, mailTaken }: Tran
   return letGo !== null || parsedInput !== null || progressed || loaded || mailTaken !== null;
 }
 
-function headRow({ id, letGo, parsedInput, progressed, loaded, mailTaken }: Transition): unknown[] {
+function headRow(
+  { id, letGo, parsedInput, progressed, loaded, mailTaken }: Transition,
+  lets: boolean = letGo !== null,
+): unknown[] {
   const { status, reason, wakeAt, endedAt, output, error, errorTask, inboxSeen }: Partial<LetGo> = letGo ?? {};
-  const lets = [
+  const last = [
     id,
-    letGo !== null,
+    lets,
     status ?? null,
     reason ?? null,
     wakeAt ?? null,
@@ -207,25 +216,23 @@ function headRow({ id, letGo, parsedInput, progressed, loaded, mailTaken }: Tran
     output ?? null,
     error ?? null,
   ];
-  return [...lets, errorTask ?? null, inboxSeen ?? 0, parsedInput, progressed, loaded, mailTaken];
+  return [...last, errorTask ?? null, inboxSeen ?? 0, parsedInput, progressed, loaded, mailTaken];
 }
 
 export function eventRows(runner: string, transitions: readonly Transition[]): unknown[][] {
-  return transitions.flatMap((one) => [
-    ...eventsOf(runner, one),
-    ...(one.effects?.children ?? []).map((child) => [
-      child.id,
-      1,
-      'execution.created',
-      child.createdAt,
-      null,
-      null,
-      null,
-      null,
-      null,
-      false,
-    ]),
-  ]);
+  return transitions.flatMap((one) => [...eventsOf(runner, one), ...(one.effects?.children ?? []).map(createdRow)]);
+}
+
+/** The first event of a child, which nobody owns yet. */
+export function createdRow({ id, createdAt }: NewExecution): unknown[] {
+  return [id, 1, 'execution.created', createdAt, null, null, null, null, null, false];
+}
+
+/** The events with which executions are let go. */
+export function lastEventRows(runner: string, going: readonly Transition[]): unknown[][] {
+  return going.flatMap(({ id, letGo }) =>
+    letGo!.events.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, runner, e.data, true]),
+  );
 }
 
 function eventsOf(runner: string, { id, create, events, letGo }: Transition): unknown[][] {

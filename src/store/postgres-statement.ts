@@ -256,16 +256,21 @@ const changed =
 
 /** What changes of the rows of the executions themselves; those that go are let go. */
 function heads(from: string): string {
-  const letting = (column: string): string => `case when ${goes} then h.${column} else o.${column} end`;
   return `h as materialized (select * from ${from}),
   gone as materialized (select h.id, h.ended_at from h join owned o on o.id = h.id where ${goes}),
-  heads as (insert into executions (id, tenant, workflow, code, epoch, created_at, root_id, ${changed})
+  heads as (${headsText(goes, 'owned o join h on h.id = o.id')})`;
+}
+
+/** Rows `h` (see `headArrays`) into the executions `o` that they are of; where `goes` holds, these are let go. */
+export function headsText(goes: string, from: string): string {
+  const letting = (column: string): string => `case when ${goes} then h.${column} else o.${column} end`;
+  return `insert into executions (id, tenant, workflow, code, epoch, created_at, root_id, ${changed})
     select o.id, o.tenant, o.workflow, o.code, o.epoch, o.created_at, o.root_id, ${letting('status')}, ${letting('reason')},
       case when ${goes} then null else o.owner end, ${letting('wake_at')}, ${letting('ended_at')}, ${letting('output')}, ${letting('error')},
       ${letting('error_task')}, coalesce(h.input, o.input), case when h.input is null then o.input_parsed else 1 end,
       case when h.progressed then 0 else o.losses end, case when h.loaded then 0 else o.loads end, coalesce(h.taken, o.taken)
-    from owned o join h on h.id = o.id
-    on conflict (id) do update set ${overwrite(changed.split(', '))})`;
+    from ${from}
+    on conflict (id) do update set ${overwrite(changed.split(', '))}`;
 }
 
 const goes = 'h.lets and o.inbox = h.inbox_seen';

@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import type { Client, Pool, PoolClient, QueryConfig, QueryResult } from 'pg';
+import type { Client, Pool, PoolClient, QueryConfig, QueryResult, QueryResultRow } from 'pg';
 import { CloacinaError } from '../core/error.ts';
 import { postgresDialect } from './dialect.ts';
 import { isNewest, migrate } from './migrate.ts';
@@ -233,6 +233,17 @@ export class PostgresDriver implements Driver {
   /** Tells other processes what was committed here. */
   tell(notice: Notice | null): void {
     if (notice !== null) this.#notices?.tell(notice);
+  }
+
+  /** Runs a statement within the transaction of one of our own connections, prepared once. */
+  async run<Row extends QueryResultRow>(
+    client: PoolClient,
+    text: string,
+    values: readonly unknown[],
+  ): Promise<QueryResult<Row>> {
+    const qualified = this.#qualified(text);
+    const name = this.#connections.pooled ? undefined : this.#prepared.nameOf(qualified);
+    return client.query<Row>(timed({ name, text: qualified, values: [...values] }, this.deadlineMs));
   }
 
   /** Runs a script within the transaction of one of our own connections, whose statements are prepared once. */

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { Transition } from '../store/batch.ts';
 import { run } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
-import { sampleEffects, sampleExecution, sampleRunner, sampleTransition } from './store-suite.ts';
+import { sampleEffects, sampleExecution, sampleLetGo, sampleRunner, sampleTransition } from './store-suite.ts';
 
 const pin = { package: 'p', version: '1.0.0', digest: 'sha256:one' };
 const customer = String.raw`"Acme\N" {a,b}, null`;
@@ -128,6 +128,64 @@ export function storeEffectsSuite(
         [[1, 'execution.created', null]],
       );
       assert.equal(await store.execution(other.id), undefined);
+    });
+
+    for (const first of ['child', 'parent']) {
+      it(`durability.md, mail: of a child's end and its parent's letting go in one batch, the ${first}'s first, the parent hears`, async () => {
+        const [parent, child] = [await owned(), await owned()];
+        const ends = sampleTransition(child, { letGo: sampleLetGo({ parent: { id: parent, task: 'c' } }) });
+        const waits = sampleTransition(parent, {
+          letGo: sampleLetGo({ status: 'waiting', endedAt: null, output: null }),
+        });
+        const { held } = await commit(...(first === 'child' ? [ends, waits] : [waits, ends]));
+        const { status, owner, inbox } = (await store.execution(parent))!;
+        assert.deepEqual(
+          { held, status, owner, inbox },
+          first === 'child'
+            ? { held: [parent], status: 'running', owner: 'r1', inbox: 1 }
+            : { held: [], status: 'pending', owner: null, inbox: 1 },
+        );
+        assert.equal((await store.execution(child))!.status, 'completed');
+      });
+    }
+
+    it('durability.md, mail: one that is cancelled in the batch that lets it go is not let go', async () => {
+      const [parent, child] = [await owned(), await owned()];
+      const cancels = sampleTransition(parent, { effects: sampleEffects({ cancelChildren: [child] }) });
+      const waits = sampleTransition(child, { letGo: sampleLetGo({ status: 'waiting', endedAt: null, output: null }) });
+      const { held } = await commit(cancels, waits);
+      const { owner, inbox } = (await store.execution(child))!;
+      assert.deepEqual({ held, owner, inbox }, { held: [child], owner: 'r1', inbox: 1 });
+    });
+
+    it('of children that end at once each tells its parent, and parents of others hear nothing', async () => {
+      const made: string[] = [];
+      while (made.length < 12) made.push(await owned());
+      const [parents, children] = [made.slice(0, 3), made.slice(3)];
+      for (const parent of parents.slice(1)) {
+        const waits = sampleLetGo({ status: 'waiting', endedAt: null, output: null });
+        await commit(sampleTransition(parent, { letGo: waits }));
+      }
+      const of = (i: number): { readonly id: string; readonly task: string } => ({
+        id: parents[i % 2]!,
+        task: `c${i}`,
+      });
+      const ends = children.map((id, i) => sampleTransition(id, { letGo: sampleLetGo({ parent: of(i) }) }));
+      assert.deepEqual((await commit(...ends)).held, []);
+      const heads = await Promise.all(parents.map(async (id) => (await store.execution(id))!));
+      assert.deepEqual(
+        heads.map(({ status, owner, inbox }) => [status, owner, inbox]),
+        [
+          ['running', 'r1', 5],
+          ['pending', null, 4],
+          ['waiting', null, 0],
+        ],
+      );
+      const told = await store.mailFor('r1');
+      assert.deepEqual(
+        told.map(({ n, kind, name, payload }) => [n, kind, name, payload]),
+        [0, 2, 4, 6, 8].map((i, at) => [at + 1, 'child', `c${i}`, JSON.stringify(children[i])]),
+      );
     });
 
     it('mail that was acted on is gone, and the rest stays', async () => {

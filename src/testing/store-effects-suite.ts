@@ -183,7 +183,7 @@ export function storeEffectsSuite(
       );
       const told = await store.mailFor('r1');
       assert.deepEqual(
-        told.map(({ n, kind, name, payload }) => [n, kind, name, payload]),
+        told.map((one) => [one.n, one.kind, one.name, one.payload]),
         [0, 2, 4, 6, 8].map((i, at) => [at + 1, 'child', `c${i}`, JSON.stringify(children[i])]),
       );
     });

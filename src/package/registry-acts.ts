@@ -67,7 +67,7 @@ export function* publishVersion(
   manifest: string,
 ): Script<{ readonly record: PackageRecord; readonly created: boolean }> {
   const { name, version, digest } = record;
-  const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect);
+  const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
   if (existing !== undefined) return { record: sameVersion(existing, digest), created: false };
   if (yield* isCollecting(digest, acting.dialect)) throw collecting(name, version);
   if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(acting, record, manifest);
@@ -111,7 +111,7 @@ export function* activateVersion(
   expectedSerial: number | null,
 ): Script<Activation> {
   const { tenant, dialect } = acting;
-  const record = yield* packageVersion(tenant, name, version, dialect);
+  const record = yield* packageVersion(tenant, name, version, dialect.forNoKeyUpdate);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   if (record.status === 'yanked') throw unavailable(name, version, 'it was yanked');
   const head = yield* lockChannel(tenant, name, channel, dialect);
@@ -132,7 +132,7 @@ export function* activateVersion(
   };
 }
 
-/** Moves a channel to a version, tells the hook, and records it. */
+/** Moves a channel to a version, whose row is held or locked; tells the hook, and records it. */
 export function* moveChannel(
   acting: Acting,
   act: 'activate' | 'rollback',
@@ -179,6 +179,7 @@ export function* rollBack(
   expectedSerial: number | null,
 ): Script<ChannelRecord> {
   const { tenant, dialect } = acting;
+  yield* packageVersions(tenant, name, null, dialect.forKeyShare); // where it goes back to is not taken away meanwhile
   const head = yield* lockChannel(tenant, name, channel, dialect);
   if (head === undefined) throw new PackageNotFoundError(name);
   if (expectedSerial !== null && expectedSerial !== head.serial) {
@@ -219,7 +220,7 @@ function* earlierVersions(tenant: string, name: string, channel: string): Script
 
 /** Yanks a version or takes that back. Throws PACKAGE_NOT_FOUND. */
 export function* yankVersion(acting: Acting, name: string, version: string, yanked: boolean): Script<PackageRecord> {
-  const record = yield* packageVersion(acting.tenant, name, version, acting.dialect);
+  const record = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   const status = yanked ? 'yanked' : 'published';
   if (record.status === status || (!yanked && record.status !== 'yanked')) return record;
@@ -236,20 +237,10 @@ export function* yankVersion(acting: Acting, name: string, version: string, yank
  */
 export function* unregisterPackage(acting: Acting, name: string, version: string | null): Script<string[]> {
   const { tenant, dialect } = acting;
-  const versions = yield* packageVersions(tenant, name, dialect);
-  const removed = version === null ? versions : versions.filter((record) => record.version === version);
-  if (removed.length === 0) throw new PackageNotFoundError(name, version ?? undefined);
-  const channels = yield* channelsOf(tenant, name);
-  const head = channels.find((channel) => channel.version === version);
-  if (head !== undefined) {
-    const what = `package ${name} v${version} is what channel '${head.channel}' points to`;
-    throw new CloacinaError('PACKAGE_ACTIVE', `${what}; activate another version first, or unregister all of ${name}`);
-  }
-  for (const record of removed) {
-    const pinned = yield* pinnedCount(tenant, record.digest);
-    if (pinned > 0) throw new PackageInUseError(name, record.version, pinned);
-  }
-  if (version === null) yield* dropChannels(acting, name, channels);
+  // first without a lock: who is refused waits for nobody, however many executions are started meanwhile
+  yield* removable(tenant, name, version, '');
+  const removed = yield* removable(tenant, name, version, dialect.forUpdate);
+  if (version === null) yield* dropChannels(acting, name, yield* channelsOf(tenant, name));
   for (const record of removed) {
     yield* setPackageStatus(record.id, 'deleted', acting.at);
     yield* unwant(tenant, name, record.version);
@@ -258,6 +249,22 @@ export function* unregisterPackage(acting: Acting, name: string, version: string
     yield* log(acting, 'unregister', { package: name, version: record.version, before });
   }
   return removed.map((record) => record.version);
+}
+
+/** The versions to be deleted. Once they are locked nothing can come to need them; what does is counted after that. */
+function* removable(tenant: string, name: string, version: string | null, lock: string): Script<PackageRecord[]> {
+  const removed = yield* packageVersions(tenant, name, version, lock);
+  if (removed.length === 0) throw new PackageNotFoundError(name, version ?? undefined);
+  const head = (yield* channelsOf(tenant, name)).find((channel) => channel.version === version);
+  if (head !== undefined) {
+    const what = `package ${name} v${version} is what channel '${head.channel}' points to`;
+    throw new CloacinaError('PACKAGE_ACTIVE', `${what}; activate another version first, or unregister all of ${name}`);
+  }
+  for (const record of removed) {
+    const pinned = yield* pinnedCount(tenant, record.digest);
+    if (pinned > 0) throw new PackageInUseError(name, record.version, pinned);
+  }
+  return removed;
 }
 
 function* dropChannels(acting: Acting, name: string, channels: readonly ChannelRecord[]): Script<void> {

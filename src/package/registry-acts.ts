@@ -23,6 +23,7 @@ import {
   writeLiveWorkflows,
 } from '../store/packages.ts';
 import type { ChannelRecord, PackageRecord } from '../store/packages.ts';
+import { unavailable } from '../store/pins.ts';
 import { appendRegistryEvent, channelHistory } from '../store/registry-log.ts';
 import type { NewRegistryEvent, RegistryAct } from '../store/registry-log.ts';
 import type { Dialect, Script } from '../store/sql.ts';
@@ -113,7 +114,7 @@ export function* activateVersion(
   const { tenant, dialect } = acting;
   const record = yield* packageVersion(tenant, name, version, dialect.forNoKeyUpdate);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
-  if (record.status === 'yanked') throw unavailable(name, version, 'it was yanked');
+  if (record.status === 'yanked') throw unavailable(name, version, 'yanked');
   const head = yield* lockChannel(tenant, name, channel, dialect);
   const serial = head?.serial ?? 0;
   if (expectedSerial !== null && expectedSerial !== serial) {
@@ -273,12 +274,6 @@ function* dropChannels(acting: Acting, name: string, channels: readonly ChannelR
   for (const head of channels) {
     yield* log(acting, 'unregister', { package: name, channel: head.channel, before: point(head) });
   }
-}
-
-/** The error of an execution, or an activation, that a version does not take. */
-export function unavailable(name: string, version: string, reason: string): CloacinaError {
-  const message = `package ${name} v${version} takes no new executions: ${reason}; activate another version or roll back`;
-  return new CloacinaError('PACKAGE_UNAVAILABLE', message);
 }
 
 /** Where a channel points to, as an event tells it. */

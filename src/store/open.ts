@@ -124,7 +124,7 @@ function makeStore(
   };
   return {
     commit,
-    createExecutions: (creates) => write(() => executions.createExecutions(creates)),
+    createExecutions: (creates) => write(() => executions.createExecutions(creates, dialect)),
     claim: async (claim) => {
       const { loaded, suspect } = await write(() => claims.claimExecutions(claim, cursor, dialect), any);
       if (suspect === null) return loaded;

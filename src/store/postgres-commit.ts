@@ -1,9 +1,11 @@
 import type { PoolClient } from 'pg';
-import { FencedError, OutcomeUnknownError, RefusedDataError } from './batch.ts';
+import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from './batch.ts';
 import type { Batch, CommitResult, Effects, LetGo, NewExecution, Transition } from './batch.ts';
 import { cancelExecution } from './control.ts';
-import { createExecution, executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
+import { createExecution, executionParams, tagParams } from './executions.ts';
 import { childEnded } from './mail.ts';
+import { checkPins, holdPins, madeBy } from './pins.ts';
+import type { Pins } from './pins.ts';
 import { arraysOf, rowsFrom } from './postgres-arrays.ts';
 import type { ArrayColumns } from './postgres-arrays.ts';
 import {
@@ -48,7 +50,7 @@ interface Result {
 
 /**
  * The group commit on PostgreSQL: a whole batch in one transaction, each kind of row as one statement. The fence comes
- * first; a batch is written once, by its number. Throws FencedError, RefusedDataError, OutcomeUnknownError.
+ * first; a batch is written once, by its number. Throws FencedError, PinRefusedError, RefusedDataError, OutcomeUnknownError.
  */
 export class PostgresCommit {
   readonly #driver: PostgresDriver;
@@ -68,7 +70,7 @@ export class PostgresCommit {
       return result;
     } catch (error) {
       if (isDataError(error)) throw await this.#refused(batch, error);
-      if (error instanceof FencedError || error instanceof OutcomeUnknownError) throw error;
+      if (isForJournal(error)) throw error;
       if (isConflict(error)) throw new BusyError('another transaction was in the way', { cause: error });
       throw storeError(error, 'the database did not take a commit');
     }
@@ -79,8 +81,9 @@ export class PostgresCommit {
     const { runner, n, transitions } = batch;
     const { text, values } = commitStatement(batch, n - remembered);
     const said = await this.#driver.statement<Said>(text, values);
-    // where the server's default is another isolation than a transaction of ours has: nothing was written
-    if (said.isolated === 0) return this.#driver.once((client) => this.#write(client, batch));
+    // the server's default is another isolation than a transaction of ours has, or there is a version that cannot be pinned
+    // to, as far as this statement could see: nothing was written
+    if (said.isolated === 0 || said.refused > 0) return this.#driver.once((client) => this.#write(client, batch));
     if (said.alive === 0) throw new FencedError(`runner ${runner} was declared dead`);
     if (said.fresh === 0) return this.#driver.once((client) => this.#known(client, batch));
     const owned = new Set(said.owned);
@@ -193,10 +196,13 @@ export class PostgresCommit {
 
   async #apply(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<CommitResult> {
     const result: Result = { lost: [], held: [], moved: [], taken: [] };
+    const made = madeBy(transitions);
+    const pins = await this.#driver.drive(client, holdPins(made, this.#driver.dialect));
+    checkPins(pins, made);
     const inboxes = await this.#owned(client, runner, transitions);
     const written = transitions.filter(({ id, create }) => create !== null || inboxes.has(id));
     for (const { id, create } of transitions) if (create === null && !inboxes.has(id)) result.lost.push(id);
-    await this.#create(client, runner, written, result);
+    await this.#create(client, runner, written, pins, result);
     for (const { id, effects } of written) {
       for (const task of effects?.itemsDropped ?? []) {
         await client.query(
@@ -210,7 +216,7 @@ export class PostgresCommit {
     for (const transition of written) {
       const { id, effects } = transition;
       if (effects === null) continue;
-      await this.#carryOut(client, id, effects);
+      await this.#carryOut(client, id, effects, pins);
       await this.#offers(client, transition, result);
     }
     for (const { id, letGo } of written) {
@@ -242,33 +248,26 @@ export class PostgresCommit {
     return new Map(owned.map(({ id, inbox }) => [id, inbox]));
   }
 
-  async #create(client: PoolClient, runner: string, written: readonly Transition[], result: Result): Promise<void> {
+  async #create(
+    client: PoolClient,
+    runner: string,
+    written: readonly Transition[],
+    pins: Pins,
+    result: Result,
+  ): Promise<void> {
     const creates: { readonly now: NewExecution; readonly owner: string | null }[] = [];
     for (const { create } of written) {
       if (create === null) continue;
-      const head = await this.#head(client, create);
-      if (head !== null) result.moved.push(create.id);
-      creates.push({
-        now: head === null ? create : pinnedTo(create, head),
-        owner: create.owned && head === null ? runner : null,
-      });
+      const now = pins.settled(create);
+      const isMoved = now.code !== create.code;
+      if (isMoved) result.moved.push(create.id);
+      creates.push({ now, owner: create.owned && !isMoved ? runner : null });
     }
     if (creates.length === 0) return;
     const rows = creates.map(({ now, owner }) => executionParams(now, owner));
     await this.#insert(client, 'executions', executionArrays, rows);
     const tags = creates.flatMap(({ now }) => tagParams(now));
     if (tags.length > 0) await this.#insert(client, 'execution_tags', tagArrays, tags);
-  }
-
-  /** What its channel points to by now, where that is another version than the one it was made for. */
-  async #head(client: PoolClient, create: NewExecution): Promise<{ version: string; digest: string } | null> {
-    if (create.pin === null || !create.followsChannel) return null;
-    const values = [create.tenant, create.pin.package, create.workflow];
-    const { rows } = await client.query<{ version: string; digest: string }>(
-      this.#driver.qualified(liveHeadText),
-      values,
-    );
-    return rows[0] === undefined || rows[0].digest === create.pin.digest ? null : rows[0];
   }
 
   async #rows(client: PoolClient, runner: string, written: readonly Transition[], { moved }: Result): Promise<void> {
@@ -295,7 +294,7 @@ export class PostgresCommit {
     }
   }
 
-  async #carryOut(client: PoolClient, id: string, effects: Effects): Promise<void> {
+  async #carryOut(client: PoolClient, id: string, effects: Effects, pins: Pins): Promise<void> {
     const { mailDone, children, cancelChildren, itemsCancelled } = effects;
     if (mailDone.length > 0) {
       await client.query(this.#driver.qualified('delete from mail where execution_id = $1 and n = any($2::int[])'), [
@@ -303,7 +302,7 @@ export class PostgresCommit {
         mailDone,
       ]);
     }
-    for (const child of children) await this.#driver.drive(client, createExecution(child));
+    for (const child of children) await this.#driver.drive(client, createExecution(child, pins));
     for (const child of cancelChildren) {
       await this.#driver.drive(client, cancelExecution(child, null, this.#now(), this.#driver.dialect));
     }
@@ -379,12 +378,18 @@ export class PostgresCommit {
         });
       } catch (error) {
         if (isDataError(error)) return new RefusedDataError(transition.id, error);
+        if (error instanceof PinRefusedError) return error;
         if (!(error instanceof Tried)) return storeError(error, 'the database did not take a commit') as Error;
       }
     }
     // each of them alone is taken: two of them do not go together
     return new RefusedDataError(transitions.at(-1)!.id, cause);
   }
+}
+
+/** What is no error of the database's, and the journal knows what to do. */
+function isForJournal(error: unknown): boolean {
+  return error instanceof FencedError || error instanceof OutcomeUnknownError || error instanceof PinRefusedError;
 }
 
 /** Takes a trial back. */

@@ -2,6 +2,7 @@ import { CloacinaError } from '../core/error.ts';
 import type { TaskError } from '../core/task-error.ts';
 import { toTaskError } from '../core/task-error.ts';
 import { parseJson } from '../core/json.ts';
+import type { NewEvent, PinRefusedError, Transition } from '../store/batch.ts';
 import type { ExecutionRecord, Mail } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import { delay } from './clock.ts';
@@ -90,6 +91,15 @@ export class Children {
     this.#state.after(() => this.#options.host.onChild(rootId, create.code));
   }
 
+  /** Children could not be started after all, since their versions are gone: that fails their tasks. */
+  refused(refused: PinRefusedError['refused']): void {
+    for (const run of this.#state.runs) {
+      if (run?.spec.kind !== 'child' || run.status !== 'waiting') continue;
+      const why = refused.get(this.#idOf(run));
+      if (why !== undefined) this.#options.owner.failed(run, toTaskError(why));
+    }
+  }
+
   /** A child has ended: what it gave is what its task gives. */
   async ended(mail: Mail): Promise<void> {
     const { owner, host } = this.#options;
@@ -159,6 +169,29 @@ export class Children {
     }
     return undefined;
   }
+}
+
+/**
+ * A transition without the children that cannot be started: tasks that wait for them are as if they had not begun, should
+ * nothing come after it. (None of them is let go to wait by it: a child that was made is told of first.)
+ */
+export function withoutChildren(transition: Transition, refused: PinRefusedError['refused']): Transition {
+  const effects = transition.effects!;
+  const gone = effects.children.filter(({ id }) => refused.has(id));
+  const waits = transition.tasks.filter(({ task, item, status }) => {
+    return status === 'waiting' && gone.some(({ parent }) => parent!.task === task && parent!.item === item);
+  });
+  const begins = ({ type, task, item }: NewEvent): boolean =>
+    type === 'task.waiting' && waits.some((one) => one.task === task && one.item === (item ?? -1));
+  let seq = transition.events[0]?.seq ?? 0;
+  const events: NewEvent[] = [];
+  for (const event of transition.events) if (!begins(event)) events.push({ ...event, seq: seq++ });
+  return {
+    ...transition,
+    tasks: transition.tasks.filter((task) => !waits.includes(task)),
+    events,
+    effects: { ...effects, children: effects.children.filter((child) => !gone.includes(child)) },
+  };
 }
 
 function childFailure({ id, workflow, status, error }: ExecutionRecord): TaskError {

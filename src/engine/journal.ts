@@ -1,4 +1,4 @@
-import { FencedError, OutcomeUnknownError, RefusedDataError } from '../store/batch.ts';
+import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from '../store/batch.ts';
 import type { CommitResult, TaskKey, Transition } from '../store/batch.ts';
 import { BusyError } from '../store/store.ts';
 import type { Clock } from './clock.ts';
@@ -14,7 +14,7 @@ export interface Participant {
   committed(how: 'written' | 'held' | 'moved', taken: readonly TaskKey[]): void;
   /** This runner does not own the execution any more; nothing was written. */
   lost(): void;
-  /** The database will never take the last transition; nothing of it was written. */
+  /** The database will never take the last transition as it is, or (PinRefusedError) it starts what cannot be; nothing of it was written. */
   refused(cause: unknown): void;
 }
 
@@ -173,7 +173,7 @@ export class Journal {
           this.#options.onFenced();
           return;
         }
-        if (error instanceof RefusedDataError) {
+        if (error instanceof RefusedDataError || error instanceof PinRefusedError) {
           await this.#without(error, members, transitions);
           return;
         }
@@ -209,22 +209,21 @@ export class Journal {
     }
   }
 
-  /** One transition can never be written: the others go on without it. */
+  /** Some transitions cannot be written: the others go on without them. */
   async #without(
-    error: RefusedDataError,
+    error: RefusedDataError | PinRefusedError,
     members: readonly Participant[],
     transitions: readonly Transition[],
   ): Promise<void> {
-    this.#options.logger.error({ execution: error.id, error: error.cause }, 'the database refuses a change');
-    const refused = members.findIndex((member) => member.id === error.id);
-    const keep = members.flatMap((_, i) => (i === refused ? [] : [i]));
-    if (keep.length > 0) {
-      await this.#commit(
-        keep.map((i) => members[i]!),
-        keep.map((i) => transitions[i]!),
-      );
-    }
-    members[refused]?.refused(error.cause);
+    const isData = error instanceof RefusedDataError;
+    if (isData)
+      this.#options.logger.error({ execution: error.id, error: error.cause }, 'the database refuses a change');
+    const isRefused = transitions.map((one) => (isData ? one.id === error.id : startsAnyOf(one, error.refused)));
+    const others = members.filter((_, i) => isRefused[i] !== true);
+    const theirs = transitions.filter((_, i) => isRefused[i] !== true);
+    if (others.length > 0) await this.#commit(others, theirs);
+    for (const [i, member] of members.entries())
+      if (isRefused[i] === true) member.refused(isData ? error.cause : error);
   }
 
   #away(error: unknown): void {
@@ -238,6 +237,10 @@ export class Journal {
 }
 
 const none: readonly TaskKey[] = [];
+
+function startsAnyOf({ create, effects }: Transition, refused: PinRefusedError['refused']): boolean {
+  return (create !== null && refused.has(create.id)) || effects?.children.some(({ id }) => refused.has(id)) === true;
+}
 
 function sizeOf(transition: Transition): number {
   let size = 256 + (transition.create?.input.length ?? 0) + (transition.letGo?.output?.length ?? 0);

@@ -4,10 +4,12 @@ import { isTaskEnded } from '../core/execution.ts';
 import { endingOf } from '../core/plan.ts';
 import { toTaskError } from '../core/task-error.ts';
 import type { TaskError } from '../core/task-error.ts';
+import { PinRefusedError } from '../store/batch.ts';
 import type { NewEvent, NewExecution, TaskKey, Transition } from '../store/batch.ts';
 import type { ClaimedExecution, Mail } from '../store/store.ts';
 import { untilAnswered } from './ask.ts';
 import type { LoadedWorkflow } from './catalog.ts';
+import { withoutChildren } from './children.ts';
 import type { Journal, Participant } from './journal.ts';
 import { LiveState } from './live-state.ts';
 import type { Head } from './live-state.ts';
@@ -59,7 +61,8 @@ export class Live implements Participant {
   readonly #host: LiveHost;
   readonly #state: LiveState;
   readonly #tasks: Tasks;
-  #inFlight: { readonly pending: Pending; readonly transition: Transition } | undefined;
+  /** `again`: it was refused, and goes before all that came since. */
+  #inFlight: { readonly pending: Pending; readonly transition: Transition; again: boolean } | undefined;
   #seq: number;
   #inboxSeen: number;
   #cancelled = false;
@@ -136,11 +139,12 @@ export class Live implements Participant {
 
   transition(): Transition | undefined {
     if (this.#state.gone || this.#state.sealed !== undefined) return undefined;
+    if (this.#inFlight?.again === true) return this.#inFlight.transition;
     const pending = this.#state.pending;
     this.#state.pending = new Pending();
     const transition = pending.transition(this.id, this.#state.head.epoch, this.#seq, this.#inboxSeen);
     this.#seq += transition.events.length;
-    this.#inFlight = { pending, transition };
+    this.#inFlight = { pending, transition, again: false };
     // nothing begins while it is being let go
     if (transition.letGo !== null) this.#tasks.rest();
     return transition;
@@ -166,8 +170,9 @@ export class Live implements Participant {
   }
 
   committed(how: 'written' | 'held' | 'moved', taken: readonly TaskKey[]): void {
-    const { pending, transition } = this.#inFlight!;
+    const { pending, transition, again } = this.#inFlight!;
     this.#inFlight = undefined;
+    if (again) this.#host.journal.mark(this);
     const { letGo } = transition;
     const gone = letGo !== null && how === 'written' ? letGo : null;
     if (gone !== null) this.#seq += gone.events.length;
@@ -209,6 +214,7 @@ export class Live implements Participant {
 
   refused(cause: unknown): void {
     const { pending, transition } = this.#inFlight!;
+    if (cause instanceof PinRefusedError && pending.create === null) return this.#refusedChildren(cause);
     this.#inFlight = undefined;
     this.#seq -= transition.events.length;
     if (pending.create !== null) {
@@ -240,6 +246,15 @@ export class Live implements Participant {
       this.#state.pending.task(run);
     }
     this.#tasks.closeOpen('cancelled');
+    this.#changed();
+  }
+
+  #refusedChildren({ refused }: PinRefusedError): void {
+    const { pending, transition } = this.#inFlight!;
+    const without = withoutChildren(transition, refused);
+    this.#inFlight = { pending, transition: without, again: true };
+    this.#seq -= transition.events.length - without.events.length;
+    this.#tasks.children.refused(refused);
     this.#changed();
   }
 

@@ -1,4 +1,5 @@
 import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
+import { PinRefusedError } from '../store/batch.ts';
 import type { NewExecution } from '../store/batch.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock, Timer } from './clock.ts';
@@ -100,8 +101,10 @@ export class Submissions {
     };
     return {
       durable: () => take()?.resolve(),
-      refused: (cause) =>
-        take()?.reject(new CloacinaError('INTERNAL', `the database refuses execution '${id}'`, { cause })),
+      refused: (cause) => {
+        const why = cause instanceof PinRefusedError ? cause.refused.get(id) : undefined;
+        take()?.reject(why ?? new CloacinaError('INTERNAL', `the database refuses execution '${id}'`, { cause }));
+      },
     };
   }
 }

@@ -23,6 +23,7 @@ import {
   writeLiveWorkflows,
 } from '../store/packages.ts';
 import type { ChannelRecord, PackageRecord } from '../store/packages.ts';
+import { unavailable } from '../store/pins.ts';
 import { appendRegistryEvent, channelHistory } from '../store/registry-log.ts';
 import type { NewRegistryEvent, RegistryAct } from '../store/registry-log.ts';
 import type { Dialect, Script } from '../store/sql.ts';
@@ -67,7 +68,7 @@ export function* publishVersion(
   manifest: string,
 ): Script<{ readonly record: PackageRecord; readonly created: boolean }> {
   const { name, version, digest } = record;
-  const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect);
+  const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
   if (existing !== undefined) return { record: sameVersion(existing, digest), created: false };
   if (yield* isCollecting(digest, acting.dialect)) throw collecting(name, version);
   if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(acting, record, manifest);
@@ -111,9 +112,9 @@ export function* activateVersion(
   expectedSerial: number | null,
 ): Script<Activation> {
   const { tenant, dialect } = acting;
-  const record = yield* packageVersion(tenant, name, version, dialect);
+  const record = yield* packageVersion(tenant, name, version, dialect.forNoKeyUpdate);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
-  if (record.status === 'yanked') throw unavailable(name, version, 'it was yanked');
+  if (record.status === 'yanked') throw unavailable(name, version, 'yanked');
   const head = yield* lockChannel(tenant, name, channel, dialect);
   const serial = head?.serial ?? 0;
   if (expectedSerial !== null && expectedSerial !== serial) {
@@ -132,7 +133,7 @@ export function* activateVersion(
   };
 }
 
-/** Moves a channel to a version, tells the hook, and records it. */
+/** Moves a channel to a version, whose row is held or locked; tells the hook, and records it. */
 export function* moveChannel(
   acting: Acting,
   act: 'activate' | 'rollback',
@@ -179,6 +180,7 @@ export function* rollBack(
   expectedSerial: number | null,
 ): Script<ChannelRecord> {
   const { tenant, dialect } = acting;
+  yield* packageVersions(tenant, name, null, dialect.forKeyShare); // where it goes back to is not taken away meanwhile
   const head = yield* lockChannel(tenant, name, channel, dialect);
   if (head === undefined) throw new PackageNotFoundError(name);
   if (expectedSerial !== null && expectedSerial !== head.serial) {
@@ -219,7 +221,7 @@ function* earlierVersions(tenant: string, name: string, channel: string): Script
 
 /** Yanks a version or takes that back. Throws PACKAGE_NOT_FOUND. */
 export function* yankVersion(acting: Acting, name: string, version: string, yanked: boolean): Script<PackageRecord> {
-  const record = yield* packageVersion(acting.tenant, name, version, acting.dialect);
+  const record = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   const status = yanked ? 'yanked' : 'published';
   if (record.status === status || (!yanked && record.status !== 'yanked')) return record;
@@ -236,20 +238,10 @@ export function* yankVersion(acting: Acting, name: string, version: string, yank
  */
 export function* unregisterPackage(acting: Acting, name: string, version: string | null): Script<string[]> {
   const { tenant, dialect } = acting;
-  const versions = yield* packageVersions(tenant, name, dialect);
-  const removed = version === null ? versions : versions.filter((record) => record.version === version);
-  if (removed.length === 0) throw new PackageNotFoundError(name, version ?? undefined);
-  const channels = yield* channelsOf(tenant, name);
-  const head = channels.find((channel) => channel.version === version);
-  if (head !== undefined) {
-    const what = `package ${name} v${version} is what channel '${head.channel}' points to`;
-    throw new CloacinaError('PACKAGE_ACTIVE', `${what}; activate another version first, or unregister all of ${name}`);
-  }
-  for (const record of removed) {
-    const pinned = yield* pinnedCount(tenant, record.digest);
-    if (pinned > 0) throw new PackageInUseError(name, record.version, pinned);
-  }
-  if (version === null) yield* dropChannels(acting, name, channels);
+  // first without a lock: who is refused waits for nobody, however many executions are started meanwhile
+  yield* removable(tenant, name, version, '');
+  const removed = yield* removable(tenant, name, version, dialect.forUpdate);
+  if (version === null) yield* dropChannels(acting, name, yield* channelsOf(tenant, name));
   for (const record of removed) {
     yield* setPackageStatus(record.id, 'deleted', acting.at);
     yield* unwant(tenant, name, record.version);
@@ -260,18 +252,28 @@ export function* unregisterPackage(acting: Acting, name: string, version: string
   return removed.map((record) => record.version);
 }
 
+/** The versions to be deleted. Once they are locked nothing can come to need them; what does is counted after that. */
+function* removable(tenant: string, name: string, version: string | null, lock: string): Script<PackageRecord[]> {
+  const removed = yield* packageVersions(tenant, name, version, lock);
+  if (removed.length === 0) throw new PackageNotFoundError(name, version ?? undefined);
+  const head = (yield* channelsOf(tenant, name)).find((channel) => channel.version === version);
+  if (head !== undefined) {
+    const what = `package ${name} v${version} is what channel '${head.channel}' points to`;
+    throw new CloacinaError('PACKAGE_ACTIVE', `${what}; activate another version first, or unregister all of ${name}`);
+  }
+  for (const record of removed) {
+    const pinned = yield* pinnedCount(tenant, record.digest);
+    if (pinned > 0) throw new PackageInUseError(name, record.version, pinned);
+  }
+  return removed;
+}
+
 function* dropChannels(acting: Acting, name: string, channels: readonly ChannelRecord[]): Script<void> {
   yield* removeChannels(acting.tenant, name);
   if (acting.onActivate !== undefined) yield* acting.onActivate(acting.tenant, name, [], acting.at, acting.dialect);
   for (const head of channels) {
     yield* log(acting, 'unregister', { package: name, channel: head.channel, before: point(head) });
   }
-}
-
-/** The error of an execution, or an activation, that a version does not take. */
-export function unavailable(name: string, version: string, reason: string): CloacinaError {
-  const message = `package ${name} v${version} takes no new executions: ${reason}; activate another version or roll back`;
-  return new CloacinaError('PACKAGE_UNAVAILABLE', message);
 }
 
 /** Where a channel points to, as an event tells it. */

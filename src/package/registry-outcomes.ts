@@ -2,6 +2,7 @@ import { isLoadedElsewhere, writeConditions } from '../store/package-conditions.
 import type { Condition } from '../store/package-conditions.ts';
 import {
   channelsAt,
+  holdPackagesOf,
   lockChannel,
   packageVersion,
   repinFresh,
@@ -34,13 +35,14 @@ export interface Report {
  * The version runs here. Channels that were held back from it go there now. Gives whether a channel moved.
  */
 export function* reportLoaded(report: Report): Script<boolean> {
-  const { runner, digest, conditions } = report;
+  const { runner, digest, conditions, dialect } = report;
+  yield* holdPackagesOf(digest, dialect);
   yield* writeConditions(runner, digest, conditions);
   yield* setPackageHealth(digest, 'healthy');
   let moved = false;
   for (const found of yield* channelsAt(digest)) {
     const acting = actingFor(report, found, 'it loads now');
-    const head = yield* lockChannel(found.tenant, found.package, found.channel, report.dialect);
+    const head = yield* lockChannel(found.tenant, found.package, found.channel, dialect);
     if (head?.wantedDigest !== digest || head.wantedVersion === null) continue;
     const { package: name, channel, wantedVersion: version } = head;
     yield* moveChannel(acting, 'activate', head, { name, version, digest, channel });
@@ -55,7 +57,8 @@ export function* reportLoaded(report: Report): Script<boolean> {
  * a channel moved.
  */
 export function* reportFailed(report: Report, why: string): Script<boolean> {
-  const { runner, digest, conditions } = report;
+  const { runner, digest, conditions, dialect } = report;
+  yield* holdPackagesOf(digest, dialect);
   yield* writeConditions(runner, digest, conditions);
   if (yield* isLoadedElsewhere(runner, digest)) return false;
   const versions = yield* versionsOf(digest);
@@ -74,10 +77,11 @@ export function* reportFailed(report: Report, why: string): Script<boolean> {
  */
 export function* reportCrashLoop(report: Report, why: string): Script<boolean> {
   const { runner, digest, conditions, dialect, at } = report;
+  yield* holdPackagesOf(digest, dialect);
   yield* writeConditions(runner, digest, conditions);
   let news = false;
   for (const { tenant, name, version } of yield* versionsOf(digest)) {
-    const record = yield* packageVersion(tenant, name, version, dialect);
+    const record = yield* packageVersion(tenant, name, version, dialect.forNoKeyUpdate);
     if (record === undefined || record.status === 'deleted' || record.status === 'quarantined') continue;
     news = true;
     yield* setPackageStatus(record.id, 'quarantined');

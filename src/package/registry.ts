@@ -6,6 +6,7 @@ import type { Pin } from '../store/batch.ts';
 import { touchBytes } from '../store/package-bytes.ts';
 import { findWorkflow, liveWorkflows, packageVersion } from '../store/packages.ts';
 import type { ChannelRecord, PackageRecord } from '../store/packages.ts';
+import { unavailable } from '../store/pins.ts';
 import { registryEvents, registrySerial } from '../store/registry-log.ts';
 import type { RegistryEvent } from '../store/registry-log.ts';
 import type { Dialect, Script } from '../store/sql.ts';
@@ -23,7 +24,6 @@ import {
   sameVersion,
   specsOf,
   staleCollectMs,
-  unavailable,
   unregisterPackage,
   yankVersion,
 } from './registry-acts.ts';
@@ -226,11 +226,8 @@ export class Registry {
         name,
         found.map((one) => `${one.package}/${one.workflow}`),
       );
-    const { package: owner, version, digest } = live;
-    if (live.status === 'yanked') throw unavailable(owner, version, 'it was yanked');
-    if (live.status === 'quarantined') {
-      throw unavailable(owner, version, 'it is quarantined (CrashLoop) since it crashed again and again');
-    }
+    const { package: owner, version, digest, status } = live;
+    if (status === 'yanked' || status === 'quarantined') throw unavailable(owner, version, status);
     const spec = (await this.#specsOf(digest)).get(name)!;
     return { workflow: name, pin: { package: owner, version, digest }, spec };
   }

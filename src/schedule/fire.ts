@@ -11,7 +11,7 @@ import { moveSchedule, openExecutions } from '../store/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules.ts';
 import type { Dialect, Script } from '../store/sql.ts';
 import { slotExecutionId } from './slot-id.ts';
-import type { Start } from './start.ts';
+import type { HeldStart } from './start.ts';
 
 /** The rule that a schedule fires by. */
 export function ruleOf({ rule, anchor }: Pick<ScheduleRecord, 'rule' | 'anchor'>): ScheduleRule {
@@ -62,13 +62,13 @@ export interface Fired {
  * Fires all that is due of a schedule whose row is locked: each slot with its outcome, the executions it starts, and
  * the cursor, in the caller's transaction. A crash before or after it loses nothing and repeats nothing.
  */
-export function* fireSchedule(record: ScheduleRecord, start: Start, now: number, dialect: Dialect): Script<Fired> {
+export function* fireSchedule(record: ScheduleRecord, start: HeldStart, now: number, dialect: Dialect): Script<Fired> {
   return yield* new Firing(record, start, now, dialect).run();
 }
 
 class Firing {
   readonly #record: ScheduleRecord;
-  readonly #start: Start;
+  readonly #start: HeldStart;
   readonly #now: number;
   readonly #dialect: Dialect;
   readonly #failures: string[] = [];
@@ -79,7 +79,7 @@ class Firing {
   #started = 0;
   #cancelled = 0;
 
-  constructor(record: ScheduleRecord, start: Start, now: number, dialect: Dialect) {
+  constructor(record: ScheduleRecord, start: HeldStart, now: number, dialect: Dialect) {
     this.#record = record;
     this.#start = start;
     this.#now = now;
@@ -138,8 +138,8 @@ class Firing {
     if (start.status === 'failed') return;
     const { id: scheduleId, name, tenant } = this.#record;
     const schedule = { id: scheduleId, name, slot, isCatchUp };
-    const { resolved, input } = start;
-    yield* createExecution(newExecution({ resolved, input, options: {}, tenant, now: this.#now, schedule, id }));
+    const { resolved, input, pins } = start;
+    yield* createExecution(newExecution({ resolved, input, options: {}, tenant, now: this.#now, schedule, id }), pins);
     this.#open?.push(id);
     this.#lastSlot = Math.max(slot, this.#lastSlot ?? slot);
     this.#started += 1;

@@ -7,7 +7,7 @@ import type { ScheduleRecord } from '../store/schedules.ts';
 import type { Dialect, Script } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
 import { fireSchedule, ruleOf } from './fire.ts';
-import { Starts } from './start.ts';
+import { Starts, holdStarts } from './start.ts';
 import type { Start } from './start.ts';
 
 export interface ScheduleLoopOptions {
@@ -206,12 +206,13 @@ function* findDue(
 function* fireBatch(batch: readonly Ready[], now: number, dialect: Dialect): Script<FiredBatch> {
   const failures: { record: ScheduleRecord; error: string }[] = [];
   let [fired, acted] = [0, 0];
-  for (const { record, start } of batch) {
+  const starts = yield* holdStarts(batch, dialect);
+  for (const [i, { record }] of batch.entries()) {
     const locked = yield* lockDue(record.id, now, dialect);
     if (locked === undefined) continue;
     // changed since it was read: what was looked up for it may be wrong, and it is due still
     if (locked.workflow !== record.workflow || locked.input !== record.input) continue;
-    const { started, cancelled, failures: errors } = yield* fireSchedule(locked, start, now, dialect);
+    const { started, cancelled, failures: errors } = yield* fireSchedule(locked, starts[i]!, now, dialect);
     fired += 1;
     acted += started + cancelled;
     for (const error of errors) failures.push({ record, error });

@@ -27,8 +27,8 @@ import { overridesOf } from './owned.ts';
 import { findSchedule, operatorOwner, workflowRef } from './owner.ts';
 import { changedRule, checkFields, checkName, overriddenFields } from './request.ts';
 import type { ScheduleChanges, ScheduleRequest } from './request.ts';
-import { Starts } from './start.ts';
-import type { Start } from './start.ts';
+import { Starts, holdStarts } from './start.ts';
+import type { HeldStart, Start } from './start.ts';
 import { scheduleStats } from './statistics.ts';
 import type { ScheduleStats } from './statistics.ts';
 
@@ -140,11 +140,15 @@ export class Schedules {
     const given = changes.input === undefined ? parseJson(found.input) : changes.input;
     const input = isChecked ? await this.#checkedInput(workflowRef({ owner, workflow }), given) : found.input;
     const start = await this.#starts().of(found);
-    return this.#act(found, function* (record, now, dialect) {
-      const rule = changedRule(record.rule, changes);
-      const change = changeOf(record, changes, { workflow, input, rule });
-      return yield* changeAfterFiring(record, change, start, now, dialect);
-    });
+    return this.#act(
+      found,
+      function* (record, now, dialect, held) {
+        const rule = changedRule(record.rule, changes);
+        const change = changeOf(record, changes, { workflow, input, rule });
+        return yield* changeAfterFiring(record, change, held!, now, dialect);
+      },
+      start,
+    );
   }
 
   /** All schedules of this tenant, by name. */
@@ -238,16 +242,19 @@ export class Schedules {
     return this.#store.read(() => findSchedule(this.#tenant, name));
   }
 
-  /** Runs an act on a schedule that was found, as one transaction on its locked row. */
+  /** Runs an act on a schedule that was found, as one transaction on its locked row; `start`: what it may start in it. */
   async #act(
-    { id, name }: ScheduleRecord,
-    act: (record: ScheduleRecord, now: number, dialect: Dialect) => Script<ScheduleRecord>,
+    found: ScheduleRecord,
+    act: (record: ScheduleRecord, now: number, dialect: Dialect, start?: HeldStart) => Script<ScheduleRecord>,
+    start?: Start,
   ): Promise<ScheduleDetail> {
+    const { id, name } = found;
     const now = this.#options.clock.now();
     const record = await this.#write(function* (dialect) {
+      const [held] = start === undefined ? [] : yield* holdStarts([{ record: found, start }], dialect);
       const locked = yield* lockSchedule(id, dialect);
       if (locked === undefined) throw new ScheduleNotFoundError(name); // it was removed meanwhile
-      return yield* act(locked, now, dialect);
+      return yield* act(locked, now, dialect, held);
     });
     return scheduleDetail(record, now);
   }
@@ -341,7 +348,7 @@ function changeOf(
 function* changeAfterFiring(
   record: ScheduleRecord,
   change: RuledChange,
-  start: Start,
+  start: HeldStart,
   now: number,
   dialect: Dialect,
 ): Script<ScheduleRecord> {

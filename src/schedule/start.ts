@@ -3,13 +3,51 @@ import { parseJson } from '../core/json.ts';
 import { toTaskError } from '../core/task-error.ts';
 import { checkInput } from '../engine/start.ts';
 import type { CheckedInput, ResolvedWorkflow } from '../engine/start.ts';
+import { holdPins } from '../store/pins.ts';
+import type { Pinning, Pins } from '../store/pins.ts';
 import type { ScheduleRecord } from '../store/schedules.ts';
+import type { Dialect, Script } from '../store/sql.ts';
 import { workflowRef } from './owner.ts';
 
 /** What a schedule would start now: its workflow and checked input, or why it cannot (JSON text of a TaskError). */
 export type Start =
   | { readonly status: 'ready'; readonly resolved: ResolvedWorkflow; readonly input: CheckedInput }
   | { readonly status: 'failed'; readonly error: string };
+
+/** The same in the transaction that starts it: its version is held. */
+export type HeldStart =
+  | (Extract<Start, { readonly status: 'ready' }> & { readonly pins: Pins })
+  | Extract<Start, { readonly status: 'failed' }>;
+
+/**
+ * Holds the versions that schedules start until the end of the transaction, before the row of any schedule is locked: who
+ * moves a channel goes from the version to the schedules that it brings.
+ */
+export function* holdStarts(
+  starts: readonly { readonly record: ScheduleRecord; readonly start: Start }[],
+  dialect: Dialect,
+): Script<readonly HeldStart[]> {
+  const pinnings = starts.map(({ record, start }) => (start.status === 'ready' ? pinningOf(record, start) : null));
+  const pins = yield* holdPins(
+    pinnings.filter((one) => one !== null),
+    dialect,
+  );
+  return starts.map(({ start }, i) => {
+    if (start.status === 'failed') return start;
+    const fault = pins.fault(pinnings[i]!);
+    return fault === null ? { ...start, pins } : failed(fault);
+  });
+}
+
+function pinningOf({ tenant }: ScheduleRecord, { resolved }: Extract<Start, { readonly status: 'ready' }>): Pinning {
+  const { spec, pin, keepsVersion } = resolved;
+  return { tenant, workflow: spec.name, pin, followsChannel: pin !== null && keepsVersion !== true };
+}
+
+function failed(thrown: unknown): Extract<Start, { readonly status: 'failed' }> {
+  const { name, code, message } = toTaskError(thrown, 'INTERNAL');
+  return { status: 'failed', error: JSON.stringify({ name, code, message }) };
+}
 
 /** Errors that say nothing about the schedule: the start is tried again. */
 const passing: ReadonlySet<string> = new Set([
@@ -38,8 +76,7 @@ export class Starts {
       return { status: 'ready', resolved, input };
     } catch (error) {
       if (error instanceof CloacinaError && passing.has(error.code)) throw error;
-      const { name, code, message } = toTaskError(error, 'INTERNAL');
-      return { status: 'failed', error: JSON.stringify({ name, code, message }) };
+      return failed(error);
     }
   }
 

@@ -1,3 +1,4 @@
+import type { CloacinaError } from '../core/error.ts';
 import type { EventType } from '../core/event.ts';
 import type { EndedStatus, TaskStatus } from '../core/execution.ts';
 
@@ -215,5 +216,16 @@ export class RefusedDataError extends Error {
   constructor(id: string, cause: unknown) {
     super(`the database refuses what execution '${id}' wants to store`, { cause });
     this.id = id;
+  }
+}
+
+/** Executions that a batch makes cannot be pinned to their versions, which are gone or take no new ones; nothing was written. */
+export class PinRefusedError extends Error {
+  override readonly name = 'PinRefusedError';
+  /** Why, by the ids of these executions. */
+  readonly refused: ReadonlyMap<string, CloacinaError>;
+  constructor(refused: ReadonlyMap<string, CloacinaError>) {
+    super(Array.from(refused, ([id, { message }]) => `execution '${id}' cannot be started: ${message}`).join('; '));
+    this.refused = refused;
   }
 }

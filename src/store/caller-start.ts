@@ -2,12 +2,14 @@ import { CloacinaError } from '../core/error.ts';
 import type { NewExecution } from './batch.ts';
 import { callerQuery } from './caller-transaction.ts';
 import type { CallerQuery } from './caller-transaction.ts';
-import { executionParams, liveHeadText, pinnedTo } from './executions.ts';
-import type { Created, LiveHead } from './executions.ts';
+import { executionParams } from './executions.ts';
+import type { Created } from './executions.ts';
+import { holdPins } from './pins.ts';
 import { durableText } from './postgres-connection.ts';
 import { noticeChannel } from './postgres-notices.ts';
 import { executionArrays } from './postgres-rows.ts';
 import type { PostgresDriver } from './postgres.ts';
+import type { Script } from './sql.ts';
 import type { Store } from './store.ts';
 
 const columns = Object.keys(executionArrays);
@@ -63,39 +65,36 @@ class CallerStart {
       const existing = await this.#existing(create);
       if (existing !== null) results.set(create, existing);
     }
-    const heads = new Map<string, LiveHead | undefined>();
-    let chunk: NewExecution[] = [];
+    const fresh = creates.filter((create) => !results.has(create));
+    // before anything is written: a caller who goes on after an error has none of them
+    const pins = await this.#drive(holdPins(fresh, this.#driver.dialect));
+    const settled = new Map(fresh.map((create) => [create, pins.settled(create)]));
+    let chunk = new Map<NewExecution, NewExecution>();
     let length = 0;
     const flush = async (): Promise<void> => {
-      for (const [create, created] of await this.#insert(chunk, now!.xid, heads)) results.set(create, created);
-      chunk = [];
+      for (const [create, created] of await this.#insert(chunk, now!.xid)) results.set(create, created);
+      chunk = new Map();
       length = 0;
     };
-    for (const create of creates) {
-      if (results.has(create)) continue;
-      chunk.push(create);
+    for (const [create, as] of settled) {
+      chunk.set(create, as);
       length += create.input.length + (create.tags?.length ?? 0) + 512;
       if (length > chunkLength) await flush();
     }
-    if (chunk.length > 0) await flush();
+    if (chunk.size > 0) await flush();
     return creates.map((create) => results.get(create)!);
   }
 
-  async #insert(
-    creates: readonly NewExecution[],
-    xid: string,
-    heads: Map<string, LiveHead | undefined>,
-  ): Promise<Map<NewExecution, Created>> {
-    const pinned = new Map<NewExecution, NewExecution>();
-    for (const create of creates) pinned.set(create, await this.#repinned(create, heads));
-    const rows = Array.from(pinned.values(), (create) =>
+  /** Inserts executions as they were settled, by those that were asked for. */
+  async #insert(settled: ReadonlyMap<NewExecution, NewExecution>, xid: string): Promise<Map<NewExecution, Created>> {
+    const rows = Array.from(settled.values(), (create) =>
       Object.fromEntries(executionParams(create, null).map((value, at) => [columns[at]!, value])),
     );
     const notice = [noticeChannel(this.#driver.schema), 'caller work'];
     const [answer] = await this.#query<{ ids: string }>(insertText, [JSON.stringify(rows), xid, ...notice]);
     const made = new Set(JSON.parse(answer!.ids) as string[]);
     const results = new Map<NewExecution, Created>();
-    for (const [create, { id, code, inputHash }] of pinned) {
+    for (const [create, { id, code, inputHash }] of settled) {
       const created = made.has(id) ? { id, created: true, code, inputHash } : await this.#existing(create);
       if (created === null) throw notOne();
       results.set(create, created);
@@ -114,13 +113,14 @@ class CallerStart {
     return row === undefined ? null : { id: row.id, created: false, code: row.code, inputHash: row.hash };
   }
 
-  async #repinned(create: NewExecution, heads: Map<string, LiveHead | undefined>): Promise<NewExecution> {
-    if (create.pin === null || !create.followsChannel) return create;
-    const place = [create.tenant, create.pin.package, create.workflow];
-    const key = JSON.stringify(place);
-    if (!heads.has(key)) heads.set(key, (await this.#query<LiveHead>(liveHeadText, place))[0]);
-    const head = heads.get(key);
-    return head === undefined || head.digest === create.pin.digest ? create : pinnedTo(create, head);
+  /** Runs a script of selects, whose parameters are texts. */
+  async #drive<T>(script: Script<T>): Promise<T> {
+    let step = script.next();
+    while (step.done !== true) {
+      const { text, params } = step.value;
+      step = script.next({ rows: await this.#query(text, params.map(String)), changes: 0 });
+    }
+    return step.value;
   }
 }
 

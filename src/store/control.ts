@@ -5,6 +5,8 @@ import { appendEvent, insertExecution } from './executions.ts';
 import { childEnded, lockHead, post } from './mail.ts';
 import type { Delivery, Head } from './mail.ts';
 import { countTaken } from './offers.ts';
+import { packageVersion } from './packages.ts';
+import { holdPins } from './pins.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
 
@@ -162,12 +164,13 @@ export interface Retry {
  */
 export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Script<Delivery> {
   const { id, tenant, code, reset, gone: unknown } = retry;
+  yield* packageGone(id, dialect); // for its lock, which comes before that of the execution
   const head = yield* lockHead(id, tenant, dialect);
   if (head === undefined) return { status: 'unknown' };
   const isHeld = head.status === 'paused' && (head.reason === 'DEFINITION_CHANGED' || head.reason === 'CRASH_LOOP');
   const retryable = head.status === 'failed' || head.status === 'cancelled' || isHeld;
   if (!retryable || head.owner !== null) return { status: 'refused', as: head.status };
-  const gone = yield* packageGone(id);
+  const gone = yield* packageGone(id, dialect);
   if (gone !== undefined) return { status: 'package_gone', ...gone };
   const open = `status in ('failed', 'cancelled', 'skipped')`;
   const also = reset.length === 0 ? '' : ` or ${dialect.among('task', '$2')}`;
@@ -207,13 +210,19 @@ export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Sc
   return { status: 'applied', as: 'pending' };
 }
 
-/** The package version that an execution is pinned to, where that was deleted. */
-function* packageGone(id: string): Script<{ readonly package: string; readonly version: string } | undefined> {
-  return yield* first<{ package: string; version: string }>(
-    `select e.package, e.version from executions e where e.id = $1 and e.digest is not null and not exists
-     (select 1 from packages p where p.digest = e.digest and p.tenant = e.tenant and p.status <> 'deleted')`,
+/** Holds the package version that an execution is pinned to; gives it where it was deleted. */
+function* packageGone(
+  id: string,
+  dialect: Dialect,
+): Script<{ readonly package: string; readonly version: string } | undefined> {
+  const pin = yield* first<{ tenant: string; package: string; version: string }>(
+    'select tenant, package, version from executions where id = $1 and digest is not null',
     id,
   );
+  if (pin === undefined) return undefined;
+  const held = yield* packageVersion(pin.tenant, pin.package, pin.version, dialect.forKeyShare);
+  const isGone = held === undefined || held.status === 'deleted';
+  return isGone ? { package: pin.package, version: pin.version } : undefined;
 }
 
 /** Another execution made of one, with what that has done so far. */
@@ -227,11 +236,13 @@ export interface Fork {
 /** Makes a fork; both executions have an event of it. */
 export function* forkExecution(fork: Fork, now: number, dialect: Dialect): Script<Delivery> {
   const { create, from, keep } = fork;
+  const pins = yield* holdPins([create], dialect);
   const head = yield* lockHead(from.id, create.tenant, dialect);
   if (head === undefined) return { status: 'unknown' };
-  const gone = yield* packageGone(from.id);
-  if (gone !== undefined) return { status: 'package_gone', ...gone };
-  yield* insertExecution(create, false);
+  if (create.pin !== null && pins.fault(create) !== null) {
+    return { status: 'package_gone', package: create.pin.package, version: create.pin.version };
+  }
+  yield* insertExecution(create);
   yield* appendEvent(create.id, 'execution.created', now, null);
   yield* run('update executions set forked_from = $2, forked_task = $3 where id = $1', create.id, from.id, from.task);
   yield* run(

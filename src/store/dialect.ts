@@ -4,6 +4,8 @@ import type { Dialect } from './sql.ts';
 export const sqliteDialect: Dialect = {
   forUpdate: '',
   forShare: '',
+  forKeyShare: '',
+  forNoKeyUpdate: '',
   skipLocked: '',
   lockNames: null,
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
@@ -20,6 +22,8 @@ export const sqliteDialect: Dialect = {
 export const postgresDialect: Dialect = {
   forUpdate: ' for update',
   forShare: ' for share',
+  forKeyShare: ' for key share',
+  forNoKeyUpdate: ' for no key update',
   skipLocked: ' for update skip locked',
   // no table of names, so there is nothing to make and to clear away; two names of one hash wait for each other, no more
   lockNames: `select pg_advisory_xact_lock(hash) from (select distinct hashtextextended(value, 0) as hash

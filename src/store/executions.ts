@@ -1,6 +1,8 @@
 import type { EventType } from '../core/event.ts';
 import type { ExecutionStatus } from '../core/execution.ts';
 import type { NewExecution, TaskState } from './batch.ts';
+import { holdPins } from './pins.ts';
+import type { Pins } from './pins.ts';
 import { columnsOf, eventRecord, executionColumns, executionRecord, taskRecord } from './rows.ts';
 import type { EventRecord, EventRow, ExecutionRecord, ExecutionRow, TaskRow } from './rows.ts';
 import { all, first, run } from './sql.ts';
@@ -70,54 +72,60 @@ export interface Created {
 
 /**
  * Creates executions in one transaction, unowned: all, or none where it throws. One whose idempotency key is taken is
- * not created; the execution that has the key is named instead. A pin follows its channel.
+ * not created; the execution that has the key is named instead. A pin follows its channel. Throws PACKAGE_NOT_FOUND,
+ * PACKAGE_UNAVAILABLE.
  */
-export function* createExecutions(creates: readonly NewExecution[]): Script<Created[]> {
+export function* createExecutions(creates: readonly NewExecution[], dialect: Dialect): Script<Created[]> {
+  const existing = new Map<NewExecution, Created>();
+  for (const create of creates) {
+    const known = yield* withKeyOf(create);
+    if (known !== undefined) existing.set(create, known);
+  }
+  const pins = yield* holdPins(
+    creates.filter((create) => !existing.has(create)),
+    dialect,
+  );
   const results: Created[] = [];
-  for (const create of creates) results.push(yield* createExecution(create));
+  for (const create of creates) results.push(existing.get(create) ?? (yield* createExecution(create, pins)));
   return results;
 }
 
-/** Creates one execution, unowned, with its first event. */
-export function* createExecution(create: NewExecution): Script<Created> {
-  let existing = yield* withKeyOf(create);
-  while (existing === undefined) {
-    const code = yield* insertExecution(create, create.followsChannel);
-    if (code !== null) {
-      yield* appendEvent(create.id, 'execution.created', create.createdAt, null);
-      return { id: create.id, created: true, code, inputHash: create.inputHash };
+/** Creates one execution, unowned, with its first event. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE. */
+export function* createExecution(create: NewExecution, pins: Pins): Script<Created> {
+  const now = pins.settled(create);
+  for (;;) {
+    if (yield* insertExecution(now)) {
+      yield* appendEvent(now.id, 'execution.created', now.createdAt, null);
+      return { id: now.id, created: true, code: now.code, inputHash: now.inputHash };
     }
     // somebody else has created one with that key since, and only a new statement sees it
-    existing = yield* withKeyOf(create);
+    const existing = yield* withKeyOf(now);
+    if (existing !== undefined) return existing;
   }
-  return { id: existing.id, created: false, code: existing.code, inputHash: existing.input_hash };
 }
 
-function* withKeyOf({
-  tenant,
-  workflow,
-  idempotencyKey,
-}: NewExecution): Script<{ id: string; code: string; input_hash: string | null } | undefined> {
+/** The execution that has the idempotency key of a new one. */
+function* withKeyOf({ tenant, workflow, idempotencyKey }: NewExecution): Script<Created | undefined> {
   if (idempotencyKey === null) return undefined;
-  return yield* first(
+  const row = yield* first<{ id: string; code: string; input_hash: string | null }>(
     'select id, code, input_hash from executions where tenant = $1 and workflow = $2 and idempotency_key = $3',
     tenant,
     workflow,
     idempotencyKey,
   );
+  return row === undefined ? undefined : { id: row.id, created: false, code: row.code, inputHash: row.input_hash };
 }
 
 const unlessKeyIsTaken = 'on conflict (tenant, workflow, idempotency_key) where idempotency_key is not null do nothing';
 
 /**
- * Inserts an execution that nobody owns, with its tags. `follow`: a pin follows its channel, if that has moved on. Gives
- * what can run it; null where there is one with its idempotency key, and nothing was inserted.
+ * Inserts an execution that nobody owns, with its tags; the version that it is pinned to is held. False where there is one
+ * with its idempotency key, and nothing was inserted.
  */
-export function* insertExecution(create: NewExecution, follow: boolean): Script<string | null> {
-  const now = follow ? yield* repinned(create) : create;
-  if ((yield* run(`${insertExecutionText} ${unlessKeyIsTaken}`, ...executionParams(now, null))) === 0) return null;
+export function* insertExecution(create: NewExecution): Script<boolean> {
+  if ((yield* run(`${insertExecutionText} ${unlessKeyIsTaken}`, ...executionParams(create, null))) === 0) return false;
   for (const tag of tagParams(create)) yield* run(insertTagText, ...tag);
-  return now.code;
+  return true;
 }
 
 export const insertTagText =
@@ -128,34 +136,6 @@ export function tagParams({ id, tenant, tags, createdAt }: NewExecution): SqlVal
   if (tags === null) return [];
   const entries = Object.entries(JSON.parse(tags) as Record<string, string>);
   return entries.map(([name, value]) => [tenant, name, value, createdAt, id]);
-}
-
-/** The live version of a package, where it still has that workflow. */
-export function liveHeadOf(tenant: string, name: string, workflow: string): string {
-  return `select c.digest, c.version from channels c
-  join channel_workflows w on w.tenant = c.tenant and w.package = c.package and w.workflow = ${workflow}
-  where c.tenant = ${tenant} and c.package = ${name} and c.channel = 'live'`;
-}
-
-/** The same, `$1` the tenant, `$2` the package, `$3` the workflow. */
-export const liveHeadText: string = liveHeadOf('$1', '$2', '$3');
-
-/** What a new execution is pinned to in the transaction that creates it. */
-export interface LiveHead {
-  readonly digest: string;
-  readonly version: string;
-}
-
-/** The execution for the version that its channel has meanwhile come to, whose own schema must look at the input. */
-export function pinnedTo(create: NewExecution, { digest, version }: LiveHead): NewExecution {
-  const pin = { package: create.pin!.package, version, digest };
-  return { ...create, pin, code: digest, input: create.given ?? create.input, inputParsed: false };
-}
-
-function* repinned(create: NewExecution): Script<NewExecution> {
-  if (create.pin === null) return create;
-  const head = yield* first<LiveHead>(liveHeadText, create.tenant, create.pin.package, create.workflow);
-  return head === undefined || head.digest === create.pin.digest ? create : pinnedTo(create, head);
 }
 
 /** Appends an event to an execution that nobody owns; its row must be locked. */

@@ -123,7 +123,7 @@ function makeStore(
   const ahead = bound(driver.ahead ?? driver);
   return {
     commit,
-    createExecutions: (creates) => write(() => executions.createExecutions(creates)),
+    createExecutions: (creates) => write(() => executions.createExecutions(creates, dialect)),
     claim: async (claim) => {
       const { loaded, suspect } = await ahead.write(() => claims.claimExecutions(claim, cursor, dialect), any);
       if (suspect === null) return loaded;

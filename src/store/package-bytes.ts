@@ -52,8 +52,9 @@ export function* collectableBytes(before: number, digest: string | null): Script
 
 /** Marks bytes as being deleted, if they may be; false where they may not any more. */
 export function* beginCollecting(digest: string, before: number, now: number, dialect: Dialect): Script<boolean> {
+  // in the order of all who take both; and what was committed while they were waited for is seen by a new statement only
+  yield* all(`select id from packages where digest = $1 order by registered_at, id${dialect.forUpdate}`, digest);
   yield* first(`select digest from package_bytes where digest = $1${dialect.forUpdate}`, digest);
-  yield* all(`select id from packages where digest = $1${dialect.forUpdate}`, digest);
   if ((yield* collectableBytes(before, digest)).length === 0) return false;
   yield* run('update package_bytes set collecting = 1, touched_at = $2 where digest = $1', digest, now);
   return true;

@@ -80,15 +80,15 @@ export function* insertPackage(record: PackageRecord, manifest: string): Script<
   return inserted === 1;
 }
 
-/** One version, tombstones included; locked where a dialect is given. */
+/** One version, tombstones included; `lock` is a piece of the dialect. */
 export function* packageVersion(
   tenant: string,
   name: string,
   version: string,
-  dialect?: Dialect,
+  lock: string = '',
 ): Script<PackageRecord | undefined> {
   const row = yield* first<PackageRow>(
-    `select ${packageColumns} from packages where tenant = $1 and name = $2 and version = $3${dialect?.forUpdate ?? ''}`,
+    `select ${packageColumns} from packages where tenant = $1 and name = $2 and version = $3${lock}`,
     tenant,
     name,
     version,
@@ -96,13 +96,19 @@ export function* packageVersion(
   return row === undefined ? undefined : packageRecord(row);
 }
 
-/** The versions of one package that were not deleted, the oldest first; locked where a dialect is given. */
-export function* packageVersions(tenant: string, name: string, dialect?: Dialect): Script<PackageRecord[]> {
+/** The versions of one package that were not deleted, or one of them, the oldest first; `lock` is a piece of the dialect. */
+export function* packageVersions(
+  tenant: string,
+  name: string,
+  version: string | null = null,
+  lock: string = '',
+): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where tenant = $1 and name = $2 and status <> 'deleted'
-     order by registered_at, id${dialect?.forUpdate ?? ''}`,
+     and (cast($3 as text) is null or version = $3) order by registered_at, id${lock}`,
     tenant,
     name,
+    version,
   );
   return rows.map(packageRecord);
 }
@@ -133,6 +139,15 @@ export function* setPackageHealth(digest: string, health: PackageHealth | null):
     "update packages set health = $2 where digest = $1 and coalesce(health, '') <> coalesce($2, '')",
     digest,
     health,
+  );
+}
+
+/** Holds every version of the packages that have these bytes: none of them is taken away until the end of the transaction. */
+export function* holdPackagesOf(digest: string, dialect: Dialect): Script<void> {
+  yield* all(
+    `select id from packages where (tenant, name) in (select tenant, name from packages where digest = $1)
+     order by registered_at, id${dialect.forKeyShare}`,
+    digest,
   );
 }
 

@@ -1,8 +1,10 @@
 import type { PoolClient } from 'pg';
-import { FencedError, OutcomeUnknownError, RefusedDataError } from './batch.ts';
+import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from './batch.ts';
 import type { Batch, CommitResult, Effects, NewExecution, Transition } from './batch.ts';
 import { cancelExecution } from './control.ts';
-import { executionParams, liveHeadText, pinnedTo, tagParams } from './executions.ts';
+import { executionParams, tagParams } from './executions.ts';
+import { checkPins, holdPins, madeBy } from './pins.ts';
+import type { Pins } from './pins.ts';
 import { arraysOf, rowsFrom } from './postgres-arrays.ts';
 import type { ArrayColumns } from './postgres-arrays.ts';
 import {
@@ -50,7 +52,7 @@ interface Result {
 
 /**
  * The group commit on PostgreSQL: a whole batch in one transaction, each kind of row as one statement. The fence comes
- * first; a batch is written once, by its number. Throws FencedError, RefusedDataError, OutcomeUnknownError.
+ * first; a batch is written once, by its number. Throws FencedError, PinRefusedError, RefusedDataError, OutcomeUnknownError.
  */
 export class PostgresCommit {
   readonly #driver: PostgresDriver;
@@ -70,7 +72,7 @@ export class PostgresCommit {
       return result;
     } catch (error) {
       if (isDataError(error)) throw await this.#refused(batch, error);
-      if (error instanceof FencedError || error instanceof OutcomeUnknownError) throw error;
+      if (isForJournal(error)) throw error;
       if (isConflict(error)) throw new BusyError('another transaction was in the way', { cause: error });
       throw storeError(error, 'the database did not take a commit');
     }
@@ -81,8 +83,9 @@ export class PostgresCommit {
     const { runner, n, transitions } = batch;
     const { text, values } = commitStatement(batch, n - remembered, this.#driver.deadlineMs);
     const said = await this.#driver.statement<Said>(text, values);
-    // where the server's default is another isolation than a transaction of ours has: nothing was written
-    if (said.isolated === 0) return this.#driver.once((client) => this.#write(client, batch));
+    // the server's default is another isolation than a transaction of ours has, or there is a version that cannot be pinned
+    // to, as far as this statement could see: nothing was written
+    if (said.isolated === 0 || said.refused > 0) return this.#driver.once((client) => this.#write(client, batch));
     if (said.alive === 0) throw new FencedError(`runner ${runner} was declared dead`);
     if (said.fresh === 0) return this.#driver.once((client) => this.#known(client, batch));
     const owned = new Set(said.owned);
@@ -193,12 +196,15 @@ export class PostgresCommit {
 
   async #apply(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<CommitResult> {
     const result: Result = { lost: [], held: [], moved: [], taken: [] };
+    const made = madeBy(transitions);
+    const pins = await this.#driver.drive(client, holdPins(made, this.#driver.dialect));
+    checkPins(pins, made);
     const heads = await this.#heads(client, transitions);
     const isOwned = ({ id, epoch }: Transition): boolean =>
       heads.get(id)?.owner === runner && heads.get(id)?.epoch === epoch;
     const written = transitions.filter((one) => one.create !== null || isOwned(one));
     for (const one of transitions) if (one.create === null && !isOwned(one)) result.lost.push(one.id);
-    await this.#create(client, runner, written, result);
+    await this.#create(client, runner, written, pins, result);
     for (const { id, effects } of written) {
       for (const task of effects?.itemsDropped ?? []) {
         await this.#driver.run(
@@ -243,31 +249,27 @@ export class PostgresCommit {
     return new Map(rows.map((head) => [head.id, head]));
   }
 
-  async #create(client: PoolClient, runner: string, written: readonly Transition[], result: Result): Promise<void> {
+  async #create(
+    client: PoolClient,
+    runner: string,
+    written: readonly Transition[],
+    pins: Pins,
+    result: Result,
+  ): Promise<void> {
     const creates: { readonly now: NewExecution; readonly owner: string | null }[] = [];
     const own = written.flatMap(({ create }) => create ?? []);
     const children = written.flatMap(({ effects }) => effects?.children ?? []);
+    const moved = own.filter((create) => pins.settled(create).code !== create.code);
+    result.moved.push(...moved.map(({ id }) => id));
     for (const create of [...own, ...children]) {
-      const head = await this.#head(client, create);
-      if (head !== null && own.includes(create)) result.moved.push(create.id);
-      creates.push({
-        now: head === null ? create : pinnedTo(create, head),
-        owner: create.owned && head === null ? runner : null,
-      });
+      const now = pins.settled(create);
+      creates.push({ now, owner: create.owned && now.code === create.code ? runner : null });
     }
     if (creates.length === 0) return;
     const rows = creates.map(({ now, owner }) => executionParams(now, owner));
     await this.#insert(client, 'executions', executionArrays, rows);
     const tags = creates.flatMap(({ now }) => tagParams(now));
     if (tags.length > 0) await this.#insert(client, 'execution_tags', tagArrays, tags);
-  }
-
-  /** What its channel points to by now, where that is another version than the one it was made for. */
-  async #head(client: PoolClient, create: NewExecution): Promise<{ version: string; digest: string } | null> {
-    if (create.pin === null || !create.followsChannel) return null;
-    const values = [create.tenant, create.pin.package, create.workflow];
-    const { rows } = await this.#driver.run<{ version: string; digest: string }>(client, liveHeadText, values);
-    return rows[0] === undefined || rows[0].digest === create.pin.digest ? null : rows[0];
   }
 
   async #rows(client: PoolClient, runner: string, written: readonly Transition[], { moved }: Result): Promise<void> {
@@ -342,7 +344,10 @@ export class PostgresCommit {
         throw new Tried(await this.#firstRefused(client, batch, cause));
       });
     } catch (error) {
-      return error instanceof Tried ? error.found : (storeError(error, 'the database did not take a commit') as Error);
+      if (error instanceof Tried) return error.found;
+      return error instanceof PinRefusedError
+        ? error
+        : (storeError(error, 'the database did not take a commit') as Error);
     }
   }
 
@@ -370,6 +375,11 @@ export class PostgresCommit {
     // one after the other they are taken, only together they are not
     return new RefusedDataError(transitions[to - 1]!.id, cause);
   }
+}
+
+/** What is no error of the database's, and the journal knows what to do. */
+function isForJournal(error: unknown): boolean {
+  return error instanceof FencedError || error instanceof OutcomeUnknownError || error instanceof PinRefusedError;
 }
 
 /** Takes a trial back. */

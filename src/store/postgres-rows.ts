@@ -1,6 +1,7 @@
 import { isEnded } from '../core/execution.ts';
 import type { LetGo, NewEvent, NewExecution, Transition } from './batch.ts';
 import { executionParams, tagParams } from './executions.ts';
+import type { Pinnings } from './pins.ts';
 import type { ArrayColumns } from './postgres-arrays.ts';
 
 // what a batch is made of, table by table: the columns, and a transition's rows in their order
@@ -37,7 +38,7 @@ export const executionArrays: ArrayColumns = {
   input_parsed: 'int',
   retention: 'bigint',
 };
-/** And of one that a commit makes: it may be let go at once, be the child of another one, and follow a channel. */
+/** And of one that a commit makes: it may be let go at once, be the child of another one, and be pinned to a version. */
 export const madeArrays: ArrayColumns = {
   ...executionArrays,
   reason: 'text',
@@ -46,8 +47,17 @@ export const madeArrays: ArrayColumns = {
   error: 'json',
   error_task: 'text',
   parent_owned: 'text',
-  follows: 'bool',
+  pin: 'int',
   given: 'json',
+};
+/** The versions that a batch pins to, as `heldText` wants to know of them. */
+export const pinArrays: ArrayColumns = {
+  n: 'int',
+  tenant: 'text',
+  package: 'text',
+  workflow: 'text',
+  version: 'text',
+  follows: 'text',
 };
 export const tagArrays: ArrayColumns = {
   tenant: 'text',
@@ -146,16 +156,25 @@ export function taskRows(transitions: readonly Transition[]): unknown[][] {
 }
 
 /** Executions that a batch makes: those of its transitions, and the children of others. */
-export function madeRows(runner: string, transitions: readonly Transition[]): unknown[][] {
+export function madeRows(runner: string, transitions: readonly Transition[], pinnings: Pinnings): unknown[][] {
   return transitions.flatMap(({ id, create, letGo, effects }) => {
-    const children = (effects?.children ?? []).map((child) => madeRow(child, null, null, create === null ? id : null));
-    return create === null ? children : [madeRow(create, create.owned ? runner : null, letGo, null), ...children];
+    const children = (effects?.children ?? []).map((child) => {
+      return madeRow(child, null, null, [create === null ? id : null, pinnings.numberOf(child)]);
+    });
+    if (create === null) return children;
+    const owner = create.owned ? runner : null;
+    return [madeRow(create, owner, letGo, [null, pinnings.numberOf(create)]), ...children];
   });
 }
 
-function madeRow(create: NewExecution, owner: string | null, letGo: LetGo | null, parent: string | null): unknown[] {
+function madeRow(
+  create: NewExecution,
+  owner: string | null,
+  letGo: LetGo | null,
+  within: readonly [parent: string | null, pin: number | null],
+): unknown[] {
   const row: unknown[] = executionParams(create, owner);
-  const last = [parent, create.followsChannel && create.pin !== null, create.given];
+  const last = [...within, create.given];
   if (letGo === null) return [...row, null, null, null, null, null, ...last];
   // made and let go with one commit: it is written as it is then
   const { status, reason, wakeAt, endedAt, output, error, errorTask } = letGo;

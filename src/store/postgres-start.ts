@@ -19,9 +19,9 @@ export async function createSurely(
   const start = performance.now();
   for (let isUnknown = false; ;) {
     try {
-      if (!isOneStatement(creates)) return await driver.write(() => createAtOnce(creates));
+      if (!isOneStatement(creates)) return await driver.write(() => createAtOnce(creates, driver.dialect));
       const { isolated } = await driver.writeOne<{ isolated: number }>(createText, createParams(creates), 'work');
-      return isolated === 1 ? createdAs(creates) : await driver.write(() => createAtOnce(creates));
+      return isolated === 1 ? createdAs(creates) : await driver.write(() => createAtOnce(creates, driver.dialect));
     } catch (error) {
       const wasLost = error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
       // the first try came through after all, while the next one was on its way

@@ -1,5 +1,6 @@
 import type { Batch } from './batch.ts';
-import { liveHeadOf } from './executions.ts';
+import { postgresDialect } from './dialect.ts';
+import { Pinnings, heldText, madeBy, refusedText } from './pins.ts';
 import { arraysOf, rowsFrom } from './postgres-arrays.ts';
 import type { ArrayColumns } from './postgres-arrays.ts';
 import {
@@ -23,6 +24,7 @@ import {
   madeRows,
   mailArrays,
   mailRows,
+  pinArrays,
   stepArrays,
   stepRows,
   tagArrays,
@@ -37,6 +39,8 @@ export interface Said {
   readonly isolated: number;
   /** 0 where the runner was declared dead: nothing was written. */
   readonly alive: number;
+  /** Versions that cannot be pinned to, as far as could be seen: then nothing was written. */
+  readonly refused: number;
   /** 0 where the batch was written before. */
   readonly fresh: number;
   /** Of the executions that were not made by this batch: those that the runner still owns. */
@@ -72,8 +76,10 @@ export function commitStatement(
 ): { readonly text: string; readonly values: unknown[] } {
   const { runner, n, transitions } = batch;
   const known = transitions.filter(({ create }) => create === null);
+  const pinnings = new Pinnings(madeBy(transitions));
   const rows: Record<Part, unknown[][]> = {
-    made: madeRows(runner, transitions),
+    pins: pinnings.rows,
+    made: madeRows(runner, transitions, pinnings),
     tags: tagRows(transitions),
     heads: headRows(transitions),
     tasks: taskRows(transitions),
@@ -89,7 +95,7 @@ export function commitStatement(
   const shape: Shape = {
     parts,
     owns: known.length > 0,
-    follows: rows.made.some((row) => row.at(-2) === true),
+    follows: pinnings.list.some(({ followsChannel }) => followsChannel),
     readsMail: known.some(({ letGo }) => letGo !== null && letGo.endedAt !== null && letGo.inboxSeen > 0),
     forgets: n % forgetEvery === 0,
   };
@@ -108,6 +114,7 @@ export function commitStatement(
 const forgetEvery = 16;
 
 const columnsOf = {
+  pins: pinArrays,
   made: madeArrays,
   tags: tagArrays,
   heads: headArrays,
@@ -169,6 +176,8 @@ function commitText({ parts, owns, follows, readsMail, forgets }: Shape): string
       : null;
   const steps = [
     fence,
+    from.has('pins') ? pins(from.get('pins')!) : null,
+    batchOf(from.has('pins')),
     forgets ? `forgotten as (delete from batches where runner = $1 and n <= ${floor})` : null,
     own === null ? null : owned(own.ids, own.epochs),
     from.has('made') ? made(from.get('made')!, follows, owns) : null,
@@ -193,6 +202,7 @@ function commitText({ parts, owns, follows, readsMail, forgets }: Shape): string
   ];
   return `with ${steps.filter((step) => step !== null).join(',\n  ')}
   select (select count(*) from setting where isolated) as isolated, (select count(*) from fence) as alive, (select count(*) from batch) as fresh,
+    ${from.has('pins') ? '(select count(*) from refused)' : '0'} as refused,
     ${owns ? idsOf('owned') : `'[]'::json`} as owned,
     ${from.has('heads') ? idsOf('h join owned using (id) where lets and inbox <> inbox_seen') : `'[]'::json`} as held,
     ${follows ? idsOf('m where moved') : `'[]'::json`} as moved,
@@ -210,9 +220,20 @@ function idsOf(source: string): string {
 const fence = `setting as materialized (select current_setting('transaction_isolation') = 'read committed' as isolated,
     case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end,
     set_config('lock_timeout', $3, true)),
-  fence as materialized (select 1 from runners where id = $1 and dead = 0 and (select isolated from setting) for share),
-  batch as (insert into batches (runner, n, result) select $1, $2, '' from fence
-    where not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing returning 1)`;
+  fence as materialized (select 1 from runners where id = $1 and dead = 0 and (select isolated from setting) for share)`;
+
+/** The versions that the batch pins to, held until its end. */
+function pins(from: string): string {
+  return `${heldText(`select r.* from ${from} where (select isolated from setting)`, postgresDialect)},
+  refused as materialized (select w.n from wanted w left join held h on h.n = w.n where ${refusedText})`;
+}
+
+/** Everything else is written only where this is. */
+function batchOf(pinned: boolean): string {
+  const may = pinned ? 'not exists (select 1 from refused) and ' : '';
+  return `batch as (insert into batches (runner, n, result) select $1, $2, '' from fence
+    where ${may}not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing returning 1)`;
+}
 
 /**
  * Row by row, by its key and (`is true`) never by the index of owners, which would compare all that a runner owns with all
@@ -244,12 +265,12 @@ function made(from: string, follows: boolean, owns: boolean): string {
   const values = Object.keys(writtenOf).map((column) =>
     column in then ? `case when m.moved then ${then[column]} else m.${column} end` : `m.${column}`,
   );
-  return `m as materialized (select r.*, c.version as head_version, c.digest as head_digest, coalesce(c.digest <> r.digest, false) as moved
-    from ${from} left join lateral (${liveHeadOf('r.tenant', 'r.package', 'r.workflow')}) c on r.follows where ${may}),
+  return `m as materialized (select r.*, h.version as head_version, h.digest as head_digest, coalesce(h.digest <> r.digest, false) as moved
+    from ${from} left join held h on h.n = r.pin where ${may}),
   made as (insert into executions (${columns}) select ${values.join(', ')} from m returning id)`;
 }
 
-const { parent_owned: _parent, follows: _follows, given: _given, ...writtenOf } = madeArrays;
+const { parent_owned: _parent, pin: _pin, given: _given, ...writtenOf } = madeArrays;
 
 const changed =
   'status, reason, owner, wake_at, ended_at, output, error, error_task, input, input_parsed, losses, loads, taken';

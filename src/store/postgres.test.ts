@@ -1,5 +1,6 @@
 import { after, describe, it } from 'node:test';
 import { offerSuite } from '../testing/offer-suite.ts';
+import { pinsSuite } from '../testing/pins-suite.ts';
 import { testPostgres } from '../testing/postgres-server.ts';
 import { storeEffectsSuite } from '../testing/store-effects-suite.ts';
 import { storeSuite } from '../testing/store-suite.ts';
@@ -19,4 +20,5 @@ if (typeof server === 'string') {
   storeSuite('PostgreSQL', open);
   offerSuite('PostgreSQL', open);
   storeEffectsSuite('PostgreSQL', open, { writesOnce: true });
+  pinsSuite('PostgreSQL', open);
 }

@@ -44,6 +44,10 @@ export interface Dialect {
   readonly forUpdate: string;
   /** Ends a select whose rows stay as they are until the end of the transaction; others may ask for the same. */
   readonly forShare: string;
+  /** Ends a select whose rows are there until the end of the transaction, under the same key; others may change the rest. */
+  readonly forKeyShare: string;
+  /** Ends a select whose rows the transaction goes on to change, without taking them away from who only needs them to be there. */
+  readonly forNoKeyUpdate: string;
   /** The same, leaving out rows that another transaction holds. */
   readonly skipLocked: string;
   /**

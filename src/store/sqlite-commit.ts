@@ -8,12 +8,12 @@ import {
   insertTagText,
   tagParams,
   upsertTaskText,
-  liveHeadText,
-  pinnedTo,
 } from './executions.ts';
 import { cancelExecution } from './control.ts';
 import { createExecution } from './executions.ts';
 import { childEnded } from './mail.ts';
+import { checkPins, holdPins, madeBy } from './pins.ts';
+import type { Pins } from './pins.ts';
 import { run } from './sql.ts';
 import { isDataError } from './sqlite.ts';
 import type { SqliteDriver } from './sqlite.ts';
@@ -33,13 +33,13 @@ const insertOfferText = `insert into offers (execution_id, task, item, epoch, at
 
 /**
  * The group commit on SQLite: a whole batch in one synchronous transaction of prepared statements. Every transition
- * is checked against owner and epoch first. Throws FencedError, RefusedDataError, and SQLite's own error when busy.
+ * is checked against owner and epoch first. Throws FencedError, PinRefusedError, RefusedDataError, and SQLite's own error when
+ * busy.
  */
 export class SqliteCommit {
   readonly #driver: SqliteDriver;
   readonly #fence: StatementSync;
   readonly #owned: StatementSync;
-  readonly #head: StatementSync;
   readonly #create: StatementSync;
   readonly #letGo: StatementSync;
   readonly #progressed: StatementSync;
@@ -63,7 +63,6 @@ export class SqliteCommit {
     this.#driver = driver;
     this.#fence = driver.prepare('select dead from runners where id = $1');
     this.#owned = driver.prepare('select inbox from executions where id = $1 and owner = $2 and epoch = $3');
-    this.#head = driver.prepare(liveHeadText);
     this.#create = driver.prepare(insertExecutionText);
     this.#letGo = driver.prepare(
       `update executions set status = $1, reason = $2, wake_at = $3, ended_at = $4, output = $5, error = $6,
@@ -97,9 +96,12 @@ export class SqliteCommit {
     this.#driver.writeNow(() => {
       const row = this.#fence.get(batch.runner);
       if (row === undefined || row['dead'] !== 0) throw new FencedError(`runner ${batch.runner} was declared dead`);
+      const made = madeBy(batch.transitions);
+      const pins = this.#driver.drive(holdPins(made, this.#driver.dialect));
+      checkPins(pins, made);
       for (const transition of batch.transitions) {
         try {
-          this.#write(batch.runner, transition, result);
+          this.#write(batch.runner, transition, pins, result);
         } catch (error) {
           if (isDataError(error)) throw new RefusedDataError(transition.id, error);
           throw error;
@@ -109,12 +111,12 @@ export class SqliteCommit {
     return result;
   }
 
-  #write(runner: string, transition: Transition, result: Result): void {
+  #write(runner: string, transition: Transition, pins: Pins, result: Result): void {
     const { id, letGo, create } = transition;
     let inbox = 0;
     let by: string | null = runner;
     if (create !== null) {
-      const moved = this.#insert(runner, create);
+      const moved = this.#insert(runner, create, pins);
       if (moved) result.moved.push(id);
       if (moved || !create.owned) by = null;
     } else {
@@ -137,7 +139,7 @@ export class SqliteCommit {
     if (transition.loaded) this.#loaded.run(id);
     if (transition.mailTaken !== null) this.#taken.run(id, transition.mailTaken);
     if (transition.effects !== null) {
-      this.#carryOut(id, transition.effects);
+      this.#carryOut(id, transition.effects, pins);
       this.#offers(transition, transition.effects, result);
     }
     if (letGo === null) return;
@@ -146,9 +148,9 @@ export class SqliteCommit {
   }
 
   /** What a transition does beside its own tasks. */
-  #carryOut(id: string, { mailDone, children, cancelChildren, itemsCancelled }: Effects): void {
+  #carryOut(id: string, { mailDone, children, cancelChildren, itemsCancelled }: Effects, pins: Pins): void {
     for (const n of mailDone) this.#mail.run(id, n);
-    for (const create of children) this.#driver.drive(createExecution(create));
+    for (const create of children) this.#driver.drive(createExecution(create, pins));
     for (const child of cancelChildren) {
       this.#driver.drive(cancelExecution(child, null, this.#now(), this.#driver.dialect));
     }
@@ -176,13 +178,9 @@ export class SqliteCommit {
   }
 
   /** Whether the channel has moved on, so that the execution was left for anyone who can run the new version. */
-  #insert(runner: string, create: NewExecution): boolean {
-    const head =
-      create.pin === null || !create.followsChannel
-        ? undefined
-        : this.#head.get(create.tenant, create.pin.package, create.workflow);
-    const moved = head !== undefined && head['digest'] !== create.pin?.digest;
-    const now = moved ? pinnedTo(create, { digest: String(head['digest']), version: String(head['version']) }) : create;
+  #insert(runner: string, create: NewExecution, pins: Pins): boolean {
+    const now = pins.settled(create);
+    const moved = now.code !== create.code;
     this.#create.run(...executionParams(now, create.owned && !moved ? runner : null));
     for (const tag of tagParams(create)) this.#tag.run(...tag);
     return moved;

@@ -1,5 +1,5 @@
 import type { NewExecution } from './batch.ts';
-import { createExecution } from './executions.ts';
+import { createExecutions } from './executions.ts';
 import type { Created } from './executions.ts';
 import { transactionEnded } from './lent.ts';
 import { synchronous } from './sqlite-turn.ts';
@@ -21,7 +21,7 @@ async function turn<T>(driver: SqliteDriver, act: (turn: Turn) => T): Promise<T>
     const create = (one: NewExecution): Created => {
       if (over) throw transactionEnded('an execution is started after its end');
       try {
-        return driver.drive(createExecution(one));
+        return driver.drive(createExecutions([one], driver.dialect))[0]!;
       } catch (error) {
         failed = { error };
         throw error;

@@ -10,6 +10,7 @@ import { CloacinaError } from '../core/error.ts';
 import { openStores, release, tempFolder } from '../testing/engine-rig.ts';
 import { storeEffectsSuite } from '../testing/store-effects-suite.ts';
 import { offerSuite } from '../testing/offer-suite.ts';
+import { pinsSuite } from '../testing/pins-suite.ts';
 import { sampleExecution, sampleRunner, sampleTransition, storeSuite } from '../testing/store-suite.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { migrate, migrations } from './migrate.ts';
@@ -19,6 +20,7 @@ import { BusyError } from './store.ts';
 
 storeSuite('SQLite in memory', () => openStore('sqlite::memory:'));
 storeEffectsSuite('SQLite in memory', () => openStore('sqlite::memory:'));
+pinsSuite('SQLite in memory', () => openStore('sqlite::memory:'));
 
 const suiteFolder = mkdtempSync(join(tmpdir(), 'cloacina-'));
 after(() => rmSync(suiteFolder, { recursive: true, force: true }));

@@ -34,6 +34,12 @@ export function storeEffectsSuite(
     const channelAt = (version: string, digest: string): Promise<void> =>
       store.write(function* () {
         yield* run(
+          `insert into packages (id, tenant, name, version, digest, bytes, manifest, status, registered_at)
+           values ('p', 'default', 'p', $1, $2, 1, '{}', 'published', 1)`,
+          version,
+          digest,
+        );
+        yield* run(
           `insert into channels (tenant, package, channel, version, digest, serial, activated_at) values ('default', 'p', 'live', $1, $2, 1, 1)`,
           version,
           digest,

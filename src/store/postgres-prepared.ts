@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { ClientBase } from 'pg';
+import { isAnswer } from './postgres-errors.ts';
 
 /** Statements with a name, at most: lists with any number of tags have as many texts. */
-const mostNames = 1000;
+const mostNames = 500;
 /** After so long a connection plans its statements anew: what was planned for an empty table is not for one that has filled up since. */
 const planMs = 10_000;
 
@@ -28,7 +29,12 @@ export class Prepared {
     const plannedAt = this.#plannedAt.get(client);
     if (plannedAt !== undefined && now - plannedAt < planMs) return;
     this.#plannedAt.set(client, now);
-    if (plannedAt !== undefined)
+    if (plannedAt === undefined) return;
+    try {
       await client.query(Object.assign({ text: 'discard plans' }, { query_timeout: deadlineMs }));
+    } catch (error) {
+      // a server that speaks the protocol and does not know the command has plans of its own making
+      if (!isAnswer(error)) throw error;
+    }
   }
 }

@@ -78,7 +78,8 @@ export interface Created {
 export function* createExecutions(creates: readonly NewExecution[], dialect: Dialect): Script<Created[]> {
   const existing = new Map<NewExecution, Created>();
   for (const create of creates) {
-    const known = yield* withKeyOf(create);
+    // one that is there already is named whatever became of its version since
+    const known = create.pin === null ? undefined : yield* withKeyOf(create);
     if (known !== undefined) existing.set(create, known);
   }
   const pins = yield* holdPins(
@@ -95,10 +96,10 @@ export function* createExecution(create: NewExecution, pins: Pins): Script<Creat
   const now = pins.settled(create);
   for (;;) {
     if (yield* insertExecution(now)) {
-      yield* appendEvent(now.id, 'execution.created', now.createdAt, null);
+      yield* run(insertEventText, now.id, 1, 'execution.created', now.createdAt, null, null, null, null, null);
       return { id: now.id, created: true, code: now.code, inputHash: now.inputHash };
     }
-    // somebody else has created one with that key since, and only a new statement sees it
+    // somebody has created one with that key, perhaps just now: only a new statement sees it
     const existing = yield* withKeyOf(now);
     if (existing !== undefined) return existing;
   }

@@ -41,9 +41,9 @@ const documents: Readonly<Record<string, string>> = {
   'workflow run':
     '`{ executionId, workflow, status, output, outputs: { task: value }, error }`; with `--detach`: `{ executionId, status }`',
   'execution list':
-    '{ items: [{ id, workflow, package, version, status, reason, createdAt, startedAt, endedAt, error }], next }',
+    '{ items: [{ id, workflow, package, version, status, reason, createdAt, startedAt, endedAt, error, parent: { id, task } }], next }',
   'execution show':
-    'one item of `execution list`, with `input, output, priority, tags, runner, schedule, parent, forked, tasks: [{ name, status, attempt, startedAt, endedAt, output, error, reason, items }]`',
+    'one item of `execution list`, with `input, output, priority, tags, runner, schedule, forked, tasks: [{ name, status, attempt, startedAt, endedAt, output, error, reason, items }]`',
   'execution events': '`{ items: [{ seq, type, task, item, attempt, at, data }] }`; with `--follow` one of them a line',
   'execution cancel': '`{ id, status }`',
   'execution logs': '`{ items: [{ task, item, attempt, at, level, message, data }] }`',

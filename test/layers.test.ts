@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { importsOf, readImports, type ImportMap } from './layers/imports.ts';
+import { filesNamed } from './layers/listing.ts';
 import { busyEntries, cycles, impureFiles, namelessFiles, wrongDirections } from './layers/rules.ts';
 
 const source = join(import.meta.dirname, '..', 'src');
@@ -16,6 +17,18 @@ describe('architecture.md: the sources keep their layers', () => {
   test('file names say a role', () => assert.deepEqual(namelessFiles(map.keys()), []));
   test('entry files re-export, nothing else', () => assert.deepEqual(busyEntries(texts), []));
   test('core reads no clock and draws no random number', () => assert.deepEqual(impureFiles(texts), []));
+  test('ARCHITECTURE.md names every source file, and none that is not there', () => {
+    const named = filesNamed(readFileSync(join(source, '..', 'ARCHITECTURE.md'), 'utf8'));
+    const files = [...map.keys()];
+    assert.deepEqual(
+      files.filter((file) => !named.includes(file)),
+      [],
+    );
+    assert.deepEqual(
+      named.filter((file) => !map.has(file)),
+      [],
+    );
+  });
 });
 
 /** An import map from lines such as `core/a.ts -> store/b.ts`; `=>` imports types only. */
@@ -120,6 +133,21 @@ describe('architecture.md: the layer check lets pass', () => {
     'index.ts -> open.ts',
   ];
   test(allowed.join(', '), () => assert.deepEqual(wrongDirections(imports(...allowed)), []));
+});
+
+test('architecture.md: the files that the tables of ARCHITECTURE.md name', () => {
+  const page = `
+No table: \`engine/a.ts\`.
+
+| \`src/\` | |
+| --- | --- |
+| \`index.ts\` | re-exports \`open.ts\` |
+
+| \`a/b/\` | |
+| --- | --- |
+| \`c.ts\`, \`d/\` | \`workflow()\`; \`e.ts\` the first, \`f.ts\` |
+| \`g.ts\` | [why](docs/h.ts) |`;
+  assert.deepEqual(filesNamed(page), ['index.ts', 'open.ts', 'a/b/c.ts', 'a/b/d/e.ts', 'a/b/d/f.ts', 'a/b/g.ts']);
 });
 
 test('architecture.md: every way to import is seen by the layer check', () => {

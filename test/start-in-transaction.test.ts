@@ -245,6 +245,7 @@ if (typeof server === 'string') {
       const none = { query: () => Promise.resolve(undefined) };
       await assert.rejects(runner.start(greeting, {}, { tx: none }), refused);
       const waits = { code: 'OPTION_INVALID', option: 'tx' };
+      // @ts-expect-error the types refuse it too
       await assert.rejects(runner.execute(greeting, {}, { tx: pool }), waits);
     });
 

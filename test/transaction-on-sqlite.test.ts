@@ -105,6 +105,11 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     );
     const named = (_: DatabaseSync, start: (name: never) => unknown): unknown => start('order' as never);
     await assert.rejects(runner.transaction(named), { code: 'OPTION_INVALID' });
+    await assert.rejects(
+      // @ts-expect-error the types refuse it too
+      runner.transaction((_, start) => start(shipping, { id: 'a' }, { tx: {} })),
+      { code: 'OPTION_INVALID', option: 'tx' },
+    );
     assert.equal(executions(), 0);
   });
 

@@ -19,13 +19,14 @@ export function iso(at: number | null): string | null {
 }
 
 export function executionItem(execution: ExecutionSummary): object {
-  const { id, workflow, package: from, version, status, reason, createdAt, startedAt, endedAt, error } = execution;
+  const { id, workflow, package: from, version, status, reason, createdAt, startedAt, endedAt } = execution;
+  const { error, parent } = execution;
   const times = { createdAt: iso(createdAt), startedAt: iso(startedAt), endedAt: iso(endedAt) };
-  return { id, workflow, package: from, version, status, reason, ...times, error };
+  return { id, workflow, package: from, version, status, reason, ...times, error, parent };
 }
 
 export function executionDocument(execution: ExecutionDetail): object {
-  const { input, output, priority, tags, runner, schedule, parent, forked, tasks } = execution;
+  const { input, output, priority, tags, runner, schedule, forked, tasks } = execution;
   return {
     ...executionItem(execution),
     input,
@@ -34,7 +35,6 @@ export function executionDocument(execution: ExecutionDetail): object {
     tags,
     runner,
     schedule: schedule === null ? null : { ...schedule, slot: iso(schedule.slot) },
-    parent,
     forked,
     tasks: tasks.map(taskDocument),
   };

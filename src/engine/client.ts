@@ -48,12 +48,18 @@ export interface ExecutionHandle<Out> {
   outcome(): Promise<ExecutionOutcome<Out>>;
 }
 
-type Input<Given> = undefined extends Given
-  ? [input?: Given, options?: StartOptions]
-  : [input: Given, options?: StartOptions];
+type Input<Given, Options = StartOptions> = undefined extends Given
+  ? [input?: Given, options?: Options]
+  : [input: Given, options?: Options];
+
+/** Where there is no transaction of the caller's to start in. */
+type OwnStartOptions = Omit<StartOptions, 'tx'>;
 
 /** Starts an execution within a transaction on SQLite: it exists if and only if that commits. */
-export type StartNow = <Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>) => ExecutionHandle<Out>;
+export type StartNow = <Given, Out>(
+  workflow: WorkflowRef<Out, Given>,
+  ...args: Input<Given, OwnStartOptions>
+) => ExecutionHandle<Out>;
 
 export interface EngineClientOptions extends Resolving, ControlOptions {
   readonly store: Store;
@@ -90,8 +96,8 @@ export class EngineClient {
   }
 
   /** Starts and waits for the result. Throws ExecutionFailedError where the execution failed or was cancelled. */
-  execute<Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>): Promise<Result<Out>>;
-  execute(workflow: string, input?: unknown, options?: StartOptions): Promise<Result<Json>>;
+  execute<Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given, OwnStartOptions>): Promise<Result<Out>>;
+  execute(workflow: string, input?: unknown, options?: OwnStartOptions): Promise<Result<Json>>;
   async execute(workflow: AnyWorkflow | string, input?: unknown, options?: StartOptions): Promise<Result<never>> {
     if (options?.tx !== undefined) {
       const why = 'execute waits for the result, which nobody can give before the transaction commits; use start';

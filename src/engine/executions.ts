@@ -21,6 +21,8 @@ export interface ExecutionSummary {
   readonly startedAt: number | null;
   readonly endedAt: number | null;
   readonly error: TaskError | null;
+  /** The execution whose task started this one and waits for it. */
+  readonly parent: { readonly id: string; readonly task: string } | null;
 }
 
 export interface TaskSummary {
@@ -45,8 +47,6 @@ export interface ExecutionDetail extends ExecutionSummary {
   readonly tags: { readonly [name: string]: string };
   readonly runner: string | null;
   readonly schedule: { readonly name: string; readonly slot: number; readonly isCatchUp: boolean } | null;
-  /** The execution whose task started this one and waits for it. */
-  readonly parent: { readonly id: string; readonly task: string } | null;
   /** What this was forked from. */
   readonly forked: { readonly from: string; readonly task: string } | null;
   readonly tasks: readonly TaskSummary[];
@@ -80,6 +80,8 @@ export interface ListOptions {
   readonly workflow?: string;
   readonly status?: ExecutionStatus;
   readonly since?: Date;
+  /** The id of an execution: those that its tasks have started. */
+  readonly parent?: string;
   /** Those that have all of these tags with these values. */
   readonly tags?: Readonly<Record<string, string>>;
   /** 1 to 1000; default 50. */
@@ -125,7 +127,6 @@ export class Executions {
       tags: (parseJson(record.tags) ?? {}) as Readonly<Record<string, string>>,
       runner: record.owner,
       schedule: record.schedule,
-      parent: record.parent === null ? null : { id: record.parent.id, task: record.parent.task },
       forked: record.forked,
       tasks: states
         .filter(({ item }) => item === -1)
@@ -139,12 +140,15 @@ export class Executions {
     if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
       throw new OptionInvalidError('limit', `${limit} is not a whole number from 1 to 1000`);
     }
-    const { workflow = null, status = null, after = null } = options;
+    const { workflow = null, status = null, parent = null, after = null } = options;
     if (status !== null && !executionStatuses.includes(status)) {
       throw new OptionInvalidError('status', `'${status}' is not one of ${executionStatuses.join(', ')}`);
     }
+    if (parent !== null && typeof parent !== 'string') {
+      throw new OptionInvalidError('parent', 'the id of an execution is a text');
+    }
     const since = sinceMs(options.since);
-    const filter = { tenant: this.#tenant, workflow, status, since, tags: options.tags ?? {} };
+    const filter = { tenant: this.#tenant, workflow, status, since, parent, tags: options.tags ?? {} };
     const rows = await this.#store.list({
       ...filter,
       after: after === null ? null : readCursor(after),
@@ -222,7 +226,7 @@ export class Executions {
 }
 
 function summary(record: ExecutionRecord): ExecutionSummary {
-  const { id, workflow, pin, status, reason, createdAt, startedAt, endedAt, error } = record;
+  const { id, workflow, pin, status, reason, createdAt, startedAt, endedAt, error, parent } = record;
   return {
     id,
     workflow,
@@ -234,6 +238,7 @@ function summary(record: ExecutionRecord): ExecutionSummary {
     startedAt,
     endedAt,
     error: parseJson(error) as TaskError | null,
+    parent: parent === null ? null : { id: parent.id, task: parent.task },
   };
 }
 

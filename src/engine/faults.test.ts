@@ -83,6 +83,75 @@ describe('durability.md, the fence', () => {
     assert.deepEqual([record!.status, record!.epoch], ['completed', 1]);
   });
 
+  it('what is started while a runner begins anew waits for its row: it is made once, and nobody begins anew again', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    const registered: string[] = [];
+    let hold = false;
+    let go: () => void = () => undefined;
+    const registerRunner: Store['registerRunner'] = async (runner) => {
+      registered.push(runner.id);
+      if (hold) await new Promise<void>((resolve) => (go = resolve));
+      return mine!.registerRunner(runner);
+    };
+    // of each lease that is kept: since when a commit waits, as it was told
+    const told: (number | null)[][] = [];
+    const keepLease: NonNullable<Store['keepLease']> = () => {
+      const waits: (number | null)[] = [];
+      told.push(waits);
+      return {
+        runs: () => undefined,
+        waitsSince: (at) => void waits.push(at),
+        attempt: () => () => undefined,
+        close: async () => {},
+      };
+    };
+    const w = one();
+    const store = { ...mine!, registerRunner, keepLease };
+    const rig = await openRig(t, { workflows: [w], store, clock, keepsFromThread: true });
+    await declareDead(other!, rig.engine.id);
+    hold = true;
+    const first = rig.client.start(w); // finds out
+    await clock.settle();
+    const second = rig.client.start(w);
+    await clock.advance(100);
+    go();
+    await clock.advance(1000);
+    for (const { id } of [await first, await second]) assert.equal((await other!.execution(id))!.status, 'completed');
+    assert.deepEqual(registered.slice(1), [rig.engine.id]);
+    assert.equal((await rig.client.executions.list()).items.length, 2);
+    assert.deepEqual(
+      rig.logged.map(({ message }) => message).filter((message) => /dead|refuses|away/.test(message)),
+      ['this runner was declared dead; it begins anew and its executions are taken over'],
+    );
+    assert.deepEqual([told.length, typeof told[1]![0], told[1]!.at(-1)], [2, 'number', null]);
+  });
+
+  it('a start that waits for a runner to begin anew is answered in the end, where that cannot register', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let away = false;
+    const registerRunner: Store['registerRunner'] = async (runner) => {
+      if (away) throw new Error('the database is away');
+      return mine!.registerRunner(runner);
+    };
+    const w = one();
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, registerRunner }, clock });
+    await declareDead(other!, rig.engine.id);
+    away = true;
+    const sent = assert.rejects(rig.client.start(w), { code: 'OUTCOME_UNKNOWN' });
+    await clock.settle();
+    const later = assert.rejects(rig.client.start(w), { code: 'STORE_UNAVAILABLE' });
+    await clock.advance(12_000);
+    await Promise.all([sent, later]);
+    away = false;
+    await clock.advance(10_000);
+    const { id } = await rig.client.start(w);
+    await clock.advance(1000);
+    assert.equal((await other!.execution(id))!.status, 'completed');
+    assert.equal((await rig.client.executions.list()).items.length, 1);
+  });
+
   it('a runner that registered anew works on where its first sweep fails', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);

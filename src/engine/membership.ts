@@ -50,6 +50,7 @@ export class Membership {
   #anew: Timer | undefined;
   /** Another process has written since the runners were last read. */
   #strangers = false;
+  #hasJoined = false;
   /** No timer is set any more. */
   #atRest = false;
 
@@ -66,9 +67,15 @@ export class Membership {
     return this.#id;
   }
 
+  /** Whether its row is there: who writes before would be taken for dead. */
+  get hasJoined(): boolean {
+    return this.#hasJoined;
+  }
+
   /** Registers this runner, and takes over from the dead. */
   async join(): Promise<void> {
     await this.#register();
+    this.#hasJoined = true;
     await this.#observer.sweep(this.#id);
     this.#keepLease();
   }
@@ -77,6 +84,7 @@ export class Membership {
   beginAnew(onJoined: () => void): void {
     runnerLives(this.#id, false);
     this.#id = newId(this.#options.clock.now());
+    this.#hasJoined = false;
     void this.#keeper?.close();
     this.#keeper = undefined;
     this.#renewal?.cancel();
@@ -94,6 +102,7 @@ export class Membership {
       if (!this.#atRest) this.#anew = clock.timer(leaseMs / 3, () => void this.#joinAgain(onJoined));
       return;
     }
+    this.#hasJoined = true;
     this.#keepLease();
     onJoined();
     await this.sweep();
@@ -184,7 +193,7 @@ export class Membership {
 
   /** From a thread of its own where the database offers that: code of the user may block this event loop. */
   #keepLease(): void {
-    const { store, logger, leaseMs, stallMs, codes } = this.#options;
+    const { store, logger, clock, leaseMs, stallMs, codes, waitsSince } = this.#options;
     if (store.keepLease === undefined || !this.#hasThread() || this.#atRest) {
       this.#renewAfter(leaseMs / 3);
       return;
@@ -209,6 +218,8 @@ export class Membership {
       },
     });
     this.#keeper = keeper;
+    const since = waitsSince();
+    if (since !== undefined) keeper.waitsSince(Date.now() - (clock.monotonic() - since));
   }
 
   #renewAfter(ms: number): void {

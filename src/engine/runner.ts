@@ -1,6 +1,7 @@
 import { CloacinaError } from '../core/error.ts';
 import { defaultQueue, queuesOf } from '../core/graph.ts';
 import type { NewExecution } from '../store/batch.ts';
+import { BusyError } from '../store/store.ts';
 import type { Claim, ClaimedExecution, Renewal } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
 import type { LoadedWorkflow } from './catalog.ts';
@@ -371,6 +372,7 @@ export class Engine {
       'this runner was declared dead; it begins anew and its executions are taken over',
     );
     this.#journal.fence();
+    this.#submissions.cut();
     const lives = [...this.#lives.values()];
     this.#membership.beginAnew(() => {
       this.#submissions.resubmit(
@@ -394,7 +396,11 @@ export class Engine {
     const { store, clock, logger } = this.#options;
     const runner = this.#membership.id;
     const journal: Journal = new Journal({
-      commit: (n, transitions) => store.commit({ runner, n, transitions }),
+      // what is started while this runner begins anew has to wait for its row
+      commit: (n, transitions) =>
+        this.#membership.hasJoined
+          ? store.commit({ runner, n, transitions })
+          : Promise.reject(new BusyError('the runner has not registered yet')),
       clock,
       logger,
       // what a late answer says of a runner that is dead already is no news

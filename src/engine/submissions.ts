@@ -9,7 +9,8 @@ import type { Participant } from './journal.ts';
 interface Submitted {
   readonly create: NewExecution;
   readonly workflow: LoadedWorkflow | undefined;
-  readonly at: number;
+  /** Since when it waits for an answer (monotonic, ms). */
+  at: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
   participant: Participant;
@@ -22,6 +23,8 @@ const checkMs = 500;
 /** The starts that wait to become durable: each is answered, whatever happens to the database or to the lease. */
 export class Submissions {
   readonly #waiting = new Map<string, Submitted>();
+  /** In the journal of a runner that was declared dead. */
+  readonly #cut = new Map<string, Submitted>();
   readonly #clock: Clock;
   readonly #withdraw: (participant: Participant) => 'withdrawn' | 'sent' | 'unknown';
   #timer: Timer | undefined;
@@ -61,8 +64,24 @@ export class Submissions {
         this.#waiting.delete(id);
         entry.reject(how === 'unknown' ? unknownOutcome(id) : unavailable(id));
       }
-      if (this.#waiting.size > 0) this.watch();
+      for (const [id, entry] of this.#cut) {
+        if (now - entry.at < patienceMs) continue;
+        this.#cut.delete(id);
+        entry.reject(unknownOutcome(id));
+      }
+      if (this.#waiting.size + this.#cut.size > 0) this.watch();
     });
+  }
+
+  /** The runner was declared dead: what it was to write by now waits for `resubmit`. */
+  cut(): void {
+    const now = this.#clock.monotonic();
+    for (const [id, entry] of this.#waiting) {
+      entry.at = now;
+      this.#cut.set(id, entry);
+    }
+    this.#waiting.clear();
+    if (this.#cut.size > 0) this.watch();
   }
 
   /**
@@ -73,8 +92,8 @@ export class Submissions {
     submit: (create: NewExecution, workflow: LoadedWorkflow | undefined) => Promise<void>,
     exists: (id: string) => Promise<boolean>,
   ): void {
-    const entries = [...this.#waiting.values()];
-    this.#waiting.clear();
+    const entries = [...this.#cut.values()];
+    this.#cut.clear();
     for (const { create, workflow, resolve, reject } of entries) {
       const again = async (): Promise<void> => {
         const isThere = await exists(create.id).catch(() => {
@@ -90,13 +109,16 @@ export class Submissions {
   close(): void {
     this.#timer?.cancel();
     for (const { create, reject } of this.#waiting.values()) reject(unavailable(create.id));
+    for (const { create, reject } of this.#cut.values()) reject(unknownOutcome(create.id));
     this.#waiting.clear();
+    this.#cut.clear();
   }
 
   #answers(id: string): { durable: () => void; refused: (cause: unknown) => void } {
     const take = (): Submitted | undefined => {
-      const entry = this.#waiting.get(id);
+      const entry = this.#waiting.get(id) ?? this.#cut.get(id);
       this.#waiting.delete(id);
+      this.#cut.delete(id);
       return entry;
     };
     return {

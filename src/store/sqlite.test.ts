@@ -167,6 +167,7 @@ describe('issue A, bad input: a database file', () => {
         workflow: null,
         status: null,
         since: null,
+        parent: null,
         tags: {},
         after: null,
         limit: 1000,

@@ -79,7 +79,16 @@ export class SchedulePlace {
 
   /** The executions there are, by slot. */
   async executions(tenant = 'default'): Promise<readonly ExecutionRecord[]> {
-    const filter = { tenant, workflow: null, status: null, since: null, tags: {}, after: null, limit: 100_000 };
+    const filter = {
+      tenant,
+      workflow: null,
+      status: null,
+      since: null,
+      parent: null,
+      tags: {},
+      after: null,
+      limit: 100_000,
+    };
     return (await this.store.list(filter)).toSorted((a, b) => (a.schedule?.slot ?? 0) - (b.schedule?.slot ?? 0));
   }
 

@@ -59,7 +59,15 @@ export function storeEffectsSuite(
     it('a new execution is found by its tags, whatever is in them', async () => {
       const create = sampleExecution({ owned: true, tags });
       await commit(sampleTransition(create.id, { create }));
-      const filter = { tenant: 'default', workflow: null, status: null, since: null, after: null, limit: 10 };
+      const filter = {
+        tenant: 'default',
+        workflow: null,
+        status: null,
+        since: null,
+        parent: null,
+        after: null,
+        limit: 10,
+      };
       const found = await store.list({ ...filter, tags: { customer } });
       assert.deepEqual(
         found.map(({ id }) => id),

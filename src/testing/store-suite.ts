@@ -761,6 +761,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
           workflow: null,
           status: null,
           since: null,
+          parent: null,
           tags: {},
           after: null,
           limit: 100,

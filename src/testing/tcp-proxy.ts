@@ -1,12 +1,14 @@
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 
-type Mode = 'pass' | 'swallow' | 'refuse';
+type Mode = 'pass' | 'hold' | 'swallow' | 'refuse';
 
 /** What was sent by one side and not forwarded yet; `end`: it has sent all. */
 interface Way {
   readonly from: Socket;
   readonly to: Socket;
+  /** From the program to the server. */
+  readonly isOutward: boolean;
   readonly held: (Buffer | 'end')[];
 }
 
@@ -48,6 +50,19 @@ export class TcpProxy {
     for (const way of this.#ways) flush(way);
   }
 
+  /** What the program sends is kept back, and what the server says arrives. */
+  hold(): void {
+    this.#mode = 'hold';
+  }
+
+  /** Whether each of these texts is in what is kept back of one and the same connection. */
+  holds(...texts: readonly string[]): boolean {
+    return [...this.#ways].some(({ isOutward, held }) => {
+      const sent = Buffer.concat(held.filter((what) => what !== 'end')).toString('latin1');
+      return isOutward && texts.every((text) => sent.includes(text));
+    });
+  }
+
   /** A black hole: every connection stays open, new ones are accepted, and nothing arrives at either side. */
   swallow(): void {
     this.#mode = 'swallow';
@@ -75,17 +90,17 @@ export class TcpProxy {
       return;
     }
     const far = connect({ port: this.#target(), host: '127.0.0.1', allowHalfOpen: true });
-    this.#forward(near, far);
-    this.#forward(far, near);
+    this.#forward({ from: near, to: far, isOutward: true, held: [] });
+    this.#forward({ from: far, to: near, isOutward: false, held: [] });
   }
 
-  #forward(from: Socket, to: Socket): void {
-    const way: Way = { from, to, held: [] };
+  #forward(way: Way): void {
+    const { from, to, isOutward, held } = way;
     this.#ways.add(way);
     this.#sockets.add(from);
     const take = (what: Buffer | 'end'): void => {
-      way.held.push(what);
-      if (this.#mode !== 'swallow') flush(way);
+      held.push(what);
+      if (this.#mode !== 'swallow' && !(this.#mode === 'hold' && isOutward)) flush(way);
     };
     from.on('data', take);
     from.on('end', () => take('end'));

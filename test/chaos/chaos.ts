@@ -12,7 +12,7 @@ import type { PostgresServer } from '../../src/testing/postgres-server.ts';
 import { bundled } from '../crash/bundled.ts';
 import { Random } from '../simulation/random.ts';
 import { Control } from './control.ts';
-import { judge, judgeTakeovers } from './judge.ts';
+import { judge, judgeDeaths, judgeTakeovers } from './judge.ts';
 import { Load } from './load.ts';
 import { Member } from './member.ts';
 import { Storm } from './storm.ts';
@@ -41,13 +41,15 @@ export async function chaos(t: TestContext, seed: number, seconds: number): Prom
   await control.query(
     'create table runs (run text primary key, execution text not null, task text not null, began timestamptz, ended timestamptz)',
   );
-  const runners = await openMembers(t, folder, server);
+  const acknowledged = new Map<string, string>();
+  const runners = await openMembers(t, folder, server, acknowledged);
   const random = new Random(seed);
-  const load = new Load(client, random);
+  const load = new Load(client, random, acknowledged);
   const storm = new Storm(runners, server, control, random, log);
   try {
     await storm.rage(seconds * 1000);
     await load.end();
+    await Promise.all(runners.map((runner) => runner.rest()));
     const start = performance.now();
     while ((await control.unfinished()) > 0) {
       if (performance.now() - start > settleMs)
@@ -56,22 +58,34 @@ export async function chaos(t: TestContext, seed: number, seconds: number): Prom
     }
     const codes = await Promise.all(runners.map((runner) => runner.end()));
     assert.deepEqual(codes, [0, 0, 0, 0], 'every runner ends by itself');
-    await judge(control, load.acknowledged);
+    await judgeDeaths(control, storm.deaths, storm.lateCommits);
+    assert.deepEqual(
+      runners.flatMap(({ faults }) => faults),
+      [],
+      'what they start themselves is started, or the database was away',
+    );
+    await judge(control, acknowledged);
     judgeTakeovers(storm.takeovers);
   } catch (error) {
     throw new Error(`seed ${seed}, logs in ${keep(t, folder)}`, { cause: error });
   }
   const happened = Array.from(storm.counts, ([name, count]) => `${count} ${name}`).join(', ');
   const slowest = Math.max(0, ...storm.takeovers.filter(({ seenAtOnce }) => seenAtOnce).map(({ ms }) => ms));
-  t.diagnostic(`${load.acknowledged.size} executions; ${happened}; dead neighbours taken over within ${slowest} ms`);
+  t.diagnostic(`${acknowledged.size} executions; ${happened}; dead neighbours taken over within ${slowest} ms`);
 }
 
-async function openMembers(t: Cleanup, folder: string, { port }: PostgresServer): Promise<readonly Member[]> {
+async function openMembers(
+  t: Cleanup,
+  folder: string,
+  { port }: PostgresServer,
+  acknowledged: Map<string, string>,
+): Promise<readonly Member[]> {
   const bundle = await bundled(script, folder);
+  const onStarted = (id: string, workflow: string): void => void acknowledged.set(id, workflow);
   const opened: Member[] = [];
   for (const one of members) {
     const logFile = join(folder, `${one.name}.log`);
-    const member = await Member.open({ ...one, script: bundle, port, schema, logFile });
+    const member = await Member.open({ ...one, script: bundle, port, schema, logFile, onStarted });
     release(t, () => member.close());
     opened.push(member);
   }

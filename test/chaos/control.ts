@@ -1,6 +1,13 @@
 import { setTimeout } from 'node:timers/promises';
 import { Client } from 'pg';
 
+/** What there is of a runner. */
+export interface Written {
+  readonly events: number;
+  /** The number of its last batch that is remembered; 0 where none is. */
+  readonly batch: number;
+}
+
 /** How the test itself looks at the database: a connection a question, and again where there is no answer. */
 export class Control {
   readonly #url: string;
@@ -36,6 +43,21 @@ export class Control {
       runners,
     );
     return row!.n;
+  }
+
+  /** Of these runners, those that are not declared dead. */
+  async living(runners: readonly string[]): Promise<readonly string[]> {
+    const rows = await this.query<{ id: string }>('select id from runners where id = any($1) and dead = 0', runners);
+    return rows.map(({ id }) => id);
+  }
+
+  async written(runner: string): Promise<Written> {
+    const [row] = await this.query<Written>(
+      `select (select count(*) from events where runner = $1)::int as events,
+       (select coalesce(max(n), 0) from batches where runner = $1)::int as batch`,
+      runner,
+    );
+    return row!;
   }
 
   async unfinished(): Promise<number> {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Control } from './control.ts';
 import { leaseMs } from './member.ts';
 import { longestMs } from './storm.ts';
-import type { Takeover } from './storm.ts';
+import type { Death, Takeover } from './storm.ts';
 import { limit, width } from './workflows.ts';
 
 /** What the rules of durability.md say of a database after a storm that has passed. */
@@ -13,6 +13,17 @@ export async function judge(control: Control, acknowledged: ReadonlyMap<string, 
   await resultsStand(control);
   await limitsHold(control);
   await onceIsOnce(control);
+}
+
+/** The fence: from the moment on at which it is dead a runner writes nothing, whatever it had sent before. */
+export async function judgeDeaths(control: Control, deaths: readonly Death[], lateCommits: number): Promise<void> {
+  assert.ok(lateCommits > 0, 'a commit of a dead runner has arrived');
+  for (const { runner, written } of deaths) {
+    const { events, batch } = await control.written(runner);
+    const late = `runner ${runner} wrote after it was declared dead`;
+    assert.equal(events, written.events, `${late}: ${events - written.events} events`);
+    assert.ok(batch <= written.batch, `${late}: batch ${batch}`);
+  }
 }
 
 export function judgeTakeovers(takeovers: readonly Takeover[]): void {

@@ -8,15 +8,16 @@ const names = ['chain', 'chain', 'limited', 'signalled', 'once', 'parent', 'wide
 
 /** Starts executions again and again, as a web application would, whatever happens to the database meanwhile. */
 export class Load {
-  /** Executions whose start was answered: each of them has to end. */
-  readonly acknowledged = new Map<string, string>();
+  readonly #acknowledged: Map<string, string>;
   readonly #client: Client;
   readonly #random: Random;
   readonly #lanes: Promise<void>[];
   readonly #signals: Promise<void>[] = [];
   #on = true;
 
-  constructor(client: Client, random: Random) {
+  /** In `acknowledged` is noted whose start was answered: each of them has to end. */
+  constructor(client: Client, random: Random, acknowledged: Map<string, string>) {
+    this.#acknowledged = acknowledged;
     this.#client = client;
     this.#random = random;
     this.#lanes = Array.from({ length: lanes }, () => this.#lane());
@@ -34,7 +35,7 @@ export class Load {
       const name = this.#random.pick(names);
       try {
         const { id } = await this.#client.start(name, {}, { priority: this.#random.below(3) });
-        this.acknowledged.set(id, name);
+        this.#acknowledged.set(id, name);
         if (name === 'signalled') this.#signals.push(this.#signal(id, this.#random.below(3000)));
       } catch (error) {
         if (!isAway(error)) throw error;

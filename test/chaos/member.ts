@@ -2,13 +2,14 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { TcpProxy } from '../../src/testing/tcp-proxy.ts';
 
 const preload = fileURLToPath(new URL('elsewhere.ts', import.meta.url));
 
 export const leaseMs = 3000;
-export const stallMs = 4000;
+const stallMs = 4000;
 
 export interface MemberOptions {
   readonly name: string;
@@ -21,6 +22,8 @@ export interface MemberOptions {
   /** The machine that it believes itself on; default this one. */
   readonly host?: string;
   readonly aheadMs?: number;
+  /** It has started an execution itself, and was told so. */
+  readonly onStarted: (id: string, workflow: string) => void;
 }
 
 /** One of the runners: a process, and the only way by which it reaches the database. */
@@ -29,7 +32,10 @@ export class Member {
   readonly proxy: TcpProxy;
   /** What is being done to it; a healthy one has nothing. */
   trouble: string | null = null;
+  /** Errors that no mishap explains. */
+  readonly faults: string[] = [];
   #child: ChildProcess | undefined;
+  #rests = Promise.withResolvers<void>();
 
   private constructor(options: MemberOptions, proxy: TcpProxy) {
     this.#options = options;
@@ -68,7 +74,24 @@ export class Member {
     });
     child.stdin!.on('error', () => undefined); // it was killed
     this.#child = child;
-    await Promise.race([once(child.stdout!, 'data'), once(child, 'exit')]);
+    this.#rests = Promise.withResolvers();
+    const ready = Promise.withResolvers<void>();
+    createInterface({ input: child.stdout! }).on('line', (line) => {
+      const [what, ...words] = line.split(' ');
+      if (what === 'ready') ready.resolve();
+      else if (what === 'rests') this.#rests.resolve();
+      else if (what === 'started') this.#options.onStarted(words[0]!, words[1]!);
+      else this.faults.push(`${this.name}: ${line}`);
+    });
+    await Promise.race([ready.promise, once(child, 'exit')]);
+  }
+
+  /** It starts nothing more itself. */
+  async rest(): Promise<void> {
+    if (!this.isRunning) return;
+    const ended = once(this.#child!, 'exit');
+    this.#child!.stdin!.write('rest\n');
+    await Promise.race([this.#rests.promise, ended]);
   }
 
   get isRunning(): boolean {

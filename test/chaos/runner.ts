@@ -1,4 +1,7 @@
-/** A runner of the chaos test: killed, stopped, cut off by its parent. It ends by itself when its input does. */
+/**
+ * A runner of the chaos test: killed, stopped, cut off by its parent. It starts executions itself, as an application does that
+ * has it within, until it is told to rest. It ends by itself when its input does.
+ */
 import { writeSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { Pool } from 'pg';
@@ -42,7 +45,33 @@ const logger: Logger = { debug: () => undefined, info: say('info'), warn: say('w
 
 const runner = await Runner.open(database, { workflows, concurrency: slots, lease, stall, grace: '500ms', logger });
 writeSync(1, 'ready\n');
-process.stdin.resume().once('end', () => void close());
+
+const names = ['chain', 'chain', 'limited', 'once', 'parent', 'wide'] as const;
+const pauseMs = 250;
+const resting = new AbortController();
+const lane = start();
+process.stdin.resume().once('data', () => void rest());
+process.stdin.once('end', () => void close());
+
+async function start(): Promise<void> {
+  while (!resting.signal.aborted) {
+    const name = names[Math.floor(Math.random() * names.length)]!;
+    try {
+      const { id } = await runner.start(name);
+      writeSync(1, `started ${id} ${name}\n`);
+    } catch (error) {
+      const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
+      if (code !== 'STORE_UNAVAILABLE' && code !== 'OUTCOME_UNKNOWN') writeSync(1, `fault ${String(error)}\n`);
+    }
+    await setTimeout(pauseMs);
+  }
+}
+
+async function rest(): Promise<void> {
+  resting.abort();
+  await lane;
+  writeSync(1, 'rests\n');
+}
 
 async function close(): Promise<void> {
   await runner.close({ drain: '5s' });

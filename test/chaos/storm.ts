@@ -1,8 +1,8 @@
 import { setTimeout } from 'node:timers/promises';
 import type { PostgresServer } from '../../src/testing/postgres-server.ts';
 import type { Random } from '../simulation/random.ts';
-import type { Control } from './control.ts';
-import { leaseMs, stallMs } from './member.ts';
+import type { Control, Written } from './control.ts';
+import { leaseMs } from './member.ts';
 import type { Member } from './member.ts';
 
 /** How long it took until others had all that a runner owned. */
@@ -15,12 +15,21 @@ export interface Takeover {
   readonly seenAtOnce: boolean;
 }
 
+/** A runner that was declared dead, and what it had written when that was seen. */
+export interface Death {
+  readonly runner: string;
+  readonly written: Written;
+}
+
 /** After so long others must have what a dead host had; a storm goes on longer where one does not. */
 export const longestMs = 30_000;
 
 /** Draws one mishap after the other, two at a time, each of which passes. */
 export class Storm {
   readonly takeovers: Takeover[] = [];
+  readonly deaths: Death[] = [];
+  /** How many commits of a runner arrived when it was dead. */
+  lateCommits = 0;
   readonly counts = new Map<string, number>();
   readonly #members: readonly Member[];
   readonly #server: PostgresServer;
@@ -47,6 +56,9 @@ export class Storm {
 
   /** Resolves once it has passed, and every runner is whole again. */
   async rage(ms: number): Promise<void> {
+    // once with nothing beside it that could keep the commit from arriving
+    this.counts.set('late', 1);
+    await this.#late(this.#random.pick(this.#members));
     const until = performance.now() + ms;
     const front = async (): Promise<void> => {
       while (performance.now() < until) {
@@ -62,6 +74,7 @@ export class Storm {
       ['kill', (member) => this.#kill(member)],
       ['kill', (member) => this.#kill(member)],
       ['stop', (member) => this.#stop(member)],
+      ['late', (member) => this.#late(member)],
       ['swallow', (member) => this.#swallow(member)],
       ['refuse', (member) => this.#refuse(member)],
       ['terminate', () => this.#terminate()],
@@ -98,7 +111,23 @@ export class Storm {
     member.trouble = null;
   }
 
-  async #takenOver(member: Member, what: Takeover['what'], runners: readonly string[]): Promise<void> {
+  /** A runner that stops in the middle of a commit, which arrives when it is dead and others have what it owned. */
+  async #late(member: Member): Promise<void> {
+    member.trouble = 'late';
+    const runners = await this.#control.runnersOf(member.pid);
+    const isHeld = await holdBack(member, runners);
+    member.signal('SIGSTOP');
+    const isDead = await this.#takenOver(member, 'stopped', runners);
+    if (isDead && isHeld) this.lateCommits++;
+    member.proxy.pass();
+    await setTimeout(this.#random.below(1000));
+    member.signal('SIGCONT');
+    await setTimeout(500);
+    member.trouble = null;
+  }
+
+  /** Gives whether they are dead. */
+  async #takenOver(member: Member, what: Takeover['what'], runners: readonly string[]): Promise<boolean> {
     const owned = await this.#control.owned(runners);
     const outages = this.#outages;
     const neighbours = this.#members.filter(({ host, trouble }) => host === member.host && trouble === null);
@@ -108,8 +137,21 @@ export class Storm {
     const stayed = neighbours.some(({ trouble }) => trouble === null);
     const seenAtOnce = what === 'killed' && stayed && outages === this.#outages && !this.#restarting;
     this.takeovers.push({ member: member.name, what, owned, ms, seenAtOnce });
-    // what was declared dead is seen to be so also where it owned nothing
-    if (what === 'stopped') await setTimeout(Math.max(0, leaseMs + stallMs + leaseMs - ms));
+    return this.#died(runners);
+  }
+
+  /** Whether each of them is seen to be dead, also where it owned nothing. */
+  async #died(runners: readonly string[]): Promise<boolean> {
+    const start = performance.now();
+    let living = runners;
+    while (living.length > 0 && performance.now() - start < longestMs) {
+      await setTimeout(50);
+      living = await this.#control.living(runners);
+    }
+    for (const runner of runners) {
+      if (!living.includes(runner)) this.deaths.push({ runner, written: await this.#control.written(runner) });
+    }
+    return living.length === 0;
   }
 
   /** A network that carries nothing, for less or more than a lease; then what was sent arrives late, or never. */
@@ -150,4 +192,24 @@ export class Storm {
     this.#outages++;
     this.#restarting = false;
   }
+}
+
+/**
+ * Keeps back what a runner sends, with a commit in it by which it starts an execution itself: of all that it may write, nobody
+ * else can have taken that. False where none came.
+ */
+async function holdBack({ proxy }: Member, runners: readonly string[]): Promise<boolean> {
+  const isHeld = (): boolean => runners.some((runner) => proxy.holds(runner, 'execution.created'));
+  for (let tries = 0; tries < 50; tries++) {
+    proxy.hold();
+    // one commit is under way at a time: if it is another, the next is waited for
+    for (let looks = 0; looks < 20; looks++) {
+      await setTimeout(10);
+      if (isHeld()) return true;
+    }
+    proxy.pass();
+    await setTimeout(50);
+  }
+  proxy.hold();
+  return false;
 }

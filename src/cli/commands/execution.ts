@@ -21,6 +21,7 @@ export function addExecutionCommands(program: Command): void {
     .description('list executions, the newest first')
     .addOption(new Option('--status <status>', 'only those in this state').choices([...executionStatuses]))
     .option('--workflow <name>', 'only those of this workflow')
+    .option('--parent <id>', 'only those that tasks of this execution have started')
     .option('--since <time>', 'only those created since then (ISO 8601)', moment)
     .option('--tag <name=value>', 'only those with this tag; may be given again', pair, {})
     .option('--limit <n>', 'at most so many, 1 to 1000', wholeNumber(1), 50)
@@ -76,6 +77,7 @@ function addControlCommands(noun: Command): void {
 interface ListOptions {
   readonly status?: ExecutionStatus;
   readonly workflow?: string;
+  readonly parent?: string;
   readonly since?: Date;
   readonly tag: Readonly<Record<string, string>>;
   readonly limit: number;
@@ -88,7 +90,7 @@ async function list(cli: Cli, { tag, ...options }: ListOptions): Promise<void> {
     if (items.length === 0) return 'No executions.';
     return table(['ID', 'WORKFLOW', 'PACKAGE', 'STATUS', 'CREATED', 'TOOK', 'ERROR'], items.map(executionRow));
   });
-  if (next !== null && !cli.output.json) cli.output.note(`More: cloacina execution list --after ${next}`);
+  if (next !== null && !cli.output.json) cli.output.note(`More: the same with --after ${next}`);
 }
 
 function executionRow(execution: ExecutionSummary): Cell[] {

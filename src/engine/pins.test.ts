@@ -181,7 +181,16 @@ describe('durability.md, per database: a child whose version is gone when it is 
     await declareDead(others!, rig.engine.id);
     await openRig(t, { workflows: [w], clock, store: others!, resolve: resolving(sample) });
     await clock.advance(5000);
-    const list = { tenant: 'default', workflow: 'w', status: null, since: null, tags: {}, after: null, limit: 10 };
+    const list = {
+      tenant: 'default',
+      workflow: 'w',
+      status: null,
+      since: null,
+      tags: {},
+      parent: null,
+      after: null,
+      limit: 10,
+    };
     assert.deepEqual(
       (await others!.list(list)).map(({ parent, pin }) => [parent!.id, pin!.version]),
       [[id, '2.0.0']],

@@ -52,6 +52,7 @@ const resting = new AbortController();
 const lane = start();
 process.stdin.resume().once('data', () => void rest());
 process.stdin.once('end', () => void close());
+process.stdout.on('error', () => process.exit(1));
 
 async function start(): Promise<void> {
   while (!resting.signal.aborted) {
@@ -74,6 +75,9 @@ async function rest(): Promise<void> {
 }
 
 async function close(): Promise<void> {
+  // the parent may be gone, and the database with it: nobody ends this process then
+  globalThis.setTimeout(() => process.exit(1), 60_000).unref();
+  resting.abort();
   await runner.close({ drain: '5s' });
   await pool.end();
 }

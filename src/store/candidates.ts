@@ -10,6 +10,9 @@ import type { Dialect, Script } from './sql.ts';
 /** So many tenants are asked one by one; the more there are, the less each of them gives. */
 const fewTenants = 8;
 
+/** Where none of the tenants and keys that a look is at gives anything, it goes on to the next of them so many times. */
+const mostLooks = 10;
+
 /** What a claim takes now; their rows are locked, and the names of their limits. */
 export function* candidates(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
   if (claim.roots !== null) return yield* ofRoots(claim, claim.roots, dialect);
@@ -24,7 +27,14 @@ export function* claimable(claim: Claim, cursor: ClaimCursor, dialect: Dialect):
   const pending = yield* pendingOf(claim.codes, dialect);
   if (pending.free.some((code) => claim.except?.has(code) !== true)) return true;
   if (pending.free.length + pending.limited.length === 0) return false;
-  return (yield* ofCodes(one, pending, { ...cursor }, looking)).length > 0;
+  // what is found is for the claim to find again; where nothing is, that goes on from here
+  const copy = { tenants: new Map(cursor.tenants), keys: new Map(cursor.keys) };
+  if ((yield* ofCodes(one, pending, copy, looking)).length > 0) return true;
+  for (const part of ['tenants', 'keys'] as const) {
+    cursor[part].clear();
+    for (const [code, at] of copy[part]) cursor[part].set(code, at);
+  }
+  return false;
 }
 
 /** Codes that have something pending, with and without a limit. */
@@ -51,8 +61,11 @@ function* pendingOf(codes: readonly string[], dialect: Dialect): Script<Pending>
 
 function* ofCodes(claim: Claim, pending: Pending, cursor: ClaimCursor, dialect: Dialect): Script<readonly Candidate[]> {
   const found: Candidate[] = [];
-  for (const code of pending.free) found.push(...(yield* free(code, claim, cursor, dialect)));
-  if (pending.limited.length > 0) found.push(...(yield* limited(claim, pending.limited, cursor, dialect)));
+  for (let looks = 0; looks < mostLooks; looks++) {
+    for (const code of pending.free) found.push(...(yield* free(code, claim, cursor, dialect)));
+    if (pending.limited.length > 0) found.push(...(yield* limited(claim, pending.limited, cursor, dialect)));
+    if (found.length > 0 || cursor.tenants.size + cursor.keys.size === 0) break;
+  }
   return inTurn(found).slice(0, claim.limit);
 }
 
@@ -63,16 +76,17 @@ function* free(code: string, claim: Claim, cursor: ClaimCursor, dialect: Dialect
   const others = left.length === 0 ? [] : [JSON.stringify(left)];
   const unless = (parameter: string): string =>
     others.length === 0 ? '' : ` and not (${dialect.among('workflow', parameter)})`;
-  const from = cursor.tenant;
-  let tenants = yield* tenantsAfter(from, code, unless('$3'), others);
+  const from = cursor.tenants.get(code) ?? '';
+  let tenants = yield* tenantsAfter(from, code);
   // from the first tenant again
-  if (tenants.length === 0 && from !== '') tenants = yield* tenantsAfter('', code, unless('$3'), others);
-  cursor.tenant = tenants.length < groupsAtOnce ? '' : tenants.at(-1)!;
+  if (tenants.length === 0 && from !== '') tenants = yield* tenantsAfter('', code);
+  cursor.tenants.delete(code);
+  if (tenants.length === groupsAtOnce) cursor.tenants.set(code, tenants.at(-1)!);
   if (tenants.length > fewTenants) {
     const of = `limit_key is null and tenant = g.value${unless('$4')}`;
     const rooms = new Map(tenants.map((tenant) => [tenant, limit]));
     const firsts = yield* firstsOf({ of, code, others, rooms }, limit, dialect);
-    return yield* locked(firsts, limit, dialect);
+    return yield* locked(firsts, code, limit, dialect);
   }
   const found: Candidate[] = [];
   for (const tenant of tenants) {
@@ -90,27 +104,26 @@ function* free(code: string, claim: Claim, cursor: ClaimCursor, dialect: Dialect
   return found;
 }
 
-/** The tenants that have something pending, found by jumps in the index from tenant to tenant. */
-function* tenantsAfter(
-  after: string,
-  code: string,
-  unless: string,
-  others: readonly string[],
-): Script<readonly string[]> {
-  const next = (than: string): string =>
-    `select (select e.tenant from executions e where e.status = 'pending' and e.limit_key is null and e.code = $1 and e.tenant > ${than}${unless}
-      order by e.tenant, e.priority desc, e.created_at limit 1)`;
+function nextTenant(than: string): string {
+  return `select (select e.tenant from executions e where e.status = 'pending' and e.limit_key is null and e.code = $1 and e.tenant > ${than}
+    order by e.tenant, e.priority desc, e.created_at limit 1)`;
+}
+
+/**
+ * The tenants that have something pending, found by jumps in the index from tenant to tenant. Without any other condition:
+ * for one that the index does not have, the planner would rather read and sort all that is left, at each jump.
+ */
+function* tenantsAfter(after: string, code: string): Script<readonly string[]> {
   const rows = yield* all<{ tenant: string }>(
-    `with recursive t(tenant) as (${next('$2')} union all select (${next('t.tenant')}) from t where t.tenant is not null)
+    `with recursive t(tenant) as (${nextTenant('$2')} union all select (${nextTenant('t.tenant')}) from t where t.tenant is not null)
      select tenant from t where tenant is not null limit ${groupsAtOnce}`,
     code,
     after,
-    ...others,
   );
   return rows.map(({ tenant }) => tenant);
 }
 
-/** What a runner that takes only its own executions may take: few, so they are looked up by their roots. */
+/** What a runner that takes only its own executions may take: few, so they are looked up by their roots, all of them. */
 function* ofRoots(claim: Claim, roots: readonly string[], dialect: Dialect): Script<readonly Candidate[]> {
   const rows = yield* all<Candidate & { code: string; workflow: string; limit_key: string | null }>(
     `select ${columns}, code, workflow, limit_key from executions where status = 'pending' and ${dialect.among('code', '$1')}
@@ -118,15 +131,16 @@ function* ofRoots(claim: Claim, roots: readonly string[], dialect: Dialect): Scr
      ${order} limit $3${dialect.skipLocked}`,
     JSON.stringify(claim.codes),
     JSON.stringify(roots),
-    claim.limit,
+    groupsAtOnce,
   );
   const mine = rows.filter(({ code, workflow }) => !isExcepted(claim, code, workflow));
   const limits = new Map(
     mine.flatMap(({ limit_key: key, code, workflow }) => (key === null ? [] : [[key, limitOf(claim, code, workflow)]])),
   );
-  if (limits.size === 0) return inTurn(mine);
+  if (limits.size === 0) return inTurn(mine).slice(0, claim.limit);
   const rooms = yield* lockedRooms(limits, dialect);
-  return inTurn(mine.filter(({ limit_key: key }) => key === null || admits(rooms, key)));
+  const admitted = inTurn(mine).filter(({ limit_key: key }) => key === null || admits(rooms, key));
+  return admitted.slice(0, claim.limit);
 }
 
 /** Whether a runner lives. Its row is held until the end of the transaction: nobody can mark it dead meanwhile. */

@@ -13,10 +13,10 @@ export interface Claim {
   readonly except?: ReadonlyMap<string, readonly string[]>;
 }
 
-/** Where the last claim stopped among many tenants, and among the keys of limits, so that none waits for ever. */
+/** By code, where the last claim stopped among many tenants, and among many keys of limits, so that none waits for ever. */
 export interface ClaimCursor {
-  tenant: string;
-  after: string;
+  readonly tenants: Map<string, string>;
+  readonly keys: Map<string, string>;
 }
 
 /** Whether a workflow is left to others. */

@@ -98,6 +98,7 @@ function* firstOfEach(
 /** The first so many of these that nobody else is taking; they are locked. */
 export function* locked(
   firsts: readonly { readonly id: string }[],
+  code: string,
   limit: number,
   dialect: Dialect,
 ): Script<readonly Candidate[]> {
@@ -107,8 +108,9 @@ export function* locked(
     from += some.length;
     found.push(
       ...(yield* all<Candidate>(
-        `select ${columns} from executions where ${dialect.among('id', '$1')} and status = 'pending'${dialect.skipLocked}`,
+        `select ${columns} from executions where ${dialect.among('id', '$1')} and code = $2 and status = 'pending'${dialect.skipLocked}`,
         JSON.stringify(some.map(({ id }) => id)),
+        code,
       )),
     );
   }

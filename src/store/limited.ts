@@ -12,13 +12,15 @@ export function* limited(
   cursor: ClaimCursor,
   dialect: Dialect,
 ): Script<readonly Candidate[]> {
-  const from = cursor.after;
-  cursor.after = '';
   const limits = new Map<string, number>();
   const groups = new Map<string, Map<string, number>>();
   for (const code of codes) {
-    const keys = yield* keysAfter(from, code);
-    if (keys.length === groupsAtOnce) cursor.after = keys.at(-1)!.limit_key;
+    const from = cursor.keys.get(code) ?? '';
+    let keys = yield* keysAfter(from, code);
+    // from the first key again
+    if (keys.length === 0 && from !== '') keys = yield* keysAfter('', code);
+    cursor.keys.delete(code);
+    if (keys.length === groupsAtOnce) cursor.keys.set(code, keys.at(-1)!.limit_key);
     const rooms = new Map<string, number>();
     for (const { limit_key: key, workflow, owned } of keys) {
       const limit = limitOf(claim, code, workflow);
@@ -28,7 +30,7 @@ export function* limited(
     }
     if (rooms.size > 0) groups.set(code, rooms);
   }
-  if (limits.size === 0) return from === '' ? [] : yield* limited(claim, codes, cursor, dialect);
+  if (limits.size === 0) return [];
   if (limits.size > claim.limit) yield* narrow(claim, groups, limits, dialect);
   return yield* underLimits(claim, groups, limits, dialect);
 }
@@ -64,7 +66,7 @@ function* underLimits(
     const firsts = yield* firstsOf({ of: ofKey, code, others: [], rooms }, claim.limit, dialect);
     // what one version takes counts for the others
     const admitted = firsts.filter(({ group_key: key }) => admits(left, key));
-    found.push(...(yield* locked(admitted, admitted.length, dialect)));
+    found.push(...(yield* locked(admitted, code, admitted.length, dialect)));
   }
   return found;
 }

@@ -117,7 +117,7 @@ function makeStore(
   now: () => number,
 ): Omit<Store, 'transactTask'> {
   const { dialect } = driver;
-  const cursor = { tenant: '', after: '' };
+  const cursor = { tenants: new Map<string, string>(), keys: new Map<string, string>() };
   const { read, ask, write } = bound(driver);
   // the engine's own
   const ahead = bound(driver.ahead ?? driver);

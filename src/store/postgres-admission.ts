@@ -28,14 +28,22 @@ export class Admission {
     this.#patienceMs = patienceMs;
   }
 
-  /** Throws STORE_UNAVAILABLE where for `patienceMs` nobody has had an answer. */
-  async through<T>(act: () => Promise<T>): Promise<T> {
+  /**
+   * `since`: the time (monotonic, ms) from which on nobody has had an answer while this one waited. Throws STORE_UNAVAILABLE
+   * where that was `patienceMs` ago.
+   */
+  async through<T>(act: (since: number) => Promise<T>): Promise<T> {
+    const came = performance.now();
     if (this.#active >= this.#size) await this.#turn();
     else this.#active += 1;
     try {
-      const result = await act();
+      const result = await act(Math.max(came, this.#answeredAt));
       this.#answeredAt = performance.now();
       return result;
+    } catch (error) {
+      // a refusal is an answer
+      if (!(error instanceof StoreUnavailableError)) this.#answeredAt = performance.now();
+      throw error;
     } finally {
       this.#next();
     }

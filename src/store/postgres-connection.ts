@@ -163,14 +163,15 @@ interface Checked {
 
 /**
  * With the timeouts that a session should have, one that has them is told the isolation that single statements are written
- * for. In a transaction, as a standby refuses those that begin by themselves where the default is `serializable`.
+ * for, and to compile none of them: a plan that looks dear takes longer to compile than to run. In a transaction, as a standby refuses those that begin by themselves where the default is `serializable`.
  */
 function checkText(deadlineMs: number | null): string {
   const bounds = Object.entries(deadlineMs === null ? {} : serverTimeouts(deadlineMs));
   const within = bounds.map(([name, ms]) => `current_setting('${name}')::interval between '1ms' and '${ms}ms'`);
   const own = within.length === 0 ? 'false' : within.join(' and ');
   return `begin isolation level read committed;
-    select standby, own, case when own then set_config('default_transaction_isolation', 'read committed', false) end
+    select standby, own, case when own then set_config('default_transaction_isolation', 'read committed', false) end,
+      case when own and current_setting('jit', true) = 'on' then set_config('jit', 'off', false) end
       from (select pg_is_in_recovery() as standby, ${own} as own) s;
     commit`;
 }

@@ -1,5 +1,5 @@
 import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
-import { OutcomeUnknownError } from './batch.ts';
+import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from './batch.ts';
 
 /** The SQLSTATE of an error of the server (https://www.postgresql.org/docs/current/errcodes-appendix.html), or the code of the system's. */
 function sqlState(error: unknown): string | undefined {
@@ -45,9 +45,13 @@ export function isConflict(error: unknown): boolean {
   return sqlState(error)?.startsWith('40') === true || isStaleStatement(error);
 }
 
+function isOfBatch(error: unknown): boolean {
+  return [FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError].some((kind) => error instanceof kind);
+}
+
 /** Errors after which the same transaction may well succeed: a conflict with another, or a database that is away. */
 export function isPassing(error: unknown): boolean {
-  if (error instanceof CloacinaError || error instanceof OutcomeUnknownError) return false;
+  if (error instanceof CloacinaError || isOfBatch(error)) return false;
   const state = sqlState(error);
   if (isStaleStatement(error)) return true;
   if (state === undefined) return error instanceof Error && /connection|terminated|timeout/i.test(error.message);

@@ -4,7 +4,7 @@ import type { Transition } from './batch.ts';
 import { arraysOf, rowsFrom } from './postgres-arrays.ts';
 import type { ArrayColumns } from './postgres-arrays.ts';
 import { changedHeadRows, eventArrays, headArrays, lastEventRows } from './postgres-rows.ts';
-import { headsText } from './postgres-statement.ts';
+import { headsText, readMailText } from './postgres-statement.ts';
 
 /** A row of an execution that this transaction has locked. */
 export interface Head {
@@ -76,11 +76,7 @@ export function release(runner: string, written: readonly Transition[], heads: R
         const columns = Object.keys(eventArrays).filter((name) => name !== 'lets');
         return `insert into events (${columns.join(', ')}) select ${columns.join(', ')} from ${from}`;
       }),
-      ...rowsInto(
-        { id: 'text' },
-        read,
-        (from) => `delete from mail using ${from} where mail.execution_id = r.id and mail.kind <> 'signal'`,
-      ),
+      ...rowsInto({ id: 'text' }, read, readMailText),
       ...rowsInto(
         mailArrays,
         mail,

@@ -91,16 +91,17 @@ export function commitStatement(
     withdrawn: withdrawnOfferRows(transitions),
     offers: offerRows(transitions),
   };
-  const parts = partNames.filter((part) => rows[part].length > 0);
+  const has = (part: Part): boolean => rows[part].length > 0;
+  const parts = partNames.filter((part) => has(part) || together.some((some) => some.includes(part) && some.some(has)));
   const shape: Shape = {
     parts,
     owns: known.length > 0,
     follows: pinnings.list.some(({ followsChannel }) => followsChannel),
-    readsMail: known.some(({ letGo }) => letGo !== null && letGo.endedAt !== null && letGo.inboxSeen > 0),
-    forgets: n % forgetEvery === 0,
+    readsMail:
+      (parts.includes('mail') && parts.includes('heads')) ||
+      known.some(({ letGo }) => letGo !== null && letGo.endedAt !== null && letGo.inboxSeen > 0),
   };
-  const values: unknown[] = [runner, n, String(lockMs)];
-  if (shape.forgets) values.push(floor);
+  const values: unknown[] = [runner, n, String(lockMs), n % forgetEvery === 0 ? floor : 0];
   if (shape.owns)
     values.push(
       known.map(({ id }) => id),
@@ -131,20 +132,28 @@ const columnsOf = {
 type Part = keyof typeof columnsOf;
 const partNames = Object.keys(columnsOf) as readonly Part[];
 
-/** What a batch consists of: the statement for it has nothing else, since every table in a statement costs, even without a row. */
+/**
+ * Parts that come together, with rows or without: each connection of the server keeps a plan for each shape, of most of a
+ * megabyte.
+ */
+const together: readonly (readonly Part[])[] = [
+  ['steps', 'logs'],
+  ['mail', 'ended', 'withdrawn', 'offers'],
+];
+
+/** What a batch consists of: the statement for it has little else, since every table in a statement costs, even without a row. */
 interface Shape {
   readonly parts: readonly Part[];
   readonly owns: boolean;
   readonly follows: boolean;
   readonly readsMail: boolean;
-  readonly forgets: boolean;
 }
 
 const texts = new Map<string, string>();
 
 function textOf(shape: Shape): string {
-  const { parts, owns, follows, readsMail, forgets } = shape;
-  const key = [...parts, owns, follows, readsMail, forgets].join();
+  const { parts, owns, follows, readsMail } = shape;
+  const key = [...parts, owns, follows, readsMail].join();
   let text = texts.get(key);
   if (text === undefined) {
     text = commitText(shape);
@@ -157,9 +166,8 @@ function textOf(shape: Shape): string {
  * The group commit as one statement: fence, number of the batch, who still owns what, and all rows. Rows are written with
  * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed.
  */
-function commitText({ parts, owns, follows, readsMail, forgets }: Shape): string {
-  let last = 3;
-  const floor = forgets ? `$${++last}` : '';
+function commitText({ parts, owns, follows, readsMail }: Shape): string {
+  let last = 4;
   const own = owns ? { ids: `$${++last}`, epochs: `$${++last}` } : null;
   const from = new Map<Part, string>();
   for (const part of parts) {
@@ -178,15 +186,13 @@ function commitText({ parts, owns, follows, readsMail, forgets }: Shape): string
     fence,
     from.has('pins') ? pins(from.get('pins')!) : null,
     batchOf(from.has('pins')),
-    forgets ? `forgotten as (delete from batches where runner = $1 and n <= ${floor})` : null,
+    `forgotten as (delete from batches where runner = $1 and n <= $4)`,
     own === null ? null : owned(own.ids, own.epochs),
     from.has('made') ? made(from.get('made')!, follows, owns) : null,
     `live as materialized (${live})`,
     insert('tags', 'execution_tags', tagArrays),
     from.has('heads') ? heads(from.get('heads')!) : null,
-    readsMail
-      ? `read_mail as (delete from mail using gone where mail.execution_id = gone.id and mail.kind <> 'signal' and gone.ended_at is not null)`
-      : null,
+    readsMail ? `read_mail as (${readMailText('(select id from gone where ended_at is not null) r')})` : null,
     from.has('tasks') ? `${insert('tasks', 'task_executions', taskArrays)!.slice(0, -1)} ${taskConflict})` : null,
     insert('steps', 'steps', stepArrays),
     insert('logs', 'logs', logArrays),
@@ -207,6 +213,12 @@ function commitText({ parts, owns, follows, readsMail, forgets }: Shape): string
     ${from.has('heads') ? idsOf('h join owned using (id) where lets and inbox <> inbox_seen') : `'[]'::json`} as held,
     ${follows ? idsOf('m where moved') : `'[]'::json`} as moved,
     ${from.has('withdrawn') ? `(select coalesce(json_agg(back), '[]') from back)` : `'[]'::json`} as back`;
+}
+
+/** Of executions that have ended, rows `r`, all mail but signals goes: found by its key, also where nobody has analysed the table. */
+export function readMailText(from: string): string {
+  return `delete from mail where ctid = any(array(select m.ctid from ${from}
+    cross join lateral (select ctid from mail where mail.execution_id = r.id and mail.kind <> 'signal') m))`;
 }
 
 function idsOf(source: string): string {

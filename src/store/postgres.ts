@@ -171,24 +171,26 @@ export class PostgresDriver implements Driver {
   }
 
   async read<T>(script: () => Script<T>): Promise<T> {
-    return this.#admission.through(() => this.#read(script));
+    return this.#admission.through((since) => this.#read(script, since));
   }
 
   async ask<T>(script: () => Script<T>): Promise<T> {
-    return this.#admission.through(() => this.#ask(script));
+    return this.#admission.through((since) => this.#ask(script, since));
   }
 
   async write<T>(script: () => Script<T>, notice: (result: T) => Notice | null = toWork): Promise<T> {
-    return this.#admission.through(() => this.#write(script, notice));
+    return this.#admission.through((since) => this.#write(script, notice, since));
   }
 
-  async #read<T>(script: () => Script<T>): Promise<T> {
-    return this.#untilDone(() =>
-      this.#transaction('begin isolation level repeatable read read only', (client) => this.drive(client, script())),
+  async #read<T>(script: () => Script<T>, since?: number): Promise<T> {
+    return this.#untilDone(
+      () =>
+        this.#transaction('begin isolation level repeatable read read only', (client) => this.drive(client, script())),
+      since,
     );
   }
 
-  async #ask<T>(script: () => Script<T>): Promise<T> {
+  async #ask<T>(script: () => Script<T>, since?: number): Promise<T> {
     return this.#untilDone(async () => {
       const client = await this.#checkOut();
       try {
@@ -199,12 +201,13 @@ export class PostgresDriver implements Driver {
         this.#giveBack(client, error);
         throw error;
       }
-    });
+    }, since);
   }
 
-  async #write<T>(script: () => Script<T>, notice: (result: T) => Notice | null): Promise<T> {
-    const result = await this.#untilDone(() =>
-      this.#transaction(this.#begin(), (client) => this.drive(client, script())),
+  async #write<T>(script: () => Script<T>, notice: (result: T) => Notice | null, since?: number): Promise<T> {
+    const result = await this.#untilDone(
+      () => this.#transaction(this.#begin(), (client) => this.drive(client, script())),
+      since,
     );
     this.tell(notice(result));
     return result;
@@ -225,7 +228,7 @@ export class PostgresDriver implements Driver {
 
   /** The same as `write` for a statement that is durable by itself; its one row. */
   async writeOne<Row>(text: string, values: readonly unknown[], notice: Notice): Promise<Row> {
-    const row = await this.#admission.through(() => this.#untilDone(() => this.#query(text, values)));
+    const row = await this.#admission.through((since) => this.#untilDone(() => this.#query(text, values), since));
     this.tell(notice);
     return row as Row;
   }
@@ -317,13 +320,13 @@ export class PostgresDriver implements Driver {
     }
   }
 
-  async #untilDone<T>(attempt: () => Promise<T>): Promise<T> {
-    const start = performance.now();
+  /** `since`: see `Admission`. */
+  async #untilDone<T>(attempt: () => Promise<T>, since: number = performance.now()): Promise<T> {
     for (;;) {
       try {
         return await attempt();
       } catch (error) {
-        const gaveUp = performance.now() - start > this.patienceMs;
+        const gaveUp = performance.now() - since > this.patienceMs;
         if (this.#closed || !isPassing(error) || gaveUp) {
           throw storeError(error, `the database ${this.#place.shown} refused what was asked of it`);
         }
@@ -381,6 +384,8 @@ export class PostgresDriver implements Driver {
     } catch (error) {
       client?.release(true);
       if (pool === this.#pool) this.#connections.failed(error);
+      // see `#giveBack`
+      if (client !== undefined && !isAnswer(error) && !this.#closed && pool === this.#pool) this.#renewPool();
       throw error;
     }
   }

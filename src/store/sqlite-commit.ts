@@ -143,6 +143,10 @@ export class SqliteCommit {
       this.#offers(transition, transition.effects, result);
     }
     if (letGo === null) return;
+    // a child that was cancelled just now has told its parent
+    if ((transition.effects?.cancelChildren.length ?? 0) > 0) {
+      inbox = Number(this.#owned.get(id, runner, transition.epoch)?.['inbox'] ?? inbox);
+    }
     if (inbox === letGo.inboxSeen) this.#release(id, letGo, runner);
     else result.held.push(id);
   }

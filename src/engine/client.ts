@@ -82,7 +82,9 @@ export class EngineClient {
 
   /**
    * Starts an execution, durable once this resolves. Throws INPUT_INVALID, WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW,
-   * IDEMPOTENCY_CONFLICT, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE, STORE_UNAVAILABLE, OUTCOME_UNKNOWN.
+   * IDEMPOTENCY_CONFLICT, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE, STORE_UNAVAILABLE, OUTCOME_UNKNOWN; of a package,
+   * PACKAGE_UNAVAILABLE where its live version is yanked or quarantined, and PACKAGE_NOT_FOUND where it is unregistered
+   * at this moment.
    */
   start<Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given>): Promise<ExecutionHandle<Out>>;
   start(workflow: string, input?: unknown, options?: StartOptions): Promise<ExecutionHandle<Json>>;
@@ -95,7 +97,10 @@ export class EngineClient {
     return this.handle(id);
   }
 
-  /** Starts and waits for the result. Throws ExecutionFailedError where the execution failed or was cancelled. */
+  /**
+   * Starts and waits for the result. Throws what `start` throws, PACKAGE_UNAVAILABLE and PACKAGE_NOT_FOUND among them, and
+   * ExecutionFailedError where the execution failed or was cancelled.
+   */
   execute<Given, Out>(workflow: WorkflowRef<Out, Given>, ...args: Input<Given, OwnStartOptions>): Promise<Result<Out>>;
   execute(workflow: string, input?: unknown, options?: OwnStartOptions): Promise<Result<Json>>;
   async execute(workflow: AnyWorkflow | string, input?: unknown, options?: StartOptions): Promise<Result<never>> {
@@ -107,7 +112,10 @@ export class EngineClient {
     return handle.result() as Promise<Result<never>>;
   }
 
-  /** Starts one execution for each input in one transaction: all, or none where it throws. */
+  /**
+   * Starts one execution for each input in one transaction: all, or none where it throws. Throws what `start` throws,
+   * PACKAGE_UNAVAILABLE and PACKAGE_NOT_FOUND among them, but for IDEMPOTENCY_CONFLICT.
+   */
   startMany<Given, Out>(
     workflow: WorkflowRef<Out, Given>,
     inputs: readonly NoInfer<Given>[],
@@ -224,7 +232,7 @@ export class EngineClient {
     return done;
   }
 
-  /** What a workflow or its name means. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */
+  /** What a workflow or its name means. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE. */
   async resolve(workflow: AnyWorkflow | string): Promise<ResolvedWorkflow> {
     return typeof workflow === 'string' ? resolveWorkflow(this.#options, workflow) : resolveEmbedded(workflow);
   }

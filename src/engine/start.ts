@@ -72,7 +72,7 @@ export function resolveEmbedded(workflow: AnyWorkflow): ResolvedWorkflow {
 /** Where a workflow's name is looked up. */
 export interface Resolving {
   readonly store: Store;
-  /** What a name may mean among packages. Throws AMBIGUOUS_WORKFLOW. */
+  /** What a name may mean among packages. Throws AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE. */
   readonly packaged: (name: string) => Promise<readonly ResolvedWorkflow[]>;
   /** All names there are, for the message when one is not found. */
   readonly names: () => Promise<readonly string[]>;
@@ -82,7 +82,7 @@ export interface Resolving {
 
 /**
  * What a name means: `name`, `package/name` or `embedded/name`. Throws WORKFLOW_NOT_FOUND with near names,
- * AMBIGUOUS_WORKFLOW.
+ * AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE.
  */
 export async function resolveWorkflow(
   { store, packaged, names, engine }: Resolving,

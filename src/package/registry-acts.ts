@@ -19,15 +19,28 @@ import {
   setPackageHealth,
   setPackageStatus,
   unwant,
+  versionsAlike,
   writeChannel,
   writeLiveWorkflows,
 } from '../store/packages.ts';
 import type { ChannelRecord, PackageRecord } from '../store/packages.ts';
 import { unavailable } from '../store/pins.ts';
-import { appendRegistryEvent, channelHistory } from '../store/registry-log.ts';
+import { appendRegistryEvents, channelHistory } from '../store/registry-log.ts';
 import type { NewRegistryEvent, RegistryAct } from '../store/registry-log.ts';
 import type { Dialect, Script } from '../store/sql.ts';
 import type { Manifest } from './manifest.ts';
+
+/*
+ * The order in which acts lock, so that no two of them ever wait for each other in a circle:
+ *
+ * 1. versions, the oldest first (as everybody does who locks one, see `pins.ts`), of all tenants where an act changes them;
+ * 2. stored bytes, by digest;
+ * 3. channels, by tenant, package and name; what their rows say (`channel_workflows`) belongs to them;
+ * 4. schedules and executions;
+ * 5. the head of the log, which all acts of all tenants share: an act gathers its events and ends with them (`recorded`).
+ *
+ * What a runner says of versions (`package_conditions`) nobody else writes while it lives: it has no place in the order.
+ */
 
 /** The channel that executions follow. */
 export const liveChannel = 'live';
@@ -47,7 +60,7 @@ export type ActivateHook = (
   dialect: Dialect,
 ) => Script<void>;
 
-/** Who acts, when and why; every act below is one transaction that ends with its event. */
+/** Who acts, when and why; every act below is one transaction that ends with its events. */
 export interface Acting {
   readonly tenant: string;
   readonly actor: string;
@@ -56,6 +69,16 @@ export interface Acting {
   readonly why: string | null;
   readonly dialect: Dialect;
   readonly onActivate: ActivateHook | undefined;
+  /** What it did so far, to be recorded at its end. */
+  readonly events: NewRegistryEvent[];
+}
+
+/** Runs an act, and appends its events to the log when all else of it is done. */
+export function* recorded<T>(dialect: Dialect, act: (events: NewRegistryEvent[]) => Script<T>): Script<T> {
+  const events: NewRegistryEvent[] = [];
+  const result = yield* act(events);
+  yield* appendRegistryEvents(events, dialect);
+  return result;
 }
 
 /**
@@ -70,9 +93,9 @@ export function* publishVersion(
   const { name, version, digest } = record;
   const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
   if (existing !== undefined) return { record: sameVersion(existing, digest), created: false };
-  if (yield* isCollecting(digest, acting.dialect)) throw collecting(name, version);
   if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(acting, record, manifest);
-  yield* log(acting, 'publish', { package: name, version, after: { digest, bytes: record.bytes } });
+  if (yield* isCollecting(digest, acting.dialect)) throw collecting(name, version);
+  log(acting, 'publish', { package: name, version, after: { digest, bytes: record.bytes } });
   return { record, created: true };
 }
 
@@ -112,21 +135,35 @@ export function* activateVersion(
   expectedSerial: number | null,
 ): Script<Activation> {
   const { tenant, dialect } = acting;
-  const record = yield* packageVersion(tenant, name, version, dialect.forNoKeyUpdate);
+  // of other tenants, too: with another chance goes what is known of the bytes
+  const alike = yield* versionsAlike(tenant, name, version, dialect.forNoKeyUpdate);
+  const record = alike.find((one) => one.tenant === tenant);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   if (record.status === 'yanked') throw unavailable(name, version, 'yanked');
+  if (record.status === 'quarantined') {
+    yield* setPackageStatus(record.id, 'published');
+    yield* setPackageHealth(record.digest, null, dialect);
+  }
+  return yield* pointChannel(acting, record, channel, expectedSerial);
+}
+
+/** Points a channel to a version, whose row is locked; one that was quarantined is an act even where it points there. */
+export function* pointChannel(
+  acting: Acting,
+  record: PackageRecord,
+  channel: string,
+  expectedSerial: number | null,
+): Script<Activation> {
+  const { tenant, dialect } = acting;
+  const { name, version } = record;
   const head = yield* lockChannel(tenant, name, channel, dialect);
   const serial = head?.serial ?? 0;
   if (expectedSerial !== null && expectedSerial !== serial) {
     const what = `channel '${channel}' of package ${name} has serial ${serial}, not ${expectedSerial}`;
     throw new ConflictError(`${what}: somebody moved it; look where it points and try again`);
   }
-  if (record.status === 'quarantined') {
-    yield* setPackageStatus(record.id, 'published');
-    yield* setPackageHealth(record.digest, null);
-  } else if (head?.version === version && head.wantedVersion === null) {
-    return { head, moved: false };
-  }
+  const isThere = head?.version === version && head.wantedVersion === null;
+  if (isThere && record.status !== 'quarantined') return { head, moved: false };
   return {
     head: yield* moveChannel(acting, 'activate', head, { ...record, channel }),
     moved: head?.version !== version,
@@ -152,7 +189,7 @@ export function* moveChannel(
     yield* writeLiveWorkflows(tenant, name, names);
     if (acting.onActivate !== undefined) yield* acting.onActivate(tenant, name, specs, at, dialect);
   }
-  yield* log(acting, act, { package: name, version, channel, before: point(before), after: point(head) });
+  log(acting, act, { package: name, version, channel, before: point(before), after: point(head) });
   return head;
 }
 
@@ -226,9 +263,10 @@ export function* yankVersion(acting: Acting, name: string, version: string, yank
   const status = yanked ? 'yanked' : 'published';
   if (record.status === status || (!yanked && record.status !== 'yanked')) return record;
   yield* setPackageStatus(record.id, status);
+  yield* channelsOf(acting.tenant, name, acting.dialect.forUpdate);
   yield* unwant(acting.tenant, name, version);
   const states = { before: { status: record.status }, after: { status } };
-  yield* log(acting, yanked ? 'yank' : 'unyank', { package: name, version, ...states });
+  log(acting, yanked ? 'yank' : 'unyank', { package: name, version, ...states });
   return { ...record, status };
 }
 
@@ -241,13 +279,15 @@ export function* unregisterPackage(acting: Acting, name: string, version: string
   // first without a lock: who is refused waits for nobody, however many executions are started meanwhile
   yield* removable(tenant, name, version, '');
   const removed = yield* removable(tenant, name, version, dialect.forUpdate);
-  if (version === null) yield* dropChannels(acting, name, yield* channelsOf(tenant, name));
+  const digests = removed.map((record) => record.digest).toSorted();
+  for (const digest of digests) yield* touchBytes(digest, acting.at, staleCollectMs, dialect);
+  const channels = yield* channelsOf(tenant, name, dialect.forUpdate);
+  if (version === null) yield* dropChannels(acting, name, channels);
   for (const record of removed) {
     yield* setPackageStatus(record.id, 'deleted', acting.at);
     yield* unwant(tenant, name, record.version);
-    yield* touchBytes(record.digest, acting.at, staleCollectMs, dialect);
     const before = { digest: record.digest, status: record.status };
-    yield* log(acting, 'unregister', { package: name, version: record.version, before });
+    log(acting, 'unregister', { package: name, version: record.version, before });
   }
   return removed.map((record) => record.version);
 }
@@ -272,7 +312,7 @@ function* dropChannels(acting: Acting, name: string, channels: readonly ChannelR
   yield* removeChannels(acting.tenant, name);
   if (acting.onActivate !== undefined) yield* acting.onActivate(acting.tenant, name, [], acting.at, acting.dialect);
   for (const head of channels) {
-    yield* log(acting, 'unregister', { package: name, channel: head.channel, before: point(head) });
+    log(acting, 'unregister', { package: name, channel: head.channel, before: point(head) });
   }
 }
 
@@ -294,9 +334,9 @@ export function pointed(value: unknown): Point | undefined {
 
 type Recorded = Partial<Pick<NewRegistryEvent, 'package' | 'version' | 'channel' | 'before' | 'after'>>;
 
-/** Records an act of the one who acts. */
-export function* log(acting: Acting, act: RegistryAct, what: Recorded): Script<void> {
+/** Takes down an act of the one who acts, for the end of its transaction. */
+export function log(acting: Acting, act: RegistryAct, what: Recorded): void {
   const { tenant, actor, at, why } = acting;
   const nothing = { package: null, version: null, channel: null, before: null, after: null };
-  yield* appendRegistryEvent({ at, tenant, actor, act, why, ...nothing, ...what }, acting.dialect);
+  acting.events.push({ at, tenant, actor, act, why, ...nothing, ...what });
 }

@@ -5,7 +5,7 @@ import { allPackages, channelsOf, manifestsOf, versionsOf } from '../store/packa
 import type { ChannelRecord, PackageRecord, PackageStatus } from '../store/packages.ts';
 import { eventHash, registryEvents, registryHead } from '../store/registry-log.ts';
 import type { RegistryEvent } from '../store/registry-log.ts';
-import type { Dialect, Script } from '../store/sql.ts';
+import type { Script } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
 import { readArchive } from './archive.ts';
 import { log, pointed } from './registry-acts.ts';
@@ -36,6 +36,14 @@ export interface Collected {
   readonly digest: string;
   readonly name: string | null;
   readonly version: string | null;
+}
+
+/** Who collects. */
+export interface Collector {
+  /** Epoch ms. */
+  readonly now: () => number;
+  /** Runs an act as a transaction that ends with its events. */
+  readonly act: (script: (acting: Acting) => Script<void>) => Promise<void>;
 }
 
 /** Events read in one transaction. */
@@ -166,13 +174,13 @@ async function fileProblems(store: Store, storage: PackageStorage, record: Packa
 export async function collectGarbage(
   store: Store,
   storage: PackageStorage,
-  acting: (dialect: Dialect) => Acting,
+  collector: Collector,
   options: { readonly graceMs?: number; readonly dryRun?: boolean },
 ): Promise<readonly Collected[]> {
   const before = (at: number): number => at - (options.graceMs ?? dayMs);
-  const found = await store.read(function* (dialect) {
+  const found = await store.read(function* () {
     const list: Collected[] = [];
-    for (const digest of yield* collectableBytes(before(acting(dialect).at), null)) {
+    for (const digest of yield* collectableBytes(before(collector.now()), null)) {
       const [owner] = yield* versionsOf(digest);
       list.push({ digest, name: owner?.name ?? null, version: owner?.version ?? null });
     }
@@ -183,14 +191,14 @@ export async function collectGarbage(
   for (const bytes of found) {
     const { digest, name, version } = bytes;
     const begun = await store.write((dialect) => {
-      const { at } = acting(dialect);
+      const at = collector.now();
       return beginCollecting(digest, before(at), at, dialect);
     });
     if (!begun) continue;
     await storage.delete(digest);
-    await store.write(function* (dialect) {
+    await collector.act(function* (acting) {
       yield* endCollecting(digest);
-      yield* log(acting(dialect), 'collect', { package: name, version, before: { digest } });
+      log(acting, 'collect', { package: name, version, before: { digest } });
     });
     collected.push(bytes);
   }

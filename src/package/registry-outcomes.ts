@@ -1,19 +1,17 @@
 import { isLoadedElsewhere, writeConditions } from '../store/package-conditions.ts';
 import type { Condition } from '../store/package-conditions.ts';
 import {
-  channelsAt,
   holdPackagesOf,
-  lockChannel,
-  packageVersion,
+  lockChannelsAt,
   repinFresh,
   setPackageHealth,
   setPackageStatus,
   unwant,
   versionsOf,
 } from '../store/packages.ts';
-import type { TenantChannel } from '../store/packages.ts';
+import type { PackageRecord, TenantChannel } from '../store/packages.ts';
 import type { Dialect, Script } from '../store/sql.ts';
-import { earlierVersion, log, moveChannel } from './registry-acts.ts';
+import { earlierVersion, log, moveChannel, recorded } from './registry-acts.ts';
 import type { Acting, ActivateHook } from './registry-acts.ts';
 
 /** A head that was activated this long ago is not replaced any more by what came before it. */
@@ -31,21 +29,26 @@ export interface Report {
   readonly onActivate: ActivateHook | undefined;
 }
 
+/** A report with what it has done so far. */
+type Reporting = Report & Pick<Acting, 'events'>;
+
 /**
  * The version runs here. Channels that were held back from it go there now. Gives whether a channel moved.
  */
 export function* reportLoaded(report: Report): Script<boolean> {
+  return yield* recorded(report.dialect, (events) => loaded({ ...report, events }));
+}
+
+function* loaded(report: Reporting): Script<boolean> {
   const { runner, digest, conditions, dialect } = report;
   yield* holdPackagesOf(digest, dialect);
   yield* writeConditions(runner, digest, conditions);
-  yield* setPackageHealth(digest, 'healthy');
+  yield* setPackageHealth(digest, 'healthy', dialect);
   let moved = false;
-  for (const found of yield* channelsAt(digest)) {
-    const acting = actingFor(report, found, 'it loads now');
-    const head = yield* lockChannel(found.tenant, found.package, found.channel, dialect);
-    if (head?.wantedDigest !== digest || head.wantedVersion === null) continue;
+  for (const head of yield* lockChannelsAt(digest, dialect)) {
     const { package: name, channel, wantedVersion: version } = head;
-    yield* moveChannel(acting, 'activate', head, { name, version, digest, channel });
+    if (head.wantedDigest !== digest || version === null) continue;
+    yield* moveChannel(actingFor(report, head, 'it loads now'), 'activate', head, { name, version, digest, channel });
     moved = true;
   }
   return moved;
@@ -57,16 +60,20 @@ export function* reportLoaded(report: Report): Script<boolean> {
  * a channel moved.
  */
 export function* reportFailed(report: Report, why: string): Script<boolean> {
+  return yield* recorded(report.dialect, (events) => failed({ ...report, events }, why));
+}
+
+function* failed(report: Reporting, why: string): Script<boolean> {
   const { runner, digest, conditions, dialect } = report;
   yield* holdPackagesOf(digest, dialect);
   yield* writeConditions(runner, digest, conditions);
   if (yield* isLoadedElsewhere(runner, digest)) return false;
   const versions = yield* versionsOf(digest);
   if (versions.some((record) => record.health === 'healthy')) return false;
-  yield* setPackageHealth(digest, 'failed');
+  yield* setPackageHealth(digest, 'failed', dialect);
   let moved = false;
-  for (const found of yield* channelsAt(digest)) {
-    if (found.digest === digest && (yield* stepBack(report, found, why, true))) moved = true;
+  for (const head of yield* lockChannelsAt(digest, dialect)) {
+    if (head.digest === digest && (yield* stepBack(report, head, why, true))) moved = true;
   }
   return moved;
 }
@@ -76,40 +83,50 @@ export function* reportFailed(report: Report, why: string): Script<boolean> {
  * lately goes back to the version before that is known to load. Gives whether that was news.
  */
 export function* reportCrashLoop(report: Report, why: string): Script<boolean> {
+  return yield* recorded(report.dialect, (events) => crashLooped({ ...report, events }, why));
+}
+
+function* crashLooped(report: Reporting, why: string): Script<boolean> {
   const { runner, digest, conditions, dialect, at } = report;
   yield* holdPackagesOf(digest, dialect);
+  const versions = yield* versionsOf(digest, dialect.forNoKeyUpdate);
   yield* writeConditions(runner, digest, conditions);
+  yield* setPackageHealth(digest, 'failed', dialect);
+  const heads = yield* lockChannelsAt(digest, dialect);
   let news = false;
-  for (const { tenant, name, version } of yield* versionsOf(digest)) {
-    const record = yield* packageVersion(tenant, name, version, dialect.forNoKeyUpdate);
-    if (record === undefined || record.status === 'deleted' || record.status === 'quarantined') continue;
+  for (const record of versions) {
+    if (record.status === 'deleted' || record.status === 'quarantined') continue;
     news = true;
-    yield* setPackageStatus(record.id, 'quarantined');
-    yield* unwant(tenant, name, version);
-    const states = { before: { status: record.status }, after: { status: 'quarantined' } };
-    yield* log(actingFor(report, record, why), 'quarantine', { package: name, version, ...states });
+    yield* quarantine(report, record, why);
   }
-  yield* setPackageHealth(digest, 'failed');
-  for (const found of yield* channelsAt(digest)) {
-    if (found.digest === digest && at - found.activatedAt <= recentlyMs) yield* stepBack(report, found, why, false);
+  for (const head of heads) {
+    if (head.digest === digest && at - head.activatedAt <= recentlyMs) yield* stepBack(report, head, why, false);
   }
   return news;
 }
 
-/** Moves a channel to the version before its head that is known to load; false where there is none. */
-function* stepBack(report: Report, found: TenantChannel, why: string, remember: boolean): Script<boolean> {
-  const { digest, dialect } = report;
-  const { tenant, package: name, channel } = found;
-  const head = yield* lockChannel(tenant, name, channel, dialect);
-  if (head?.digest !== digest) return false;
+/** No runner loads a version any more; its row and the channels that want it are locked. */
+function* quarantine(report: Reporting, record: PackageRecord, why: string): Script<void> {
+  const { id, tenant, name, version, status } = record;
+  yield* setPackageStatus(id, 'quarantined');
+  yield* unwant(tenant, name, version);
+  const states = { before: { status }, after: { status: 'quarantined' } };
+  log(actingFor(report, record, why), 'quarantine', { package: name, version, ...states });
+}
+
+/** Moves a locked channel to the version before its head that is known to load; false where there is none. */
+function* stepBack(report: Reporting, head: TenantChannel, why: string, remember: boolean): Script<boolean> {
+  const { digest } = report;
+  const { tenant, package: name, channel } = head;
   const earlier = yield* earlierVersion(tenant, name, head, (record) => record.health === 'healthy');
   if (earlier === undefined) return false;
   const wanted = { wantedVersion: remember ? head.version : null, wantedDigest: remember ? digest : null };
-  yield* moveChannel(actingFor(report, found, why), 'rollback', head, { ...earlier, channel }, wanted);
+  yield* moveChannel(actingFor(report, head, why), 'rollback', head, { ...earlier, channel }, wanted);
   if (channel === 'live') yield* repinFresh({ tenant, package: name, digest }, earlier);
   return true;
 }
 
-function actingFor({ runner, at, dialect, onActivate }: Report, { tenant }: { tenant: string }, why: string): Acting {
-  return { tenant, actor: `runner:${runner}`, at, why, dialect, onActivate };
+function actingFor(report: Reporting, { tenant }: { tenant: string }, why: string): Acting {
+  const { runner, at, dialect, onActivate, events } = report;
+  return { tenant, actor: `runner:${runner}`, at, why, dialect, onActivate, events };
 }

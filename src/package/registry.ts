@@ -9,7 +9,7 @@ import type { ChannelRecord, PackageRecord } from '../store/packages.ts';
 import { unavailable } from '../store/pins.ts';
 import { registryEvents, registrySerial } from '../store/registry-log.ts';
 import type { RegistryEvent } from '../store/registry-log.ts';
-import type { Dialect, Script } from '../store/sql.ts';
+import type { Script } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
 import { readArchive } from './archive.ts';
 import { runningEngine } from './engine.ts';
@@ -19,7 +19,9 @@ import {
   activateVersion,
   collecting,
   liveChannel,
+  pointChannel,
   publishVersion,
+  recorded,
   rollBack,
   sameVersion,
   specsOf,
@@ -146,8 +148,8 @@ export class Registry {
    */
   async register(bytes: Uint8Array, options: RegisterOptions = {}): Promise<Registered> {
     const { channel = liveChannel, activate = true } = options;
-    const { record, created, activated } = await this.#publish(bytes, options, (acting, { name, version }) =>
-      activate ? activateVersion(acting, name, version, channel, null) : notActivated(),
+    const { record, created, activated } = await this.#publish(bytes, options, (acting, fresh) =>
+      activate ? pointChannel(acting, fresh, channel, null) : notActivated(),
     );
     return { ...published(record, created), activated };
   }
@@ -270,8 +272,8 @@ export class Registry {
   async gc(
     options: ActOptions & { readonly graceMs?: number; readonly dryRun?: boolean } = {},
   ): Promise<readonly Collected[]> {
-    const { storage } = this.#options;
-    return collectGarbage(this.#store, storage, (dialect) => this.#acting(options, dialect), options);
+    const { storage, now } = this.#options;
+    return collectGarbage(this.#store, storage, { now, act: (script) => this.#record(options, script) }, options);
   }
 
   async #publish(
@@ -302,14 +304,17 @@ export class Registry {
 
   /** Runs one act as a transaction and tells who waits for it. */
   async #act<T>(options: ActOptions, script: (acting: Acting) => Script<T>): Promise<T> {
-    const result = await this.#store.write((dialect) => script(this.#acting(options, dialect)));
+    const result = await this.#record(options, script);
     this.#options.onChange?.();
     return result;
   }
 
-  #acting(options: ActOptions, dialect: Dialect): Acting {
+  async #record<T>(options: ActOptions, script: (acting: Acting) => Script<T>): Promise<T> {
     const { tenant, actor, now, onActivate } = this.#options;
-    return { tenant, actor, at: now(), why: options.why ?? null, dialect, onActivate };
+    const { why = null } = options;
+    return this.#store.write((dialect) =>
+      recorded(dialect, (events) => script({ tenant, actor, at: now(), why, dialect, onActivate, events })),
+    );
   }
 
   async #specsOf(digest: string): Promise<ReadonlyMap<string, WorkflowSpec>> {

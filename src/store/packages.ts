@@ -96,6 +96,18 @@ export function* packageVersion(
   return row === undefined ? undefined : packageRecord(row);
 }
 
+/** All versions, of any tenant, whose bytes are those of one, the oldest first; `lock` is a piece of the dialect. */
+export function* versionsAlike(tenant: string, name: string, version: string, lock: string): Script<PackageRecord[]> {
+  const rows = yield* all<PackageRow>(
+    `select ${packageColumns} from packages where digest = (select digest from packages
+       where tenant = $1 and name = $2 and version = $3) order by registered_at, id${lock}`,
+    tenant,
+    name,
+    version,
+  );
+  return rows.map(packageRecord);
+}
+
 /** The versions of one package that were not deleted, or one of them, the oldest first; `lock` is a piece of the dialect. */
 export function* packageVersions(
   tenant: string,
@@ -134,12 +146,12 @@ export function* setPackageStatus(id: string, status: PackageStatus, endedAt: nu
 }
 
 /** Remembers what a runner found, for all tenants that have these bytes. */
-export function* setPackageHealth(digest: string, health: PackageHealth | null): Script<void> {
-  yield* run(
-    "update packages set health = $2 where digest = $1 and coalesce(health, '') <> coalesce($2, '')",
-    digest,
-    health,
-  );
+export function* setPackageHealth(digest: string, health: PackageHealth | null, dialect: Dialect): Script<void> {
+  const differs = "digest = $1 and coalesce(health, '') <> coalesce(cast($2 as text), '')";
+  // an update by itself takes the rows in whatever order it finds them
+  const text = `select id from packages where ${differs} order by registered_at, id${dialect.forNoKeyUpdate}`;
+  if ((yield* all(text, digest, health)).length === 0) return;
+  yield* run(`update packages set health = $2 where ${differs}`, digest, health);
 }
 
 /** Holds every version of the packages that have these bytes: none of them is taken away until the end of the transaction. */
@@ -151,38 +163,43 @@ export function* holdPackagesOf(digest: string, dialect: Dialect): Script<void> 
   );
 }
 
-/** The versions whose bytes these are or were, of all tenants, tombstones included. */
-export function* versionsOf(digest: string): Script<PackageRecord[]> {
-  const rows = yield* all<PackageRow>(`select ${packageColumns} from packages where digest = $1 order by id`, digest);
+/** The versions whose bytes these are or were, of all tenants, tombstones included; `lock` is a piece of the dialect. */
+export function* versionsOf(digest: string, lock: string = ''): Script<PackageRecord[]> {
+  const rows = yield* all<PackageRow>(
+    `select ${packageColumns} from packages where digest = $1 order by registered_at, id${lock}`,
+    digest,
+  );
   return rows.map(packageRecord);
 }
 
-/** The channels of one package, or of all packages of a tenant. */
-export function* channelsOf(tenant: string, name: string | null): Script<ChannelRecord[]> {
+/** The channels of one package, or of all packages of a tenant; `lock` is a piece of the dialect. */
+export function* channelsOf(tenant: string, name: string | null, lock: string = ''): Script<ChannelRecord[]> {
   return [
     ...(yield* all<ChannelRecord>(
       `select ${channelColumns} from channels
-       where tenant = $1 and (cast($2 as text) is null or package = $2) order by package, channel`,
+       where tenant = $1 and (cast($2 as text) is null or package = $2) order by package, channel${lock}`,
       tenant,
       name,
     )),
   ];
 }
 
-/** Where a channel points to, locked. */
+/**
+ * Where a channel points to, locked. One that has no row yet is locked by its name: of two who would make it the second
+ * sees what the first made of it.
+ */
 export function* lockChannel(
   tenant: string,
   name: string,
   channel: string,
   dialect: Dialect,
 ): Script<ChannelRecord | undefined> {
-  return yield* first<ChannelRecord>(
-    `select ${channelColumns} from channels
-     where tenant = $1 and package = $2 and channel = $3${dialect.forUpdate}`,
-    tenant,
-    name,
-    channel,
-  );
+  const text = `select ${channelColumns} from channels
+    where tenant = $1 and package = $2 and channel = $3${dialect.forUpdate}`;
+  const head = yield* first<ChannelRecord>(text, tenant, name, channel);
+  if (head !== undefined || dialect.lockNames === null) return head;
+  yield* all(dialect.lockNames, JSON.stringify([JSON.stringify(['channel', tenant, name, channel])]));
+  return yield* first<ChannelRecord>(text, tenant, name, channel);
 }
 
 export function* writeChannel(tenant: string, head: ChannelRecord): Script<void> {
@@ -209,16 +226,16 @@ export interface TenantChannel extends ChannelRecord {
   readonly tenant: string;
 }
 
-/** The channels of all tenants that point to these bytes, or would if they loaded. */
-export function* channelsAt(digest: string): Script<readonly TenantChannel[]> {
+/** The channels of all tenants that point to these bytes, or would if they loaded; locked. */
+export function* lockChannelsAt(digest: string, dialect: Dialect): Script<readonly TenantChannel[]> {
   return yield* all<TenantChannel>(
-    `select tenant, ${channelColumns} from channels where digest = $1
-     union select tenant, ${channelColumns} from channels where wanted_digest = $1 order by 1, 2, 3`,
+    `select tenant, ${channelColumns} from channels where digest = $1 or wanted_digest = $1
+     order by tenant, package, channel${dialect.forUpdate}`,
     digest,
   );
 }
 
-/** A version is not to become the head of any channel any more. */
+/** A version is not to become the head of any channel any more; the channels are locked. */
 export function* unwant(tenant: string, name: string, version: string): Script<void> {
   yield* run(
     `update channels set wanted_version = null, wanted_digest = null

@@ -8,7 +8,8 @@ import type { Dialect, Script } from './sql.ts';
 /*
  * Whoever pins an execution to a version holds the row of that version until the end of the transaction, and sees that it
  * may be used; whoever takes a version away locks its row and then counts what is pinned to it. So one of the two always
- * sees the other. Rows of versions are locked before those of schedules and executions, and among themselves by age.
+ * sees the other. Rows of versions are locked before those of schedules and executions, and among themselves by age; what
+ * comes in between where a registry acts, and after it, is in `package/registry-acts.ts`.
  */
 
 /** What of a new execution says to which version it is to be pinned. */

@@ -327,6 +327,39 @@ if (typeof server === 'string') {
       assert.deepEqual(await pruned, { executions: 0, more: false });
       assert.equal((await store.execution(create.id))!.status, 'pending');
     });
+
+    for (const [whose, retention, before] of [
+      ['of the executions themselves', 0, null],
+      ['of the runner', null, 1_000_000],
+    ] as const) {
+      it(`a child that is retried at that moment is kept, with its family; others are removed meanwhile (by the retention ${whose})`, async (t) => {
+        const { store, client } = await place(t, url);
+        const root = sampleExecution({ retention });
+        const children = ['left', 'right'].map((task) =>
+          sampleExecution({ retention, rootId: root.id, parent: { id: root.id, task, item: -1 } }),
+        );
+        const other = sampleExecution({ retention });
+        await store.createExecutions([root, ...children, other]);
+        await client.query(`update executions set status = 'failed', ended_at = 1`);
+        await client.query('update executions set ended_at = 2 where id = $1', [other.id]);
+        const retried = children[1]!.id;
+        // what a retry has done before it commits
+        await client.query('begin');
+        await client.query('select 1 from executions where id = $1 for update', [retried]);
+        await client.query(`update executions set status = 'pending', ended_at = null where id = $1`, [retried]);
+        const pruned = store.prune(before, 100);
+        const waits = await isHeldUp(pruned);
+        await client.query('commit');
+        assert.deepEqual(await pruned, { executions: 1, more: true });
+        assert.equal((await store.execution(retried))?.status, 'pending');
+        assert.equal(await store.execution(other.id), undefined);
+        assert.equal(waits, false, 'nobody waits for it');
+        assert.deepEqual(await store.prune(before, 100), { executions: 0, more: false });
+        for (const { id } of [root, ...children]) assert.notEqual(await store.execution(id), undefined);
+        await client.query(`update executions set status = 'failed', ended_at = 3 where id = $1`, [retried]);
+        assert.deepEqual(await store.prune(before, 100), { executions: 3, more: true });
+      });
+    }
   });
 
   describe('durability.md: a commit that cannot succeed is not repeated', () => {

@@ -51,19 +51,28 @@ interface EventRow {
 }
 
 /**
- * Appends one event to the log; to be yielded in the transaction of the act itself. The head's row is locked, so that
- * two acts never chain to the same event.
+ * Appends events to the log, as the last that the transaction of their act does. The head's row is locked, so that two
+ * acts never chain to the same event; every act of every tenant has to have it, so none waits for anything else with it.
  */
-export function* appendRegistryEvent(event: NewRegistryEvent, dialect: Dialect): Script<number> {
+export function* appendRegistryEvents(events: readonly NewRegistryEvent[], dialect: Dialect): Script<void> {
+  if (events.length === 0) return;
   const head = yield* first<{ n: number; hash: string }>(
     `select n, hash from registry_head where id = 1${dialect.forUpdate}`,
   );
-  const n = head!.n + 1;
-  const hash = eventHash(head!.hash, { ...event, n });
+  let { n, hash } = head!;
+  for (const event of events) {
+    n += 1;
+    hash = eventHash(hash, { ...event, n });
+    yield* insertEvent({ ...event, n, hash });
+  }
+  yield* run('update registry_head set n = $1, hash = $2 where id = 1', n, hash);
+}
+
+function* insertEvent(event: RegistryEvent): Script<void> {
   yield* run(
     `insert into registry_events (n, at, tenant, actor, act, package, version, channel, before, after, why, hash)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-    n,
+    event.n,
     event.at,
     event.tenant,
     event.actor,
@@ -74,10 +83,8 @@ export function* appendRegistryEvent(event: NewRegistryEvent, dialect: Dialect):
     jsonText(event.before),
     jsonText(event.after),
     event.why,
-    hash,
+    event.hash,
   );
-  yield* run('update registry_head set n = $1, hash = $2 where id = 1', n, hash);
-  return n;
 }
 
 /** The number of the last event: it rises with every act, so runners compare it to see whether to look again. */

@@ -14,10 +14,11 @@ const tables = ['events', 'logs', 'steps', 'task_executions', 'execution_tags', 
 /**
  * Removes one root execution whose time is over, with its children, as far as `rows` rows go: what is left is removed
  * by the next step, the execution's own row last. `before`: roots without a retention of their own go that ended then.
- * The root is locked: runners that prune at the same moment take one each, and one that is being retried is left alone.
+ * The family is locked: runners that prune at the same moment take one each, and one of which anything is being retried is
+ * left alone.
  */
 export function* prune(now: number, before: number | null, rows: number, dialect: Dialect): Script<Pruned> {
-  const root = (yield* expired(now, dialect)) ?? (before === null ? undefined : yield* endedBefore(before, dialect));
+  const root = yield* lockFamily(now, before, dialect);
   if (root === undefined) return { executions: 0, more: false };
   const family = yield* all<{ id: string }>(
     'select id from executions where root_id = $1 and parent_id is not null limit $2',
@@ -43,22 +44,49 @@ export function* prune(now: number, before: number | null, rows: number, dialect
   return { executions: gone, more: true };
 }
 
+/** Finds a root whose time is over, and locks it with its children; passes over those where somebody is at one of them. */
+function* lockFamily(now: number, before: number | null, dialect: Dialect): Script<string | undefined> {
+  for (const busy: string[] = []; ;) {
+    const next = (yield* expired(now, busy, dialect)) ?? (yield* endedBefore(before, busy, dialect));
+    if (next === undefined || (yield* lockChildren(next, dialect))) return next;
+    busy.push(next);
+  }
+}
+
+/**
+ * Locks the children of a root that is locked; false where one of them lives, or is in the hands of somebody who may let
+ * it live again. Nobody is waited for: who cancels a child goes from it to its parent.
+ */
+function* lockChildren(root: string, dialect: Dialect): Script<boolean> {
+  const text = 'select id from executions where root_id = $1 and parent_id is not null and pruned = 0';
+  const ended = `${text} and ended_at is not null${dialect.skipLocked}`;
+  const locked = yield* first<{ count: number }>(`select count(*) as count from (${ended}) locked`, root);
+  // what came to live until they were locked is seen by a new statement only
+  const whole = yield* first<{ count: number }>(`select count(*) as count from (${text}) children`, root);
+  return locked!.count === whole!.count;
+}
+
 const noLiving = `not exists (select 1 from executions c where c.root_id = r.id and c.parent_id is not null and c.ended_at is null)`;
 
-function* expired(now: number, dialect: Dialect): Script<string | undefined> {
+function* expired(now: number, busy: readonly string[], dialect: Dialect): Script<string | undefined> {
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is not null
-     and r.ended_at + r.retention <= $1 and ${noLiving} order by r.ended_at + r.retention limit 1${dialect.skipLocked}`,
+     and r.ended_at + r.retention <= $1 and not ${dialect.among('r.id', '$2')} and ${noLiving}
+     order by r.ended_at + r.retention limit 1${dialect.skipLocked}`,
     now,
+    JSON.stringify(busy),
   );
   return row?.id;
 }
 
-function* endedBefore(before: number, dialect: Dialect): Script<string | undefined> {
+function* endedBefore(before: number | null, busy: readonly string[], dialect: Dialect): Script<string | undefined> {
+  if (before === null) return undefined;
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is null
-     and r.ended_at <= $1 and ${noLiving} order by r.ended_at limit 1${dialect.skipLocked}`,
+     and r.ended_at <= $1 and not ${dialect.among('r.id', '$2')} and ${noLiving}
+     order by r.ended_at limit 1${dialect.skipLocked}`,
     before,
+    JSON.stringify(busy),
   );
   return row?.id;
 }

@@ -172,6 +172,20 @@ export function storeEffectsSuite(
       assert.deepEqual({ held, owner, inbox }, { held: [child], owner: 'r1', inbox: 1 });
     });
 
+    it('durability.md, mail: nor is a parent that cancels a child nobody owns, which tells it at once', async () => {
+      const [parent, child] = [await owned(), await owned()];
+      const waits = sampleLetGo({ status: 'waiting', endedAt: null, output: null });
+      const made = sampleExecution({ rootId: parent, parent: { id: parent, task: 'c', item: -1 } });
+      await commit(sampleTransition(parent, { effects: sampleEffects({ children: [made] }) }));
+      const cancels = sampleEffects({ cancelChildren: [made.id] });
+      const { held } = await commit(
+        sampleTransition(child),
+        sampleTransition(parent, { effects: cancels, letGo: waits }),
+      );
+      const { owner, inbox } = (await store.execution(parent))!;
+      assert.deepEqual({ held, owner, inbox }, { held: [parent], owner: 'r1', inbox: 1 });
+    });
+
     it('of children that end at once each tells its parent, and parents of others hear nothing', async () => {
       const made: string[] = [];
       while (made.length < 12) made.push(await owned());

@@ -296,6 +296,16 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         );
       });
 
+      it('beyond a thousand tenants: those of one code are not looked at from the first again for another code', async () => {
+        const tenants = Array.from({ length: 1200 }, (_, i) => `tenant${String(i).padStart(4, '0')}`);
+        const ids = await created(...tenants.map((tenant) => ({ tenant })));
+        await created(...Array.from({ length: 20 }, () => ({ code: 'embedded/w/2' })));
+        const codes = ['embedded/w/1', 'embedded/w/2'];
+        await claim({ codes, limit: 100 });
+        const second = idsOf(await claim({ codes, limit: 100 }));
+        assert.ok(second.some((id) => ids.indexOf(id) >= 1000));
+      });
+
       it('takes only what the runner can run, and only of its roots where it has some', async () => {
         const parent = { id: 'root', task: 'kid', item: -1 };
         const [mine, , child] = await created({}, { code: 'embedded/w/2' }, { rootId: 'root', parent });
@@ -316,6 +326,14 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.deepEqual(await claim({ codes: [] }), []);
         assert.deepEqual(await claim({ roots: [] }), []);
         assert.deepEqual(idsOf(await claim({ roots: ['root'] })), [child]);
+        const [full, next] = await created(
+          { rootId: 'root', parent, limitKey: 'full', createdAt: 1 },
+          { rootId: 'root', parent, createdAt: 2 },
+        );
+        const limits = new Map([['embedded/w/1 w', 0]]);
+        assert.equal(await claimable({ roots: ['root'], limits }), true);
+        assert.deepEqual(idsOf(await claim({ roots: ['root'], limits, limit: 1 })), [next]);
+        await store.cancel(full!, 'default');
         assert.deepEqual(idsOf(await claim()), [mine]);
       });
 
@@ -386,6 +404,19 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         const admitted = each.flatMap(([, oldest, next], i) => (i === 39 ? [oldest] : [oldest, next]));
         assert.deepEqual(new Set(all), new Set([...admitted, late]));
         assert.equal(all.length, admitted.length + 1);
+      });
+
+      it('a thousand keys whose limit is reached keep nobody from the one after them', async () => {
+        const keys = Array.from({ length: 1000 }, (_, i) => `key${String(i).padStart(4, '0')}`);
+        await created(...keys.map((limitKey) => ({ limitKey })));
+        const limits = new Map([[`${code} w`, 1]]);
+        for (let taken = 0; taken < 1000;) taken += (await claim({ limit: 1000, limits })).length;
+        await created(...keys.map((limitKey) => ({ limitKey })));
+        const [free] = await created({ limitKey: 'last' });
+        const request = { runner: 'r2', now: 1, limit: 10, codes: [code], roots: null, limits };
+        assert.equal(await store.claimable(request), true);
+        assert.deepEqual(idsOf(await store.claim(request)), [free]);
+        assert.equal(await store.claimable(request), false);
       });
 
       it('what runs of one version counts for the others under the same key', async () => {

@@ -124,8 +124,12 @@ export function* releaseOrphans(now: number, dialect: Dialect): Script<number> {
 /** What else the dead leave behind; gives how many attempts at helpers were lost. */
 function* removeDead(now: number, dialect: Dialect): Script<number> {
   const lost = yield* releaseHelped(now, dialect);
-  yield* run('delete from batches where runner in (select id from runners where dead <> 0)');
-  yield* run('delete from runners where dead <> 0');
+  // read once: who is marked in between goes with the next look, row and batches alike
+  const dead = JSON.stringify(
+    (yield* all<{ id: string }>('select id from runners where dead <> 0')).map(({ id }) => id),
+  );
+  yield* run(`delete from batches where ${dialect.among('runner', '$1')}`, dead);
+  yield* run(`delete from runners where ${dialect.among('id', '$1')}`, dead);
   return lost;
 }
 

@@ -8,7 +8,9 @@ import type { Cleanup } from '../testing/engine-rig.ts';
 import { pgbouncer } from '../testing/pgbouncer.ts';
 import { testPostgres } from '../testing/postgres-server.ts';
 import { sampleExecution, sampleRunner, sampleTaskState, sampleTransition } from '../testing/store-suite.ts';
+import type { Batch } from './batch.ts';
 import { openStore } from './open.ts';
+import { BusyError } from './store.ts';
 import type { Store } from './store.ts';
 
 const server = await testPostgres();
@@ -54,16 +56,28 @@ async function open(t: Cleanup, url: string): Promise<Store> {
 
 const names = Array.from({ length: 8 }, (_, i) => `r${i}`);
 
+/** As the journal does: what was in another's way is tried again. */
+async function commit(store: Store, batch: Batch): Promise<void> {
+  for (;;) {
+    try {
+      await store.commit(batch);
+      return;
+    } catch (error) {
+      if (!(error instanceof BusyError)) throw error;
+    }
+  }
+}
+
 /** Each runner has an execution, and commits changes of it until it is told to end; gives how many. */
 async function committing(store: Store, end: AbortSignal): Promise<number> {
   for (const id of names) await store.registerRunner(sampleRunner(id));
   const counts = names.map(async (runner) => {
     const create = sampleExecution({ id: newId(1_000_000), owned: true });
-    await store.commit({ runner, n: 1, transitions: [sampleTransition(create.id, { create })] });
+    await commit(store, { runner, n: 1, transitions: [sampleTransition(create.id, { create })] });
     let n = 1;
     for (; !end.aborted; n++) {
       const change = { tasks: [sampleTaskState('a', { attempt: n })] };
-      await store.commit({ runner, n: n + 1, transitions: [sampleTransition(create.id, change)] });
+      await commit(store, { runner, n: n + 1, transitions: [sampleTransition(create.id, change)] });
     }
     return n;
   });

@@ -8,13 +8,8 @@ import type { Cleanup } from '../src/testing/engine-rig.ts';
 import { pgbouncer } from '../src/testing/pgbouncer.ts';
 import { testPostgres } from '../src/testing/postgres-server.ts';
 import type { TestPostgres } from '../src/testing/postgres-server.ts';
-import {
-  sampleEffects,
-  sampleExecution,
-  sampleRunner,
-  sampleTransition,
-  storeSuite,
-} from '../src/testing/store-suite.ts';
+import { sampleEffects, sampleExecution, sampleRunner, sampleTransition } from '../src/testing/samples.ts';
+import { storeSuite } from '../src/testing/store-suite.ts';
 import { openStore } from '../src/store/open.ts';
 import { silent } from './processes/workflows.ts';
 

@@ -9,6 +9,7 @@ import { ManualClock } from '../testing/clock.ts';
 import { declareDead, openOneStore, openRig, openStores } from '../testing/engine-rig.ts';
 import type { Cleanup, Rig } from '../testing/engine-rig.ts';
 import { SampleRegistry, samplePinned } from '../testing/sample-registry.ts';
+import { sampleFilter } from '../testing/samples.ts';
 import { loadEmbedded } from './start.ts';
 import type { ResolvedWorkflow } from './start.ts';
 
@@ -181,18 +182,8 @@ describe('durability.md, per database: a child whose version is gone when it is 
     await declareDead(others!, rig.engine.id);
     await openRig(t, { workflows: [w], clock, store: others!, resolve: resolving(sample) });
     await clock.advance(5000);
-    const list = {
-      tenant: 'default',
-      workflow: 'w',
-      status: null,
-      since: null,
-      tags: {},
-      parent: null,
-      after: null,
-      limit: 10,
-    };
     assert.deepEqual(
-      (await others!.list(list)).map(({ parent, pin }) => [parent!.id, pin!.version]),
+      (await others!.list(sampleFilter({ workflow: 'w' }))).map(({ parent, pin }) => [parent!.id, pin!.version]),
       [[id, '2.0.0']],
     );
   });

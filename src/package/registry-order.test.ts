@@ -13,9 +13,10 @@ import type { Script } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
 import { release } from '../testing/engine-rig.ts';
 import type { Cleanup } from '../testing/engine-rig.ts';
+import { isHeldUp } from '../testing/postgres-place.ts';
 import { testPostgres } from '../testing/postgres-server.ts';
 import { samplePackage } from '../testing/sample-package.ts';
-import { sampleRunner } from '../testing/store-suite.ts';
+import { sampleRunner } from '../testing/samples.ts';
 import type { PackedArchive } from './archive.ts';
 import { Registry } from './registry.ts';
 import type { RegistryProblem } from './registry-care.ts';
@@ -26,9 +27,6 @@ import { openStorage } from './storage/open.ts';
 /** Acts that run at the same moment, and how many each of them does in turn. */
 const actors = 8;
 const turns = 40;
-
-/** What another connection holds up waits for it; what does not wait is answered long before. */
-const momentMs = 300;
 
 type Outcome = (report: Report) => Script<boolean>;
 
@@ -129,15 +127,6 @@ function act(here: Place, kind: number, turn: number): Promise<unknown> {
     () => registry.gc({ graceMs: 0 }),
   ];
   return acts[kind % acts.length]!();
-}
-
-async function isHeldUp(promise: Promise<unknown>): Promise<boolean> {
-  const held = Symbol('held');
-  const settled = promise.then(
-    () => undefined,
-    () => undefined,
-  );
-  return (await Promise.race([settled, setTimeout(momentMs, held)])) === held;
 }
 
 const server = await testPostgres();

@@ -2,7 +2,7 @@ import { isExcepted } from './claim.ts';
 import type { Claim, ClaimCursor } from './claim.ts';
 import { columns, firstsOf, groupsAtOnce, inTurn, locked, order } from './firsts.ts';
 import type { Candidate } from './firsts.ts';
-import { admits, limitOf, limited, lockedRooms } from './limited.ts';
+import { admits, limitOf, limited, lockedCounts } from './limited.ts';
 import { pendingText } from './renewal.ts';
 import { all, first } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
@@ -134,12 +134,11 @@ function* ofRoots(claim: Claim, roots: readonly string[], dialect: Dialect): Scr
     groupsAtOnce,
   );
   const mine = rows.filter(({ code, workflow }) => !isExcepted(claim, code, workflow));
-  const limits = new Map(
-    mine.flatMap(({ limit_key: key, code, workflow }) => (key === null ? [] : [[key, limitOf(claim, code, workflow)]])),
+  const keys = new Set(mine.flatMap(({ limit_key: key }) => key ?? []));
+  const owned = keys.size === 0 ? new Map<string, number>() : yield* lockedCounts(keys, dialect);
+  const admitted = inTurn(mine).filter(
+    ({ limit_key: key, code, workflow }) => key === null || admits(owned, key, limitOf(claim, code, workflow)),
   );
-  if (limits.size === 0) return inTurn(mine).slice(0, claim.limit);
-  const rooms = yield* lockedRooms(limits, dialect);
-  const admitted = inTurn(mine).filter(({ limit_key: key }) => key === null || admits(rooms, key));
   return admitted.slice(0, claim.limit);
 }
 

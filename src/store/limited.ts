@@ -1,9 +1,18 @@
 import { isExcepted } from './claim.ts';
 import type { Claim, ClaimCursor } from './claim.ts';
 import { firstsOf, groupsAtOnce, locked } from './firsts.ts';
-import type { Candidate } from './firsts.ts';
+import type { Candidate, Groups } from './firsts.ts';
 import { all } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
+
+/** Of a key, how many its version admits at once, and how many more when it was looked at. */
+interface Limit {
+  readonly limit: number;
+  readonly room: number;
+}
+
+/** By code, the keys that have something pending and room. */
+type Open = Map<string, Map<string, Limit>>;
 
 /** What is first under the limits that have room. A limit that is reached is not locked, so that nobody waits for nothing. */
 export function* limited(
@@ -12,8 +21,7 @@ export function* limited(
   cursor: ClaimCursor,
   dialect: Dialect,
 ): Script<readonly Candidate[]> {
-  const limits = new Map<string, number>();
-  const groups = new Map<string, Map<string, number>>();
+  const open: Open = new Map();
   for (const code of codes) {
     const from = cursor.keys.get(code) ?? '';
     let keys = yield* keysAfter(from, code);
@@ -21,54 +29,47 @@ export function* limited(
     if (keys.length === 0 && from !== '') keys = yield* keysAfter('', code);
     cursor.keys.delete(code);
     if (keys.length === groupsAtOnce) cursor.keys.set(code, keys.at(-1)!.limit_key);
-    const rooms = new Map<string, number>();
+    const limits = new Map<string, Limit>();
     for (const { limit_key: key, workflow, owned } of keys) {
       const limit = limitOf(claim, code, workflow);
-      if (isExcepted(claim, code, workflow) || owned >= limit) continue;
-      limits.set(key, limit);
-      rooms.set(key, Math.min(limit - owned, claim.limit));
+      if (!isExcepted(claim, code, workflow) && owned < limit) limits.set(key, { limit, room: limit - owned });
     }
-    if (rooms.size > 0) groups.set(code, rooms);
+    if (limits.size > 0) open.set(code, limits);
   }
-  if (limits.size === 0) return [];
-  if (limits.size > claim.limit) yield* narrow(claim, groups, limits, dialect);
-  return yield* underLimits(claim, groups, limits, dialect);
+  if (keysOf(open).size > claim.limit) yield* narrow(claim, open, dialect);
+  return open.size === 0 ? [] : yield* underLimits(claim, open, dialect);
+}
+
+function keysOf(open: Open): Set<string> {
+  const keys = new Set<string>();
+  for (const limits of open.values()) for (const key of limits.keys()) keys.add(key);
+  return keys;
 }
 
 /** Leaves only the keys that have the first in turn: every key that is locked takes room in the server's memory. */
-function* narrow(
-  claim: Claim,
-  groups: ReadonlyMap<string, Map<string, number>>,
-  limits: Map<string, number>,
-  dialect: Dialect,
-): Script<void> {
-  const kept = new Set<string>();
-  for (const [code, rooms] of groups) {
-    const firsts = yield* firstsOf({ of: ofKey, code, others: [], rooms }, claim.limit, dialect);
+function* narrow(claim: Claim, open: Open, dialect: Dialect): Script<void> {
+  for (const [code, limits] of open) {
+    const firsts = yield* firstsOf(underKeys(code, limits), claim.limit, dialect);
     const first = new Set(firsts.slice(0, claim.limit).map(({ group_key: key }) => key));
-    for (const key of rooms.keys()) if (!first.has(key)) rooms.delete(key);
-    for (const key of first) kept.add(key);
+    for (const key of limits.keys()) if (!first.has(key)) limits.delete(key);
   }
-  for (const key of limits.keys()) if (!kept.has(key)) limits.delete(key);
 }
 
-const ofKey = 'limit_key = g.value';
-
-function* underLimits(
-  claim: Claim,
-  groups: ReadonlyMap<string, ReadonlyMap<string, number>>,
-  limits: ReadonlyMap<string, number>,
-  dialect: Dialect,
-): Script<readonly Candidate[]> {
-  const left = yield* lockedRooms(limits, dialect);
+function* underLimits(claim: Claim, open: Open, dialect: Dialect): Script<readonly Candidate[]> {
+  const owned = yield* lockedCounts(keysOf(open), dialect);
   const found: Candidate[] = [];
-  for (const [code, rooms] of groups) {
-    const firsts = yield* firstsOf({ of: ofKey, code, others: [], rooms }, claim.limit, dialect);
+  for (const [code, limits] of open) {
+    const firsts = yield* firstsOf(underKeys(code, limits), claim.limit, dialect);
     // what one version takes counts for the others
-    const admitted = firsts.filter(({ group_key: key }) => admits(left, key));
+    const admitted = firsts.filter(({ group_key: key }) => admits(owned, key, limits.get(key)!.limit));
     found.push(...(yield* locked(admitted, code, admitted.length, dialect)));
   }
   return found;
+}
+
+function underKeys(code: string, limits: ReadonlyMap<string, Limit>): Groups {
+  const rooms = new Map(Array.from(limits, ([key, { room }]) => [key, room]));
+  return { of: 'limit_key = g.value', code, others: [], rooms };
 }
 
 function nextKey(than: string): string {
@@ -97,25 +98,26 @@ export function limitOf(claim: Claim, code: string, workflow: string): number {
   return claim.limits.get(`${code} ${workflow}`) ?? Number.MAX_SAFE_INTEGER;
 }
 
-/** Takes one of the room that a limit has left, if there is any. */
-export function admits(rooms: Map<string, number>, key: string): boolean {
-  const room = rooms.get(key) ?? 0;
-  rooms.set(key, room - 1);
-  return room > 0;
+/** Takes one more under a limit, if it allows that. */
+export function admits(owned: Map<string, number>, key: string, limit: number): boolean {
+  const count = owned.get(key)!;
+  if (count >= limit) return false;
+  owned.set(key, count + 1);
+  return true;
 }
 
 /**
- * How many more may run under each limit: counted from what is owned, so nothing leaks. Until the end of the transaction
- * nobody else takes anything under them: else two who count at the same moment both find room for one.
+ * How many run under each key: counted from what is owned, so nothing leaks. Until the end of the transaction nobody else
+ * takes anything under them: else two who count at the same moment both find room for one.
  */
-export function* lockedRooms(limits: ReadonlyMap<string, number>, dialect: Dialect): Script<Map<string, number>> {
-  const keys = JSON.stringify([...limits.keys()]);
-  if (dialect.lockNames !== null) yield* all(dialect.lockNames, keys);
+export function* lockedCounts(keys: ReadonlySet<string>, dialect: Dialect): Script<Map<string, number>> {
+  const list = JSON.stringify([...keys]);
+  if (dialect.lockNames !== null) yield* all(dialect.lockNames, list);
   // what was committed while a lock was waited for is seen by a new statement only
   const rows = yield* all<{ limit_key: string; owned: number }>(
     `select k.value as limit_key, (select count(*) from executions e where e.limit_key = k.value and e.owner is not null) as owned
      from (${dialect.strings('$1')}) k`,
-    keys,
+    list,
   );
-  return new Map(rows.map(({ limit_key: key, owned }) => [key, limits.get(key)! - owned]));
+  return new Map(rows.map(({ limit_key: key, owned }) => [key, owned]));
 }

@@ -7,6 +7,8 @@ interface Waiter {
 }
 
 const checkMs = 500;
+/** Those who have had their turn are forgotten so many at a time. */
+const mostLeft = 1000;
 
 /**
  * Lets so many at once to the database; the others wait for their turn, however long, while the database answers those
@@ -79,9 +81,12 @@ export class Admission {
   }
 
   #tidy(): void {
-    if (this.#head < this.#waiting.length) return;
-    this.#waiting.length = 0;
-    this.#head = 0;
+    const isEmpty = this.#head === this.#waiting.length;
+    if (isEmpty || this.#head > mostLeft) {
+      this.#waiting.splice(0, this.#head);
+      this.#head = 0;
+    }
+    if (!isEmpty) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }

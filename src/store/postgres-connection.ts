@@ -163,7 +163,8 @@ interface Checked {
 
 /**
  * With the timeouts that a session should have, one that has them is told the isolation that single statements are written
- * for, and to compile none of them: a plan that looks dear takes longer to compile than to run. In a transaction, as a standby refuses those that begin by themselves where the default is `serializable`.
+ * for, and to compile none of them: a plan that looks dear takes longer to compile than to run. In a transaction, as a
+ * standby refuses those that begin by themselves where the default is `serializable`.
  */
 function checkText(deadlineMs: number | null): string {
   const bounds = Object.entries(deadlineMs === null ? {} : serverTimeouts(deadlineMs));

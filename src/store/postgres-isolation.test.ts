@@ -7,7 +7,7 @@ import { release } from '../testing/engine-rig.ts';
 import type { Cleanup } from '../testing/engine-rig.ts';
 import { pgbouncer } from '../testing/pgbouncer.ts';
 import { testPostgres } from '../testing/postgres-server.ts';
-import { sampleExecution, sampleRunner, sampleTaskState, sampleTransition } from '../testing/store-suite.ts';
+import { sampleExecution, sampleRunner, sampleTaskState, sampleTransition } from '../testing/samples.ts';
 import type { Batch } from './batch.ts';
 import { openStore } from './open.ts';
 import { BusyError } from './store.ts';

@@ -1,44 +1,29 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
 import { Client } from 'pg';
 import { reportCrashLoop, reportLoaded } from '../package/registry-outcomes.ts';
 import type { Report } from '../package/registry-outcomes.ts';
 import { release } from '../testing/engine-rig.ts';
 import type { Cleanup } from '../testing/engine-rig.ts';
+import { isHeldUp, postgresPlace } from '../testing/postgres-place.ts';
+import type { PostgresPlace } from '../testing/postgres-place.ts';
 import { testPostgres } from '../testing/postgres-server.ts';
 import { SampleRegistry, samplePinned } from '../testing/sample-registry.ts';
-import { sampleEffects, sampleExecution, sampleRunner, sampleTransition } from '../testing/store-suite.ts';
+import { sampleEffects, sampleExecution, sampleTransition } from '../testing/samples.ts';
 import { PinRefusedError } from './batch.ts';
 import type { NewExecution, Pin, Transition } from './batch.ts';
-import { openStore } from './open.ts';
 import type { Dialect, Script } from './sql.ts';
-import type { Store } from './store.ts';
 
-/** What another connection holds up waits for it; what does not wait is answered long before. */
-const momentMs = 300;
-
-interface Place {
-  readonly store: Store;
+interface Place extends PostgresPlace {
   readonly sample: SampleRegistry;
-  /** Another connection to the same schema. */
-  readonly client: Client;
   /** Version 1.0.0 of the package, which is live. */
   readonly one: Pin;
   /** An execution without a package, that r1 owns. */
   readonly known: string;
 }
 
-let schemas = 0;
-
 async function place(t: Cleanup, url: string): Promise<Place> {
-  const schema = `pins_${process.pid}_${schemas++}`;
-  const store = await openStore(`${url}?schema=${schema}`);
-  release(t, () => store.close());
-  await store.registerRunner(sampleRunner('r1'));
-  const client = new Client({ connectionString: url, options: `-c search_path=${schema}` });
-  await client.connect();
-  release(t, () => client.end());
+  const { store, client } = await postgresPlace(t, url, ['r1']);
   const sample = new SampleRegistry(t, store);
   const one = await sample.register('1.0.0');
   const create = sampleExecution({ owned: true });
@@ -51,16 +36,6 @@ async function unregistering({ client }: Place, version = '1.0.0'): Promise<void
   await client.query('begin');
   await client.query('select id from packages where version = $1 for update', [version]);
   await client.query(`update packages set status = 'deleted' where version = $1`, [version]);
-}
-
-/** Whether a promise is still open after a moment. */
-async function isHeldUp(promise: Promise<unknown>): Promise<boolean> {
-  const held = Symbol('held');
-  const settled = promise.then(
-    () => undefined,
-    () => undefined,
-  );
-  return (await Promise.race([settled, setTimeout(momentMs, held)])) === held;
 }
 
 /** An execution of that version which was cancelled. */

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
-import { Client } from 'pg';
-import { release } from '../testing/engine-rig.ts';
 import type { Cleanup } from '../testing/engine-rig.ts';
+import { isHeldUp, postgresPlace } from '../testing/postgres-place.ts';
+import type { PostgresPlace } from '../testing/postgres-place.ts';
 import { testPostgres } from '../testing/postgres-server.ts';
 import {
   sampleEffects,
@@ -12,33 +11,12 @@ import {
   sampleLetGo,
   sampleTaskState,
   sampleTransition,
-} from '../testing/store-suite.ts';
+} from '../testing/samples.ts';
 import { FencedError, RefusedDataError } from './batch.ts';
 import type { NewEvent, NewExecution } from './batch.ts';
-import { openStore } from './open.ts';
 import type { Store } from './store.ts';
 
-/** What another connection holds up waits for it; what does not wait is answered long before. */
-const momentMs = 300;
-
-interface Place {
-  readonly store: Store;
-  /** Another connection to the same schema. */
-  readonly client: Client;
-}
-
-let schemas = 0;
-
-async function place(t: Cleanup, url: string): Promise<Place> {
-  const schema = `races_${process.pid}_${schemas++}`;
-  const store = await openStore(`${url}?schema=${schema}`);
-  release(t, () => store.close());
-  for (const id of ['r1', 'r2']) await store.registerRunner(sampleRunner(id));
-  const client = new Client({ connectionString: url, options: `-c search_path=${schema}` });
-  await client.connect();
-  release(t, () => client.end());
-  return { store, client };
-}
+const place = (t: Cleanup, url: string): Promise<PostgresPlace> => postgresPlace(t, url, ['r1', 'r2']);
 
 /** An execution that r1 owns, by its batch number 1. */
 async function owned(store: Store, change: Partial<NewExecution> = {}): Promise<string> {
@@ -49,12 +27,6 @@ async function owned(store: Store, change: Partial<NewExecution> = {}): Promise<
 
 function event(seq: number, type: NewEvent['type'], change: Partial<NewEvent> = {}): NewEvent {
   return { seq, type, at: 1_000_005, task: null, item: null, attempt: null, data: null, ...change };
-}
-
-/** Whether a promise is still open after a moment. */
-async function isHeldUp(promise: Promise<unknown>): Promise<boolean> {
-  const held = Symbol('held');
-  return (await Promise.race([promise, setTimeout(momentMs, held)])) === held;
 }
 
 const server = await testPostgres();

@@ -7,7 +7,7 @@ import { ManualClock } from '../testing/clock.ts';
 import { openRig, release } from '../testing/engine-rig.ts';
 import type { Cleanup } from '../testing/engine-rig.ts';
 import { testPostgres } from '../testing/postgres-server.ts';
-import { sampleExecution } from '../testing/store-suite.ts';
+import { sampleExecution } from '../testing/samples.ts';
 import { migrations } from './migrate.ts';
 import type { Migration } from './migrate.ts';
 import { openStore } from './open.ts';

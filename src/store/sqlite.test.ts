@@ -11,7 +11,8 @@ import { openStores, release, tempFolder } from '../testing/engine-rig.ts';
 import { storeEffectsSuite } from '../testing/store-effects-suite.ts';
 import { offerSuite } from '../testing/offer-suite.ts';
 import { pinsSuite } from '../testing/pins-suite.ts';
-import { sampleExecution, sampleRunner, sampleTransition, storeSuite } from '../testing/store-suite.ts';
+import { sampleExecution, sampleFilter, sampleRunner, sampleTransition } from '../testing/samples.ts';
+import { storeSuite } from '../testing/store-suite.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { migrate, migrations } from './migrate.ts';
 import { openStore, sqlitePath } from './open.ts';
@@ -162,16 +163,7 @@ describe('issue A, bad input: a database file', () => {
     const look = async (): Promise<void> => {
       const broken = await openStore(`sqlite:${file}`);
       release(t, () => broken.close());
-      await broken.list({
-        tenant: 'default',
-        workflow: null,
-        status: null,
-        since: null,
-        parent: null,
-        tags: {},
-        after: null,
-        limit: 1000,
-      });
+      await broken.list(sampleFilter());
     };
     await assert.rejects(look, { code: 'DATABASE_INVALID' });
   });

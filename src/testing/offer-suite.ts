@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { Effects, NewOffer } from '../store/batch.ts';
 import { all } from '../store/sql.ts';
 import type { AnswerMail, Helped, Store, Take, TakenMail } from '../store/store.ts';
-import { sampleExecution, sampleRunner, sampleTransition } from './store-suite.ts';
+import { sampleExecution, sampleRunner, sampleTransition } from './samples.ts';
 
 const code = 'embedded/w/1';
 

@@ -7,7 +7,7 @@ import type { Store } from '../store/store.ts';
 import { release } from './engine-rig.ts';
 import type { Cleanup } from './engine-rig.ts';
 import { SampleRegistry, samplePinned } from './sample-registry.ts';
-import { sampleEffects, sampleExecution, sampleRunner, sampleTaskState, sampleTransition } from './store-suite.ts';
+import { sampleEffects, sampleExecution, sampleRunner, sampleTaskState, sampleTransition } from './samples.ts';
 
 /** What becomes of an execution whose version was looked up before and is gone by now, whatever the database. */
 export function pinsSuite(name: string, open: () => Promise<Store>): void {

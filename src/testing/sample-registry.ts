@@ -11,7 +11,7 @@ import type { Store } from '../store/store.ts';
 import { release } from './engine-rig.ts';
 import type { Cleanup } from './engine-rig.ts';
 import { sampleManifest, sampleWorkflow } from './sample-package.ts';
-import { sampleExecution } from './store-suite.ts';
+import { sampleExecution } from './samples.ts';
 
 /** A registry on a store, with one package that has the workflow `w`. */
 export class SampleRegistry {

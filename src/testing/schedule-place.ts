@@ -14,6 +14,7 @@ import { openStore } from '../store/open.ts';
 import type { ExecutionRecord, Store } from '../store/store.ts';
 import { run } from '../store/sql.ts';
 import { ManualClock } from './clock.ts';
+import { sampleFilter } from './samples.ts';
 
 /** A database file with schedules on it, and no runner: executions stay pending until `end`. */
 export class SchedulePlace {
@@ -79,17 +80,9 @@ export class SchedulePlace {
 
   /** The executions there are, by slot. */
   async executions(tenant = 'default'): Promise<readonly ExecutionRecord[]> {
-    const filter = {
-      tenant,
-      workflow: null,
-      status: null,
-      since: null,
-      parent: null,
-      tags: {},
-      after: null,
-      limit: 100_000,
-    };
-    return (await this.store.list(filter)).toSorted((a, b) => (a.schedule?.slot ?? 0) - (b.schedule?.slot ?? 0));
+    return (await this.store.list(sampleFilter({ tenant, limit: 100_000 }))).toSorted(
+      (a, b) => (a.schedule?.slot ?? 0) - (b.schedule?.slot ?? 0),
+    );
   }
 
   /** The slots that started an execution, as ISO times without what all of them share. */

@@ -3,7 +3,14 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { Transition } from '../store/batch.ts';
 import { run } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
-import { sampleEffects, sampleExecution, sampleLetGo, sampleRunner, sampleTransition } from './store-suite.ts';
+import {
+  sampleEffects,
+  sampleExecution,
+  sampleFilter,
+  sampleLetGo,
+  sampleRunner,
+  sampleTransition,
+} from './samples.ts';
 
 const pin = { package: 'p', version: '1.0.0', digest: 'sha256:one' };
 const customer = String.raw`"Acme\N" {a,b}, null`;
@@ -59,21 +66,12 @@ export function storeEffectsSuite(
     it('a new execution is found by its tags, whatever is in them', async () => {
       const create = sampleExecution({ owned: true, tags });
       await commit(sampleTransition(create.id, { create }));
-      const filter = {
-        tenant: 'default',
-        workflow: null,
-        status: null,
-        since: null,
-        parent: null,
-        after: null,
-        limit: 10,
-      };
-      const found = await store.list({ ...filter, tags: { customer } });
+      const found = await store.list(sampleFilter({ tags: { customer } }));
       assert.deepEqual(
         found.map(({ id }) => id),
         [create.id],
       );
-      assert.deepEqual(await store.list({ ...filter, tags: { customer: 'other' } }), []);
+      assert.deepEqual(await store.list(sampleFilter({ tags: { customer: 'other' } })), []);
     });
 
     it('one whose channel is where it was is owned; one whose channel has moved on is for anyone, at the new version', async () => {

@@ -44,10 +44,6 @@ if (mode === 'load') {
     const pages = await Promise.all(statuses.map((status) => runner.executions.list({ status, limit: 1 })));
     return pages.reduce((sum, page) => sum + page.items.length, 0);
   };
-  // nor is one held that was cut five times in the very moment of its loading: an operator who knows what cut it lets it go on
-  for (const { id, reason } of (await runner.executions.list({ status: 'paused', limit: 500 })).items) {
-    if (reason === 'CRASH_LOOP') await runner.resume(id);
-  }
   while ((await open()) > 0) await new Promise((resolve) => setTimeout(resolve, 20));
   await runner.close();
 }

@@ -1,0 +1,40 @@
+import { setTimeout } from 'node:timers/promises';
+import { Client } from 'pg';
+import { openStore } from '../store/open.ts';
+import type { Store } from '../store/store.ts';
+import { release } from './engine-rig.ts';
+import type { Cleanup } from './engine-rig.ts';
+import { sampleRunner } from './samples.ts';
+
+/** A schema of a test's own, by a store and by another connection that holds up what the store does. */
+export interface PostgresPlace {
+  readonly store: Store;
+  readonly client: Client;
+}
+
+/** What another connection holds up waits for it; what does not wait is answered long before. */
+const momentMs = 300;
+
+let schemas = 0;
+
+/** A new schema on a server, with those runners. */
+export async function postgresPlace(t: Cleanup, url: string, runners: readonly string[]): Promise<PostgresPlace> {
+  const schema = `place_${process.pid}_${schemas++}`;
+  const store = await openStore(`${url}?schema=${schema}`);
+  release(t, () => store.close());
+  for (const id of runners) await store.registerRunner(sampleRunner(id));
+  const client = new Client({ connectionString: url, options: `-c search_path=${schema}` });
+  await client.connect();
+  release(t, () => client.end());
+  return { store, client };
+}
+
+/** Whether a promise is still open after a moment, whatever becomes of it. */
+export async function isHeldUp(promise: Promise<unknown>): Promise<boolean> {
+  const held = Symbol('held');
+  const settled = promise.then(
+    () => undefined,
+    () => undefined,
+  );
+  return (await Promise.race([settled, setTimeout(momentMs, held)])) === held;
+}

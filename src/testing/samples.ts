@@ -1,0 +1,132 @@
+import { newId } from '../engine/id.ts';
+import type { Effects, LetGo, NewExecution, TaskState, Transition } from '../store/batch.ts';
+import type { ExecutionFilter, RunnerRecord } from '../store/store.ts';
+
+/** A new execution with what matters to a test. */
+export function sampleExecution(change: Partial<NewExecution> = {}): NewExecution {
+  const id = change.id ?? newId(1_000_000);
+  return {
+    id,
+    tenant: 'default',
+    workflow: 'w',
+    pin: null,
+    code: 'embedded/w/1',
+    priority: 0,
+    createdAt: 1_000_000,
+    owned: false,
+    startAt: null,
+    input: '{"n":1}',
+    given: null,
+    inputParsed: true,
+    tags: null,
+    idempotencyKey: null,
+    inputHash: null,
+    limitKey: null,
+    followsChannel: change.pin !== undefined && change.pin !== null,
+    retention: null,
+    rootId: id,
+    parent: null,
+    schedule: null,
+    ...change,
+  };
+}
+
+/** A transition that changes nothing but what it is told to. */
+export function sampleEffects(change: Partial<Effects> = {}): Effects {
+  return {
+    mailDone: [],
+    children: [],
+    cancelChildren: [],
+    itemsCancelled: [],
+    itemsDropped: [],
+    offers: [],
+    offersWithdrawn: [],
+    offersEnded: [],
+    ...change,
+  };
+}
+
+export function sampleTransition(id: string, change: Partial<Transition> = {}): Transition {
+  return {
+    id,
+    epoch: 1,
+    create: null,
+    tasks: [],
+    steps: [],
+    logs: [],
+    events: [],
+    progressed: false,
+    parsedInput: null,
+    loaded: false,
+    mailTaken: null,
+    effects: null,
+    letGo: null,
+    ...change,
+  };
+}
+
+export function sampleTaskState(task: string, change: Partial<TaskState> = {}): TaskState {
+  return {
+    task,
+    item: -1,
+    status: 'running',
+    attempt: 1,
+    used: 0,
+    epoch: 1,
+    startedAt: 1_000_001,
+    endedAt: null,
+    wakeAt: null,
+    output: null,
+    error: null,
+    reason: null,
+    cause: null,
+    value: null,
+    ...change,
+  };
+}
+
+export function sampleRunner(id: string, change: Partial<RunnerRecord> = {}): RunnerRecord {
+  return {
+    id,
+    name: 'test',
+    host: 'here',
+    pid: 1,
+    pidStarted: '1',
+    leaseUntil: 2_000_000,
+    dead: false,
+    queues: ['default'],
+    slots: 0,
+    ...change,
+  };
+}
+
+export function sampleLetGo(change: Partial<LetGo> = {}): LetGo {
+  return {
+    status: 'completed',
+    reason: null,
+    wakeAt: null,
+    endedAt: 1_000_002,
+    output: '5',
+    error: null,
+    errorTask: null,
+    parent: null,
+    inboxSeen: 0,
+    events: [],
+    ...change,
+  };
+}
+
+/** Asks for all executions of a tenant, so many at most. */
+export function sampleFilter(change: Partial<ExecutionFilter> = {}): ExecutionFilter {
+  return {
+    tenant: 'default',
+    workflow: null,
+    status: null,
+    since: null,
+    parent: null,
+    tags: {},
+    after: null,
+    limit: 1000,
+    ...change,
+  };
+}

@@ -1,4 +1,4 @@
-import { StoreUnavailableError } from '../core/error.ts';
+import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
 
 interface Waiter {
   readonly since: number;
@@ -10,6 +10,11 @@ const checkMs = 500;
 /** Those who have had their turn are forgotten so many at a time. */
 const mostLeft = 1000;
 
+/** A refusal is an answer. */
+function isSilence(error: unknown): boolean {
+  return error instanceof CloacinaError && (error.code === 'STORE_UNAVAILABLE' || error.code === 'OUTCOME_UNKNOWN');
+}
+
 /**
  * Lets so many at once to the database; the others wait for their turn, however long, while the database answers those
  * before them. Twenty thousand starts at the same moment are slow, and none of them fails.
@@ -18,13 +23,16 @@ export class Admission {
   readonly #size: number;
   readonly #patienceMs: number;
   readonly #shown: string;
+  readonly #now: () => number;
   readonly #waiting: Waiter[] = [];
   #head = 0;
   #active = 0;
   #answeredAt = -Infinity;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(size: number, patienceMs: number, shown: string) {
+  /** `shown`: what is asked, in words. `now`: monotonic, ms. */
+  constructor(size: number, patienceMs: number, shown: string, now: () => number = () => performance.now()) {
+    this.#now = now;
     this.#size = size;
     this.#shown = shown;
     this.#patienceMs = patienceMs;
@@ -35,16 +43,15 @@ export class Admission {
    * where that was `patienceMs` ago.
    */
   async through<T>(act: (since: number) => Promise<T>): Promise<T> {
-    const came = performance.now();
+    const came = this.#now();
     if (this.#active >= this.#size) await this.#turn();
     else this.#active += 1;
     try {
       const result = await act(Math.max(came, this.#answeredAt));
-      this.#answeredAt = performance.now();
+      this.#answeredAt = this.#now();
       return result;
     } catch (error) {
-      // a refusal is an answer
-      if (!(error instanceof StoreUnavailableError)) this.#answeredAt = performance.now();
+      if (!isSilence(error)) this.#answeredAt = this.#now();
       throw error;
     } finally {
       this.#next();
@@ -53,7 +60,7 @@ export class Admission {
 
   async #turn(): Promise<void> {
     await new Promise<void>((admit, refuse) => {
-      this.#waiting.push({ since: performance.now(), admit, refuse });
+      this.#waiting.push({ since: this.#now(), admit, refuse });
       this.#timer ??= setInterval(() => this.#check(), checkMs);
     });
   }
@@ -71,7 +78,7 @@ export class Admission {
   }
 
   #check(): void {
-    const now = performance.now();
+    const now = this.#now();
     for (let first = this.#waiting[this.#head]; first !== undefined; first = this.#waiting[this.#head]) {
       if (now - Math.max(first.since, this.#answeredAt) < this.#patienceMs) return;
       this.#head += 1;

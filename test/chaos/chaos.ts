@@ -99,7 +99,10 @@ async function leftOver(control: Control): Promise<string> {
      (select json_agg(json_build_array(task, status, attempt)) from task_executions t where t.execution_id = e.id) as tasks
      from executions e where ended_at is null limit 5`,
   );
-  return JSON.stringify(rows);
+  const counts = await control.query(
+    'select workflow, status, count(*)::int as count from executions where ended_at is null group by 1, 2',
+  );
+  return JSON.stringify({ counts, rows });
 }
 
 /** Keeps the logs of a run that failed. */

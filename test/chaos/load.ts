@@ -4,6 +4,7 @@ import type { Random } from '../simulation/random.ts';
 
 const lanes = 6;
 const pauseMs = 80;
+const mostLimited = 100;
 const names = ['chain', 'chain', 'limited', 'signalled', 'once', 'parent', 'wide'] as const;
 
 /** Starts executions again and again, as a web application would, whatever happens to the database meanwhile. */
@@ -34,14 +35,22 @@ export class Load {
     while (this.#on) {
       const name = this.#random.pick(names);
       try {
+        if (name === 'limited' && (await this.#limitedWait())) continue;
         const { id } = await this.#client.start(name, {}, { priority: this.#random.below(3) });
         this.#acknowledged.set(id, name);
         if (name === 'signalled') this.#signals.push(this.#signal(id, this.#random.below(3000)));
       } catch (error) {
         if (!isAway(error)) throw error;
+      } finally {
+        await setTimeout(pauseMs);
       }
-      await setTimeout(pauseMs);
     }
+  }
+
+  /** Two at once are what the limit admits: what comes faster than they end would be worked off long after the storm only. */
+  async #limitedWait(): Promise<boolean> {
+    const filter = { workflow: 'limited', status: 'pending', limit: mostLimited } as const;
+    return (await this.#client.executions.list(filter)).items.length === mostLimited;
   }
 
   async #signal(id: string, afterMs: number): Promise<void> {

@@ -7,7 +7,7 @@ import { Admission } from './postgres-admission.ts';
 const patienceMs = 1000;
 
 /** An admission of two at once, whose time moves when told. */
-function place(t: TestContext): { readonly admission: Admission; advance(ms: number): Promise<void> } {
+function place(t: TestContext): { readonly admission: Admission; readonly advance: (ms: number) => Promise<void> } {
   let now = 5000;
   t.mock.timers.enable({ apis: ['setInterval'] });
   const admission = new Admission(2, patienceMs, 'the database', () => now);

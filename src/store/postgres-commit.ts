@@ -14,11 +14,12 @@ import {
   offerKeyArrays,
   offerRows,
   removeOffers,
-  takenByMail,
   takenOf,
   withdrawnOfferRows,
 } from './postgres-offers.ts';
 import type { OfferKey } from './postgres-offers.ts';
+import { batchOutcome } from './postgres-outcome.ts';
+import type { CommitDraft } from './postgres-outcome.ts';
 import { release } from './postgres-release.ts';
 import type { Head } from './postgres-release.ts';
 import {
@@ -42,13 +43,6 @@ import { BusyError } from './store.ts';
 
 /** Batches of one runner that are remembered: a repetition follows its first try at once. */
 const remembered = 50;
-
-interface Result {
-  readonly lost: string[];
-  readonly held: string[];
-  readonly moved: string[];
-  readonly taken: { readonly id: string; readonly task: string; readonly item: number }[];
-}
 
 /**
  * The group commit on PostgreSQL: a whole batch in one transaction, each kind of row as one statement. The fence comes
@@ -112,62 +106,7 @@ export class PostgresCommit {
     );
     const [known] = rows;
     if (known === undefined) throw new FencedError(`batch ${n} of runner ${runner} was overtaken by later ones`);
-    return known.result === '' ? this.#written(client, batch) : (JSON.parse(known.result) as CommitResult);
-  }
-
-  /** What became of a batch is read from what it left behind, since its answer is lost. */
-  async #written(client: PoolClient, { runner, transitions }: Batch): Promise<CommitResult> {
-    const result: Result = { lost: [], held: [], moved: [], taken: [] };
-    for (const transition of transitions) {
-      const { id, epoch, create, letGo, effects } = transition;
-      if ((effects?.offersWithdrawn.length ?? 0) > 0) {
-        const mail = await this.#driver.run<{ payload: string }>(
-          client,
-          `select payload from mail where execution_id = $1 and kind = 'taken'`,
-          [id],
-        );
-        result.taken.push(
-          ...takenByMail(
-            transition,
-            mail.rows.map(({ payload }) => payload),
-          ),
-        );
-      }
-      const owned = await this.#driver.run(
-        client,
-        'select 1 from executions where id = $1 and owner = $2 and epoch = $3',
-        [id, runner, epoch],
-      );
-      const isOurs = owned.rows.length > 0;
-      if (create?.followsChannel === true && (await this.#isMoved(client, create))) {
-        result.moved.push(id);
-        continue;
-      }
-      if (letGo === null) {
-        if (!isOurs && (create === null || create.owned)) result.lost.push(id);
-        continue;
-      }
-      if (isOurs) {
-        result.held.push(id);
-        continue;
-      }
-      const { seq, type } = letGo.events[0]!;
-      const last = await this.#driver.run(
-        client,
-        'select 1 from events where execution_id = $1 and seq = $2 and type = $3 and runner = $4',
-        [id, seq, type, runner],
-      );
-      if (last.rows.length === 0) result.lost.push(id);
-    }
-    return result;
-  }
-
-  /** Whether it was made for another version than it was put together for. */
-  async #isMoved(client: PoolClient, create: NewExecution): Promise<boolean> {
-    const { rows } = await this.#driver.run<{ code: string }>(client, 'select code from executions where id = $1', [
-      create.id,
-    ]);
-    return rows[0] !== undefined && rows[0].code !== create.code;
+    return known.result === '' ? batchOutcome(this.#driver, client, batch) : (JSON.parse(known.result) as CommitResult);
   }
 
   async #write(client: PoolClient, batch: Batch): Promise<CommitResult> {
@@ -195,7 +134,7 @@ export class PostgresCommit {
   }
 
   async #apply(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<CommitResult> {
-    const result: Result = { lost: [], held: [], moved: [], taken: [] };
+    const result: CommitDraft = { lost: [], held: [], moved: [], taken: [] };
     const made = madeBy(transitions);
     const pins = await this.#driver.drive(client, holdPins(made, this.#driver.dialect));
     checkPins(pins, made);
@@ -254,7 +193,7 @@ export class PostgresCommit {
     runner: string,
     written: readonly Transition[],
     pins: Pins,
-    result: Result,
+    result: CommitDraft,
   ): Promise<void> {
     const creates: { readonly now: NewExecution; readonly owner: string | null }[] = [];
     const own = written.flatMap(({ create }) => create ?? []);
@@ -272,7 +211,12 @@ export class PostgresCommit {
     if (tags.length > 0) await this.#insert(client, 'execution_tags', tagArrays, tags);
   }
 
-  async #rows(client: PoolClient, runner: string, written: readonly Transition[], { moved }: Result): Promise<void> {
+  async #rows(
+    client: PoolClient,
+    runner: string,
+    written: readonly Transition[],
+    { moved }: CommitDraft,
+  ): Promise<void> {
     await this.#insert(client, 'task_executions', taskArrays, taskRows(written), taskConflict);
     await this.#insert(client, 'steps', stepArrays, stepRows(written));
     await this.#insert(client, 'logs', logArrays, logRows(written));
@@ -304,7 +248,7 @@ export class PostgresCommit {
     }
   }
 
-  async #offers(client: PoolClient, written: readonly Transition[], result: Result): Promise<void> {
+  async #offers(client: PoolClient, written: readonly Transition[], result: CommitDraft): Promise<void> {
     const remove = async (rows: readonly unknown[][], condition: string): Promise<readonly OfferKey[]> => {
       if (rows.length === 0) return [];
       const from = rowsFrom(offerKeyArrays, 1, 'r');

@@ -47,7 +47,12 @@ export function coded(thrown: unknown): CloacinaError {
 
 function usageMessage(error: CommanderError): string {
   if (error.code === 'commander.help') return 'a command is missing; see --help';
-  return error.message.replace(/^error: /, '').replaceAll('\n', ' ');
+  return withoutValue(error.message.replace(/^error: /, '').replaceAll('\n', ' '));
+}
+
+/** What commander says of an option that it does not know, which may be a misspelt `--database=URL` with a password. */
+export function withoutValue(text: string): string {
+  return text.replace(/(unknown option '--?[\w-]+)=[^]*?'(?=\s|$)/, "$1'");
 }
 
 /** What does not fit on the line of the message. */

@@ -7,7 +7,6 @@ import type { Json } from '../core/json.ts';
 import { queueName } from '../core/option-check.ts';
 import { timeOf } from '../core/schedule.ts';
 import { makeFolder } from '../store/folder.ts';
-import { postgresPlace } from '../store/postgres-url.ts';
 import { UsageError } from './failure.ts';
 import { reason } from './reasons.ts';
 
@@ -143,11 +142,6 @@ export async function writing<T>(path: string, write: () => Promise<T>): Promise
     if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
     throw new CloacinaError('FILE_UNWRITABLE', `${resolve(path)} cannot be written: ${reason(cause)}`, { cause });
   }
-}
-
-/** A database URL without its password: what is said of it may be kept in logs. */
-export function shownUrl(url: string): string {
-  return /^postgres(ql)?:/.test(url) ? postgresPlace(url).shown : url;
 }
 
 /** `NAME` or `NAME@VERSION`; the name may have a scope, `@team/name`. */

@@ -8,6 +8,7 @@ import { addPackageCommands } from './commands/package.ts';
 import { addRunnerCommand } from './commands/runner.ts';
 import { addScheduleCommands } from './commands/schedule.ts';
 import { addWorkflowCommands } from './commands/workflow.ts';
+import { withoutValue } from './failure.ts';
 import { stdout } from './stdout.ts';
 
 /**
@@ -18,7 +19,14 @@ export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}
   const program = new Command('cloacina')
     .description('Durable workflows: package them, register them, run them, schedule them.')
     .version(ownVersion(), '-V, --version')
-    .addOption(new Option('--database <url>', 'database').env('CLOACINA_DATABASE').default(defaultDatabase))
+    .addOption(
+      new Option(
+        '--database <url>',
+        'database; put a URL with a password into the environment, since every user of the machine can read a command line',
+      )
+        .env('CLOACINA_DATABASE')
+        .default(defaultDatabase),
+    )
     .addOption(
       new Option('--registry <url>', 'where the bytes of packages lie')
         .env('CLOACINA_REGISTRY')
@@ -29,7 +37,11 @@ export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(--help shows how it is used)')
     .exitOverride()
-    .configureOutput({ writeOut: (text) => stdout.write(text), ...(quiet ? { writeErr: () => undefined } : {}) });
+    .configureOutput({
+      writeOut: (text) => stdout.write(text),
+      outputError: (text, write) => write(withoutValue(text)),
+      ...(quiet ? { writeErr: () => undefined } : {}),
+    });
   addPackageCommands(program);
   addWorkflowCommands(program);
   addExecutionCommands(program);

@@ -145,7 +145,8 @@ const rows = {
   DATABASE_URL_INVALID: {
     exit: 2,
     meaning: 'The database URL is not of a known form.',
-    remedy: 'Use `sqlite:./path/to/file.db`, `sqlite::memory:` or `postgres://user@host/database?schema=name`.',
+    remedy:
+      'Use `sqlite:./path/to/file.db`, `sqlite::memory:` or `postgres://user:password@host/database?schema=name`, with special characters of the password percent-encoded.',
   },
   DATABASE_DRIVER_MISSING: {
     exit: 2,

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { CloacinaError } from '../core/error.ts';
+import { shownUrl } from '../core/shown-url.ts';
 import type { Batch, CommitResult } from './batch.ts';
 import { claimable } from './candidates.ts';
 import * as claims from './claims.ts';
@@ -78,7 +79,7 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
   };
 }
 
-/** Where a database is, as it is shown to people: the file of SQLite, the URL of a server without its password. Throws DATABASE_URL_INVALID. */
+/** Where a database is, as it is shown to people: the file of SQLite, the URL of a server without user and password. Throws DATABASE_URL_INVALID. */
 export function databasePlace(url: string): string {
   if (/^postgres(ql)?:/.test(url)) return postgresPlace(url).shown;
   const path = sqlitePath(url);
@@ -92,14 +93,10 @@ export function sqlitePath(url: string): string {
     const hint = 'use sqlite:./path/to/file.db, sqlite::memory: or postgres://host/database';
     throw new CloacinaError(
       'DATABASE_URL_INVALID',
-      `'${withoutPassword(url)}' is not a database URL that this Cloacina knows; ${hint}`,
+      `'${shownUrl(url)}' is not a database URL that this Cloacina knows; ${hint}`,
     );
   }
   return path;
-}
-
-function withoutPassword(url: string): string {
-  return url.replace(/(:\/\/[^:/@]*:)[^@]*@/, '$1***@');
 }
 
 function commitOnSqlite(group: SqliteCommit, batch: Batch): CommitResult {

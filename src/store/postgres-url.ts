@@ -1,4 +1,5 @@
 import { CloacinaError } from '../core/error.ts';
+import { parsedUrls, shownUrl } from '../core/shown-url.ts';
 
 /** Where a PostgreSQL database is. */
 export interface PostgresPlace {
@@ -6,45 +7,31 @@ export interface PostgresPlace {
   readonly urls: readonly string[];
   /** Of `?schema=`; null: the first of the connection's own. */
   readonly schema: string | null;
-  /** The URL without its password, for messages. */
+  /** The URL without user and password, for messages. */
   readonly shown: string;
 }
 
 const form = 'use postgres://user:password@host:5432/database?schema=name; more hosts are separated by commas';
-/** Everything before the hosts, the hosts, everything after them. */
-const parts = /^(postgres(?:ql)?:\/\/(?:[^/?#]*@)?)([^/?#]*)(.*)$/;
+const encode = 'percent-encode special characters in the password (@ as %40, / as %2F, ? as %3F, # as %23, % as %25)';
 
 /**
  * Reads `postgres://user:password@host:5432,other:5432/database?schema=name`. Of several hosts each is tried in turn,
- * until one accepts writes. TLS settings (`sslmode`, `sslrootcert`, ...) are for the driver. Throws DATABASE_URL_INVALID.
+ * until one accepts writes. TLS settings (`sslmode`, `sslrootcert`, ...) are for the driver. Throws DATABASE_URL_INVALID,
+ * without a cause: the error of `new URL` carries the whole text.
  */
 export function postgresPlace(text: string): PostgresPlace {
-  const [, start, hosts, rest] = parts.exec(text) ?? [];
-  if (start === undefined || hosts === undefined || rest === undefined) throw unreadable();
-  let schema: string | null = null;
-  const urls = hosts.split(',').map((host) => {
-    const url = readUrl(`${start}${host}${rest}`);
-    if (hosts.includes(',') && host === '') throw unreadable();
-    schema = url.searchParams.get('schema');
+  const parsed = parsedUrls(text);
+  if (parsed === null) {
+    const message = `the database URL ${shownUrl(text)} cannot be read; ${form}; ${encode}`;
+    throw new CloacinaError('DATABASE_URL_INVALID', message);
+  }
+  const schema = parsed[0]!.searchParams.get('schema');
+  checkSchema(schema);
+  const urls = parsed.map((url) => {
     url.searchParams.delete('schema');
     return url.href;
   });
-  checkSchema(schema);
-  const shown =
-    start.replace(/(:\/\/[^:@]*):.*@$/, '$1:***@') + hosts + rest.replaceAll(/([?&]password=)[^&]*/g, '$1***');
-  return { urls, schema, shown };
-}
-
-function readUrl(text: string): URL {
-  try {
-    return new URL(text);
-  } catch (cause) {
-    throw unreadable(cause);
-  }
-}
-
-function unreadable(cause?: unknown): CloacinaError {
-  return new CloacinaError('DATABASE_URL_INVALID', `the database URL cannot be read; ${form}`, { cause });
+  return { urls, schema, shown: shownUrl(text) };
 }
 
 function checkSchema(schema: string | null): void {

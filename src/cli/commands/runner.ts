@@ -5,6 +5,7 @@ import { errorDocument } from '../../core/error.ts';
 import type { CloacinaError } from '../../core/error.ts';
 import { defaultQueue } from '../../core/graph.ts';
 import type { Json } from '../../core/json.ts';
+import { shownUrl } from '../../core/shown-url.ts';
 import type { RunnerEvent } from '../../engine/hooks.ts';
 import type { PackageEvent } from '../../package/reconciler.ts';
 import type { Registry } from '../../package/registry.ts';
@@ -12,7 +13,7 @@ import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { checkDropFolder, watchDropFolder } from '../drop-folder.ts';
 import { coded, report } from '../failure.ts';
-import { queueNames, shownUrl, wholeNumber } from '../given.ts';
+import { queueNames, wholeNumber } from '../given.ts';
 import { Interruption } from '../interruption.ts';
 import { paint, plain, short } from '../output.ts';
 import type { Style } from '../output.ts';
@@ -56,8 +57,8 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     onEvent: (event) => journal.execution(event),
     onPackage: (event) => journal.package(event),
   });
-  const { registry } = cli.options;
   const database = shownUrl(cli.options.database);
+  const registry = shownUrl(cli.options.registry);
   try {
     journal.say('ready', `runner ${running.id} is ready, on ${database} and ${registry}; Ctrl-C stops it`, {
       runner: running.id,

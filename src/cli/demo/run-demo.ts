@@ -67,8 +67,14 @@ export async function runDemo(options: DemoOptions): Promise<void> {
     `database: ${database}`,
     `packages: ${packages}`,
     'started again, the demo goes on with both; to look at what is there:',
-    `cloacina execution list --database "${demo.database}"`,
+    lookText(demo.database),
   ]);
+}
+
+/** The URL of a server may hold a password, which is for the environment alone. */
+function lookText(database: string): string {
+  if (database.startsWith('sqlite:')) return `cloacina execution list --database "${database}"`;
+  return 'cloacina execution list (CLOACINA_DATABASE names the database)';
 }
 
 function openDemo(options: DemoOptions): Demo {

@@ -3,6 +3,7 @@ import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
+import { shownUrl } from '../../core/shown-url.ts';
 import { makeFolder } from '../../store/folder.ts';
 import { archiveDigest, isDigest } from '../digest.ts';
 import type { PackageStorage, StoredPackage } from './storage.ts';
@@ -141,19 +142,19 @@ function folderOf(url: string): string {
   const rest = url.slice('file:'.length);
   try {
     if (rest.startsWith('//')) return fileURLToPath(url);
-  } catch (cause) {
-    throw invalidUrl(url, cause instanceof Error ? cause.message : String(cause), cause);
+  } catch (error) {
+    // not as a cause: it carries the whole text of the URL
+    throw invalidUrl(url, error instanceof Error ? error.message : String(error));
   }
   if (rest === '') throw invalidUrl(url, 'it names no folder');
   if (rest.includes('\0')) throw invalidUrl(url, 'it holds a NUL');
   return resolve(rest);
 }
 
-function invalidUrl(url: string, why: string, cause?: unknown): CloacinaError {
+function invalidUrl(url: string, why: string): CloacinaError {
   return new CloacinaError(
     'REGISTRY_URL_INVALID',
-    `the registry URL '${url}' cannot be opened: ${why}; use file:./path/to/folder`,
-    { cause },
+    `the registry URL '${shownUrl(url)}' cannot be opened: ${why}; use file:./path/to/folder`,
   );
 }
 

@@ -1,4 +1,5 @@
 import { CloacinaError } from '../../core/error.ts';
+import { shownUrl } from '../../core/shown-url.ts';
 import { openFileStorage } from './file.ts';
 import type { PackageStorage } from './storage.ts';
 
@@ -9,10 +10,11 @@ import type { PackageStorage } from './storage.ts';
  */
 export function openStorage(url: string): PackageStorage {
   if (/^file:/i.test(url)) return openFileStorage(url);
-  const kind = /^[a-z][a-z0-9+.-]+:/i.exec(url)?.[0];
+  const shown = shownUrl(url);
+  const kind = /^[a-z][a-z0-9+.-]+:/i.exec(shown)?.[0];
   const problem = kind === undefined ? 'it has no scheme' : `'${kind}' is no storage of this version`;
   throw new CloacinaError(
     'REGISTRY_URL_INVALID',
-    `the registry URL '${url}' cannot be opened: ${problem}; use file:./path/to/folder`,
+    `the registry URL '${shown}' cannot be opened: ${problem}; use file:./path/to/folder`,
   );
 }

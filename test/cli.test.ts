@@ -304,11 +304,11 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
         runCli(dir, ['workflow', 'run', 'failing', '--json']),
       ]);
       assert.deepEqual([person.code, document.code], [1, 1]);
-      assert.match(person.stderr, /failed in .* in task give_up: the ·\[31mwell is dry \(TASK_FAILED\)/);
+      assert.match(person.stderr, /failed in .* in task give_up: the \\u001b\[31mwell is dry \(TASK_FAILED\)/);
       const { status, error, output, outputs } = JSON.parse(document.stdout) as Document;
       assert.deepEqual([status, output, outputs], ['failed', null, { fine: 1 }]);
       assert.equal((error as Document)['message'], 'the \u001b[31mwell is dry');
-      assert.match(await text('execution', 'list', '--status', 'failed'), /the ·\[31mwell is dry/);
+      assert.match(await text('execution', 'list', '--status', 'failed'), /the \\u001b\[31mwell is dry/);
     });
 
     test('the same idempotency key gives the same execution, and is refused with another input', async () => {

@@ -2,7 +2,8 @@ import { CommanderError } from 'commander';
 import { CloacinaError, errorDocument } from '../core/error.ts';
 import type { Problem } from '../core/error.ts';
 import { errorTable } from '../core/error-table.ts';
-import { paint, plain } from './output.ts';
+import { indented, plainJson } from '../core/plain.ts';
+import { paint } from './output.ts';
 import { stdout } from './stdout.ts';
 
 /** The command line could not be understood; exit code 2. */
@@ -17,20 +18,20 @@ export function report(thrown: unknown, json: boolean): void {
   if (thrown instanceof CommanderError && thrown.exitCode === 0) return; // --help and --version were answered
   const error = coded(thrown);
   process.exitCode = errorTable[error.code].exit;
-  if (error.code === 'INTERNAL') process.stderr.write(`${stackOf(error.cause)}\n`);
+  if (error.code === 'INTERNAL') process.stderr.write(`${indented(stackOf(error.cause))}\n`);
   if (json && told({ error: errorDocument(error) })) return;
   // what commander refuses it has told people itself, with the usage of the command
   if (!json && thrown instanceof CommanderError) return;
   const { stderr } = process;
-  process.stderr.write(`${paint('red', 'error', stderr)} ${error.code}: ${plain(error.message)}\n`);
-  for (const line of details(error)) process.stderr.write(`  ${plain(line)}\n`);
+  process.stderr.write(`${paint('red', 'error', stderr)} ${error.code}: ${indented(error.message)}\n`);
+  for (const line of details(error)) process.stderr.write(`  ${indented(line)}\n`);
   process.stderr.write(`${paint('dim', errorTable[error.code].remedy, stderr)}\n`);
 }
 
 /** On one line: it may end a stream of documents. False where stdout takes nothing, which may be what went wrong. */
 function told(document: object): boolean {
   try {
-    stdout.write(`${JSON.stringify(document)}\n`);
+    stdout.write(`${plainJson(JSON.stringify(document))}\n`);
     return true;
   } catch {
     return false;

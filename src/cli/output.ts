@@ -1,4 +1,5 @@
 import { styleText } from 'node:util';
+import { indented, oneLine, plainJson } from '../core/plain.ts';
 import { stdout } from './stdout.ts';
 
 /** A word of `styleText`. */
@@ -25,12 +26,12 @@ export class Output {
 
   /** The one answer of a command. */
   answer(document: object, text: () => string): void {
-    this.#write(this.json ? JSON.stringify(document, null, 2) : text());
+    this.#write(this.json ? pretty(document) : text());
   }
 
   /** One of many: a document on one line, or text. */
   item(document: object, text: () => string): void {
-    this.#write(this.json ? JSON.stringify(document) : text());
+    this.#write(this.json ? plainJson(JSON.stringify(document)) : text());
   }
 
   /** A line of a stream, as it is. */
@@ -52,17 +53,6 @@ export class Output {
 export function paint(style: Style, text: string, stream: NodeJS.WriteStream = process.stdout): string {
   return text === '' ? '' : styleText(style, text, { stream });
 }
-
-/**
- * Text that came from elsewhere, such as a description or an error, safe for a terminal: control characters, which
- * could move the cursor or hide text, are shown as a dot; line ends and tabs stay.
- */
-export function plain(text: string): string {
-  return text.replaceAll(unsafe, '·');
-}
-
-// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-const unsafe = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
 /** Columns under their heads, as wide as their cells. */
 export function table(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
@@ -95,7 +85,8 @@ export function fields(pairs: readonly (readonly [name: string, value: Cell | nu
   const width = Math.max(0, ...shown.map(([name]) => name.length));
   return shown
     .map(([name, value]) => {
-      const text = typeof value === 'string' ? plain(value) : paint(value!.style, plain(value!.text));
+      const shownText = indented(typeof value === 'string' ? value : value!.text, width + 2);
+      const text = typeof value === 'string' ? shownText : paint(value!.style, shownText);
       return `${paint('dim', name.padEnd(width))}  ${text}`;
     })
     .join('\n');
@@ -103,11 +94,7 @@ export function fields(pairs: readonly (readonly [name: string, value: Cell | nu
 
 /** JSON over several lines, of the same value, and safe for a terminal. */
 export function pretty(value: unknown): string {
-  return JSON.stringify(value, null, 2).replaceAll(unsafe, escaped);
-}
-
-function escaped(char: string): string {
-  return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return plainJson(JSON.stringify(value, null, 2));
 }
 
 /** JSON on one line, cut where it is long. */
@@ -137,8 +124,4 @@ const statusStyles: Readonly<Record<string, Style>> = {
 export function status(word: string): Cell {
   const style = statusStyles[word];
   return style === undefined ? word : { text: word, style };
-}
-
-function oneLine(text: string): string {
-  return plain(text).replaceAll(/\s*[\n\t]\s*/g, ' ');
 }

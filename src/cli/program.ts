@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { indented } from '../core/plain.ts';
 import { defaultDatabase, defaultRegistry } from './cli.ts';
 import { addCompletionsCommand } from './commands/completions.ts';
 import { addDemoCommand } from './commands/demo.ts';
@@ -39,7 +40,7 @@ export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}
     .exitOverride()
     .configureOutput({
       writeOut: (text) => stdout.write(text),
-      outputError: (text, write) => write(withoutValue(text)),
+      outputError: (text, write) => write(`${indented(withoutValue(text.trimEnd()))}\n`),
       ...(quiet ? { writeErr: () => undefined } : {}),
     });
   addPackageCommands(program);

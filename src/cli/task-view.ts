@@ -1,6 +1,7 @@
 import { formatMs } from '../core/duration.ts';
+import { indented, oneLine } from '../core/plain.ts';
 import type { ExecutionEvent } from '../engine/executions.ts';
-import { paint, plain } from './output.ts';
+import { paint } from './output.ts';
 import type { Style } from './output.ts';
 
 /** Shows the tasks of one execution as they move; on stderr, so that stdout has the result alone. */
@@ -85,11 +86,11 @@ class LineTaskView implements TaskView {
     if (change.state === 'running') this.#startedAt.set(task, event.at);
     else this.#startedAt.delete(task);
     const word = event.type.slice('task.'.length);
-    this.#stream.write(`${plain(`${task} ${word}${change.text === '' ? '' : ` (${change.text})`}`)}\n`);
+    this.#stream.write(`${indented(`${task} ${word}${change.text === '' ? '' : ` (${change.text})`}`)}\n`);
   }
 
   progress(task: string, done: number, text: string | null): void {
-    this.#stream.write(`${plain(`${task} ${progressText(done, text)}`)}\n`);
+    this.#stream.write(`${indented(`${task} ${progressText(done, text)}`)}\n`);
   }
 
   end(): void {
@@ -188,10 +189,8 @@ class LiveTaskView implements TaskView {
     const running = row.state === 'running' && row.startedAt !== undefined;
     const text = row.text !== '' ? row.text : running ? formatMs(Math.max(0, Date.now() - row.startedAt!)) : '';
     const room = Math.max(10, (this.#stream.columns ?? 80) - width - 4);
-    const name = plain(row.name).slice(0, width).padEnd(width);
-    const shown = plain(text)
-      .replaceAll(/\s*\n\s*/g, ' ')
-      .slice(0, room);
+    const name = oneLine(row.name).slice(0, width).padEnd(width);
+    const shown = oneLine(text).slice(0, room);
     const paintIn = (style: Style, word: string): string => paint(style, word, this.#stream);
     return `${paintIn(styles[row.state], this.#mark(row.state))} ${name}  ${paintIn('dim', shown)}`.trimEnd();
   }

@@ -1,3 +1,5 @@
+import { indented } from '../core/plain.ts';
+
 /** Anything that logs: pino fits, console too. */
 export interface Logger {
   debug(data: object, message: string): void;
@@ -6,7 +8,7 @@ export interface Logger {
   error(data: object, message: string): void;
 }
 
-/** The default: warnings and errors, one line each on stderr. */
+/** The default: warnings and errors on stderr, with control characters escaped; further lines of a text are indented. */
 export const stderrLogger: Logger = {
   debug: () => undefined,
   info: () => undefined,
@@ -16,7 +18,7 @@ export const stderrLogger: Logger = {
 
 function write(level: string, data: object, message: string): void {
   const fields = Object.entries(data).map(([key, value]) => ` ${key}=${text(value)}`);
-  process.stderr.write(`cloacina ${level}: ${message}${fields.join('')}\n`);
+  process.stderr.write(`${indented(`cloacina ${level}: ${message}${fields.join('')}`)}\n`);
 }
 
 function text(value: unknown): string {

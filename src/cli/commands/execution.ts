@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { formatMs } from '../../core/duration.ts';
 import { executionStatuses } from '../../core/execution.ts';
+import { indented, oneLine, plain } from '../../core/plain.ts';
 import type { ExecutionStatus } from '../../core/execution.ts';
 import type { ExecutionDetail, ExecutionEvent, ExecutionLog, ExecutionSummary } from '../../engine/executions.ts';
 import { act } from '../cli.ts';
@@ -10,7 +11,7 @@ import type { Controlled } from '../../engine/control.ts';
 import type { Client } from '../../open.ts';
 import { eventDocument, executionDocument, executionItem, logDocument } from '../documents.ts';
 import { moment, pair, readInput, wholeNumber } from '../given.ts';
-import { fields, paint, plain, short, status, table, time } from '../output.ts';
+import { fields, paint, short, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 
 /** Executions: look at them, follow them, control them. */
@@ -175,9 +176,9 @@ function eventLine({ seq, type, task, item, attempt, at, data }: ExecutionEvent)
   const who =
     task === null
       ? ''
-      : ` ${plain(task)}${item === null ? '' : `[${item}]`}${attempt !== null && attempt > 1 ? ` #${attempt}` : ''}`;
+      : ` ${oneLine(task)}${item === null ? '' : `[${item}]`}${attempt !== null && attempt > 1 ? ` #${attempt}` : ''}`;
   const said = data === null ? '' : `  ${paint('dim', plain(short(data, 160)))}`;
-  return `${paint('dim', String(seq).padStart(5))} ${clock} ${type}${who}${said}`;
+  return `${paint('dim', String(seq).padStart(5))} ${clock} ${oneLine(type)}${who}${said}`;
 }
 
 async function logs(cli: Cli, id: string, options: { readonly task?: string }): Promise<void> {
@@ -189,9 +190,9 @@ async function logs(cli: Cli, id: string, options: { readonly task?: string }): 
 
 function logLine({ task, item, attempt, at, level, message, data }: ExecutionLog): string {
   const clock = new Date(at).toISOString().slice(11, 23);
-  const who = `${plain(task)}${item === null ? '' : `[${item}]`}${attempt > 1 ? ` #${attempt}` : ''}`;
+  const who = `${oneLine(task)}${item === null ? '' : `[${item}]`}${attempt > 1 ? ` #${attempt}` : ''}`;
   const more = data === null ? '' : `  ${paint('dim', plain(short(data, 160)))}`;
-  return `${clock} ${level.padEnd(5)} ${who}: ${plain(message)}${more}`;
+  return `${clock} ${level.padEnd(5)} ${who}: ${indented(message)}${more}`;
 }
 
 /** What is being done, where the owner of the execution still has to do it. */
@@ -210,12 +211,12 @@ async function fork(cli: Cli, id: string, { from }: { readonly from: string }): 
   const document = { id: forked.id, status: 'pending', from: id, task: from };
   cli.output.answer(
     document,
-    () => `Execution ${forked.id} begins at ${plain(from)}, with what ${id} has done before it`,
+    () => `Execution ${forked.id} begins at ${oneLine(from)}, with what ${id} has done before it`,
   );
 }
 
 async function signal(cli: Cli, id: string, name: string, options: { readonly payload?: string }): Promise<void> {
   const payload = options.payload === undefined ? null : await readInput(options.payload, '--payload');
   const done = await cli.client((client) => client.signal(id, name, payload));
-  cli.output.answer(done, () => `Signal ${plain(name)} is with execution ${id}`);
+  cli.output.answer(done, () => `Signal ${oneLine(name)} is with execution ${id}`);
 }

@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import type { Json } from '../../core/json.ts';
+import { oneLine } from '../../core/plain.ts';
 import type { Manifest } from '../../package/manifest.ts';
 import type { PackageDocument, PackageItem } from '../../package/registry-documents.ts';
 import { PackageNotFoundError } from '../../core/error.ts';
@@ -8,7 +9,7 @@ import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { iso, packageDocument, packageItemDocument } from '../documents.ts';
 import { exactPackage, packageAt, readBytes, writeWhole, writing } from '../given.ts';
-import { fields, paint, plain, status, table, time } from '../output.ts';
+import { fields, paint, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 
 interface WhyOption {
@@ -126,9 +127,8 @@ async function pack(cli: Cli, dir: string, options: { readonly output?: string }
   const workflows = manifest.workflows.map((spec) => ({ name: spec.name, tasks: spec.tasks.map((task) => task.name) }));
   cli.output.answer({ file, bytes: bytes.length, digest, name, version, workflows }, () => {
     const lines = workflows.map((workflow) => `  ${workflow.name}: ${workflow.tasks.join(', ')}`);
-    return plain(
-      [`Packed ${name} v${version} into ${file} (${bytes.length} bytes)`, `  ${digest}`, ...lines].join('\n'),
-    );
+    const packed = `Packed ${name} v${version} into ${file} (${bytes.length} bytes)`;
+    return [packed, `  ${digest}`, ...lines].map(oneLine).join('\n');
   });
 }
 
@@ -184,11 +184,11 @@ async function register(cli: Cli, file: string, options: RegisterOptions): Promi
   const bytes = await readBytes(file);
   const done = await cli.client((client) => client.registry.register(bytes, options));
   cli.output.answer(done, () => {
-    const what = `${paint('bold', `${done.name} v${done.version}`)} (${done.digest})`;
+    const what = `${paint('bold', oneLine(`${done.name} v${done.version}`))} (${done.digest})`;
     if (!done.created) return `${what} is registered already; nothing changed`;
     return done.activated
       ? `Registered ${what}; new executions use it (channel ${options.channel})`
-      : `Published ${what}; it runs once activated: cloacina package activate ${done.name}@${done.version}`;
+      : `Published ${what}; it runs once activated: cloacina package activate ${oneLine(`${done.name}@${done.version}`)}`;
   });
 }
 
@@ -265,7 +265,7 @@ function channelDocument({ channel, version, digest, serial, activatedAt }: Head
 }
 
 function channelText(name: string, channel: string, head: Head): string {
-  return `Channel ${channel} of ${name} points to ${paint('bold', `v${head.version}`)}`;
+  return `Channel ${oneLine(channel)} of ${oneLine(name)} points to ${paint('bold', oneLine(`v${head.version}`))}`;
 }
 
 async function yank(cli: Cli, given: string, options: WhyOption, to: 'yanked' | 'published'): Promise<void> {
@@ -275,12 +275,12 @@ async function yank(cli: Cli, given: string, options: WhyOption, to: 'yanked' | 
   });
   cli.output.answer({ name, version, status: to }, () => {
     const meaning = to === 'yanked' ? 'takes no new executions' : 'takes new executions again';
-    return `${name} v${version} ${meaning}`;
+    return oneLine(`${name} v${version} ${meaning}`);
   });
 }
 
 async function unregister(cli: Cli, given: string, options: WhyOption): Promise<void> {
   const { name, version } = packageAt(given);
   const done = await cli.client((client) => client.registry.unregister(name, version, options));
-  cli.output.answer(done, () => `Deleted ${done.removed.map((removed) => `${name} v${removed}`).join(', ')}`);
+  cli.output.answer(done, () => oneLine(`Deleted ${done.removed.map((removed) => `${name} v${removed}`).join(', ')}`));
 }

@@ -6,6 +6,7 @@ import type { CloacinaError } from '../../core/error.ts';
 import { defaultQueue } from '../../core/graph.ts';
 import type { Json } from '../../core/json.ts';
 import { shownUrl } from '../../core/shown-url.ts';
+import { oneLine } from '../../core/plain.ts';
 import type { RunnerEvent } from '../../engine/hooks.ts';
 import type { PackageEvent } from '../../package/reconciler.ts';
 import type { Registry } from '../../package/registry.ts';
@@ -15,7 +16,7 @@ import { checkDropFolder, watchDropFolder } from '../drop-folder.ts';
 import { coded, report } from '../failure.ts';
 import { queueNames, wholeNumber } from '../given.ts';
 import { Interruption } from '../interruption.ts';
-import { paint, plain, short } from '../output.ts';
+import { paint, short } from '../output.ts';
 import type { Style } from '../output.ts';
 
 /** The runner: executes what is started, fires schedules, until it is stopped. */
@@ -166,13 +167,13 @@ class RunnerJournal {
     const when = new Date(at).toISOString();
     try {
       this.#cli.output.item({ event, at: when, ...detail }, () => {
-        const shown = plain(text).replaceAll(/\s*\n\s*/g, ' ');
+        const shown = oneLine(text);
         return `${paint('dim', when.slice(11, 23))} ${style === null ? shown : paint(style, shown)}`;
       });
       this.#isHeard = true;
     } catch (error) {
       // what it does matters more than what it says of it
-      if (this.#isHeard) this.#cli.output.note(`${coded(error).message}; the runner goes on`);
+      if (this.#isHeard) this.#cli.output.note(`${oneLine(coded(error).message)}; the runner goes on`);
       this.#isHeard = false;
     }
   }

@@ -1,6 +1,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { describeRule } from '../../core/describe-rule.ts';
+import { oneLine } from '../../core/plain.ts';
 import type { Json } from '../../core/json.ts';
 import type { Catchup, Overlap } from '../../core/spec.ts';
 import type { ScheduleDetail, ScheduleSummary } from '../../schedule/schedules.ts';
@@ -97,7 +98,7 @@ async function addSchedule(cli: Cli, name: string, { input, ...options }: AddOpt
   const { id, next, created } = added;
   cli.output.answer({ id, name, next: iso(next), created }, () => {
     const done = created ? 'Added' : 'There is already, with the same settings,';
-    return `${done} schedule ${paint('bold', name)}; ${next === null ? 'it has no next slot' : `next ${time(next)}`}`;
+    return `${done} schedule ${paint('bold', oneLine(name))}; ${next === null ? 'it has no next slot' : `next ${time(next)}`}`;
   });
 }
 
@@ -106,7 +107,7 @@ async function updateSchedule(cli: Cli, name: string, { input, ...options }: Upd
   if (Object.keys(changes).length === 0) throw new UsageError('there is nothing to change; see --help');
   const schedule = await cli.client((client) => client.schedules.update(name, changes));
   cli.output.answer(scheduleDocument(schedule), () => {
-    return `Changed schedule ${paint('bold', schedule.name)}\n\n${scheduleText(schedule)}`;
+    return `Changed schedule ${paint('bold', oneLine(schedule.name))}\n\n${scheduleText(schedule)}`;
   });
 }
 
@@ -164,6 +165,6 @@ async function change(cli: Cli, verb: (typeof changes)[number][0], name: string)
   cli.output.answer(scheduleDocument(schedule), () => {
     const done = { pause: 'is paused', resume: 'fires again', remove: 'is removed' }[verb];
     const next = verb === 'resume' && schedule.next !== null ? `; next ${time(schedule.next)}` : '';
-    return `Schedule ${paint('bold', schedule.name)} ${done}${next}`;
+    return `Schedule ${paint('bold', oneLine(schedule.name))} ${done}${next}`;
   });
 }

@@ -5,6 +5,7 @@ import type { ErrorCode } from '../../core/error-table.ts';
 import { isEnded } from '../../core/execution.ts';
 import type { ExecutionOutcome } from '../../engine/client.ts';
 import type { Json } from '../../core/json.ts';
+import { indented, oneLine } from '../../core/plain.ts';
 import type { StartOptions } from '../../engine/start.ts';
 import type { WorkflowEntry } from '../../engine/workflows.ts';
 import type { Client } from '../../open.ts';
@@ -12,7 +13,7 @@ import type { PackageEvent } from '../../package/reconciler.ts';
 import type { Cli } from '../cli.ts';
 import { readInput } from '../given.ts';
 import { aborted, Interruption, interruptedExit } from '../interruption.ts';
-import { paint, plain, pretty } from '../output.ts';
+import { paint, pretty } from '../output.ts';
 import { openTaskView } from '../task-view.ts';
 import type { TaskView } from '../task-view.ts';
 
@@ -85,7 +86,7 @@ async function runElsewhere(cli: Cli, entry: WorkflowEntry, input: Json, start: 
   using interruption = new Interruption();
   const left = await cli.client(async (client) => {
     const { id } = await client.start(`embedded/${entry.name}`, input, start);
-    cli.output.note(`${entry.name} is embedded in an application; execution ${id} waits for its runner`);
+    cli.output.note(`${oneLine(entry.name)} is embedded in an application; execution ${id} waits for its runner`);
     const view = viewOf(cli, entry);
     const ended = await seeThrough(cli, client, entry, { id, view, signal: interruption.signal, loading: null });
     return ended ? null : id;
@@ -203,7 +204,7 @@ function endText(outcome: ExecutionOutcome<Json>, took: string): string {
   const { task, error } = outcome;
   const where = task === null ? '' : ` in task ${task}`;
   const why = error === null ? '' : `: ${error.message} (${error.code})`;
-  return `${paint('red', status, stderr)}${took}, execution ${id}${plain(`${where}${why}`)}\nMore: cloacina execution show ${id}`;
+  return `${paint('red', status, stderr)}${took}, execution ${id}${indented(`${where}${why}`)}\nMore: cloacina execution show ${id}`;
 }
 
 async function handedBack(cli: Cli, entry: WorkflowEntry, id: string): Promise<void> {

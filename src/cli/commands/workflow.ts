@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
+import { oneLine } from '../../core/plain.ts';
 import { compileGraph, levels } from '../../core/graph.ts';
 import type { TaskSpec, WorkflowSpec } from '../../core/spec.ts';
 import type { WorkflowEntry } from '../../engine/workflows.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { workflowDocument, workflowItem } from '../documents.ts';
-import { fields, paint, plain, short, table } from '../output.ts';
+import { fields, paint, short, table } from '../output.ts';
 import { run } from './workflow-run.ts';
 
 /** Workflows: what there is, how it looks, and running it. */
@@ -74,5 +75,5 @@ function taskText(task: TaskSpec): string {
     needs.length === 0 ? '' : `needs ${[...new Set(needs)].join(', ')}`,
     task.description ?? '',
   ].filter((note) => note !== '');
-  return `${plain(task.name)}${notes.length === 0 ? '' : paint('dim', plain(`  ${notes.join('; ')}`))}`;
+  return `${oneLine(task.name)}${notes.length === 0 ? '' : paint('dim', oneLine(`  ${notes.join('; ')}`))}`;
 }

@@ -1,3 +1,5 @@
+import { indented, plainJson } from '../../core/plain.ts';
+
 /** What the demo says: numbered steps with lines for people, or one JSON event a line. */
 export class Story {
   readonly #out: (line: string) => void;
@@ -20,7 +22,7 @@ export class Story {
 
   /** `fields` are what a script reads, `lines` are what a person reads of the same. */
   tell(event: string, fields: object, lines: readonly string[]): void {
-    if (this.#json) this.#out(JSON.stringify({ event, at: new Date(this.#now()).toISOString(), ...fields }));
-    else for (const line of lines) this.#out(`   ${line}`);
+    if (this.#json) this.#out(plainJson(JSON.stringify({ event, at: new Date(this.#now()).toISOString(), ...fields })));
+    else for (const line of lines) this.#out(`   ${indented(line)}`);
   }
 }

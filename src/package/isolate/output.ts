@@ -1,5 +1,6 @@
 import { StringDecoder } from 'node:string_decoder';
 import type { Readable } from 'node:stream';
+import { plain } from '../../core/plain.ts';
 import type { Clock } from '../../engine/clock.ts';
 
 const maxLineLength = 8192;
@@ -8,7 +9,7 @@ const tailLength = 4096;
 
 /**
  * What a process prints on one of its streams, line by line. Bounded: a line is cut after 8192 characters, and of more
- * than 1,000 lines within a second the rest is counted instead of passed on.
+ * than 1,000 lines within a second the rest is counted instead of passed on. Control characters are escaped.
  */
 export class OutputLines {
   readonly #clock: Clock;
@@ -31,7 +32,7 @@ export class OutputLines {
 
   /** The last of it, at most 4096 characters. */
   get tail(): string {
-    return this.#tail.trim();
+    return plain(this.#tail.trim());
   }
 
   #take(text: string): void {
@@ -61,7 +62,7 @@ export class OutputLines {
       this.#count = 0;
     }
     if (++this.#count > maxLinesPerSecond) this.#dropped++;
-    else if (line !== '') this.#line(line);
+    else if (line !== '') this.#line(plain(line));
   }
 
   #end(): void {

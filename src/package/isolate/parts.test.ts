@@ -161,7 +161,14 @@ describe('packages.md: what a package prints goes to the logger line by line', (
     stream.end();
     await new Promise((resolve) => stream.once('end', resolve));
     assert.deepEqual(lines, ['one ☃', 'two', 'last']);
-    assert.equal(output.tail, 'one ☃\r\n\ntwo\nlast');
+    assert.equal(output.tail, 'one ☃\n\ntwo\nlast');
+  });
+
+  test('what would control a terminal is escaped, in lines and in the end that an error quotes', async () => {
+    const { stream, output, lines } = tap();
+    stream.end('\u001b[2Jgone\u009b1A\u202e\n');
+    await new Promise((resolve) => stream.once('end', resolve));
+    assert.deepEqual([...lines, output.tail], Array(2).fill('\\u001b[2Jgone\\u009b1A\\u202e'));
   });
 
   test('of more than 1,000 lines a second the rest is counted', async () => {

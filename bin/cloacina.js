@@ -13,12 +13,12 @@ if (major < needed[0] || (major === needed[0] && minor < needed[1])) {
   process.exitCode = 2;
 } else {
   // A checkout runs its sources: what `npm run build` left behind may be older. A published package has no src folder.
-  const source = new URL('../src/cli/main.ts', import.meta.url);
-  const main = existsSync(source) ? source : new URL('../dist/cli/main.js', import.meta.url);
+  const isCheckout = existsSync(new URL('../src/cli/main.ts', import.meta.url));
+  const load = (name) =>
+    import(new URL(isCheckout ? `../src/cli/${name}.ts` : `../dist/cli/${name}.js`, import.meta.url).href);
   // A rejection stays unhandled by intent: main() reports every error that it knows, and any other one is a bug whose stack is wanted.
-  // The cache (in the system's temporary folder) spares most of the time that loading the sources takes.
-  void import('module')
-    .then((loader) => loader.enableCompileCache())
-    .then(() => import(main.href))
+  void load('compile-cache')
+    .then((cache) => cache.keepCompiledCode())
+    .then(() => load('main'))
     .then((cli) => cli.main(process.argv.slice(2)));
 }

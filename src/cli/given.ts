@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -120,11 +121,12 @@ export async function readBytes(path: string): Promise<Uint8Array> {
 /** Writes a file as a whole: who reads it meanwhile sees the old one or the new one. Throws FILE_UNWRITABLE. */
 export async function writeWhole(path: string, bytes: Uint8Array): Promise<string> {
   const target = resolve(path);
-  const unfinished = `${target}.${process.pid}.tmp`;
+  // in a folder that others may write to nobody can put a link there first
+  const unfinished = `${target}.${randomUUID()}.tmp`;
   await writing(target, async () => {
     try {
       makeFolder(dirname(target));
-      await writeFile(unfinished, bytes);
+      await writeFile(unfinished, bytes, { flag: 'wx' });
       await rename(unfinished, target);
     } catch (error) {
       await rm(unfinished, { force: true });

@@ -1,0 +1,67 @@
+import { lstatSync, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { enableCompileCache, getCompileCacheDir } from 'node:module';
+import { homedir } from 'node:os';
+import { dirname, isAbsolute, join } from 'node:path';
+
+/**
+ * Keeps compiled code between commands, which spares most of the time that loading takes, in a folder that nobody but this
+ * user can write to: Node runs what it finds there. Its own default is a folder of a known name in the temporary folder,
+ * which any user of the machine can make first. Where there is no such folder nothing is kept. `NODE_COMPILE_CACHE` names
+ * another folder, and `NODE_DISABLE_COMPILE_CACHE=1` keeps nothing: Node has read both before this runs.
+ */
+export function keepCompiledCode(): void {
+  if (getCompileCacheDir() !== undefined) return;
+  const folder = ownFolder();
+  if (folder !== null) enableCompileCache(folder);
+}
+
+function ownFolder(): string | null {
+  try {
+    const caches = cachesFolder();
+    // not recursive, which Node never ends in places such as /proc
+    makePrivate(caches);
+    const above = realpathSync(caches);
+    if (!isKept(above)) return null;
+    const folder = join(above, 'cloacina');
+    makePrivate(folder);
+    return isOwn(folder) ? folder : null;
+  } catch {
+    return null; // no home, a read-only disk: commands start a little later
+  }
+}
+
+/** Where this system keeps what can be made again. */
+function cachesFolder(): string {
+  const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
+  if (process.platform === 'win32') return LOCALAPPDATA ?? join(homedir(), 'AppData', 'Local');
+  if (process.platform === 'darwin') return join(homedir(), 'Library', 'Caches');
+  const named = XDG_CACHE_HOME ?? '';
+  return isAbsolute(named) ? named : join(homedir(), '.cache');
+}
+
+function makePrivate(folder: string): void {
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+  }
+}
+
+/** Whether nobody but this user and root can put another folder in the place of one in here. */
+function isKept(folder: string): boolean {
+  const user = process.geteuid?.();
+  for (let at = folder; user !== undefined; at = dirname(at)) {
+    const { uid, mode } = statSync(at);
+    // in a folder with the sticky bit only the owner of an entry can move it
+    const isShared = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
+    if (isShared || (uid !== user && uid !== 0)) return false;
+    if (at === dirname(at)) break;
+  }
+  return true; // Windows keeps a user's folders by its own lists of rights
+}
+
+function isOwn(folder: string): boolean {
+  const user = process.geteuid?.();
+  const found = lstatSync(folder);
+  return found.isDirectory() && (user === undefined || (found.uid === user && (found.mode & 0o022) === 0));
+}

@@ -84,7 +84,7 @@ ${program.description()}
 A command is a noun and a verb: \`cloacina package list\`. \`cloacina --help\`, \`cloacina package --help\` and so on say
 what is here in the terminal. Human text has colour only on a terminal, and none where \`NO_COLOR\` is set; progress goes to stderr.
 
-Compiled code is kept between commands in \`$XDG_CACHE_HOME/cloacina\` (\`~/.cache/cloacina\`, \`~/Library/Caches/cloacina\` on macOS, \`%LOCALAPPDATA%\cloacina\` on Windows),
+Compiled code is kept between commands in \`$XDG_CACHE_HOME/cloacina\` (\`~/.cache/cloacina\`, \`~/Library/Caches/cloacina\` on macOS, \`%LOCALAPPDATA%\\cloacina\` on Windows),
 and only while no other user can write there or replace that folder. \`NODE_COMPILE_CACHE\` names another one, \`NODE_DISABLE_COMPILE_CACHE=1\` turns it off.
 
 ## Options of every command

@@ -1,6 +1,6 @@
 import type { WorkflowSpec } from '../core/spec.ts';
 import { all, first, run } from './sql.ts';
-import type { Script } from './sql.ts';
+import type { Dialect, Script } from './sql.ts';
 import type { DefinitionRecord } from './store.ts';
 
 interface DefinitionRow {
@@ -24,29 +24,32 @@ function definitionRecord({ workflow, code, spec }: DefinitionRow): DefinitionRe
   return { workflow, code, spec: JSON.parse(spec) as WorkflowSpec };
 }
 
-/** What a runner has. A code and its definition are kept for ever: see docs/decisions/definitions-are-kept.md. */
-export function* writeDefinitions(list: readonly DefinitionRecord[], now: number): Script<void> {
-  for (const { workflow, code, spec } of list) {
-    yield* run(
-      `insert into definitions (workflow, code, spec, updated_at) values ($1, $2, $3, $4)
-       on conflict (workflow) do update set code = excluded.code, spec = excluded.spec, updated_at = excluded.updated_at
-       where definitions.code <> excluded.code or definitions.spec <> excluded.spec`,
-      workflow,
-      code,
-      JSON.stringify(spec),
-      now,
-    );
-    yield* run(
-      'insert into definition_codes (code, workflow, spec, written_at) values ($1, $2, $3, $4) on conflict (code) do nothing',
-      code,
-      workflow,
-      JSON.stringify(spec),
-      now,
-    );
-  }
+/**
+ * What a runner has, as it opens: from then on its definitions are the newest, of their workflows and of their codes. Those
+ * that are written already are not written again. A code and its definition are kept for ever: see
+ * docs/decisions/definitions-are-kept.md.
+ */
+export function* writeDefinitions(list: readonly DefinitionRecord[], now: number, dialect: Dialect): Script<void> {
+  const rows = JSON.stringify(list.map(({ workflow, code, spec }) => [workflow, code, JSON.stringify(spec)]));
+  // c0 workflow, c1 code, c2 spec; in order, so that two runners that open at once wait for each other and no more
+  const given = `(${dialect.fields('$1', 3)}) g`;
+  yield* run(
+    `insert into definitions (workflow, code, spec, updated_at) select c0, c1, c2, cast($2 as bigint) from ${given}
+     where not exists (select 1 from definitions d where d.workflow = c0 and d.code = c1 and d.spec = c2) order by c0
+     on conflict (workflow) do update set code = excluded.code, spec = excluded.spec, updated_at = excluded.updated_at`,
+    rows,
+    now,
+  );
+  yield* run(
+    `insert into definition_codes (workflow, code, spec, written_at) select c0, c1, c2, cast($2 as bigint) from ${given}
+     where not exists (select 1 from definition_codes d where d.code = c1 and d.spec = c2) order by c1
+     on conflict (code) do update set spec = excluded.spec, written_at = excluded.written_at`,
+    rows,
+    now,
+  );
 }
 
-/** A definition by its code, even where its workflow has another one by now. */
+/** The newest definition of a code, even where its workflow has another code by now. */
 export function* definitionOf(code: string): Script<WorkflowSpec | undefined> {
   const row = yield* first<{ spec: string }>('select spec from definition_codes where code = $1', code);
   return row === undefined ? undefined : (JSON.parse(row.spec) as WorkflowSpec);

@@ -160,7 +160,7 @@ function makeStore(
     writeRunnerCodes: (id, codes) => ahead.write(() => runners.writeRunnerCodes(id, codes), nobody),
     definitions: () => ask(() => definitions()),
     newestDefinition: (workflow) => ask(() => newestDefinition(workflow)),
-    writeDefinitions: (list) => ahead.write(() => writeDefinitions(list, now()), nobody),
+    writeDefinitions: (list) => ahead.write(() => writeDefinitions(list, now(), dialect), nobody),
     definition: (code) => ask(() => definitionOf(code)),
     execution: (id) => ask(() => executions.execution(id)),
     ended: (ids) => ask(() => executions.endedOf(ids, dialect)),

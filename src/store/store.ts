@@ -103,8 +103,9 @@ export interface Store {
   /** Embedded definitions by name, as the last runner that had them wrote them. */
   definitions(): Promise<readonly DefinitionRecord[]>;
   newestDefinition(workflow: string): Promise<DefinitionRecord | undefined>;
+  /** Makes them the newest of their workflows and of their codes. */
   writeDefinitions(definitions: readonly DefinitionRecord[]): Promise<void>;
-  /** A definition by its code, even where its workflow has another one by now. */
+  /** The newest definition of a code, even where its workflow has another code by now. */
   definition(code: string): Promise<WorkflowSpec | undefined>;
 
   execution(id: string): Promise<ExecutionRecord | undefined>;

@@ -255,6 +255,13 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
           ],
         );
         assert.equal(found[1]!.spec.description, 'new');
+        await place.store.writeDefinitions([{ workflow: 'w', code: 'c1', spec: { ...spec, retention: 5 } }]);
+        assert.equal((await place.store.newestDefinition('w'))?.code, 'c1');
+        const codes = await Promise.all(['c1', 'c2', 'c3', 'c4'].map((code) => place.store.definition(code)));
+        assert.deepEqual(
+          codes.map((known) => known?.retention),
+          [5, null, null, undefined],
+        );
       });
     });
 

@@ -65,9 +65,9 @@ for (const [name, newUrl] of Object.entries(databases)) {
     test('its signals are taken by name and schema, of new and of open executions', async (t) => {
       const url = newUrl();
       if (url === null) return t.skip(server as string);
-      const before = await deploy(url, first());
-      const open = await before.start('order');
-      await before.close();
+      const older = await deploy(url, first());
+      const open = await older.start('order');
+      await older.close();
 
       await using runner = await deploy(url, second());
       await using client = await Client.open(url);
@@ -92,11 +92,11 @@ for (const [name, newUrl] of Object.entries(databases)) {
     test('forks have its limit and its retention', async (t) => {
       const url = newUrl();
       if (url === null) return t.skip(server as string);
-      const before = await deploy(url, first());
-      const { id } = await before.start('order');
-      await before.signal(id, 'approved', { by: 'ada' });
-      await before.handle(id).result();
-      await before.close();
+      const older = await deploy(url, first());
+      const { id } = await older.start('order');
+      await older.signal(id, 'approved', { by: 'ada' });
+      await older.handle(id).result();
+      await older.close();
 
       await using runner = await deploy(url, second());
       const fork = await runner.fork(id, { from: 'ok' });
@@ -114,8 +114,8 @@ for (const [name, newUrl] of Object.entries(databases)) {
     test('of two deployments the one that opened last counts; one that opens again and has changed nothing writes nothing', async (t) => {
       const url = newUrl();
       if (url === null) return t.skip(server as string);
-      await using _first = await deploy(url, first());
-      await using _second = await deploy(url, second());
+      await using older = await deploy(url, first());
+      await using newer = await deploy(url, second());
       await using client = await Client.open(url);
       const { id } = await client.start('order');
       await assert.rejects(client.signal(id, 'approved', { by: 'ada' }), { code: 'SIGNAL_UNKNOWN' });
@@ -123,7 +123,8 @@ for (const [name, newUrl] of Object.entries(databases)) {
       await (await deploy(url, second())).close();
       assert.deepEqual(await written(url), once);
 
-      await using _again = await deploy(url, first());
+      await using again = await deploy(url, first());
+      assert.equal(new Set([older.id, newer.id, again.id]).size, 3, 'all of them are open');
       await assert.rejects(client.signal(id, 'released', { user: 1 }), { code: 'SIGNAL_UNKNOWN' });
       await client.signal(id, 'approved', { by: 'ada' });
     });

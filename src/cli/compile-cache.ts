@@ -50,14 +50,14 @@ function makePrivate(folder: string): void {
 /** Whether nobody but this user and root can put another folder in the place of one in here. */
 function isKept(folder: string): boolean {
   const user = process.geteuid?.();
-  for (let at = folder; user !== undefined; at = dirname(at)) {
+  if (user === undefined) return true; // Windows keeps a user's folders by its own lists of rights
+  for (let at = folder; ; at = dirname(at)) {
     const { uid, mode } = statSync(at);
     // in a folder with the sticky bit only the owner of an entry can move it
     const isShared = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
     if (isShared || (uid !== user && uid !== 0)) return false;
-    if (at === dirname(at)) break;
+    if (at === dirname(at)) return true;
   }
-  return true; // Windows keeps a user's folders by its own lists of rights
 }
 
 function isOwn(folder: string): boolean {

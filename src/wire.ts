@@ -5,6 +5,7 @@ import type { WorkflowSpec } from './core/spec.ts';
 import type { EngineClientOptions } from './engine/client.ts';
 import { DatabaseClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';
+import { withoutLoss } from './engine/logger.ts';
 import type { EndedExecution } from './engine/live.ts';
 import { Engine } from './engine/runner.ts';
 import { resolveWorkflow } from './engine/start.ts';
@@ -66,7 +67,8 @@ export function wire(
 }
 
 /** Starts all that a runner runs. What was started is stopped again where a later part does not start. */
-export async function run(store: Store, settings: RunnerSettings): Promise<Running> {
+export async function run(store: Store, given: RunnerSettings): Promise<Running> {
+  const settings = { ...given, logger: withoutLoss(given.logger) };
   const watch = new Watch(store, settings.clock, false);
   const wakers: (() => void)[] = [];
   const wake = (): void => wakers.forEach((waken) => waken());
@@ -102,11 +104,26 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
       wakers.push(() => loop?.wake());
       loop.wake();
     }
-    return { parts, engine, reconciler, loop };
+    const running = { parts, engine, reconciler, loop };
+    void store.lost?.then((error) => stopped(running, given, error));
+    return running;
   } catch (error) {
     await engine.close(0);
     throw error;
   }
+}
+
+/** The database was taken away from under a runner: all of it stops, for good. It is said once. */
+function stopped({ engine, reconciler, loop }: Running, { logger, onStopped }: RunnerSettings, error: Error): void {
+  logger.error(
+    { error },
+    'the runner has stopped, since its database was taken away; it does not begin again by itself',
+  );
+  engine.fail(error);
+  void Promise.allSettled([loop?.close(), reconciler?.close()]);
+  void Promise.resolve(error)
+    .then(onStopped)
+    .catch((thrown: unknown) => logger.error({ error: thrown }, 'the hook onStopped threw an error'));
 }
 
 /** What each renewal of the lease says beside what the engine looks at: whose clock counts, and what is new or due. */

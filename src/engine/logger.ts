@@ -1,3 +1,5 @@
+import { DatabaseReplacedError } from '../core/error.ts';
+
 /** Anything that logs: pino fits, console too. */
 export interface Logger {
   debug(data: object, message: string): void;
@@ -13,6 +15,17 @@ export const stderrLogger: Logger = {
   warn: (data, message) => write('warn', data, message),
   error: (data, message) => write('error', data, message),
 };
+
+/** The same without lines that only repeat that the database was taken away: each part of a runner hears of it. */
+export function withoutLoss(logger: Logger): Logger {
+  const heard = (data: object): boolean => !(Reflect.get(data, 'error') instanceof DatabaseReplacedError);
+  return {
+    debug: (data, message) => (heard(data) ? logger.debug(data, message) : undefined),
+    info: (data, message) => (heard(data) ? logger.info(data, message) : undefined),
+    warn: (data, message) => (heard(data) ? logger.warn(data, message) : undefined),
+    error: (data, message) => (heard(data) ? logger.error(data, message) : undefined),
+  };
+}
 
 function write(level: string, data: object, message: string): void {
   const fields = Object.entries(data).map(([key, value]) => ` ${key}=${text(value)}`);

@@ -130,11 +130,16 @@ export class Membership {
     return this.#keeper?.attempt(name());
   }
 
-  /** Signs off. */
-  async leave(): Promise<void> {
+  /** Gives no sign of life any more. */
+  rest(): void {
     this.#atRest = true;
     this.#renewal?.cancel();
     this.#anew?.cancel();
+  }
+
+  /** Signs off. */
+  async leave(): Promise<void> {
+    this.rest();
     await this.#keeper?.close();
     runnerLives(this.#id, false);
     try {

@@ -92,6 +92,7 @@ export async function run(store: Store, given: RunnerSettings): Promise<Running>
     resolve: clients.resolve,
   });
   clients.engine = engine;
+  void store.lost?.then((error) => engine.fail(error));
   try {
     const parts = wire(store, settings, engine, watch, wake);
     await writeEmbedded(store, settings);
@@ -113,13 +114,12 @@ export async function run(store: Store, given: RunnerSettings): Promise<Running>
   }
 }
 
-/** The database was taken away from under a runner: all of it stops, for good. It is said once. */
-function stopped({ engine, reconciler, loop }: Running, { logger, onStopped }: RunnerSettings, error: Error): void {
+/** The database was taken away from under a runner: what is beside its engine stops too, for good. It is said once. */
+function stopped({ reconciler, loop }: Running, { logger, onStopped }: RunnerSettings, error: Error): void {
   logger.error(
     { error },
     'the runner has stopped, since its database was taken away; it does not begin again by itself',
   );
-  engine.fail(error);
   void Promise.allSettled([loop?.close(), reconciler?.close()]);
   void Promise.resolve(error)
     .then(onStopped)

@@ -19,7 +19,7 @@ const server = await testPostgres();
 if (typeof server !== 'string') after(() => server.stop());
 let schemas = 0;
 
-const databases: Readonly<Record<string, { readonly skip: string | false; url(t: Cleanup): string }>> = {
+const databases: Readonly<Record<string, { readonly skip: string | false; readonly url: (t: Cleanup) => string }>> = {
   SQLite: { skip: false, url: (t) => `sqlite:${join(tempFolder(t), 'shared.db')}` },
   PostgreSQL: {
     skip: typeof server === 'string' ? server : false,
@@ -96,6 +96,7 @@ for (const [name, { skip, url }] of Object.entries(databases)) {
       const [id] = (await once(worker, 'message')) as [string];
       await untilLooked(main.place.database);
       await endBoth(main, id);
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
       worker.postMessage('close');
       const [said] = (await once(worker, 'message')) as [string[]];
       assert.deepEqual(deaths([...main.said, ...said]), []);

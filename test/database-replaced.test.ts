@@ -164,6 +164,17 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     );
   });
 
+  it('a commit that went into deleted files is not acknowledged', async (t) => {
+    const place = newPlace(t);
+    const { runner } = await openRunner(t, place);
+    const given = runner.transaction((_, start) => {
+      rmAll(place); // it was in its place when the transaction began
+      return start(counting, { n: 1 });
+    });
+    await assert.rejects(given, isReplaced);
+    await assert.rejects(runner.start(counting, { n: 2 }), isReplaced);
+  });
+
   it('what was acknowledged is saved where only the log is gone and nobody has written since', async (t) => {
     const place = newPlace(t);
     const { runner, stopped } = await openRunner(t, place);

@@ -18,13 +18,16 @@ export const stderrLogger: Logger = {
 
 /** The same without lines that only repeat that the database was taken away: each part of a runner hears of it. */
 export function withoutLoss(logger: Logger): Logger {
-  const heard = (data: object): boolean => !(Reflect.get(data, 'error') instanceof DatabaseReplacedError);
   return {
-    debug: (data, message) => (heard(data) ? logger.debug(data, message) : undefined),
-    info: (data, message) => (heard(data) ? logger.info(data, message) : undefined),
-    warn: (data, message) => (heard(data) ? logger.warn(data, message) : undefined),
-    error: (data, message) => (heard(data) ? logger.error(data, message) : undefined),
+    debug: (data, message) => (isNews(data) ? logger.debug(data, message) : undefined),
+    info: (data, message) => (isNews(data) ? logger.info(data, message) : undefined),
+    warn: (data, message) => (isNews(data) ? logger.warn(data, message) : undefined),
+    error: (data, message) => (isNews(data) ? logger.error(data, message) : undefined),
   };
+}
+
+function isNews(data: object): boolean {
+  return !(Reflect.get(data, 'error') instanceof DatabaseReplacedError);
 }
 
 function write(level: string, data: object, message: string): void {

@@ -7,8 +7,10 @@ import type { Place } from './runner.ts';
 
 const { runner, work, said } = await openWith(library, 'thread', workerData as Place);
 const { id } = await runner.start(work, { n: 2 });
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
 parentPort!.postMessage(id);
 await once(parentPort!, 'message');
 await runner.close({ drain: 0 });
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
 parentPort!.postMessage(said);
 parentPort!.close();

@@ -31,7 +31,7 @@ export class Client extends EngineClient implements AsyncDisposable {
 
   /**
    * Opens a client on a database, `sqlite:./app.db`; left out: CLOACINA_DATABASE, else the CLI's own default.
-   * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, STORE_UNAVAILABLE.
+   * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, DATABASE_REPLACED, STORE_UNAVAILABLE.
    */
   static async open(url?: string, options: ClientOptions = {}): Promise<Client> {
     const { store, settings } = await open(url, clientSettings(options), {});

@@ -68,6 +68,11 @@ export interface RunnerOptions extends ClientOptions {
   readonly onProgress?: (progress: TaskProgress) => void;
   /** Called when a package version was loaded, failed to load, or was unloaded. */
   readonly onPackage?: (event: PackageEvent) => void;
+  /**
+   * Called once where the runner has stopped by itself for good: DATABASE_REPLACED. From then on every call of it throws that
+   * error, and it does not keep the process alive; end the process, or close the runner.
+   */
+  readonly onStopped?: (error: Error) => void;
 }
 
 /** `CLOACINA_DATABASE`, else the default. */
@@ -112,6 +117,7 @@ const runnerKinds: Kinds<RunnerOptions> = {
   onEvent: callable,
   onProgress: callable,
   onPackage: callable,
+  onStopped: callable,
 };
 
 /** Throws OPTION_INVALID. */
@@ -152,6 +158,7 @@ export interface RunnerSettings extends ClientSettings {
   readonly onEvent: ((event: RunnerEvent) => void) | null;
   readonly onProgress: (progress: TaskProgress) => void;
   readonly onPackage: (event: PackageEvent) => void;
+  readonly onStopped: (error: Error) => void;
 }
 
 /** Throws OPTION_INVALID, DEFINITION_INVALID. */
@@ -173,6 +180,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
     onEvent: options.onEvent ?? null,
     onProgress: options.onProgress ?? ((): void => undefined),
     onPackage: options.onPackage ?? ((): void => undefined),
+    onStopped: options.onStopped ?? ((): void => undefined),
   };
 }
 

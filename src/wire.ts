@@ -5,6 +5,7 @@ import type { WorkflowSpec } from './core/spec.ts';
 import type { EngineClientOptions } from './engine/client.ts';
 import { DatabaseClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';
+import { withoutLoss } from './engine/logger.ts';
 import type { EndedExecution } from './engine/live.ts';
 import { Engine } from './engine/runner.ts';
 import { resolveWorkflow } from './engine/start.ts';
@@ -66,7 +67,8 @@ export function wire(
 }
 
 /** Starts all that a runner runs. What was started is stopped again where a later part does not start. */
-export async function run(store: Store, settings: RunnerSettings): Promise<Running> {
+export async function run(store: Store, given: RunnerSettings): Promise<Running> {
+  const settings = { ...given, logger: withoutLoss(given.logger) };
   const watch = new Watch(store, settings.clock, false);
   const wakers: (() => void)[] = [];
   const wake = (): void => wakers.forEach((waken) => waken());
@@ -90,6 +92,7 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
     resolve: clients.resolve,
   });
   clients.engine = engine;
+  void store.lost?.then((error) => engine.fail(error));
   try {
     const parts = wire(store, settings, engine, watch, wake);
     await writeEmbedded(store, settings);
@@ -102,11 +105,25 @@ export async function run(store: Store, settings: RunnerSettings): Promise<Runni
       wakers.push(() => loop?.wake());
       loop.wake();
     }
-    return { parts, engine, reconciler, loop };
+    const running = { parts, engine, reconciler, loop };
+    void store.lost?.then((error) => stopped(running, given, error));
+    return running;
   } catch (error) {
     await engine.close(0);
     throw error;
   }
+}
+
+/** The database was taken away from under a runner: what is beside its engine stops too, for good. It is said once. */
+function stopped({ reconciler, loop }: Running, { logger, onStopped }: RunnerSettings, error: Error): void {
+  logger.error(
+    { error },
+    'the runner has stopped, since its database was taken away; it does not begin again by itself',
+  );
+  void Promise.allSettled([loop?.close(), reconciler?.close()]);
+  void Promise.resolve(error)
+    .then(onStopped)
+    .catch((thrown: unknown) => logger.error({ error: thrown }, 'the hook onStopped threw an error'));
 }
 
 /** What each renewal of the lease says beside what the engine looks at: whose clock counts, and what is new or due. */

@@ -163,6 +163,13 @@ const rows = {
     meaning: 'The database can be read but not written.',
     remedy: 'Give the process write access to the file and its folder.',
   },
+  DATABASE_REPLACED: {
+    exit: 6,
+    meaning:
+      'The SQLite file, its `-wal` or `-shm` file or its folder was deleted, moved or replaced while it was open. Nothing was acknowledged after that.',
+    remedy:
+      'Stop every process on the file, put back what belongs there, and start again. Never use another SQLite library on the file in the same process.',
+  },
   DATABASE_TOO_NEW: {
     exit: 1,
     meaning: 'The database was migrated by a newer Cloacina.',

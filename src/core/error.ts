@@ -188,6 +188,30 @@ export class StoreUnavailableError extends CloacinaError {
   }
 }
 
+/**
+ * The file of a SQLite database, its log or its folder was deleted, moved or replaced while it was open. Nothing is acknowledged
+ * after that; the client or runner that throws it takes nothing more.
+ */
+export class DatabaseReplacedError extends CloacinaError {
+  readonly database: string;
+  /** The one that is not in its place any more. */
+  readonly file: string;
+  /** Transactions that this client or runner had acknowledged before. */
+  readonly acknowledged: number;
+  /** When it was in place for the last time, ISO 8601. */
+  readonly lastSeen: string;
+  constructor(
+    message: string,
+    detail: Readonly<Pick<DatabaseReplacedError, 'database' | 'file' | 'acknowledged' | 'lastSeen'>>,
+  ) {
+    super('DATABASE_REPLACED', message);
+    this.database = detail.database;
+    this.file = detail.file;
+    this.acknowledged = detail.acknowledged;
+    this.lastSeen = detail.lastSeen;
+  }
+}
+
 export class ConflictError extends CloacinaError {
   constructor(message: string) {
     super('CONFLICT', message);

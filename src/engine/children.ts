@@ -39,7 +39,7 @@ export interface ChildrenOptions {
 
 const tryAgainMs = 500;
 /** Errors that say nothing about the child: the database is away. */
-const passing: ReadonlySet<string> = new Set(['STORE_UNAVAILABLE', 'DATABASE_READ_ONLY']);
+const passing: ReadonlySet<string> = new Set(['STORE_UNAVAILABLE', 'DATABASE_READ_ONLY', 'DATABASE_REPLACED']);
 
 /** The child workflows that the tasks of one live execution start and wait for. */
 export class Children {

@@ -1,3 +1,4 @@
+import { DatabaseReplacedError } from '../core/error.ts';
 import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from '../store/batch.ts';
 import type { CommitResult, TaskKey, Transition } from '../store/batch.ts';
 import { BusyError } from '../store/store.ts';
@@ -168,6 +169,8 @@ export class Journal {
         this.#sent = members;
         result = await this.#options.commit(n, transitions).finally(() => (this.#sent = undefined));
       } catch (error) {
+        // no repetition helps, and the runner is told by the store
+        if (error instanceof DatabaseReplacedError) return this.fence();
         if (error instanceof FencedError) {
           this.fence();
           this.#options.onFenced();

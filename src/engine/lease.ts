@@ -1,5 +1,6 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { processWide } from '../core/process-wide.ts';
 import type { KnownRunner, RunnerRecord, Store } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import type { Logger } from './logger.ts';
@@ -55,12 +56,20 @@ export function isProcessGone(runner: Pick<RunnerRecord, 'pid' | 'pidStarted'>):
   return now !== undefined && (now.state === 'Z' || now.started !== runner.pidStarted);
 }
 
-/** The runners that live in this process: a row that names it and none of them was left behind. */
-const livingHere = new Set<string>();
+/**
+ * The runners of this process, of all copies of this library in it: whether each lives, or has ended and may have left its row
+ * behind. One that is not among them may be of a worker thread, which has its own.
+ */
+const runnersHere = processWide('runners.1', () => new Map<string, 'lives' | 'ended'>());
 
-export function runnerLives(id: string, lives: boolean): void {
-  if (lives) livingHere.add(id);
-  else livingHere.delete(id);
+export function runnerLives(id: string): void {
+  runnersHere.set(id, 'lives');
+}
+
+/** `left`: its row may be there still, and is nobody's. */
+export function runnerEnded(id: string, left: boolean): void {
+  if (left) runnersHere.set(id, 'ended');
+  else runnersHere.delete(id);
 }
 
 interface Sighting {
@@ -82,7 +91,8 @@ export interface ObserverOptions {
 }
 
 /**
- * Finds runners that died. One of this host is dead when its process is gone, or has given no sign of life for `stallMs`;
+ * Finds runners that died. One of this host is dead when its process is gone, or has given no sign of life for `stallMs`; so
+ * is one of this process, be it of another thread or another copy of this library, unless it is known here to have ended;
  * any other only after the same lease was seen for a whole lease (the longer of its own and ours) on the own monotonic
  * clock while the database answered, so a database that was away or whose clock jumped kills nobody.
  */
@@ -119,6 +129,7 @@ export class Observer {
         const { id, name, pid } = runner;
         logger.warn({ runner: id, name, pid }, 'a runner died; its executions are taken over');
         this.#seen.delete(id);
+        runnerEnded(id, false);
         anyDead = true;
       }
     }
@@ -151,7 +162,7 @@ export class Observer {
   #isGone(runner: KnownRunner): boolean {
     const { pid, pidStarted } = this.#options.identity;
     const isOurs = runner.pid === pid && runner.pidStarted === pidStarted;
-    return isOurs ? !livingHere.has(runner.id) : isProcessGone(runner);
+    return isOurs ? runnersHere.get(runner.id) === 'ended' : isProcessGone(runner);
   }
 
   #isDead(runner: KnownRunner): boolean {

@@ -1,3 +1,4 @@
+import { DatabaseReplacedError } from '../core/error.ts';
 import { indented } from '../core/plain.ts';
 
 /** Anything that logs: pino fits, console too. */
@@ -15,6 +16,20 @@ export const stderrLogger: Logger = {
   warn: (data, message) => write('warn', data, message),
   error: (data, message) => write('error', data, message),
 };
+
+/** The same without lines that only repeat that the database was taken away: each part of a runner hears of it. */
+export function withoutLoss(logger: Logger): Logger {
+  return {
+    debug: (data, message) => (isNews(data) ? logger.debug(data, message) : undefined),
+    info: (data, message) => (isNews(data) ? logger.info(data, message) : undefined),
+    warn: (data, message) => (isNews(data) ? logger.warn(data, message) : undefined),
+    error: (data, message) => (isNews(data) ? logger.error(data, message) : undefined),
+  };
+}
+
+function isNews(data: object): boolean {
+  return !(Reflect.get(data, 'error') instanceof DatabaseReplacedError);
+}
 
 function write(level: string, data: object, message: string): void {
   const fields = Object.entries(data).map(([key, value]) => ` ${key}=${text(value)}`);

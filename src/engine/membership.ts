@@ -2,7 +2,7 @@ import type { KnownRunner, LeaseKeeper, Renewal, Store } from '../store/store.ts
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock, Timer } from './clock.ts';
 import { newId } from './id.ts';
-import { Observer, hostIdentity, runnerLives } from './lease.ts';
+import { Observer, hostIdentity, runnerEnded, runnerLives } from './lease.ts';
 import type { HostIdentity } from './lease.ts';
 import type { Logger } from './logger.ts';
 import { settleStrays } from './strays.ts';
@@ -82,7 +82,7 @@ export class Membership {
 
   /** Declared dead: from now on it has another id, under which it joins again. */
   beginAnew(onJoined: () => void): void {
-    runnerLives(this.#id, false);
+    runnerEnded(this.#id, false); // its row says that it is dead
     this.#id = newId(this.#options.clock.now());
     this.#hasJoined = false;
     void this.#keeper?.close();
@@ -130,16 +130,22 @@ export class Membership {
     return this.#keeper?.attempt(name());
   }
 
-  /** Signs off. */
-  async leave(): Promise<void> {
+  /** Gives no sign of life any more. */
+  rest(): void {
     this.#atRest = true;
     this.#renewal?.cancel();
     this.#anew?.cancel();
+  }
+
+  /** Signs off. */
+  async leave(): Promise<void> {
+    this.rest();
     await this.#keeper?.close();
-    runnerLives(this.#id, false);
     try {
       await this.#options.store.removeRunner(this.#id);
+      runnerEnded(this.#id, false);
     } catch (error) {
+      runnerEnded(this.#id, true);
       const { logger } = this.#options;
       logger.warn({ error }, 'the runner could not be signed off; others will see that it is gone');
     }
@@ -183,7 +189,7 @@ export class Membership {
   async #register(): Promise<void> {
     const { store, clock, name, leaseMs, queues, slots } = this.#options;
     const leaseUntil = clock.now() + leaseMs;
-    runnerLives(this.#id, true);
+    runnerLives(this.#id);
     await store.registerRunner({ id: this.#id, name, ...this.#identity, leaseUntil, dead: false, queues, slots });
   }
 

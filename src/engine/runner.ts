@@ -48,6 +48,7 @@ export class Engine {
   #journal: Journal;
   #host: LiveHost;
   #closing = false;
+  #failure: Error | undefined;
   #closed: Promise<void> | undefined;
   #onEmpty: (() => void) | undefined;
 
@@ -144,6 +145,7 @@ export class Engine {
 
   /** Makes a new execution durable, and runs it here where there is room. Resolves once it is durable. */
   async start(create: NewExecution, workflow: LoadedWorkflow | undefined): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
     if (this.#closing) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing; it takes no new executions');
     // whether a limit allows one more is for the claim to say
     const here =
@@ -213,6 +215,17 @@ export class Engine {
     await this.#closed;
   }
 
+  /** The database was taken away. Nothing can be made durable any more, so nothing goes on, and nothing keeps the process alive. */
+  fail(error: Error): void {
+    this.#failure = error;
+    this.#submissions.close(error);
+    this.#membership.rest();
+    void this.#lookout.close();
+    this.#helping.abandon();
+    this.#abandonAll();
+    void this.close(0);
+  }
+
   async #close(drainMs: number): Promise<void> {
     this.#closing = true;
     await this.#pruner.close();
@@ -220,7 +233,8 @@ export class Engine {
     this.#slots.hold(true);
     if (this.#runs > 0 && drainMs > 0) await this.#drained(drainMs);
     for (const live of this.#lives.values()) live.release();
-    const helped = this.#helping.close(this.#options.graceMs + handBackMs);
+    const helped =
+      this.#failure === undefined ? this.#helping.close(this.#options.graceMs + handBackMs) : Promise.resolve();
     if (this.#lives.size > 0) await this.#emptied();
     await helped;
     this.#offers.close();

@@ -105,11 +105,11 @@ export class Submissions {
     }
   }
 
-  /** The runner is gone for good: whoever still waits is told. */
-  close(): void {
+  /** The runner is gone for good: whoever still waits is told, with an error that says why where there is one. */
+  close(why?: Error): void {
     this.#timer?.cancel();
-    for (const { create, reject } of this.#waiting.values()) reject(unavailable(create.id));
-    for (const { create, reject } of this.#cut.values()) reject(unknownOutcome(create.id));
+    for (const { create, reject } of this.#waiting.values()) reject(why ?? unavailable(create.id));
+    for (const { create, reject } of this.#cut.values()) reject(why ?? unknownOutcome(create.id));
     this.#waiting.clear();
     this.#cut.clear();
   }

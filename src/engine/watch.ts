@@ -39,6 +39,7 @@ export class Watch {
     this.#store = store;
     this.#clock = clock;
     this.#polls = polls;
+    void store.lost?.then((error) => this.close(error));
   }
 
   /** Resolves when the execution has ended; looks in the database first where it may have ended before. */

@@ -55,6 +55,7 @@ const passing: ReadonlySet<string> = new Set([
   'RUNNER_CLOSED',
   'DATABASE_READ_ONLY',
   'DATABASE_INVALID',
+  'DATABASE_REPLACED',
 ]);
 
 /** Looks up what schedules start. Each workflow is resolved once. */

@@ -39,14 +39,14 @@ const wakeLimit = 1000;
 
 /**
  * Opens a database by its URL and brings it to the newest schema: `sqlite:./path/to/file.db`, `sqlite::memory:`, `postgres://host/database`.
- * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, STORE_UNAVAILABLE.
+ * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, DATABASE_REPLACED, STORE_UNAVAILABLE.
  */
 export async function openStore(url: string, options: StoreOptions = {}): Promise<Store> {
   if (/^postgres(ql)?:/.test(url)) return openPostgres(url, options);
   const driver = await SqliteDriver.open(sqlitePath(url), options);
   const group = new SqliteCommit(driver, options.now ?? Date.now);
   const store = makeStore(driver, async (batch) => commitOnSqlite(group, batch), options.now ?? Date.now);
-  return { ...store, ...sqliteTransactions(driver) };
+  return { ...store, ...sqliteTransactions(driver), lost: driver.lost };
 }
 
 /** The driver is loaded by those who need it only. */

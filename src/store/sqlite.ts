@@ -1,15 +1,18 @@
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { StatementSync } from 'node:sqlite';
 import { setTimeout } from 'node:timers/promises';
 import { CloacinaError, StoreUnavailableError } from '../core/error.ts';
+import type { DatabaseReplacedError } from '../core/error.ts';
 import { sqliteDialect } from './dialect.ts';
 import { makeFolder } from './folder.ts';
 import { isNewest, migrate, schemaNumber, tablesAfter } from './migrate.ts';
 import type { Migration } from './migrate.ts';
 import { all, first } from './sql.ts';
 import type { Dialect, Driver, Script, Statement, StatementResult } from './sql.ts';
+import { SqliteGuard, checkReopening } from './sqlite-guard.ts';
 import { userTurn } from './sqlite-turn.ts';
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
@@ -32,6 +35,7 @@ export class SqliteDriver implements Driver {
   readonly dialect: Dialect = sqliteDialect;
   readonly shared: boolean;
   readonly #db: DatabaseSync;
+  readonly #guard: SqliteGuard;
   readonly #where: string;
   readonly #patienceMs: number;
   readonly #prepared = new Map<string, StatementSync>();
@@ -42,8 +46,9 @@ export class SqliteDriver implements Driver {
   /** A user's function runs in a transaction. */
   #inTurn = false;
 
-  private constructor(db: DatabaseSync, where: string, patienceMs: number) {
+  private constructor(db: DatabaseSync, guard: SqliteGuard, where: string, patienceMs: number) {
     this.#db = db;
+    this.#guard = guard;
     this.#where = where;
     this.shared = where !== ':memory:';
     this.#patienceMs = patienceMs;
@@ -56,9 +61,13 @@ export class SqliteDriver implements Driver {
     const where = path === ':memory:' ? path : resolve(path);
     const patienceMs = options.patienceMs ?? 10_000;
     try {
-      if (path !== ':memory:') makeFolder(dirname(where));
+      if (path !== ':memory:') {
+        makeFolder(dirname(where));
+        checkReopening(where);
+      }
       const db = new DatabaseSync(where, { timeout: 0 });
-      return await SqliteDriver.#prepare(db, where, patienceMs, options);
+      const opened = path === ':memory:' ? undefined : statSync(where, { throwIfNoEntry: false });
+      return await SqliteDriver.#prepare(db, opened, where, patienceMs, options);
     } catch (error) {
       throw openError(error, where);
     }
@@ -66,17 +75,22 @@ export class SqliteDriver implements Driver {
 
   static async #prepare(
     db: DatabaseSync,
+    opened: Stats | undefined,
     where: string,
     patienceMs: number,
     { now = Date.now, migrations }: SqliteOptions,
   ): Promise<SqliteDriver> {
+    let guard: SqliteGuard | undefined;
     try {
       // the switch to WAL needs the file for itself for a moment; other processes may be opening it too
-      await untilFree(() => db.exec('pragma journal_mode = wal'), where, patienceMs);
+      // and with the first look at a table its log is there
+      const begin = 'pragma journal_mode = wal; select count(*) from sqlite_master';
+      await untilFree(() => db.exec(begin), where, patienceMs);
       db.exec(
         'pragma synchronous = full; pragma foreign_keys = on; pragma cache_size = -65536; pragma temp_store = memory',
       );
-      const driver = new SqliteDriver(db, where, patienceMs);
+      guard = new SqliteGuard(db, now, opened);
+      const driver = new SqliteDriver(db, guard, where, patienceMs);
       // a look first: a reader needs no turn among the writers
       if (!(await driver.read(() => isPrepared(migrations)))) {
         await driver.write(function* () {
@@ -86,7 +100,8 @@ export class SqliteDriver implements Driver {
       }
       return driver;
     } catch (error) {
-      db.close();
+      if (guard === undefined) db.close();
+      else guard.close();
       throw error;
     }
   }
@@ -107,7 +122,14 @@ export class SqliteDriver implements Driver {
 
   /** Runs a function as one durable transaction, at once. Throws SQLite's own error where the database is busy. */
   writeNow<T>(change: () => T): T {
-    return this.#transaction('begin immediate', change);
+    const result = this.#transaction('begin immediate', change);
+    this.#guard.acknowledge();
+    return result;
+  }
+
+  /** Resolves where the database is taken away from under this connection; see SqliteGuard. */
+  get lost(): Promise<DatabaseReplacedError> {
+    return this.#guard.lost;
   }
 
   /**
@@ -118,6 +140,7 @@ export class SqliteDriver implements Driver {
     if (this.#inTurn) await this.#turnOver();
     const attempt = (): { readonly value: T } | { readonly error: unknown } => {
       if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#where} was closed`);
+      this.#guard.look();
       this.#db.exec('begin immediate');
       // from here on nothing is tried again: the function runs once
       this.#inTurn = true;
@@ -134,6 +157,7 @@ export class SqliteDriver implements Driver {
     };
     const outcome = await untilFree(attempt, this.#where, this.#patienceMs);
     if ('error' in outcome) throw outcome.error;
+    this.#guard.acknowledge();
     return outcome.value;
   }
 
@@ -163,6 +187,7 @@ export class SqliteDriver implements Driver {
   changed(): boolean {
     if (this.#closed) return false;
     try {
+      this.#guard.look();
       const version = this.#dataVersion.get()?.['data_version'];
       const changed = version !== this.#seenVersion;
       this.#seenVersion = version;
@@ -175,11 +200,12 @@ export class SqliteDriver implements Driver {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#db.close();
+    this.#guard.close();
   }
 
   #transaction<T>(begin: string, change: () => T): T {
     if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#where} was closed`);
+    this.#guard.look();
     this.#db.exec(begin);
     try {
       const result = change();

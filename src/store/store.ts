@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
+import type { DatabaseReplacedError } from '../core/error.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import type { Batch, CommitResult, NewExecution, TaskState } from './batch.ts';
 import type { Claim } from './claim.ts';
@@ -136,6 +137,11 @@ export interface Store {
    * gives.
    */
   readonly subscribe?: ((listener: (notice: Notice) => void) => () => void) | undefined;
+  /**
+   * Where others can take the database away from under this process: resolves once they did, with DATABASE_REPLACED. From then
+   * on every call throws that, and nothing was acknowledged that went into files which are gone.
+   */
+  readonly lost?: Promise<DatabaseReplacedError> | undefined;
   /** Keeps a lease from outside of the event loop, where the database is not in this process. */
   readonly keepLease?: ((lease: LeaseKept) => LeaseKeeper) | undefined;
   /** The clock of the database, where that may be on another machine; epoch ms. */

@@ -25,7 +25,7 @@ export function rigDatabase(folder?: () => string): string {
 }
 
 /** What is no question to the database, or one on a caller's own connection. */
-type Unasked = 'shared' | 'changed' | 'subscribe' | 'keepLease' | 'createWithin' | 'turn' | 'close';
+type Unasked = 'shared' | 'lost' | 'changed' | 'subscribe' | 'keepLease' | 'createWithin' | 'turn' | 'close';
 
 /** Every other verb by what it does: a new one that was not put in here would wake all rigs at every look, or none. */
 const verbs: Readonly<Record<Exclude<keyof Store, Unasked>, 'reads' | 'writes'>> = {

@@ -49,6 +49,9 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
   durationMs(options.drain, 'drain'); // refused before anything runs
   if (options.watch !== undefined) await checkDropFolder(options.watch);
   const journal = new RunnerJournal(cli);
+  const stopped = Promise.withResolvers<never>();
+  stopped.promise.catch(() => undefined); // it may come while nobody waits any more
+  const ending = new AbortController();
   using interruption = new Interruption().also(cli.output.closed);
   const running = await Runner.open(cli.options.database, {
     ...cli.place,
@@ -57,6 +60,10 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     ...(options.name === undefined ? {} : { name: options.name }),
     onEvent: (event) => journal.execution(event),
     onPackage: (event) => journal.package(event),
+    onStopped: (error) => {
+      ending.abort();
+      stopped.reject(error);
+    },
   });
   const database = shownUrl(cli.options.database);
   const registry = shownUrl(cli.options.registry);
@@ -67,8 +74,10 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
       registry,
       queues: options.queue ?? [defaultQueue],
     });
-    if (options.watch === undefined) await interruption.happened;
-    else await watch(options.watch, running.registry, journal, interruption.signal);
+    const signal = AbortSignal.any([interruption.signal, ending.signal]);
+    const until =
+      options.watch === undefined ? interruption.happened : watch(options.watch, running.registry, journal, signal);
+    await Promise.race([stopped.promise, until]);
     journal.say('closing', 'closing: running tasks may end, the rest is handed back; Ctrl-C again ends it at once');
   } catch (error) {
     report(error, cli.output.json); // before it closes, which may take its time: the last line is `closed`

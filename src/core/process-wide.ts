@@ -1,0 +1,13 @@
+/**
+ * Gives a value that belongs to the process, made on first use. A module is no place for it: a process may have several copies
+ * of this library (a bundle beside a package, a dev server that reloads, a test runner with a module registry of its own).
+ * Every copy finds the value by its name, so its shape must not change under that name. A worker thread has its own.
+ */
+export function processWide<T extends object>(name: string, make: () => T): T {
+  const key = Symbol.for(`cloacina.${name}`);
+  const there: unknown = Reflect.get(globalThis, key);
+  if (there !== undefined) return there as T;
+  const made = make();
+  Object.defineProperty(globalThis, key, { value: made });
+  return made;
+}

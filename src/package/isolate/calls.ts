@@ -203,7 +203,7 @@ function readReply(
   texts: readonly string[],
   request: Request,
 ): Reply {
-  const parse = request.kind === 'parse';
+  const parse = asksForInput(request);
   if (message.kind === 'failed' && !parse) {
     const { error, retryable, retryAfter } = message;
     return { status: 'failed', error, retryable, retryAfter };
@@ -221,6 +221,11 @@ function readReply(
   const text =
     message.kind === 'failed' ? message.error.message : 'the package gave no answer of the kind that was asked';
   return parse ? invalid(text) : failed(new CloacinaError('ISOLATE_EXITED', text));
+}
+
+/** Whether the answer is a value that a schema has judged: the input of a workflow, or the payload of a signal. */
+function asksForInput(request: Request): boolean {
+  return request.kind === 'parse' || request.kind === 'signal';
 }
 
 /** An error where the text is not JSON; else null. */
@@ -248,7 +253,7 @@ function invalid(message: string): InputOutcome {
 
 function tooLarge(request: Request, length: number): Reply {
   const text = `the values of the call have ${length} characters of JSON; an isolate takes at most ${maxTextLength}`;
-  return request.kind === 'parse' ? invalid(text) : failed(new CloacinaError('PAYLOAD_TOO_LARGE', text));
+  return asksForInput(request) ? invalid(text) : failed(new CloacinaError('PAYLOAD_TOO_LARGE', text));
 }
 
 function over(): Error {

@@ -11,6 +11,7 @@ import { sampleManifest } from '../../src/testing/sample-package.ts';
 
 export interface Packaged {
   readonly runner: Runner;
+  readonly database: string;
   readonly logged: readonly Logged[];
 }
 
@@ -26,12 +27,13 @@ export async function openPackaged(t: Cleanup, source: string, options: RunnerOp
   const workflows = await isolate.describe();
   const files = new Map([['code/index.mjs', Buffer.from(source)]]);
   const { bytes } = await packArchive({ ...sampleManifest(), workflows }, files);
-  const runner = await Runner.open(`sqlite:${join(folder, 'cloacina.db')}`, {
+  const database = `sqlite:${join(folder, 'cloacina.db')}`;
+  const runner = await Runner.open(database, {
     registry: `file:${join(folder, 'packages')}`,
     logger,
     ...options,
   });
   release(t, () => runner.close({ drain: 0 }));
   await runner.registry.register(bytes);
-  return { runner, logged };
+  return { runner, database, logged };
 }

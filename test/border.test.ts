@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { Client } from '../src/index.ts';
+import { Client, CloacinaError } from '../src/index.ts';
 import { forger } from './border/forger.ts';
 import { openPackaged } from './border/packaged.ts';
 import type { Packaged } from './border/packaged.ts';
@@ -121,6 +121,18 @@ describe('packages.md, limits: what a guest sends beyond them costs its process,
       await goesOn(packaged);
     });
   }
+});
+
+describe('packages.md, limits: what a package exports is judged before it is used', () => {
+  it('exports of 7,000 levels do not load', async (t) => {
+    const specs = `'[{"name":"w","fingerprint":"f","x":' + nested(7000) + '}]'`;
+    const source = `${forger}\nforge({ kind: 'loaded' }, ${specs});\nawait never();`;
+    await assert.rejects(openPackaged(t, source), (error: unknown) => {
+      assert.ok(error instanceof CloacinaError && error.code === 'PACKAGE_LOAD_FAILED');
+      assert.match(error.message, /exports of more levels than a value may have/);
+      return true;
+    });
+  });
 });
 
 describe('packages.md, limits: what code gives by mistake fails its task, with a code', () => {

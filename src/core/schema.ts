@@ -27,7 +27,7 @@ export function isSchema(value: unknown): value is StandardSchemaV1 {
 }
 
 /** Issues that are told of one value, and characters of the path and the message of each. */
-export const maxIssues = 100;
+const maxIssues = 100;
 const maxPathLength = 256;
 const maxIssueLength = 1024;
 

@@ -3,7 +3,7 @@ import { stringifyJson } from '../core/json.ts';
 import { arrayMembers } from '../core/json-text.ts';
 
 /** Items that one map may have: they are all in memory while it runs, and each is a row. */
-export const maxMapItems = 100_000;
+const maxMapItems = 100_000;
 /** Bytes of JSON that the items of one map may have together. */
 export const maxMapBytes = 33_554_432;
 

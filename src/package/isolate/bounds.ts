@@ -1,7 +1,6 @@
 import { boundIssues } from '../../core/schema.ts';
 import type { Issue } from '../../core/error.ts';
-import { isTooDeep, maxJsonDepth } from '../../core/json-text.ts';
-import { arrayMembers } from '../../core/json-text.ts';
+import { arrayMembers, isTooDeep, maxJsonDepth } from '../../core/json-text.ts';
 import { boundTaskError, maxCauses } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { maxLogBytes } from '../../engine/inline.ts';
@@ -21,16 +20,16 @@ export interface FrameBounds {
 
 /** Bytes of what one turn of the event loop gathers for one frame; one text alone may have more. */
 export const batchBytes = 8_388_608;
-/** The same for headers and messages: far below the bounds of the reader, which one message more does not reach. */
-export const batchHeaderBytes = 262_144;
+/** The same for headers (UTF-16 units, 3 bytes at most) and messages: below what a reader takes. */
+export const batchHeaderLength = 262_144;
 export const batchMessages = 4096;
 
-/** Bytes of the header of a frame from a guest. The longest message is a failure whose texts are all escaped: 400 kB. */
+/** Bytes of the header of a frame from a guest. The longest message has 100 issues, all of it escaped: 770 kB. */
 export const maxHeaderBytes = 1_048_576;
 export const maxMessages = 8192;
 
 /** Bytes of any frame, whoever sends it. */
-export const maxFrameBytes = 268_435_456;
+const maxFrameBytes = 268_435_456;
 
 /** UTF-16 units of all texts of one message: they fill a frame by half at most, at 3 bytes of UTF-8 for one unit. */
 export const maxTextLength: number = Math.floor(maxFrameBytes / 6);

@@ -30,6 +30,8 @@ interface Entry {
   readonly request: Request;
   readonly resolve: (reply: Reply) => void;
   sent: boolean;
+  /** The guest will hear of an abort. */
+  watched: boolean;
 }
 
 /** The calls that one process holds: those that wait until it is ready, and those that run in it. */
@@ -68,7 +70,7 @@ export class GuestCalls {
 
   add(request: Request): Promise<Reply> {
     return new Promise((resolve) => {
-      const entry: Entry = { id: ++this.#lastId, request, resolve, sent: false };
+      const entry: Entry = { id: ++this.#lastId, request, resolve, sent: false, watched: false };
       this.#largest = Math.max(this.#largest, answerBytes(request));
       this.#entries.set(entry.id, entry);
       this.#unsent.push(entry);
@@ -123,12 +125,12 @@ export class GuestCalls {
         this.#settle(entry, readReply(message, texts, request));
         return;
       default:
-        if (request.kind === 'run') this.#serve(entry.id, request, message, texts);
+        if (request.kind === 'run') this.#serve(entry, request, message, texts);
     }
   }
 
   #serve(
-    id: number,
+    entry: Entry,
     { host, call }: Extract<Request, { kind: 'run' }>,
     message: Exclude<CallMessage, { kind: 'completed' | 'failed' | 'valid' | 'invalid' }>,
     texts: readonly string[],
@@ -148,11 +150,13 @@ export class GuestCalls {
         this.#answer(message.ref, saved(host, message.name, texts[0]!));
         return;
       case 'watch':
-        this.#watch(id, host.signal);
+        if (!entry.watched) this.#watch(entry, host.signal);
     }
   }
 
-  #watch(id: number, signal: AbortSignal): void {
+  #watch(entry: Entry, signal: AbortSignal): void {
+    const { id } = entry;
+    entry.watched = true;
     const tell = (): void => {
       const reason: unknown = signal.reason;
       if (this.#entries.has(id)) this.#send({ kind: 'abort', id, reason: toTaskError(reason, 'TASK_CANCELLED') });

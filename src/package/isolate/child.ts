@@ -66,6 +66,7 @@ export class IsolateChild {
   #ending: { readonly reason: EndReason; readonly detail: string } | undefined;
   #refusal: CloacinaError | undefined;
   #entry = '';
+  #isUp = false;
   #process: ChildProcess | undefined;
   #link: Link | undefined;
   #stderr: OutputLines | undefined;
@@ -205,6 +206,8 @@ export class IsolateChild {
     this.#heartbeat.heard();
     switch (message.kind) {
       case 'up':
+        if (this.#isUp) throw new Error('it came up twice');
+        this.#isUp = true;
         this.#link!.send({ kind: 'load', entry: this.#entry, env: this.#options.env.granted });
         this.#watch();
         return;

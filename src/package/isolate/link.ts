@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
 import { setImmediate } from 'node:timers';
-import { batchBytes, batchHeaderBytes, batchMessages, checkMessages, trusted } from './bounds.ts';
+import { batchBytes, batchHeaderLength, batchMessages, checkMessages, trusted } from './bounds.ts';
 import type { FrameBounds } from './bounds.ts';
 
 // taken before the code of a package is loaded, which may replace the globals
@@ -28,7 +28,7 @@ export class Link {
   readonly #events: LinkEvents;
   readonly #bounds: FrameBounds;
   #heads: string[] = [];
-  #headBytes = 0;
+  #headLength = 0;
   #texts: string[] = [];
   #size = 0;
   #scheduled = false;
@@ -48,10 +48,9 @@ export class Link {
     const lengths = texts.map((text) => Buffer.byteLength(text));
     const size = lengths.reduce((sum, length) => sum + length, 0);
     const head = stringify([message, ...lengths]);
-    const headBytes = Buffer.byteLength(head) + 1;
-    if (!this.#hasRoom(size, headBytes)) this.#flush();
+    if (!this.#hasRoom(size, head.length)) this.#flush();
     this.#heads.push(head);
-    this.#headBytes += headBytes;
+    this.#headLength += head.length + 1;
     for (const text of texts) this.#texts.push(text);
     this.#size += size;
     if (this.#scheduled) return;
@@ -63,8 +62,8 @@ export class Link {
   }
 
   /** Whether one more message goes into the frame that is being gathered. */
-  #hasRoom(size: number, headBytes: number): boolean {
-    if (this.#heads.length >= batchMessages || this.#headBytes + headBytes > batchHeaderBytes) return false;
+  #hasRoom(size: number, headLength: number): boolean {
+    if (this.#heads.length >= batchMessages || this.#headLength + headLength > batchHeaderLength) return false;
     return this.#size === 0 || this.#size + size <= batchBytes;
   }
 
@@ -78,7 +77,7 @@ export class Link {
     let at = prefixBytes + frame.write(header, prefixBytes);
     for (const text of this.#texts) at += frame.write(text, at);
     this.#heads = [];
-    this.#headBytes = 0;
+    this.#headLength = 0;
     this.#texts = [];
     this.#size = 0;
     if (this.#stream.writable) this.#stream.write(frame);

@@ -162,11 +162,11 @@ describe('packages.md, limits: what code gives by mistake fails its task, with a
       'an error with 50 causes of 100 kB each',
       `w.task('t', { retry: { attempts: 1 } }, () => {
         let error = new Error('first');
-        for (let i = 0; i < 50; i++) error = new Error('\\u0001'.repeat(100000), { cause: error });
+        for (let i = 0; i < 50; i++) error = new Error('last: ' + '\\u0001'.repeat(100000), { cause: error });
         throw error;
       });`,
       'TASK_FAILED',
-      /\u0001/,
+      /^last: /,
     ],
     [
       'lines of a log and progress of 10 MB, data whose path is that long',

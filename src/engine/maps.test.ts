@@ -50,7 +50,7 @@ describe('engine.md, map', () => {
     const w = workflow('w', { input: unchecked<{ items: number; length: number }>() });
     const m = w.map(
       'm',
-      { over: ({ input }) => new Array<string>(input.items).fill('x'.repeat(input.length)) },
+      { over: ({ input }) => Array.from({ length: input.items }, () => 'x'.repeat(input.length)) },
       () => 1,
     );
     const done = w.returns(m);

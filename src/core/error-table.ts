@@ -49,6 +49,11 @@ const rows = {
     meaning: 'A value that must be stored is larger than `maxPayload`.',
     remedy: 'Store the large value elsewhere and pass a reference, or raise `maxPayload`.',
   },
+  MAP_TOO_LARGE: {
+    exit: 1,
+    meaning: 'The `over` of a map gave more than 100,000 items, or more than 32 MiB of JSON in all.',
+    remedy: 'Let an item stand for a batch, pass references to large values, or split the work over child workflows.',
+  },
   // executions
   WORKFLOW_NOT_FOUND: {
     exit: 3,

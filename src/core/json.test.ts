@@ -52,10 +52,31 @@ describe('engine.md, attempts: what is not JSON is NOT_SERIALIZABLE with the pat
     });
   }
 
-  it('a value nested too deeply is refused, not a crash', () => {
-    let deep: unknown = 1;
-    for (let i = 0; i < 100_000; i++) deep = { deep };
-    assert.throws(() => stringifyJson(deep, 'output'), NotSerializableError);
+  it('a value of more than 200 levels is refused with the beginning of its path, however deep it is', () => {
+    const nested = (levels: number): unknown => {
+      let deep: unknown = 1;
+      for (let i = 0; i < levels; i++) deep = i % 2 === 0 ? { deep } : [deep];
+      return deep;
+    };
+    assert.equal(typeof stringifyJson(nested(200), 'output'), 'string');
+    for (const levels of [201, 4000, 100_000]) {
+      assert.throws(
+        () => stringifyJson(nested(levels), 'output'),
+        (error) => {
+          assert.ok(error instanceof NotSerializableError, String(error));
+          assert.match(error.path, /^output(\[0\])?\.deep\[0\]\.deep.*\.\.\.$/);
+          assert.match(error.message, /more than 200 levels/);
+          return error.message.length < 300;
+        },
+      );
+    }
+  });
+
+  it('a getter that gives something deep at the second look is found out', () => {
+    let looks = 0;
+    const deep = JSON.parse('['.repeat(5000) + ']'.repeat(5000)) as unknown;
+    const value = Object.defineProperty({}, 'x', { enumerable: true, get: () => (looks++ === 0 ? 1 : deep) });
+    assert.throws(() => stringifyJson(value, 'output'), /more than 200 levels|too large/);
   });
 });
 

@@ -1,4 +1,5 @@
 import { NotSerializableError, PayloadTooLargeError } from './error.ts';
+import { isTooDeep, maxJsonDepth } from './json-text.ts';
 
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined };
 
@@ -21,7 +22,7 @@ export const defaultMaxPayload = 1_048_576;
 /**
  * The JSON text of a value that must be stored; `undefined` at the top is `null`, an undefined property is left out,
  * and nothing else is changed. `what` begins the path in the errors.
- * Throws NOT_SERIALIZABLE with the path, PAYLOAD_TOO_LARGE over `maxBytes`.
+ * Throws NOT_SERIALIZABLE with the path, also beyond 200 levels of depth; PAYLOAD_TOO_LARGE over `maxBytes`.
  */
 export function stringifyJson(value: unknown, what: string, maxBytes: number = defaultMaxPayload): string {
   if (value === undefined) return 'null';
@@ -39,6 +40,9 @@ export function parseJson(text: string | null): Json {
   return text === null ? null : (JSON.parse(text) as Json);
 }
 
+/** Keys of a path that an error shows: of a value that is too deep, the others say no more. */
+const shownKeys = 20;
+
 /** Where a check is: the path is put together only when there is something to say about it. */
 interface Walk {
   readonly what: string;
@@ -49,12 +53,18 @@ interface Walk {
 function write(value: unknown, walk: Walk): string {
   try {
     check(value, walk, false);
-    return JSON.stringify(value);
+    const text = JSON.stringify(value);
+    // a getter may have given another value than the one that was checked
+    if (isTooDeep(text)) refuse(walk, tooDeep);
+    return text;
   } catch (error) {
-    if (error instanceof RangeError) throw new NotSerializableError(walk.what, 'the value is nested too deeply');
-    throw error;
+    if (!(error instanceof RangeError)) throw error;
+    const isLong = /string length/.test(error.message); // more than the 512 MB that a string of V8 can have
+    throw new NotSerializableError(walk.what, isLong ? 'the value is too large for JSON text' : tooDeep);
   }
 }
+
+const tooDeep = `the value has more than ${maxJsonDepth} levels of arrays and objects; store it flat`;
 
 function check(value: unknown, walk: Walk, inArray: boolean): void {
   switch (typeof value) {
@@ -78,6 +88,7 @@ function check(value: unknown, walk: Walk, inArray: boolean): void {
 
 function checkObject(value: object, walk: Walk): void {
   if (walk.above.includes(value)) refuse(walk, 'a cycle: the value contains itself');
+  if (walk.above.length >= maxJsonDepth) refuse(walk, tooDeep);
   checkClass(value, walk);
   walk.above.push(value);
   if (Array.isArray(value)) {
@@ -108,7 +119,8 @@ function checkClass(value: object, walk: Walk): void {
 }
 
 function refuse(walk: Walk, what: string): never {
-  throw new NotSerializableError(walk.what + walk.keys.map(pathPart).join(''), what);
+  const path = walk.keys.slice(0, shownKeys).map(pathPart).join('');
+  throw new NotSerializableError(`${walk.what}${path}${walk.keys.length > shownKeys ? '...' : ''}`, what);
 }
 
 function pathPart(key: string | number): string {

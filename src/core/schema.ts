@@ -1,6 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Issue } from './error.ts';
 import type { Json } from './json.ts';
+import { cleanText } from './text.ts';
 
 /**
  * The JSON Schema (draft 2020-12) of what a schema takes in, from the library's own export
@@ -25,9 +26,25 @@ export function isSchema(value: unknown): value is StandardSchemaV1 {
   return typeof Reflect.get(standard, 'validate') === 'function';
 }
 
-/** Issues of a Standard Schema with their paths written as `orders[3].amount`. */
+/** Issues that are told of one value, and characters of the path and the message of each. */
+const maxIssues = 100;
+const maxPathLength = 256;
+const maxIssueLength = 1024;
+
+/** Issues of a Standard Schema with their paths written as `orders[3].amount`: the first 100, each cut. */
 export function issuesOf(issues: readonly StandardSchemaV1.Issue[]): Issue[] {
-  return issues.map((issue) => ({ path: pathText(issue.path ?? []), message: issue.message }));
+  return boundIssues(issues, (issue) => ({ path: pathText(issue.path ?? []), message: issue.message }));
+}
+
+/** As many issues as a reader can use: the last one counts those that are left out. */
+export function boundIssues<T>(issues: readonly T[], issueOf: (issue: T) => Issue): Issue[] {
+  const shown = issues.length > maxIssues ? maxIssues - 1 : issues.length;
+  const bound = issues.slice(0, shown).map((issue) => {
+    const { path, message } = issueOf(issue);
+    return { path: cleanText(path, maxPathLength), message: cleanText(message, maxIssueLength) };
+  });
+  if (shown < issues.length) bound.push({ path: '', message: `and ${issues.length - shown} more` });
+  return bound;
 }
 
 function pathText(path: readonly (PropertyKey | StandardSchemaV1.PathSegment)[]): string {

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { toTaskError } from './task-error.ts';
+import { boundTaskError, toTaskError } from './task-error.ts';
+import type { TaskError } from './task-error.ts';
+
+function causesOf(error: TaskError): number {
+  let count = 0;
+  for (let at = error.cause; at !== undefined; at = at.cause) count++;
+  return count;
+}
 
 describe('engine.md, states: an error is stored as { name, code, message, stack?, cause? }', () => {
   it('keeps name, message, stack and cause; what has no code gets TASK_FAILED', () => {
@@ -45,6 +52,28 @@ describe('engine.md, states: an error is stored as { name, code, message, stack?
     const error = new Error('x'.repeat(10_000_000));
     assert.ok(JSON.stringify(toTaskError(error)).length < 100_000);
     assert.ok(JSON.stringify(toTaskError({ text: 'x'.repeat(10_000_000) })).length < 100_000);
+  });
+
+  it('is bounded with all of its causes: 8 of them, and 65,536 characters', () => {
+    let error = new Error('x'.repeat(100_000));
+    for (let i = 0; i < 50; i++) {
+      error = new Error('\u0001'.repeat(100_000), { cause: error });
+      error.name = 'N'.repeat(100_000);
+    }
+    const stored = toTaskError(error);
+    assert.ok(JSON.stringify(stored).length < 500_000);
+    let short = new Error('first');
+    for (let i = 0; i < 50; i++) short = new Error(`because ${i}`, { cause: short });
+    assert.equal(causesOf(toTaskError(short)), 8);
+  });
+
+  it('one that wraps another again and again stays bounded, however deep it came', () => {
+    let wrapped: TaskError = { name: 'Error', code: 'X', message: 'first' };
+    for (let i = 0; i < 50_000; i++) wrapped = { name: 'Error', code: 'X', message: `because ${i}`, cause: wrapped };
+    const bounded = boundTaskError(wrapped);
+    assert.equal(causesOf(bounded), 8);
+    assert.equal(bounded.message, 'because 49999');
+    assert.deepEqual(boundTaskError(bounded), bounded);
   });
 
   it('holds no NUL and no lone surrogate, not even where it was cut', () => {

@@ -1,4 +1,4 @@
-import { cleanText } from './text.ts';
+import { cleanText, maxTextLength } from './text.ts';
 
 /** An error as it is stored and shown. */
 export interface TaskError {
@@ -9,11 +9,37 @@ export interface TaskError {
   readonly cause?: TaskError;
 }
 
-const maxCauses = 8;
+/** Causes of causes that are kept. */
+export const maxCauses = 8;
+/** Characters of a name or a code. */
+const maxNameLength = 200;
+/** Characters of all texts of an error with its causes; one message or stack has 16,384 at most. */
+const maxErrorLength = 65_536;
 
 /** Whatever `who` threw, as a stored error; what has no code of its own gets `code`. Bounded, never throws. */
 export function toTaskError(thrown: unknown, code: string = 'TASK_FAILED', who: string = 'a task'): TaskError {
-  return convert(thrown, { code, who }, 0);
+  return boundTaskError(convert(thrown, { code, who }, 0));
+}
+
+/**
+ * The same error within bounds: 8 causes, 65,536 characters in all. Errors that wrap others (a map's item, a child's child)
+ * and errors that come from another process would grow without end otherwise; what recurses over causes is safe with these.
+ */
+export function boundTaskError(error: TaskError): TaskError {
+  const levels: TaskError[] = [];
+  let left = maxErrorLength;
+  const take = (text: string, most?: number): string => {
+    const taken = cleanText(text, Math.min(left, most ?? left, maxTextLength));
+    left -= taken.length;
+    return taken;
+  };
+  for (let at: TaskError | undefined = error; at !== undefined; at = at.cause) {
+    if (levels.length > maxCauses || left <= 0) break;
+    const { name, code, message, stack } = at;
+    const head = { name: take(name, maxNameLength), code: take(code, maxNameLength), message: take(message) };
+    levels.push(stack === undefined ? head : { ...head, stack: take(stack) });
+  }
+  return levels.reduceRight((cause, level) => ({ ...level, cause }));
 }
 
 interface Source {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { workflow } from '../core/workflow.ts';
 import { openRig } from '../testing/engine-rig.ts';
-import type { InputOutcome, Outcome } from './code.ts';
+import type { InputOutcome, Outcome, WorkflowCode } from './code.ts';
 import { loadEmbedded, newExecution, resolveEmbedded } from './start.ts';
 
 const error = { name: 'Error', code: 'ISOLATE_EXITED', message: 'the process ended' };
@@ -48,6 +48,43 @@ describe('durability.md, suspects: the same in an isolate, for what is asked of 
       assert.equal((await client.executions.get(create.id)).status, status);
       assert.equal(asked.filter((question) => question === 'input').length, times);
       assert.equal(asked.filter((question) => question === 'when').length, status === 'completed' ? times : 0);
+    });
+  }
+});
+
+describe('code that breaks its word costs the execution that asked, and not the process', () => {
+  const broken = (change: Partial<WorkflowCode>) => {
+    const w = workflow('broken');
+    const ok = w.wait('ok', { when: () => true, signal: 'ok', timeout: '20s' });
+    w.task('after', { needs: { ok } }, () => 1);
+    const { code, ...rest } = loadEmbedded(w);
+    return { loaded: { ...rest, code: { ...code, ...change } }, resolved: { ...resolveEmbedded(w), code: null } };
+  };
+  for (const [what, change, message] of [
+    ['rejects when it is asked', { ask: () => Promise.reject(new Error('no words')) }, /no words/],
+    ['rejects over an input', { parseInput: () => Promise.reject(new Error('no input')) }, /no input/],
+    ['rejects over a signal', { parseSignal: () => Promise.reject(new Error('no signal')) }, /no signal/],
+    [
+      'answers a signal with what is no answer',
+      { parseSignal: () => Promise.resolve({ status: 'failed' } as unknown as InputOutcome) },
+      /undefined/,
+    ],
+  ] as const) {
+    it(`code that ${what}`, async (t) => {
+      const { loaded, resolved } = broken(change);
+      const { engine, client, clock, store } = await openRig(t);
+      engine.catalog.add([loaded]);
+      const input = { text: '{}', parsed: false, given: '{}' };
+      const create = newExecution({ resolved, input, options: {}, tenant: 'default', now: clock.now() });
+      await store.createExecutions([create]);
+      engine.poke();
+      await clock.settle();
+      if ('parseSignal' in change) await client.signal(create.id, 'ok', { by: 'ops' });
+      await clock.settle();
+      const { status, error: failure } = await client.executions.get(create.id);
+      assert.equal(status, 'failed');
+      assert.equal(failure?.code, 'INTERNAL');
+      assert.match(failure.message, message);
     });
   }
 });

@@ -1,6 +1,6 @@
 import { CloacinaError } from '../core/error.ts';
 import type { TaskError } from '../core/task-error.ts';
-import { toTaskError } from '../core/task-error.ts';
+import { boundTaskError, toTaskError } from '../core/task-error.ts';
 import { parseJson } from '../core/json.ts';
 import type { NewEvent, PinRefusedError, Transition } from '../store/batch.ts';
 import type { ExecutionRecord, Mail } from '../store/store.ts';
@@ -199,5 +199,6 @@ function childFailure({ id, workflow, status, error }: ExecutionRecord): TaskErr
   const why = cause === null ? '' : `: ${cause.message}`;
   const message = `the child execution '${id}' of workflow '${workflow}' ${status === 'failed' ? 'failed' : 'was cancelled'}${why}`;
   const code = cause?.code ?? 'EXECUTION_FAILED';
-  return { name: 'Error', code, message, ...(cause === null ? {} : { cause }) };
+  // a child of a child of a child wraps one more each time
+  return boundTaskError({ name: 'Error', code, message, ...(cause === null ? {} : { cause }) });
 }

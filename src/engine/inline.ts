@@ -7,11 +7,12 @@ import { parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { issuesOf } from '../core/schema.ts';
 import { toTaskError } from '../core/task-error.ts';
-import { checkText } from '../core/text.ts';
+import { checkText, cleanText } from '../core/text.ts';
 import { functionsOf } from '../core/workflow.ts';
 import type { TaskFunctions } from '../core/workflow.ts';
 import type { AnyWorkflow } from '../core/definition.ts';
 import type { InputOutcome, Outcome, Question, TaskCall, TaskHost, WorkflowCode } from './code.ts';
+import { mapItemsText } from './map-items.ts';
 
 export interface InlineOptions {
   /** What `ctx.env` holds; default the environment of the process. */
@@ -35,7 +36,9 @@ export function inlineCode(workflow: AnyWorkflow, options: InlineOptions = {}): 
       const answer =
         name === 'when' ? Boolean(value) : value instanceof Date && name === 'until' ? value.getTime() : value;
       const what = name === 'run' ? `output of ${task.task}` : `${name} of ${task.task}`;
-      return { status: 'completed', output: stringifyJson(answer, what, name === 'over' ? Infinity : task.maxPayload) };
+      const isMap = name === 'over';
+      const output = isMap ? mapItemsText(answer, task.task) : stringifyJson(answer, what, task.maxPayload);
+      return { status: 'completed', output };
     } catch (thrown) {
       return failure(thrown, functions);
     } finally {
@@ -251,8 +254,10 @@ function logData(data: unknown): string {
   try {
     return stringifyJson(data, 'data', maxLogBytes);
   } catch (error) {
-    return JSON.stringify(error instanceof Error ? error.message : 'not JSON');
+    return JSON.stringify(error instanceof Error ? cleanText(error.message, maxLogFault) : 'not JSON');
   }
 }
 
-const maxLogBytes = 65_536;
+/** Bytes of JSON that the data of a line of a log may have; characters of what is said in their place. */
+export const maxLogBytes = 65_536;
+const maxLogFault = 1000;

@@ -2,9 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { unchecked } from '../core/workflow.ts';
 import { workflow } from '../core/workflow.ts';
+import type { Json } from '../core/json.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { declareDead, openRig, openStores } from '../testing/engine-rig.ts';
+
+type Draft = ReturnType<typeof draft>;
+const draft = () => workflow('w');
 
 describe('engine.md, map', () => {
   it('runs a function over the items and gives an array in item order', async (t) => {
@@ -39,6 +43,62 @@ describe('engine.md, map', () => {
     assert.deepEqual(
       events.map(({ seq }) => seq),
       events.map((_, i) => i + 1),
+    );
+  });
+
+  it('more than 100,000 items, or than 32 MiB of JSON in all, fail the map with a code; nothing is parsed or stored', async (t) => {
+    const w = workflow('w', { input: unchecked<{ items: number; length: number }>() });
+    const m = w.map(
+      'm',
+      { over: ({ input }) => Array.from({ length: input.items }, () => 'x'.repeat(input.length)) },
+      () => 1,
+    );
+    const done = w.returns(m);
+    const rig = await openRig(t, { workflows: [done] });
+    for (const [input, message] of [
+      [{ items: 100_001, length: 0 }, /the items of map 'm' are 100001, more than 100000/],
+      [{ items: 40, length: 900_000 }, /36000121 bytes of JSON in all, more than 33554432/],
+    ] as const) {
+      const handle = await rig.client.start(done, input);
+      const outcome = await handle.outcome();
+      assert.ok(outcome.status === 'failed' && outcome.error !== null);
+      assert.equal(outcome.error.code, 'MAP_TOO_LARGE');
+      assert.match(outcome.error.message, message);
+    }
+  });
+
+  it('items are stored as `over` gave them, whatever their texts hold', async (t) => {
+    const values = ['a,b', '"[', ']"', '\\', { 'k,[': [',', { x: '}' }] }, [], {}, [[]], null, 1.5, true, ''];
+    const w = workflow('w');
+    const done = w.returns(w.map('m', { over: () => values }, ({ item }) => [item]));
+    const rig = await openRig(t, { workflows: [done] });
+    assert.deepEqual(
+      (await rig.client.execute(done)).output,
+      values.map((value) => [value]),
+    );
+  });
+
+  it('an output, an item or an answer of 4,000 levels fails its task, and names the path', async (t) => {
+    const deep = (): readonly Json[] => JSON.parse('['.repeat(4000) + ']'.repeat(4000)) as readonly Json[];
+    const outcomes = [];
+    for (const [name, add] of [
+      ['output', (w: Draft) => w.task('t', () => deep())],
+      ['over', (w: Draft) => w.map('t', { over: () => deep() }, () => 1)],
+      ['step', (w: Draft) => w.task('t', { retry: { attempts: 1 } }, ({ step }) => step('s', () => deep()))],
+      ['input', (w: Draft) => w.child('t', 'other', { input: () => deep() })],
+    ] as const) {
+      const w = draft();
+      add(w);
+      const rig = await openRig(t, { workflows: [w] });
+      const outcome = await (await rig.client.start(w)).outcome();
+      assert.ok(outcome.status === 'failed' && outcome.error !== null);
+      const { code, message } = outcome.error;
+      outcomes.push([name, code, /^.+ t\[0\]\[0\].+more than 200 levels/.test(message)]);
+      await rig.close();
+    }
+    assert.deepEqual(
+      outcomes,
+      ['output', 'over', 'step', 'input'].map((name) => [name, 'NOT_SERIALIZABLE', true]),
     );
   });
 

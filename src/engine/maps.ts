@@ -1,4 +1,5 @@
 import { isTaskEnded } from '../core/execution.ts';
+import { boundTaskError, toTaskError } from '../core/task-error.ts';
 import type { TaskError } from '../core/task-error.ts';
 import type { TaskState } from '../store/batch.ts';
 import type { Attempts } from './attempts.ts';
@@ -6,6 +7,7 @@ import type { Clock } from './clock.ts';
 import type { Outcome } from './code.ts';
 import type { LiveState, MapRun } from './live-state.ts';
 import type { Offers } from './offers.ts';
+import { mapItemsOf } from './map-items.ts';
 import { isOver, newTaskRun, restoreTaskRun, settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import type { Waits } from './waits.ts';
@@ -69,14 +71,17 @@ export class Maps {
 
   /** The items as task runs, or why they are none. */
   #itemsOf(run: TaskRun, text: string): TaskRun[] | TaskError {
-    const values: unknown = JSON.parse(text);
     const { name } = run.spec;
-    if (!Array.isArray(values)) {
-      return { name: 'Error', code: 'TASK_FAILED', message: `'over' of map '${name}' gave no array` };
+    let values: string[] | null;
+    try {
+      values = mapItemsOf(text, name);
+    } catch (error) {
+      return toTaskError(error);
     }
+    if (values === null)
+      return { name: 'Error', code: 'TASK_FAILED', message: `'over' of map '${name}' gave no array` };
     const items: TaskRun[] = [];
-    for (const [item, value] of values.entries()) {
-      const itemText = JSON.stringify(value);
+    for (const [item, itemText] of values.entries()) {
       const bytes = itemText.length * 3 > this.#options.maxPayload ? Buffer.byteLength(itemText) : 0;
       if (bytes > this.#options.maxPayload) {
         const message = `item ${item} of map '${name}' has ${bytes} bytes, more than the limit of ${this.#options.maxPayload} (option maxPayload)`;
@@ -289,7 +294,7 @@ export class Maps {
     const { error, item } = failed;
     this.close(run.index);
     const message = `item ${item} of map '${run.spec.name}' failed: ${error!.message}`;
-    this.#options.owner.failed(run, { name: 'Error', code: error!.code, message, cause: error! });
+    this.#options.owner.failed(run, boundTaskError({ name: 'Error', code: error!.code, message, cause: error! }));
     this.#options.owner.changed();
   }
 

@@ -1,3 +1,4 @@
+import { toTaskError } from '../core/task-error.ts';
 import type { TaskError } from '../core/task-error.ts';
 import type { Mail } from '../store/store.ts';
 import { untilAnswered } from './ask.ts';
@@ -69,7 +70,15 @@ export class Signals {
   /** Gives a waiting task the first signal of its name, if there is one. */
   look(run: TaskRun): void {
     if (run.asking || this.#find(run) === undefined) return;
-    void this.#take(run);
+    this.#take(run).catch((error: unknown) => this.#broke(run, error));
+  }
+
+  /** What comes of judging one signal is the matter of one task: it fails, and the process goes on. */
+  #broke(run: TaskRun, error: unknown): void {
+    const { logger, owner } = this.#options;
+    logger.error({ execution: this.#state.id, task: run.spec.name, error }, 'a signal could not be handed to its task');
+    if (!isOver(this.#state, run)) owner.failed(run, toTaskError(error, 'INTERNAL'));
+    owner.changed();
   }
 
   #find(run: TaskRun): Mail | undefined {

@@ -3,6 +3,7 @@ import type { TaskStatus } from '../core/execution.ts';
 import { restoreProgress, taskEnded } from '../core/plan.ts';
 import type { Follows } from '../core/plan.ts';
 import type { TaskError } from '../core/task-error.ts';
+import { cleanText } from '../core/text.ts';
 import type { TaskState } from '../store/batch.ts';
 import { untilAnswered } from './ask.ts';
 import type { AbortReason } from './attempt.ts';
@@ -345,6 +346,6 @@ export class Tasks {
 }
 
 function notATime(run: TaskRun, answer: unknown): TaskError {
-  const message = `'until' of sleep '${run.spec.name}' gave ${JSON.stringify(answer)}, which is no time: neither epoch ms nor a Date`;
+  const message = `'until' of sleep '${run.spec.name}' gave ${cleanText(JSON.stringify(answer), 100)}, which is no time: neither epoch ms nor a Date`;
   return { name: 'Error', code: 'TASK_FAILED', message };
 }

@@ -73,7 +73,7 @@ export interface Logged {
 }
 
 /** A logger that keeps what it is told. */
-function keepingLogger(logged: Logged[]): Logger {
+export function keepingLogger(logged: Logged[]): Logger {
   const at =
     (level: Logged['level']) =>
     (details: object, message: string): void => {

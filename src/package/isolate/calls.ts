@@ -1,8 +1,11 @@
 import { CloacinaError } from '../../core/error.ts';
 import { toTaskError } from '../../core/task-error.ts';
+import { cleanText } from '../../core/text.ts';
+import { maxMapBytes } from '../../engine/map-items.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { InputOutcome, Outcome, Question, TaskCall, TaskHost } from '../../engine/code.ts';
-import { maxTextLength, splitCall } from './protocol.ts';
+import { batchBytes, boundLogData, checkBytes, itemsFault, jsonFault, maxTextLength } from './bounds.ts';
+import { splitCall } from './protocol.ts';
 import type { ToGuest, ToHost } from './protocol.ts';
 
 /** What can be asked of a package's code. */
@@ -27,6 +30,8 @@ interface Entry {
   readonly request: Request;
   readonly resolve: (reply: Reply) => void;
   sent: boolean;
+  /** The guest will hear of an abort. */
+  watched: boolean;
 }
 
 /** The calls that one process holds: those that wait until it is ready, and those that run in it. */
@@ -36,6 +41,7 @@ export class GuestCalls {
   readonly #entries = new Map<number, Entry>();
   readonly #unsent: Entry[] = [];
   #lastId = 0;
+  #largest = batchBytes;
 
   constructor(events: { send(message: ToGuest, texts?: readonly string[]): void; empty(): void }) {
     this.#send = (message, texts) => events.send(message, texts);
@@ -44,6 +50,11 @@ export class GuestCalls {
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** Bytes of the longest text that may come: it never shrinks, since what was asked may be answered late. */
+  get largestAnswer(): number {
+    return this.#largest;
   }
 
   has(call: TaskCall): boolean {
@@ -59,7 +70,8 @@ export class GuestCalls {
 
   add(request: Request): Promise<Reply> {
     return new Promise((resolve) => {
-      const entry: Entry = { id: ++this.#lastId, request, resolve, sent: false };
+      const entry: Entry = { id: ++this.#lastId, request, resolve, sent: false, watched: false };
+      this.#largest = Math.max(this.#largest, answerBytes(request));
       this.#entries.set(entry.id, entry);
       this.#unsent.push(entry);
     });
@@ -97,7 +109,7 @@ export class GuestCalls {
     }
   }
 
-  /** Acts on what the guest said of a call; of one that is over nothing is taken. */
+  /** Acts on what the guest said of a call; of one that is over nothing is taken. Throws where it is beyond a bound. */
   receive(message: CallMessage, texts: readonly string[]): void {
     const entry = this.#entries.get(message.id);
     if (entry === undefined) {
@@ -113,35 +125,38 @@ export class GuestCalls {
         this.#settle(entry, readReply(message, texts, request));
         return;
       default:
-        if (request.kind === 'run') this.#serve(entry.id, request.host, message, texts);
+        if (request.kind === 'run') this.#serve(entry, request, message, texts);
     }
   }
 
   #serve(
-    id: number,
-    host: TaskHost,
+    entry: Entry,
+    { host, call }: Extract<Request, { kind: 'run' }>,
     message: Exclude<CallMessage, { kind: 'completed' | 'failed' | 'valid' | 'invalid' }>,
     texts: readonly string[],
   ): void {
     switch (message.kind) {
       case 'log':
-        host.log(message.level, message.message, logData(texts[0]));
+        host.log(message.level, message.message, boundLogData(texts[0]));
         return;
       case 'progress':
-        host.progress(message.done, message.text);
+        host.progress(message.done, message.text === null ? null : cleanText(message.text));
         return;
       case 'step':
         this.#answer(message.ref, host.stepResult(message.name));
         return;
       case 'save':
+        checkBytes('the result of a step', texts[0]!, call.maxPayload);
         this.#answer(message.ref, saved(host, message.name, texts[0]!));
         return;
       case 'watch':
-        this.#watch(id, host.signal);
+        if (!entry.watched) this.#watch(entry, host.signal);
     }
   }
 
-  #watch(id: number, signal: AbortSignal): void {
+  #watch(entry: Entry, signal: AbortSignal): void {
+    const { id } = entry;
+    entry.watched = true;
     const tell = (): void => {
       const reason: unknown = signal.reason;
       if (this.#entries.has(id)) this.#send({ kind: 'abort', id, reason: toTaskError(reason, 'TASK_CANCELLED') });
@@ -203,42 +218,54 @@ function readReply(
   texts: readonly string[],
   request: Request,
 ): Reply {
-  const parse = request.kind === 'parse';
-  if (message.kind === 'failed' && !parse) {
-    const { error, retryable, retryAfter } = message;
-    return { status: 'failed', error, retryable, retryAfter };
+  const otherwise = 'the package gave no answer of the kind that was asked';
+  if (asksForInput(request)) {
+    if (message.kind === 'valid') return valid(texts[0]!, request);
+    if (message.kind === 'invalid') return { status: 'invalid', issues: message.issues };
+    return invalid(message.kind === 'failed' ? message.error.message : otherwise);
   }
-  if (message.kind === 'invalid' && parse) return { status: 'invalid', issues: message.issues };
-  if (message.kind === 'completed' && !parse) {
-    const output = texts[0]!;
-    const fault = jsonFault(output);
-    return fault === null ? { status: 'completed', output } : failed(fault);
-  }
-  if (message.kind === 'valid' && parse) {
-    const input = texts[0]!;
-    return jsonFault(input) === null ? { status: 'valid', input } : invalid('the schema gave what is not JSON');
-  }
-  const text =
-    message.kind === 'failed' ? message.error.message : 'the package gave no answer of the kind that was asked';
-  return parse ? invalid(text) : failed(new CloacinaError('ISOLATE_EXITED', text));
+  if (message.kind === 'completed') return completed(texts[0]!, request);
+  if (message.kind !== 'failed') return failed(new CloacinaError('ISOLATE_EXITED', otherwise));
+  const { error, retryable, retryAfter } = message;
+  return { status: 'failed', error, retryable, retryAfter };
 }
 
-/** An error where the text is not JSON; else null. */
-function jsonFault(text: string): CloacinaError | null {
+function valid(input: string, request: Request): InputOutcome {
+  checkBytes('an input', input, answerBytes(request));
+  const fault = jsonFault(input);
+  return fault === null ? { status: 'valid', input } : invalid(fault);
+}
+
+/** Bytes that the answer to a request may have. */
+function answerBytes(request: Request): number {
+  switch (request.kind) {
+    case 'run':
+      return request.call.maxPayload;
+    case 'ask':
+      return request.question === 'over' ? maxMapBytes : request.call.maxPayload;
+    default:
+      // where there is no schema it is the same text, which whoever wrote it was allowed to
+      return Math.max(request.maxPayload, Buffer.byteLength(request.input));
+  }
+}
+
+/** Whether the answer is a value that a schema has judged: the input of a workflow, or the payload of a signal. */
+function asksForInput(request: Request): request is Extract<Request, { kind: 'parse' | 'signal' }> {
+  return request.kind === 'parse' || request.kind === 'signal';
+}
+
+function completed(output: string, request: Exclude<Request, { kind: 'parse' | 'signal' }>): Outcome {
+  checkBytes('an answer', output, answerBytes(request));
   try {
-    JSON.parse(text);
-    return null;
-  } catch (cause) {
-    return new CloacinaError('NOT_SERIALIZABLE', 'what the package gave is not JSON', { cause });
+    const isMap = request.kind === 'ask' && request.question === 'over';
+    const fault = isMap ? itemsFault(output, request.call.task) : jsonFault(output);
+    return fault === null ? { status: 'completed', output } : failed(new CloacinaError('NOT_SERIALIZABLE', fault));
+  } catch (error) {
+    return failed(error); // there are too many items
   }
 }
 
-function logData(text: string | undefined): string | null {
-  if (text === undefined) return null;
-  return jsonFault(text) === null ? text : JSON.stringify(text);
-}
-
-function failed(error: CloacinaError): Outcome {
+function failed(error: unknown): Outcome {
   return { status: 'failed', error: toTaskError(error), retryable: false, retryAfter: null };
 }
 
@@ -248,7 +275,7 @@ function invalid(message: string): InputOutcome {
 
 function tooLarge(request: Request, length: number): Reply {
   const text = `the values of the call have ${length} characters of JSON; an isolate takes at most ${maxTextLength}`;
-  return request.kind === 'parse' ? invalid(text) : failed(new CloacinaError('PAYLOAD_TOO_LARGE', text));
+  return asksForInput(request) ? invalid(text) : failed(new CloacinaError('PAYLOAD_TOO_LARGE', text));
 }
 
 function over(): Error {
@@ -257,5 +284,6 @@ function over(): Error {
 
 function saved(host: TaskHost, name: string, result: string): Promise<void> {
   const fault = jsonFault(result);
-  return fault === null ? host.saveStep(name, result) : Promise.reject(fault);
+  if (fault === null) return host.saveStep(name, result);
+  return Promise.reject(new CloacinaError('NOT_SERIALIZABLE', fault));
 }

@@ -9,6 +9,7 @@ import type { TaskError } from '../../core/task-error.ts';
 import type { Clock, Timer } from '../../engine/clock.ts';
 import type { TaskCall } from '../../engine/code.ts';
 import type { Logger } from '../../engine/logger.ts';
+import { maxHeaderBytes, maxMessages } from './bounds.ts';
 import { GuestCalls } from './calls.ts';
 import type { Reply, Request } from './calls.ts';
 import { deathError, isOutOfMemory, slowHint } from './death.ts';
@@ -65,6 +66,7 @@ export class IsolateChild {
   #ending: { readonly reason: EndReason; readonly detail: string } | undefined;
   #refusal: CloacinaError | undefined;
   #entry = '';
+  #isUp = false;
   #process: ChildProcess | undefined;
   #link: Link | undefined;
   #stderr: OutputLines | undefined;
@@ -182,10 +184,16 @@ export class IsolateChild {
     this.#stderr = new OutputLines(stderr, clock, (line) => logger.warn({ ...fields, stream: 'stderr' }, line));
     channel.on('error', () => undefined); // the process is ending, and its exit says more
     channel.on('close', () => this.#later(() => this.end('broke_protocol', 'it closed its channel')));
-    this.#link = new Link(channel, {
-      message: (message, texts) => this.#receive(readToHost(message, texts), texts),
-      fault: (error) => this.end('broke_protocol', error instanceof Error ? error.message : String(error)),
-    });
+    const bounds = {
+      headerBytes: maxHeaderBytes,
+      messages: maxMessages,
+      bodyBytes: () => this.#calls.largestAnswer,
+    };
+    const events = {
+      message: (message: unknown, texts: readonly string[]) => this.#receive(readToHost(message, texts), texts),
+      fault: (error: unknown) => this.end('broke_protocol', error instanceof Error ? error.message : String(error)),
+    };
+    this.#link = new Link(channel, events, bounds);
   }
 
   #later(fire: () => void): void {
@@ -198,6 +206,8 @@ export class IsolateChild {
     this.#heartbeat.heard();
     switch (message.kind) {
       case 'up':
+        if (this.#isUp) throw new Error('it came up twice');
+        this.#isUp = true;
         this.#link!.send({ kind: 'load', entry: this.#entry, env: this.#options.env.granted });
         this.#watch();
         return;

@@ -1,10 +1,16 @@
 import { CloacinaError } from '../../core/error.ts';
+import { isTooDeep } from '../../core/json-text.ts';
 import type { WorkflowSpec } from '../../core/spec.ts';
 import { reviveError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
+import { cleanText } from '../../core/text.ts';
+
+/** Differences between exports and manifest that a message lists. */
+const shownFaults = 10;
 
 /** Specs as a guest sent them. Throws a plain Error where they are none. */
 export function readSpecs(text: string): readonly WorkflowSpec[] {
+  if (isTooDeep(text)) throw new Error('exports of more levels than a value may have');
   const specs: unknown = JSON.parse(text);
   if (!Array.isArray(specs) || !specs.every(isSpec)) throw new Error('exports that are no list of workflows');
   return specs;
@@ -27,7 +33,8 @@ export function checkExports(actual: readonly WorkflowSpec[], expected: readonly
       faults.push(`the tasks of workflow '${name}' are not those of its manifest`);
   }
   for (const name of found.keys()) faults.push(`it exports workflow '${name}', which its manifest does not list`);
-  return faults.length === 0 ? null : faults.join('; ');
+  if (faults.length > shownFaults) faults.splice(shownFaults, Infinity, `and ${faults.length - shownFaults} more`);
+  return faults.length === 0 ? null : cleanText(faults.join('; '));
 }
 
 /** PACKAGE_LOAD_FAILED; where the package's own code threw, its error with its stack is the cause. */

@@ -2,14 +2,17 @@ import { Socket } from 'node:net';
 import { inspect } from 'node:util';
 import { CloacinaError } from '../../core/error.ts';
 import type { AnyWorkflow } from '../../core/definition.ts';
+import { boundIssues } from '../../core/schema.ts';
 import { toTaskError, reviveError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
+import { cleanText } from '../../core/text.ts';
 import { functionsOf, isWorkflow } from '../../core/workflow.ts';
 import type { InputOutcome, Outcome, TaskHost, WorkflowCode } from '../../engine/code.ts';
 import { inlineCode } from '../../engine/inline.ts';
 import { raiseWalls } from './guest-walls.ts';
 import { Link } from './link.ts';
-import { joinCall, maxTextLength } from './protocol.ts';
+import { maxTextLength } from './bounds.ts';
+import { joinCall } from './protocol.ts';
 import type { LogLevel, ToGuest, ToHost } from './protocol.ts';
 
 // What the guest itself needs is taken before the package is loaded, which may replace it.
@@ -50,12 +53,12 @@ class RemoteHost implements TaskHost {
   }
 
   log(level: LogLevel, message: string, data: string | null): void {
-    send({ kind: 'log', id: this.#id, level, message: asText(message) }, data === null ? [] : [data]);
+    send({ kind: 'log', id: this.#id, level, message: cleanText(asText(message)) }, data === null ? [] : [data]);
   }
 
   progress(done: number, text: string | null): void {
     if (Number.isFinite(done))
-      send({ kind: 'progress', id: this.#id, done, text: text === null ? null : asText(text) });
+      send({ kind: 'progress', id: this.#id, done, text: text === null ? null : cleanText(asText(text)) });
   }
 }
 
@@ -163,7 +166,7 @@ function reply(id: number, outcome: Outcome | InputOutcome): void {
       return send({
         kind: 'invalid',
         id,
-        issues: outcome.issues.map(({ path, message }) => ({ path, message: asText(message) })),
+        issues: boundIssues(outcome.issues, ({ path, message }) => ({ path, message: asText(message) })),
       });
     case 'failed': {
       const { error, retryable, retryAfter } = outcome;

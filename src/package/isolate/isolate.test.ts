@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { mkdtempSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -452,14 +452,23 @@ describe('packages.md: what the process tier keeps from a package', { concurrenc
       `${saysPid}import { Socket } from 'node:net';
       import { writeSync } from 'node:fs';
       w.task('garbage', () => { writeSync(3, 'this is no frame at all'); return new Promise(() => {}); });
-      w.task('forge', () => {
-        const body = Buffer.from('[[{"kind":"completed","id":"x"}]]');
+      function forge(header) {
+        const body = Buffer.from(header);
         const prefix = Buffer.alloc(8);
         prefix.writeUInt32LE(body.length);
         writeSync(3, Buffer.concat([prefix, body]));
         return new Promise(() => {});
-      });`,
+      }
+      w.task('forge', () => forge('[[{"kind":"completed","id":"x"}]]'));
+      w.task('up', () => forge('[[{"kind":"up"}]]'));
+      w.task('watch', ({ step }) => { forge('[' + Array(500).fill('[{"kind":"watch","id":1}]') + ']'); return step('s', () => 1); });`,
     );
+    const { error: twice } = await lost(code.run(callOf('up'), hostOf()));
+    assert.match(twice.message, /it came up twice/);
+    const { signal } = new AbortController();
+    const watching = { ...hostOf(), signal };
+    assert.equal(await completed(code.run(callOf('watch', { alone: true }), watching)), 1);
+    assert.equal(getEventListeners(signal, 'abort').length, 1, 'what is asked again and again is kept once');
     for (const task of ['garbage', 'forge']) {
       const { error, alone } = await lost(code.run(callOf(task), hostOf()));
       assert.match(error.message, /cannot be understood/);

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Duplex, PassThrough } from 'node:stream';
 import { describe, test } from 'node:test';
+import { batchBytes, maxHeaderBytes, maxMessages } from './bounds.ts';
+import type { FrameBounds } from './bounds.ts';
 import { Link } from './link.ts';
 
 interface Received {
@@ -10,17 +12,27 @@ interface Received {
 }
 
 /** A link whose frames end up in `sent`, and which reads what is written to `incoming`. */
-function linkOn(): { link: Link; incoming: PassThrough; sent: Buffer[]; received: Received[]; faults: unknown[] } {
+function linkOn(bounds?: FrameBounds): {
+  link: Link;
+  incoming: PassThrough;
+  sent: Buffer[];
+  received: Received[];
+  faults: unknown[];
+} {
   const incoming = new PassThrough();
   const outgoing = new PassThrough();
   const sent: Buffer[] = [];
   outgoing.on('data', (chunk: Buffer) => sent.push(chunk));
   const received: Received[] = [];
   const faults: unknown[] = [];
-  const link = new Link(Duplex.from({ readable: incoming, writable: outgoing }), {
-    message: (message, texts) => received.push({ message, texts }),
-    fault: (error) => faults.push(error),
-  });
+  const link = new Link(
+    Duplex.from({ readable: incoming, writable: outgoing }),
+    {
+      message: (message, texts) => received.push({ message, texts }),
+      fault: (error) => faults.push(error),
+    },
+    bounds,
+  );
   return { link, incoming, sent, received, faults };
 }
 
@@ -98,6 +110,19 @@ describe('packages.md: small calls are gathered into one message per turn of the
     );
   });
 
+  test('a turn that gathers many messages, or long ones, goes out in frames that the reader of a guest takes', async () => {
+    const { link, sent } = linkOn();
+    for (let n = 0; n < 20_000; n++) link.send({ n });
+    for (let n = 0; n < 10; n++) link.send({ n, text: 'x'.repeat(100_000) });
+    await turn();
+    assert.ok(sent.length > 5);
+    const bounds = { headerBytes: maxHeaderBytes, messages: maxMessages, bodyBytes: () => batchBytes };
+    const reader = linkOn(bounds);
+    for (const frame of sent) reader.incoming.write(frame);
+    await turn();
+    assert.deepEqual([reader.received.length, reader.faults], [20_010, []]);
+  });
+
   test('nothing is written to a stream that has ended', async () => {
     let written = 0;
     const stream = new PassThrough({ allowHalfOpen: false });
@@ -113,7 +138,9 @@ describe('packages.md: small calls are gathered into one message per turn of the
 
 describe('packages.md: what a guest sends is judged before it is used', () => {
   const refused: readonly (readonly [string, Buffer, RegExp])[] = [
-    ['a frame beyond the limit', prefixed(10, 0xffffffff, ''), /a frame of 4294967313 bytes; the limit is 268435456/],
+    ['a header beyond the limit', prefixed(1001, 0, ''), /a header of 1001 bytes; the limit is 1000/],
+    ['a body beyond the limit', prefixed(10, 2001, ''), /a body of 2001 bytes; the limit is 2000/],
+    ['more messages than a frame may have', prefixed(28, 0, '[{},{},{},{},{},{},{},{},{}]'), /more than 5 messages/],
     ['a header that is no JSON', prefixed(3, 0, '{{{'), /JSON/],
     ['a header that is no list', prefixed(2, 0, '{}'), /header is no list/],
     ['a message that is no list', prefixed(3, 0, '[1]'), /holds no messages/],
@@ -122,7 +149,8 @@ describe('packages.md: what a guest sends is judged before it is used', () => {
   ];
   for (const [name, bytes, pattern] of refused) {
     test(`${name} is a fault, after which nothing is read`, async () => {
-      const { incoming, received, faults } = linkOn();
+      const bounds = { headerBytes: 1000, messages: 5, bodyBytes: () => 2000 };
+      const { incoming, received, faults } = linkOn(bounds);
       incoming.write(bytes);
       await turn();
       assert.equal(faults.length, 1);

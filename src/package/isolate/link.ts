@@ -1,13 +1,12 @@
 import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
 import { setImmediate } from 'node:timers';
-import { maxFrameBytes } from './protocol.ts';
+import { batchBytes, batchHeaderLength, batchMessages, checkMessages, trusted } from './bounds.ts';
+import type { FrameBounds } from './bounds.ts';
 
 // taken before the code of a package is loaded, which may replace the globals
 const { parse, stringify } = JSON;
 
-/** Beyond this many bytes what one turn gathered goes out in several frames. */
-const batchBytes = 8_388_608;
 const prefixBytes = 8;
 
 export interface LinkEvents {
@@ -27,7 +26,9 @@ export interface LinkEvents {
 export class Link {
   readonly #stream: Duplex;
   readonly #events: LinkEvents;
-  #heads: (readonly [unknown, ...number[]])[] = [];
+  readonly #bounds: FrameBounds;
+  #heads: string[] = [];
+  #headLength = 0;
   #texts: string[] = [];
   #size = 0;
   #scheduled = false;
@@ -35,7 +36,9 @@ export class Link {
   #have = 0;
   #broken = false;
 
-  constructor(stream: Duplex, events: LinkEvents) {
+  /** `bounds`: of the frames that come in; default those of a host. */
+  constructor(stream: Duplex, events: LinkEvents, bounds: FrameBounds = trusted) {
+    this.#bounds = bounds;
     this.#stream = stream;
     this.#events = events;
     stream.on('data', (chunk: Buffer) => this.#take(chunk));
@@ -44,8 +47,10 @@ export class Link {
   send(message: object, texts: readonly string[] = []): void {
     const lengths = texts.map((text) => Buffer.byteLength(text));
     const size = lengths.reduce((sum, length) => sum + length, 0);
-    if (this.#size > 0 && this.#size + size > batchBytes) this.#flush();
-    this.#heads.push([message, ...lengths]);
+    const head = stringify([message, ...lengths]);
+    if (!this.#hasRoom(size, head.length)) this.#flush();
+    this.#heads.push(head);
+    this.#headLength += head.length + 1;
     for (const text of texts) this.#texts.push(text);
     this.#size += size;
     if (this.#scheduled) return;
@@ -56,9 +61,15 @@ export class Link {
     });
   }
 
+  /** Whether one more message goes into the frame that is being gathered. */
+  #hasRoom(size: number, headLength: number): boolean {
+    if (this.#heads.length >= batchMessages || this.#headLength + headLength > batchHeaderLength) return false;
+    return this.#size === 0 || this.#size + size <= batchBytes;
+  }
+
   #flush(): void {
     if (this.#heads.length === 0) return;
-    const header = stringify(this.#heads);
+    const header = `[${this.#heads.join(',')}]`;
     const headerBytes = Buffer.byteLength(header);
     const frame = Buffer.allocUnsafe(prefixBytes + headerBytes + this.#size);
     frame.writeUInt32LE(headerBytes, 0);
@@ -66,6 +77,7 @@ export class Link {
     let at = prefixBytes + frame.write(header, prefixBytes);
     for (const text of this.#texts) at += frame.write(text, at);
     this.#heads = [];
+    this.#headLength = 0;
     this.#texts = [];
     this.#size = 0;
     if (this.#stream.writable) this.#stream.write(frame);
@@ -90,8 +102,9 @@ export class Link {
     if (this.#parts[0]!.length < prefixBytes) this.#gather();
     const headerBytes = this.#parts[0]!.readUInt32LE(0);
     const bodyBytes = this.#parts[0]!.readUInt32LE(4);
+    checkLength('header', headerBytes, this.#bounds.headerBytes);
+    checkLength('body', bodyBytes, this.#bounds.bodyBytes());
     const end = prefixBytes + headerBytes + bodyBytes;
-    if (end > maxFrameBytes) throw new Error(`a frame of ${end} bytes; the limit is ${maxFrameBytes}`);
     if (this.#have < end) return false;
     if (this.#parts.length > 1) this.#gather();
     const frame = this.#parts[0]!;
@@ -109,7 +122,9 @@ export class Link {
   }
 
   #deliver(header: Buffer, body: Buffer): void {
-    const heads: unknown = parse(header.toString('utf8'));
+    const text = header.toString('utf8');
+    checkMessages(text, this.#bounds);
+    const heads: unknown = parse(text);
     if (!Array.isArray(heads)) throw new Error('a frame whose header is no list');
     let at = 0;
     for (const head of heads as readonly unknown[]) {
@@ -125,4 +140,9 @@ export class Link {
       this.#events.message(message, texts);
     }
   }
+}
+
+/** Refuses a frame before more of it is read than its lengths. */
+function checkLength(part: string, bytes: number, limit: number): void {
+  if (bytes > limit) throw new Error(`a frame with a ${part} of ${bytes} bytes; the limit is ${limit}`);
 }

@@ -203,6 +203,10 @@ describe('packages.md: what a guest sends is judged before it is used', () => {
     [{ kind: 'completed', id: -1 }, ['1']],
     [{ kind: 'failed', id: 1, error: { ...error, message: 1 }, retryable: true, retryAfter: null }, []],
     [{ kind: 'failed', id: 1, error: { ...error, cause: 'x' }, retryable: true, retryAfter: null }, []],
+    [{ kind: 'failed', id: 1, error: { ...error, stack: 1 }, retryable: true, retryAfter: null }, []],
+    [{ kind: 'failed', id: 1, error: [], retryable: true, retryAfter: null }, []],
+    [{ kind: 'step', id: 1, ref: 1, name: 'x'.repeat(1001) }, []],
+    [{ kind: 'save', id: 1, ref: 1, name: 'x'.repeat(1001) }, ['1']],
     [{ kind: 'failed', id: 1, error, retryable: 1, retryAfter: null }, []],
     [{ kind: 'failed', id: 1, error, retryable: true, retryAfter: -5 }, []],
     [{ kind: 'invalid', id: 1, issues: [{ path: 1, message: '' }] }, []],
@@ -215,8 +219,29 @@ describe('packages.md: what a guest sends is judged before it is used', () => {
   ];
   test('messages of another shape are refused', () => {
     for (const [message, texts] of refused) assert.throws(() => readToHost(message, texts), JSON.stringify(message));
+    const deep = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000)) as unknown;
+    assert.throws(() => readToHost({ kind: deep }, []), /malformed message of kind object/);
     const failed = { kind: 'failed', id: 1, error: { ...error, cause: error }, retryable: true, retryAfter: 5 };
-    assert.equal(readToHost(failed, []), failed);
+    assert.deepEqual(readToHost(failed, []), failed);
+  });
+
+  test('errors and issues are made anew, with what they have and within bounds', () => {
+    const head = { kind: 'failed', id: 1, retryable: true, retryAfter: null };
+    let deep: object = { ...error, message: 'first', extra: 'x' };
+    for (let i = 0; i < 20_000; i++) deep = { ...error, cause: deep };
+    const failed = readToHost({ ...head, error: deep }, []);
+    assert.ok(failed.kind === 'failed');
+    const { cause, ...rest } = failed.error;
+    assert.deepEqual(rest, error);
+    assert.ok(JSON.stringify(cause).length < 1000);
+    const long = readToHost({ ...head, error: { ...error, name: 'n'.repeat(900), stack: 's\0'.repeat(90_000) } }, []);
+    assert.ok(long.kind === 'failed' && long.error.name.length === 200 && long.error.stack!.length === 16_384);
+    assert.ok(!long.error.stack!.includes('\0'));
+    const issue = { path: 'p'.repeat(9000), message: 'm'.repeat(9000), extra: 1 };
+    const invalid = readToHost({ kind: 'invalid', id: 1, issues: Array.from({ length: 5000 }, () => issue) }, []);
+    assert.ok(invalid.kind === 'invalid' && invalid.issues.length === 100);
+    assert.deepEqual([invalid.issues[0]!.path.length, invalid.issues[0]!.message.length], [256, 1024]);
+    assert.deepEqual(invalid.issues[99], { path: '', message: 'and 4901 more' });
   });
 
   test('a call is the same after the way over the wire', () => {

@@ -1,6 +1,8 @@
 import type { Question, TaskCall } from '../../engine/code.ts';
 import type { Issue } from '../../core/error.ts';
 import type { TaskError } from '../../core/task-error.ts';
+import { cleanText } from '../../core/text.ts';
+import { maxStepName, readIssues, readTaskError } from './bounds.ts';
 
 /** A call without its payloads, which travel as texts beside the message: input, item (where there is one), needs. */
 export interface CallHead extends Omit<TaskCall, 'input' | 'itemValue' | 'needs'> {
@@ -61,12 +63,6 @@ export type ToHost =
   /** `rss`: bytes that the process holds. */
   | { readonly kind: 'pong'; readonly rss: number };
 
-/** The bytes of a frame that the other side takes; beyond it the frame is refused, and a guest that sent it ended. */
-export const maxFrameBytes = 268_435_456;
-
-/** UTF-16 units of all texts of one message: they fill a frame by half at most, at 3 bytes of UTF-8 for one unit. */
-export const maxTextLength: number = Math.floor(maxFrameBytes / 6);
-
 export function splitCall(call: TaskCall): { readonly head: CallHead; readonly texts: readonly string[] } {
   const { input, itemValue, needs, ...rest } = call;
   const texts = itemValue === null ? [input] : [input, itemValue];
@@ -85,44 +81,51 @@ export function joinCall(head: CallHead, texts: readonly string[]): TaskCall {
 }
 
 /**
- * Checks a message from a guest before the host acts on it: the code of a package runs in the guest's process, and
- * whatever it does to the channel must cost no more than that process. Throws a plain Error that says what is wrong.
+ * Checks a message from a guest before the host acts on it, and bounds what it carries: the code of a package runs in the
+ * guest's process, and whatever it does to the channel must cost no more than that process. Throws a plain Error that says what is wrong.
  */
 export function readToHost(value: unknown, texts: readonly string[]): ToHost {
   if (!isRecord(value)) throw new Error('a message that is no object');
-  if (!hasShape(value, texts)) throw new Error(`a malformed message of kind ${JSON.stringify(value['kind'])}`);
-  return value as unknown as ToHost;
+  const message = hasShape(value, texts) ? bounded(value as unknown as ToHost) : undefined;
+  if (message !== undefined) return message;
+  const kind: unknown = value['kind'];
+  throw new Error(`a malformed message of kind ${typeof kind === 'string' ? cleanText(kind, 50) : typeof kind}`);
+}
+
+/** The message with its error and its issues made anew; undefined where they are none. */
+function bounded(message: ToHost): ToHost | undefined {
+  if (message.kind === 'failed' || message.kind === 'refused') {
+    const error = readTaskError(message.error);
+    return error === undefined ? undefined : { ...message, error };
+  }
+  if (message.kind === 'invalid') {
+    const issues = readIssues(message.issues);
+    return issues === undefined ? undefined : { ...message, issues };
+  }
+  return message;
 }
 
 function hasShape(m: Readonly<Record<string, unknown>>, texts: readonly string[]): boolean {
   switch (m['kind']) {
     case 'up':
+    case 'refused':
       return true;
     case 'pong':
       return isCount(m['rss']);
     case 'loaded':
       return texts.length === 1;
-    case 'refused':
-      return isTaskError(m['error']);
     case 'completed':
     case 'valid':
       return isCount(m['id']) && texts.length === 1;
     case 'failed':
-      return (
-        isCount(m['id']) && isTaskError(m['error']) && typeof m['retryable'] === 'boolean' && isDelay(m['retryAfter'])
-      );
+      return isCount(m['id']) && typeof m['retryable'] === 'boolean' && isDelay(m['retryAfter']);
     case 'invalid':
-      return isCount(m['id']) && Array.isArray(m['issues']) && m['issues'].every(isIssue);
     case 'watch':
       return isCount(m['id']);
     case 'step':
+      return isCount(m['id']) && isCount(m['ref']) && isStepName(m['name']);
     case 'save':
-      return (
-        isCount(m['id']) &&
-        isCount(m['ref']) &&
-        typeof m['name'] === 'string' &&
-        texts.length === (m['kind'] === 'save' ? 1 : 0)
-      );
+      return isCount(m['id']) && isCount(m['ref']) && isStepName(m['name']) && texts.length === 1;
     case 'log':
       return isCount(m['id']) && isLevel(m['level']) && typeof m['message'] === 'string' && texts.length <= 1;
     case 'progress':
@@ -151,14 +154,6 @@ function isLevel(value: unknown): value is LogLevel {
   return value === 'debug' || value === 'info' || value === 'warn' || value === 'error';
 }
 
-function isIssue(value: unknown): boolean {
-  return isRecord(value) && typeof value['path'] === 'string' && typeof value['message'] === 'string';
-}
-
-// JSON cannot hold a cycle, and a frame is bounded, so the walk down the causes ends
-function isTaskError(value: unknown): boolean {
-  if (!isRecord(value)) return false;
-  const { name, code, message, stack, cause } = value;
-  const named = typeof name === 'string' && typeof code === 'string' && typeof message === 'string';
-  return named && (stack === undefined || typeof stack === 'string') && (cause === undefined || isTaskError(cause));
+function isStepName(value: unknown): boolean {
+  return typeof value === 'string' && value.length <= maxStepName;
 }

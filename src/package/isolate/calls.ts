@@ -203,7 +203,7 @@ function readReply(
   texts: readonly string[],
   request: Request,
 ): Reply {
-  const parse = request.kind === 'parse';
+  const parse = request.kind === 'parse' || request.kind === 'signal';
   if (message.kind === 'failed' && !parse) {
     const { error, retryable, retryAfter } = message;
     return { status: 'failed', error, retryable, retryAfter };

@@ -247,8 +247,8 @@ const rows = {
   },
   ENGINE_UNSUPPORTED: {
     exit: 1,
-    meaning: 'The package asks for another version of Cloacina or Node.',
-    remedy: 'Run it with versions in the ranges that the message names.',
+    meaning: 'The package asks for another version of Cloacina, of its guest interface, or of Node.',
+    remedy: 'Run it with the versions that the message names; a package of a newer Cloacina needs that one.',
   },
   FILE_HASH_MISMATCH: {
     exit: 1,

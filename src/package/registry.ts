@@ -12,8 +12,8 @@ import type { RegistryEvent } from '../store/registry-log.ts';
 import type { Script } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
 import { readArchive } from './archive.ts';
-import { runningEngine } from './engine.ts';
-import { checkEngine } from './manifest.ts';
+import { checkEngine, runningEngine } from './engine.ts';
+import type { RunningEngine } from './engine.ts';
 import type { Manifest } from './manifest.ts';
 import {
   activateVersion,
@@ -46,7 +46,7 @@ export interface RegistryOptions {
   /** Who acts, for the log: `cli:ada`, `runner:r-1`. */
   readonly actor: string;
   /** The versions that packages must fit to be published; default those of this process. */
-  readonly engine?: Manifest['engine'];
+  readonly engine?: RunningEngine;
   /** Runs in the transaction that moves a live channel. */
   readonly onActivate?: ActivateHook;
   /** Called after an act is durable that runners of this process should see at once. */

@@ -157,7 +157,7 @@ function manifestText(manifest: Manifest, file: string, digest: string, bytes: n
     ['repository', about.repository],
     ['file', `${basename(file)} (${bytes} bytes, ${Object.keys(files).length + 1} files)`],
     ['digest', digest],
-    ['engine', `cloacina ${engine.cloacina}, node ${engine.node}`],
+    ['engine', `cloacina ${engine.cloacina}, node ${engine.node}, guest interface ${engine.guestApi ?? 1}`],
     ['permissions', asked.length === 0 ? 'none' : asked.map(([name, value]) => `${name}: ${String(value)}`).join('; ')],
   ]);
 }

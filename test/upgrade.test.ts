@@ -17,6 +17,7 @@ const files = readdirSync(released).filter((name) => name.endsWith('.cloacina'))
 
 const { version: ownVersion } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
 
+const grants = { env: ['TOUR_TOKEN'] };
 const input = { numbers: [1, 2, 3] };
 const output = {
   words: ['one', 'two', 'three'],
@@ -57,7 +58,7 @@ describe('packages of every released version run on this one', { concurrency: 1 
     test(file, async () => {
       const place = join(folder, file);
       const registry = `file:${join(place, 'packages')}`;
-      await using runner = await Runner.open(`sqlite:${join(place, 'app.db')}`, { registry });
+      await using runner = await Runner.open(`sqlite:${join(place, 'app.db')}`, { registry, grants });
       await runner.registry.register(readFileSync(join(released, file)));
       const { id } = await runner.start('tour', input);
       await runner.signal(id, 'approved', { by: 'ada' });
@@ -78,7 +79,7 @@ describe('an upgrade to a later version of Cloacina', { concurrency: 1 }, () => 
       const own = await runCli(folder, ['package', 'pack', join(released, 'tour'), '-o', packed]);
       assert.equal(own.code, 0, own.stderr);
 
-      const before = await Runner.open(url, { registry });
+      const before = await Runner.open(url, { registry, grants });
       await before.registry.register(readFileSync(packed));
       const { id } = await before.start('tour', input);
       for await (const { type, task } of before.executions.watch(id)) {
@@ -88,7 +89,7 @@ describe('an upgrade to a later version of Cloacina', { concurrency: 1 }, () => 
 
       const home = checkoutOf(version);
       assert.equal((await runCli(folder, ['--version'], '', home)).stdout, version);
-      const later = startCli(folder, ['runner', ...args, '--json'], '', home);
+      const later = startCli(folder, ['runner', ...args, '--allow-env', 'TOUR_TOKEN', '--json'], '', home);
       await later.line('stdout', 'package.loaded');
       await using client = await Client.open(url);
       await client.signal(id, 'approved', { by: 'ada' });

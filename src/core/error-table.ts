@@ -250,6 +250,11 @@ const rows = {
     meaning: 'The package asks for another version of Cloacina, of its guest interface, or of Node.',
     remedy: 'Run it with the versions that the message names; a package of a newer Cloacina needs that one.',
   },
+  PERMISSION_NOT_GRANTED: {
+    exit: 4,
+    meaning: 'The package asks for environment names that this runner does not grant. It is not loaded there.',
+    remedy: 'Grant them by `--allow-env` or the option `grants` of `Runner.open`, if the package should have them.',
+  },
   FILE_HASH_MISMATCH: {
     exit: 1,
     meaning: 'A file in the archive has another hash than the manifest says.',

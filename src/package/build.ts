@@ -32,6 +32,7 @@ export interface BuildOptions {
  */
 export async function buildPackage(dir: string, options: BuildOptions): Promise<PackedArchive> {
   const project = await readProject(dir);
+  refuseFileAccess(project);
   const bundle = await bundleProject(project);
   const { name, version } = project.package;
   const workflows = await options.describe({ label: `package ${name} v${version}`, files: bundle.files });
@@ -59,6 +60,17 @@ async function readSources(project: Project, modules: readonly string[]): Promis
     }
   }
   return files;
+}
+
+/** No runner would load it. */
+function refuseFileAccess({ package: { name, version }, permissions }: Project): void {
+  const kind = (['read', 'write'] as const).find((each) => permissions[each].length > 0);
+  if (kind === undefined) return;
+  const what = `package ${name} v${version} cannot be packed: cloacina.permissions.${kind}`;
+  throw new CloacinaError(
+    'PROJECT_INVALID',
+    `${what} asks for files, and no runner grants any; put them into the package`,
+  );
 }
 
 function refuseNames(project: Project, files: PackageFiles): void {

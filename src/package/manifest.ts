@@ -21,11 +21,11 @@ const maxManifestBytes = 16 * 1024 * 1024;
 /** A manifest without the JSON Schemas of its inputs has 8. */
 const maxNesting = 200;
 
-/** What the code of a package asks for beyond its own folder; a runner grants it, or does not run the package. */
+/** What the code of a package asks for beyond its own folder; a runner grants it, or does not run the package (`grants.ts`). */
 export interface Permissions {
   /** No network, all of it, or the hosts listed (`api.example.org` or `api.example.org:8443`). */
   readonly net: boolean | readonly string[];
-  /** The names of the environment that the code sees; no patterns. */
+  /** The names of the environment that the code sees; no patterns, and none of Cloacina's own (`CLOACINA_*`). */
   readonly env: readonly string[];
   /** Files and folders of the runner's machine that the code reads. */
   readonly read: readonly string[];
@@ -86,7 +86,12 @@ const range = z
 
 export const permissionsSchema: z.ZodType<Permissions> = z.strictObject({
   net: z.union([z.boolean(), z.array(line)], 'it must be true, false or a list of hosts'),
-  env: z.array(z.string().regex(/^[^=\s]+$/, 'it must be the name of an environment variable')),
+  env: z.array(
+    z
+      .string()
+      .regex(/^[^=\s*,]+$/, 'it must be the name of an environment variable')
+      .regex(/^(?!cloacina_)/i, 'it must not be a name of Cloacina itself, CLOACINA_*: no package is given those'),
+  ),
   read: z.array(line.min(1)),
   write: z.array(line.min(1)),
 });

@@ -6,7 +6,7 @@ import type { PackageDocument, PackageItem } from '../../package/registry-docume
 import { PackageNotFoundError } from '../../core/error.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
-import { iso, packageDocument, packageItemDocument } from '../documents.ts';
+import { askedText, iso, packageDocument, packageItemDocument } from '../documents.ts';
 import { exactPackage, packageAt, readBytes, writeWhole, writing } from '../given.ts';
 import { fields, paint, plain, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
@@ -186,9 +186,12 @@ async function register(cli: Cli, file: string, options: RegisterOptions): Promi
   cli.output.answer(done, () => {
     const what = `${paint('bold', `${done.name} v${done.version}`)} (${done.digest})`;
     if (!done.created) return `${what} is registered already; nothing changed`;
+    const asked = plain(askedText(done.asks, '\n  asks for '));
+    const needed =
+      done.asks.env.length === 0 ? '' : `\n  runners must grant it: --allow-env ${done.asks.env.join(',')}`;
     return done.activated
-      ? `Registered ${what}; new executions use it (channel ${options.channel})`
-      : `Published ${what}; it runs once activated: cloacina package activate ${done.name}@${done.version}`;
+      ? `Registered ${what}; new executions use it (channel ${options.channel})${asked}${needed}`
+      : `Published ${what}; it runs once activated: cloacina package activate ${done.name}@${done.version}${asked}${needed}`;
   });
 }
 
@@ -216,8 +219,16 @@ async function show(cli: Cli, given: string): Promise<void> {
 
 function packageText({ name, channels, versions }: PackageDocument): string {
   const heads = Object.entries(channels).map(([channel, head]) => `${channel} -> v${head.version}`);
-  const rows = versions.map(({ version, status: word, registeredAt, workflows, digest }) => {
-    return [version, status(word), time(registeredAt), workflows.join(', '), digest.slice(0, 'sha256:'.length + 12)];
+  const rows = versions.map(({ version, status: word, registeredAt, workflows, permissions: { net, env }, digest }) => {
+    const asks = plain(askedText({ net, env, added: { net: false, env: [] } }, ''));
+    return [
+      version,
+      status(word),
+      time(registeredAt),
+      workflows.join(', '),
+      asks,
+      digest.slice(0, 'sha256:'.length + 12),
+    ];
   });
   const runners = versions.flatMap(({ version, runners: of }) =>
     of.map(({ name: runner, conditions }) => {
@@ -231,7 +242,7 @@ function packageText({ name, channels, versions }: PackageDocument): string {
       ['package', { text: name, style: 'bold' }],
       ['channels', heads.join(', ') || 'none'],
     ]),
-    table(['VERSION', 'STATUS', 'REGISTERED', 'WORKFLOWS', 'DIGEST'], rows),
+    table(['VERSION', 'STATUS', 'REGISTERED', 'WORKFLOWS', 'ASKS FOR', 'DIGEST'], rows),
   ];
   if (runners.length > 0) parts.push(table(['RUNNER', 'VERSION', 'CONDITION', 'MESSAGE'], runners));
   return parts.join('\n\n');

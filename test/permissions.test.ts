@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -215,5 +215,35 @@ describe('the CLI grants by --allow-env', { concurrency: 2 }, () => {
     assert.deepEqual((await client.handle<unknown>(id).result()).output, ['a secret', null]);
     granting.child.kill('SIGKILL');
     await granting.ended;
+  });
+
+  test('pack takes the names that are asked for from the environment, and from --env-file', async () => {
+    const dir = project('2.0.0', { env: ['SHOP_TOKEN', 'SHOP_MODE'] });
+    const check = `for (const name of ['SHOP_TOKEN', 'SHOP_MODE']) if (!process.env[name]) process.exit(1);\n`;
+    writeFileSync(join(dir, 'src', 'check.ts'), `${check}export {};\n`);
+    const source = readFileSync(join(dir, 'src', 'index.ts'), 'utf8');
+    writeFileSync(join(dir, 'src', 'index.ts'), `import './check.ts';\n${source}`);
+    const file = join(folder, 'checked.cloacina');
+    const refused = await runCli(folder, ['package', 'pack', dir, '-o', file]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /exited with code 1; SHOP_MODE is in permissions\.env and is not set here/);
+    writeFileSync(join(folder, 'pack.env'), '# for packing\nexport SHOP_MODE="test" # quoted\nSHOP_TOKEN=other\n');
+    const made = await runCli(folder, ['package', 'pack', dir, '-o', file, '--env-file', 'pack.env']);
+    assert.equal(made.code, 0, made.stderr);
+    // Node itself looks for a file of this option, and ends before the command begins
+    const none = await runCli(folder, ['package', 'pack', dir, '-o', file, '--env-file', 'none.env']);
+    assert.notEqual(none.code, 0);
+    assert.match(none.stderr, /none\.env/);
+  });
+
+  test('CLOACINA_ALLOW_ENV grants like --allow-env', async () => {
+    const { args } = place();
+    const file = join(folder, 'by-environment.cloacina');
+    writeFileSync(file, await packed('1.0.0', ['SHOP_TOKEN']));
+    assert.equal((await runCli(folder, ['package', 'register', file, ...args])).code, 0);
+    process.env['CLOACINA_ALLOW_ENV'] = 'OTHER,SHOP_*';
+    const granted = runCli(folder, [...run, ...args]);
+    delete process.env['CLOACINA_ALLOW_ENV'];
+    assert.deepEqual((JSON.parse((await granted).stdout) as { output: unknown }).output, ['a secret', null]);
   });
 });

@@ -273,7 +273,7 @@ const rows = {
   BUILD_FAILED: {
     exit: 1,
     meaning: 'The entry of the package does not build or does not load.',
-    remedy: 'Correct the source at the file and line in the message.',
+    remedy: 'Correct the source at the file and line in the message, or give the code the environment that it names.',
   },
   NO_WORKFLOWS: {
     exit: 1,

@@ -15,6 +15,8 @@ export interface BundledCode {
   readonly label: string;
   /** By the paths of the package, `code/index.mjs` among them. */
   readonly files: PackageFiles;
+  /** The names of the environment that the package asks for. */
+  readonly env: readonly string[];
 }
 
 export interface BuildOptions {
@@ -35,7 +37,11 @@ export async function buildPackage(dir: string, options: BuildOptions): Promise<
   refuseFileAccess(project);
   const bundle = await bundleProject(project);
   const { name, version } = project.package;
-  const workflows = await options.describe({ label: `package ${name} v${version}`, files: bundle.files });
+  const workflows = await options.describe({
+    label: `package ${name} v${version}`,
+    files: bundle.files,
+    env: project.permissions.env,
+  });
   if (workflows.length === 0) {
     throw new CloacinaError(
       'NO_WORKFLOWS',

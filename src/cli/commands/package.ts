@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import type { Json } from '../../core/json.ts';
 import type { Manifest } from '../../package/manifest.ts';
@@ -35,6 +36,7 @@ function addBuilding(noun: Command): void {
     .description('build the package file of a project')
     .argument('<dir>', 'folder of the project')
     .option('-o, --output <file>', 'file to write (default: NAME-VERSION.cloacina)')
+    .option('--env-file <file>', 'lines NAME=VALUE: environment for code that checks it when it is loaded')
     .action(act(pack));
   noun
     .command('inspect')
@@ -114,12 +116,20 @@ async function newProject(cli: Cli, dir: string, options: { readonly name?: stri
   });
 }
 
-async function pack(cli: Cli, dir: string, options: { readonly output?: string }): Promise<void> {
+interface PackOptions {
+  readonly output?: string;
+  readonly envFile?: string;
+}
+
+async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> {
   const [{ buildPackage }, { describeInIsolate }] = await Promise.all([
     import('../../package/build.ts'),
     import('../describe.ts'),
   ]);
-  const { bytes, digest, manifest } = await buildPackage(dir, { describe: describeInIsolate });
+  const environment = options.envFile === undefined ? process.env : await withEnvFile(options.envFile);
+  const { bytes, digest, manifest } = await buildPackage(dir, {
+    describe: (code) => describeInIsolate(code, environment),
+  });
   const { name, version } = manifest.package;
   const file = options.output ?? fileName(name, version);
   await writeWhole(file, bytes);
@@ -130,6 +140,12 @@ async function pack(cli: Cli, dir: string, options: { readonly output?: string }
       [`Packed ${name} v${version} into ${file} (${bytes.length} bytes)`, `  ${digest}`, ...lines].join('\n'),
     );
   });
+}
+
+/** As Node's own option of this name: what is set in the environment wins. */
+async function withEnvFile(file: string): Promise<NodeJS.ProcessEnv> {
+  const text = Buffer.from(await readBytes(file)).toString('utf8');
+  return { ...parseEnv(text), ...process.env };
 }
 
 /** `@team/name` 1.0.0 -> `team-name-1.0.0.cloacina`, as npm names its files. */

@@ -79,13 +79,13 @@ describe('an upgrade to a later version of Cloacina', { concurrency: 1 }, () => 
       const own = await runCli(folder, ['package', 'pack', join(released, 'tour'), '-o', packed]);
       assert.equal(own.code, 0, own.stderr);
 
-      const before = await Runner.open(url, { registry, grants });
-      await before.registry.register(readFileSync(packed));
-      const { id } = await before.start('tour', input);
-      for await (const { type, task } of before.executions.watch(id)) {
+      const runner = await Runner.open(url, { registry, grants });
+      await runner.registry.register(readFileSync(packed));
+      const { id } = await runner.start('tour', input);
+      for await (const { type, task } of runner.executions.watch(id)) {
         if (type === 'task.waiting' && task === 'approval') break;
       }
-      await before.close();
+      await runner.close();
 
       const home = checkoutOf(version);
       assert.equal((await runCli(folder, ['--version'], '', home)).stdout, version);

@@ -82,9 +82,12 @@ export function askedDocument({ net, env, added }: Asked): { readonly [field: st
   };
 }
 
+function mark(isNew: boolean): string {
+  return isNew ? ' (new)' : '';
+}
+
 /** `network; env: PRICES_TOKEN, STRIPE_KEY (new)` behind a head; '' where nothing is asked for. */
 export function askedText({ net, env, added }: Asked, head: string): string {
-  const mark = (isNew: boolean): string => (isNew ? ' (new)' : '');
   const hosts = typeof net === 'boolean' ? '' : ` to ${net.join(', ')}`;
   const parts = [
     ...(net === false || (typeof net !== 'boolean' && net.length === 0) ? [] : [`network${hosts}${mark(added.net)}`]),

@@ -33,7 +33,7 @@ export function queueNames(given: string, before: readonly string[] = []): reado
 }
 
 /** Grants of environment names, for an option that may be given again, with commas between them. */
-export function envGrants(given: string, before: readonly string[] = []): readonly string[] {
+function envGrants(given: string, before: readonly string[] = []): readonly string[] {
   const names = given.split(',').map((name) => name.trim());
   const set = names.filter((name) => name !== ''); // CLOACINA_ALLOW_ENV may be set to nothing
   for (const name of set) {

@@ -20,7 +20,7 @@ export interface Engine {
  * An addition leaves the number; a change that breaks code which was packed before raises `newest`. `oldest` stays, so
  * that packages of every earlier version run ([why](../../docs/decisions/guest-interface.md)).
  */
-const guestApi = { oldest: 1, newest: 1 } as const;
+const served = { oldest: 1, newest: 1 } as const;
 
 /** What runs packages here, as `checkEngine` compares it with what they ask for. */
 export interface RunningEngine {
@@ -31,13 +31,13 @@ export interface RunningEngine {
 
 /** The versions of this package, of Node, and of the guest interface. */
 export function runningEngine(): RunningEngine {
-  return { cloacina: ownPackage().version, node: process.versions.node, guestApi };
+  return { cloacina: ownPackage().version, node: process.versions.node, guestApi: served };
 }
 
 /** What a package asks for when its project does not say: this version of Cloacina or any later one, and the Node that it needs. */
 export function defaultEngine(): Engine {
   const { version, engines } = ownPackage();
-  return { guestApi: guestApi.newest, cloacina: `>=${version}`, node: engines.node };
+  return { guestApi: served.newest, cloacina: `>=${version}`, node: engines.node };
 }
 
 /** The range of npm that an application with this version uses: later patches of it, for a new project's dependency. */
@@ -72,9 +72,9 @@ function engineFault(wanted: Engine, running: RunningEngine): readonly [keyof En
   const { oldest, newest } = running.guestApi;
   const { guestApi = 1 } = wanted;
   if (guestApi < oldest || guestApi > newest) {
-    const served = oldest === newest ? `version ${newest}` : `versions ${oldest} to ${newest}`;
+    const range = oldest === newest ? `version ${newest}` : `versions ${oldest} to ${newest}`;
     const what = `it needs version ${guestApi} of the guest interface`;
-    return ['guestApi', `${what}, and cloacina ${running.cloacina} serves ${served}`];
+    return ['guestApi', `${what}, and cloacina ${running.cloacina} serves ${range}`];
   }
   const isFormer = wanted.guestApi === undefined && wanted.cloacina === formerDefaultRange;
   const ranges = { cloacina: isFormer ? '>=0.1.0' : wanted.cloacina, node: wanted.node };

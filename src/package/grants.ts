@@ -18,7 +18,7 @@ export const envGrant: Kind = {
 };
 
 /** The names that Cloacina itself reads: the database of a runner is no business of the packages in it. */
-export function isOwnName(name: string): boolean {
+function isOwnName(name: string): boolean {
   return /^cloacina_/i.test(name);
 }
 
@@ -63,9 +63,13 @@ export interface Asked {
   readonly added: { readonly net: boolean; readonly env: readonly string[] };
 }
 
+function hosts(net: Permissions['net']): readonly string[] {
+  if (typeof net !== 'boolean') return net;
+  return net ? ['*'] : [];
+}
+
 /** Without a version before, everything is new. */
 export function askedFor(now: Permissions, before: Permissions | undefined): Asked {
-  const hosts = (net: Permissions['net']): readonly string[] => (typeof net === 'boolean' ? (net ? ['*'] : []) : net);
   const had = hosts(before?.net ?? false);
   const added = {
     net: !had.includes('*') && hosts(now.net).some((host) => !had.includes(host)),

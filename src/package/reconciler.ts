@@ -339,10 +339,10 @@ function unableText(
   const all = unable.map(({ name, version, code }, at) => {
     return { count: counts[at]!, text: `${name} v${version} (${code}, ${counted(counts[at]!, 'execution')})` };
   });
-  const named = all.toSorted((a, b) => b.count - a.count).slice(0, maxUnableNamed);
+  const first = all.toSorted((a, b) => b.count - a.count).slice(0, maxUnableNamed);
   const open = all.reduce((sum, { count }) => sum + count, 0);
-  const more = all.length > named.length ? `, and ${all.length - named.length} more` : '';
-  const list = named.map(({ text }) => text).join(', ');
+  const more = all.length > first.length ? `, and ${all.length - first.length} more` : '';
+  const list = first.map(({ text }) => text).join(', ');
   return `${counted(all.length, 'package')}, ${counted(open, 'open execution')} cannot run here: ${list}${more}`;
 }
 

@@ -47,4 +47,5 @@ export type { Synchronous } from './engine/transaction.ts';
 export type { WorkflowEntry } from './engine/workflows.ts';
 export { Client, Runner } from './open.ts';
 export { defaultDatabase, defaultRegistry } from './options.ts';
+export type { Asked, Grants } from './package/grants.ts';
 export type { ClientOptions, RunnerOptions } from './options.ts';

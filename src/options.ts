@@ -16,6 +16,8 @@ import { stderrLogger } from './engine/logger.ts';
 import type { Logger } from './engine/logger.ts';
 import type { RunnerEvent, TaskProgress } from './engine/hooks.ts';
 import { loadEmbedded } from './engine/start.ts';
+import { envGrant } from './package/grants.ts';
+import type { Grants } from './package/grants.ts';
 import type { PackageEvent } from './package/reconciler.ts';
 
 /** Where the CLI and the library look, unless told otherwise: so both see the same. */
@@ -55,6 +57,11 @@ export interface RunnerOptions extends ClientOptions {
   readonly stall?: Duration;
   /** How long a task may go on after its signal fired; default 5s. */
   readonly grace?: Duration;
+  /**
+   * What packages may have where they ask for it, `{ env: ['STRIPE_KEY', 'SHOP_*'] }`; default nothing. A version that asks
+   * for more is not loaded here (PERMISSION_NOT_GRANTED). Embedded workflows see the whole environment in any case.
+   */
+  readonly grants?: Grants;
   /** How long an isolate may be silent before it is ended; default 30s. */
   readonly isolateStall?: Duration;
   /** How long ended executions are kept where their workflow does not say; null: for ever. Default 30d. */
@@ -110,6 +117,7 @@ const runnerKinds: Kinds<RunnerOptions> = {
   lease: anything,
   stall: anything,
   grace: anything,
+  grants: record,
   isolateStall: anything,
   retention: anything,
   schedules: flag,
@@ -151,6 +159,7 @@ export interface RunnerSettings extends ClientSettings {
   readonly leaseMs: number;
   readonly stallMs: number;
   readonly graceMs: number;
+  readonly envGrants: readonly string[];
   readonly isolateStallMs: number;
   readonly retentionMs: number | null;
   readonly schedules: boolean;
@@ -173,6 +182,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
     leaseMs: atLeast('lease', options.lease ?? '15s', 1000),
     stallMs: atLeast('stall', options.stall ?? '2m', 1000),
     graceMs: atLeast('grace', options.grace ?? '5s', 0),
+    envGrants: envGrants(options.grants ?? {}),
     isolateStallMs: atLeast('isolateStall', options.isolateStall ?? '30s', 100),
     retentionMs: options.retention === null ? null : atLeast('retention', options.retention ?? '30d', 0),
     schedules: options.schedules ?? true,
@@ -208,6 +218,18 @@ function embeddedWorkflows(workflows: readonly AnyWorkflow[]): LoadedWorkflow[] 
     }
   }
   return Array.from(byName.values(), loadEmbedded);
+}
+
+const grantKinds: Kinds<Grants> = { env: list };
+
+function envGrants(grants: Grants): readonly string[] {
+  const fault = optionFault(grants, grantKinds);
+  if (fault !== null) throw new OptionInvalidError(`grants.${fault.option}`, fault.message);
+  const { env = [] } = grants;
+  for (const name of env) {
+    if (!envGrant.fits(name)) throw new OptionInvalidError('grants.env', `${shown(name)} is not ${envGrant.what}`);
+  }
+  return [...env];
 }
 
 function runnerName(name: string = hostname()): string {

@@ -154,7 +154,7 @@ function openReconciler(
   engine: Engine,
   wake: () => void,
 ): Reconciler {
-  const { clock, logger, isolateStallMs, onPackage } = settings;
+  const { clock, logger, envGrants, isolateStallMs, onPackage } = settings;
   const storage = openStorage(url);
   const reconciler = new Reconciler({
     store,
@@ -163,6 +163,7 @@ function openReconciler(
     workDir: join(fileURLToPath(storage.url), 'unpacked'),
     clock,
     logger,
+    envGrants,
     isolateStallMs,
     ...(store.subscribe === undefined ? {} : { lookMs: toldMs }),
     tenants: null,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { CloacinaError } from '../core/error.ts';
 import { buildPackage } from '../package/build.ts';
+import type { BundledCode } from '../package/build.ts';
 import { describeInIsolate } from './describe.ts';
 
 const head = `import { workflow } from 'cloacina';
@@ -65,4 +66,74 @@ describe('packages.md, packing: what does not load or define is refused', { conc
   for (const [name, source, said] of cases) {
     test(name, async () => assert.match(await refusal(name, source), said));
   }
+});
+
+describe('packages.md, packing: code that checks its environment when it is loaded', { concurrency: 2 }, () => {
+  const check = `const need = (name: string): string => process.env[name] ?? fail(name);
+function fail(name: string): never { throw new Error(name + ' is not set'); }
+`;
+
+  /** Packs a project with this entry, with this environment. */
+  async function packed(name: string, source: string, env: readonly string[], environment: object): Promise<string> {
+    const dir = join(root, name.replaceAll(' ', '-'));
+    await mkdir(join(dir, 'src'), { recursive: true });
+    const cloacina = { entry: 'src/index.ts', permissions: { env } };
+    await writeFile(join(dir, 'package.json'), JSON.stringify({ name: 'flows', version: '1.0.0', cloacina }));
+    await writeFile(join(dir, 'src', 'index.ts'), `${head}${source}\nexport default w;\n`);
+    const describeWith = (code: BundledCode): ReturnType<typeof describeInIsolate> =>
+      describeInIsolate(code, { PATH: '/usr/bin', ...environment });
+    const made = await buildPackage(dir, { describe: describeWith }).catch((thrown: unknown) => thrown);
+    if (made instanceof CloacinaError) return `${made.code}: ${made.message}`;
+    return (made as { readonly digest: string }).digest;
+  }
+
+  test('is packed where the names that it asks for are set, whatever they are set to', async () => {
+    const source = `${check}export const token = need('H_TOKEN');`;
+    const first = await packed('set', source, ['H_TOKEN'], { H_TOKEN: 'a' });
+    assert.match(first, /^sha256:/);
+    assert.equal(await packed('set again', source, ['H_TOKEN'], { H_TOKEN: 'b' }), first);
+  });
+
+  test('is told which name is not set, and which is not asked for', async () => {
+    const source = `${check}process.env['NOISE'];\nneed('H_TOKEN');`;
+    assert.match(
+      await packed('unset', source, ['H_TOKEN'], {}),
+      /^BUILD_FAILED: .* does not load: src\/index\.ts:5:\d+: H_TOKEN is not set; H_TOKEN is in permissions\.env and is not set here: set it, or use --env-file$/,
+    );
+    assert.match(
+      await packed('unasked', source, [], { H_TOKEN: 'a' }),
+      /^BUILD_FAILED: .* does not load: src\/index\.ts:5:\d+: H_TOKEN is not set; H_TOKEN is not in permissions\.env$/,
+    );
+  });
+
+  test('may end the process, list the environment, or look whether a name is in it', async () => {
+    const ways = [
+      `if (!('H_TOKEN' in process.env)) process.exit(1);`,
+      `if (process.env.H_TOKEN === undefined) process.exit(1);`,
+      `import { env } from 'node:process';\nif (env.H_TOKEN === undefined) process.exit(1);`,
+      `const { H_TOKEN } = { ...process.env };\nif (H_TOKEN === undefined) process.exit(1);`,
+      `if (!Object.keys(process.env).includes('H_TOKEN')) process.exit(1);`,
+    ];
+    for (const [at, source] of ways.entries()) {
+      const said = await packed(`exit ${at}`, source, ['H_TOKEN'], {});
+      assert.match(said, /exited with code 1.*; H_TOKEN is in permissions\.env and is not set here/, source);
+    }
+    const listing = await packed('listing', ways[4]!, [], {});
+    assert.match(listing, /exited with code 1; of the environment it sees the names of permissions\.env only$/);
+  });
+
+  test('may write to the environment as ever', async () => {
+    const source = `process.env['MADE'] = 'x';\ndelete process.env['GONE'];\nObject.assign(process.env, { MORE: 'y' });
+if (process.env['MADE'] + process.env['MORE'] !== 'xy') throw new Error('not written');`;
+    assert.match(await packed('writing', source, [], {}), /^sha256:/);
+  });
+
+  test('must not make its graph of it', async () => {
+    const source = `if (process.env['H_MODE'] === 'b') w.task('b', () => 2);`;
+    assert.match(
+      await packed('graph', source, ['H_MODE'], { H_MODE: 'b' }),
+      /^BUILD_FAILED: .*its workflows are others with H_MODE set than without; read the environment in tasks, by ctx\.env$/,
+    );
+    assert.match(await packed('no graph', source, ['H_MODE'], { H_MODE: 'a' }), /^sha256:/);
+  });
 });

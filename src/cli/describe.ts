@@ -1,26 +1,107 @@
 import { tmpdir } from 'node:os';
-import { basename } from 'node:path';
+import { basename, extname } from 'node:path';
 import { CloacinaError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { stderrLogger } from '../engine/logger.ts';
+import type { Logger } from '../engine/logger.ts';
 import type { BundledCode } from '../package/build.ts';
 import { Isolate } from '../package/isolate/host.ts';
 import { unpackTemporary } from '../package/unpack.ts';
+import { watchEnvironment, watchMark } from './environment-watch.ts';
 import { writing } from './given.ts';
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Beside the bundle, whose files are `index.mjs` and what it loads late. */
+const watchPath = 'code/cloacina-watch.mjs';
+const entryPath = 'code/cloacina-describe.mjs';
+
+const watchSource = `import { ${watchEnvironment.name} } from ${JSON.stringify(new URL(`./environment-watch${extname(import.meta.url)}`, import.meta.url).href)};
+${watchEnvironment.name}();
+`;
+/** The code with its exports, after the watch is up; a default export goes by another name. */
+const entrySource = `import './cloacina-watch.mjs';
+import * as code from './index.mjs';
+export * from './index.mjs';
+export const cloacina_default = code['default'];
+`;
+
 /**
- * Loads a bundle in an isolate, out of a temporary folder, and gives the workflows it exports. Throws FILE_UNWRITABLE,
- * BUILD_FAILED where it does not load, DEFINITION_INVALID and others where it breaks a rule.
+ * Loads a bundle in an isolate, out of a temporary folder, and gives the workflows it exports. The code sees the names of
+ * `env` that are set in `environment`. Throws FILE_UNWRITABLE; BUILD_FAILED where it does not load, with the names that it
+ * looked for in vain, and where its workflows depend on the environment; DEFINITION_INVALID and others where it breaks a rule.
  */
-export async function describeInIsolate({ label, files }: BundledCode): Promise<readonly WorkflowSpec[]> {
-  await using folder = await writing(tmpdir(), () => unpackTemporary(files));
-  await using isolate = new Isolate({ dir: folder.dir, label, logger: stderrLogger });
+export async function describeInIsolate(
+  { label, files, env }: BundledCode,
+  environment: Environment = process.env,
+): Promise<readonly WorkflowSpec[]> {
+  const all = new Map([...files, [watchPath, Buffer.from(watchSource)], [entryPath, Buffer.from(entrySource)]]);
+  await using folder = await writing(tmpdir(), () => unpackTemporary(all));
+  const reads = new Set<string>();
+  const logger = readsLogger(reads);
+  const given = env.filter((name) => environment[name] !== undefined);
+  const settings = { dir: folder.dir, entry: entryPath, label };
+  await using isolate = new Isolate({ ...settings, logger, grants: { env: given }, environment });
+  let workflows: readonly WorkflowSpec[];
   try {
-    return await isolate.describe();
+    workflows = await isolate.describe();
   } catch (error) {
-    throw error instanceof CloacinaError ? buildError(error, label, basename(folder.dir)) : error;
+    if (!(error instanceof CloacinaError)) throw error;
+    throw buildError(error, label, basename(folder.dir), (message) => missingText(message, reads, env, environment));
   }
+  if (given.length > 0) await compareWithout(given, settings, workflows);
+  return workflows;
+}
+
+/** The graphs of a version are one for all machines; a runner has other values than the machine that packs. */
+async function compareWithout(
+  given: readonly string[],
+  settings: { readonly dir: string; readonly entry: string; readonly label: string },
+  workflows: readonly WorkflowSpec[],
+): Promise<void> {
+  await using isolate = new Isolate({ ...settings, logger: silentLogger });
+  // code that needs the names does not load without them, and there is nothing to compare
+  const without = await isolate.describe().catch(() => workflows);
+  if (JSON.stringify(without) === JSON.stringify(workflows)) return;
+  const what = `${settings.label} cannot be packed: its workflows are others with ${given.join(', ')} set than without`;
+  throw new CloacinaError('BUILD_FAILED', `${what}; read the environment in tasks, by ctx.env`);
+}
+
+const silentLogger: Logger = { ...stderrLogger, warn: () => undefined, error: () => undefined };
+
+/** What the code prints, but what the watch says goes into `reads`. */
+function readsLogger(reads: Set<string>): Logger {
+  const info = (_: object, line: string): void => {
+    if (line.startsWith(watchMark)) reads.add(line.slice(watchMark.length));
+  };
+  return { ...stderrLogger, info };
+}
+
+const maxNamed = 10;
+
+/**
+ * What follows a message of code that did not load: the names that it looked for in vain. Where the message has some of
+ * them those are meant; libraries look for many that they can do without.
+ */
+function missingText(
+  message: string,
+  reads: ReadonlySet<string>,
+  asked: readonly string[],
+  environment: Environment,
+): string {
+  const isListed = reads.has('*');
+  const unset = asked.filter((name) => environment[name] === undefined);
+  const missing = [...new Set([...[...reads].filter((name) => name !== '*'), ...(isListed ? unset : [])])];
+  const named = missing.filter((name) => message.includes(name));
+  const meant = (named.length > 0 ? named : missing).slice(0, maxNamed);
+  const notSet = meant.filter((name) => unset.includes(name));
+  const notAsked = meant.filter((name) => !asked.includes(name));
+  return [
+    ...notSet.map((name) => `; ${name} is in permissions.env and is not set here: set it, or use --env-file`),
+    ...notAsked.map((name) => `; ${name} is not in permissions.env`),
+    ...(isListed && meant.length === 0 ? ['; of the environment it sees the names of permissions.env only'] : []),
+  ].join('');
 }
 
 /** The rules of definitions, which their author has broken. */
@@ -32,15 +113,23 @@ const ruleCodes: ReadonlySet<unknown> = new Set<ErrorCode>([
   'PAYLOAD_TOO_LARGE',
 ]);
 
-function buildError(error: CloacinaError, label: string, folder: string): CloacinaError {
+function buildError(
+  error: CloacinaError,
+  label: string,
+  folder: string,
+  missing: (message: string) => string,
+): CloacinaError {
   const thrown = error.cause;
-  if (!(thrown instanceof Error)) return new CloacinaError('BUILD_FAILED', error.message, { cause: error });
+  if (!(thrown instanceof Error)) {
+    return new CloacinaError('BUILD_FAILED', `${error.message}${missing(error.message)}`, { cause: error });
+  }
   const place = placeIn(thrown.stack ?? '', folder);
   const code: unknown = Reflect.get(thrown, 'code');
   if (ruleCodes.has(code)) {
     return new CloacinaError(code as ErrorCode, `${place}${thrown.message}`, { cause: thrown });
   }
-  return new CloacinaError('BUILD_FAILED', `${label} does not load: ${place}${thrown.message}`, { cause: thrown });
+  const message = `${label} does not load: ${place}${thrown.message}${missing(thrown.message)}`;
+  return new CloacinaError('BUILD_FAILED', message, { cause: thrown });
 }
 
 /** Where in the sources of the package something was thrown, as `src/index.ts:3:7: `; '' where its code was not there. */

@@ -5,6 +5,8 @@ import type {
   ExecutionSummary,
   TaskSummary,
 } from '../engine/executions.ts';
+import type { Json } from '../core/json.ts';
+import type { Asked } from '../package/grants.ts';
 import type { PackageDocument, PackageItem } from '../package/registry-documents.ts';
 import type { WorkflowEntry } from '../engine/workflows.ts';
 import type { ScheduleDetail, ScheduleSummary, SlotSummary } from '../schedule/schedules.ts';
@@ -70,6 +72,28 @@ export function packageDocument({ name, channels, versions }: PackageDocument): 
       })),
     })),
   };
+}
+
+export function askedDocument({ net, env, added }: Asked): { readonly [field: string]: Json } {
+  return {
+    net: typeof net === 'boolean' ? net : [...net],
+    env: [...env],
+    added: { net: added.net, env: [...added.env] },
+  };
+}
+
+function mark(isNew: boolean): string {
+  return isNew ? ' (new)' : '';
+}
+
+/** `network; env: PRICES_TOKEN, STRIPE_KEY (new)` behind a head; '' where nothing is asked for. */
+export function askedText({ net, env, added }: Asked, head: string): string {
+  const hosts = typeof net === 'boolean' ? '' : ` to ${net.join(', ')}`;
+  const parts = [
+    ...(net === false || (typeof net !== 'boolean' && net.length === 0) ? [] : [`network${hosts}${mark(added.net)}`]),
+    ...(env.length === 0 ? [] : [`env: ${env.map((name) => `${name}${mark(added.env.includes(name))}`).join(', ')}`]),
+  ];
+  return parts.length === 0 ? '' : `${head}${parts.join('; ')}`;
 }
 
 export function workflowItem({ name, package: from, version, spec }: WorkflowEntry): object {

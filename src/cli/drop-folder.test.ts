@@ -7,6 +7,8 @@ import type { TestContext } from 'node:test';
 import { CloacinaError, PackageInvalidError, StoreUnavailableError } from '../core/error.ts';
 import { checkDropFolder, watchDropFolder } from './drop-folder.ts';
 
+const asks = { net: false, env: [], added: { net: false, env: [] } };
+
 let root = '';
 
 before(async () => {
@@ -29,7 +31,7 @@ async function watch(t: TestContext, name: string, register: (text: string) => v
   const watching = watchDropFolder(dir, {
     register: async (bytes) => {
       register(Buffer.from(bytes).toString());
-      return { id: 'p', name: 'p', version: '1.0.0', digest: 'd', created: true, activated: true };
+      return { id: 'p', name: 'p', version: '1.0.0', digest: 'd', created: true, activated: true, asks };
     },
     onRegistered: () => say('registered'),
     onRefused: (_, error) => say(`refused ${error.code}`),

@@ -2,11 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
 import { CloacinaError, ScheduleInvalidError } from '../core/error.ts';
 import type { Json } from '../core/json.ts';
 import { queueName } from '../core/option-check.ts';
 import { timeOf } from '../core/schedule.ts';
+import { envGrant } from '../package/grants.ts';
 import { makeFolder } from '../store/folder.ts';
 import { UsageError } from './failure.ts';
 import { reason } from './reasons.ts';
@@ -28,6 +30,28 @@ export function queueNames(given: string, before: readonly string[] = []): reado
   const names = given.split(',').map((name) => name.trim());
   if (!names.every((name) => queueName.fits(name))) throw new InvalidArgumentError(`It is not ${queueName.what}.`);
   return [...before, ...names];
+}
+
+/** Grants of environment names, for an option that may be given again, with commas between them. */
+function envGrants(given: string, before: readonly string[] = []): readonly string[] {
+  const names = given.split(',').map((name) => name.trim());
+  const set = names.filter((name) => name !== ''); // CLOACINA_ALLOW_ENV may be set to nothing
+  for (const name of set) {
+    if (!envGrant.fits(name)) throw new InvalidArgumentError(`'${name}' is not ${envGrant.what}.`);
+  }
+  return [...before, ...set];
+}
+
+/** What a runner of the CLI grants to packages. */
+export function addGrantOptions(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--allow-env <names>',
+      'environment names that packages see where they ask for them: NAME,PREFIX_*; may be given again (default: none)',
+    )
+      .env('CLOACINA_ALLOW_ENV')
+      .argParser(envGrants),
+  );
 }
 
 /** `name=value`, for an option that may be given again. */

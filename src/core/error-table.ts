@@ -260,8 +260,13 @@ const rows = {
   },
   ENGINE_UNSUPPORTED: {
     exit: 1,
-    meaning: 'The package asks for another version of Cloacina or Node.',
-    remedy: 'Run it with versions in the ranges that the message names.',
+    meaning: 'The package asks for another version of Cloacina, of its guest interface, or of Node.',
+    remedy: 'Run it with the versions that the message names; a package of a newer Cloacina needs that one.',
+  },
+  PERMISSION_NOT_GRANTED: {
+    exit: 4,
+    meaning: 'The package asks for environment names that this runner does not grant. It is not loaded there.',
+    remedy: 'Grant them by `--allow-env` or the option `grants` of `Runner.open`, if the package should have them.',
   },
   FILE_HASH_MISMATCH: {
     exit: 1,
@@ -281,7 +286,7 @@ const rows = {
   BUILD_FAILED: {
     exit: 1,
     meaning: 'The entry of the package does not build or does not load.',
-    remedy: 'Correct the source at the file and line in the message.',
+    remedy: 'Correct the source at the file and line in the message, or give the code the environment that it names.',
   },
   NO_WORKFLOWS: {
     exit: 1,

@@ -15,6 +15,8 @@ export interface BundledCode {
   readonly label: string;
   /** By the paths of the package, `code/index.mjs` among them. */
   readonly files: PackageFiles;
+  /** The names of the environment that the package asks for. */
+  readonly env: readonly string[];
 }
 
 export interface BuildOptions {
@@ -32,9 +34,14 @@ export interface BuildOptions {
  */
 export async function buildPackage(dir: string, options: BuildOptions): Promise<PackedArchive> {
   const project = await readProject(dir);
+  refuseFileAccess(project);
   const bundle = await bundleProject(project);
   const { name, version } = project.package;
-  const workflows = await options.describe({ label: `package ${name} v${version}`, files: bundle.files });
+  const workflows = await options.describe({
+    label: `package ${name} v${version}`,
+    files: bundle.files,
+    env: project.permissions.env,
+  });
   if (workflows.length === 0) {
     throw new CloacinaError(
       'NO_WORKFLOWS',
@@ -59,6 +66,17 @@ async function readSources(project: Project, modules: readonly string[]): Promis
     }
   }
   return files;
+}
+
+/** No runner would load it. */
+function refuseFileAccess({ package: { name, version }, permissions }: Project): void {
+  const kind = (['read', 'write'] as const).find((each) => permissions[each].length > 0);
+  if (kind === undefined) return;
+  const what = `package ${name} v${version} cannot be packed: cloacina.permissions.${kind}`;
+  throw new CloacinaError(
+    'PROJECT_INVALID',
+    `${what} asks for files, and no runner grants any; put them into the package`,
+  );
 }
 
 function refuseNames(project: Project, files: PackageFiles): void {

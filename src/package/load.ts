@@ -13,11 +13,11 @@ import type { Script } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
 import { readArchive } from './archive.ts';
 import { isDigest } from './digest.ts';
-import { runningEngine } from './engine.ts';
+import { checkEngine, runningEngine } from './engine.ts';
+import { checkFileAccess, checkGrants } from './grants.ts';
 import { Isolate } from './isolate/host.ts';
 import type { IsolateDeath } from './isolate/host.ts';
 import { IsolateRoom } from './isolate/room.ts';
-import { checkEngine } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import type { PackageStorage } from './storage/storage.ts';
 import { unpackPackage } from './unpack.ts';
@@ -58,6 +58,8 @@ export interface LoaderOptions {
   readonly workDir: string;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Entries of `Grants.env`; default none. */
+  readonly envGrants?: readonly string[];
   /** See `IsolateOptions`. */
   readonly isolateStallMs?: number;
   readonly isolateIdleMs?: number;
@@ -142,7 +144,8 @@ export class Loader {
       const { manifest, files } = await during('verified', 'Refused', async () => {
         const archive = await readArchive(bytes);
         checkEngine(archive.manifest, runningEngine());
-        checkPermissions(archive.manifest);
+        checkFileAccess(archive.manifest);
+        checkGrants(archive.manifest, this.#options.envGrants ?? []);
         return archive;
       });
       const unpack = (): Promise<string> => unpackPackage(workDir, version.digest, files, clock);
@@ -159,19 +162,6 @@ function* isForgotten(digest: string): Script<boolean> {
   return (yield* pinnedCount(null, digest)) === 0;
 }
 
-/** An isolate opens no files but its own: a package that needs others is not run instead of failing in the middle. */
-function checkPermissions({ package: { name, version }, permissions }: Manifest): void {
-  for (const kind of ['read', 'write'] as const) {
-    const [path] = permissions[kind];
-    if (path === undefined) continue;
-    const reason = `it asks to ${kind} '${path}', and an isolate is granted no files outside of its package`;
-    throw new PackageInvalidError('MANIFEST_INVALID', `package ${name} v${version} does not run here: ${reason}`, {
-      path: `permissions.${kind}`,
-      reason,
-    });
-  }
-}
-
 async function during<T>(name: ConditionName, reason: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -184,6 +174,7 @@ function failure(name: ConditionName, reason: string, thrown: unknown): LoadFail
   const error = coded(thrown);
   if (error.code === 'DIGEST_MISMATCH') return new LoadFailure('verified', 'DigestMismatch', false, error);
   if (error.code === 'ENGINE_UNSUPPORTED') return new LoadFailure(name, 'EngineUnsupported', true, error);
+  if (error.code === 'PERMISSION_NOT_GRANTED') return new LoadFailure(name, 'PermissionNotGranted', true, error);
   if (error.code === 'PACKAGE_NOT_FOUND') return new LoadFailure(name, 'BytesMissing', false, error);
   return new LoadFailure(name, reason, error instanceof PackageInvalidError, error);
 }

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { PackageInvalidError } from '../core/error.ts';
 import type { TaskSpec } from '../core/spec.ts';
 import { sampleManifest, sampleTask, sampleWorkflow } from '../testing/sample-package.ts';
-import { runningEngine } from './engine.ts';
-import { checkEngine, formatManifest, parseManifest } from './manifest.ts';
+import { checkEngine, defaultEngine, runningEngine } from './engine.ts';
+import { formatManifest, parseManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 
 const hash = 'a'.repeat(64);
@@ -198,19 +198,54 @@ test('a thousand problems are counted, not listed', () => {
   assert.equal(problems.at(-1), 'MORE ');
 });
 
+const oneToThree = { oldest: 1, newest: 3 };
 const wanting = (cloacina: string, node: string): Manifest => ({ ...valid, engine: { cloacina, node } });
 
 test('packages.md: a package runs only on the versions it asks for', () => {
-  checkEngine(wanting('^0.1.0', '>=24.15'), { cloacina: '0.1.7', node: '24.21.0' });
-  checkEngine(wanting('^0.1.0', '>=24.15'), { cloacina: '0.1.7', node: '26.0.0-nightly20260101' });
+  checkEngine(wanting('^0.1.0', '>=24.15'), { cloacina: '0.1.7', node: '24.21.0', guestApi: oneToThree });
+  checkEngine(wanting('^0.1.0', '>=24.15'), {
+    cloacina: '0.1.7',
+    node: '26.0.0-nightly20260101',
+    guestApi: oneToThree,
+  });
   checkEngine(wanting('*', '>=24'), runningEngine());
   const refusal = {
     code: 'ENGINE_UNSUPPORTED',
     path: 'engine.cloacina',
     reason: 'it needs cloacina ^2, and this is 0.1.7',
   };
-  assert.throws(() => checkEngine(wanting('^2', '*'), { cloacina: '0.1.7', node: '24.21.0' }), refusal);
-  assert.throws(() => checkEngine(wanting('*', '>=26'), { cloacina: '0.1.7', node: '24.21.0' }), {
+  assert.throws(
+    () => checkEngine(wanting('^2', '*'), { cloacina: '0.1.7', node: '24.21.0', guestApi: oneToThree }),
+    refusal,
+  );
+  assert.throws(() => checkEngine(wanting('*', '>=26'), { cloacina: '0.1.7', node: '24.21.0', guestApi: oneToThree }), {
     path: 'engine.node',
   });
+});
+
+test('a package runs on every later version, unless its author gave a range that excludes it', () => {
+  const later = ['0.1.1', '0.2.0', '1.0.0', '1.0.0-rc.1', '12.3.4'];
+  for (const cloacina of later) {
+    const running = { ...runningEngine(), cloacina };
+    checkEngine({ ...valid, engine: defaultEngine() }, running);
+    // the default range of packages from before the guest interface had a version
+    checkEngine(wanting('^0.1.0', '>=24.15'), running);
+  }
+  const explicit = { ...valid, engine: { ...defaultEngine(), cloacina: '^0.1.0' } };
+  assert.throws(() => checkEngine(explicit, { ...runningEngine(), cloacina: '0.2.0' }), {
+    code: 'ENGINE_UNSUPPORTED',
+    message: 'package sample v1.0.0 does not run here: it needs cloacina ^0.1.0, and this is 0.2.0',
+  });
+});
+
+test('a package runs where its guest interface is served: the own one and every older one', () => {
+  const running = { ...runningEngine(), cloacina: '0.2.0', guestApi: oneToThree };
+  const packedFor = (guestApi: number): Manifest => ({ ...valid, engine: { ...defaultEngine(), guestApi } });
+  for (const guestApi of [1, 2, 3]) checkEngine(packedFor(guestApi), running);
+  assert.throws(() => checkEngine(packedFor(4), running), {
+    code: 'ENGINE_UNSUPPORTED',
+    path: 'engine.guestApi',
+    reason: 'it needs version 4 of the guest interface, and cloacina 0.2.0 serves versions 1 to 3',
+  });
+  assert.deepEqual(problemsOf(packedFor(0)), ['BAD_VALUE engine.guestApi']);
 });

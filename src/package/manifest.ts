@@ -4,6 +4,7 @@ import { PackageInvalidError } from '../core/error.ts';
 import type { Problem } from '../core/error.ts';
 import type { Json } from '../core/json.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
+import type { Engine } from './engine.ts';
 import { byPathBytes } from './entry-path.ts';
 import { fileProblems, workflowProblems, workflowNameProblems } from './manifest-check.ts';
 import { listProblems, zodProblems } from './problems.ts';
@@ -20,11 +21,11 @@ const maxManifestBytes = 16 * 1024 * 1024;
 /** A manifest without the JSON Schemas of its inputs has 8. */
 const maxNesting = 200;
 
-/** What the code of a package asks for beyond its own folder; a runner grants it, or does not run the package. */
+/** What the code of a package asks for beyond its own folder; a runner grants it, or does not run the package (`grants.ts`). */
 export interface Permissions {
   /** No network, all of it, or the hosts listed (`api.example.org` or `api.example.org:8443`). */
   readonly net: boolean | readonly string[];
-  /** The names of the environment that the code sees; no patterns. */
+  /** The names of the environment that the code sees; no patterns, and none of Cloacina's own (`CLOACINA_*`). */
   readonly env: readonly string[];
   /** Files and folders of the runner's machine that the code reads. */
   readonly read: readonly string[];
@@ -43,8 +44,7 @@ export interface Manifest {
     readonly license: string | null;
     readonly repository: string | null;
   };
-  /** Version ranges (semver) of what may run it. */
-  readonly engine: { readonly cloacina: string; readonly node: string };
+  readonly engine: Engine;
   readonly entry: 'code/index.mjs';
   readonly workflows: readonly WorkflowSpec[];
   readonly permissions: Permissions;
@@ -86,12 +86,23 @@ const range = z
 
 export const permissionsSchema: z.ZodType<Permissions> = z.strictObject({
   net: z.union([z.boolean(), z.array(line)], 'it must be true, false or a list of hosts'),
-  env: z.array(z.string().regex(/^[^=\s]+$/, 'it must be the name of an environment variable')),
+  env: z.array(
+    z
+      .string()
+      .regex(/^[^=\s*,]+$/, 'it must be the name of an environment variable')
+      .regex(/^(?!cloacina_)/i, 'it must not be a name of Cloacina itself, CLOACINA_*: no package is given those'),
+  ),
   read: z.array(line.min(1)),
   write: z.array(line.min(1)),
 });
 
-export const engineSchema: z.ZodType<Manifest['engine']> = z.strictObject({ cloacina: range, node: range });
+/** The ranges that the author of a package may set. */
+export const engineRanges: z.ZodType<Pick<Engine, 'cloacina' | 'node'>> = z.strictObject({
+  cloacina: range,
+  node: range,
+});
+
+const engine: z.ZodType<Engine> = z.strictObject({ guestApi: count.optional(), cloacina: range, node: range });
 
 const need = z.strictObject({ task: label, settled: z.boolean() });
 
@@ -169,7 +180,7 @@ const manifestSchema: z.ZodType<Manifest> = z.strictObject({
     license: line.nullable(),
     repository: line.nullable(),
   }),
-  engine: engineSchema,
+  engine,
   entry: z.literal(entryPath),
   workflows: z.array(workflow).min(1, 'it must name at least one workflow'),
   permissions: permissionsSchema,
@@ -201,24 +212,6 @@ export function formatManifest(manifest: Manifest): string {
 /** The name of the file that a package is packed to: `@shop/daily-load` 1.0.0 -> `shop-daily-load-1.0.0.cloacina`. */
 export function packageFileName(name: string, version: string): string {
   return `${name.replace('@', '').replace('/', '-')}-${version}.cloacina`;
-}
-
-/** Throws ENGINE_UNSUPPORTED unless both versions lie in the ranges of the manifest (a prerelease counts as its version). */
-export function checkEngine(manifest: Manifest, running: Manifest['engine']): void {
-  for (const name of ['cloacina', 'node'] as const) {
-    const wanted = manifest.engine[name];
-    if (semver.satisfies(running[name], wanted, { includePrerelease: true })) continue;
-    const reason = `it needs ${name} ${wanted}, and this is ${running[name]}`;
-    const { name: packageOf, version } = manifest.package;
-    throw new PackageInvalidError(
-      'ENGINE_UNSUPPORTED',
-      `package ${packageOf} v${version} does not run here: ${reason}`,
-      {
-        path: `engine.${name}`,
-        reason,
-      },
-    );
-  }
 }
 
 function parseText(text: string): unknown {

@@ -1,13 +1,12 @@
 import { packageFileName } from './manifest.ts';
-import type { Manifest } from './manifest.ts';
 
 const firstVersion = '1.0.0';
 
-/** The files of a new project by their path, with `/`. The workflow has the name of the package, so two of them do not clash. */
-export function projectTemplate(name: string, engine: Manifest['engine']): ReadonlyMap<string, string> {
+/** The files of a new project by their path, with `/`. The workflow has the name of the package, so two of them do not clash. `dependency`: range of `cloacina`. */
+export function projectTemplate(name: string, dependency: string): ReadonlyMap<string, string> {
   const workflowName = workflowNameOf(name);
   return new Map([
-    ['package.json', packageJson(name, engine)],
+    ['package.json', packageJson(name, dependency)],
     ['tsconfig.json', tsconfig],
     ['src/index.ts', indexSource(workflowName)],
     ['README.md', readme(name, workflowName)],
@@ -19,7 +18,7 @@ function workflowNameOf(name: string): string {
   return name.replace(/^.*\//, '').replaceAll(/[-.]/g, '_');
 }
 
-function packageJson(name: string, engine: Manifest['engine']): string {
+function packageJson(name: string, dependency: string): string {
   const json = {
     name,
     version: firstVersion,
@@ -27,7 +26,7 @@ function packageJson(name: string, engine: Manifest['engine']): string {
     private: true,
     type: 'module',
     scripts: { pack: 'cloacina package pack .' },
-    devDependencies: { cloacina: engine.cloacina },
+    devDependencies: { cloacina: dependency },
     cloacina: { entry: 'src/index.ts' },
   };
   return `${JSON.stringify(json, null, 2)}\n`;

@@ -64,7 +64,7 @@ test('what package.json says of a package is taken over', async () => {
   });
   assert.equal(project.entry, 'src/index.ts');
   assert.deepEqual(project.permissions, { net: ['example.org'], env: ['TOKEN'], read: [], write: [] });
-  assert.deepEqual(project.engine, { cloacina: defaultEngine().cloacina, node: '>=26' });
+  assert.deepEqual(project.engine, { ...defaultEngine(), node: '>=26' });
 });
 
 test('a project that cannot be packed is PROJECT_INVALID, with all that is wrong', async () => {

@@ -3,8 +3,8 @@ import { basename, dirname, join, posix, resolve } from 'node:path';
 import { z } from 'zod';
 import { CloacinaError, OptionInvalidError } from '../core/error.ts';
 import { makeFolder } from '../store/folder.ts';
-import { defaultEngine } from './engine.ts';
-import { engineSchema, packageName, packageVersion, permissionsSchema } from './manifest.ts';
+import { defaultEngine, ownRange } from './engine.ts';
+import { engineRanges, packageName, packageVersion, permissionsSchema } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import { listProblems, zodProblems } from './problems.ts';
 import { projectTemplate } from './project-template.ts';
@@ -28,7 +28,7 @@ const person = z.union([
 const noPermissions = { net: false, env: [], read: [], write: [] };
 
 const permissions = z.preprocess((given) => withDefaults(noPermissions, given), permissionsSchema);
-const engine = z.preprocess((given) => withDefaults(defaultEngine(), given), engineSchema);
+const engine = z.preprocess((given) => withDefaults(defaultRanges(), given), engineRanges);
 
 const packageJson = z.object({
   name: packageName,
@@ -48,7 +48,7 @@ const packageJson = z.object({
 /**
  * Reads the `package.json` of a project: `name`, `version`, `description`, `author`, `contributors`, `license`,
  * `repository`, and the closed object `"cloacina": { entry, permissions?, engine? }`. What is left out of
- * `permissions` is not asked for; `engine` defaults to this minor version and the Node it needs.
+ * `permissions` is not asked for; `engine` defaults to this version or a later one, and the Node it needs.
  * Throws FILE_UNREADABLE for a folder that cannot be read, PROJECT_INVALID with all that is wrong.
  */
 export async function readProject(dir: string): Promise<Project> {
@@ -83,7 +83,7 @@ export async function readProject(dir: string): Promise<Project> {
       repository: typeof json.repository === 'object' ? json.repository.url : (json.repository ?? null),
     },
     entry,
-    engine: json.cloacina.engine ?? defaultEngine(),
+    engine: { ...defaultEngine(), ...json.cloacina.engine },
     permissions: json.cloacina.permissions ?? noPermissions,
   };
 }
@@ -106,7 +106,7 @@ export async function createProject(
     );
   }
   await refuseOccupied(folder);
-  const files = projectTemplate(name, defaultEngine());
+  const files = projectTemplate(name, ownRange());
   for (const [path, text] of files) {
     const target = join(folder, ...path.split('/'));
     makeFolder(dirname(target));
@@ -145,6 +145,11 @@ function parseText(text: string, folder: string): unknown {
 function isInside(path: string): boolean {
   const plain = posix.normalize(path.replaceAll('\\', '/'));
   return path !== '' && !plain.startsWith('/') && !/^[a-z]:/i.test(plain) && plain !== '..' && !plain.startsWith('../');
+}
+
+function defaultRanges(): { readonly cloacina: string; readonly node: string } {
+  const { cloacina, node } = defaultEngine();
+  return { cloacina, node };
 }
 
 function withDefaults(defaults: object, given: unknown): unknown {

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../core/error-table.ts';
 import type { LoadedWorkflow } from '../engine/catalog.ts';
 import type { Timer } from '../engine/clock.ts';
-import { wantedVersions } from '../store/packages.ts';
+import { pinnedCount, wantedVersions } from '../store/packages.ts';
 import type { WantedVersion } from '../store/packages.ts';
 import { registrySerial } from '../store/registry-log.ts';
 import { CrashLoop } from './crash-loop.ts';
@@ -63,7 +63,7 @@ type State =
   /** Not wanted any more; `since` is monotonic. */
   | { readonly at: 'draining'; readonly loaded: LoadedVersion; readonly since: number }
   /** Tried again at `retryAt` (monotonic; null: never), and once the registry's serial differs from `serial`. */
-  | { readonly at: 'failed'; readonly retryAt: number | null; readonly serial: number }
+  | { readonly at: 'failed'; readonly code: ErrorCode; readonly retryAt: number | null; readonly serial: number }
   | { readonly at: 'closing' };
 
 /** The safety net, where no wake-up came, or something could not be written. */
@@ -89,6 +89,7 @@ export class Reconciler {
   #looking: Promise<void> | undefined;
   #lookAgain = false;
   #serial = 0;
+  #hasBegun = false;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -135,6 +136,8 @@ export class Reconciler {
       this.#lookAgain = false;
       try {
         await this.#pass();
+        if (!this.#hasBegun) this.#inBackground(this.#tellUnable([...this.#background]));
+        this.#hasBegun = true;
       } catch (error) {
         this.#options.logger.warn({ error }, 'looking for packages failed; it is tried again');
       }
@@ -253,8 +256,23 @@ export class Reconciler {
       await this.#reporter.failed(digest, serial, failure);
       seen = await this.#reporter.serial();
     } finally {
-      entry.state = { at: 'failed', retryAt, serial: seen };
+      entry.state = { at: 'failed', code: cause.code, retryAt, serial: seen };
     }
+  }
+
+  /** Says once, when the first of all loads have ended, how much of what is there cannot run here. */
+  async #tellUnable(loads: readonly Promise<void>[]): Promise<void> {
+    await Promise.all(loads);
+    const unable = [...this.#entries.values()].flatMap(({ version, state }) => {
+      return state.at === 'failed' ? [{ ...version, code: state.code }] : [];
+    });
+    if (unable.length === 0 || this.#closing.signal.aborted) return;
+    const counts = await this.#options.store.read(function* () {
+      const found: number[] = [];
+      for (const { digest } of unable) found.push(yield* pinnedCount(null, digest));
+      return found;
+    });
+    this.#options.logger.warn({}, unableText(unable, counts));
   }
 
   // -- crashing
@@ -309,6 +327,27 @@ export class Reconciler {
       });
     this.#background.add(guarded);
   }
+}
+
+const maxUnableNamed = 10;
+
+/** `2 packages, 340 open executions cannot run here: p v1.0.0 (ENGINE_UNSUPPORTED, 340 executions), ...` */
+function unableText(
+  unable: readonly { readonly name: string; readonly version: string; readonly code: ErrorCode }[],
+  counts: readonly number[],
+): string {
+  const all = unable.map(({ name, version, code }, at) => {
+    return { count: counts[at]!, text: `${name} v${version} (${code}, ${counted(counts[at]!, 'execution')})` };
+  });
+  const first = all.toSorted((a, b) => b.count - a.count).slice(0, maxUnableNamed);
+  const open = all.reduce((sum, { count }) => sum + count, 0);
+  const more = all.length > first.length ? `, and ${all.length - first.length} more` : '';
+  const list = first.map(({ text }) => text).join(', ');
+  return `${counted(all.length, 'package')}, ${counted(open, 'open execution')} cannot run here: ${list}${more}`;
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
 function named({ version: { name, version, digest } }: Entry): LoadedPackage {

@@ -5,7 +5,7 @@ import { allPackages, channelsOf, manifestsOf, packageVersion, packageVersions }
 import type { ChannelRecord, PackageRecord, PackageStatus } from '../store/packages.ts';
 import type { Script } from '../store/sql.ts';
 import type { Manifest } from './manifest.ts';
-import { liveChannel, specsOf } from './registry-acts.ts';
+import { liveChannel } from './registry-acts.ts';
 
 /** One version of a package in a list. */
 export interface PackageItem {
@@ -45,6 +45,8 @@ export interface PackageDocument {
     /** Epoch ms. */
     readonly registeredAt: number;
     readonly workflows: readonly string[];
+    /** What it asks for beyond its own folder. */
+    readonly permissions: Manifest['permissions'];
     readonly runners: readonly {
       readonly runner: string;
       readonly name: string;
@@ -82,11 +84,13 @@ export function* packageDocument(tenant: string, name: string): Script<PackageDo
   const conditions = yield* conditionsOf(tenant, name);
   const documents: PackageDocument['versions'][number][] = [];
   for (const { version, digest, status, registeredAt } of versions) {
-    const workflows = (yield* specsOf(digest)).map((spec) => spec.name);
+    const [manifest] = yield* manifestsOf(digest);
+    const { workflows: specs, permissions } = JSON.parse(manifest!) as Manifest;
+    const workflows = specs.map((spec) => spec.name);
     const runners = conditions
       .filter((entry) => entry.digest === digest)
       .map((entry) => ({ runner: entry.runner, name: entry.name, conditions: entry.conditions }));
-    documents.push({ version, digest, status, registeredAt, workflows, runners });
+    documents.push({ version, digest, status, registeredAt, workflows, permissions, runners });
   }
   const heads = channels.map(({ channel, version, serial, wantedVersion: wanted }) => {
     return [channel, wanted === null ? { version, serial } : { version, serial, wanted }] as const;

@@ -4,7 +4,7 @@ import type { WorkflowSpec } from '../core/spec.ts';
 import { newId } from '../engine/id.ts';
 import type { Pin } from '../store/batch.ts';
 import { touchBytes } from '../store/package-bytes.ts';
-import { findWorkflow, liveWorkflows, packageVersion } from '../store/packages.ts';
+import { channelsOf, findWorkflow, liveWorkflows, manifestsOf, packageVersion } from '../store/packages.ts';
 import type { ChannelRecord, PackageRecord } from '../store/packages.ts';
 import { unavailable } from '../store/pins.ts';
 import { registryEvents, registrySerial } from '../store/registry-log.ts';
@@ -12,8 +12,10 @@ import type { RegistryEvent } from '../store/registry-log.ts';
 import type { Script } from '../store/sql.ts';
 import type { Store } from '../store/store.ts';
 import { readArchive } from './archive.ts';
-import { runningEngine } from './engine.ts';
-import { checkEngine } from './manifest.ts';
+import { askedFor, checkFileAccess } from './grants.ts';
+import type { Asked } from './grants.ts';
+import { checkEngine, runningEngine } from './engine.ts';
+import type { RunningEngine } from './engine.ts';
 import type { Manifest } from './manifest.ts';
 import {
   activateVersion,
@@ -46,7 +48,7 @@ export interface RegistryOptions {
   /** Who acts, for the log: `cli:ada`, `runner:r-1`. */
   readonly actor: string;
   /** The versions that packages must fit to be published; default those of this process. */
-  readonly engine?: Manifest['engine'];
+  readonly engine?: RunningEngine;
   /** Runs in the transaction that moves a live channel. */
   readonly onActivate?: ActivateHook;
   /** Called after an act is durable that runners of this process should see at once. */
@@ -84,6 +86,8 @@ export interface Published {
 export interface Registered extends Published {
   /** Whether this call moved the channel; never with bytes that were there before. */
   readonly activated: boolean;
+  /** What the version asks for, and what the channel's version before did not. */
+  readonly asks: Asked;
 }
 
 /** A workflow as an execution would get it now. */
@@ -148,10 +152,12 @@ export class Registry {
    */
   async register(bytes: Uint8Array, options: RegisterOptions = {}): Promise<Registered> {
     const { channel = liveChannel, activate = true } = options;
-    const { record, created, activated } = await this.#publish(bytes, options, (acting, fresh) =>
+    const { record, created, activated, manifest, heads } = await this.#publish(bytes, options, (acting, fresh) =>
       activate ? pointChannel(acting, fresh, channel, null) : notActivated(),
     );
-    return { ...published(record, created), activated };
+    const head = heads.find((one) => one.channel === channel);
+    const before = head === undefined ? undefined : await this.#permissionsOf(head.digest);
+    return { ...published(record, created), activated, asks: askedFor(manifest.permissions, before) };
   }
 
   /** Points a channel back to its previous healthy version. Throws PACKAGE_NOT_FOUND where there is none, CONFLICT. */
@@ -280,14 +286,18 @@ export class Registry {
     bytes: Uint8Array,
     options: ActOptions,
     then: (acting: Acting, record: PackageRecord) => Script<{ readonly moved: boolean }>,
-  ): Promise<{ record: PackageRecord; created: boolean; activated: boolean }> {
+  ): Promise<PublishedRecord> {
     if (!(bytes instanceof Uint8Array))
       throw new OptionInvalidError('bytes', `${shown(bytes)} is no package file; give its bytes`);
     const { manifest, digest } = await readArchive(bytes);
     const { name, version } = manifest.package;
     const { storage, engine } = this.#options;
     checkEngine(manifest, engine ?? runningEngine());
-    const existing = await this.#store.read(() => packageVersion(this.#tenant, name, version));
+    checkFileAccess(manifest);
+    const tenantOf = this.#tenant;
+    const { existing, heads } = await this.#store.read(function* () {
+      return { existing: yield* packageVersion(tenantOf, name, version), heads: yield* channelsOf(tenantOf, name) };
+    });
     if (existing !== undefined) sameVersion(existing, digest); // refused before a byte is written
     const may = await this.#store.write((dialect) => touchBytes(digest, this.#options.now(), staleCollectMs, dialect));
     if (!may) throw collecting(name, version);
@@ -298,7 +308,7 @@ export class Registry {
       const wanted: PackageRecord = { ...fresh, id: newId(registeredAt), status: 'published', health: null };
       const { record, created } = yield* publishVersion(acting, wanted, JSON.stringify(manifest));
       const activated = created && (yield* then(acting, record)).moved;
-      return { record, created, activated };
+      return { record, created, activated, manifest, heads };
     });
   }
 
@@ -317,6 +327,11 @@ export class Registry {
     );
   }
 
+  async #permissionsOf(digest: string): Promise<Manifest['permissions'] | undefined> {
+    const [text] = await this.#store.read(() => manifestsOf(digest));
+    return text === undefined ? undefined : (JSON.parse(text) as Manifest).permissions;
+  }
+
   async #specsOf(digest: string): Promise<ReadonlyMap<string, WorkflowSpec>> {
     const known = this.#specs.get(digest);
     if (known !== undefined) return known;
@@ -326,6 +341,15 @@ export class Registry {
     this.#specs.set(digest, byName);
     return byName;
   }
+}
+
+interface PublishedRecord {
+  readonly record: PackageRecord;
+  readonly created: boolean;
+  readonly activated: boolean;
+  readonly manifest: Manifest;
+  /** Where the channels of the package pointed before. */
+  readonly heads: readonly ChannelRecord[];
 }
 
 /** For callers that no compiler checks: a name, and perhaps a version. Throws OPTION_INVALID. */

@@ -26,10 +26,10 @@ export function endAll(): void {
   for (const child of running) child.kill('SIGKILL');
 }
 
-/** Starts the command in a process of its own, as people do: bin/cloacina.js, in a folder. */
-export function startCli(cwd: string, args: readonly string[], input = ''): Started {
+/** Starts the command in a process of its own, as people do: bin/cloacina.js, in a folder; of another checkout where `home` is given. */
+export function startCli(cwd: string, args: readonly string[], input = '', home: string = root): Started {
   const { NO_COLOR: _, FORCE_COLOR: __, ...rest } = process.env;
-  const child = spawn(process.execPath, [join(root, 'bin', 'cloacina.js'), ...args], {
+  const child = spawn(process.execPath, [join(home, 'bin', 'cloacina.js'), ...args], {
     cwd,
     env: { ...rest, NODE_COMPILE_CACHE: join(cwd, '.compile-cache') },
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -73,6 +73,6 @@ export function startCli(cwd: string, args: readonly string[], input = ''): Star
   return { child, ended, line };
 }
 
-export function runCli(cwd: string, args: readonly string[], input = ''): Promise<Ended> {
-  return startCli(cwd, args, input).ended;
+export function runCli(cwd: string, args: readonly string[], input = '', home: string = root): Promise<Ended> {
+  return startCli(cwd, args, input, home).ended;
 }

@@ -1,13 +1,14 @@
 import { basename } from 'node:path';
+import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import type { Json } from '../../core/json.ts';
-import { oneLine } from '../../core/plain.ts';
+import { indented, oneLine } from '../../core/plain.ts';
 import type { Manifest } from '../../package/manifest.ts';
 import type { PackageDocument, PackageItem } from '../../package/registry-documents.ts';
 import { PackageNotFoundError } from '../../core/error.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
-import { iso, packageDocument, packageItemDocument } from '../documents.ts';
+import { askedText, iso, packageDocument, packageItemDocument } from '../documents.ts';
 import { exactPackage, packageAt, readBytes, writeWhole, writing } from '../given.ts';
 import { fields, paint, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
@@ -36,6 +37,7 @@ function addBuilding(noun: Command): void {
     .description('build the package file of a project')
     .argument('<dir>', 'folder of the project')
     .option('-o, --output <file>', 'file to write (default: NAME-VERSION.cloacina)')
+    .option('--env-file <file>', 'lines NAME=VALUE: environment for code that checks it when it is loaded')
     .action(act(pack));
   noun
     .command('inspect')
@@ -115,12 +117,20 @@ async function newProject(cli: Cli, dir: string, options: { readonly name?: stri
   });
 }
 
-async function pack(cli: Cli, dir: string, options: { readonly output?: string }): Promise<void> {
+interface PackOptions {
+  readonly output?: string;
+  readonly envFile?: string;
+}
+
+async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> {
   const [{ buildPackage }, { describeInIsolate }] = await Promise.all([
     import('../../package/build.ts'),
     import('../describe.ts'),
   ]);
-  const { bytes, digest, manifest } = await buildPackage(dir, { describe: describeInIsolate });
+  const environment = options.envFile === undefined ? process.env : await withEnvFile(options.envFile);
+  const { bytes, digest, manifest } = await buildPackage(dir, {
+    describe: (code) => describeInIsolate(code, environment),
+  });
   const { name, version } = manifest.package;
   const file = options.output ?? fileName(name, version);
   await writeWhole(file, bytes);
@@ -130,6 +140,12 @@ async function pack(cli: Cli, dir: string, options: { readonly output?: string }
     const packed = `Packed ${name} v${version} into ${file} (${bytes.length} bytes)`;
     return [packed, `  ${digest}`, ...lines].map(oneLine).join('\n');
   });
+}
+
+/** As Node's own option of this name: what is set in the environment wins. */
+async function withEnvFile(file: string): Promise<NodeJS.ProcessEnv> {
+  const text = Buffer.from(await readBytes(file)).toString('utf8');
+  return { ...parseEnv(text), ...process.env };
 }
 
 /** `@team/name` 1.0.0 -> `team-name-1.0.0.cloacina`, as npm names its files. */
@@ -157,7 +173,7 @@ function manifestText(manifest: Manifest, file: string, digest: string, bytes: n
     ['repository', about.repository],
     ['file', `${basename(file)} (${bytes} bytes, ${Object.keys(files).length + 1} files)`],
     ['digest', digest],
-    ['engine', `cloacina ${engine.cloacina}, node ${engine.node}`],
+    ['engine', `cloacina ${engine.cloacina}, node ${engine.node}, guest interface ${engine.guestApi ?? 1}`],
     ['permissions', asked.length === 0 ? 'none' : asked.map(([name, value]) => `${name}: ${String(value)}`).join('; ')],
   ]);
 }
@@ -186,9 +202,12 @@ async function register(cli: Cli, file: string, options: RegisterOptions): Promi
   cli.output.answer(done, () => {
     const what = `${paint('bold', oneLine(`${done.name} v${done.version}`))} (${done.digest})`;
     if (!done.created) return `${what} is registered already; nothing changed`;
+    const asked = indented(askedText(done.asks, '\nasks for '), 2);
+    const needed =
+      done.asks.env.length === 0 ? '' : `\n  runners must grant it: --allow-env ${done.asks.env.join(',')}`;
     return done.activated
-      ? `Registered ${what}; new executions use it (channel ${options.channel})`
-      : `Published ${what}; it runs once activated: cloacina package activate ${oneLine(`${done.name}@${done.version}`)}`;
+      ? `Registered ${what}; new executions use it (channel ${options.channel})${asked}${needed}`
+      : `Published ${what}; it runs once activated: cloacina package activate ${oneLine(`${done.name}@${done.version}`)}${asked}${needed}`;
   });
 }
 
@@ -216,8 +235,16 @@ async function show(cli: Cli, given: string): Promise<void> {
 
 function packageText({ name, channels, versions }: PackageDocument): string {
   const heads = Object.entries(channels).map(([channel, head]) => `${channel} -> v${head.version}`);
-  const rows = versions.map(({ version, status: word, registeredAt, workflows, digest }) => {
-    return [version, status(word), time(registeredAt), workflows.join(', '), digest.slice(0, 'sha256:'.length + 12)];
+  const rows = versions.map(({ version, status: word, registeredAt, workflows, permissions: { net, env }, digest }) => {
+    const asks = oneLine(askedText({ net, env, added: { net: false, env: [] } }, ''));
+    return [
+      version,
+      status(word),
+      time(registeredAt),
+      workflows.join(', '),
+      asks,
+      digest.slice(0, 'sha256:'.length + 12),
+    ];
   });
   const runners = versions.flatMap(({ version, runners: of }) =>
     of.map(({ name: runner, conditions }) => {
@@ -231,7 +258,7 @@ function packageText({ name, channels, versions }: PackageDocument): string {
       ['package', { text: name, style: 'bold' }],
       ['channels', heads.join(', ') || 'none'],
     ]),
-    table(['VERSION', 'STATUS', 'REGISTERED', 'WORKFLOWS', 'DIGEST'], rows),
+    table(['VERSION', 'STATUS', 'REGISTERED', 'WORKFLOWS', 'ASKS FOR', 'DIGEST'], rows),
   ];
   if (runners.length > 0) parts.push(table(['RUNNER', 'VERSION', 'CONDITION', 'MESSAGE'], runners));
   return parts.join('\n\n');

@@ -13,15 +13,16 @@ import type { Registry } from '../../package/registry.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { checkDropFolder, watchDropFolder } from '../drop-folder.ts';
+import { askedDocument, askedText } from '../documents.ts';
 import { coded, report } from '../failure.ts';
-import { queueNames, wholeNumber } from '../given.ts';
+import { addGrantOptions, queueNames, wholeNumber } from '../given.ts';
 import { Interruption } from '../interruption.ts';
 import { paint, short } from '../output.ts';
 import type { Style } from '../output.ts';
 
 /** The runner: executes what is started, fires schedules, until it is stopped. */
 export function addRunnerCommand(program: Command): void {
-  program
+  const command = program
     .command('runner')
     .description('run executions and fire schedules until Ctrl-C; with --json one event a line, the first `ready`')
     .option('--name <name>', 'shown to people (default: the name of the host)')
@@ -32,8 +33,8 @@ export function addRunnerCommand(program: Command): void {
         .argParser(queueNames),
     )
     .option('--drain <duration>', 'how long running tasks may end by themselves after Ctrl-C', '10s')
-    .option('--watch <dir>', 'register the package files that lie in a folder or are dropped there')
-    .action(act(runner));
+    .option('--watch <dir>', 'register the package files that lie in a folder or are dropped there');
+  addGrantOptions(command).action(act(runner));
 }
 
 interface RunnerCommandOptions {
@@ -42,6 +43,7 @@ interface RunnerCommandOptions {
   readonly queue?: readonly string[];
   readonly drain: string;
   readonly watch?: string;
+  readonly allowEnv?: readonly string[];
 }
 
 async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
@@ -57,6 +59,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     ...cli.place,
     concurrency: options.concurrency,
     ...(options.queue === undefined ? {} : { queues: options.queue }),
+    grants: { env: options.allowEnv ?? [] },
     ...(options.name === undefined ? {} : { name: options.name }),
     onEvent: (event) => journal.execution(event),
     onPackage: (event) => journal.package(event),
@@ -90,9 +93,10 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
 async function watch(dir: string, registry: Registry, journal: RunnerJournal, signal: AbortSignal): Promise<void> {
   await watchDropFolder(dir, {
     register: (bytes) => registry.register(bytes),
-    onRegistered: (file, { name, version, created }) => {
-      if (created)
-        journal.say('package.registered', `${name} v${version} registered from ${file}`, { file, name, version });
+    onRegistered: (file, { name, version, created, asks }) => {
+      if (!created) return;
+      const text = `${name} v${version} registered from ${file}${askedText(asks, '; it asks for ')}`;
+      journal.say('package.registered', text, { file, name, version, asks: askedDocument(asks) });
     },
     onRefused: (file, error) => {
       journal.failed('package.refused', `${file} refused`, error, { file });

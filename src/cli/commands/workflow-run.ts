@@ -21,6 +21,7 @@ interface RunOptions {
   readonly input?: string;
   readonly detach?: boolean;
   readonly idempotencyKey?: string;
+  readonly allowEnv?: readonly string[];
 }
 
 /** A runner takes what is pending within 100 ms; after this time nobody was there to take it. */
@@ -38,7 +39,7 @@ export async function run(cli: Cli, name: string, options: RunOptions): Promise<
   });
   if (entry === null) return;
   if (entry.package === null) await runElsewhere(cli, entry, input, start);
-  else await runHere(cli, entry, input, start);
+  else await runHere(cli, entry, input, start, options.allowEnv ?? []);
 }
 
 async function detach(cli: Cli, client: Client, name: string, input: Json, start: StartOptions): Promise<void> {
@@ -55,13 +56,20 @@ async function detach(cli: Cli, client: Client, name: string, input: Json, start
 }
 
 /** A packaged workflow: this process runs this execution alone. */
-async function runHere(cli: Cli, entry: WorkflowEntry, input: Json, start: StartOptions): Promise<void> {
+async function runHere(
+  cli: Cli,
+  entry: WorkflowEntry,
+  input: Json,
+  start: StartOptions,
+  env: readonly string[],
+): Promise<void> {
   const { Runner } = await import('../../open.ts');
   using interruption = new Interruption();
   const loading = new Loading(entry);
   const shown: { id: string | null; view: TaskView | null } = { id: null, view: null };
   const runner = await Runner.open(cli.options.database, {
     ...cli.place,
+    grants: { env },
     ownOnly: true,
     schedules: false,
     onPackage: (event) => loading.happened(event),

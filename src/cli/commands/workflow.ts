@@ -6,6 +6,7 @@ import type { WorkflowEntry } from '../../engine/workflows.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { workflowDocument, workflowItem } from '../documents.ts';
+import { addGrantOptions } from '../given.ts';
 import { fields, paint, short, table } from '../output.ts';
 import { run } from './workflow-run.ts';
 
@@ -18,14 +19,14 @@ export function addWorkflowCommands(program: Command): void {
     .description('show a workflow with its graph of tasks')
     .argument('<name>', 'workflow, or package/workflow')
     .action(act(show));
-  noun
+  const running = noun
     .command('run')
     .description('start a workflow, run its tasks here, and print the result')
     .argument('<name>', 'workflow, or package/workflow')
     .option('--input <json>', 'input as JSON, @FILE with JSON in it, or @- for stdin (default: {})')
     .option('--detach', 'start it only; whatever runner there is runs it')
-    .option('--idempotency-key <key>', 'the same key with the same input gives the same execution')
-    .action(act(run));
+    .option('--idempotency-key <key>', 'the same key with the same input gives the same execution');
+  addGrantOptions(running).action(act(run));
 }
 
 async function list(cli: Cli): Promise<void> {

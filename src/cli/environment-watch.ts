@@ -3,7 +3,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { basename } from 'node:path';
 
 /** Begins a line of stdout that names what the code looked for in the environment and did not find; `*`: it listed all of it. */
-export const watchMark = '\u0001cloacina:env:';
+export const watchMark = '#cloacina:env:';
 
 const maxNames = 100;
 const ownFile = basename(import.meta.url);

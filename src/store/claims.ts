@@ -1,6 +1,6 @@
 import { candidates, isAlive } from './candidates.ts';
 import type { Claim, ClaimCursor } from './claim.ts';
-import { holdUnowned } from './control.ts';
+import { dropHalfWritten, holdUnowned } from './control.ts';
 import type { Candidate } from './firsts.ts';
 import { load } from './loading.ts';
 import type { ClaimedExecution, Taken } from './loading.ts';
@@ -161,9 +161,13 @@ export function* strays(workflows: readonly string[], limit: number, dialect: Di
   return found;
 }
 
-/** Gives a pending execution to another definition of its workflow. */
+/**
+ * Gives a pending execution to another definition of its workflow. What is half written of a map goes: under the new
+ * definition a task of that name may be something else.
+ */
 export function* adoptCode(id: string, from: string, to: string): Script<void> {
-  yield* run(`update executions set code = $3 where id = $1 and code = $2 and status = 'pending'`, id, from, to);
+  const text = `update executions set code = $3 where id = $1 and code = $2 and status = 'pending'`;
+  if ((yield* run(text, id, from, to)) === 1) yield* dropHalfWritten(id);
 }
 
 /** Holds a pending execution that the definitions of living runners cannot go on with. */

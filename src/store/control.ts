@@ -27,20 +27,20 @@ export function* cancelExecution(id: string, tenant: string | null, now: number,
 
 /**
  * Removes the items of maps that are half written: the map's own row, which is written last, is missing or still pending, so
- * its items count for nothing. Once that row has another state, nothing tells them from all of the items. Nobody owns the
- * execution, and its row is locked.
+ * its items count for nothing. Once that row has another state, nothing tells them from all of the items. Nobody owns these
+ * executions, and their rows are locked.
  */
-export function* dropHalfWritten(id: string): Script<void> {
+export function* dropHalfWritten(ids: readonly string[], dialect: Dialect): Script<void> {
   yield* run(
-    `delete from task_executions where execution_id = $1 and item >= 0 and not exists (select 1 from task_executions m
-       where m.execution_id = $1 and m.task = task_executions.task and m.item = -1 and m.status <> 'pending')`,
-    id,
+    `delete from task_executions where ${dialect.among('execution_id', '$1')} and item >= 0 and not exists (select 1 from task_executions m
+       where m.execution_id = task_executions.execution_id and m.task = task_executions.task and m.item = -1 and m.status <> 'pending')`,
+    JSON.stringify(ids),
   );
 }
 
 /** Cancels an execution that nobody owns; its row is locked. */
 function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
-  yield* dropHalfWritten(id);
+  yield* dropHalfWritten([id], dialect);
   yield* appendEvent(id, 'execution.cancelling', now, null);
   const known = yield* all<{ task: string; item: number; status: string }>(
     'select task, item, status from task_executions where execution_id = $1 order by task, item',
@@ -206,7 +206,7 @@ export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Sc
     const text = `delete from task_executions where execution_id = $1 and ${dialect.among('task', '$2')}`;
     yield* run(text, id, JSON.stringify(unknown));
   }
-  yield* dropHalfWritten(id);
+  yield* dropHalfWritten([id], dialect);
   // a map goes on with the items that it has; their own states say which of them begin again
   yield* run(
     `update task_executions set status = case when item = -1 and exists (select 1 from task_executions i

@@ -76,14 +76,14 @@ export function controlSuite(place: StorePlace): void {
       await place.store.retry({ ...retry, id: held });
       assert.deepEqual(await itemsOf(held), { whole: 2 });
       const stray = await halfWritten({ status: 'pending' });
-      await place.store.adoptCode(stray, 'embedded/w/1', 'embedded/w/2');
+      await place.store.adoptCode([stray], 'embedded/w/1', 'embedded/w/2');
       assert.deepEqual(await itemsOf(stray), { whole: 2 });
     });
 
     it('those that count stay where an execution is adopted meanwhile', async () => {
       const id = await halfWritten({ status: 'pending' });
       await claim({ runner: 'r2' });
-      await place.store.adoptCode(id, 'embedded/w/1', 'embedded/w/2');
+      await place.store.adoptCode([id], 'embedded/w/1', 'embedded/w/2');
       assert.deepEqual(await itemsOf(id), { new: 2, again: 2, whole: 2 }, 'its owner knows of them');
     });
   });

@@ -130,5 +130,6 @@ function* removeDead(now: number, dialect: Dialect): Script<number> {
   );
   yield* run(`delete from batches where ${dialect.among('runner', '$1')}`, dead);
   yield* run(`delete from runners where ${dialect.among('id', '$1')}`, dead);
+  yield* run(`delete from runner_leases where ${dialect.among('runner', '$1')}`, dead);
   return lost;
 }

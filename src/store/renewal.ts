@@ -1,6 +1,6 @@
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
-import { runnerColumns, runnerRecord } from './runners.ts';
+import { runnerRecord, runnersText } from './runners.ts';
 import type { KnownRunner, RunnerRow } from './runners.ts';
 
 /** A sign of life of a runner, and what it wants to hear of. */
@@ -124,12 +124,12 @@ export function renewalOf(row: SignsRow, alive: boolean, ahead: number | null, r
 /** Renews a lease by the clock of whoever asks, on a database that has none of its own. */
 export function* renew({ runner, leaseMs, codes }: Renew, now: number, dialect: Dialect): Script<Renewal> {
   const alive = yield* run(
-    'update runners set renewed_at = $2, lease_until = $3 where id = $1 and dead = 0',
+    `update runner_leases set renewed_at = $2, lease_until = $3 where runner = $1 and runner in (${living})`,
     runner,
     now,
     now + leaseMs,
   );
-  const runners = yield* all<RunnerRow>(`select ${runnerColumns} from runners`);
+  const runners = yield* all<RunnerRow>(runnersText);
   const signs = yield* first<SignsRow>(signsText(dialect), runner, JSON.stringify(codes));
   return renewalOf(signs!, alive === 1, 0, runners);
 }

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { settled, unchecked, workflow } from '../core/workflow.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openClient, openRig, openStores } from '../testing/engine-rig.ts';
+import type { Store } from '../store/store.ts';
+import { declareDead, openClient, openRig, openStores, release } from '../testing/engine-rig.ts';
 import type { Rig } from '../testing/engine-rig.ts';
 
 /** Three tasks in a chain, each of which ends when it is told. */
@@ -281,6 +282,49 @@ describe('engine.md, control: retry', () => {
     const statuses = (await rig.client.executions.list({ workflow: 'kid' })).items.map(({ status }) => status);
     assert.deepEqual(statuses.toSorted(), ['completed', 'failed']);
   });
+  for (const then of ['a cancel and a retry', 'a pause, a cancel and a retry', 'a fork'] as const) {
+    it(`durability.md, wide maps: a runner that died between the commits of a map's items, then ${then}: all of them run`, async (t) => {
+      const clock = new ManualClock();
+      const [mine, other] = await openStores(t, 2, clock);
+      const build = (ran: Set<number>) => {
+        const w = workflow('w');
+        const m = w.map(
+          'm',
+          { over: () => Array.from({ length: 2500 }, (_, i) => i) },
+          ({ item }) => ran.add(item).size,
+        );
+        return w.returns(w.task('count', { needs: { m } }, ({ needs }) => needs.m.length));
+      };
+      let chunks = 0;
+      // its second commit with items never comes back
+      const answer = Promise.withResolvers<never>();
+      const commit: Store['commit'] = (batch) => {
+        const items = batch.transitions.some(({ tasks }) => tasks.some(({ item }) => item >= 0));
+        return items && ++chunks === 2 ? answer.promise : mine!.commit(batch);
+      };
+      const frozen = new ManualClock();
+      const dies = { store: { ...mine!, commit }, clock: frozen, graceMs: 0 };
+      const rig = await openRig(t, { ...dies, workflows: [build(new Set())] });
+      release(t, () => answer.reject(new Error('away')));
+      const { id } = await rig.client.start('w');
+      await frozen.settle();
+      await declareDead(other!, rig.engine.id);
+      await other!.releaseOrphans();
+      assert.equal((await other!.tasks(id)).length, 1000);
+      const client = openClient(t, other!, clock);
+      if (then.startsWith('a pause')) assert.equal((await client.pause(id)).status, 'paused');
+      if (then !== 'a fork') {
+        assert.equal((await client.cancel(id)).status, 'cancelled');
+        await client.retry(id);
+      }
+      const again = then === 'a fork' ? (await client.fork(id, { from: 'm' })).id : id;
+      const ran = new Set<number>();
+      const next = await openRig(t, { workflows: [build(ran)], store: other!, clock });
+      await clock.advance(200);
+      assert.equal((await next.client.handle(again).result()).output, 2500);
+      if (then !== 'a fork') assert.equal(ran.size, 2500);
+    });
+  }
 });
 
 describe('engine.md, control: fork', () => {

@@ -1,5 +1,6 @@
 import type { KnownRunner, LeaseKeeper, Renewal, Store } from '../store/store.ts';
 import type { LoadedWorkflow } from './catalog.ts';
+import { delay } from './clock.ts';
 import type { Clock, Timer } from './clock.ts';
 import { newId } from './id.ts';
 import { Observer, hostIdentity, runnerEnded, runnerLives } from './lease.ts';
@@ -53,6 +54,10 @@ export class Membership {
   #hasJoined = false;
   /** No timer is set any more. */
   #atRest = false;
+  /** Looks for executions of older definitions, one after the other. */
+  #settling: Promise<void> | undefined;
+  /** One more of them is asked for. */
+  #straysWanted = false;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -141,6 +146,7 @@ export class Membership {
   async leave(): Promise<void> {
     this.rest();
     await this.#keeper?.close();
+    await this.#settling;
     try {
       await this.#options.store.removeRunner(this.#id);
       runnerEnded(this.#id, false);
@@ -180,10 +186,40 @@ export class Membership {
     }
   }
 
-  /** Gives executions under definitions that nobody has any more to those that are here; how many. */
-  async settleStrays(): Promise<number> {
-    const { store, ownOnly, embedded } = this.#options;
-    return ownOnly ? 0 : settleStrays(store, embedded());
+  /**
+   * Gives executions under definitions that nobody has any more to those that are here. Resolves with the first look; where
+   * that settled any, looks go on until one settles none. A lease is never behind them, and between two of them other work
+   * of this event loop has a turn.
+   */
+  async settleStrays(): Promise<void> {
+    this.#straysWanted = true;
+    if (this.#settling !== undefined || this.#options.ownOnly) return;
+    const first = this.#settleSome();
+    this.#settling = first
+      .then(
+        (any) => this.#settleOn(any),
+        () => undefined, // told below
+      )
+      .catch((error: unknown) => {
+        this.#options.logger.warn({ error }, 'looking for executions of older definitions failed; it is tried again');
+      })
+      .finally(() => (this.#settling = undefined));
+    await first;
+  }
+
+  async #settleOn(any: boolean): Promise<void> {
+    for (let more = any; (more || this.#straysWanted) && !this.#atRest;) {
+      await delay(this.#options.clock, 0);
+      more = await this.#settleSome();
+    }
+  }
+
+  async #settleSome(): Promise<boolean> {
+    const { store, embedded, onReleased } = this.#options;
+    this.#straysWanted = false;
+    const { adopted, held } = await settleStrays(store, embedded());
+    if (adopted > 0) onReleased();
+    return adopted + held > 0;
   }
 
   async #register(): Promise<void> {
@@ -269,7 +305,7 @@ export class Membership {
     try {
       const anyDead = await this.#observer.judge(runner, renewal.runners);
       if ((anyDead || renewal.orphans) && (await store.releaseOrphans()) > 0) onReleased();
-      if (renewal.strays && (await this.settleStrays()) > 0) onReleased();
+      if (renewal.strays) await this.settleStrays();
     } catch (error) {
       logger.warn({ error }, 'looking for dead runners failed; it is tried again');
     }

@@ -206,7 +206,7 @@ export class Engine {
   async embed(workflows: readonly LoadedWorkflow[]): Promise<void> {
     for (const loaded of workflows) this.catalog.add([loaded]);
     await this.#membership.announce();
-    if ((await this.#membership.settleStrays()) > 0) this.poke();
+    await this.#membership.settleStrays();
   }
 
   /** Takes nothing new; lets attempts end for `drainMs`, then aborts them; hands back what did not end. */

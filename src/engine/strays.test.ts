@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { workflow } from '../core/workflow.ts';
 import { ManualClock } from '../testing/clock.ts';
-import { openRig, openStores } from '../testing/engine-rig.ts';
+import type { Store } from '../store/store.ts';
+import { openClient, openRig, openStores } from '../testing/engine-rig.ts';
 
 const first = (ran: string[]) => {
   const w = workflow('w');
@@ -83,5 +84,38 @@ describe('engine.md, versions: an embedded workflow under another definition', (
       const { status, output } = await next.client.executions.get(id);
       assert.deepEqual([status, output], ['completed', 'new']);
     }
+  });
+});
+
+describe('engine.md, versions: many executions under another definition', () => {
+  it('all go on as soon as a runner opens, a hundred at each look, and those that cannot are held', async (t) => {
+    const clock = new ManualClock();
+    const [one, two, three] = await openStores(t, 3, clock);
+    const ran: string[] = [];
+    const client = openClient(t, three!, clock);
+    const old = await openRig(t, { workflows: [first(ran)], store: one!, clock });
+    const held = await old.client.start('w');
+    await clock.advance(1000);
+    await old.close();
+    await client.pause(held.id);
+    await client.startMany(
+      first(ran),
+      Array.from({ length: 250 }, () => ({ input: {} })),
+    );
+    await client.resume(held.id);
+    let looks = 0;
+    let most = 0;
+    const strays: Store['strays'] = async (codes, limit) => {
+      const found = await two!.strays(codes, limit);
+      looks++;
+      most = Math.max(most, found.length);
+      return found;
+    };
+    await openRig(t, { workflows: [changed(ran)], store: { ...two!, strays }, clock });
+    await clock.settle(); // no renewal is due yet
+    const { items } = await client.executions.list({ workflow: 'w', limit: 500 });
+    const statuses = Map.groupBy(items, ({ status }) => status);
+    assert.deepEqual([statuses.get('pending'), statuses.get('paused')?.map(({ id }) => id)], [undefined, [held.id]]);
+    assert.deepEqual([looks, most], [4, 100], 'three that settle some, and one that finds none');
   });
 });

@@ -2,49 +2,61 @@ import type { Graph } from '../core/graph.ts';
 import { downstream } from '../core/graph.ts';
 import type { TaskSpec, WorkflowSpec } from '../core/spec.ts';
 import type { TaskState } from '../store/batch.ts';
-import type { Store } from '../store/store.ts';
+import type { Store, Stray } from '../store/store.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 
-/** Strays of one code that are looked at by one look. */
+/** Strays that one look takes up. */
 const atOnce = 100;
+
+export interface Settled {
+  /** Executions that can go on under the definitions that are here. */
+  readonly adopted: number;
+  /** Executions that were held. */
+  readonly held: number;
+}
 
 /**
  * Executions of embedded workflows that wait for a definition which no living runner has any more: those that another
- * definition can go on with are given to it, the others are held (DEFINITION_CHANGED). Gives how many can go on.
+ * definition can go on with are given to it, the others are held (DEFINITION_CHANGED). One look takes up some of them; there
+ * may be more until a look settles none.
  */
-export async function settleStrays(store: Store, embedded: readonly LoadedWorkflow[]): Promise<number> {
-  if (embedded.length === 0) return 0;
+export async function settleStrays(store: Store, embedded: readonly LoadedWorkflow[]): Promise<Settled> {
+  const settled = { adopted: 0, held: 0 };
+  if (embedded.length === 0) return settled;
   const byName = new Map(embedded.map((loaded) => [loaded.graph.spec.name, loaded]));
-  let adopted = 0;
-  for (const { id, code, workflow } of await store.strays([...byName.keys()], atOnce)) {
-    const { graph, codeName } = byName.get(workflow)!;
+  const found = await store.strays(
+    embedded.map(({ codeName }) => codeName),
+    atOnce,
+  );
+  for (const [code, strays] of Map.groupBy(found, (stray) => stray.code)) {
+    const loaded = byName.get(strays[0]!.workflow);
+    if (loaded === undefined) continue;
+    const { graph, codeName } = loaded;
     const before = await store.definition(code);
-    if (before !== undefined && changedTasks(before, graph, await store.tasks(id)).length === 0) {
-      await store.adoptCode(id, code, codeName);
-      adopted++;
-    } else {
-      await store.holdChanged(id, code);
-    }
+    const { go = [], hold = [] } = Object.groupBy(strays, ({ begun }) =>
+      before !== undefined && changedTasks(before, graph, begun).length === 0 ? 'go' : 'hold',
+    );
+    const ids = (list: readonly Stray[]): string[] => list.map(({ id }) => id);
+    if (go.length > 0) settled.adopted += await store.adoptCode(ids(go), code, codeName);
+    if (hold.length > 0) settled.held += await store.holdChanged(ids(hold), code);
   }
-  return adopted;
+  return settled;
 }
 
-/** Tasks that are no longer pending and that another definition has not, or has with another kind or other needs. */
-function changedTasks(before: WorkflowSpec, now: Graph, tasks: readonly TaskState[]): readonly string[] {
+/** Of tasks that are no longer pending, those that another definition has not, or has with another kind or other needs. */
+function changedTasks(before: WorkflowSpec, now: Graph, begun: readonly string[]): readonly string[] {
   const old = new Map(before.tasks.map((task) => [task.name, task]));
-  return tasks
-    .filter(({ item, status }) => item === -1 && status !== 'pending')
-    .map(({ task }) => task)
-    .filter((name) => {
-      const index = now.indexOf.get(name);
-      const was = old.get(name);
-      return index === undefined || was === undefined || shapeOf(was) !== shapeOf(now.spec.tasks[index]!);
-    });
+  return begun.filter((name) => {
+    const index = now.indexOf.get(name);
+    const was = old.get(name);
+    return index === undefined || was === undefined || shapeOf(was) !== shapeOf(now.spec.tasks[index]!);
+  });
 }
 
 /** What must begin again where an execution goes on under another definition: what has changed, and all that follows from it. */
 export function toReset(before: WorkflowSpec, now: Graph, tasks: readonly TaskState[]): readonly string[] {
-  const changed = changedTasks(before, now, tasks);
+  const begun = tasks.filter(({ item, status }) => item === -1 && status !== 'pending').map(({ task }) => task);
+  const changed = changedTasks(before, now, begun);
   const known = changed.flatMap((name) => now.indexOf.get(name) ?? []);
   const names = [...downstream(now, known)].map((index) => now.names[index]!);
   return [...new Set([...changed, ...names])];

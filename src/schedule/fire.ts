@@ -4,7 +4,8 @@ import { nextSlot } from '../core/slots.ts';
 import type { ScheduleRule } from '../core/spec.ts';
 import { newExecution } from '../engine/start.ts';
 import { createExecution } from '../store/executions.ts';
-import { cancelExecution } from '../store/control.ts';
+import { cancelLocked } from '../store/control.ts';
+import { lockFamily } from '../store/family.ts';
 import { extendSlot, insertSlot, settleBuffered, slotAtOrBefore, slotOutcomes } from '../store/schedule-slots.ts';
 import type { SlotReason } from '../store/schedule-slots.ts';
 import { moveSchedule, openExecutions } from '../store/schedules.ts';
@@ -170,8 +171,10 @@ class Firing {
   }
 
   *#cancelOpen(): Script<void> {
-    for (const id of yield* this.#openNow()) {
-      yield* cancelExecution(id, this.#record.tenant, this.#now, this.#dialect);
+    const open = yield* this.#openNow();
+    yield* lockFamily(open, this.#dialect);
+    for (const id of open) {
+      yield* cancelLocked(id, this.#record.tenant, this.#now, this.#dialect);
       this.#cancelled += 1;
     }
     this.#open = [];

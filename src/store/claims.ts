@@ -130,48 +130,6 @@ function* removeDead(now: number, dialect: Dialect): Script<number> {
   );
   yield* run(`delete from batches where ${dialect.among('runner', '$1')}`, dead);
   yield* run(`delete from runners where ${dialect.among('id', '$1')}`, dead);
+  yield* run(`delete from runner_leases where ${dialect.among('runner', '$1')}`, dead);
   return lost;
-}
-
-/** Executions that wait for code which no living runner has, although this one has the workflow under another definition. */
-export interface Stray {
-  readonly id: string;
-  readonly code: string;
-  readonly workflow: string;
-}
-
-/** Pending executions of embedded workflows under codes that no living runner has; at most `limit` of each code. */
-export function* strays(workflows: readonly string[], limit: number, dialect: Dialect): Script<Stray[]> {
-  const living = yield* all<{ codes: string }>('select codes from runners where dead = 0');
-  const known = new Set(living.flatMap(({ codes }) => JSON.parse(codes) as string[]));
-  const wanted = yield* all<{ code: string; workflow: string }>(
-    `select code, workflow from definition_codes where ${dialect.among('workflow', '$1')}`,
-    JSON.stringify(workflows),
-  );
-  const found: Stray[] = [];
-  for (const { code, workflow } of wanted) {
-    if (known.has(code)) continue;
-    const rows = yield* all<{ id: string }>(
-      `select id from executions where status = 'pending' and code = $1 limit $2`,
-      code,
-      limit,
-    );
-    for (const { id } of rows) found.push({ id, code, workflow });
-  }
-  return found;
-}
-
-/** Gives a pending execution to another definition of its workflow. */
-export function* adoptCode(id: string, from: string, to: string): Script<void> {
-  yield* run(`update executions set code = $3 where id = $1 and code = $2 and status = 'pending'`, id, from, to);
-}
-
-/** Holds a pending execution that the definitions of living runners cannot go on with. */
-export function* holdChanged(id: string, code: string, now: number, dialect: Dialect): Script<void> {
-  const row = yield* first<{ id: string }>(
-    `select id from executions where id = $1 and code = $2 and status = 'pending'${dialect.forUpdate}`,
-    id,
-    code,
-  );
-  if (row !== undefined) yield* holdUnowned(id, 'DEFINITION_CHANGED', now);
 }

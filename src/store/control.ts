@@ -2,6 +2,7 @@ import { isEnded } from '../core/execution.ts';
 import type { ExecutionStatus } from '../core/execution.ts';
 import type { NewExecution } from './batch.ts';
 import { appendEvent, insertExecution } from './executions.ts';
+import { lockFamily } from './family.ts';
 import { childEnded, lockHead, post } from './mail.ts';
 import type { Delivery, Head } from './mail.ts';
 import { countTaken } from './offers.ts';
@@ -14,6 +15,12 @@ import type { Dialect, Script } from './sql.ts';
 
 /** Cancels an execution, and with it the children that its tasks wait for. */
 export function* cancelExecution(id: string, tenant: string | null, now: number, dialect: Dialect): Script<Delivery> {
+  yield* lockFamily([id], dialect);
+  return yield* cancelLocked(id, tenant, now, dialect);
+}
+
+/** The same where the whole family is locked (see `lockFamily`). */
+export function* cancelLocked(id: string, tenant: string | null, now: number, dialect: Dialect): Script<Delivery> {
   const head = yield* lockHead(id, tenant, dialect);
   if (head === undefined) return { status: 'unknown' };
   if (isEnded(head.status)) return { status: 'ended', as: head.status };
@@ -25,8 +32,22 @@ export function* cancelExecution(id: string, tenant: string | null, now: number,
   return { status: 'applied', as: 'cancelled' };
 }
 
+/**
+ * Removes the items of maps that are half written: the map's own row, which is written last, is missing or still pending, so
+ * its items count for nothing. Once that row has another state, nothing tells them from all of the items. Nobody owns these
+ * executions, and their rows are locked.
+ */
+export function* dropHalfWritten(ids: readonly string[], dialect: Dialect): Script<void> {
+  yield* run(
+    `delete from task_executions where ${dialect.among('execution_id', '$1')} and item >= 0 and not exists (select 1 from task_executions m
+       where m.execution_id = task_executions.execution_id and m.task = task_executions.task and m.item = -1 and m.status <> 'pending')`,
+    JSON.stringify(ids),
+  );
+}
+
 /** Cancels an execution that nobody owns; its row is locked. */
 function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
+  yield* dropHalfWritten([id], dialect);
   yield* appendEvent(id, 'execution.cancelling', now, null);
   const known = yield* all<{ task: string; item: number; status: string }>(
     'select task, item, status from task_executions where execution_id = $1 order by task, item',
@@ -66,7 +87,7 @@ function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
     'select id from executions where parent_id = $1 and ended_at is null',
     id,
   );
-  for (const child of children) yield* cancelExecution(child.id, null, now, dialect);
+  for (const child of children) yield* cancelLocked(child.id, null, now, dialect);
   const parent = yield* first<{ parent_id: string | null; parent_task: string }>(
     'select parent_id, parent_task from executions where id = $1',
     id,
@@ -165,6 +186,7 @@ export interface Retry {
 export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Script<Delivery> {
   const { id, tenant, code, reset, gone: unknown } = retry;
   yield* packageGone(id, dialect); // for its lock, which comes before that of the execution
+  if (reset.length > 0) yield* lockFamily([id], dialect);
   const head = yield* lockHead(id, tenant, dialect);
   if (head === undefined) return { status: 'unknown' };
   const isHeld = head.status === 'paused' && (head.reason === 'DEFINITION_CHANGED' || head.reason === 'CRASH_LOOP');
@@ -185,13 +207,14 @@ export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Sc
       `select id from executions where parent_id = $1 and ended_at is null and ${dialect.among('parent_task', '$2')}`,
       ...params,
     );
-    for (const child of children) yield* cancelExecution(child.id, null, now, dialect);
+    for (const child of children) yield* cancelLocked(child.id, null, now, dialect);
     yield* run(`delete from steps where execution_id = $1 and ${dialect.among('task', '$2')}`, ...params);
   }
   if (unknown.length > 0) {
     const text = `delete from task_executions where execution_id = $1 and ${dialect.among('task', '$2')}`;
     yield* run(text, id, JSON.stringify(unknown));
   }
+  yield* dropHalfWritten([id], dialect);
   // a map goes on with the items that it has; their own states say which of them begin again
   yield* run(
     `update task_executions set status = case when item = -1 and exists (select 1 from task_executions i

@@ -5,6 +5,7 @@ import { graph } from './migrations/0004-graph.ts';
 import { batches } from './migrations/0005-batches.ts';
 import { offers } from './migrations/0006-offers.ts';
 import { compatibility } from './migrations/0007-compatibility.ts';
+import { leases } from './migrations/0008-leases.ts';
 import { schedules } from './migrations/0003-schedules.ts';
 import { first, run } from './sql.ts';
 import type { Script } from './sql.ts';
@@ -30,6 +31,7 @@ export const migrations: readonly Migration[] = [
   { number: 5, name: 'batches', text: batches },
   { number: 6, name: 'offers', text: offers },
   { number: 7, name: 'compatibility', text: compatibility },
+  { number: 8, name: 'leases', text: leases },
 ];
 
 /** From this schema on each one says with which older versions it works. */

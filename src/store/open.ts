@@ -20,6 +20,7 @@ import { SqliteCommit } from './sqlite-commit.ts';
 import { sqliteTransactions } from './sqlite-transactions.ts';
 import { SqliteDriver, isBusy, storeError } from './sqlite.ts';
 import { BusyError } from './store.ts';
+import { adoptCode, holdChanged, strays } from './strays.ts';
 import { taskEndOutcome } from './task-end.ts';
 import type { Store } from './store.ts';
 
@@ -134,9 +135,9 @@ function makeStore(
     ownedBy: (runner) => ahead.ask(() => claims.ownedBy(runner)),
     taskEndOutcome: (end) => write(() => taskEndOutcome(end), nobody),
     handBack: (id, runner, epoch) => ahead.write(() => claims.handBack(id, runner, epoch)),
-    strays: (workflows, limit) => ahead.read(() => claims.strays(workflows, limit, dialect)),
-    adoptCode: (id, from, to) => ahead.write(() => claims.adoptCode(id, from, to)),
-    holdChanged: (id, code) => ahead.write(() => claims.holdChanged(id, code, now(), dialect)),
+    strays: (codes, limit) => ahead.read(() => strays(codes, limit, dialect)),
+    adoptCode: (ids, from, to) => ahead.write(() => adoptCode(ids, from, to, dialect), some),
+    holdChanged: (ids, code) => ahead.write(() => holdChanged(ids, code, now(), dialect), any),
     cancel: (id, tenant) => write(() => control.cancelExecution(id, tenant, now(), dialect)),
     pause: (id, tenant) => write(() => control.pauseExecution(id, tenant, now(), dialect)),
     resume: (id, tenant) => write(() => control.resumeExecution(id, tenant, now(), dialect)),

@@ -1,7 +1,8 @@
 import type { PoolClient } from 'pg';
 import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from './batch.ts';
 import type { Batch, CommitResult, Effects, NewExecution, Transition } from './batch.ts';
-import { cancelExecution } from './control.ts';
+import { cancelLocked } from './control.ts';
+import { familyOf } from './family.ts';
 import { executionParams, tagParams } from './executions.ts';
 import { checkPins, holdPins, madeBy } from './pins.ts';
 import type { Pins } from './pins.ts';
@@ -174,11 +175,14 @@ export class PostgresCommit {
    * something: two runners whose executions tell each other's never wait in a circle.
    */
   async #heads(client: PoolClient, transitions: readonly Transition[]): Promise<Map<string, Head>> {
-    const ids = transitions.flatMap(({ id, create, effects, letGo }) => [
+    const ids = transitions.flatMap(({ id, create, letGo }) => [
       ...(create === null ? [id] : []),
-      ...(effects?.cancelChildren ?? []),
       ...(letGo === null || letGo.endedAt === null || letGo.parent === null ? [] : [letGo.parent.id]),
     ]);
+    const cancelled = transitions.flatMap(({ effects }) => effects?.cancelChildren ?? []);
+    if (cancelled.length > 0) {
+      ids.push(...(await this.#driver.drive(client, familyOf(cancelled, this.#driver.dialect))));
+    }
     if (ids.length === 0) return new Map();
     const { rows } = await this.#driver.run<Head>(
       client,
@@ -236,7 +240,7 @@ export class PostgresCommit {
       await this.#driver.run(client, 'delete from mail where execution_id = $1 and n = any($2::int[])', [id, mailDone]);
     }
     for (const child of cancelChildren) {
-      await this.#driver.drive(client, cancelExecution(child, null, this.#now(), this.#driver.dialect));
+      await this.#driver.drive(client, cancelLocked(child, null, this.#now(), this.#driver.dialect));
     }
     for (const { task, at } of itemsCancelled) {
       await this.#driver.run(

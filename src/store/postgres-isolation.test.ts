@@ -138,20 +138,20 @@ describe("durability.md, per database: whatever the server's defaults are", { sk
       );
     });
 
-    it(`a renewal that waited for another change of its runner goes on from that (repeatable read, ${how})`, async (t) => {
+    it(`a renewal that waited for another change of its lease goes on from that (repeatable read, ${how})`, async (t) => {
       const direct = await database(t, 'repeatable read');
       const url = await through(t, direct);
       if (url === undefined) return t.skip('there is no pgbouncer');
       const store = await open(t, url);
       await store.registerRunner(sampleRunner('r1'));
       const [other, observer] = [await connect(t, direct), await connect(t, direct)];
-      await other.query(`begin; update runners set slots = 7 where id = 'r1'`);
+      await other.query(`begin; update runner_leases set renewed_at = 7 where runner = 'r1'`);
       const renewed = store.renew({ runner: 'r1', leaseMs: 60_000, codes: [] });
       const waits = `select from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'`;
       while ((await observer.query(waits)).rows.length === 0) await setImmediate();
       await other.query('commit');
       assert.equal((await renewed).alive, true);
-      assert.equal((await store.runners())[0]!.slots, 7);
+      assert.equal((await store.runners())[0]!.leaseMs, 60_000);
     });
   }
 

@@ -2,7 +2,7 @@ import type { ClientBase } from 'pg';
 import { postgresDialect } from './dialect.ts';
 import { renewalOf, signsText } from './renewal.ts';
 import type { Renew, Renewal, SignsRow } from './renewal.ts';
-import { runnerColumns } from './runners.ts';
+import { runnersText } from './runners.ts';
 import type { RunnerRow } from './runners.ts';
 
 const clock = '(extract(epoch from clock_timestamp()) * 1000)::bigint';
@@ -14,10 +14,10 @@ const clock = '(extract(epoch from clock_timestamp()) * 1000)::bigint';
  * that read each other's rows and renew their own are in each other's way.
  */
 export const renewalText: string = `with setting as materialized (select set_config('synchronous_commit', 'off', true)),
-  renewed as (update runners set renewed_at = ${clock}, lease_until = ${clock} + $3 where id = $1 and dead = 0 and exists (select 1 from setting)
-    returning 1)
+  renewed as (update runner_leases set renewed_at = ${clock}, lease_until = ${clock} + $3
+    where runner = $1 and exists (select 1 from runners where id = $1 and dead = 0) and exists (select 1 from setting) returning 1)
   select ${clock} as now, (select count(*) from renewed)::int as alive,
-    (select json_agg(r) from (select ${runnerColumns} from runners) r) as runners, s.* from (${signsText(postgresDialect)}) s`;
+    (select json_agg(r) from (${runnersText}) r) as runners, s.* from (${signsText(postgresDialect)}) s`;
 
 export interface RenewalRow extends SignsRow {
   readonly now: number;

@@ -1,6 +1,6 @@
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
-import { runnerColumns, runnerRecord } from './runners.ts';
+import { runnerRecord, runnersText } from './runners.ts';
 import type { KnownRunner, RunnerRow } from './runners.ts';
 
 /** A sign of life of a runner, and what it wants to hear of. */
@@ -27,7 +27,7 @@ export interface Renewal {
   readonly mail: boolean;
   /** Pending executions or offered attempts that it can run; a limit or a queue may stand against taking them. */
   readonly work: boolean;
-  /** Pending executions under other definitions than it has. */
+  /** Pending executions of its workflows under definitions that no living runner has. */
   readonly strays: boolean;
   /** Executions whose owner, or offered attempts whose helper, is dead or gone. */
   readonly orphans: boolean;
@@ -48,6 +48,30 @@ export function pendingText(code: string, limited: 'null' | 'not null'): string 
     order by ${order}, priority desc, created_at limit 1) is not null`;
 }
 
+/** The codes that have something pending, as a recursive query: jumps in one of the indexes from code to code. */
+function pendingCodes(name: string, limited: 'null' | 'not null'): string {
+  const order = limited === 'null' ? 'e.tenant' : 'e.limit_key';
+  const next = (than: string): string => `select (select e.code from executions e
+      where e.status = 'pending' and e.limit_key is ${limited} and e.code > ${than}
+      order by e.code, ${order}, e.priority desc, e.created_at limit 1)`;
+  return `${name}(code) as (${next(`''`)} union all ${next(`${name}.code`)} from ${name} where ${name}.code is not null)`;
+}
+
+/**
+ * Codes of embedded definitions that have something pending and that no living runner has, with their workflows: of those
+ * workflows that are behind the codes given as a parameter. It costs by the codes that have something pending, not by the
+ * definitions that there have ever been.
+ */
+export function strayCodesText(codes: string, dialect: Dialect): string {
+  const own = dialect.strings(codes);
+  return `with recursive ${pendingCodes('free', 'null')}, ${pendingCodes('limited', 'not null')}
+    select c.code, c.workflow from (select p.code, (select d.workflow from definition_codes d where d.code = p.code) as workflow
+      from (select code from free union select code from limited) p where p.code is not null) c
+    where c.workflow in (select d.workflow from definition_codes d where ${dialect.among('d.code', codes)})
+      and c.code not in (${own})
+      and not exists (select 1 from runners r where r.dead = 0 and c.code in (${dialect.strings('r.codes')}))`;
+}
+
 /** Owners of executions that are dead or gone, found by jumps in the index from owner to owner. */
 export const orphanOwnersText: string = `with recursive o(owner) as (
     select (select owner from executions where owner is not null order by owner limit 1)
@@ -62,8 +86,7 @@ export function signsText(dialect: Dialect): string {
     cast(exists (select 1 from executions where owner = $1 and inbox > taken) as integer) as mail,
     cast(exists (select 1 from (${among}) c where ${pendingText('c.value', 'null')} or ${pendingText('c.value', 'not null')}
       or exists (select 1 from offers where helper is null and code = c.value)) as integer) as work,
-    cast(exists (select 1 from definition_codes d where d.code not in (${among})
-      and (${pendingText('d.code', 'null')} or ${pendingText('d.code', 'not null')})) as integer) as strays,
+    cast(exists (${strayCodesText('$2', dialect)}) as integer) as strays,
     cast(exists (${orphanOwnersText})
       or exists (select 1 from offers where helper is not null and helper not in (${living})) as integer) as orphans,
     (select min(wake_at) from executions where status = 'waiting' and wake_at is not null) as next_wake,
@@ -101,12 +124,12 @@ export function renewalOf(row: SignsRow, alive: boolean, ahead: number | null, r
 /** Renews a lease by the clock of whoever asks, on a database that has none of its own. */
 export function* renew({ runner, leaseMs, codes }: Renew, now: number, dialect: Dialect): Script<Renewal> {
   const alive = yield* run(
-    'update runners set renewed_at = $2, lease_until = $3 where id = $1 and dead = 0',
+    `update runner_leases set renewed_at = $2, lease_until = $3 where runner = $1 and runner in (${living})`,
     runner,
     now,
     now + leaseMs,
   );
-  const runners = yield* all<RunnerRow>(`select ${runnerColumns} from runners`);
+  const runners = yield* all<RunnerRow>(runnersText);
   const signs = yield* first<SignsRow>(signsText(dialect), runner, JSON.stringify(codes));
   return renewalOf(signs!, alive === 1, 0, runners);
 }

@@ -23,42 +23,56 @@ export interface KnownRunner extends RunnerRecord {
   readonly leaseMs: number;
 }
 
+// The mark of the dead and the lease are in two tables. Each commit, claim and transaction of a runner holds its row of
+// `runners` until its end, so that nobody marks it meanwhile: the fence. PostgreSQL lets those that come later share that row
+// before an update that waits for it, so under load an update may never have its turn; a renewal therefore writes a row that
+// none of them holds. A runner that is marked has no lease any more.
+
 export function* registerRunner(runner: RunnerRecord, now: number): Script<void> {
   const { id, name, host, pid, pidStarted, leaseUntil, queues, slots } = runner;
+  // the answer to a first try may have been lost
   yield* run(
-    `insert into runners (id, name, host, pid, pid_started, registered_at, renewed_at, lease_until, queues, slots)
-     values ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9) on conflict (id) do nothing`, // the answer to a first try may have been lost
+    `insert into runners (id, name, host, pid, pid_started, registered_at, queues, slots)
+     values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (id) do nothing`,
     id,
     name,
     host,
     pid,
     pidStarted,
     now,
-    leaseUntil,
     JSON.stringify(queues),
     slots,
   );
+  yield* run(
+    `insert into runner_leases (runner, renewed_at, lease_until) select id, $2, $3 from runners where id = $1 and dead = 0
+     on conflict (runner) do nothing`,
+    id,
+    now,
+    leaseUntil,
+  );
 }
 
-/** A row of `runners`, as it is read. */
+/** A row of `runners` with its lease, as it is read. */
 export interface RunnerRow {
   readonly id: string;
   readonly name: string;
   readonly host: string;
   readonly pid: number;
   readonly pid_started: string | null;
-  readonly lease_until: number;
-  readonly renewed_at: number;
+  /** Null, like the next, of one that is marked dead. */
+  readonly lease_until: number | null;
+  readonly renewed_at: number | null;
   readonly dead: number;
   /** A JSON array. */
   readonly queues: string;
   readonly slots: number;
 }
 
-export const runnerColumns = 'id, name, host, pid, pid_started, lease_until, renewed_at, dead, queues, slots';
+export const runnersText = `select id, name, host, pid, pid_started, lease_until, renewed_at, dead, queues, slots
+  from runners left join runner_leases on runner = id`;
 
 export function* runners(): Script<KnownRunner[]> {
-  const rows = yield* all<RunnerRow>(`select ${runnerColumns} from runners`);
+  const rows = yield* all<RunnerRow>(runnersText);
   return rows.map(runnerRecord);
 }
 
@@ -69,9 +83,9 @@ export function runnerRecord(row: RunnerRow): KnownRunner {
     host: row.host,
     pid: row.pid,
     pidStarted: row.pid_started,
-    leaseUntil: row.lease_until,
+    leaseUntil: row.lease_until ?? 0,
     dead: row.dead !== 0,
-    leaseMs: row.lease_until - row.renewed_at,
+    leaseMs: (row.lease_until ?? 0) - (row.renewed_at ?? 0),
     queues: JSON.parse(row.queues) as string[],
     slots: row.slots,
   };
@@ -79,15 +93,21 @@ export function runnerRecord(row: RunnerRow): KnownRunner {
 
 /**
  * Declares a runner dead, if its lease is still the one that was watched: from its commit on, it can write nothing. Not one
- * that is caught in a commit just now: nobody waits for that, it is tried again.
+ * that is caught in a commit or a renewal just now: nobody waits for that, it is tried again. Its lease goes with the mark, so
+ * a renewal that comes later finds none.
  */
 export function* markDead(id: string, leaseUntil: number, dialect: Dialect): Script<boolean> {
-  const changes = yield* run(
-    `update runners set dead = 1 where id in
-     (select id from runners where id = $1 and lease_until = $2 and dead = 0${dialect.skipLocked})`,
+  const lease = yield* first<{ runner: string }>(
+    `select runner from runner_leases where runner = $1 and lease_until = $2${dialect.skipLocked}`,
     id,
     leaseUntil,
   );
+  if (lease === undefined) return false;
+  const changes = yield* run(
+    `update runners set dead = 1 where id in (select id from runners where id = $1 and dead = 0${dialect.skipLocked})`,
+    id,
+  );
+  if (changes === 1) yield* run('delete from runner_leases where runner = $1', id);
   return changes === 1;
 }
 
@@ -98,6 +118,7 @@ export function* writeRunnerCodes(id: string, codes: readonly string[]): Script<
 
 export function* removeRunner(id: string): Script<void> {
   yield* run('delete from runners where id = $1', id);
+  yield* run('delete from runner_leases where runner = $1', id);
   yield* run('delete from package_conditions where runner = $1', id);
   yield* run('delete from batches where runner = $1', id);
 }

@@ -3,7 +3,6 @@ import type { DatabaseReplacedError } from '../core/error.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import type { Batch, CommitResult, NewExecution, TaskState } from './batch.ts';
 import type { Claim } from './claim.ts';
-import type { Stray } from './claims.ts';
 import type { Fork, Retry } from './control.ts';
 import type { Created, ExecutionFilter, LogRecord } from './executions.ts';
 import type { ClaimedExecution } from './loading.ts';
@@ -23,6 +22,7 @@ import type {
   TakenMail,
 } from './offers.ts';
 import type { Pruned } from './retention.ts';
+import type { Stray } from './strays.ts';
 import type { TaskEnd, TaskEndOutcome, TaskTransaction } from './task-end.ts';
 import type { KnownRunner, RunnerRecord } from './runners.ts';
 import type { Dialect, Notice, Script } from './sql.ts';
@@ -63,10 +63,11 @@ export interface Store {
   ownedBy(runner: string): Promise<readonly { readonly id: string; readonly epoch: number }[]>;
   handBack(id: string, runner: string, epoch: number): Promise<void>;
 
-  /** Pending executions of embedded workflows whose definition no living runner has. */
-  strays(workflows: readonly string[], limit: number): Promise<readonly Stray[]>;
-  adoptCode(id: string, from: string, to: string): Promise<void>;
-  holdChanged(id: string, code: string): Promise<void>;
+  /** Pending executions of the embedded workflows behind these codes, whose own definition no living runner has. */
+  strays(codes: readonly string[], limit: number): Promise<readonly Stray[]>;
+  /** Gives how many of them were still pending under that code, and free. */
+  adoptCode(ids: readonly string[], from: string, to: string): Promise<number>;
+  holdChanged(ids: readonly string[], code: string): Promise<number>;
 
   cancel(id: string, tenant: string): Promise<Delivery>;
   pause(id: string, tenant: string): Promise<Delivery>;

@@ -4,6 +4,7 @@ import { newId } from '../engine/id.ts';
 import type { Store } from '../store/store.ts';
 import { claimSuite } from './claim-suite.ts';
 import { commitSuite } from './commit-suite.ts';
+import { controlSuite } from './control-suite.ts';
 import { sampleWorkflow } from './sample-package.ts';
 import { sampleExecution, sampleFilter, sampleRunner, sampleTaskState, sampleTransition } from './samples.ts';
 import { storePlace } from './store-place.ts';
@@ -291,5 +292,6 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
 
     claimSuite(place);
     commitSuite(place);
+    controlSuite(place);
   });
 }

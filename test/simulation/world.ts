@@ -153,7 +153,7 @@ export class Member {
         if (verb === 'shared') return this.#options.shared ?? true;
         if (verb === 'changed') return () => this.#changed();
         if (verb === 'close') return () => Promise.resolve();
-        if (Reflect.get(target, verb) === undefined) return undefined;
+        if (verb === 'lost' || Reflect.get(target, verb) === undefined) return undefined; // memory is never taken away
         if (!calls.has(verb)) calls.set(verb, (...args: unknown[]) => this.#call(target, verb, args));
         return calls.get(verb);
       },

@@ -208,7 +208,10 @@ export class Membership {
   }
 
   async #settleOn(any: boolean): Promise<void> {
-    for (let more = any; (more || this.#straysWanted) && !this.#atRest;) {
+    let more = any;
+    while (!this.#atRest) {
+      const wanted = this.#straysWanted;
+      if (!more && !wanted) return;
       await delay(this.#options.clock, 0);
       more = await this.#settleSome();
     }

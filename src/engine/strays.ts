@@ -36,11 +36,14 @@ export async function settleStrays(store: Store, embedded: readonly LoadedWorkfl
     const { go = [], hold = [] } = Object.groupBy(strays, ({ begun }) =>
       before !== undefined && changedTasks(before, graph, begun).length === 0 ? 'go' : 'hold',
     );
-    const ids = (list: readonly Stray[]): string[] => list.map(({ id }) => id);
-    if (go.length > 0) settled.adopted += await store.adoptCode(ids(go), code, codeName);
-    if (hold.length > 0) settled.held += await store.holdChanged(ids(hold), code);
+    if (go.length > 0) settled.adopted += await store.adoptCode(idsOf(go), code, codeName);
+    if (hold.length > 0) settled.held += await store.holdChanged(idsOf(hold), code);
   }
   return settled;
+}
+
+function idsOf(strays: readonly Stray[]): readonly string[] {
+  return strays.map(({ id }) => id);
 }
 
 /** Of tasks that are no longer pending, those that another definition has not, or has with another kind or other needs. */

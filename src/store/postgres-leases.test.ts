@@ -98,6 +98,34 @@ if (typeof server === 'string') {
     });
   });
 
+  describe('durability.md, the journal: while the oldest commit is older than the lease', () => {
+    it('its thread does not renew it, though nothing holds its row; once that is answered, it does', async (t) => {
+      const { store } = await place(t);
+      let renewed = Promise.withResolvers<void>();
+      const next = async (): Promise<void> => {
+        renewed = Promise.withResolvers();
+        await renewed.promise;
+      };
+      const leaseMs = 600;
+      const keeper = store.keepLease!({
+        ...lease,
+        leaseMs,
+        stallMs: 60_000,
+        onRenewal: () => renewed.resolve(),
+        onFailure: () => undefined,
+        onStall: () => undefined,
+        onGone: () => undefined,
+      });
+      await next();
+      keeper.waitsSince(Date.now() - leaseMs - 1);
+      await isHeldUp(next()); // one may be on its way
+      assert.ok(await isHeldUp(next()));
+      keeper.waitsSince(null);
+      await next();
+      await keeper.close();
+    });
+  });
+
   describe('durability.md, death and adoption: the mark and the lease', () => {
     it('one that is marked has no lease: it renews nothing, writes nothing, takes nothing, and is not given one again', async (t) => {
       const { store } = await place(t);

@@ -28,7 +28,7 @@ interface Explained {
   readonly dialect: Dialect;
   readonly explain: string;
   /** The reads of `executions` that enter no index at a code, one as text each. */
-  slow(plan: readonly Record<string, SqlValue>[]): readonly string[];
+  readonly slow: (plan: readonly Record<string, SqlValue>[]) => readonly string[];
 }
 
 const sqlite: Explained = {

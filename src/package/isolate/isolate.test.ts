@@ -443,6 +443,30 @@ describe('packages.md: what one task does to its process costs what ran in it, a
     assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
   });
 
+  test('what a task leaves behind in an idle process is bounded like the task: memory', async (t) => {
+    const { code, deaths } = open(
+      t,
+      `w.task('leave', () => { const held = []; setInterval(() => held.push(Buffer.alloc(20e6, 1)), 50); return 'done'; });\n${saysPid}`,
+      { heapMb: 64, offHeapMb: 200 },
+    );
+    assert.equal(await completed(code.run(callOf('leave'), hostOf())), 'done');
+    await until('it was ended', () => deaths.length === 1);
+    assert.deepEqual([deaths[0]?.reason, deaths[0]?.calls], ['out_of_memory', []]);
+    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
+  });
+
+  test('what a task leaves behind in an idle process is bounded like the task: an endless loop', async (t) => {
+    const { code, deaths } = open(
+      t,
+      `w.task('leave', () => { setTimeout(() => { for (;;); }, 50); return 'done'; });\n${saysPid}`,
+      { isolateStallMs: 500 },
+    );
+    assert.equal(await completed(code.run(callOf('leave'), hostOf())), 'done');
+    await until('it was ended', () => deaths.length === 1);
+    assert.deepEqual([deaths[0]?.reason, deaths[0]?.calls], ['stalled', []]);
+    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
+  });
+
   test('a process killed from outside is replaced', async (t) => {
     const { code, lines } = open(t, waits + saysPid);
     const pid = await completed(code.run(callOf('pid'), hostOf()));

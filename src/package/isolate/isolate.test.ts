@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -597,6 +597,20 @@ describe(
       }
       renameSync(`${dir}-away`, dir);
       assert.equal(await completed(code.run(callOf('a'), hostOf())), 1);
+    });
+
+    test('a folder whose path holds a * opens no other: the package does not load, and says why', async (t) => {
+      if (process.platform === 'win32') return t.skip('Windows has no such names');
+      const dir = packageFolder(t, `${definition}w.task('a', () => 1);`);
+      const starred = join(dir, 'app*');
+      mkdirSync(starred);
+      renameSync(join(dir, 'code'), join(starred, 'code'));
+      const { isolate } = openSource(t, '', { dir: starred });
+      await assert.rejects(isolate.describe(), (error: unknown) => {
+        assert.ok(error instanceof CloacinaError && error.code === 'PACKAGE_LOAD_FAILED', String(error));
+        assert.ok(error.message.includes(`'${starred}' contains '*', which Node takes for a pattern`), error.message);
+        return true;
+      });
     });
 
     test('exports that differ from the manifest are refused, naming the workflows', async (t) => {

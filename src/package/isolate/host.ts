@@ -100,7 +100,7 @@ export class Isolate {
    * Loads the package, if it is not, and says what it exports; the process is then that of `tenant`. Throws PACKAGE_LOAD_FAILED (with what its code threw as
    * the cause), ISOLATE_EXITED where the isolate was closed meanwhile.
    */
-  async describe(tenant = noTenant): Promise<readonly WorkflowSpec[]> {
+  async describe(tenant: string = noTenant): Promise<readonly WorkflowSpec[]> {
     if (this.#closed) throw new CloacinaError('ISOLATE_EXITED', closedMessage(this.#options.label));
     return await this.#take(tenant).loaded;
   }

@@ -13,6 +13,11 @@ export interface LoadedWorkflow {
   readonly pin: Pin | null;
 }
 
+/** A workflow of a package as it is added: each tenant has a process, so its functions are another's for each. */
+export interface PackagedWorkflow extends Omit<LoadedWorkflow, 'code'> {
+  readonly codeOf: (tenant: string) => WorkflowCode;
+}
+
 interface Claimed {
   readonly codes: readonly string[];
   readonly except: ReadonlyMap<string, readonly string[]>;
@@ -20,7 +25,7 @@ interface Claimed {
 
 /** The workflows that a runner can run now. Sets come and go while it runs. */
 export class Catalog {
-  readonly #sets = new Map<string, Map<string, LoadedWorkflow>>();
+  readonly #sets = new Map<string, Map<string, LoadedWorkflow | PackagedWorkflow>>();
   readonly #onAdd: () => void;
   readonly #limits = new Map<string, number>();
   readonly #queues: ReadonlySet<string>;
@@ -34,10 +39,10 @@ export class Catalog {
   }
 
   /** Adds the workflows of one package version (or one embedded workflow), all with the same `codeName`. */
-  add(workflows: readonly LoadedWorkflow[]): void {
+  add(workflows: readonly (LoadedWorkflow | PackagedWorkflow)[]): void {
     this.#claimed = undefined;
     for (const loaded of workflows) {
-      const set = this.#sets.get(loaded.codeName) ?? new Map<string, LoadedWorkflow>();
+      const set = this.#sets.get(loaded.codeName) ?? new Map<string, LoadedWorkflow | PackagedWorkflow>();
       this.#sets.set(loaded.codeName, set.set(loaded.graph.spec.name, loaded));
       const { name, concurrency } = loaded.graph.spec;
       if (concurrency !== null) this.#limits.set(`${loaded.codeName} ${name}`, concurrency.limit);
@@ -52,8 +57,12 @@ export class Catalog {
     this.#sets.delete(codeName);
   }
 
-  find(codeName: string, workflow: string): LoadedWorkflow | undefined {
-    return this.#sets.get(codeName)?.get(workflow);
+  /** A workflow with its functions as they are called for a tenant. */
+  find(codeName: string, workflow: string, tenant: string): LoadedWorkflow | undefined {
+    const found = this.#sets.get(codeName)?.get(workflow);
+    if (found === undefined || 'code' in found) return found;
+    const { graph, pin, codeOf } = found;
+    return { graph, codeName, pin, code: codeOf(tenant) };
   }
 
   /** An embedded workflow by its name. */
@@ -62,7 +71,7 @@ export class Catalog {
   }
 
   allEmbedded(): readonly LoadedWorkflow[] {
-    return [...this.#sets.values()].flatMap((set) => [...set.values()].filter(({ pin }) => pin === null));
+    return [...this.#sets.values()].flatMap((set) => [...set.values()].filter((loaded) => 'code' in loaded));
   }
 
   /** The workflows that allow so many executions at once, by `code workflow`. */
@@ -79,7 +88,7 @@ export class Catalog {
   }
 
   /** Whether executions of a workflow are owned here: it serves the queue of one of its tasks. */
-  owns({ graph }: LoadedWorkflow): boolean {
+  owns({ graph }: Pick<LoadedWorkflow, 'graph'>): boolean {
     return !this.#queues.isDisjointFrom(queuesOf(graph.spec));
   }
 

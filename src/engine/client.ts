@@ -248,7 +248,7 @@ export class EngineClient {
   async #start(resolved: ResolvedWorkflow, input: unknown, options: StartOptions): Promise<string> {
     this.#checkOpen();
     const { tenant, clock, maxPayload, store, engine } = this.#options;
-    const loaded = engine?.catalog.find(resolved.codeName, resolved.spec.name);
+    const loaded = engine?.catalog.find(resolved.codeName, resolved.spec.name, tenant);
     const known = loaded === undefined ? resolved : { ...resolved, code: loaded.code };
     const checked = await checkInput(known, input, maxPayload);
     const create = newExecution({ resolved, input: checked, options, tenant, now: clock.now() });

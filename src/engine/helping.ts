@@ -106,8 +106,8 @@ export class Helping {
 
   async #begin(id: string, offers: readonly HeldOffer[]): Promise<void> {
     const { catalog, store } = this.#options;
-    const [{ code, workflow }] = offers as [HeldOffer];
-    const loaded = catalog.find(code, workflow);
+    const [{ tenant, code, workflow }] = offers as [HeldOffer];
+    const loaded = catalog.find(code, workflow, tenant);
     if (loaded === undefined) {
       // unloaded since it was taken
       for (const offer of offers) this.#answer(this.#hold(offer), { status: 'aborted', reason: 'shutdown' });

@@ -248,7 +248,7 @@ export class Engine {
   /** A child without a package's name is a workflow beside its parent's, if there is one: of the same version, or embedded too. */
   async #resolveChild(live: Live, name: string): Promise<ResolvedWorkflow> {
     const { codeName, pin } = live.workflow;
-    const beside = pin === null ? this.catalog.embedded(name) : this.catalog.find(codeName, name);
+    const beside = pin === null ? this.catalog.embedded(name) : this.catalog.find(codeName, name, live.tenant);
     if (beside === undefined) return this.#options.resolve(live.tenant, name);
     return { spec: beside.graph.spec, codeName: beside.codeName, pin, code: beside.code, keepsVersion: true };
   }
@@ -316,8 +316,8 @@ export class Engine {
   }
 
   #adopt(claimed: ClaimedExecution): void {
-    const { id, code, workflow, epoch } = claimed.execution;
-    const loaded = this.catalog.find(code, workflow);
+    const { id, tenant, code, workflow, epoch } = claimed.execution;
+    const loaded = this.catalog.find(code, workflow, tenant);
     if (loaded === undefined) {
       // unloaded between the claim and now: somebody else may have it
       this.#options.store.handBack(id, this.#membership.id, epoch).catch((error: unknown) => {

@@ -2,8 +2,9 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloacinaError, PackageInvalidError } from '../core/error.ts';
 import { compileGraph } from '../core/graph.ts';
-import type { LoadedWorkflow } from '../engine/catalog.ts';
+import type { PackagedWorkflow } from '../engine/catalog.ts';
 import type { Clock } from '../engine/clock.ts';
+import type { WorkflowCode } from '../engine/code.ts';
 import type { Logger } from '../engine/logger.ts';
 import { Slots } from '../engine/slots.ts';
 import type { ConditionName } from '../store/package-conditions.ts';
@@ -24,7 +25,7 @@ import { unpackPackage } from './unpack.ts';
 
 /** A version that is proven to run: its workflows, and the isolate that they live in. */
 export interface LoadedVersion {
-  readonly workflows: readonly LoadedWorkflow[];
+  readonly workflows: readonly PackagedWorkflow[];
   close(): Promise<void>;
 }
 
@@ -106,7 +107,7 @@ export class Loader {
     signal.addEventListener('abort', giveUp);
     try {
       if (signal.aborted) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing');
-      await isolate.describe();
+      await isolate.describe(version.tenant);
     } catch (error) {
       await isolate.close();
       throw failure('loaded', 'LoadFailed', error);
@@ -115,7 +116,8 @@ export class Loader {
     }
     const pin = { package: version.name, version: version.version, digest: version.digest };
     const workflows = manifest.workflows.map((spec) => {
-      return { graph: compileGraph(spec), code: isolate.code(spec.name), codeName: version.digest, pin };
+      const codeOf = (tenant: string): WorkflowCode => isolate.code(spec.name, tenant);
+      return { graph: compileGraph(spec), codeOf, codeName: version.digest, pin };
     });
     return { workflows, close: () => isolate.close() };
   }

@@ -110,7 +110,7 @@ async function place(t: TestContext): Promise<Place> {
     return reconciler;
   };
   const call = async (digest: string, task = 'one', options: Partial<TaskCall> = {}): Promise<Outcome> => {
-    const loaded = catalog.find(digest, 'etl');
+    const loaded = catalog.find(digest, 'etl', 'default');
     assert(loaded !== undefined, `${digest} is not loaded`);
     return loaded.code.run({ ...plainCall, task, ...options }, silentHost);
   };
@@ -225,7 +225,7 @@ test('packages.md, reconciler: loads the heads of channels and says how far it i
   const reconciler = await here.open();
   assert.deepEqual(reconciler.loaded, [{ name: 'demo', version: '1.0.0', digest: one.digest }]);
   assert.equal(output(await here.call(one.digest)), '1.0.0');
-  assert.deepEqual(here.catalog.find(one.digest, 'etl')?.pin, {
+  assert.deepEqual(here.catalog.find(one.digest, 'etl', 'default')?.pin, {
     package: 'demo',
     version: '1.0.0',
     digest: one.digest,
@@ -303,7 +303,7 @@ test('packages.md, hot swap: a version that is wanted again while it drains stay
   here.used.add(one.digest);
   await here.registry.register((await pack('2.0.0')).bytes);
   await reconciler.settled();
-  assert.equal(here.catalog.find(one.digest, 'etl'), undefined);
+  assert.equal(here.catalog.find(one.digest, 'etl', 'default'), undefined);
   await here.registry.rollback('demo');
   await reconciler.settled();
   assert.equal(output(await here.call(one.digest)), '1.0.0');
@@ -551,7 +551,7 @@ test('packages.md, hot swap: three executions that crash it quarantine a version
       ['2.0.0', 'quarantined', false],
     ],
   );
-  assert.equal(here.catalog.find(two.digest, 'etl'), undefined);
+  assert.equal(here.catalog.find(two.digest, 'etl', 'default'), undefined);
   assert.equal((await here.conditions(two.digest)).at(-1), 'healthy:no:CrashLoop');
   const [quarantine, rollback] = (await here.registry.events()).slice(-2);
   assert.deepEqual([quarantine?.act, rollback?.act], ['quarantine', 'rollback']);
@@ -638,7 +638,7 @@ test('packages.md, isolation: closing ends every process and waits for a version
   await here.registry.register((await pack('2.0.0', { code: hanging })).bytes);
   const three = await pack('3.0.0');
   await here.registry.register(three.bytes);
-  await until('the next one is not held up', () => here.catalog.find(three.digest, 'etl') !== undefined);
+  await until('the next one is not held up', () => here.catalog.find(three.digest, 'etl', 'default') !== undefined);
   const start = performance.now();
   await reconciler.close();
   assert(performance.now() - start < 2000);
@@ -671,7 +671,7 @@ test('packages.md, reconciler: from register to loadable takes well under 500 ms
   const two = await pack('2.0.0');
   const start = performance.now();
   await here.registry.register(two.bytes);
-  await until('it is loaded', () => here.catalog.find(two.digest, 'etl') !== undefined);
+  await until('it is loaded', () => here.catalog.find(two.digest, 'etl', 'default') !== undefined);
   const took = performance.now() - start;
   t.diagnostic(`${Math.round(took)} ms`);
   assert(took < 5000, 'a machine may be slow; the bench has the figure');

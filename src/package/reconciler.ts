@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../core/error-table.ts';
-import type { LoadedWorkflow } from '../engine/catalog.ts';
+import type { PackagedWorkflow } from '../engine/catalog.ts';
 import type { Timer } from '../engine/clock.ts';
 import { pinnedCount, wantedVersions } from '../store/packages.ts';
 import type { WantedVersion } from '../store/packages.ts';
@@ -36,7 +36,7 @@ export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
   /** Whose packages it loads; null: those of all. */
   readonly tenants: readonly string[] | null;
   /** Takes workflows that are ready to run; those of one version at a time. */
-  readonly add: (workflows: readonly LoadedWorkflow[]) => void;
+  readonly add: (workflows: readonly PackagedWorkflow[]) => void;
   /** Takes nothing new of a version; what runs goes on. */
   readonly remove: (digest: string) => void;
   /** Whether an execution of this version is in memory. */

@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -36,6 +46,7 @@ describe('packages.md, Isolation: a package is unpacked into a folder of its own
   test('a folder that was changed or half removed is written again', async (t) => {
     const root = temporary(t);
     const dir = await unpackPackage(root, digest, files);
+    chmodSync(join(dir, 'code', 'index.mjs'), 0o600);
     writeFileSync(join(dir, 'code', 'index.mjs'), 'export { evil };\n');
     await unpackPackage(root, digest, files);
     assert.equal(read(dir).get('code/index.mjs')?.toString(), 'export {};\n');
@@ -43,6 +54,20 @@ describe('packages.md, Isolation: a package is unpacked into a folder of its own
     await unpackPackage(root, digest, files);
     assert.equal(read(dir).size, 2);
     assert.equal(readdirSync(root).length, 1);
+  });
+
+  test('nobody else reads it or puts anything in its place, and its files are not written to', async (t) => {
+    if (process.platform === 'win32') return t.skip('Windows has no modes');
+    const root = temporary(t);
+    const umask = process.umask(0);
+    t.after(() => process.umask(umask));
+    const dir = await unpackPackage(root, digest, files);
+    const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
+    assert.deepEqual([root, dir].map(mode), ['700', '700']);
+    assert.deepEqual(
+      Array.from(files.keys(), (path) => mode(join(dir, path))),
+      ['400', '400'],
+    );
   });
 
   test('what a killed process left is swept after an hour, not before', async (t) => {

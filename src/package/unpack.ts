@@ -12,6 +12,12 @@ import { pathFault } from './entry-path.ts';
 /** What a process that ended in the middle left behind is removed after this time. */
 const staleMs = 3_600_000;
 const unfinished = '.unpacking-';
+/**
+ * What runs is compared with its digest when it is loaded, and started again later: no other user may change it in
+ * between, whatever the umask is, and this one not by mistake. On Windows a read-only file could not be removed.
+ */
+const ownFolder = 0o700;
+const ownFile: { readonly mode?: number } = process.platform === 'win32' ? {} : { mode: 0o400 };
 
 /**
  * Writes the files of a verified package below `root`, into a folder named by its digest, and gives that folder. It
@@ -26,7 +32,7 @@ export async function unpackPackage(
 ): Promise<string> {
   const target = join(root, digest.replace(':', '-'));
   if (await holds(target, files)) return target;
-  makeFolder(root);
+  makeFolder(root, ownFolder);
   await sweep(root, clock.now());
   const fresh = join(root, unfinished + randomUUID());
   try {
@@ -61,8 +67,8 @@ async function writeFiles(dir: string, files: PackageFiles): Promise<void> {
     }
     folders.add(dirname(join(dir, path)));
   }
-  for (const folder of folders) makeFolder(folder);
-  for (const [path, bytes] of files) await writeFile(join(dir, path), bytes, { flag: 'wx' });
+  for (const folder of folders) makeFolder(folder, ownFolder);
+  for (const [path, bytes] of files) await writeFile(join(dir, path), bytes, { flag: 'wx', ...ownFile });
 }
 
 async function holds(dir: string, files: PackageFiles): Promise<boolean> {

@@ -139,6 +139,7 @@ function* takeOf(head: Head, take: Take, dialect: Dialect): Script<number> {
 /** An offer that a runner has taken. */
 export interface HeldOffer extends AttemptKey {
   readonly executionId: string;
+  readonly tenant: string;
   readonly workflow: string;
   readonly code: string;
   readonly priority: number;
@@ -151,7 +152,8 @@ export interface HeldOffer extends AttemptKey {
 /** What a runner has taken, as the database knows it. */
 export function* heldOffers(runner: string): Script<HeldOffer[]> {
   const rows = yield* all<TakenRow & HeldRow>(
-    `select o.execution_id, o.task, o.item, o.epoch, o.attempt, o.suspect, o.code, o.priority, e.workflow, e.owner, e.epoch as now, e.status
+    `select o.execution_id, o.task, o.item, o.epoch, o.attempt, o.suspect, o.code, o.priority, e.tenant, e.workflow, e.owner, e.epoch as now,
+     e.status
      from offers o left join executions e on e.id = o.execution_id where o.helper = $1`,
     runner,
   );
@@ -161,6 +163,7 @@ export function* heldOffers(runner: string): Script<HeldOffer[]> {
     epoch: row.epoch,
     attempt: row.attempt,
     executionId: row.execution_id,
+    tenant: row.tenant ?? '',
     workflow: row.workflow ?? '',
     code: row.code,
     priority: row.priority,
@@ -174,6 +177,7 @@ interface HeldRow {
   readonly execution_id: string;
   readonly code: string;
   readonly priority: number;
+  readonly tenant: string | null;
   readonly workflow: string | null;
   readonly owner: string | null;
   readonly now: number | null;

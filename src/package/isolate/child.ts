@@ -101,10 +101,7 @@ export class IsolateChild {
   /** Takes a call; before the package is loaded it waits. Resolves in any case. */
   submit(request: Request): Promise<Reply> {
     const reply = this.#calls.add(request);
-    if (this.#state === 'ready') {
-      this.#calls.sendAll();
-      this.#watch();
-    }
+    if (this.#state === 'ready') this.#calls.sendAll();
     return reply;
   }
 
@@ -131,7 +128,7 @@ export class IsolateChild {
   end(reason: EndReason, detail = ''): void {
     if (this.#ending !== undefined || this.#state === 'gone') return;
     this.#ending = { reason, detail };
-    this.#rest();
+    this.#unwatch();
     this.#options.onEnding();
     if (this.#state === 'waiting') this.#finish(null, null);
     else this.#process?.kill('SIGKILL');
@@ -139,17 +136,16 @@ export class IsolateChild {
 
   #idle(): void {
     if (this.#state !== 'ready' || this.#ending !== undefined) return;
-    this.#rest();
     this.#options.onIdle();
   }
 
-  /** Something is expected of the process. */
+  /** From when its code is loaded to its end: a timer that a task left behind needs no call to grow or to loop. */
   #watch(): void {
     this.#heartbeat.start();
     if (this.#process?.pid !== undefined) this.#memory.start(this.#process.pid);
   }
 
-  #rest(): void {
+  #unwatch(): void {
     this.#heartbeat.stop();
     this.#memory.stop();
   }
@@ -248,7 +244,7 @@ export class IsolateChild {
     const wasReady = this.#state === 'ready';
     this.#state = 'gone';
     this.#timer?.cancel();
-    this.#rest();
+    this.#unwatch();
     if (this.#process?.pid !== undefined) reaper.forget(this.#process.pid);
     const asked = this.#ending;
     const reason = asked?.reason ?? (isOutOfMemory(this.#stderr?.tail ?? '') ? 'out_of_memory' : 'exited');

@@ -210,5 +210,5 @@ function add(workflow: AnyWorkflow, env: Readonly<Record<string, string>>): AnyW
 
 // What ends a group of processes (Ctrl-C, a service manager) is meant for the host, which lets the tasks end first.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
-raiseWalls(new URL(import.meta.url.replace(/guest(\.\w+)$/, 'guest-api$1')).href);
+raiseWalls(new URL(import.meta.url.replace(/guest(\.\w+)$/, 'guest-api$1')).href, channel);
 send({ kind: 'up' });

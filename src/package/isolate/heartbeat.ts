@@ -10,7 +10,7 @@ export interface HeartbeatOptions {
 
 const longestIntervalMs = 1000;
 
-/** Asks the other side for a sign of life as long as something is expected of it. Any message is one. */
+/** Asks the other side for a sign of life, from its start to its stop. Any message is one. */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   readonly #intervalMs: number;

@@ -57,10 +57,13 @@ const defaultOffHeapMb = 512;
 const defaultStallMs = 30_000;
 const defaultStartLimitMs = 60_000;
 const defaultIdleMs = 60_000;
+/** Where nobody speaks for a tenant: a package that is packed. */
+const noTenant = '';
 
 /**
- * The code of one package in a process of its own: started on first use, stopped when idle, replaced when it died.
- * Calls marked `alone` get a process each, which ends with them.
+ * The code of one package in a process for each tenant: started on first use, stopped when idle, replaced when it died.
+ * All calls for one tenant share its process, and with it what the code keeps in variables. Calls marked `alone` get a
+ * process each, which ends with them.
  */
 export class Isolate {
   readonly #options: IsolateOptions;
@@ -68,8 +71,9 @@ export class Isolate {
   readonly #room: IsolateRoom;
   readonly #children = new Set<IsolateChild>();
   readonly #settings: Omit<ChildOptions, 'onIdle' | 'onEnding' | 'onGone'>;
-  #current: IsolateChild | undefined;
-  #idleTimer: Timer | undefined;
+  /** By tenant. */
+  readonly #current = new Map<string, IsolateChild>();
+  readonly #idleTimers = new Map<IsolateChild, Timer>();
   #closed = false;
 
   constructor(options: IsolateOptions) {
@@ -93,23 +97,25 @@ export class Isolate {
   }
 
   /**
-   * Loads the package, if it is not, and says what it exports. Throws PACKAGE_LOAD_FAILED (with what its code threw as
+   * Loads the package, if it is not, and says what it exports; the process is then that of `tenant`. Throws PACKAGE_LOAD_FAILED (with what its code threw as
    * the cause), ISOLATE_EXITED where the isolate was closed meanwhile.
    */
-  async describe(): Promise<readonly WorkflowSpec[]> {
+  async describe(tenant: string = noTenant): Promise<readonly WorkflowSpec[]> {
     if (this.#closed) throw new CloacinaError('ISOLATE_EXITED', closedMessage(this.#options.label));
-    return await this.#take().loaded;
+    return await this.#take(tenant).loaded;
   }
 
-  /** The functions of one workflow of the package. */
-  code(workflow: string): WorkflowCode {
+  /** The functions of one workflow of the package, called for one tenant. */
+  code(workflow: string, tenant: string = noTenant): WorkflowCode {
+    const task = async (request: Extract<Request, { readonly call: TaskCall }>): Promise<Outcome> =>
+      (await this.#submit(tenant, request, request.call.alone)) as Outcome;
+    const parse = async (request: Request): Promise<InputOutcome> =>
+      (await this.#submit(tenant, request, false)) as InputOutcome;
     return {
-      run: (call, host) => this.#task({ kind: 'run', call, host }),
-      ask: (question, call) => this.#task({ kind: 'ask', question, call }),
-      parseInput: async (input, maxPayload) =>
-        (await this.#submit({ kind: 'parse', workflow, input, maxPayload }, false)) as InputOutcome,
-      parseSignal: async (task, payload, maxPayload) =>
-        (await this.#submit({ kind: 'signal', workflow, task, input: payload, maxPayload }, false)) as InputOutcome,
+      run: (call, host) => task({ kind: 'run', call, host }),
+      ask: (question, call) => task({ kind: 'ask', question, call }),
+      parseInput: (input, maxPayload) => parse({ kind: 'parse', workflow, input, maxPayload }),
+      parseSignal: (name, input, maxPayload) => parse({ kind: 'signal', workflow, task: name, input, maxPayload }),
       abandon: (call) => this.#abandon(call),
     };
   }
@@ -131,16 +137,12 @@ export class Isolate {
     await this.close();
   }
 
-  async #task(request: Extract<Request, { readonly call: TaskCall }>): Promise<Outcome> {
-    return (await this.#submit(request, request.call.alone)) as Outcome;
-  }
-
-  async #submit(request: Request, alone: boolean): Promise<Reply> {
+  async #submit(tenant: string, request: Request, alone: boolean): Promise<Reply> {
     if (this.#closed) {
       const error = toTaskError(new CloacinaError('ISOLATE_EXITED', closedMessage(this.#options.label)));
       return { status: 'lost', alone: false, error };
     }
-    const child = alone ? this.#open() : this.#take();
+    const child = alone ? this.#open(tenant) : this.#take(tenant);
     const reply = await child.submit(request);
     if (alone) child.end('unused');
     return reply;
@@ -150,39 +152,39 @@ export class Isolate {
     for (const child of this.#children) if (child.holds(call)) child.abandon(call);
   }
 
-  #take(): IsolateChild {
-    const child = (this.#current ??= this.#open());
+  #take(tenant: string): IsolateChild {
+    const child = this.#current.get(tenant) ?? this.#open(tenant);
+    this.#current.set(tenant, child);
     this.#busy(child);
     return child;
   }
 
   #busy(child: IsolateChild): void {
     this.#room.busy(child);
-    if (child !== this.#current) return;
-    this.#idleTimer?.cancel();
-    this.#idleTimer = undefined;
+    this.#idleTimers.get(child)?.cancel();
+    this.#idleTimers.delete(child);
   }
 
   /** A process without calls is stopped after a while, or at once where another isolate waits for its place. */
-  #rest(child: IsolateChild): void {
-    if (child !== this.#current) return;
+  #rest(tenant: string, child: IsolateChild): void {
+    if (child !== this.#current.get(tenant)) return;
     const stop = (): void => child.end('unused');
-    this.#idleTimer?.cancel();
-    this.#idleTimer = this.#clock.timer(this.#options.idleMs ?? defaultIdleMs, stop);
+    this.#idleTimers.get(child)?.cancel();
+    this.#idleTimers.set(child, this.#clock.timer(this.#options.idleMs ?? defaultIdleMs, stop));
     this.#room.idle(child, stop);
   }
 
-  #forget(child: IsolateChild): void {
+  #forget(tenant: string, child: IsolateChild): void {
     this.#busy(child);
-    if (child === this.#current) this.#current = undefined;
+    if (child === this.#current.get(tenant)) this.#current.delete(tenant);
   }
 
-  #open(): IsolateChild {
+  #open(tenant: string): IsolateChild {
     let placed = false;
     const child: IsolateChild = new IsolateChild({
       ...this.#settings,
-      onIdle: () => this.#rest(child),
-      onEnding: () => this.#forget(child),
+      onIdle: () => this.#rest(tenant, child),
+      onEnding: () => this.#forget(tenant, child),
       onGone: (death) => {
         this.#children.delete(child);
         if (placed) this.#room.leave();

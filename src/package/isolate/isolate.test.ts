@@ -2,139 +2,30 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { getEventListeners, once } from 'node:events';
-import { mkdtempSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { CloacinaError } from '../../core/error.ts';
-import type { Outcome, TaskCall, TaskHost, WorkflowCode } from '../../engine/code.ts';
-import type { Logger } from '../../engine/logger.ts';
-import { Isolate } from './host.ts';
-import type { IsolateDeath, IsolateOptions } from './host.ts';
+import type { TaskHost } from '../../engine/code.ts';
+import {
+  callOf,
+  completed,
+  definition,
+  failed,
+  hostOf,
+  isAlive,
+  lost,
+  open,
+  openSource,
+  packageFolder,
+  until,
+} from '../../testing/isolate-rig.ts';
+import type { Line } from '../../testing/isolate-rig.ts';
+import type { IsolateOptions } from './host.ts';
 import { IsolateRoom } from './room.ts';
-
-interface Line {
-  readonly level: string;
-  readonly message: string;
-  readonly data: Readonly<Record<string, unknown>>;
-}
-
-interface Opened {
-  readonly isolate: Isolate;
-  readonly code: WorkflowCode;
-  readonly dir: string;
-  readonly lines: Line[];
-  readonly deaths: IsolateDeath[];
-}
-
-const definition = `import { workflow } from 'cloacina';\nexport const w = workflow('w');\n`;
-
-function packageFolder(t: TestContext, source: string): string {
-  const dir = realpathSync(mkdtempSync(join(tmpdir(), 'cloacina-isolate-')));
-  mkdirSync(join(dir, 'code'));
-  writeFileSync(join(dir, 'code', 'index.mjs'), source);
-  t.after(() => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }));
-  return dir;
-}
-
-/** A package whose one workflow `w` has these tasks. */
-function open(t: TestContext, tasks: string, options: Partial<IsolateOptions> = {}): Opened {
-  return openSource(t, definition + tasks, options);
-}
-
-function openSource(t: TestContext, source: string, options: Partial<IsolateOptions> = {}): Opened {
-  const dir = packageFolder(t, source);
-  const lines: Line[] = [];
-  const deaths: IsolateDeath[] = [];
-  const log = (level: string) => (data: object, message: string) => {
-    lines.push({ level, message, data: { ...data } });
-  };
-  const logger: Logger = { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') };
-  const isolate = new Isolate({
-    dir,
-    label: 'sample v1.0.0',
-    logger,
-    onDeath: (death) => deaths.push(death),
-    ...options,
-  });
-  t.after(async () => {
-    await isolate.close();
-    assert.equal(isolate.processes, 0, 'a process was left over');
-  });
-  return { isolate, code: isolate.code('w'), dir, lines, deaths };
-}
-
-function callOf(task: string, more: Partial<TaskCall> = {}): TaskCall {
-  return {
-    executionId: '01940000-0000-7000-8000-000000000001',
-    workflow: 'w',
-    task,
-    item: null,
-    itemValue: null,
-    epoch: 1,
-    attempt: 1,
-    idempotencyKey: 'key',
-    input: '{}',
-    needs: [],
-    schedule: null,
-    maxPayload: 1_048_576,
-    alone: false,
-    ...more,
-  };
-}
-
-function hostOf(more: Partial<TaskHost> = {}): TaskHost {
-  return {
-    get signal() {
-      return new AbortController().signal;
-    },
-    stepResult: () => Promise.resolve(undefined),
-    saveStep: () => Promise.resolve(),
-    log: () => undefined,
-    progress: () => undefined,
-    ...more,
-  };
-}
-
-async function completed(outcome: Promise<Outcome>): Promise<unknown> {
-  const result = await outcome;
-  assert.equal(result.status, 'completed', JSON.stringify(result));
-  return JSON.parse(result.output);
-}
-
-async function failed(outcome: Promise<Outcome>): Promise<Extract<Outcome, { status: 'failed' }>> {
-  const result = await outcome;
-  assert.equal(result.status, 'failed', JSON.stringify(result));
-  return result;
-}
-
-async function lost(outcome: Promise<Outcome>): Promise<Extract<Outcome, { status: 'lost' }>> {
-  const result = await outcome;
-  assert.equal(result.status, 'lost', JSON.stringify(result));
-  assert.equal(result.error.code, 'ISOLATE_EXITED');
-  return result;
-}
-
-/** Waits for something that another process does, and fails after ten seconds. */
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 1000; i++) {
-    if (holds()) return;
-    await sleep(10);
-  }
-  assert.fail(`never: ${what}`);
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** Tasks of which the other tests make their packages: one says in which process it is, one never ends. */
 const saysPid = `w.task('pid', () => process.pid);\n`;
@@ -561,6 +452,30 @@ describe('packages.md: what one task does to its process costs what ran in it, a
     assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
   });
 
+  test('what a task leaves behind in an idle process is bounded like the task: memory', async (t) => {
+    const { code, deaths } = open(
+      t,
+      `w.task('leave', () => { const held = []; setInterval(() => held.push(Buffer.alloc(20e6, 1)), 50); return 'done'; });\n${saysPid}`,
+      { heapMb: 64, offHeapMb: 200 },
+    );
+    assert.equal(await completed(code.run(callOf('leave'), hostOf())), 'done');
+    await until('it was ended', () => deaths.length === 1);
+    assert.deepEqual([deaths[0]?.reason, deaths[0]?.calls], ['out_of_memory', []]);
+    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
+  });
+
+  test('what a task leaves behind in an idle process is bounded like the task: an endless loop', async (t) => {
+    const { code, deaths } = open(
+      t,
+      `w.task('leave', () => { setTimeout(() => { for (;;); }, 50); return 'done'; });\n${saysPid}`,
+      { isolateStallMs: 500 },
+    );
+    assert.equal(await completed(code.run(callOf('leave'), hostOf())), 'done');
+    await until('it was ended', () => deaths.length === 1);
+    assert.deepEqual([deaths[0]?.reason, deaths[0]?.calls], ['stalled', []]);
+    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
+  });
+
   test('a process killed from outside is replaced', async (t) => {
     const { code, lines } = open(t, waits + saysPid);
     const pid = await completed(code.run(callOf('pid'), hostOf()));
@@ -691,6 +606,20 @@ describe(
       }
       renameSync(`${dir}-away`, dir);
       assert.equal(await completed(code.run(callOf('a'), hostOf())), 1);
+    });
+
+    test('a folder whose path holds a * opens no other: the package does not load, and says why', async (t) => {
+      if (process.platform === 'win32') return t.skip('Windows has no such names');
+      const dir = packageFolder(t, `${definition}w.task('a', () => 1);`);
+      const starred = join(dir, 'app*');
+      mkdirSync(starred);
+      renameSync(join(dir, 'code'), join(starred, 'code'));
+      const { isolate } = openSource(t, '', { dir: starred });
+      await assert.rejects(isolate.describe(), (error: unknown) => {
+        assert.ok(error instanceof CloacinaError && error.code === 'PACKAGE_LOAD_FAILED', String(error));
+        assert.ok(error.message.includes(`'${starred}' contains '*', which Node takes for a pattern`), error.message);
+        return true;
+      });
     });
 
     test('exports that differ from the manifest are refused, naming the workflows', async (t) => {

@@ -85,7 +85,7 @@ describe('durability.md, Suspects: an isolate that does not answer for isolateSt
     assert.equal(counts.stalls, 0);
   });
 
-  test('nothing is asked while nothing is expected', () => {
+  test('it asks once at each start, and nothing after its stop', () => {
     const { clock, beat, counts } = heartbeat();
     beat.start();
     beat.start();

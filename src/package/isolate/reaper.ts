@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { hasOwnGroup } from './spawn.ts';
+import { deafToDebuggers, hasOwnGroup } from './spawn.ts';
 
 const here = fileURLToPath(import.meta.url);
 const processFile = join(dirname(here), `reaper-process${extname(here)}`);
@@ -36,7 +36,7 @@ class Reaper {
   }
 
   #start(): void {
-    const started = spawn(process.execPath, [processFile], {
+    const started = spawn(process.execPath, [...deafToDebuggers(), processFile], {
       stdio: ['pipe', 'ignore', 'ignore'],
       windowsHide: true,
       ...hasOwnGroup,

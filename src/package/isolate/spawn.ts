@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { realpathSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ignoreDebugSignal } from './debug-signal.ts';
 
 export interface SpawnOptions {
   /** The unpacked package, an absolute path without links in it. */
@@ -26,8 +27,9 @@ const guestManifest = join(dirname(guestRoot), 'package.json');
  */
 export const hasOwnGroup: { readonly detached: boolean } = { detached: process.platform !== 'win32' };
 
-/** Starts the process of an isolate. Its channel is the fourth of its stdio: a pipe, not Node's IPC. */
+/** Starts the process of an isolate. Throws where that would let it read more than it may. Its channel is the fourth of its stdio: a pipe, not Node's IPC. */
 export function spawnGuest(options: SpawnOptions): ChildProcess {
+  ignoreDebugSignal();
   return spawn(process.execPath, [...nodeFlags(options), guestFile, options.label], {
     cwd: options.dir,
     env: options.env,
@@ -42,14 +44,26 @@ function nodeFlags({ dir, net, heapMb }: SpawnOptions): string[] {
   const known = process.allowedNodeEnvironmentFlags;
   return [
     '--permission',
-    `--allow-fs-read=${dir}`,
-    `--allow-fs-read=${guestRoot}`,
-    `--allow-fs-read=${guestManifest}`,
+    ...[dir, guestRoot, guestManifest].map((path) => `--allow-fs-read=${literal(path)}`),
     ...(net && known.has('--allow-net') ? ['--allow-net'] : []),
     ...(known.has('--experimental-sqlite') ? ['--no-experimental-sqlite'] : []),
+    // no flag of V8 that makes it write a file can be set once it runs: an attempt ends the process
+    '--freeze-flags-after-init',
+    ...deafToDebuggers(),
     '--enable-source-maps',
     `--max-old-space-size=${heapMb}`,
   ];
+}
+
+/** `--allow-fs-read` has no way to say that a `*` is one: it would open all paths that begin like this one. */
+function literal(path: string): string {
+  if (!path.includes('*')) return path;
+  throw new Error(`'${path}' contains '*', which Node takes for a pattern; move it to a folder without one`);
+}
+
+/** SIGUSR1, which any process of the same user can send, does not open the inspector. Node has this flag since 24.8. */
+export function deafToDebuggers(): readonly string[] {
+  return process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : [];
 }
 
 /** Names that would change the process itself instead of being read by the code in it. */

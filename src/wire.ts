@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CloacinaError } from './core/error.ts';
+import { checkSchedules } from './core/schedule-spec.ts';
 import type { WorkflowSpec } from './core/spec.ts';
 import type { EngineClientOptions } from './engine/client.ts';
 import { DatabaseClock } from './engine/clock.ts';
@@ -124,6 +125,7 @@ function newsOf(clock: Clock, wake: () => void, fire: () => void): (renewal: Ren
 async function writeEmbedded(store: Store, { embedded, clock, tenant, ownOnly }: RunnerSettings): Promise<void> {
   if (embedded.length === 0 || ownOnly) return;
   const specs = embedded.map(({ graph }) => graph.spec);
+  checkSchedules(specs);
   await store.writeDefinitions(
     embedded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })),
   );

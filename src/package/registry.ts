@@ -1,5 +1,6 @@
 import { AmbiguousWorkflowError, OptionInvalidError } from '../core/error.ts';
 import { shown } from '../core/option-check.ts';
+import { checkSchedules } from '../core/schedule-spec.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { newId } from '../engine/id.ts';
 import type { Pin } from '../store/batch.ts';
@@ -122,7 +123,8 @@ export class Registry {
 
   /**
    * Makes a version exist; it runs nowhere until a channel points to it. Throws PackageInvalidError for a file that is
-   * refused, ENGINE_UNSUPPORTED among them, PACKAGE_EXISTS, PACKAGE_DELETED.
+   * refused, ENGINE_UNSUPPORTED among them, SCHEDULE_INVALID and INPUT_INVALID for a schedule that could start nothing,
+   * PACKAGE_EXISTS, PACKAGE_DELETED.
    */
   async publish(bytes: Uint8Array, options: ActOptions = {}): Promise<Published> {
     const { record, created } = await this.#publish(bytes, options, () => notActivated());
@@ -287,6 +289,7 @@ export class Registry {
     const { name, version } = manifest.package;
     const { storage, engine } = this.#options;
     checkEngine(manifest, engine ?? runningEngine());
+    checkSchedules(manifest.workflows);
     const existing = await this.#store.read(() => packageVersion(this.#tenant, name, version));
     if (existing !== undefined) sameVersion(existing, digest); // refused before a byte is written
     const may = await this.#store.write((dialect) => touchBytes(digest, this.#options.now(), staleCollectMs, dialect));

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import { ConflictError, InputInvalidError, ScheduleInvalidError } from '../core/error.ts';
-import { jsonSchemaIssues } from '../core/json-schema.ts';
+import { ConflictError, ScheduleInvalidError } from '../core/error.ts';
 import { checkRule } from '../core/schedule.ts';
-import { checkScheduleSpec } from '../core/schedule-spec.ts';
+import { broughtSchedules } from '../core/schedule-spec.ts';
+import type { BroughtSchedule } from '../core/schedule-spec.ts';
 import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/spec.ts';
 import { newId } from '../engine/id.ts';
 import { insertSchedule, lockOwned } from '../store/schedules.ts';
@@ -24,15 +24,10 @@ export function overridesOf(record: ScheduleRecord): Overrides {
   return record.overrides === null ? {} : (JSON.parse(record.overrides) as Overrides);
 }
 
-interface Wanted {
-  readonly workflow: WorkflowSpec;
-  readonly spec: ScheduleSpec;
-}
-
 /**
  * Writes the schedules that a package brings, in the transaction that activates its version: those it does not have
- * any more are disabled, and an operator's pause and overrides survive. Fits the registry's hook.
- * Throws SCHEDULE_INVALID, INPUT_INVALID.
+ * any more are disabled, and an operator's pause and overrides survive. Fits the registry's hook. The registry has
+ * checked them when the version was published (`checkSchedules`). Throws SCHEDULE_INVALID where two have one name.
  */
 export function* upsertPackageSchedules(
   tenant: string,
@@ -45,9 +40,9 @@ export function* upsertPackageSchedules(
 }
 
 /**
- * Writes the schedules of workflows that one owner brings. Other runners may have other embedded workflows, so an
+ * Writes the schedules of workflows that one owner brings, which `checkSchedules` has checked. Other runners may have other embedded workflows, so an
  * embedded schedule is disabled only where its own workflow is among these.
- * Throws SCHEDULE_INVALID, INPUT_INVALID, and CONFLICT where another embedded workflow has a schedule of that name.
+ * Throws SCHEDULE_INVALID where two have one name, and CONFLICT where another embedded workflow has a schedule of that name.
  */
 export function* upsertOwned(
   tenant: string,
@@ -56,7 +51,7 @@ export function* upsertOwned(
   at: number,
   dialect: Dialect,
 ): Script<void> {
-  const wanted = wantedSchedules(workflows);
+  const wanted = broughtSchedules(workflows);
   const brought = new Set(workflows.map((workflow) => workflow.name));
   const known = new Map((yield* lockOwned(tenant, owner, dialect)).map((record) => [record.name, record]));
   for (const one of wanted.values()) {
@@ -74,38 +69,14 @@ export function* upsertOwned(
   }
 }
 
-function wantedSchedules(workflows: readonly WorkflowSpec[]): Map<string, Wanted> {
-  const wanted = new Map<string, Wanted>();
-  for (const workflow of workflows) {
-    for (const spec of workflow.schedules) {
-      const other = wanted.get(spec.name);
-      if (other !== undefined) {
-        const both = `workflow '${other.workflow.name}' and workflow '${workflow.name}'`;
-        throw new ScheduleInvalidError('name', `${both} both have a schedule '${spec.name}'; rename one of them`);
-      }
-      checkOwned(workflow, spec);
-      wanted.set(spec.name, { workflow, spec });
-    }
-  }
-  return wanted;
-}
-
-function checkOwned(workflow: WorkflowSpec, spec: ScheduleSpec): void {
-  checkScheduleSpec(workflow.name, spec);
-  const issues = jsonSchemaIssues(workflow.input, spec.input);
-  if (issues.length === 0) return;
-  const told = issues.map(({ path, message }) => ({ path, message: `${message} (in schedule '${spec.name}')` }));
-  throw new InputInvalidError(workflow.name, told);
-}
-
-function refuseTheft(record: ScheduleRecord, { workflow }: Wanted): never {
+function refuseTheft(record: ScheduleRecord, { workflow }: BroughtSchedule): never {
   throw new ConflictError(
     `workflow '${workflow.name}' has a schedule '${record.name}', and so has the embedded workflow '${record.workflow}' of ` +
       `another runner; rename one, or, if that workflow is no more, remove schedule 'embedded/${record.name}'`,
   );
 }
 
-function newOwned(tenant: string, owner: string, { workflow, spec }: Wanted, at: number): ScheduleRecord {
+function newOwned(tenant: string, owner: string, { workflow, spec }: BroughtSchedule, at: number): ScheduleRecord {
   const record: ScheduleRecord = {
     id: newId(at),
     tenant,
@@ -128,7 +99,7 @@ function newOwned(tenant: string, owner: string, { workflow, spec }: Wanted, at:
   return { ...record, nextAt: wakeAfter(record) };
 }
 
-function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: Wanted, at: number): Script<void> {
+function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: BroughtSchedule, at: number): Script<void> {
   const overrides = overridesOf(record);
   const input = overrides.input ?? JSON.stringify(spec.input);
   const rule = overridden(ruleIn(spec), overrides, record.rule);

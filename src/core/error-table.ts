@@ -237,7 +237,7 @@ const rows = {
   },
   MANIFEST_INVALID: {
     exit: 1,
-    meaning: 'manifest.json breaks its schema.',
+    meaning: 'manifest.json breaks its schema, or is over a limit.',
     remedy: 'Build the file with `cloacina package pack`; `problems` lists every fault with its path.',
   },
   FORMAT_UNSUPPORTED: {

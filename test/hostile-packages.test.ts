@@ -14,7 +14,7 @@ import { sampleManifest, sampleWorkflow } from '../src/testing/sample-package.ts
 interface Place {
   readonly client: Client;
   readonly folder: string;
-  register(workflow: Partial<WorkflowSpec>): Promise<unknown>;
+  readonly register: (workflow: Partial<WorkflowSpec>) => Promise<unknown>;
 }
 
 async function place(t: TestContext): Promise<Place> {
@@ -35,19 +35,9 @@ async function place(t: TestContext): Promise<Place> {
 }
 
 function scheduled(input: Json): ScheduleSpec {
-  return {
-    ...{
-      name: 'nightly',
-      input,
-      cron: '0 2 * * *',
-      every: null,
-      at: null,
-      timezone: 'UTC',
-      startAt: null,
-      endAt: null,
-    },
-    ...{ jitter: 0, overlap: 'skip', catchup: 'latest', max: 10, window: 60_000, paused: false },
-  };
+  const kept = { startAt: null, endAt: null, jitter: 0, overlap: 'skip', catchup: 'latest', max: 10 } as const;
+  const rule = { ...kept, cron: '0 2 * * *', every: null, at: null, timezone: 'UTC', window: 60_000 };
+  return { ...rule, name: 'nightly', input, paused: false };
 }
 
 /** Asked of 41 characters, it does not end in a lifetime. */

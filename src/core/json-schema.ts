@@ -187,7 +187,8 @@ class Check {
       if (verdict === 'fits') fits++;
       if (verdict === 'unknown') unknown++;
       const [only] = found;
-      if (only?.wanted != null && found.length === 1 && only.path === place.path) wanted.push(only.wanted);
+      const own = found.length === 1 && only?.path === place.path ? only.wanted : null;
+      if (own !== null) wanted.push(own);
     }
     if (fits === 1 && unknown === 0) return 'fits';
     if (fits + unknown > 0) return 'unknown';

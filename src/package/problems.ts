@@ -65,17 +65,17 @@ export function joinPath(top: string, keys: readonly PropertyKey[]): string {
 
 /** The problems that an error carries, and one text of them all. */
 export function listProblems(problems: readonly Problem[]): { problems: readonly Problem[]; text: string } {
-  const listed = problems.slice(0, maxListed).map((problem) => ({
-    ...problem,
-    path: shortened(problem.path),
-    message: shortened(problem.message),
-  }));
+  const listed = problems.slice(0, maxListed).map(shortProblem);
   if (problems.length > maxListed) listed.push({ code: 'MORE', path: '', message: 'there are more problems' });
   const lines = listed.map(
-    (problem: Problem) =>
+    (problem) =>
       `${problem.path === '' ? '' : `${problem.path}: `}${problem.message}${problem.hint === undefined ? '' : ` (${problem.hint})`}`,
   );
   return { problems: listed, text: lines.join('; ') };
+}
+
+function shortProblem(problem: Problem): Problem {
+  return { ...problem, path: shortened(problem.path), message: shortened(problem.message) };
 }
 
 function shortened(text: string): string {

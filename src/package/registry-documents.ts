@@ -1,11 +1,18 @@
 import { PackageNotFoundError } from '../core/error.ts';
 import { conditionsOf } from '../store/package-conditions.ts';
 import type { Condition } from '../store/package-conditions.ts';
-import { allPackages, channelsOf, manifestsOf, packageVersion, packageVersions } from '../store/packages.ts';
+import {
+  allPackages,
+  channelsOf,
+  manifestsOf,
+  packageVersion,
+  packageVersions,
+  workflowsOf,
+} from '../store/packages.ts';
 import type { ChannelRecord, PackageRecord, PackageStatus } from '../store/packages.ts';
 import type { Script } from '../store/sql.ts';
 import type { Manifest } from './manifest.ts';
-import { liveChannel, specsOf } from './registry-acts.ts';
+import { liveChannel } from './registry-acts.ts';
 
 /** One version of a package in a list. */
 export interface PackageItem {
@@ -82,7 +89,7 @@ export function* packageDocument(tenant: string, name: string): Script<PackageDo
   const conditions = yield* conditionsOf(tenant, name);
   const documents: PackageDocument['versions'][number][] = [];
   for (const { version, digest, status, registeredAt } of versions) {
-    const workflows = (yield* specsOf(digest)).map((spec) => spec.name);
+    const workflows = (yield* workflowsOf(digest)).map((spec) => spec.name);
     const runners = conditions
       .filter((entry) => entry.digest === digest)
       .map((entry) => ({ runner: entry.runner, name: entry.name, conditions: entry.conditions }));

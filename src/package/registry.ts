@@ -1,12 +1,13 @@
-import { AmbiguousWorkflowError, OptionInvalidError } from '../core/error.ts';
+import { AmbiguousWorkflowError, CloacinaError, OptionInvalidError } from '../core/error.ts';
+import { storedJson } from '../core/json.ts';
 import { shown } from '../core/option-check.ts';
 import { checkSchedules } from '../core/schedule-spec.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { newId } from '../engine/id.ts';
 import type { Pin } from '../store/batch.ts';
 import { touchBytes } from '../store/package-bytes.ts';
-import { findWorkflow, liveWorkflows, packageVersion } from '../store/packages.ts';
-import type { ChannelRecord, PackageRecord } from '../store/packages.ts';
+import { findWorkflow, liveWorkflows, packageVersion, workflowsOf } from '../store/packages.ts';
+import type { ChannelRecord, LiveWorkflow, PackageRecord } from '../store/packages.ts';
 import { unavailable } from '../store/pins.ts';
 import { registryEvents, registrySerial } from '../store/registry-log.ts';
 import type { RegistryEvent } from '../store/registry-log.ts';
@@ -25,7 +26,6 @@ import {
   recorded,
   rollBack,
   sameVersion,
-  specsOf,
   staleCollectMs,
   unregisterPackage,
   yankVersion,
@@ -50,6 +50,8 @@ export interface RegistryOptions {
   readonly engine?: Manifest['engine'];
   /** Runs in the transaction that moves a live channel. */
   readonly onActivate?: ActivateHook;
+  /** Called for a row that is left out of a list since it is damaged. */
+  readonly onDamaged?: (error: CloacinaError) => void;
   /** Called after an act is durable that runners of this process should see at once. */
   readonly onChange?: () => void;
 }
@@ -198,7 +200,7 @@ export class Registry {
   async get(name: string, version?: string): Promise<PackageVersion> {
     checkNames(name, version ?? '');
     const { manifest, ...item } = await this.#store.read(() => packageItem(this.#tenant, name, version ?? null));
-    return { ...item, manifest: JSON.parse(manifest) as Manifest };
+    return { ...item, manifest: storedJson(manifest, `the manifest of ${name} v${item.version}`) as Manifest };
   }
 
   /** A package with channels, versions and the conditions of the runners. Throws PACKAGE_NOT_FOUND. */
@@ -232,17 +234,22 @@ export class Registry {
       );
     const { package: owner, version, digest, status } = live;
     if (status === 'yanked' || status === 'quarantined') throw unavailable(owner, version, status);
-    const spec = (await this.#specsOf(digest)).get(name)!;
+    const spec = await this.#specOf(live);
     return { workflow: name, pin: { package: owner, version, digest }, spec };
   }
 
-  /** Every workflow that a live channel offers, by name. */
+  /** Every workflow that a live channel offers, by name; without those whose manifest is damaged, which are told of. */
   async workflows(): Promise<RegistryWorkflow[]> {
     const found = await this.#store.read(() => liveWorkflows(this.#tenant));
     const workflows: RegistryWorkflow[] = [];
-    for (const { workflow: name, package: owner, version, digest } of found) {
-      const spec = (await this.#specsOf(digest)).get(name)!;
-      workflows.push({ name, package: owner, version, digest, spec });
+    for (const live of found) {
+      const { workflow: name, package: owner, version, digest } = live;
+      try {
+        workflows.push({ name, package: owner, version, digest, spec: await this.#specOf(live) });
+      } catch (error) {
+        if (!(error instanceof CloacinaError) || error.code !== 'ROW_DAMAGED') throw error;
+        this.#options.onDamaged?.(error);
+      }
     }
     return workflows;
   }
@@ -320,10 +327,17 @@ export class Registry {
     );
   }
 
+  async #specOf(live: LiveWorkflow): Promise<WorkflowSpec> {
+    const spec = (await this.#specsOf(live.digest)).get(live.workflow);
+    if (spec !== undefined) return spec;
+    const what = `the manifest of ${live.package} v${live.version}`;
+    throw new CloacinaError('ROW_DAMAGED', `${what} is damaged in the database: it has no workflow '${live.workflow}'`);
+  }
+
   async #specsOf(digest: string): Promise<ReadonlyMap<string, WorkflowSpec>> {
     const known = this.#specs.get(digest);
     if (known !== undefined) return known;
-    const specs = await this.#store.read(() => specsOf(digest));
+    const specs = await this.#store.read(() => workflowsOf(digest));
     const byName = new Map(specs.map((spec) => [spec.name, spec]));
     if (this.#specs.size >= maxSpecs) this.#specs.delete(this.#specs.keys().next().value!);
     this.#specs.set(digest, byName);

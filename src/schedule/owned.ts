@@ -5,7 +5,7 @@ import { broughtSchedules } from '../core/schedule-spec.ts';
 import type { BroughtSchedule } from '../core/schedule-spec.ts';
 import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/spec.ts';
 import { newId } from '../engine/id.ts';
-import { insertSchedule, lockOwned } from '../store/schedules.ts';
+import { insertSchedule, lockOwned, writeSchedule } from '../store/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules.ts';
 import type { Dialect, Script } from '../store/sql.ts';
 import { changeSchedule } from './change.ts';
@@ -42,6 +42,7 @@ export function* upsertPackageSchedules(
 /**
  * Writes the schedules of workflows that one owner brings, which `checkSchedules` has checked. Other runners may have other embedded workflows, so an
  * embedded schedule is disabled only where its own workflow is among these.
+ * Gives the names of those whose rows were damaged, and are written anew.
  * Throws SCHEDULE_INVALID where two have one name, and CONFLICT where another embedded workflow has a schedule of that name.
  */
 export function* upsertOwned(
@@ -50,7 +51,8 @@ export function* upsertOwned(
   workflows: readonly WorkflowSpec[],
   at: number,
   dialect: Dialect,
-): Script<void> {
+): Script<readonly string[]> {
+  const rewritten: string[] = [];
   const wanted = broughtSchedules(workflows);
   const brought = new Set(workflows.map((workflow) => workflow.name));
   const known = new Map((yield* lockOwned(tenant, owner, dialect)).map((record) => [record.name, record]));
@@ -61,11 +63,37 @@ export function* upsertOwned(
       continue;
     }
     if (owner === embeddedOwner && record.enabled && !brought.has(record.workflow)) refuseTheft(record, one);
-    yield* bringUpToDate(record, one, at);
+    if (isUsable(record)) yield* bringUpToDate(record, one, at);
+    else {
+      yield* writeSchedule(anew(record, newOwned(tenant, owner, one, at)));
+      rewritten.push(record.name);
+    }
   }
   for (const record of known.values()) {
     const isGone = !wanted.has(record.name) && (owner !== embeddedOwner || brought.has(record.workflow));
-    if (isGone && record.enabled) yield* changeSchedule(record, { enabled: false }, at);
+    // one that is damaged fires nothing, and what it passed over cannot be told
+    if (isGone && record.enabled && isUsable(record)) yield* changeSchedule(record, { enabled: false }, at);
+  }
+  return rewritten;
+}
+
+/** What is stored, as its owner brings it: of a damaged row only an operator's pause is certain. */
+function anew(record: ScheduleRecord, brought: ScheduleRecord): ScheduleRecord {
+  const { id, createdAt, pausedAt } = record;
+  const kept = { ...brought, id, createdAt };
+  if (pausedAt === null || brought.pausedAt !== null) return kept;
+  return { ...kept, pausedAt, nextAt: null, overrides: JSON.stringify({ paused: true } satisfies Overrides) };
+}
+
+/** Whether what is stored can be compared and changed; else what its owner brings takes its place. */
+function isUsable({ damaged, rule }: ScheduleRecord): boolean {
+  if (damaged !== undefined) return false;
+  try {
+    checkRule(rule);
+    return true;
+  } catch (error) {
+    if (error instanceof ScheduleInvalidError) return false;
+    throw error;
   }
 }
 

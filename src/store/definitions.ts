@@ -1,3 +1,4 @@
+import { storedJson } from '../core/json.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { all, first, run } from './sql.ts';
 import type { Script } from './sql.ts';
@@ -21,7 +22,7 @@ export function* newestDefinition(workflow: string): Script<DefinitionRecord | u
 }
 
 function definitionRecord({ workflow, code, spec }: DefinitionRow): DefinitionRecord {
-  return { workflow, code, spec: JSON.parse(spec) as WorkflowSpec };
+  return { workflow, code, spec: storedJson(spec, `the definition of '${workflow}'`) as WorkflowSpec };
 }
 
 /** What a runner has. A code and its definition are kept for ever: see docs/decisions/definitions-are-kept.md. */
@@ -49,5 +50,5 @@ export function* writeDefinitions(list: readonly DefinitionRecord[], now: number
 /** A definition by its code, even where its workflow has another one by now. */
 export function* definitionOf(code: string): Script<WorkflowSpec | undefined> {
   const row = yield* first<{ spec: string }>('select spec from definition_codes where code = $1', code);
-  return row === undefined ? undefined : (JSON.parse(row.spec) as WorkflowSpec);
+  return row === undefined ? undefined : (storedJson(row.spec, `the definition ${code}`) as WorkflowSpec);
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CloacinaError } from './core/error.ts';
+import { checkSchedules } from './core/schedule-spec.ts';
 import type { WorkflowSpec } from './core/spec.ts';
 import type { EngineClientOptions } from './engine/client.ts';
 import { DatabaseClock } from './engine/clock.ts';
@@ -22,7 +23,7 @@ import { ScheduleLoop } from './schedule/loop.ts';
 import { upsertOwned, upsertPackageSchedules } from './schedule/owned.ts';
 import { embeddedOwner } from './schedule/owner.ts';
 import { Schedules } from './schedule/schedules.ts';
-import { manifestsOf } from './store/packages.ts';
+import { workflowsOf } from './store/packages.ts';
 import type { ExecutionRecord, Renewal, Store } from './store/store.ts';
 
 /** What a client is made of. */
@@ -52,17 +53,19 @@ export function wire(
   watch: Watch,
   onChange: () => void,
 ): Parts {
-  const { clock, tenant, maxPayload, actor } = settings;
+  const { clock, tenant, maxPayload, actor, logger } = settings;
   const storage = settings.registry === null ? absentStorage : openStorage(settings.registry);
   const onActivate = upsertPackageSchedules;
-  const registry = new Registry({ store, storage, tenant, now: () => clock.now(), actor, onActivate, onChange });
+  const onDamaged = (error: CloacinaError): void => logger.warn({ error }, 'a damaged row of the database is left out');
+  const now = (): number => clock.now();
+  const registry = new Registry({ store, storage, tenant, now, actor, onActivate, onChange, onDamaged });
   const workflows = new Workflows(() => allWorkflows(store, registry));
   const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(registry, name);
   const names = (): Promise<readonly string[]> => workflows.names();
   const specOf = (record: ExecutionRecord): Promise<WorkflowSpec | undefined> => definitionOf(store, record);
   const client = { store, clock, tenant, maxPayload, packaged, names, specOf, engine, watch };
   const resolve = (name: string): Promise<ResolvedWorkflow> => resolveWorkflow(client, name);
-  const schedules = new Schedules({ store, tenant, clock, maxPayload, resolve, onChange });
+  const schedules = new Schedules({ store, tenant, clock, maxPayload, resolve, onChange, onDamaged });
   return { client, workflows, registry, schedules };
 }
 
@@ -138,13 +141,20 @@ function newsOf(clock: Clock, wake: () => void, fire: () => void): (renewal: Ren
 }
 
 /** Embedded definitions and their schedules, for whoever looks at the database. */
-async function writeEmbedded(store: Store, { embedded, clock, tenant, ownOnly }: RunnerSettings): Promise<void> {
+async function writeEmbedded(
+  store: Store,
+  { embedded, clock, tenant, ownOnly, logger }: RunnerSettings,
+): Promise<void> {
   if (embedded.length === 0 || ownOnly) return;
   const specs = embedded.map(({ graph }) => graph.spec);
+  checkSchedules(specs);
   await store.writeDefinitions(
     embedded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })),
   );
-  await store.write((dialect) => upsertOwned(tenant, embeddedOwner, specs, clock.now(), dialect));
+  const rewritten = await store.write((dialect) => upsertOwned(tenant, embeddedOwner, specs, clock.now(), dialect));
+  for (const schedule of rewritten) {
+    logger.warn({ schedule, tenant }, 'the row of a schedule was damaged, and was written anew from its definition');
+  }
 }
 
 function openReconciler(
@@ -270,8 +280,7 @@ async function openEngine(store: Store, settings: RunnerSettings, told: Told): P
 /** The definition that an execution was started with: of its package version, or as some runner embedded it. */
 async function definitionOf(store: Store, { pin, code, workflow }: ExecutionRecord): Promise<WorkflowSpec | undefined> {
   if (pin === null) return store.definition(code);
-  const [manifest] = await store.read(() => manifestsOf(pin.digest));
-  const { workflows } = JSON.parse(manifest ?? '{"workflows":[]}') as { workflows: readonly WorkflowSpec[] };
+  const workflows = await store.read(() => workflowsOf(pin.digest));
   return workflows.find(({ name }) => name === workflow);
 }
 

@@ -163,6 +163,11 @@ const rows = {
     meaning: 'The file is not a database of Cloacina, or it is damaged.',
     remedy: 'Check the path; restore a backup if the file is damaged.',
   },
+  ROW_DAMAGED: {
+    exit: 1,
+    meaning: 'A row of the database holds something that no Cloacina wrote. The rest of the database is used on.',
+    remedy: 'Restore the row that the message names from a backup, or remove what it describes and add it again.',
+  },
   DATABASE_READ_ONLY: {
     exit: 6,
     meaning: 'The database can be read but not written.',
@@ -250,7 +255,7 @@ const rows = {
   },
   MANIFEST_INVALID: {
     exit: 1,
-    meaning: 'manifest.json breaks its schema.',
+    meaning: 'manifest.json breaks its schema, or is over a limit.',
     remedy: 'Build the file with `cloacina package pack`; `problems` lists every fault with its path.',
   },
   FORMAT_UNSUPPORTED: {

@@ -1,4 +1,4 @@
-import { NotSerializableError, PayloadTooLargeError } from './error.ts';
+import { CloacinaError, NotSerializableError, PayloadTooLargeError } from './error.ts';
 import { isTooDeep, maxJsonDepth } from './json-text.ts';
 
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined };
@@ -38,6 +38,15 @@ export function stringifyJson(value: unknown, what: string, maxBytes: number = d
 /** The value of stored JSON text; null for an absent one. */
 export function parseJson(text: string | null): Json {
   return text === null ? null : (JSON.parse(text) as Json);
+}
+
+/** The value of JSON text in a row; `what` names the row in the error. Throws ROW_DAMAGED. */
+export function storedJson(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new CloacinaError('ROW_DAMAGED', `${what} is damaged in the database: it is not JSON`, { cause });
+  }
 }
 
 /** Keys of a path that an error shows: of a value that is too deep, the others say no more. */

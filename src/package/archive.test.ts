@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { crc32, deflateRawSync, gunzipSync, gzipSync } from 'node:zlib';
 import { PackageInvalidError } from '../core/error.ts';
@@ -86,7 +87,7 @@ const contents = (files: PackageFiles): unknown =>
 
 test('packages.md: what is packed is read back, with the digest of the tar inside', async () => {
   const long = `source/${'é'.repeat(60)}/${'b'.repeat(99)}.ts`;
-  const deep = `source/${'folder/'.repeat(60)}x.ts`;
+  const deep = `source/${'some-folder/'.repeat(30)}x.ts`;
   const files = new Map(
     ['code/index.mjs', deep, 'assets/a block.bin', long, 'source/ä.ts'].map((path) => [path, Buffer.alloc(512, path)]),
   );
@@ -289,6 +290,36 @@ test('packages.md: at most 10,000 entries', async () => {
   await assert.rejects(packArchive(sampleManifest(), files.set('code/index.mjs', Buffer.alloc(0))), {
     code: 'ARCHIVE_TOO_LARGE',
   });
+});
+
+test('packages.md: a path has at most 32 parts, and all paths together 1,048,576 characters', async () => {
+  const parts = (count: number): string => `code/${'a/'.repeat(count - 2)}x`;
+  await refusedAs(parts(33), { name: parts(33) });
+  const files = (paths: readonly string[]): PackageFiles =>
+    new Map(['code/index.mjs', ...paths].map((path) => [path, Buffer.alloc(512, path)]));
+  await packArchive(sampleManifest(), files([parts(32)]));
+  const reason = /files\["code\/(a\/)+x"\]: the path has more than 32 parts/;
+  await assert.rejects(packArchive(sampleManifest(), files([parts(100)])), {
+    code: 'MANIFEST_INVALID',
+    message: reason,
+  });
+  const long = Array.from({ length: 1100 }, (_, i) => `code/${`${i}${'x'.repeat(190)}/`.repeat(5)}x`);
+  await assert.rejects(packArchive(sampleManifest(), files(long)), { message: /1048576 characters together/ });
+});
+
+test('packages.md: a manifest of a few kB that unpacks to a million workflows ends nobody', async () => {
+  const many = `{"formatVersion":1,"workflows":[${'{"x":1},'.repeat(1_000_000)}1]}`;
+  const noise = { name: 'assets/noise', data: randomBytes(40_000) }; // else it is refused for its ratio
+  const bytes = gzip(rawTar([{ name: 'manifest.json', data: many }, noise]));
+  assert(bytes.length < 60_000);
+  const error = await fault(bytes);
+  assert.deepEqual([error.code, error.problems.length], ['MANIFEST_INVALID', 1]);
+});
+
+test('packages.md: a manifest of more than 16 MiB is not read', async () => {
+  const data = Buffer.concat([randomBytes(100_000), Buffer.alloc(16 * 1024 * 1024)]);
+  const error = await fault(gzip(rawTar([{ name: 'manifest.json', data }, code])));
+  assert.match(error.message, /more than 16777216 bytes/);
 });
 
 test('packages.md: a bomb is stopped at 200:1, before its bytes are in memory', async () => {

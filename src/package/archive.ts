@@ -5,6 +5,7 @@ import { byPathBytes, clashFinder, pathFault } from './entry-path.ts';
 import { packGzip, unpackGzip } from './gzip.ts';
 import { formatManifest, parseManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
+import { maxManifestBytes, tooLong } from './manifest-limits.ts';
 import { tarChunks } from './tar.ts';
 
 /** The most files of a package, the manifest included. */
@@ -33,9 +34,9 @@ export interface ReadArchive {
  * and ARCHIVE_TOO_LARGE.
  */
 export async function packArchive(manifest: Omit<Manifest, 'files'>, files: PackageFiles): Promise<PackedArchive> {
+  refuseTooMany(files.size + 1);
   const hashes = Object.fromEntries([...files].map(([path, bytes]) => [path, sha256(bytes)]));
   const checked = parseManifest(formatManifest({ ...manifest, files: hashes }));
-  refuseTooMany(files.size + 1);
   const tar = Buffer.concat([...canonicalTar(checked, files)]);
   return { bytes: await packGzip(tar), digest: tarDigest(tar), manifest: checked };
 }
@@ -157,6 +158,13 @@ function refused(path: string, reason: string): PackageInvalidError {
 }
 
 function decode(bytes: Uint8Array): string {
+  if (bytes.length > maxManifestBytes) {
+    const problem = tooLong();
+    throw new PackageInvalidError('MANIFEST_INVALID', `${manifestPath} is not valid: ${problem.message}`, {
+      path: manifestPath,
+      problems: [problem],
+    });
+  }
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {

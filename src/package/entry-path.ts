@@ -2,6 +2,10 @@
 const maxPathBytes = 1000;
 /** The longest name of a file or folder on the file systems in use (ext4, APFS, NTFS). */
 const maxSegmentBytes = 255;
+/** The most folders and names of a path. */
+const maxParts = 32;
+/** The most characters of all paths of an archive together: each is walked folder by folder, twice. */
+const maxTotal = 1024 * 1024;
 
 const folders = ['code/', 'assets/', 'source/'];
 const deviceName = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)/i;
@@ -22,7 +26,9 @@ export function pathFault(path: string): string | null {
   if (path !== path.normalize('NFC')) return 'the name is not in Unicode normal form C';
   if (/[<>:"|?*]/.test(path)) return 'the name holds one of < > : " | ? *, which Windows does not allow';
   if (Buffer.byteLength(path) > maxPathBytes) return `the path is longer than ${maxPathBytes} bytes`;
-  for (const segment of path.split('/')) {
+  const segments = path.split('/', maxParts + 1);
+  if (segments.length > maxParts) return `the path has more than ${maxParts} parts`;
+  for (const segment of segments) {
     const fault = segmentFault(segment);
     if (fault !== null) return fault;
   }
@@ -41,12 +47,15 @@ function segmentFault(segment: string): string | null {
 
 /**
  * Takes the paths of one archive one after the other and says why the next cannot lie beside the earlier ones, or null:
- * the same path twice, a path that differs only in case, a file where another path has a folder.
+ * the same path twice, a path that differs only in case, a file where another path has a folder, too long all together.
  */
 export function clashFinder(): (path: string) => string | null {
   const files = new Map<string, string>();
   const parents = new Set<string>();
+  let total = 0;
   return (path) => {
+    total += path.length;
+    if (total > maxTotal) return `the paths of the archive have more than ${maxTotal} characters together`;
     const key = caseFold(path);
     const twin = files.get(key);
     if (twin === path) return 'it is there twice';

@@ -191,7 +191,151 @@ test('what is no JSON, or nested without end, is refused', () => {
   assert.deepEqual(problemsOf(brackets), []);
 });
 
-test('a thousand problems are counted, not listed', () => {
+/** A text of so many characters in JSON that no compressor makes large. */
+function repeated(begin: string, part: (at: number) => string, count: number, end: string): string {
+  return begin + Array.from({ length: count }, (_, at) => part(at)).join(',') + end;
+}
+
+const manifestWith = (key: string, text: string): string =>
+  JSON.stringify({ ...valid, [key]: '@' }).replace('"@"', () => text);
+const badWorkflow = JSON.stringify({ ...sampleWorkflow('w'), tasks: '@' });
+
+test('a manifest that is made to take memory is refused in no time, with few problems', () => {
+  const { workflows: _, ...rest } = valid;
+  const cases: readonly (readonly [string, string, RegExp])[] = [
+    [
+      'a million workflows',
+      manifestWith(
+        'workflows',
+        repeated('[', () => '{"x":1}', 1_000_000, ']'),
+      ),
+      /^TOO_MANY $/,
+    ],
+    [
+      '5,001 workflows',
+      manifestWith(
+        'workflows',
+        repeated('[', () => '{"x":1}', 5001, ']'),
+      ),
+      /^TOO_MANY workflows$/,
+    ],
+    [
+      '5,000 bad ones',
+      manifestWith(
+        'workflows',
+        repeated('[', () => '{"x":1}', 5000, ']'),
+      ),
+      /^MISSING_KEY workflows/,
+    ],
+    [
+      'a million lists',
+      manifestWith(
+        'workflows',
+        repeated('[', () => '[]', 1_000_000, ']'),
+      ),
+      /^TOO_MANY $/,
+    ],
+    [
+      'a million keys',
+      manifestWith(
+        'permissions',
+        repeated('{', (at) => `"k${at}":1`, 499_000, '}'),
+      ),
+      /permissions/,
+    ],
+    [
+      '10,001 tasks',
+      manifestWith(
+        'workflows',
+        `[${badWorkflow.replace(
+          '"@"',
+          repeated('[', () => '1', 10_001, ']'),
+        )}]`,
+      ),
+      /^TOO_MANY/,
+    ],
+    [
+      '10,000 bad tasks',
+      manifestWith(
+        'workflows',
+        `[${badWorkflow.replace(
+          '"@"',
+          repeated('[', () => '{"x":1}', 10_000, ']'),
+        )}]`,
+      ),
+      /tasks/,
+    ],
+    [
+      '10,000 files',
+      manifestWith(
+        'files',
+        repeated('{', (at) => `"code/${at}":1`, 10_000, '}'),
+      ),
+      /^TOO_MANY files$/,
+    ],
+    ['a long text', `${JSON.stringify(rest)}${' '.repeat(16 * 1024 * 1024)}`, /^TOO_LARGE/],
+  ];
+  for (const [what, text, first] of cases) {
+    const begun = process.cpuUsage(); // of this process: the machine may be busy
+    assert.throws(
+      () => parseManifest(text),
+      (error) => {
+        assert(error instanceof PackageInvalidError);
+        assert.match(`${error.problems[0]!.code} ${error.problems[0]!.path}`, first, what);
+        assert(error.problems.length <= 101 && error.message.length < 100_000, what);
+        return true;
+      },
+    );
+    const ms = process.cpuUsage(begun).user / 1000;
+    assert(ms < 4000, `${what}: ${ms} ms`);
+  }
+});
+
+test('lists over a limit are named', () => {
+  const workflow = sampleWorkflow('w');
+  const [first] = workflow.tasks;
+  const schedules = Array.from({ length: 1001 }, () => ({}));
+  assert.deepEqual(problemsOf({ ...valid, workflows: [{ ...workflow, schedules }] }), ['TOO_MANY workflows']);
+  const needs = Object.fromEntries(Array.from({ length: 25_001 }, (_, at) => [`n${at}`, 1]));
+  const tasks = [
+    { ...first!, needs },
+    { ...first!, needs },
+  ];
+  assert.deepEqual(problemsOf({ ...valid, workflows: [{ ...workflow, tasks }] }), ['TOO_MANY workflows']);
+  const authors = Array.from({ length: 101 }, () => 'a');
+  assert.deepEqual(problemsOf({ ...valid, package: { ...valid.package, authors } }), ['TOO_MANY package.authors']);
+  const env = Array.from({ length: 1001 }, () => 'a');
+  assert.deepEqual(problemsOf({ ...valid, permissions: { ...valid.permissions, env } }), ['TOO_MANY permissions.env']);
+});
+
+test('needs of tasks that are not there are refused, however many', () => {
+  const workflow = sampleWorkflow('w');
+  const [first] = workflow.tasks;
+  const needs = Object.fromEntries(
+    Array.from({ length: 49_000 }, (_, at) => [`n${at}`, { task: 'x', settled: false }]),
+  );
+  assert.equal(problemsOf({ ...valid, workflows: [{ ...workflow, tasks: [{ ...first!, needs }] }] }).length, 101);
+});
+
+test('long texts are refused, and not repeated in the message', () => {
+  const long = 'x'.repeat(100_000);
+  for (const manifest of [
+    described(long),
+    withTask({ description: long }),
+    withTask({ name: long }),
+    withTask({ needs: { [long]: { task: 'collect', settled: false } } }),
+    { ...valid, [long]: 1 },
+    { ...valid, files: { ...valid.files, [`code/${long}`]: hash } },
+  ]) {
+    assert.throws(
+      () => parseManifest(JSON.stringify(manifest)),
+      (error) => error instanceof PackageInvalidError && error.message.length < 5000,
+    );
+  }
+  assert.deepEqual(problemsOf(described('x'.repeat(10_000))), []);
+});
+
+test('of a thousand problems the first hundred are listed', () => {
   const many = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`key${i}`, 1]));
   const problems = problemsOf({ ...valid, ...many });
   assert.equal(problems.length, 101);

@@ -7,19 +7,14 @@ import type { WorkflowSpec } from '../core/spec.ts';
 import type { Engine } from './engine.ts';
 import { byPathBytes } from './entry-path.ts';
 import { fileProblems, workflowProblems, workflowNameProblems } from './manifest-check.ts';
-import { listProblems, zodProblems } from './problems.ts';
+import { countProblems, maxProse, member, textProblem } from './manifest-limits.ts';
+import { listProblems, maxListed, zodProblems } from './problems.ts';
 
 /** The one version of the `.cloacina` format that this code writes and reads. */
 export const formatVersion = 1;
 
 /** Where the bundled code lies in every package. */
 export const entryPath = 'code/index.mjs';
-
-/** A manifest of a chain of 10,000 tasks has 4 MB. */
-const maxManifestBytes = 16 * 1024 * 1024;
-
-/** A manifest without the JSON Schemas of its inputs has 8. */
-const maxNesting = 200;
 
 /** What the code of a package asks for beyond its own folder; a runner grants it, or does not run the package (`grants.ts`). */
 export interface Permissions {
@@ -59,7 +54,7 @@ const proseText = /^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]*$/;
 
 const label = z.string().min(1).max(200).regex(noControl, 'it must not hold control characters');
 const line = z.string().max(500).regex(noControl, 'it must not hold control characters');
-const prose = z.string().regex(proseText, 'it must not hold control characters').nullable();
+const prose = z.string().max(maxProse).regex(proseText, 'it must not hold control characters').nullable();
 const ms = z.int().nonnegative();
 const count = z.int().positive();
 const json = z.custom<Json>((value) => value !== undefined);
@@ -119,7 +114,7 @@ const task = z.strictObject({
   name: label,
   kind: z.enum(['task', 'map', 'child', 'sleep', 'wait']),
   description: prose,
-  needs: z.record(z.string(), need),
+  needs: z.record(z.string().max(200), need),
   when: z.boolean(),
   timeout: ms.nullable(),
   queue: label.nullable(),
@@ -170,7 +165,8 @@ const workflow: z.ZodType<WorkflowSpec> = z.strictObject({
 
 const files = z.record(z.string(), z.string().regex(/^[0-9a-f]{64}$/, 'it must be a sha256 in hex'));
 
-const manifestSchema: z.ZodType<Manifest> = z.strictObject({
+/** All of a manifest but its workflows, which are looked at one by one. */
+const manifestSchema: z.ZodType<Omit<Manifest, 'workflows'>> = z.strictObject({
   formatVersion: z.literal(formatVersion),
   package: z.strictObject({
     name: packageName,
@@ -182,26 +178,33 @@ const manifestSchema: z.ZodType<Manifest> = z.strictObject({
   }),
   engine,
   entry: z.literal(entryPath),
-  workflows: z.array(workflow).min(1, 'it must name at least one workflow'),
+  workflows: z.array(z.unknown()).min(1, 'it must name at least one workflow'),
   permissions: permissionsSchema,
   files,
 });
 
 /**
  * Reads and checks the text of a `manifest.json`. Throws FORMAT_UNSUPPORTED for another format version, else
- * MANIFEST_INVALID with every problem: what the closed schema found, then duplicate names, unknown needs, cycles,
- * fields that do not fit a task's kind, and paths that may not be in an archive.
+ * MANIFEST_INVALID: with what is over a limit, or else with the first 100 problems of what the closed schema finds, then
+ * duplicate names, unknown needs, cycles, fields that do not fit a task's kind, and paths that may not be in an archive.
  */
 export function parseManifest(text: string): Manifest {
   const value = parseText(text);
   checkFormat(value);
+  const over = countProblems(value);
+  if (over.length > 0) throw invalid(over);
   const result = manifestSchema.safeParse(value, { reportInput: true });
   const problems = result.success ? [] : zodProblems(result.error);
-  problems.push(...partProblems(value));
+  const workflows = checkWorkflows(member(value, 'workflows'), problems);
+  const listed = member(value, 'files');
+  if (typeof listed === 'object' && listed !== null && !Array.isArray(listed)) {
+    add(problems, fileProblems(Object.keys(listed), entryPath));
+  }
   if (problems.length > 0) throw invalid(problems);
   if (!result.success) throw invalid([{ code: 'BAD_VALUE', path: '', message: 'it does not fit the schema' }]);
   const ordered = Object.entries(result.data.files).toSorted(([a], [b]) => byPathBytes(a, b));
-  return { ...result.data, files: Object.fromEntries(ordered) };
+  // the schema keeps the place of the workflows among the keys
+  return { ...result.data, workflows, files: Object.fromEntries(ordered) };
 }
 
 /** The one text of a manifest: keys in the order of the schema, files in the order of the archive, two spaces, a line end. */
@@ -215,36 +218,13 @@ export function packageFileName(name: string, version: string): string {
 }
 
 function parseText(text: string): unknown {
-  if (text.length > maxManifestBytes) {
-    throw invalid([{ code: 'TOO_LARGE', path: '', message: `it has more than ${maxManifestBytes} characters` }]);
-  }
-  if (nesting(text) > maxNesting) {
-    throw invalid([{ code: 'TOO_DEEP', path: '', message: `it is nested more than ${maxNesting} levels deep` }]);
-  }
+  const problem = textProblem(text);
+  if (problem !== null) throw invalid([problem]);
   try {
     return JSON.parse(text);
   } catch (cause) {
     throw invalid([{ code: 'NOT_JSON', path: '', message: `it is not JSON: ${String(cause)}` }], cause);
   }
-}
-
-/** Counted on the text: what follows, here and in a store, walks the value by recursion. */
-function nesting(text: string): number {
-  let depth = 0;
-  let deepest = 0;
-  for (let at = 0; at < text.length; at++) {
-    const char = text[at];
-    if (char === '"') at = stringEnd(text, at);
-    else if (char === '{' || char === '[') deepest = Math.max(deepest, ++depth);
-    else if (char === '}' || char === ']') depth--;
-  }
-  return deepest;
-}
-
-function stringEnd(text: string, start: number): number {
-  let at = start + 1;
-  while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
-  return at;
 }
 
 function checkFormat(value: unknown): void {
@@ -257,26 +237,30 @@ function checkFormat(value: unknown): void {
   });
 }
 
-/** What a schema cannot say, for every part that fits its own schema: one bad part hides no problem of the others. */
-function partProblems(value: unknown): Problem[] {
-  const problems: Problem[] = [];
-  const workflows = member(value, 'workflows');
-  if (Array.isArray(workflows)) {
-    for (const [index, part] of workflows.entries()) {
-      const spec = workflow.safeParse(part);
-      if (spec.success) problems.push(...workflowProblems(spec.data, `workflows[${index}]`));
-    }
-    problems.push(...workflowNameProblems(workflows.map((part) => member(part, 'name'))));
+/**
+ * Each workflow against its schema, and where it fits, what a schema cannot say: a bad one hides no problem of the others.
+ * Stops where there are more problems than are listed, since each costs memory.
+ */
+function checkWorkflows(parts: unknown, problems: Problem[]): WorkflowSpec[] {
+  if (!Array.isArray(parts)) return [];
+  const workflows: WorkflowSpec[] = [];
+  for (const [index, part] of parts.entries()) {
+    if (problems.length > maxListed) return workflows;
+    const at = `workflows[${index}]`;
+    const spec = workflow.safeParse(part, { reportInput: true });
+    if (spec.success) {
+      workflows.push(spec.data);
+      add(problems, workflowProblems(spec.data, at));
+    } else add(problems, zodProblems(spec.error, at));
   }
-  const listed = member(value, 'files');
-  if (typeof listed === 'object' && listed !== null && !Array.isArray(listed)) {
-    problems.push(...fileProblems(Object.keys(listed), entryPath));
-  }
-  return problems;
+  const names = parts.map((part) => member(part, 'name'));
+  add(problems, workflowNameProblems(names));
+  return workflows;
 }
 
-function member(value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? Reflect.get(value, key) : undefined;
+/** A call has no room for the 50,000 arguments that a spread of all of them can be. */
+function add(problems: Problem[], more: readonly Problem[]): void {
+  problems.push(...more.slice(0, maxListed + 1));
 }
 
 function invalid(found: readonly Problem[], cause?: unknown): PackageInvalidError {

@@ -3,22 +3,24 @@ import type { Problem } from '../core/error.ts';
 
 type ZodIssue = z.core.$ZodIssue;
 
-/** More are counted, not listed: a hostile file must not make an error of a million lines. */
-const maxListed = 100;
+/** More are not listed: a hostile file must not make an error of a million lines. */
+export const maxListed = 100;
+/** The most characters of a path or a message, for the same reason. */
+const maxShown = 500;
 
 /**
- * What a closed schema found, as problems. Codes: `UNKNOWN_KEY`, `MISSING_KEY`, `WRONG_TYPE`, `BAD_VALUE`.
+ * What a closed schema found, as problems, a few more than are listed. Codes: `UNKNOWN_KEY`, `MISSING_KEY`, `WRONG_TYPE`, `BAD_VALUE`.
  * `top` is what the paths begin with, for a schema of a part.
  */
 export function zodProblems(error: z.core.$ZodError, top = ''): Problem[] {
-  return error.issues.flatMap((issue) => issueProblems(issue, top));
+  return error.issues.slice(0, maxListed + 1).flatMap((issue) => issueProblems(issue, top));
 }
 
 function issueProblems(issue: ZodIssue, top: string): Problem[] {
   const path = joinPath(top, issue.path);
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => ({
+      return issue.keys.slice(0, maxListed + 1).map((key) => ({
         code: 'UNKNOWN_KEY',
         path: joinPath(path, [key]),
         message: `'${key}' is no key of this object`,
@@ -63,14 +65,19 @@ export function joinPath(top: string, keys: readonly PropertyKey[]): string {
 
 /** The problems that an error carries, and one text of them all. */
 export function listProblems(problems: readonly Problem[]): { problems: readonly Problem[]; text: string } {
-  const more = problems.length - maxListed;
-  const listed =
-    more <= 0
-      ? problems
-      : [...problems.slice(0, maxListed), { code: 'MORE', path: '', message: `there are ${more} more problems` }];
+  const listed = problems.slice(0, maxListed).map(shortProblem);
+  if (problems.length > maxListed) listed.push({ code: 'MORE', path: '', message: 'there are more problems' });
   const lines = listed.map(
     (problem) =>
       `${problem.path === '' ? '' : `${problem.path}: `}${problem.message}${problem.hint === undefined ? '' : ` (${problem.hint})`}`,
   );
   return { problems: listed, text: lines.join('; ') };
+}
+
+function shortProblem(problem: Problem): Problem {
+  return { ...problem, path: shortened(problem.path), message: shortened(problem.message) };
+}
+
+function shortened(text: string): string {
+  return text.length <= maxShown ? text : `${text.slice(0, maxShown)}…`;
 }

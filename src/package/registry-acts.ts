@@ -11,7 +11,6 @@ import {
   channelsOf,
   insertPackage,
   lockChannel,
-  manifestsOf,
   packageVersion,
   packageVersions,
   pinnedCount,
@@ -20,6 +19,7 @@ import {
   setPackageStatus,
   unwant,
   versionsAlike,
+  workflowsOf,
   writeChannel,
   writeLiveWorkflows,
 } from '../store/packages.ts';
@@ -28,7 +28,6 @@ import { unavailable } from '../store/pins.ts';
 import { appendRegistryEvents, channelHistory } from '../store/registry-log.ts';
 import type { NewRegistryEvent, RegistryAct } from '../store/registry-log.ts';
 import type { Dialect, Script } from '../store/sql.ts';
-import type { Manifest } from './manifest.ts';
 
 /*
  * The order in which acts lock, so that no two of them ever wait for each other in a circle:
@@ -184,7 +183,7 @@ export function* moveChannel(
   const head: ChannelRecord = { package: name, channel, version, digest, serial, activatedAt: at, ...wanted };
   yield* writeChannel(tenant, head);
   if (channel === liveChannel) {
-    const specs = yield* specsOf(digest);
+    const specs = yield* workflowsOf(digest);
     const names = specs.map((spec) => spec.name);
     yield* writeLiveWorkflows(tenant, name, names);
     if (acting.onActivate !== undefined) yield* acting.onActivate(tenant, name, specs, at, dialect);
@@ -198,12 +197,6 @@ function* lastSerial(tenant: string, name: string, channel: string): Script<numb
   let serial = 0;
   for (const event of yield* channelHistory(tenant, name, channel)) serial = pointed(event.after)?.serial ?? serial;
   return serial;
-}
-
-/** The workflows of a version, by its manifest. */
-export function* specsOf(digest: string): Script<readonly WorkflowSpec[]> {
-  const [text] = yield* manifestsOf(digest);
-  return text === undefined ? [] : (JSON.parse(text) as Manifest).workflows;
 }
 
 /**

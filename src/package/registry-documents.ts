@@ -1,7 +1,15 @@
 import { PackageNotFoundError } from '../core/error.ts';
+import { storedJson } from '../core/json.ts';
 import { conditionsOf } from '../store/package-conditions.ts';
 import type { Condition } from '../store/package-conditions.ts';
-import { allPackages, channelsOf, manifestsOf, packageVersion, packageVersions } from '../store/packages.ts';
+import {
+  allPackages,
+  channelsOf,
+  manifestsOf,
+  packageVersion,
+  packageVersions,
+  workflowsOf,
+} from '../store/packages.ts';
 import type { ChannelRecord, PackageRecord, PackageStatus } from '../store/packages.ts';
 import type { Script } from '../store/sql.ts';
 import type { Manifest } from './manifest.ts';
@@ -84,9 +92,8 @@ export function* packageDocument(tenant: string, name: string): Script<PackageDo
   const conditions = yield* conditionsOf(tenant, name);
   const documents: PackageDocument['versions'][number][] = [];
   for (const { version, digest, status, registeredAt } of versions) {
-    const [manifest] = yield* manifestsOf(digest);
-    const { workflows: specs, permissions } = JSON.parse(manifest!) as Manifest;
-    const workflows = specs.map((spec) => spec.name);
+    const workflows = (yield* workflowsOf(digest)).map((spec) => spec.name);
+    const permissions = (yield* permissionsOf(digest))!;
     const runners = conditions
       .filter((entry) => entry.digest === digest)
       .map((entry) => ({ runner: entry.runner, name: entry.name, conditions: entry.conditions }));
@@ -96,6 +103,12 @@ export function* packageDocument(tenant: string, name: string): Script<PackageDo
     return [channel, wanted === null ? { version, serial } : { version, serial, wanted }] as const;
   });
   return { name, channels: Object.fromEntries(heads), versions: documents };
+}
+
+/** The permissions that a version asks for, by its manifest; undefined if there is no such version. Throws ROW_DAMAGED. */
+export function* permissionsOf(digest: string): Script<Manifest['permissions'] | undefined> {
+  const [text] = yield* manifestsOf(digest);
+  return text === undefined ? undefined : (storedJson(text, `the manifest of ${digest}`) as Manifest).permissions;
 }
 
 function liveHeads(channels: readonly ChannelRecord[]): ReadonlyMap<string, string> {

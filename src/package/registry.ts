@@ -1,11 +1,13 @@
-import { AmbiguousWorkflowError, OptionInvalidError } from '../core/error.ts';
+import { AmbiguousWorkflowError, CloacinaError, OptionInvalidError } from '../core/error.ts';
+import { storedJson } from '../core/json.ts';
 import { shown } from '../core/option-check.ts';
+import { checkSchedules } from '../core/schedule-spec.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { newId } from '../engine/id.ts';
 import type { Pin } from '../store/batch.ts';
 import { touchBytes } from '../store/package-bytes.ts';
-import { channelsOf, findWorkflow, liveWorkflows, manifestsOf, packageVersion } from '../store/packages.ts';
-import type { ChannelRecord, PackageRecord } from '../store/packages.ts';
+import { channelsOf, findWorkflow, liveWorkflows, packageVersion, workflowsOf } from '../store/packages.ts';
+import type { ChannelRecord, LiveWorkflow, PackageRecord } from '../store/packages.ts';
 import { unavailable } from '../store/pins.ts';
 import { registryEvents, registrySerial } from '../store/registry-log.ts';
 import type { RegistryEvent } from '../store/registry-log.ts';
@@ -26,7 +28,6 @@ import {
   recorded,
   rollBack,
   sameVersion,
-  specsOf,
   staleCollectMs,
   unregisterPackage,
   yankVersion,
@@ -34,7 +35,7 @@ import {
 import type { Activation, ActivateHook, Acting } from './registry-acts.ts';
 import { collectGarbage, verifyRegistry } from './registry-care.ts';
 import type { Collected, Verification } from './registry-care.ts';
-import { packageDocument, packageItem, packageList } from './registry-documents.ts';
+import { permissionsOf, packageDocument, packageItem, packageList } from './registry-documents.ts';
 import type { PackageDocument, PackageItem, PackageVersion } from './registry-documents.ts';
 import type { PackageStorage } from './storage/storage.ts';
 
@@ -51,6 +52,8 @@ export interface RegistryOptions {
   readonly engine?: RunningEngine;
   /** Runs in the transaction that moves a live channel. */
   readonly onActivate?: ActivateHook;
+  /** Called for a row that is left out of a list since it is damaged. */
+  readonly onDamaged?: (error: CloacinaError) => void;
   /** Called after an act is durable that runners of this process should see at once. */
   readonly onChange?: () => void;
 }
@@ -126,7 +129,8 @@ export class Registry {
 
   /**
    * Makes a version exist; it runs nowhere until a channel points to it. Throws PackageInvalidError for a file that is
-   * refused, ENGINE_UNSUPPORTED among them, PACKAGE_EXISTS, PACKAGE_DELETED.
+   * refused, ENGINE_UNSUPPORTED among them, SCHEDULE_INVALID and INPUT_INVALID for a schedule that could start nothing,
+   * PACKAGE_EXISTS, PACKAGE_DELETED.
    */
   async publish(bytes: Uint8Array, options: ActOptions = {}): Promise<Published> {
     const { record, created } = await this.#publish(bytes, options, () => notActivated());
@@ -156,7 +160,7 @@ export class Registry {
       activate ? pointChannel(acting, fresh, channel, null) : notActivated(),
     );
     const head = heads.find((one) => one.channel === channel);
-    const before = head === undefined ? undefined : await this.#permissionsOf(head.digest);
+    const before = head === undefined ? undefined : await this.#store.read(() => permissionsOf(head.digest));
     return { ...published(record, created), activated, asks: askedFor(manifest.permissions, before) };
   }
 
@@ -202,7 +206,7 @@ export class Registry {
   async get(name: string, version?: string): Promise<PackageVersion> {
     checkNames(name, version ?? '');
     const { manifest, ...item } = await this.#store.read(() => packageItem(this.#tenant, name, version ?? null));
-    return { ...item, manifest: JSON.parse(manifest) as Manifest };
+    return { ...item, manifest: storedJson(manifest, `the manifest of ${name} v${item.version}`) as Manifest };
   }
 
   /** A package with channels, versions and the conditions of the runners. Throws PACKAGE_NOT_FOUND. */
@@ -236,17 +240,22 @@ export class Registry {
       );
     const { package: owner, version, digest, status } = live;
     if (status === 'yanked' || status === 'quarantined') throw unavailable(owner, version, status);
-    const spec = (await this.#specsOf(digest)).get(name)!;
+    const spec = await this.#specOf(live);
     return { workflow: name, pin: { package: owner, version, digest }, spec };
   }
 
-  /** Every workflow that a live channel offers, by name. */
+  /** Every workflow that a live channel offers, by name; without those whose manifest is damaged, which are told of. */
   async workflows(): Promise<RegistryWorkflow[]> {
     const found = await this.#store.read(() => liveWorkflows(this.#tenant));
     const workflows: RegistryWorkflow[] = [];
-    for (const { workflow: name, package: owner, version, digest } of found) {
-      const spec = (await this.#specsOf(digest)).get(name)!;
-      workflows.push({ name, package: owner, version, digest, spec });
+    for (const live of found) {
+      const { workflow: name, package: owner, version, digest } = live;
+      try {
+        workflows.push({ name, package: owner, version, digest, spec: await this.#specOf(live) });
+      } catch (error) {
+        if (!(error instanceof CloacinaError) || error.code !== 'ROW_DAMAGED') throw error;
+        this.#options.onDamaged?.(error);
+      }
     }
     return workflows;
   }
@@ -294,6 +303,7 @@ export class Registry {
     const { storage, engine } = this.#options;
     checkEngine(manifest, engine ?? runningEngine());
     checkFileAccess(manifest);
+    checkSchedules(manifest.workflows);
     const tenantOf = this.#tenant;
     const { existing, heads } = await this.#store.read(function* () {
       return { existing: yield* packageVersion(tenantOf, name, version), heads: yield* channelsOf(tenantOf, name) };
@@ -327,15 +337,17 @@ export class Registry {
     );
   }
 
-  async #permissionsOf(digest: string): Promise<Manifest['permissions'] | undefined> {
-    const [text] = await this.#store.read(() => manifestsOf(digest));
-    return text === undefined ? undefined : (JSON.parse(text) as Manifest).permissions;
+  async #specOf(live: LiveWorkflow): Promise<WorkflowSpec> {
+    const spec = (await this.#specsOf(live.digest)).get(live.workflow);
+    if (spec !== undefined) return spec;
+    const what = `the manifest of ${live.package} v${live.version}`;
+    throw new CloacinaError('ROW_DAMAGED', `${what} is damaged in the database: it has no workflow '${live.workflow}'`);
   }
 
   async #specsOf(digest: string): Promise<ReadonlyMap<string, WorkflowSpec>> {
     const known = this.#specs.get(digest);
     if (known !== undefined) return known;
-    const specs = await this.#store.read(() => specsOf(digest));
+    const specs = await this.#store.read(() => workflowsOf(digest));
     const byName = new Map(specs.map((spec) => [spec.name, spec]));
     if (this.#specs.size >= maxSpecs) this.#specs.delete(this.#specs.keys().next().value!);
     this.#specs.set(digest, byName);

@@ -32,7 +32,9 @@ export interface ScheduleDetail extends ScheduleSummary {
   readonly updatedAt: number;
 }
 
+/** Throws ROW_DAMAGED. */
 export function scheduleSummary(record: ScheduleRecord, now: number): ScheduleSummary {
+  if (record.damaged !== undefined) throw record.damaged;
   const { id, name, owner, workflow, rule, pausedAt, enabled, lastSlot } = record;
   const next = nextOf(record, now);
   return { id, name, owner, workflow, ...rule, paused: pausedAt !== null, enabled, next, last: lastSlot };

@@ -14,8 +14,9 @@ import type { Dialect, Script } from '../store/sql.ts';
 import { slotExecutionId } from './slot-id.ts';
 import type { HeldStart } from './start.ts';
 
-/** The rule that a schedule fires by. */
-export function ruleOf({ rule, anchor }: Pick<ScheduleRecord, 'rule' | 'anchor'>): ScheduleRule {
+/** The rule that a schedule fires by. Throws ROW_DAMAGED. */
+export function ruleOf({ rule, anchor, damaged }: Pick<ScheduleRecord, 'rule' | 'anchor' | 'damaged'>): ScheduleRule {
+  if (damaged !== undefined) throw damaged;
   return anchoredRule(rule, anchor);
 }
 

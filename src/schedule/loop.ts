@@ -209,7 +209,7 @@ function* fireBatch(batch: readonly Ready[], now: number, dialect: Dialect): Scr
   const starts = yield* holdStarts(batch, dialect);
   for (const [i, { record }] of batch.entries()) {
     const locked = yield* lockDue(record.id, now, dialect);
-    if (locked === undefined) continue;
+    if (locked === undefined || locked.damaged !== undefined) continue;
     // changed since it was read: what was looked up for it may be wrong, and it is due still
     if (locked.workflow !== record.workflow || locked.input !== record.input) continue;
     const { started, cancelled, failures: errors } = yield* fireSchedule(locked, starts[i]!, now, dialect);

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { CloacinaError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
 import type { ScheduleOptions } from '../core/definition.ts';
+import { checkSchedules } from '../core/schedule-spec.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { workflow } from '../core/workflow.ts';
 import { SchedulePlace, withTask } from '../testing/schedule-place.ts';
@@ -22,7 +23,9 @@ function specOf(schedules: Readonly<Record<string, ScheduleOptions<unknown>>>, n
   return definition.spec;
 }
 
+/** As the registry does it: checked when it is published, written in the transaction that activates. */
 async function activate({ store, clock }: SchedulePlace, specs: readonly WorkflowSpec[], name = 'acme'): Promise<void> {
+  checkSchedules(specs);
   await store.write((dialect) => upsertPackageSchedules('default', name, specs, clock.now(), dialect));
 }
 
@@ -152,7 +155,7 @@ test('what was due and not fired when a schedule is disabled or changed is recor
   assert.equal((await place.schedules.get('moved')).next, place.clock.now() + 300_000);
 });
 
-test('issue A: a bad schedule of a manifest is refused at activation, named, and nothing is written', async (t) => {
+test('issue A: a bad schedule of a manifest is refused before activation, named, and nothing is written', async (t) => {
   const place = await SchedulePlace.open(t);
   const fine = specOf({ a: { every: '1m' }, tick: { cron: '@daily' } });
   const [a, tick] = fine.schedules;

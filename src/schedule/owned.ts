@@ -1,11 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
-import { ConflictError, InputInvalidError, ScheduleInvalidError } from '../core/error.ts';
-import { jsonSchemaIssues } from '../core/json-schema.ts';
+import { ConflictError, ScheduleInvalidError } from '../core/error.ts';
 import { checkRule } from '../core/schedule.ts';
-import { checkScheduleSpec } from '../core/schedule-spec.ts';
+import { broughtSchedules } from '../core/schedule-spec.ts';
+import type { BroughtSchedule } from '../core/schedule-spec.ts';
 import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/spec.ts';
 import { newId } from '../engine/id.ts';
-import { insertSchedule, lockOwned } from '../store/schedules.ts';
+import { insertSchedule, lockOwned, writeSchedule } from '../store/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules.ts';
 import type { Dialect, Script } from '../store/sql.ts';
 import { changeSchedule } from './change.ts';
@@ -24,15 +24,10 @@ export function overridesOf(record: ScheduleRecord): Overrides {
   return record.overrides === null ? {} : (JSON.parse(record.overrides) as Overrides);
 }
 
-interface Wanted {
-  readonly workflow: WorkflowSpec;
-  readonly spec: ScheduleSpec;
-}
-
 /**
  * Writes the schedules that a package brings, in the transaction that activates its version: those it does not have
- * any more are disabled, and an operator's pause and overrides survive. Fits the registry's hook.
- * Throws SCHEDULE_INVALID, INPUT_INVALID.
+ * any more are disabled, and an operator's pause and overrides survive. Fits the registry's hook. The registry has
+ * checked them when the version was published (`checkSchedules`). Throws SCHEDULE_INVALID where two have one name.
  */
 export function* upsertPackageSchedules(
   tenant: string,
@@ -45,9 +40,10 @@ export function* upsertPackageSchedules(
 }
 
 /**
- * Writes the schedules of workflows that one owner brings. Other runners may have other embedded workflows, so an
+ * Writes the schedules of workflows that one owner brings, which `checkSchedules` has checked. Other runners may have other embedded workflows, so an
  * embedded schedule is disabled only where its own workflow is among these.
- * Throws SCHEDULE_INVALID, INPUT_INVALID, and CONFLICT where another embedded workflow has a schedule of that name.
+ * Gives the names of those whose rows were damaged, and are written anew.
+ * Throws SCHEDULE_INVALID where two have one name, and CONFLICT where another embedded workflow has a schedule of that name.
  */
 export function* upsertOwned(
   tenant: string,
@@ -55,8 +51,9 @@ export function* upsertOwned(
   workflows: readonly WorkflowSpec[],
   at: number,
   dialect: Dialect,
-): Script<void> {
-  const wanted = wantedSchedules(workflows);
+): Script<readonly string[]> {
+  const rewritten: string[] = [];
+  const wanted = broughtSchedules(workflows);
   const brought = new Set(workflows.map((workflow) => workflow.name));
   const known = new Map((yield* lockOwned(tenant, owner, dialect)).map((record) => [record.name, record]));
   for (const one of wanted.values()) {
@@ -66,46 +63,48 @@ export function* upsertOwned(
       continue;
     }
     if (owner === embeddedOwner && record.enabled && !brought.has(record.workflow)) refuseTheft(record, one);
-    yield* bringUpToDate(record, one, at);
+    if (isUsable(record)) yield* bringUpToDate(record, one, at);
+    else {
+      yield* writeSchedule(anew(record, newOwned(tenant, owner, one, at)));
+      rewritten.push(record.name);
+    }
   }
   for (const record of known.values()) {
     const isGone = !wanted.has(record.name) && (owner !== embeddedOwner || brought.has(record.workflow));
-    if (isGone && record.enabled) yield* changeSchedule(record, { enabled: false }, at);
+    // one that is damaged fires nothing, and what it passed over cannot be told
+    if (isGone && record.enabled && isUsable(record)) yield* changeSchedule(record, { enabled: false }, at);
+  }
+  return rewritten;
+}
+
+/** What is stored, as its owner brings it: of a damaged row only an operator's pause is certain. */
+function anew(record: ScheduleRecord, brought: ScheduleRecord): ScheduleRecord {
+  const { id, createdAt, pausedAt } = record;
+  const kept = { ...brought, id, createdAt };
+  if (pausedAt === null || brought.pausedAt !== null) return kept;
+  return { ...kept, pausedAt, nextAt: null, overrides: JSON.stringify({ paused: true } satisfies Overrides) };
+}
+
+/** Whether what is stored can be compared and changed; else what its owner brings takes its place. */
+function isUsable({ damaged, rule }: ScheduleRecord): boolean {
+  if (damaged !== undefined) return false;
+  try {
+    checkRule(rule);
+    return true;
+  } catch (error) {
+    if (error instanceof ScheduleInvalidError) return false;
+    throw error;
   }
 }
 
-function wantedSchedules(workflows: readonly WorkflowSpec[]): Map<string, Wanted> {
-  const wanted = new Map<string, Wanted>();
-  for (const workflow of workflows) {
-    for (const spec of workflow.schedules) {
-      const other = wanted.get(spec.name);
-      if (other !== undefined) {
-        const both = `workflow '${other.workflow.name}' and workflow '${workflow.name}'`;
-        throw new ScheduleInvalidError('name', `${both} both have a schedule '${spec.name}'; rename one of them`);
-      }
-      checkOwned(workflow, spec);
-      wanted.set(spec.name, { workflow, spec });
-    }
-  }
-  return wanted;
-}
-
-function checkOwned(workflow: WorkflowSpec, spec: ScheduleSpec): void {
-  checkScheduleSpec(workflow.name, spec);
-  const issues = jsonSchemaIssues(workflow.input, spec.input);
-  if (issues.length === 0) return;
-  const told = issues.map(({ path, message }) => ({ path, message: `${message} (in schedule '${spec.name}')` }));
-  throw new InputInvalidError(workflow.name, told);
-}
-
-function refuseTheft(record: ScheduleRecord, { workflow }: Wanted): never {
+function refuseTheft(record: ScheduleRecord, { workflow }: BroughtSchedule): never {
   throw new ConflictError(
     `workflow '${workflow.name}' has a schedule '${record.name}', and so has the embedded workflow '${record.workflow}' of ` +
       `another runner; rename one, or, if that workflow is no more, remove schedule 'embedded/${record.name}'`,
   );
 }
 
-function newOwned(tenant: string, owner: string, { workflow, spec }: Wanted, at: number): ScheduleRecord {
+function newOwned(tenant: string, owner: string, { workflow, spec }: BroughtSchedule, at: number): ScheduleRecord {
   const record: ScheduleRecord = {
     id: newId(at),
     tenant,
@@ -128,7 +127,7 @@ function newOwned(tenant: string, owner: string, { workflow, spec }: Wanted, at:
   return { ...record, nextAt: wakeAfter(record) };
 }
 
-function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: Wanted, at: number): Script<void> {
+function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: BroughtSchedule, at: number): Script<void> {
   const overrides = overridesOf(record);
   const input = overrides.input ?? JSON.stringify(spec.input);
   const rule = overridden(ruleIn(spec), overrides, record.rule);

@@ -4,6 +4,7 @@ import { describeRule } from '../core/describe-rule.ts';
 import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { OptionInvalidError, ScheduleExistsError, ScheduleInvalidError, ScheduleNotFoundError } from '../core/error.ts';
+import type { CloacinaError } from '../core/error.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
 import { shown } from '../core/option-check.ts';
 import { scheduleRule } from '../core/schedule.ts';
@@ -39,6 +40,8 @@ export interface SchedulesOptions {
   readonly maxPayload: number;
   /** What a workflow's name means. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */
   readonly resolve: (workflow: string) => Promise<ResolvedWorkflow>;
+  /** Called for a schedule that is left out of the list since its row is damaged. */
+  readonly onDamaged?: (error: CloacinaError) => void;
   /** Called after a change is durable, so that runners of this process see it at once. */
   readonly onChange: () => void;
 }
@@ -79,8 +82,8 @@ const deleteLimit = 5000;
 
 /**
  * The schedules of one tenant. A schedule is named by its name, or by `owner/name` where several owners have one of
- * that name. Verbs on one throw SCHEDULE_NOT_FOUND, AMBIGUOUS_SCHEDULE; all throw STORE_UNAVAILABLE where the database
- * is away.
+ * that name. Verbs on one throw SCHEDULE_NOT_FOUND, AMBIGUOUS_SCHEDULE, ROW_DAMAGED; all throw STORE_UNAVAILABLE where
+ * the database is away.
  */
 export class Schedules {
   readonly #options: SchedulesOptions;
@@ -151,11 +154,15 @@ export class Schedules {
     );
   }
 
-  /** All schedules of this tenant, by name. */
+  /** All schedules of this tenant, by name; without those whose row is damaged, which a warning names. */
   async list(): Promise<readonly ScheduleSummary[]> {
     const records = await this.#store.read(() => schedulesOf(this.#tenant));
     const now = this.#options.clock.now();
-    return records.map((record) => scheduleSummary(record, now));
+    return records.flatMap((record) => {
+      if (record.damaged === undefined) return [scheduleSummary(record, now)];
+      this.#options.onDamaged?.(record.damaged);
+      return [];
+    });
   }
 
   async get(name: string): Promise<ScheduleDetail> {
@@ -174,11 +181,11 @@ export class Schedules {
 
   /**
    * Removes a schedule and its history; its executions stay. One that a package or an embedded workflow brings is
-   * written anew when that is activated or opened again: pause it instead.
+   * written anew when that is activated or opened again: pause it instead. One whose row is damaged is removed, too.
    */
   async remove(name: string): Promise<ScheduleDetail> {
-    const found = await this.#find(name);
-    const removed = await this.#act(found, function* (record) {
+    const found = await this.#findAny(name);
+    const removed = await this.#act(found, function* ({ damaged: _damaged, ...record }) {
       yield* deleteSchedule(record.id);
       return { ...record, enabled: false };
     });
@@ -237,7 +244,14 @@ export class Schedules {
     });
   }
 
+  /** Throws ROW_DAMAGED. */
   async #find(name: string): Promise<ScheduleRecord> {
+    const found = await this.#findAny(name);
+    if (found.damaged !== undefined) throw found.damaged;
+    return found;
+  }
+
+  async #findAny(name: string): Promise<ScheduleRecord> {
     if (typeof name !== 'string') throw new OptionInvalidError('name', `${shown(name)} is no name of a schedule`);
     return this.#store.read(() => findSchedule(this.#tenant, name));
   }

@@ -44,7 +44,7 @@ export function* scheduleStats(
     tallies.push({ ...unstarted, outcome, slots });
   }
   for (const record of schedules) {
-    if (record.pausedAt === null) continue;
+    if (record.pausedAt === null || record.damaged !== undefined) continue;
     for (const { reason, first, last } of passedBy(record, now)) {
       const slots = countSlots(ruleOf(record), Math.max(first, since), last + 1);
       tallies.push({ ...unstarted, outcome: slotOutcomes[reason], slots });

@@ -1,12 +1,15 @@
+import { CloacinaError } from '../core/error.ts';
 import { isEnded } from '../core/execution.ts';
 import type { ExecutionStatus } from '../core/execution.ts';
+import { storedJson } from '../core/json.ts';
+import type { WorkflowSpec } from '../core/spec.ts';
 import type { NewExecution } from './batch.ts';
 import { appendEvent, insertExecution } from './executions.ts';
 import { lockFamily } from './family.ts';
 import { childEnded, lockHead, post } from './mail.ts';
 import type { Delivery, Head } from './mail.ts';
 import { countTaken } from './offers.ts';
-import { packageVersion } from './packages.ts';
+import { manifestWorkflows, packageVersion } from './packages.ts';
 import { holdPins } from './pins.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
@@ -96,7 +99,7 @@ function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
   yield* childEnded({ id: parent.parent_id, task: parent.parent_task }, id, now, dialect);
 }
 
-/** The names of an execution's tasks, those that never began too; none where its definition is not known any more. */
+/** The names of an execution's tasks, those that never began too; none where its definition is damaged, or not known any more. */
 function* tasksOfDefinition(id: string): Script<readonly string[]> {
   const row = yield* first<{ workflow: string; spec: string | null; manifest: string | null }>(
     `select e.workflow, (select d.spec from definition_codes d where d.code = e.code) as spec,
@@ -105,15 +108,17 @@ function* tasksOfDefinition(id: string): Script<readonly string[]> {
     id,
   );
   if (row === undefined) return [];
-  const workflows = row.manifest === null ? [] : (JSON.parse(row.manifest) as Pick<Manifested, 'workflows'>).workflows;
-  const packaged = workflows.find(({ name }) => name === row.workflow);
-  const spec = row.spec === null ? packaged : (JSON.parse(row.spec) as Manifested['workflows'][number]);
-  return spec?.tasks.map(({ name }) => name) ?? [];
-}
-
-/** What of a manifest is read here. */
-interface Manifested {
-  readonly workflows: readonly { readonly name: string; readonly tasks: readonly { readonly name: string }[] }[];
+  try {
+    const packaged = row.manifest === null ? [] : manifestWorkflows(row.manifest, row.workflow);
+    const spec =
+      row.spec === null
+        ? packaged.find(({ name }) => name === row.workflow)
+        : (storedJson(row.spec, `the definition of '${row.workflow}'`) as WorkflowSpec);
+    return spec?.tasks.map(({ name }) => name) ?? [];
+  } catch (error) {
+    if (error instanceof CloacinaError && error.code === 'ROW_DAMAGED') return [];
+    throw error;
+  }
 }
 
 /** Pauses an execution: nothing new starts, what runs may end. */

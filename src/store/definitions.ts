@@ -1,3 +1,4 @@
+import { storedJson } from '../core/json.ts';
 import type { WorkflowSpec } from '../core/spec.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
@@ -21,7 +22,7 @@ export function* newestDefinition(workflow: string): Script<DefinitionRecord | u
 }
 
 function definitionRecord({ workflow, code, spec }: DefinitionRow): DefinitionRecord {
-  return { workflow, code, spec: JSON.parse(spec) as WorkflowSpec };
+  return { workflow, code, spec: storedJson(spec, `the definition of '${workflow}'`) as WorkflowSpec };
 }
 
 /**
@@ -52,5 +53,5 @@ export function* writeDefinitions(list: readonly DefinitionRecord[], now: number
 /** The newest definition of a code, even where its workflow has another code by now. */
 export function* definitionOf(code: string): Script<WorkflowSpec | undefined> {
   const row = yield* first<{ spec: string }>('select spec from definition_codes where code = $1', code);
-  return row === undefined ? undefined : (JSON.parse(row.spec) as WorkflowSpec);
+  return row === undefined ? undefined : (storedJson(row.spec, `the definition ${code}`) as WorkflowSpec);
 }

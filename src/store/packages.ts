@@ -1,3 +1,6 @@
+import { CloacinaError } from '../core/error.ts';
+import { storedJson } from '../core/json.ts';
+import type { WorkflowSpec } from '../core/spec.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script } from './sql.ts';
 
@@ -139,6 +142,22 @@ export function* allPackages(tenant: string | null): Script<PackageRecord[]> {
 export function* manifestsOf(digest: string): Script<string[]> {
   const rows = yield* all<{ manifest: string }>('select distinct manifest from packages where digest = $1', digest);
   return rows.map((row) => row.manifest);
+}
+
+/** The workflows of a version, by its manifest; none where there is no such version. Throws ROW_DAMAGED. */
+export function* workflowsOf(digest: string): Script<readonly WorkflowSpec[]> {
+  const [text] = yield* manifestsOf(digest);
+  return text === undefined ? [] : manifestWorkflows(text, digest);
+}
+
+/** The workflows in the text of a stored manifest. Throws ROW_DAMAGED. */
+export function manifestWorkflows(text: string, digest: string): readonly WorkflowSpec[] {
+  const what = `the manifest of ${digest}`;
+  const manifest = storedJson(text, what);
+  const list: unknown =
+    typeof manifest === 'object' && manifest !== null ? Reflect.get(manifest, 'workflows') : undefined;
+  if (Array.isArray(list)) return list as WorkflowSpec[];
+  throw new CloacinaError('ROW_DAMAGED', `${what} is damaged in the database: it has no workflows`);
 }
 
 export function* setPackageStatus(id: string, status: PackageStatus, endedAt: number | null = null): Script<void> {

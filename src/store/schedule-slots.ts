@@ -1,5 +1,6 @@
 import type { ExecutionStatus } from '../core/execution.ts';
 import type { ScheduleRule } from '../core/spec.ts';
+import { storedRuleOrNull } from './schedules.ts';
 import { all, first, run } from './sql.ts';
 import type { Script } from './sql.ts';
 
@@ -186,7 +187,8 @@ export function* straddlers(tenant: string, scheduleId: string | null, since: nu
     since,
     scheduleId,
   );
-  return rows.map(({ outcome, count, through, rule, anchor }) => {
-    return { outcome, count, through, rule: JSON.parse(rule) as ScheduleRule, anchor };
+  return rows.flatMap(({ outcome, count, through, rule, anchor }): Straddler[] => {
+    const known = storedRuleOrNull(rule);
+    return known === null ? [] : [{ outcome, count, through, rule: known, anchor }];
   });
 }

@@ -1,3 +1,5 @@
+import { CloacinaError } from '../core/error.ts';
+import { storedJson } from '../core/json.ts';
 import type { ScheduleRule } from '../core/spec.ts';
 import { all, first, run } from './sql.ts';
 import type { Dialect, Script, SqlValue } from './sql.ts';
@@ -30,6 +32,8 @@ export interface ScheduleRecord {
   readonly lastSlot: number | null;
   readonly createdAt: number;
   readonly updatedAt: number;
+  /** What of the row nobody can read; there stand a rule that never fires, the input null, and no overrides then. */
+  readonly damaged?: CloacinaError;
 }
 
 interface ScheduleRow {
@@ -55,16 +59,19 @@ interface ScheduleRow {
 const columns = `id, tenant, owner, name, workflow, input, rule, anchor, overrides, enabled, paused_at, cursor, next_at,
   buffered_slot, last_slot, created_at, updated_at`;
 
+/** One that is damaged is a record all the same: it keeps no other schedule from firing, and can be removed. */
 function scheduleRecord(row: ScheduleRow): ScheduleRecord {
-  const { id, tenant, owner, name, workflow, input, anchor, overrides, cursor } = row;
+  const { id, tenant, owner, name, workflow, anchor, cursor } = row;
+  const { rule, input, overrides, damaged } = readable(row);
   return {
+    ...(damaged === null ? {} : { damaged }),
     id,
     tenant,
     owner,
     name,
     workflow,
     input,
-    rule: JSON.parse(row.rule) as ScheduleRule,
+    rule,
     anchor,
     overrides,
     enabled: row.enabled !== 0,
@@ -77,6 +84,70 @@ function scheduleRecord(row: ScheduleRow): ScheduleRecord {
     updatedAt: row.updated_at,
   };
 }
+
+type Readable = Pick<ScheduleRecord, 'rule' | 'input' | 'overrides'> & { readonly damaged: CloacinaError | null };
+
+function readable({ name, owner, rule, input, overrides }: ScheduleRow): Readable {
+  const what = `schedule '${name}' of ${owner}`;
+  try {
+    storedJson(input, `the input of ${what}`);
+    if (overrides !== null) storedJson(overrides, `what an operator changed of ${what}`);
+    return { rule: storedRule(rule, what), input, overrides, damaged: null };
+  } catch (error) {
+    if (!(error instanceof CloacinaError)) throw error;
+    return { rule: neverRule, input: 'null', overrides: null, damaged: error };
+  }
+}
+
+/** The rule in a row, null where that is damaged. */
+export function storedRuleOrNull(text: string): ScheduleRule | null {
+  try {
+    return storedRule(text, 'a schedule');
+  } catch {
+    return null;
+  }
+}
+
+/** Throws ROW_DAMAGED. */
+function storedRule(text: string, what: string): ScheduleRule {
+  const rule = storedJson(text, `the rule of ${what}`);
+  if (typeof rule === 'object' && rule !== null) {
+    const isRule = Object.entries(ruleKinds).every(([field, kinds]) => {
+      const value: unknown = Reflect.get(rule, field);
+      return kinds.includes(value === null ? 'null' : typeof value);
+    });
+    if (isRule) return rule as ScheduleRule;
+  }
+  throw new CloacinaError('ROW_DAMAGED', `the rule of ${what} is damaged in the database: it is no rule`);
+}
+
+const ruleKinds: { readonly [Field in keyof ScheduleRule]: readonly string[] } = {
+  cron: ['string', 'null'],
+  every: ['number', 'null'],
+  at: ['number', 'null'],
+  timezone: ['string'],
+  startAt: ['number', 'null'],
+  endAt: ['number', 'null'],
+  jitter: ['number'],
+  overlap: ['string'],
+  catchup: ['string'],
+  max: ['number'],
+  window: ['number'],
+};
+
+const neverRule: ScheduleRule = {
+  cron: null,
+  every: null,
+  at: 0,
+  timezone: 'UTC',
+  startAt: null,
+  endAt: null,
+  jitter: 0,
+  overlap: 'skip',
+  catchup: 'skip',
+  max: 1,
+  window: 0,
+};
 
 /** False where its owner has a schedule of that name already. */
 export function* insertSchedule(record: ScheduleRecord): Script<boolean> {

@@ -1,0 +1,234 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { z } from 'zod';
+import type { Json } from './json.ts';
+import { jsonSchemaIssues } from './json-schema.ts';
+import { inputSchema } from './schema.ts';
+
+/** The faults as `path: message`. */
+function faults(schema: Json, value: Json): string[] {
+  return jsonSchemaIssues(schema, value).map(({ path, message }) => `${path}: ${message}`);
+}
+
+describe('a value against the JSON Schema of a package', () => {
+  it('is refused with paths and with what is wanted there', () => {
+    const order = z.object({
+      id: z.string().min(2),
+      amount: z.number().positive().max(100),
+      state: z.enum(['new', 'paid']),
+      note: z.string().nullable().optional(),
+    });
+    const schema = inputSchema(
+      z.strictObject({ orders: z.array(order).min(1), pair: z.tuple([z.int(), z.boolean()]) }),
+    );
+    assert.deepEqual(faults(schema, []), [': it must be an object, not an array']);
+    assert.deepEqual(faults(schema, { orders: [], pair: [1.5, 'x'], more: 1 }).toSorted(), [
+      'more: there is no property of this name',
+      'orders: it must have at least 1 items',
+      'pair[0]: it must be a whole number, not a number',
+      'pair[1]: it must be a boolean, not a string',
+    ]);
+    const bad = { id: 'a', amount: 0, state: 'old', note: 7 };
+    assert.deepEqual(faults(schema, { orders: [{}, bad], pair: [1, true] }).toSorted(), [
+      'orders[0].amount: it is missing',
+      'orders[0].id: it is missing',
+      'orders[0].state: it is missing',
+      'orders[1].amount: it must be more than 0',
+      'orders[1].id: it must have at least 2 characters',
+      'orders[1].note: it must be a string or null, not a number',
+      'orders[1].state: it must be "new" or "paid"',
+    ]);
+    assert.deepEqual(faults(schema, { orders: [{ id: 'ab', amount: 100, state: 'paid' }], pair: [1, true] }), []);
+  });
+
+  it('is never refused where the library that wrote the schema takes it', () => {
+    const tree = z.object({
+      name: z.string(),
+      get children() {
+        return z.array(tree);
+      },
+    });
+    const schemas = [
+      z.string().max(1),
+      z.string().regex(/^[a-c]+$/),
+      z.email(),
+      z.int().min(1),
+      z.union([z.string(), z.object({ a: z.number() })]),
+      z.discriminatedUnion('kind', [
+        z.object({ kind: z.literal('a'), n: z.number() }),
+        z.object({ kind: z.literal('b'), s: z.string().optional() }),
+      ]),
+      z.record(z.string().max(2), z.number()),
+      z.tuple([z.string()], z.number()),
+      z.object({ depth: z.number().default(3) }).catchall(z.string()),
+      z.literal(['x', 5, null]),
+      z.intersection(z.object({ a: z.number() }), z.object({ s: z.string() })),
+      z.never(),
+      z.unknown(),
+      tree,
+    ];
+    const values: Json[] = [
+      '',
+      'a',
+      'abc',
+      '😀',
+      'a@b.example',
+      'x'.repeat(300),
+      null,
+      true,
+      0,
+      1,
+      1.5,
+      5,
+      -2,
+      [],
+      ['a'],
+      ['a', 1],
+      ['a', 'b'],
+      {},
+      { a: 1 },
+      { a: '1' },
+      { a: 1, s: 's' },
+      { abc: 1 },
+      { __proto__: null },
+      { kind: 'a', n: 1 },
+      { kind: 'a' },
+      { kind: 'b' },
+      { depth: 1, other: 's' },
+      { depth: 1, other: 2 },
+      { name: 'r', children: [{ name: 'c', children: [] }] },
+      { name: 'r', children: [{ name: 5, children: [] }] },
+      JSON.parse('{"__proto__": 1, "constructor": 2}') as Json,
+    ];
+    let [refused, took] = [0, 0];
+    for (const schema of schemas) {
+      for (const value of values) {
+        const isFine = schema.safeParse(value).success;
+        const found = faults(inputSchema(schema), value);
+        assert.ok(
+          !isFine || found.length === 0,
+          `${JSON.stringify(inputSchema(schema))} ${JSON.stringify(value)} ${found.join()}`,
+        );
+        if (isFine) took++;
+        else if (found.length > 0) refused++;
+      }
+    }
+    assert.ok(took > 60 && refused > 300, `${took} ${refused}`);
+  });
+
+  it('is not refused by a keyword that is not judged here, nor by one that is malformed', () => {
+    const unjudged: Json[] = [
+      { pattern: '^b$' },
+      { format: 'email' },
+      { patternProperties: { a: false }, additionalProperties: false },
+      { not: { pattern: '^a$' } },
+      { oneOf: [{ minLength: 1 }, { maxLength: 9 }] },
+      { anyOf: [{ type: 'null' }, { format: 'date' }] },
+      { type: 'text' },
+      { enum: 'a', required: 5, items: [], minLength: 'x', $ref: 7 },
+      { $ref: '#/$defs/absent' },
+      { $ref: 'https://example.org/other.json' },
+      { $ref: '#/%' },
+      { $defs: { far: { $id: 'https://example.org/far', $ref: '#/$defs/x' } }, $ref: '#/$defs/far' },
+      ['a'],
+      'a',
+      5,
+      null,
+      true,
+    ];
+    for (const schema of unjudged) {
+      for (const value of ['a', { a: 1 }, ['a']]) assert.deepEqual(faults(schema, value), [], JSON.stringify(schema));
+    }
+    assert.deepEqual(faults({ not: { type: 'string' } }, 'a').length, 1);
+    assert.deepEqual(faults(false, 'a').length, 1);
+  });
+
+  it('follows references, and escapes in them', () => {
+    const schema = { $defs: { 'a/b~c': { type: 'string' } }, properties: { x: { $ref: '#/$defs/a~1b~0c' } } };
+    assert.deepEqual(faults(schema, { x: 1 }), ['x: it must be a string, not a number']);
+    assert.deepEqual(faults(schema, { x: 'y' }), []);
+    const tree = { type: 'object', properties: { next: { $ref: '#' }, n: { type: 'number' } } };
+    assert.deepEqual(faults(tree, { next: { next: { n: 'x' } } }), ['next.next.n: it must be a number, not a string']);
+  });
+});
+
+/** Each definition refers twice to the next: 2^30 schemas. */
+function doubled(kind: 'anyOf' | 'allOf' | 'oneOf'): Json {
+  const refs = Array.from({ length: 30 }, (_, i) => ({ $ref: `#/$defs/d${i + 1}` }));
+  const $defs = Object.fromEntries(refs.map((ref, i) => [`d${i}`, { [kind]: [ref, ref] }]));
+  return { $defs: { ...$defs, d30: { type: kind === 'allOf' ? 'string' : 'number' } }, $ref: '#/$defs/d0' };
+}
+
+function nested(depth: number): Json {
+  let value: Json = 1;
+  for (let i = 0; i < depth; i++) value = [value];
+  return value;
+}
+
+describe('a JSON Schema that means harm', () => {
+  const hostile: readonly (readonly [string, Json, Json])[] = [
+    ['a pattern with catastrophic backtracking', { pattern: '^([a-z]+)*$' }, `${'a'.repeat(40)}!`],
+    ['such a pattern for names', { patternProperties: { '^([a-z]+)*$': {} } }, { [`${'a'.repeat(40)}!`]: 1 }],
+    [
+      'such a pattern behind a reference',
+      { $defs: { p: { pattern: '^(a|a)*$' } }, $ref: '#/$defs/p' },
+      'a'.repeat(40) + '!',
+    ],
+    ['30 doubled references in anyOf', doubled('anyOf'), 'a'],
+    ['30 doubled references in oneOf', doubled('oneOf'), 'a'],
+    ['30 doubled references in allOf', doubled('allOf'), 'a'],
+    ['a reference to itself', { $ref: '#' }, 'a'],
+    [
+      'references in a circle',
+      { $defs: { a: { $ref: '#/$defs/b' }, b: { $ref: '#/$defs/a' } }, $ref: '#/$defs/a' },
+      'a',
+    ],
+    ['itself, twice', { anyOf: [{ $ref: '#' }, { $ref: '#' }] }, 'a'],
+    ['a deep value by a recursive reference', { items: { $ref: '#' } }, nested(5000)],
+    ['a deep constant', { const: nested(5000) }, nested(5000)],
+    [
+      'a long list of choices for a long list',
+      { items: { enum: Array.from({ length: 20_000 }, (_, i) => `x${i}`) } },
+      Array.from({ length: 20_000 }, () => 'y'),
+    ],
+    [
+      'many alternatives for a long text',
+      { anyOf: Array.from({ length: 20_000 }, () => ({ maxLength: 10 })) },
+      '😀'.repeat(200_000),
+    ],
+    [
+      'many names, asked again and again',
+      { anyOf: Array.from({ length: 20_000 }, () => ({ additionalProperties: { type: 'string' } })) },
+      Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`k${i}`, 1])),
+    ],
+  ];
+  for (const [what, schema, value] of hostile) {
+    it(`is given up soon: ${what}`, () => {
+      const begun = performance.now();
+      const found = faults(schema, value);
+      assert.ok(performance.now() - begun < 2000, `${performance.now() - begun} ms`);
+      assert.ok(found.length <= 20 && found.join('').length < 20_000);
+    });
+  }
+
+  it('costs no more for being asked often', () => {
+    const schema = doubled('anyOf');
+    const begun = performance.now();
+    for (let i = 0; i < 2000; i++) faults(schema, i);
+    assert.ok(performance.now() - begun < 2000, `${performance.now() - begun} ms`);
+  });
+
+  it('makes no message that is as long as it wants', () => {
+    const name = 'n'.repeat(100_000);
+    const [fault] = jsonSchemaIssues({ required: [name] }, {});
+    assert.ok(fault!.path.length < 300);
+    assert.ok(faults({ enum: [name, name] }, 'a')[0]!.length < 300);
+    assert.equal(
+      faults(
+        { items: { type: 'string' } },
+        Array.from({ length: 1000 }, () => 1),
+      ).length,
+      20,
+    );
+  });
+});

@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it, test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { workflow } from '../src/core/workflow.ts';
+import { Client, Runner } from '../src/open.ts';
+import { packArchive } from '../src/package/archive.ts';
+import { run } from '../src/store/sql.ts';
+import { SchedulePlace, withTask } from '../src/testing/schedule-place.ts';
+import { sampleManifest, sampleWorkflow } from '../src/testing/sample-package.ts';
+
+interface Place {
+  readonly url: string;
+  readonly registry: string;
+  readonly warnings: string[];
+  readonly logger: object & Record<'debug' | 'info' | 'warn' | 'error', (data: object, message: string) => void>;
+  /** Changes rows behind the back of all that is open. */
+  readonly damage: (sql: string) => void;
+}
+
+function place(t: TestContext): Place {
+  const folder = mkdtempSync(join(tmpdir(), 'cloacina-damaged-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'app.db');
+  const warnings: string[] = [];
+  const silent = (): void => undefined;
+  const warn = (data: object, message: string): void =>
+    void warnings.push(`${message}: ${JSON.stringify(data)} ${String(Reflect.get(data, 'error'))}`);
+  return {
+    url: `sqlite:${file}`,
+    registry: pathToFileURL(join(folder, 'packages')).href,
+    warnings,
+    logger: { debug: silent, info: silent, warn, error: warn },
+    damage: (sql) => {
+      const db = new DatabaseSync(file, { timeout: 10_000 });
+      db.exec(sql);
+      db.close();
+    },
+  };
+}
+
+async function register(client: Client, name: string): Promise<void> {
+  const manifest = { ...sampleManifest(name), workflows: [sampleWorkflow(`${name}_flow`)] };
+  const { bytes } = await packArchive(manifest, new Map([['code/index.mjs', Buffer.from('export {};\n')]]));
+  await client.registry.register(bytes);
+}
+
+describe('a manifest that is damaged in the database', () => {
+  for (const [what, text] of [
+    ['is cut', '{"workflows": ['],
+    ['has no workflows', '{}'],
+    ['has none of the name', '{"workflows": []}'],
+  ] as const) {
+    it(`and ${what} is an error with a code, and hides no other package`, async (t) => {
+      const { url, registry, warnings, logger, damage } = place(t);
+      const writer = await Client.open(url, { registry });
+      await register(writer, 'good');
+      await register(writer, 'bad');
+      const { id } = await writer.start('bad_flow');
+      await writer.close();
+      damage(`update packages set manifest = '${text}' where name = 'bad'`);
+
+      const client = await Client.open(url, { registry, logger });
+      t.after(() => client.close());
+      await assert.rejects(client.start('bad_flow'), { code: 'ROW_DAMAGED', message: /manifest of .* is damaged/ });
+      assert.deepEqual(
+        (await client.workflows.list()).map(({ name }) => name),
+        ['good_flow'],
+      );
+      assert.match(warnings.join('\n'), /left out.*ROW_DAMAGED|left out.*manifest of/);
+      await assert.rejects(client.start('goodflow'), {
+        code: 'WORKFLOW_NOT_FOUND',
+        message: /did you mean 'good_flow'/,
+      });
+      await client.start('good_flow');
+      await client.cancel(id);
+      assert.equal((await client.executions.get(id)).status, 'cancelled');
+    });
+  }
+});
+
+const rows = {
+  'a rule that is cut': `rule = '{"cron": '`,
+  'a rule that is none': `rule = '{"cron": 5}'`,
+  'a cron expression that is none': `rule = json_set(rule, '$.cron', 'every so often')`,
+  'an input that is cut': `input = '{'`,
+  'overrides that are cut': `overrides = '{'`,
+} as const;
+
+describe('the row of an embedded schedule', () => {
+  for (const [what, set] of Object.entries(rows)) {
+    it(`with ${what} keeps no runner from opening, and is written anew`, async (t) => {
+      const { url, warnings, logger, damage } = place(t);
+      const definition = withTask(workflow('etl'));
+      definition.schedule('nightly', { cron: '0 2 * * *', input: { a: 1 } });
+      await (await Runner.open(url, { workflows: [definition], logger })).close();
+      damage(`update schedules set ${set}`);
+      const runner = await Runner.open(url, { workflows: [definition], logger });
+      t.after(() => runner.close());
+      const detail = await runner.schedules.get('nightly');
+      assert.deepEqual([detail.cron, detail.input, detail.enabled], ['0 2 * * *', { a: 1 }, true]);
+      assert.match(warnings.join('\n'), /written anew.*nightly/);
+    });
+  }
+
+  it("keeps an operator's pause when it is written anew", async (t) => {
+    const { url, logger, damage } = place(t);
+    const definition = withTask(workflow('etl'));
+    definition.schedule('nightly', { cron: '0 2 * * *' });
+    const open = (): Promise<Runner> => Runner.open(url, { workflows: [definition], logger });
+    const first = await open();
+    await first.schedules.pause('nightly');
+    await first.close();
+    damage(`update schedules set rule = '', overrides = '{'`);
+    for (let again = 0; again < 2; again++) {
+      const runner = await open();
+      assert.equal((await runner.schedules.get('nightly')).paused, true);
+      await runner.close();
+    }
+  });
+});
+
+test('a damaged schedule keeps no other from firing, is left out of lists with a warning, and can be removed', async (t) => {
+  const here = await SchedulePlace.open(t);
+  await here.schedules.add('bad', { workflow: 'etl', every: '10s', overlap: 'allow' });
+  await here.schedules.add('good', { workflow: 'etl', every: '10s', overlap: 'allow' });
+  await here.store.write(() => run(`update schedules set rule = '{' where name = 'bad'`));
+  await here.loop();
+  await here.clock.advance('35s');
+  assert.deepEqual(await here.started(), ['01-01T00:00:10', '01-01T00:00:20', '01-01T00:00:30']);
+  assert.ok(here.logged.some(({ level, message }) => level === 'error' && /cannot be fired here/.test(message)));
+  assert.deepEqual(
+    (await here.schedules.list()).map(({ name }) => name),
+    ['good'],
+  );
+  const damaged = { code: 'ROW_DAMAGED', message: /rule of schedule 'bad' of operator is damaged/ };
+  await assert.rejects(here.schedules.get('bad'), damaged);
+  await assert.rejects(here.schedules.pause('bad'), damaged);
+  await assert.rejects(here.schedules.update('bad', { every: '1m' }), damaged);
+  assert.equal((await here.schedules.stats({ since: '1h' })).total, 3);
+  await here.schedules.remove('bad');
+  await here.schedules.add('bad', { workflow: 'etl', every: '10s' });
+  assert.equal((await here.schedules.list()).length, 2);
+});

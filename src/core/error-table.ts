@@ -49,6 +49,11 @@ const rows = {
     meaning: 'A value that must be stored is larger than `maxPayload`.',
     remedy: 'Store the large value elsewhere and pass a reference, or raise `maxPayload`.',
   },
+  OUTPUT_TOO_LARGE: {
+    exit: 1,
+    meaning: 'The outputs of the items of a map have more than 134,217,728 characters of JSON together.',
+    remedy: 'Store large values elsewhere and return references from the items.',
+  },
   // executions
   WORKFLOW_NOT_FOUND: {
     exit: 3,

@@ -138,7 +138,7 @@ export class Children {
   resume(): void {
     const mail = this.#later;
     this.#later = [];
-    for (const one of mail) void this.ended(one);
+    for (const one of mail) this.#state.watch(this.ended(one));
   }
 
   /** Nobody waits for the children of a task any more. */

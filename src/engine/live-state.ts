@@ -68,6 +68,8 @@ export class LiveState {
   sealed: Sealed | undefined;
   /** It is not owned here any more. */
   gone = false;
+  /** Fails the execution, because a function that moves it has thrown. */
+  onThrown: (cause: unknown) => void = () => undefined;
 
   constructor(head: Head, graph: Graph) {
     this.head = head;
@@ -88,6 +90,20 @@ export class LiveState {
   /** Does something once all changes so far are durable. */
   after(then: () => void): void {
     this.pending.after.push(then);
+  }
+
+  /** Calls a function that moves the execution. An exception costs this execution, and reaches neither the journal nor the process. */
+  guard(act: () => void): void {
+    try {
+      act();
+    } catch (cause) {
+      this.onThrown(cause);
+    }
+  }
+
+  /** The same for an asynchronous function, which nobody awaits. */
+  watch(moving: Promise<void>): void {
+    moving.catch((cause: unknown) => this.onThrown(cause));
   }
 
   /** Every task and every item to which something has happened. */

@@ -11,7 +11,8 @@ export interface PendingEvent {
   dropped: boolean;
 }
 
-type LettingGo = Omit<LetGo, 'events' | 'inboxSeen'> & { readonly event: PendingEvent };
+/** How an execution is let go; its event is numbered when the transition is put together. */
+export type LettingGo = Omit<LetGo, 'events' | 'inboxSeen'> & { readonly event: PendingEvent };
 
 type Writable<T> = { [K in keyof T]: T[K] extends readonly (infer E)[] ? E[] : T[K] };
 export type PendingEffects = Writable<Effects>;
@@ -55,6 +56,11 @@ export class Pending {
 
   task(run: TaskRun): void {
     this.#tasks.add(run);
+  }
+
+  /** The tasks and items that are to be written. */
+  get runs(): Iterable<TaskRun> {
+    return this.#tasks;
   }
 
   /** Items of a map that were to be written are not. */

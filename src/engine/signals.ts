@@ -69,7 +69,7 @@ export class Signals {
   /** Gives a waiting task the first signal of its name, if there is one. */
   look(run: TaskRun): void {
     if (run.asking || this.#find(run) === undefined) return;
-    void this.#take(run);
+    this.#state.watch(this.#take(run));
   }
 
   #find(run: TaskRun): Mail | undefined {

@@ -146,7 +146,7 @@ export class Tasks {
     const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
     if (run.asking || run.slot !== undefined || run.starting || run.offer !== undefined || run.running !== undefined)
       return;
-    if (run.spec.when && run.attempt === 0) void this.#askWhen(run);
+    if (run.spec.when && run.attempt === 0) this.#state.watch(this.#askWhen(run));
     else this.#dispatch(run);
   }
 
@@ -172,9 +172,11 @@ export class Tasks {
 
   async #ask(question: Question, run: TaskRun): Promise<Outcome> {
     this.#state.busy++;
-    const outcome = await untilAnswered(() => this.#code.ask(question, this.#attempts.call(run)));
-    this.#state.busy--;
-    return outcome;
+    try {
+      return await untilAnswered(() => this.#code.ask(question, this.#attempts.call(run)));
+    } finally {
+      this.#state.busy--;
+    }
   }
 
   #dispatch(run: TaskRun): void {
@@ -183,11 +185,11 @@ export class Tasks {
       case 'task':
         return this.#attempts.begin(run);
       case 'map':
-        return void this.#maps.begin(run);
+        return this.#state.watch(this.#maps.begin(run));
       case 'child':
-        return void this.children.begin(run);
+        return this.#state.watch(this.children.begin(run));
       case 'sleep':
-        return void this.#sleep(run);
+        return this.#state.watch(this.#sleep(run));
       case 'wait':
         return this.signals.begin(run);
     }
@@ -308,6 +310,11 @@ export class Tasks {
 
   resumeAll(): void {
     this.#waits.resumeAll();
+  }
+
+  /** Gives the items of a map their end, where the task is a map. */
+  closeItems(index: number): void {
+    this.#maps.close(index);
   }
 
   #closeRest(): void {

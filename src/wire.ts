@@ -5,7 +5,7 @@ import type { WorkflowSpec } from './core/spec.ts';
 import type { EngineClientOptions } from './engine/client.ts';
 import { DatabaseClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';
-import type { EndedExecution } from './engine/live.ts';
+import type { EndedExecution } from './engine/ending.ts';
 import { Engine } from './engine/runner.ts';
 import { resolveWorkflow } from './engine/start.ts';
 import type { ResolvedWorkflow } from './engine/start.ts';

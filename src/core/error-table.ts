@@ -143,8 +143,10 @@ const rows = {
   },
   CRASH_LOOP: {
     exit: 1,
-    meaning: 'An execution is held: loading it ended five runners.',
-    remedy: 'Look at the size of what it stores and at the memory of the runners, then resume or cancel it.',
+    meaning:
+      'An execution is held: five runners ended while they loaded it or called its `when`, `over`, `input`, `until` or a schema.',
+    remedy:
+      'Look for process.exit, native crashes and endless loops in these functions, at the size of its data and at the memory of the runners, then resume or cancel it.',
   },
   // database
   DATABASE_URL_INVALID: {

@@ -53,7 +53,8 @@ export interface AttemptsOwner {
 
 /** A suspect that has run for so long lets the next begin. */
 const suspectTurnMs = 60_000;
-const suspectLosses = 2;
+/** Losses without progress after which an execution is a suspect. */
+export const suspectLosses = 2;
 const maxLogLines = 1000;
 
 /** The attempts of the tasks of one live execution: slot, start, run, settle, and again. */

@@ -1,9 +1,21 @@
 import { endingOf } from '../core/plan.ts';
+import type { EndedStatus } from '../core/execution.ts';
 import type { TaskError } from '../core/task-error.ts';
+import type { LetGo } from '../store/batch.ts';
 import type { LiveState } from './live-state.ts';
 import type { LettingGo } from './pending.ts';
 import { settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
+
+/** How an execution ended, as its owner knows it. Values are JSON text. */
+export interface EndedExecution {
+  readonly status: EndedStatus;
+  readonly output: string | null;
+  /** Null where an output was dropped from memory meanwhile: then the database has them. */
+  readonly outputs: ReadonlyMap<string, string> | null;
+  readonly error: string | null;
+  readonly errorTask: string | null;
+}
 
 /** The end of an execution whose tasks have all ended. `failure`: why it fails whatever its tasks say. */
 export function endOf(state: LiveState, cancelled: boolean, failure: TaskError | null, now: number): LettingGo {
@@ -23,6 +35,16 @@ export function endOf(state: LiveState, cancelled: boolean, failure: TaskError |
     parent: state.head.parent,
     event: { type: `execution.${status}`, at: now, run: null, data: why, dropped: false },
   };
+}
+
+/** The same for those who wait for the result. */
+export function endedExecution({ outputs: { complete }, runs }: LiveState, letGo: LetGo): EndedExecution {
+  const { output, error, errorTask } = letGo;
+  const status = letGo.status as EndedStatus;
+  if (!complete) return { status, output, outputs: null, error, errorTask };
+  const outputs = new Map<string, string>();
+  for (const run of runs) if (run?.status === 'completed') outputs.set(run.spec.name, run.output ?? 'null');
+  return { status, output, outputs, error, errorTask };
 }
 
 function outputOf({ graph, runs }: LiveState): string | null {

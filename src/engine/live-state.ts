@@ -68,10 +68,11 @@ export class LiveState {
   sealed: Sealed | undefined;
   /** It is not owned here any more. */
   gone = false;
-  /** Fails the execution, because a function that moves it has thrown. */
-  onThrown: (cause: unknown) => void = () => undefined;
+  readonly #owner: { threw(cause: unknown): void };
 
-  constructor(head: Head, graph: Graph) {
+  /** `owner`: is told that a function that moves the execution has thrown. */
+  constructor(head: Head, graph: Graph, owner: { threw(cause: unknown): void }) {
+    this.#owner = owner;
     this.head = head;
     this.graph = graph;
     this.progress = freshProgress(graph);
@@ -97,13 +98,13 @@ export class LiveState {
     try {
       act();
     } catch (cause) {
-      this.onThrown(cause);
+      this.#owner.threw(cause);
     }
   }
 
   /** The same for an asynchronous function, which nobody awaits. */
   watch(moving: Promise<void>): void {
-    moving.catch((cause: unknown) => this.onThrown(cause));
+    moving.catch((cause: unknown) => this.#owner.threw(cause));
   }
 
   /** Every task and every item to which something has happened. */

@@ -1,5 +1,4 @@
 import type { EventType } from '../core/event.ts';
-import type { EndedStatus } from '../core/execution.ts';
 import { isTaskEnded } from '../core/execution.ts';
 import { toTaskError } from '../core/task-error.ts';
 import type { TaskError } from '../core/task-error.ts';
@@ -9,7 +8,8 @@ import type { ClaimedExecution, Mail } from '../store/store.ts';
 import { untilAnswered } from './ask.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import { withoutChildren } from './children.ts';
-import { endOf } from './ending.ts';
+import { endOf, endedExecution } from './ending.ts';
+import type { EndedExecution } from './ending.ts';
 import { failWhole } from './failing.ts';
 import type { Journal, Participant } from './journal.ts';
 import { LiveState } from './live-state.ts';
@@ -20,16 +20,6 @@ import type { ResolvedWorkflow } from './start.ts';
 import type { TaskRun } from './task-run.ts';
 import { Tasks } from './tasks.ts';
 import type { TasksHost } from './tasks.ts';
-
-/** How an execution ended, as its owner knows it. Values are JSON text. */
-export interface EndedExecution {
-  readonly status: EndedStatus;
-  readonly output: string | null;
-  /** Null where an output was dropped from memory meanwhile: then the database has them. */
-  readonly outputs: ReadonlyMap<string, string> | null;
-  readonly error: string | null;
-  readonly errorTask: string | null;
-}
 
 /** What the runner gives to all of its live executions. */
 export interface LiveHost extends Omit<TasksHost, 'resolveChild' | 'within'> {
@@ -79,8 +69,7 @@ export class Live implements Participant {
     this.id = head.id;
     this.workflow = workflow;
     this.#host = host;
-    this.#state = new LiveState(head, workflow.graph);
-    this.#state.onThrown = (cause) => this.threw(cause);
+    this.#state = new LiveState(head, workflow.graph, this);
     const own = {
       resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name),
       within: () => this.#within(),
@@ -106,15 +95,15 @@ export class Live implements Participant {
     return live;
   }
 
-  /** An execution that was claimed: it goes on from what is stored. */
-  static adopt(host: LiveHost, workflow: LoadedWorkflow, claimed: ClaimedExecution): Live {
+  /** An execution that was claimed: it goes on from what is stored. `endTurn`: it is loaded, which a suspect has a turn for. */
+  static adopt(host: LiveHost, workflow: LoadedWorkflow, claimed: ClaimedExecution, endTurn: (() => void) | undefined): Live {
     const { execution, seq, because, mail } = claimed;
     const { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, losses, taken } = execution;
     const head = { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, losses };
     const live = new Live(host, workflow, head, seq, taken);
     const again = epoch === 1 ? 'execution.started' : takenAgain(because);
     if (again !== null) live.#state.pending.event(again, host.clock.now());
-    live.#state.pending.loaded = execution.loads > 0;
+    live.#tasks.code.loading(execution, endTurn);
     live.#state.guard(() => live.#restore(claimed));
     live.takeMail(mail);
     live.#seen(execution.inbox);
@@ -124,6 +113,8 @@ export class Live implements Participant {
   #restore({ execution: { taken }, tasks, mail }: ClaimedExecution): void {
     this.#tasks.restore(tasks);
     this.#state.after(() => this.#begin());
+    // what follows from that is part of loading it
+    this.#state.after(() => this.#tasks.code.loaded());
     // what the owner before did not read comes before anything begins
     this.#tasks.signals.restore(mail.filter(({ n, kind }) => n <= taken && kind === 'signal'));
     for (const one of mail) if (one.n <= taken && one.kind === 'child') this.#state.watch(this.#tasks.children.ended(one));
@@ -212,7 +203,7 @@ export class Live implements Participant {
       return;
     }
     if (gone.endedAt === null) this.#leave('released');
-    else this.#leave(this.#ended(gone.status as EndedStatus, gone));
+    else this.#leave(endedExecution(this.#state, gone));
   }
 
   lost(): void {
@@ -376,11 +367,13 @@ export class Live implements Participant {
   async #parseInput(): Promise<void> {
     this.#state.busy++;
     const outcome = await untilAnswered(() =>
-      this.workflow.code.parseInput(this.#state.head.input, this.#host.maxPayload),
+      this.#tasks.code.parseInput(this.#state.head.input, this.#host.maxPayload),
     );
     this.#state.busy--;
     if (this.#state.gone || this.#cancelled) return;
-    if (outcome.status === 'valid') {
+    if (outcome.status === 'lost' && this.#state.still) {
+      // it is asked again by whoever takes it up
+    } else if (outcome.status === 'valid') {
       this.#state.head.input = outcome.input;
       this.#state.head.inputParsed = true;
       this.#state.pending.parsedInput = outcome.input;
@@ -469,19 +462,6 @@ export class Live implements Participant {
       }
     }
     return waits ? wakeAt : null;
-  }
-
-  #ended(
-    status: EndedStatus,
-    letGo: { output: string | null; error: string | null; errorTask: string | null },
-  ): EndedExecution {
-    const { output, error, errorTask } = letGo;
-    if (!this.#state.outputs.complete) return { status, output, outputs: null, error, errorTask };
-    const outputs = new Map<string, string>();
-    for (const run of this.#state.runs) {
-      if (run?.status === 'completed') outputs.set(run.spec.name, run.output ?? 'null');
-    }
-    return { status, output, outputs, error, errorTask };
   }
 
   #leave(how: 'released' | 'lost' | 'moved' | EndedExecution): void {

@@ -22,7 +22,7 @@ export class Pending {
   create: NewExecution | null = null;
   progressed = false;
   parsedInput: string | null = null;
-  loaded = false;
+  loads: number | null = null;
   mailTaken: number | null = null;
   #effects: PendingEffects | null = null;
   letGo: LettingGo | null = null;
@@ -35,9 +35,9 @@ export class Pending {
 
   /** Whether there is nothing to write and nobody to tell. */
   get isEmpty(): boolean {
-    const head = this.create ?? this.parsedInput ?? this.mailTaken ?? this.letGo ?? this.#effects;
+    const head = this.create ?? this.parsedInput ?? this.loads ?? this.mailTaken ?? this.letGo ?? this.#effects;
     const rows = this.#tasks.size + this.#steps.length + this.#logs.length + this.#events.length;
-    return head === null && !this.progressed && !this.loaded && rows + this.after.length === 0;
+    return head === null && !this.progressed && rows + this.after.length === 0;
   }
 
   /** What few transitions do; made when it is asked for. */
@@ -110,7 +110,7 @@ export class Pending {
       events,
       progressed: this.progressed,
       parsedInput: this.parsedInput,
-      loaded: this.loaded,
+      loads: this.loads,
       mailTaken: this.mailTaken,
       effects: this.#effects,
       letGo: this.letGo === null ? null : letGo(this.letGo, inboxSeen, seq + 1),

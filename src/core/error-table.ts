@@ -54,6 +54,11 @@ const rows = {
     meaning: 'The `over` of a map gave more than 100,000 items, or more than 32 MiB of JSON in all.',
     remedy: 'Let an item stand for a batch, pass references to large values, or split the work over child workflows.',
   },
+  OUTPUT_TOO_LARGE: {
+    exit: 1,
+    meaning: 'The outputs of the items of a map have more than 134,217,728 characters of JSON together.',
+    remedy: 'Store large values elsewhere and return references from the items.',
+  },
   // executions
   WORKFLOW_NOT_FOUND: {
     exit: 3,
@@ -143,8 +148,10 @@ const rows = {
   },
   CRASH_LOOP: {
     exit: 1,
-    meaning: 'An execution is held: loading it ended five runners.',
-    remedy: 'Look at the size of what it stores and at the memory of the runners, then resume or cancel it.',
+    meaning:
+      'An execution is held: five runners ended while they loaded it or called its `when`, `over`, `input`, `until` or a schema.',
+    remedy:
+      'Look for process.exit, native crashes and endless loops in these functions, at the size of its data and at the memory of the runners, then resume or cancel it.',
   },
   // database
   DATABASE_URL_INVALID: {

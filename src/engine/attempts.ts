@@ -53,7 +53,8 @@ export interface AttemptsOwner {
 
 /** A suspect that has run for so long lets the next begin. */
 const suspectTurnMs = 60_000;
-const suspectLosses = 2;
+/** Losses without progress after which an execution is a suspect. */
+export const suspectLosses = 2;
 const maxLogLines = 1000;
 
 /** The attempts of the tasks of one live execution: slot, start, run, settle, and again. */
@@ -112,7 +113,7 @@ export class Attempts {
       return;
     }
     const ask = (): void => {
-      const request = slots.request(priority, () => this.#start(run));
+      const request = slots.request(priority, () => this.#state.guard(() => this.#start(run)));
       if (request === undefined) return;
       run.slot = request;
       if (!this.#isSuspect(run)) this.offered.wait(run, false);
@@ -124,7 +125,7 @@ export class Attempts {
     const turn = suspects.request(priority, () => {
       run.slot = undefined;
       run.endTurn = takeTurn(this.#host);
-      ask();
+      this.#state.guard(ask);
     });
     if (turn !== undefined) run.slot = turn;
   }
@@ -202,10 +203,11 @@ export class Attempts {
       this.#owner.changed();
       return;
     }
+    const call = this.call(run);
     run.starting = false;
     const attempt: Attempt = new Attempt({
       code: this.#code,
-      call: this.call(run),
+      call,
       timeoutMs: run.spec.timeout,
       graceMs: this.#host.graceMs,
       clock: this.#host.clock,
@@ -217,19 +219,20 @@ export class Attempts {
       onEnd: (end) => {
         this.#state.busy--;
         run.endTurn?.();
-        this.#transactions?.attemptOver(run, attempt, end);
-        const { sealed, gone } = this.#state;
-        try {
-          if (run.running === attempt && sealed?.run === run) sealed.late = end;
-          else if (run.running === attempt && !gone) this.ended(run, end);
-          else this.#host.logger.debug({ execution: this.#state.id, task: run.spec.name }, 'a late answer was dropped');
-        } finally {
-          this.#host.slots.release();
-        }
+        this.#state.guard(() => this.#attemptOver(run, attempt, end));
+        this.#host.slots.release();
       },
     });
     run.running = attempt;
     attempt.start();
+  }
+
+  #attemptOver(run: TaskRun, attempt: Attempt, end: AttemptEnd): void {
+    this.#transactions?.attemptOver(run, attempt, end);
+    const { sealed, gone } = this.#state;
+    if (run.running === attempt && sealed?.run === run) sealed.late = end;
+    else if (run.running === attempt && !gone) this.ended(run, end);
+    else this.#host.logger.debug({ execution: this.#state.id, task: run.spec.name }, 'a late answer was dropped');
   }
 
   /** An attempt that never began gives back what it held. */

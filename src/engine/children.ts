@@ -9,6 +9,7 @@ import { delay } from './clock.ts';
 import type { Outcome } from './code.ts';
 import { derivedId, timeOf } from './id.ts';
 import type { LiveState } from './live-state.ts';
+import type { Questions } from './questions.ts';
 import { checkInput, newExecution } from './start.ts';
 import type { ResolvedWorkflow } from './start.ts';
 import { isOver } from './task-run.ts';
@@ -28,6 +29,7 @@ export interface ChildrenOptions {
   readonly host: ChildrenHost;
   readonly clock: Clock;
   readonly maxPayload: number;
+  readonly questions: Questions;
   readonly owner: {
     /** Asks the task's `input`. */
     input(run: TaskRun): Promise<Outcome>;
@@ -55,7 +57,7 @@ export class Children {
 
   /** Starts the child of a task, with the task's own change: both are durable, or neither. */
   async begin(run: TaskRun): Promise<void> {
-    const { owner, host, clock, maxPayload } = this.#options;
+    const { owner, host, clock, maxPayload, questions } = this.#options;
     this.#asking(run, true);
     const outcome = await owner.input(run);
     let failure: TaskError | null = outcome.status === 'completed' ? null : outcome.error;
@@ -63,8 +65,8 @@ export class Children {
       try {
         const resolved = await this.#untilThere(run, () => host.resolveChild(run.spec.child!.workflow));
         if (resolved !== undefined) {
-          const input = await checkInput(resolved, parseJson(outcome.output), maxPayload);
-          if (!isOver(this.#state, run)) this.#create(run, resolved, input, clock.now());
+          const input = await questions.charged(() => checkInput(resolved, parseJson(outcome.output), maxPayload));
+          if (input !== undefined && !isOver(this.#state, run)) this.#create(run, resolved, input, clock.now());
         }
       } catch (error) {
         failure = toTaskError(error);
@@ -138,7 +140,7 @@ export class Children {
   resume(): void {
     const mail = this.#later;
     this.#later = [];
-    for (const one of mail) void this.ended(one);
+    for (const one of mail) this.#state.watch(this.ended(one));
   }
 
   /** Nobody waits for the children of a task any more. */

@@ -11,7 +11,7 @@ import { Control } from './control.ts';
 import type { Controlled, ControlOptions } from './control.ts';
 import { Executions } from './executions.ts';
 import { ExecutionFailedError } from './execution-failed.ts';
-import type { EndedExecution } from './live.ts';
+import type { EndedExecution } from './ending.ts';
 import type { Engine } from './runner.ts';
 import { checkInput, newExecution, resolveEmbedded, resolveWorkflow } from './start.ts';
 import type { ResolvedWorkflow, Resolving, StartOptions } from './start.ts';

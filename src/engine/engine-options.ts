@@ -2,7 +2,7 @@ import type { Renewal, Store } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import type { RunnerEvent, TaskProgress } from './hooks.ts';
 import type { HostIdentity } from './lease.ts';
-import type { EndedExecution } from './live.ts';
+import type { EndedExecution } from './ending.ts';
 import type { Logger } from './logger.ts';
 import type { ResolvedWorkflow } from './start.ts';
 

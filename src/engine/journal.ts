@@ -17,6 +17,8 @@ export interface Participant {
   lost(): void;
   /** The database will never take the last transition as it is, or (PinRefusedError) it starts what cannot be; nothing of it was written. */
   refused(cause: unknown): void;
+  /** One of the calls above has thrown. That costs the participant, and not the journal. Never throws. */
+  threw(cause: unknown): void;
 }
 
 export interface JournalOptions {
@@ -120,6 +122,12 @@ export class Journal {
         await new Promise<void>((resolve) => setImmediate(resolve));
         await this.#flush();
       } while (this.#dirty.size > 0 && !this.#fenced);
+    } catch (error) {
+      // nobody awaits this but those who close the runner
+      this.#options.logger.error(
+        { error },
+        'the journal met an error that is not of an execution and not of the database',
+      );
     } finally {
       this.#running = undefined;
       // all that was to be written was given up: what the database does is not known any more
@@ -128,6 +136,7 @@ export class Journal {
         this.#options.onAway(false);
       }
       this.#waitsNoMore();
+      if (this.#dirty.size > 0 && !this.#fenced) this.#running = this.#run();
     }
   }
 
@@ -143,7 +152,8 @@ export class Journal {
     let size = 0;
     for (const participant of this.#dirty) {
       this.#dirty.delete(participant);
-      const transition = participant.transition();
+      let transition: Transition | undefined;
+      guarded(participant, () => (transition = participant.transition()));
       if (transition === undefined) continue;
       members.push(participant);
       transitions.push(transition);
@@ -205,10 +215,12 @@ export class Journal {
     const plain = result.lost.length + result.held.length + result.moved.length === 0;
     for (const member of members) {
       const taken = result.taken.length === 0 ? none : result.taken.filter(({ id }) => id === member.id);
-      if (plain) member.committed('written', taken);
-      else if (result.lost.includes(member.id)) member.lost();
-      else if (result.held.includes(member.id)) member.committed('held', taken);
-      else member.committed(result.moved.includes(member.id) ? 'moved' : 'written', taken);
+      guarded(member, () => {
+        if (plain) member.committed('written', taken);
+        else if (result.lost.includes(member.id)) member.lost();
+        else if (result.held.includes(member.id)) member.committed('held', taken);
+        else member.committed(result.moved.includes(member.id) ? 'moved' : 'written', taken);
+      });
     }
   }
 
@@ -226,7 +238,7 @@ export class Journal {
     const theirs = transitions.filter((_, i) => isRefused[i] !== true);
     if (others.length > 0) await this.#commit(others, theirs);
     for (const [i, member] of members.entries())
-      if (isRefused[i] === true) member.refused(isData ? error.cause : error);
+      if (isRefused[i] === true) guarded(member, () => member.refused(isData ? error.cause : error));
   }
 
   #away(error: unknown): void {
@@ -240,6 +252,15 @@ export class Journal {
 }
 
 const none: readonly TaskKey[] = [];
+
+/** Calls a participant; an exception is its own, and never the journal's. */
+function guarded(participant: Participant, call: () => void): void {
+  try {
+    call();
+  } catch (cause) {
+    participant.threw(cause);
+  }
+}
 
 function startsAnyOf({ create, effects }: Transition, refused: PinRefusedError['refused']): boolean {
   return (create !== null && refused.has(create.id)) || effects?.children.some(({ id }) => refused.has(id)) === true;

@@ -68,8 +68,11 @@ export class LiveState {
   sealed: Sealed | undefined;
   /** It is not owned here any more. */
   gone = false;
+  readonly #owner: { threw(cause: unknown): void };
 
-  constructor(head: Head, graph: Graph) {
+  /** `owner`: is told that a function that moves the execution has thrown. */
+  constructor(head: Head, graph: Graph, owner: { threw(cause: unknown): void }) {
+    this.#owner = owner;
     this.head = head;
     this.graph = graph;
     this.progress = freshProgress(graph);
@@ -88,6 +91,20 @@ export class LiveState {
   /** Does something once all changes so far are durable. */
   after(then: () => void): void {
     this.pending.after.push(then);
+  }
+
+  /** Calls a function that moves the execution. An exception costs this execution, and reaches neither the journal nor the process. */
+  guard(act: () => void): void {
+    try {
+      act();
+    } catch (cause) {
+      this.#owner.threw(cause);
+    }
+  }
+
+  /** The same for an asynchronous function, which nobody awaits. */
+  watch(moving: Promise<void>): void {
+    moving.catch((cause: unknown) => this.#owner.threw(cause));
   }
 
   /** Every task and every item to which something has happened. */

@@ -1,7 +1,5 @@
 import type { EventType } from '../core/event.ts';
-import type { EndedStatus } from '../core/execution.ts';
 import { isTaskEnded } from '../core/execution.ts';
-import { endingOf } from '../core/plan.ts';
 import { toTaskError } from '../core/task-error.ts';
 import type { TaskError } from '../core/task-error.ts';
 import { PinRefusedError } from '../store/batch.ts';
@@ -10,26 +8,18 @@ import type { ClaimedExecution, Mail } from '../store/store.ts';
 import { untilAnswered } from './ask.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import { withoutChildren } from './children.ts';
+import { endOf, endedExecution } from './ending.ts';
+import type { EndedExecution } from './ending.ts';
+import { failWhole } from './failing.ts';
 import type { Journal, Participant } from './journal.ts';
 import { LiveState } from './live-state.ts';
 import type { Head } from './live-state.ts';
 import { Pending } from './pending.ts';
 import type { PendingEvent } from './pending.ts';
 import type { ResolvedWorkflow } from './start.ts';
-import { settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import { Tasks } from './tasks.ts';
 import type { TasksHost } from './tasks.ts';
-
-/** How an execution ended, as its owner knows it. Values are JSON text. */
-export interface EndedExecution {
-  readonly status: EndedStatus;
-  readonly output: string | null;
-  /** Null where an output was dropped from memory meanwhile: then the database has them. */
-  readonly outputs: ReadonlyMap<string, string> | null;
-  readonly error: string | null;
-  readonly errorTask: string | null;
-}
 
 /** What the runner gives to all of its live executions. */
 export interface LiveHost extends Omit<TasksHost, 'resolveChild' | 'within'> {
@@ -50,6 +40,9 @@ export interface StartAnswer {
 }
 
 const takings: ReadonlySet<EventType> = new Set(['execution.started', 'execution.adopted', 'execution.resumed']);
+
+/** Why an execution fails that may be a fault of storing that failure too: there is no second try. */
+const failures: ReadonlySet<string> = new Set(['STORE_REFUSED', 'INTERNAL']);
 
 /** A wake-up further away than this is left to the database: the execution waits there and costs a row. */
 const nearMs = 30_000;
@@ -76,7 +69,7 @@ export class Live implements Participant {
     this.id = head.id;
     this.workflow = workflow;
     this.#host = host;
-    this.#state = new LiveState(head, workflow.graph);
+    this.#state = new LiveState(head, workflow.graph, this);
     const own = {
       resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name),
       within: () => this.#within(),
@@ -102,25 +95,37 @@ export class Live implements Participant {
     return live;
   }
 
-  /** An execution that was claimed: it goes on from what is stored. */
-  static adopt(host: LiveHost, workflow: LoadedWorkflow, claimed: ClaimedExecution): Live {
+  /** An execution that was claimed: it goes on from what is stored. `endTurn`: it is loaded, which a suspect has a turn for. */
+  static adopt(
+    host: LiveHost,
+    workflow: LoadedWorkflow,
+    claimed: ClaimedExecution,
+    endTurn: (() => void) | undefined,
+  ): Live {
     const { execution, seq, because, mail } = claimed;
     const { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, losses, taken } = execution;
     const head = { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, losses };
     const live = new Live(host, workflow, head, seq, taken);
     const again = epoch === 1 ? 'execution.started' : takenAgain(because);
     if (again !== null) live.#state.pending.event(again, host.clock.now());
-    live.#state.pending.loaded = execution.loads > 0;
-    live.#tasks.restore(claimed.tasks);
-    live.#state.after(() => live.#begin());
-    // what the owner before did not read comes before anything begins
-    live.#tasks.signals.restore(mail.filter(({ n, kind }) => n <= taken && kind === 'signal'));
-    for (const one of mail) if (one.n <= taken && one.kind === 'child') void live.#tasks.children.ended(one);
-    // what had begun elsewhere comes before whatever else was asked meanwhile, and is no news when it is read in its turn
-    for (const one of mail) if (one.n > taken && one.kind === 'taken') live.#tasks.offered.read(one);
+    live.#tasks.code.loading(execution, endTurn);
+    live.#state.guard(() => live.#restore(claimed));
     live.takeMail(mail);
     live.#seen(execution.inbox);
     return live;
+  }
+
+  #restore({ execution: { taken }, tasks, mail }: ClaimedExecution): void {
+    this.#tasks.restore(tasks);
+    this.#state.after(() => this.#begin());
+    // what follows from that is part of loading it
+    this.#state.after(() => this.#tasks.code.loaded());
+    // what the owner before did not read comes before anything begins
+    this.#tasks.signals.restore(mail.filter(({ n, kind }) => n <= taken && kind === 'signal'));
+    for (const one of mail)
+      if (one.n <= taken && one.kind === 'child') this.#state.watch(this.#tasks.children.ended(one));
+    // what had begun elsewhere comes before whatever else was asked meanwhile, and is no news when it is read in its turn
+    for (const one of mail) if (one.n > taken && one.kind === 'taken') this.#tasks.offered.read(one);
   }
 
   get tenant(): string {
@@ -142,12 +147,17 @@ export class Live implements Participant {
     if (this.#inFlight?.again === true) return this.#inFlight.transition;
     const pending = this.#state.pending;
     this.#state.pending = new Pending();
-    const transition = pending.transition(this.id, this.#state.head.epoch, this.#seq, this.#inboxSeen);
-    this.#seq += transition.events.length;
-    this.#inFlight = { pending, transition, again: false };
-    // nothing begins while it is being let go
-    if (transition.letGo !== null) this.#tasks.rest();
-    return transition;
+    try {
+      const transition = pending.transition(this.id, this.#state.head.epoch, this.#seq, this.#inboxSeen);
+      this.#seq += transition.events.length;
+      this.#inFlight = { pending, transition, again: false };
+      // nothing begins while it is being let go
+      if (transition.letGo !== null) this.#tasks.rest();
+      return transition;
+    } catch (cause) {
+      this.#thrown(cause, pending);
+      return undefined;
+    }
   }
 
   /** How the transactions of its tasks find their place among its transitions. */
@@ -176,14 +186,16 @@ export class Live implements Participant {
     const { letGo } = transition;
     const gone = letGo !== null && how === 'written' ? letGo : null;
     if (gone !== null) this.#seq += gone.events.length;
-    this.#host.onEvents(this, gone === null ? transition.events : [...transition.events, ...gone.events]);
+    this.#state.guard(() => {
+      this.#host.onEvents(this, gone === null ? transition.events : [...transition.events, ...gone.events]);
+    });
     if (how === 'moved') {
-      for (const after of pending.after.slice(0, 1)) after();
+      for (const after of pending.after.slice(0, 1)) this.#state.guard(after);
       this.#leave('moved');
       return;
     }
     if (transition.effects !== null) this.#tasks.offered.withdrawn(transition.effects.offersWithdrawn, taken);
-    for (const after of pending.after) after();
+    for (const after of pending.after) this.#state.guard(after);
     if ((transition.effects?.cancelChildren.length ?? 0) > 0) this.#host.onMailed();
     if (how === 'held') {
       // unless that was read while the commit was on its way
@@ -197,7 +209,7 @@ export class Live implements Participant {
       return;
     }
     if (gone.endedAt === null) this.#leave('released');
-    else this.#leave(this.#ended(gone.status as EndedStatus, gone));
+    else this.#leave(endedExecution(this.#state, gone));
   }
 
   lost(): void {
@@ -222,7 +234,7 @@ export class Live implements Participant {
       this.#leave('lost');
       return;
     }
-    if (this.#failure?.code === 'STORE_REFUSED') {
+    if (this.#failure !== null && failures.has(this.#failure.code)) {
       this.#host.logger.error(
         { execution: this.id, error: cause },
         'the database refuses even that it failed; it is given up',
@@ -233,20 +245,51 @@ export class Live implements Participant {
     // what was read stays read, and what says only that it was taken up cannot be what is refused
     this.#state.pending.mailTaken ??= transition.mailTaken;
     this.#state.pending.restore(transition.events.filter(({ type, data }) => takings.has(type) && data === null));
-    const error = { ...toTaskError(cause), code: 'STORE_REFUSED' };
-    this.#failure = error;
-    this.#tasks.stopAll('cancel');
-    this.#tasks.forget();
-    for (const { task } of transition.tasks) {
-      const index = this.#state.graph.indexOf.get(task)!;
-      const run = this.#state.runs[index]!;
-      Object.assign(run, { status: 'failed', output: null, error, endedAt: this.#host.clock.now(), wakeAt: null });
-      if (!isTaskEnded(this.#state.progress.status[index]!)) this.#state.progress.open--;
-      this.#state.progress.status[index] = 'failed';
-      this.#state.pending.task(run);
-    }
-    this.#tasks.closeOpen('cancelled');
+    const unwritten = transition.tasks.map(({ task, item }) => this.#runOf(task, item));
+    this.#failAs('STORE_REFUSED', cause, unwritten);
     this.#changed();
+  }
+
+  /** A function that moves this execution has thrown: the execution fails, and its runner goes on. */
+  threw(cause: unknown): void {
+    this.#thrown(cause, null);
+  }
+
+  /** `unwritten`: what could not even be put together as a transition. */
+  #thrown(cause: unknown, unwritten: Pending | null): void {
+    const { logger } = this.#host;
+    logger.error(
+      { execution: this.id, error: cause },
+      'an execution could not be moved on because of an error; it fails',
+    );
+    if (this.#state.gone) return;
+    try {
+      if (unwritten !== null && unwritten.create !== null) {
+        this.#refuse(cause);
+        this.#leave('lost');
+      } else if (this.#failure !== null && failures.has(this.#failure.code)) {
+        this.abandon();
+      } else {
+        this.#state.pending.mailTaken ??= unwritten?.mailTaken ?? null;
+        this.#failAs('INTERNAL', cause, [...(unwritten?.runs ?? [])]);
+        this.#changed();
+      }
+    } catch (error) {
+      logger.error({ execution: this.id, error }, 'the execution could not be failed either; it is given up');
+      this.#leave('lost');
+    }
+  }
+
+  #failAs(code: 'STORE_REFUSED' | 'INTERNAL', cause: unknown, unwritten: readonly TaskRun[]): void {
+    const error = { ...toTaskError(cause), code };
+    this.#failure = error;
+    failWhole(this.#state, this.#tasks, { error, now: this.#host.clock.now(), unwritten });
+  }
+
+  #runOf(task: string, item: number): TaskRun {
+    const index = this.#state.graph.indexOf.get(task)!;
+    const items = this.#state.maps?.get(index)?.items;
+    return (item === -1 ? undefined : items?.[item]) ?? this.#state.runs[index]!;
   }
 
   #refusedChildren({ refused }: PinRefusedError): void {
@@ -266,15 +309,15 @@ export class Live implements Participant {
       if (one.n <= this.#inboxSeen || this.#state.gone) continue;
       this.#inboxSeen = one.n;
       this.#state.pending.mailTaken = one.n;
-      this.#read(one);
+      this.#state.guard(() => this.#read(one));
     }
-    this.#changed();
+    this.#state.guard(() => this.#changed());
   }
 
   #read(mail: Mail): void {
     const { pending } = this.#state;
     if (mail.kind === 'signal') return this.#tasks.signals.received(mail);
-    if (mail.kind === 'child') return void this.#tasks.children.ended(mail);
+    if (mail.kind === 'child') return this.#state.watch(this.#tasks.children.ended(mail));
     pending.effects.mailDone.push(mail.n);
     if (mail.kind === 'cancel') this.#cancel();
     else if (mail.kind === 'pause') this.#pause();
@@ -306,7 +349,7 @@ export class Live implements Participant {
 
   /** Other runners can run more than before. */
   moreHelp(): void {
-    if (!this.#state.still) this.#tasks.moreHelp();
+    if (!this.#state.still) this.#state.guard(() => this.#tasks.moreHelp());
   }
 
   /** Ends attempts and hands the execution back; attempts end by their signal, at the latest after the grace period. */
@@ -323,7 +366,7 @@ export class Live implements Participant {
   #begin(): void {
     if (this.#state.still || this.#cancelled) return;
     if (!this.#state.head.inputParsed) {
-      void this.#parseInput();
+      this.#state.watch(this.#parseInput());
       return;
     }
     this.#tasks.dispatchAll();
@@ -333,11 +376,13 @@ export class Live implements Participant {
   async #parseInput(): Promise<void> {
     this.#state.busy++;
     const outcome = await untilAnswered(() =>
-      this.workflow.code.parseInput(this.#state.head.input, this.#host.maxPayload),
+      this.#tasks.code.parseInput(this.#state.head.input, this.#host.maxPayload),
     );
     this.#state.busy--;
     if (this.#state.gone || this.#cancelled) return;
-    if (outcome.status === 'valid') {
+    if (outcome.status === 'lost' && this.#state.still) {
+      // it is asked again by whoever takes it up
+    } else if (outcome.status === 'valid') {
       this.#state.head.input = outcome.input;
       this.#state.head.inputParsed = true;
       this.#state.pending.parsedInput = outcome.input;
@@ -379,36 +424,9 @@ export class Live implements Participant {
     pending.letGo = null;
     // it would be held again, until that was read
     if (this.#hasMail) return false;
-    if (progress.open === 0) this.#finish();
+    if (progress.open === 0) pending.letGo = endOf(this.#state, this.#cancelled, this.#failure, this.#host.clock.now());
     else if (busy === 0 && pending.after.length === 0) this.#consider();
     return pending.letGo !== null;
-  }
-
-  #finish(): void {
-    const ending = endingOf(this.#state.graph, this.#state.progress, this.#cancelled);
-    const failed = ending.status === 'failed' ? this.#state.runs[ending.task] : undefined;
-    const error = this.#failure ?? (ending.status === 'failed' ? failureOf(ending.because, failed!) : null);
-    const status = error === null ? ending.status : 'failed';
-    const now = this.#host.clock.now();
-    const why = error === null ? null : { code: error.code, message: error.message };
-    this.#state.pending.letGo = {
-      status,
-      reason: null,
-      wakeAt: null,
-      endedAt: now,
-      output: status === 'completed' ? this.#output() : null,
-      error: error === null ? null : JSON.stringify(error),
-      errorTask: this.#failure === null ? (failed?.spec.name ?? null) : null,
-      parent: this.#state.head.parent,
-      event: { type: `execution.${status}`, at: now, run: null, data: why, dropped: false },
-    };
-  }
-
-  #output(): string | null {
-    const { output } = this.#state.graph.spec;
-    if (output === null) return null;
-    const run = this.#state.runs[this.#state.graph.indexOf.get(output.task)!]!;
-    return output.settled ? settledText(run) : run.output;
   }
 
   /** Nothing runs: lets go where it should (close), or where nothing is to do for long. */
@@ -455,19 +473,6 @@ export class Live implements Participant {
     return waits ? wakeAt : null;
   }
 
-  #ended(
-    status: EndedStatus,
-    letGo: { output: string | null; error: string | null; errorTask: string | null },
-  ): EndedExecution {
-    const { output, error, errorTask } = letGo;
-    if (!this.#state.outputs.complete) return { status, output, outputs: null, error, errorTask };
-    const outputs = new Map<string, string>();
-    for (const run of this.#state.runs) {
-      if (run?.status === 'completed') outputs.set(run.spec.name, run.output ?? 'null');
-    }
-    return { status, output, outputs, error, errorTask };
-  }
-
   #leave(how: 'released' | 'lost' | 'moved' | EndedExecution): void {
     this.#state.gone = true;
     this.#tasks.rest();
@@ -480,14 +485,4 @@ export class Live implements Participant {
 function takenAgain(because: string | null): 'execution.adopted' | 'execution.resumed' | null {
   if (because === 'resumed' || because === 'retried') return null; // whoever asked for it wrote that down
   return because === 'lost' ? 'execution.adopted' : 'execution.resumed';
-}
-
-function failureOf(because: 'task_failed' | 'output_skipped', run: TaskRun): TaskError {
-  if (because === 'task_failed') return run.error!;
-  const why = `task '${run.spec.name}', whose output the workflow returns, was ${run.status}`;
-  return {
-    name: 'Error',
-    code: 'OUTPUT_SKIPPED',
-    message: run.cause === null ? why : `${why} because of '${run.cause}'`,
-  };
 }

@@ -1,4 +1,4 @@
-import type { Mail, Claim, ClaimedExecution, Store } from '../store/store.ts';
+import type { Mail, Claim, Store } from '../store/store.ts';
 import type { Clock, Timer } from './clock.ts';
 import type { Logger } from './logger.ts';
 
@@ -10,7 +10,8 @@ export interface LookoutOptions {
   readonly logger: Logger;
   /** What may be taken now; null while nothing may. */
   readonly claim: () => Omit<Claim, 'now'> | null;
-  readonly adopt: (claimed: ClaimedExecution) => void;
+  /** Takes what is there to take. `contended`: others are taking the very same just now, and may leave some of it. */
+  readonly take: (claim: Claim) => Promise<{ readonly taken: number; readonly contended: boolean }>;
   /** Looks after what other runners offer. */
   readonly help: () => Promise<void>;
   /** Compares rows and memory, while nothing is being taken; whether that freed anything. */
@@ -172,14 +173,13 @@ export class Lookout {
 
   /** Gives whether others are taking the very same just now: they may leave some of it. */
   async #claim(): Promise<boolean> {
-    const { store, clock, claim, adopt } = this.#options;
+    const { store, clock, claim, take } = this.#options;
     const wanted = claim();
     if (wanted === null) return false;
     const request = { ...wanted, now: clock.now() };
     if (!(await store.claimable(request))) return false;
-    const claimed = await store.claim(request);
-    for (const one of claimed) adopt(one);
-    if (claimed.length > 0) this.#again = true;
-    return claimed.length === 0;
+    const { taken, contended } = await take(request);
+    if (taken > 0) this.#again = true;
+    return contended;
   }
 }

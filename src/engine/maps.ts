@@ -35,6 +35,11 @@ export interface MapsOptions {
 /** Items written by one commit: rows, and characters of JSON. */
 const chunkRows = 1000;
 const chunkLength = 2_097_152;
+/**
+ * The longest output of a map, in characters of JSON (128 Mi). A string of V8 has at most 2^29. Escaped within a parameter
+ * of PostgreSQL the output is up to twice as long, and a row there has at most 1 GB.
+ */
+const longestOutput = 134_217_728;
 
 /** The maps of one live execution: items made durable, run at most so many at once, gathered. */
 export class Maps {
@@ -300,13 +305,26 @@ export class Maps {
 
   #gather(map: MapRun): void {
     const { run, items } = map;
+    const { owner } = this.#options;
     const settled = run.spec.map?.settled === true;
-    run.status = 'completed';
-    run.output = `[${items.map((item) => (settled ? settledText(item) : (item.output ?? 'null'))).join(',')}]`;
+    const texts = items.map((item) => (settled ? settledText(item) : (item.output ?? 'null')));
+    // summed up before they are joined: a string that is too long cannot be made
+    const length = texts.reduce((sum, text) => sum + text.length + 1, 1);
     this.#state.maps?.delete(run.index);
-    this.#options.owner.completed(run);
-    this.#options.owner.changed();
+    if (length > longestOutput) {
+      owner.failed(run, tooLong(run, length));
+    } else {
+      run.status = 'completed';
+      run.output = `[${texts.join(',')}]`;
+      owner.completed(run);
+    }
+    owner.changed();
   }
+}
+
+function tooLong({ spec }: TaskRun, length: number): TaskError {
+  const message = `the outputs of the items of map '${spec.name}' have ${length} characters of JSON together, and at most ${longestOutput} can be stored; return references to large values`;
+  return { name: 'Error', code: 'OUTPUT_TOO_LARGE', message };
 }
 
 /** Whether an item has begun, has a slot or waits for one, here or at a helper. */

@@ -47,7 +47,7 @@ export class Offered {
     // what may run once is not put at the risk of another process, and some tasks only their owner can end
     const staysHere = run.spec.retry?.attempts === 1 || offers.keeps(code, run.spec.name);
     if (staysHere && offers.serves(queueOf(run.spec))) return;
-    offers.wait(run, () => this.#offer(run, isSuspect));
+    offers.wait(run, () => this.#state.guard(() => this.#offer(run, isSuspect)));
   }
 
   leave(run: TaskRun): void {

@@ -11,7 +11,8 @@ export interface PendingEvent {
   dropped: boolean;
 }
 
-type LettingGo = Omit<LetGo, 'events' | 'inboxSeen'> & { readonly event: PendingEvent };
+/** How an execution is let go; its event is numbered when the transition is put together. */
+export type LettingGo = Omit<LetGo, 'events' | 'inboxSeen'> & { readonly event: PendingEvent };
 
 type Writable<T> = { [K in keyof T]: T[K] extends readonly (infer E)[] ? E[] : T[K] };
 export type PendingEffects = Writable<Effects>;
@@ -21,7 +22,7 @@ export class Pending {
   create: NewExecution | null = null;
   progressed = false;
   parsedInput: string | null = null;
-  loaded = false;
+  loads: number | null = null;
   mailTaken: number | null = null;
   #effects: PendingEffects | null = null;
   letGo: LettingGo | null = null;
@@ -34,9 +35,9 @@ export class Pending {
 
   /** Whether there is nothing to write and nobody to tell. */
   get isEmpty(): boolean {
-    const head = this.create ?? this.parsedInput ?? this.mailTaken ?? this.letGo ?? this.#effects;
+    const head = this.create ?? this.parsedInput ?? this.loads ?? this.mailTaken ?? this.letGo ?? this.#effects;
     const rows = this.#tasks.size + this.#steps.length + this.#logs.length + this.#events.length;
-    return head === null && !this.progressed && !this.loaded && rows + this.after.length === 0;
+    return head === null && !this.progressed && rows + this.after.length === 0;
   }
 
   /** What few transitions do; made when it is asked for. */
@@ -55,6 +56,11 @@ export class Pending {
 
   task(run: TaskRun): void {
     this.#tasks.add(run);
+  }
+
+  /** The tasks and items that are to be written. */
+  get runs(): Iterable<TaskRun> {
+    return this.#tasks;
   }
 
   /** Items of a map that were to be written are not. */
@@ -104,7 +110,7 @@ export class Pending {
       events,
       progressed: this.progressed,
       parsedInput: this.parsedInput,
-      loaded: this.loaded,
+      loads: this.loads,
       mailTaken: this.mailTaken,
       effects: this.#effects,
       letGo: this.letGo === null ? null : letGo(this.letGo, inboxSeen, seq + 1),

@@ -22,6 +22,7 @@ import { Slots } from './slots.ts';
 import type { ResolvedWorkflow } from './start.ts';
 import { Submission } from './submission.ts';
 import { Submissions } from './submissions.ts';
+import { Suspects } from './suspects.ts';
 
 /** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
 const lookMs = 25;
@@ -35,7 +36,7 @@ export class Engine {
   readonly #options: EngineOptions;
   readonly #lives = new Map<string, Live>();
   readonly #slots: Slots;
-  readonly #suspects = new Slots(1);
+  readonly #suspects: Suspects;
   readonly #membership: Membership;
   readonly #submissions: Submissions;
   readonly #lookout: Lookout;
@@ -61,6 +62,7 @@ export class Engine {
       this.poke();
     }, queues);
     this.#slots = new Slots(options.concurrency);
+    this.#suspects = new Suspects(options, () => this.poke());
     this.#roots = options.ownOnly ? [] : null;
     this.#ownCodes = options.ownOnly ? new Set() : null;
     const { store, clock, logger, concurrency: slots } = options;
@@ -89,7 +91,7 @@ export class Engine {
       clock,
       logger,
       claim: () => this.#claim(),
-      adopt: (claimed) => this.#adopt(claimed),
+      take: (claim) => this.#suspects.take(claim, (claimed, endTurn) => this.#adopt(claimed, endTurn)),
       help: () => this.#helping.look(),
       compare: () => this.#compare(),
       reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
@@ -315,7 +317,8 @@ export class Engine {
     return { runner: this.#membership.id, limit, codes, except, roots: this.#roots, limits };
   }
 
-  #adopt(claimed: ClaimedExecution): void {
+  /** Whether it is here now. */
+  #adopt(claimed: ClaimedExecution, endTurn: (() => void) | undefined): boolean {
     const { id, tenant, code, workflow, epoch } = claimed.execution;
     const loaded = this.catalog.find(code, workflow, tenant);
     if (loaded === undefined) {
@@ -324,10 +327,11 @@ export class Engine {
         // what this runner owns without knowing of it is found when rows and memory are compared
         this.#options.logger.warn({ execution: id, error }, 'an execution could not be handed back; it is tried again');
       });
-      return;
+      return false;
     }
     this.#lives.get(id)?.abandon();
-    this.#lives.set(id, Live.adopt(this.#host, loaded, claimed));
+    this.#lives.set(id, Live.adopt(this.#host, loaded, claimed, endTurn));
+    return true;
   }
 
   // -- lease
@@ -442,7 +446,7 @@ export class Engine {
       ...this.#options,
       catalog: this.catalog,
       slots: this.#slots,
-      suspects: this.#suspects,
+      suspects: this.#suspects.slots,
       queues: this.#options.queues ?? [defaultQueue],
       mayHelp: () =>
         !this.#closing && this.#roots === null && this.#journal.awaySince === undefined && this.#offers.hasOthers,
@@ -461,7 +465,7 @@ export class Engine {
       journal: this.#journal,
       slots: this.#slots,
       offers: this.#offers,
-      suspects: this.#suspects,
+      suspects: this.#suspects.slots,
       logger,
       graceMs,
       maxPayload,

@@ -14,9 +14,12 @@ export class Slots {
   #priorities: number[] = [];
   #active = 0;
   #held = false;
+  readonly #onFree: () => void;
 
-  constructor(limit: number) {
+  /** `onFree`: called when one has come free that nobody waits for. */
+  constructor(limit: number, onFree: () => void = () => undefined) {
     this.limit = limit;
+    this.#onFree = onFree;
   }
 
   get active(): number {
@@ -49,6 +52,7 @@ export class Slots {
   release(): void {
     this.#active--;
     this.#fill();
+    if (this.#active < this.limit) this.#onFree();
   }
 
   /** While held nothing starts: the database is away, or the runner is closing. */

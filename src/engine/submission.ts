@@ -34,4 +34,8 @@ export class Submission implements Participant {
   refused(cause: unknown): void {
     this.#onRefused(cause);
   }
+
+  threw(cause: unknown): void {
+    this.#onRefused(cause);
+  }
 }

@@ -13,10 +13,11 @@ import { Children } from './children.ts';
 import type { ChildrenHost } from './children.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock } from './clock.ts';
-import type { Outcome, Question, WorkflowCode } from './code.ts';
+import type { Outcome, Question } from './code.ts';
 import type { LiveState } from './live-state.ts';
 import { Maps } from './maps.ts';
 import type { Offered } from './offered.ts';
+import { Questions } from './questions.ts';
 import { Signals } from './signals.ts';
 import { coalesced, isOver, newTaskRun, restoreTaskRun } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
@@ -36,8 +37,8 @@ export class Tasks {
   /** What other runners have of it. */
   readonly offered: Offered;
   readonly children: Children;
+  readonly code: Questions;
   readonly #state: LiveState;
-  readonly #code: WorkflowCode;
   readonly #clock: Clock;
   /** Something changed that must be written, or may have brought the execution to its end. */
   readonly #changed: () => void;
@@ -51,9 +52,10 @@ export class Tasks {
   /** A task could not be given its end, since its transaction was being written. */
   #unclosed: { readonly status: 'cancelled' | 'skipped'; readonly cause: string } | undefined;
 
-  constructor(state: LiveState, { code, codeName }: LoadedWorkflow, host: TasksHost, changed: () => void) {
+  constructor(state: LiveState, { code: own, codeName }: LoadedWorkflow, host: TasksHost, changed: () => void) {
+    const code = new Questions(state, own, host, changed);
     this.#state = state;
-    this.#code = code;
+    this.code = code;
     this.#clock = host.clock;
     this.#changed = changed;
     const { clock, logger, maxPayload } = host;
@@ -61,6 +63,8 @@ export class Tasks {
       completed: (run: TaskRun): void => this.#end(run),
       failed: (run: TaskRun, error: TaskError): void => this.#fail(run, error),
       changed,
+      over: (run: TaskRun): Promise<Outcome> => this.#ask('over', run),
+      input: (run: TaskRun): Promise<Outcome> => this.#ask('input', run),
     };
     const waits = new Waits(state, clock, changed, (run) => this.#woken(run));
     this.#waits = waits;
@@ -74,11 +78,9 @@ export class Tasks {
     });
     this.#attempts = attempts;
     this.offered = attempts.offered;
-    const over = (run: TaskRun): Promise<Outcome> => this.#ask('over', run);
     const { offers } = host;
-    this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, offers, owner: { ...ends, over } });
-    const input = (run: TaskRun): Promise<Outcome> => this.#ask('input', run);
-    this.children = new Children({ state, host, clock, maxPayload, owner: { ...ends, input } });
+    this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, offers, owner: ends });
+    this.children = new Children({ state, host, clock, maxPayload, questions: code, owner: ends });
     this.signals = new Signals({ state, code, waits, clock, logger, maxPayload, owner: ends });
   }
 
@@ -147,7 +149,7 @@ export class Tasks {
     const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
     if (run.asking || run.slot !== undefined || run.starting || run.offer !== undefined || run.running !== undefined)
       return;
-    if (run.spec.when && run.attempt === 0) void this.#askWhen(run);
+    if (run.spec.when && run.attempt === 0) this.#state.watch(this.#askWhen(run));
     else this.#dispatch(run);
   }
 
@@ -173,9 +175,11 @@ export class Tasks {
 
   async #ask(question: Question, run: TaskRun): Promise<Outcome> {
     this.#state.busy++;
-    const outcome = await untilAnswered(() => this.#code.ask(question, this.#attempts.call(run)));
-    this.#state.busy--;
-    return outcome;
+    try {
+      return await untilAnswered(() => this.code.ask(question, this.#attempts.call(run)));
+    } finally {
+      this.#state.busy--;
+    }
   }
 
   #dispatch(run: TaskRun): void {
@@ -184,11 +188,11 @@ export class Tasks {
       case 'task':
         return this.#attempts.begin(run);
       case 'map':
-        return void this.#maps.begin(run);
+        return this.#state.watch(this.#maps.begin(run));
       case 'child':
-        return void this.children.begin(run);
+        return this.#state.watch(this.children.begin(run));
       case 'sleep':
-        return void this.#sleep(run);
+        return this.#state.watch(this.#sleep(run));
       case 'wait':
         return this.signals.begin(run);
     }
@@ -278,6 +282,7 @@ export class Tasks {
 
   /** Nothing begins any more; what runs may end, or is ended too. `dispatchAll` takes it up again. */
   hold(abort: boolean): void {
+    this.code.drop();
     for (const run of this.#state.allRuns()) {
       run.timer?.cancel();
       this.#attempts.hold(run, abort);
@@ -286,6 +291,7 @@ export class Tasks {
 
   /** Ends what is running or waiting in memory; its answers are not waited for any more. */
   stopAll(reason: AbortReason): void {
+    this.code.drop();
     for (const run of this.#state.allRuns()) {
       run.timer?.cancel();
       this.#attempts.stop(run, reason);
@@ -294,6 +300,7 @@ export class Tasks {
 
   /** What is on its way to the database will never be durable: starts give back their slots, steps throw. */
   forget(): void {
+    this.code.drop();
     this.#attempts.forget();
   }
 
@@ -309,6 +316,11 @@ export class Tasks {
 
   resumeAll(): void {
     this.#waits.resumeAll();
+  }
+
+  /** Gives the items of a map their end, where the task is a map. */
+  closeItems(index: number): void {
+    this.#maps.close(index);
   }
 
   #closeRest(): void {

@@ -51,7 +51,9 @@ export class Waits {
     run.timer = undefined;
     if (this.#state.still || run.status !== 'waiting') return;
     run.wakeAt = null;
-    this.#onWake(run);
-    this.#changed();
+    this.#state.guard(() => {
+      this.#onWake(run);
+      this.#changed();
+    });
   }
 }

@@ -2,7 +2,7 @@ import { isEnded } from '../core/execution.ts';
 import type { ExecutionRecord, Store } from '../store/store.ts';
 import { delay } from './clock.ts';
 import type { Clock, Timer } from './clock.ts';
-import type { EndedExecution } from './live.ts';
+import type { EndedExecution } from './ending.ts';
 
 type Waiter = { resolve(ended: EndedExecution): void; reject(error: unknown): void };
 

@@ -165,12 +165,15 @@ export interface Transition {
   readonly steps: readonly NewStep[];
   readonly logs: readonly NewLog[];
   readonly events: readonly NewEvent[];
-  /** Set where the count of losses without progress goes back to 0. */
+  /** Set where the counts of losses and loads without progress go back to 0. */
   readonly progressed: boolean;
   /** The input as its schema parsed it, where that happened just now. */
   readonly parsedInput: string | null;
-  /** It is in memory: what it takes to load it has not killed its runner. */
-  readonly loaded: boolean;
+  /**
+   * Runners that the execution may have ended while it was loaded, or its code asked something; the present one is among
+   * them while that goes on. Null: as before, and 0 where it `progressed`.
+   */
+  readonly loads: number | null;
   /** Mail up to this number was taken in. */
   readonly mailTaken: number | null;
   /** What few transitions do. */

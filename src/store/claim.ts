@@ -9,6 +9,8 @@ export interface Claim {
   readonly roots: readonly string[] | null;
   /** Executions at once, by `code workflow`, of the workflows that have a limit. */
   readonly limits: ReadonlyMap<string, number>;
+  /** Whether a suspect may be taken; default true. */
+  readonly suspects?: boolean;
   /** Workflows that are left to others, although the code of some that are not is here too, by their code. */
   readonly except?: ReadonlyMap<string, readonly string[]>;
 }

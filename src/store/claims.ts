@@ -30,7 +30,7 @@ export function* claimExecutions(claim: Claim, cursor: ClaimCursor, dialect: Dia
   let suspect: Candidate | null = null;
   for (const found of yield* candidates(claim, cursor, dialect)) {
     if (found.losses < suspectLosses) taken.push(found);
-    else suspect ??= found;
+    else if (claim.suspects !== false) suspect ??= found;
   }
   yield* own(claim, taken, 0, dialect);
   if (suspect !== null) yield* own(claim, [suspect], 1, dialect);

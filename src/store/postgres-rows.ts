@@ -79,7 +79,7 @@ export const headArrays: ArrayColumns = {
   inbox_seen: 'int',
   input: 'json',
   progressed: 'bool',
-  loaded: 'bool',
+  loads: 'int',
   taken: 'int',
 };
 export const taskArrays: ArrayColumns = {
@@ -216,12 +216,12 @@ export function mailRows(transitions: readonly Transition[]): unknown[][] {
   return transitions.flatMap(({ id, effects }) => (effects?.mailDone ?? []).map((n) => [id, n]));
 }
 
-function changesHead({ letGo, parsedInput, progressed, loaded, mailTaken }: Transition): boolean {
-  return letGo !== null || parsedInput !== null || progressed || loaded || mailTaken !== null;
+function changesHead({ letGo, parsedInput, progressed, loads, mailTaken }: Transition): boolean {
+  return letGo !== null || parsedInput !== null || progressed || loads !== null || mailTaken !== null;
 }
 
 function headRow(
-  { id, letGo, parsedInput, progressed, loaded, mailTaken }: Transition,
+  { id, letGo, parsedInput, progressed, loads, mailTaken }: Transition,
   lets: boolean = letGo !== null,
 ): unknown[] {
   const { status, reason, wakeAt, endedAt, output, error, errorTask, inboxSeen }: Partial<LetGo> = letGo ?? {};
@@ -235,7 +235,7 @@ function headRow(
     output ?? null,
     error ?? null,
   ];
-  return [...last, errorTask ?? null, inboxSeen ?? 0, parsedInput, progressed, loaded, mailTaken];
+  return [...last, errorTask ?? null, inboxSeen ?? 0, parsedInput, progressed, loads, mailTaken];
 }
 
 export function eventRows(runner: string, transitions: readonly Transition[]): unknown[][] {

@@ -301,7 +301,7 @@ export function headsText(goes: string, from: string): string {
     select o.id, o.tenant, o.workflow, o.code, o.epoch, o.created_at, o.root_id, ${letting('status')}, ${letting('reason')},
       case when ${goes} then null else o.owner end, ${letting('wake_at')}, ${letting('ended_at')}, ${letting('output')}, ${letting('error')},
       ${letting('error_task')}, coalesce(h.input, o.input), case when h.input is null then o.input_parsed else 1 end,
-      case when h.progressed then 0 else o.losses end, case when h.loaded then 0 else o.loads end, coalesce(h.taken, o.taken)
+      case when h.progressed then 0 else o.losses end, coalesce(h.loads, case when h.progressed then 0 else o.loads end), coalesce(h.taken, o.taken)
     from ${from}
     on conflict (id) do update set ${overwrite(changed.split(', '))}`;
 }

@@ -50,7 +50,7 @@ export class SqliteCommit {
   readonly #mail: StatementSync;
   readonly #taken: StatementSync;
   readonly #parsed: StatementSync;
-  readonly #loaded: StatementSync;
+  readonly #loads: StatementSync;
   readonly #tag: StatementSync;
   readonly #allMail: StatementSync;
   readonly #offer: StatementSync;
@@ -68,7 +68,7 @@ export class SqliteCommit {
       `update executions set status = $1, reason = $2, wake_at = $3, ended_at = $4, output = $5, error = $6,
        error_task = $7, owner = null where id = $8`,
     );
-    this.#progressed = driver.prepare('update executions set losses = 0 where id = $1');
+    this.#progressed = driver.prepare('update executions set losses = 0, loads = 0 where id = $1');
     this.#task = driver.prepare(upsertTaskText);
     this.#step = driver.prepare(
       'insert into steps (execution_id, task, item, name, output) values ($1, $2, $3, $4, $5)',
@@ -85,7 +85,7 @@ export class SqliteCommit {
       'delete from offers where execution_id = $1 and task = $2 and item = $3 and helper is null',
     );
     this.#offerEnded = driver.prepare('delete from offers where execution_id = $1 and task = $2 and item = $3');
-    this.#loaded = driver.prepare('update executions set loads = 0 where id = $1');
+    this.#loads = driver.prepare('update executions set loads = $2 where id = $1');
     this.#tag = driver.prepare(insertTagText);
     this.#parsed = driver.prepare('update executions set input = $2, input_parsed = 1 where id = $1');
     this.#taken = driver.prepare('update executions set taken = $2 where id = $1');
@@ -136,7 +136,7 @@ export class SqliteCommit {
     for (const event of transition.events) this.#writeEvent(id, event, by);
     if (transition.parsedInput !== null) this.#parsed.run(id, transition.parsedInput);
     if (transition.progressed) this.#progressed.run(id);
-    if (transition.loaded) this.#loaded.run(id);
+    if (transition.loads !== null) this.#loads.run(id, transition.loads);
     if (transition.mailTaken !== null) this.#taken.run(id, transition.mailTaken);
     if (transition.effects !== null) {
       this.#carryOut(id, transition.effects, pins);

@@ -47,6 +47,12 @@ export function commitSuite(place: StorePlace): void {
         runner: 'r1',
         data: '{"x":1}',
       });
+      await commit('r1', sampleTransition(one, { loads: 3 }), sampleTransition(two, { loads: 2 }));
+      const loads = async (): Promise<number[]> =>
+        Promise.all([one, two].map(async (id) => (await place.store.execution(id))!.loads));
+      assert.deepEqual(await loads(), [3, 2]);
+      await commit('r1', sampleTransition(one, { progressed: true }), sampleTransition(two, { mailTaken: 0 }));
+      assert.deepEqual(await loads(), [0, 2], 'progress ends the count');
       const parsed = (await place.store.execution(two))!;
       assert.deepEqual([parsed.input, parsed.inputParsed], ['{"n":2}', true]);
     });

@@ -57,7 +57,7 @@ export function sampleTransition(id: string, change: Partial<Transition> = {}): 
     events: [],
     progressed: false,
     parsedInput: null,
-    loaded: false,
+    loads: null,
     mailTaken: null,
     effects: null,
     letGo: null,

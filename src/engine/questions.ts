@@ -130,13 +130,13 @@ export class Questions implements WorkflowCode {
   /** The turn of a suspect, as attempts have it. */
   #turn({ waiting }: Charge): Promise<(() => void) | undefined> {
     return new Promise((resolve) => {
-      let request: SlotRequest | undefined;
+      const asked: { request?: SlotRequest | undefined } = {}; // a free turn is taken before `request` returns
       const drop = (): void => {
-        if (request !== undefined) request.cancelled = true;
+        if (asked.request !== undefined) asked.request.cancelled = true;
         resolve(undefined);
       };
       waiting.add(drop);
-      request = this.#host.suspects.request(this.#state.head.priority, () => {
+      asked.request = this.#host.suspects.request(this.#state.head.priority, () => {
         waiting.delete(drop);
         resolve(takeTurn(this.#host));
       });

@@ -16,7 +16,7 @@ const w = workflow('when');
 w.task('a', { when: exit }, () => 1);
 
 const o = workflow('over');
-o.map('a', { over: exit as () => number[] }, () => 1);
+o.map('a', { over: exit }, () => 1);
 
 const u = workflow('until');
 u.sleep('a', { until: exit });
@@ -33,7 +33,7 @@ p.child('a', s, { input: () => 1 });
 export const killers = [w, o, u, c, s, p] as const;
 
 if (process.argv[1] === import.meta.filename) {
-  const runner = await Runner.open(process.argv[2]!, { workflows: [...killers, quick], logger: silent });
+  const runner = await Runner.open(process.argv[2], { workflows: [...killers, quick], logger: silent });
   const open = async (): Promise<number> => {
     const pages = await Promise.all(
       (['pending', 'running', 'waiting'] as const).map((status) => runner.executions.list({ status, limit: 1 })),

@@ -1,9 +1,9 @@
-import { EngineClient } from '../src/engine/client.ts';
+import { EngineClient } from '../src/engine/client/client.ts';
 import { newId } from '../src/engine/id.ts';
-import type { Engine } from '../src/engine/runner.ts';
+import type { Engine } from '../src/engine/engine.ts';
 import type { AnyWorkflow } from '../src/index.ts';
 import { runnerSettings } from '../src/options.ts';
-import type { Batch, Transition } from '../src/store/batch.ts';
+import type { Batch, Transition } from '../src/store/transition.ts';
 import { openStore } from '../src/store/open.ts';
 import type { Store } from '../src/store/store.ts';
 import { run } from '../src/wire.ts';

@@ -1,13 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeInIsolate } from '../src/cli/describe.ts';
-import type { TaskCall, TaskHost } from '../src/engine/code.ts';
+import type { TaskCall, TaskHost } from '../src/engine/workflow-code.ts';
 import { stderrLogger } from '../src/engine/logger.ts';
 import { Runner } from '../src/index.ts';
-import { readArchive } from '../src/package/archive.ts';
-import { buildPackage } from '../src/package/build.ts';
-import { Isolate } from '../src/package/isolate/host.ts';
-import { unpackPackage } from '../src/package/unpack.ts';
+import { readArchive } from '../src/package/archive/archive.ts';
+import { buildPackage } from '../src/package/pack/build.ts';
+import { Isolate } from '../src/package/isolate/isolate.ts';
+import { unpackPackage } from '../src/package/load/unpack.ts';
 import { inFolder, median, rate } from './measure.ts';
 import type { Rate } from './measure.ts';
 

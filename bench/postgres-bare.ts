@@ -1,12 +1,12 @@
 import { Client } from 'pg';
 import { newId } from '../src/engine/id.ts';
 import type { AnyWorkflow } from '../src/index.ts';
-import type { LetGo, NewEvent, Transition } from '../src/store/batch.ts';
-import { executionParams } from '../src/store/executions.ts';
+import type { ExecutionRelease, NewEvent, Transition } from '../src/store/transition.ts';
+import { executionParams } from '../src/store/executions/executions.ts';
 import { openStore } from '../src/store/open.ts';
-import { arraysOf, rowsFrom } from '../src/store/postgres-arrays.ts';
-import type { ArrayColumns } from '../src/store/postgres-arrays.ts';
-import { eventArrays, executionArrays, taskArrays, taskRows } from '../src/store/postgres-rows.ts';
+import { arraysOf, rowsFrom } from '../src/store/postgres/arrays.ts';
+import type { ArrayColumns } from '../src/store/postgres/arrays.ts';
+import { eventArrays, executionArrays, taskArrays, taskRows } from '../src/store/postgres/commit/batch-rows.ts';
 import { record, withId } from './bare.ts';
 
 type Table = { readonly name: string; readonly columns: ArrayColumns; readonly conflict: string };
@@ -19,7 +19,7 @@ const events: Table = { name: 'events', columns: event, conflict: '' };
 const tasks: Table = {
   name: 'task_executions',
   columns: taskArrays,
-  conflict: `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt, used = excluded.used,
+  conflict: `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt, charged_attempts = excluded.charged_attempts,
     epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at, output = excluded.output`,
 };
 
@@ -119,13 +119,13 @@ async function writeStep(client: Client, runner: string, transitions: readonly T
     .add(tasks, taskRows(transitions))
     .add(
       events,
-      transitions.flatMap((one) => [...one.events, ...(one.letGo?.events ?? [])].map((e) => row(one.id, e))),
+      transitions.flatMap((one) => [...one.events, ...(one.release?.events ?? [])].map((e) => row(one.id, e))),
     )
-    .end(transitions.flatMap(({ id, letGo }) => (letGo === null ? [] : [endRow(id, letGo)])))
+    .end(transitions.flatMap(({ id, release }) => (release === null ? [] : [endRow(id, release)])))
     .write();
 }
 
-function endRow(id: string, { status, endedAt, output }: LetGo): unknown[] {
+function endRow(id: string, { status, endedAt, output }: ExecutionRelease): unknown[] {
   return [id, status, endedAt, output];
 }
 

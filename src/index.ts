@@ -14,7 +14,7 @@ export type {
   WorkflowOptions,
   WorkflowRef,
   WorkOptions,
-} from './core/definition.ts';
+} from './core/definition/definition.ts';
 export type { Duration } from './core/duration.ts';
 export { errorTable } from './core/error-table.ts';
 export type { ErrorCode, ErrorRow } from './core/error-table.ts';
@@ -24,13 +24,13 @@ export type { EventType } from './core/event.ts';
 export { executionStatuses } from './core/execution.ts';
 export type { EndedStatus, ExecutionStatus, TaskStatus } from './core/execution.ts';
 export type { Json, Jsonable } from './core/json.ts';
-export type { ScheduleSpec, TaskSpec, WorkflowSpec } from './core/spec.ts';
+export type { ScheduleSpec, TaskSpec, WorkflowSpec } from './core/definition/spec.ts';
 export type { TaskError } from './core/task-error.ts';
-export { settled, unchecked, workflow } from './core/workflow.ts';
-export type { ExecutionHandle, ExecutionOutcome, Result, StartNow } from './engine/client.ts';
+export { settled, unchecked, workflow } from './core/definition/workflow.ts';
+export type { ExecutionHandle, ExecutionOutcome, Result, StartNow } from './engine/client/client.ts';
 export type { Clock, Timer } from './engine/clock.ts';
-export type { Controlled } from './engine/control.ts';
-export { ExecutionFailedError } from './engine/execution-failed.ts';
+export type { Controlled } from './engine/client/execution-commands.ts';
+export { ExecutionFailedError } from './engine/client/execution-failed.ts';
 export type {
   ExecutionDetail,
   ExecutionEvent,
@@ -39,13 +39,13 @@ export type {
   ListOptions,
   Page,
   TaskSummary,
-} from './engine/executions.ts';
+} from './engine/client/execution-queries.ts';
 export type { Logger } from './engine/logger.ts';
 export type { RunnerEvent, TaskProgress } from './engine/hooks.ts';
-export type { StartOptions } from './engine/start.ts';
-export type { Synchronous } from './engine/transaction.ts';
-export type { WorkflowEntry } from './engine/workflows.ts';
+export type { StartOptions } from './engine/client/start.ts';
+export type { Synchronous } from './engine/client/runner-transaction.ts';
+export type { WorkflowEntry } from './engine/client/workflows.ts';
 export { Client, Runner } from './open.ts';
 export { defaultDatabase, defaultRegistry } from './options.ts';
-export type { Asked, Grants } from './package/grants.ts';
+export type { Asked, Grants } from './package/load/grants.ts';
 export type { ClientOptions, RunnerOptions } from './options.ts';

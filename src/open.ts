@@ -1,12 +1,12 @@
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
-import { EngineClient } from './engine/client.ts';
+import { EngineClient } from './engine/client/client.ts';
 import { DatabaseClock, systemClock } from './engine/clock.ts';
-import { Watch } from './engine/watch.ts';
-import type { Workflows } from './engine/workflows.ts';
+import { Watch } from './engine/client/watch.ts';
+import type { Workflows } from './engine/client/workflows.ts';
 import { clientSettings, databaseUrl, runnerSettings } from './options.ts';
 import type { ClientOptions, ClientSettings, RunnerOptions } from './options.ts';
-import type { Registry } from './package/registry.ts';
+import type { Registry } from './package/registry/registry.ts';
 import type { Schedules } from './schedule/schedules.ts';
 import { openStore } from './store/open.ts';
 import type { StoreOptions } from './store/open.ts';

@@ -1,24 +1,24 @@
 import { hostname } from 'node:os';
-import type { AnyWorkflow } from './core/definition.ts';
+import type { AnyWorkflow } from './core/definition/definition.ts';
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
-import { defaultQueue } from './core/graph.ts';
+import { defaultQueue } from './core/definition/graph.ts';
 import { defaultMaxPayload } from './core/json.ts';
 import { anything, callable, flag, list, optionFault, queueName, record, shown, text } from './core/option-check.ts';
 import type { Kind, Kinds } from './core/option-check.ts';
 import { checkText } from './core/text.ts';
-import { functionsOf, isWorkflow } from './core/workflow.ts';
+import { functionsOf, isWorkflow } from './core/definition/workflow.ts';
 import type { LoadedWorkflow } from './engine/catalog.ts';
 import { systemClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';
 import { stderrLogger } from './engine/logger.ts';
 import type { Logger } from './engine/logger.ts';
 import type { RunnerEvent, TaskProgress } from './engine/hooks.ts';
-import { loadEmbedded } from './engine/start.ts';
-import { envGrant } from './package/grants.ts';
-import type { Grants } from './package/grants.ts';
-import type { PackageEvent } from './package/reconciler.ts';
+import { loadEmbedded } from './engine/client/start.ts';
+import { envGrant } from './package/load/grants.ts';
+import type { Grants } from './package/load/grants.ts';
+import type { PackageEvent } from './package/load/reconciler.ts';
 
 /** Where the CLI and the library look, unless told otherwise: so both see the same. */
 export const defaultDatabase = 'sqlite:./.cloacina/cloacina.db';

@@ -1,29 +1,29 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CloacinaError } from './core/error.ts';
-import { checkSchedules } from './core/schedule-spec.ts';
-import type { WorkflowSpec } from './core/spec.ts';
-import type { EngineClientOptions } from './engine/client.ts';
+import { checkSchedules } from './core/schedule/schedule-spec.ts';
+import type { WorkflowSpec } from './core/definition/spec.ts';
+import type { EngineClientOptions } from './engine/client/client.ts';
 import { DatabaseClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';
-import type { EndedExecution } from './engine/ending.ts';
+import type { EndedExecution } from './engine/execution/ending.ts';
 import { withoutLoss } from './engine/logger.ts';
-import { Engine } from './engine/runner.ts';
-import { resolveWorkflow } from './engine/start.ts';
-import type { ResolvedWorkflow } from './engine/start.ts';
-import { Watch } from './engine/watch.ts';
-import { Workflows } from './engine/workflows.ts';
-import type { WorkflowEntry } from './engine/workflows.ts';
+import { Engine } from './engine/engine.ts';
+import { resolveWorkflow } from './engine/client/start.ts';
+import type { ResolvedWorkflow } from './engine/client/start.ts';
+import { Watch } from './engine/client/watch.ts';
+import { Workflows } from './engine/client/workflows.ts';
+import type { WorkflowEntry } from './engine/client/workflows.ts';
 import type { ClientSettings, RunnerSettings } from './options.ts';
-import { Reconciler } from './package/reconciler.ts';
-import { Registry } from './package/registry.ts';
+import { Reconciler } from './package/load/reconciler.ts';
+import { Registry } from './package/registry/registry.ts';
 import { openStorage } from './package/storage/open.ts';
 import type { PackageStorage } from './package/storage/storage.ts';
 import { ScheduleLoop } from './schedule/loop.ts';
-import { upsertOwned, upsertPackageSchedules } from './schedule/owned.ts';
+import { upsertOwned, upsertPackageSchedules } from './schedule/declared.ts';
 import { embeddedOwner } from './schedule/owner.ts';
 import { Schedules } from './schedule/schedules.ts';
-import { workflowsOf } from './store/packages.ts';
+import { workflowsOf } from './store/registry/versions.ts';
 import type { ExecutionRecord, Renewal, Store } from './store/store.ts';
 
 /** What a client is made of. */
@@ -149,7 +149,7 @@ async function writeEmbedded(
   const specs = embedded.map(({ graph }) => graph.spec);
   checkSchedules(specs);
   await store.writeDefinitions(
-    embedded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })),
+    embedded.map(({ graph, buildId }) => ({ workflow: graph.spec.name, buildId, spec: graph.spec })),
   );
   const rewritten = await store.write((dialect) => upsertOwned(tenant, embeddedOwner, specs, clock.now(), dialect));
   for (const schedule of rewritten) {
@@ -223,13 +223,13 @@ function openLoop(
 ): ScheduleLoop {
   const { clock, logger, maxPayload } = settings;
   const { resolve } = clients;
-  const poke = (): void => {
-    engine.poke();
+  const notify = (): void => {
+    engine.notify();
     // a schedule may have cancelled what nobody owned, on this process's own connection
     void watch.lookAtAll();
   };
   const told = store.subscribe === undefined ? {} : { sleepMs: toldMs };
-  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, poke, ...told });
+  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, notify, ...told });
 }
 
 interface Told {
@@ -273,13 +273,16 @@ async function openEngine(store: Store, settings: RunnerSettings, told: Told): P
       if (beyond) wake();
       void look();
     },
-    onCodeWanted: wake,
+    onBuildWanted: wake,
   });
 }
 
 /** The definition that an execution was started with: of its package version, or as some runner embedded it. */
-async function definitionOf(store: Store, { pin, code, workflow }: ExecutionRecord): Promise<WorkflowSpec | undefined> {
-  if (pin === null) return store.definition(code);
+async function definitionOf(
+  store: Store,
+  { pin, buildId, workflow }: ExecutionRecord,
+): Promise<WorkflowSpec | undefined> {
+  if (pin === null) return store.definition(buildId);
   const workflows = await store.read(() => workflowsOf(pin.digest));
   return workflows.find(({ name }) => name === workflow);
 }
@@ -287,7 +290,7 @@ async function definitionOf(store: Store, { pin, code, workflow }: ExecutionReco
 async function resolvePackaged(registry: Registry, name: string): Promise<readonly ResolvedWorkflow[]> {
   const found = await registry.resolve(name);
   if (found === undefined) return [];
-  return [{ spec: found.spec, codeName: found.pin.digest, pin: found.pin, code: null }];
+  return [{ spec: found.spec, buildId: found.pin.digest, pin: found.pin, code: null }];
 }
 
 async function allWorkflows(store: Store, registry: Registry): Promise<readonly WorkflowEntry[]> {

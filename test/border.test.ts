@@ -11,7 +11,7 @@ const schema = `const schema = { '~standard': { version: 1, vendor: 'own', valid
   ? { value: { by: value.by, seen: true } } : { issues: [{ message: 'a name is needed', path: ['by'] }] } } };\n`;
 const beginning = `import { workflow } from 'cloacina';\nconst w = workflow('w');\n`;
 
-describe('packages.md, limits: a signal for a packaged wait is judged by its schema', () => {
+describe('registry.md, limits: a signal for a packaged wait is judged by its schema', () => {
   it('one that does not fit is dropped with a warning; the next, which fits, goes on as the schema made it', async (t) => {
     const wait = `const approved = w.wait('approved', { signal: 'approved', schema, timeout: '1m' });
       export const flow = w.returns(w.task('after', { needs: { approved } }, ({ needs }) => needs.approved));`;
@@ -42,7 +42,7 @@ const fine = `const fine = workflow('fine');
 const answer = fine.returns(fine.task('answer', () => 42));
 export { answer };\n`;
 
-describe('packages.md, limits: what a guest sends beyond them costs its process, and no runner', () => {
+describe('registry.md, limits: what a guest sends beyond them costs its process, and no runner', () => {
   const forged: readonly (readonly [string, string, string, RegExp])[] = [
     [
       'an error of 6,000 causes is cut to those that an error has',
@@ -123,7 +123,7 @@ describe('packages.md, limits: what a guest sends beyond them costs its process,
   }
 });
 
-describe('packages.md, limits: what a package exports is judged before it is used', () => {
+describe('registry.md, limits: what a package exports is judged before it is used', () => {
   it('exports of 7,000 levels do not load', async (t) => {
     const specs = `'[{"name":"w","fingerprint":"f","x":' + nested(7000) + '}]'`;
     const source = `${forger}\nforge({ kind: 'loaded' }, ${specs});\nawait never();`;
@@ -135,7 +135,7 @@ describe('packages.md, limits: what a package exports is judged before it is use
   });
 });
 
-describe('packages.md, limits: what code gives by mistake fails its task, with a code', () => {
+describe('registry.md, limits: what code gives by mistake fails its task, with a code', () => {
   const deep = `JSON.parse(nested(4000))`;
   const mistakes: readonly (readonly [string, string, string, RegExp])[] = [
     [

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { Client, Runner, workflow } from '../src/index.ts';
 import type { AnyWorkflow } from '../src/index.ts';
 import { openStore } from '../src/store/open.ts';
-import { all } from '../src/store/sql.ts';
+import { all } from '../src/store/script.ts';
 import { testPostgres } from '../src/testing/postgres-server.ts';
 import type { TestPostgres } from '../src/testing/postgres-server.ts';
 
@@ -51,7 +51,7 @@ async function written(url: string): Promise<readonly unknown[]> {
   const store = await openStore(url);
   try {
     return await store.read(function* () {
-      const codes = yield* all('select code, spec, written_at as at from definition_codes order by code');
+      const codes = yield* all('select build_id, spec, written_at as at from builds order by build_id');
       const newest = yield* all('select workflow, spec, updated_at as at from definitions order by workflow');
       return [...codes, ...newest];
     });

@@ -46,7 +46,7 @@ async function pagesOf(client: Client, options: ListOptions): Promise<readonly (
 const idsOf = (items: readonly ExecutionSummary[]): readonly string[] => items.map(({ id }) => id);
 
 function suite(name: string, databaseOf: (t: Cleanup) => string): void {
-  describe(`interfaces.md, executions.list: the children of an execution, ${name}`, () => {
+  describe(`interfaces.md, TypeScript: run: executions.list: the children of an execution, ${name}`, () => {
     const cleanups: (() => Promise<void> | void)[] = [];
     const place: Cleanup = { after: (act) => void cleanups.push(act) };
     let client: Client;
@@ -141,7 +141,7 @@ suite('SQLite', (t) => `sqlite:${join(tempFolder(t), 'family.db')}`);
 
 const server = await testPostgres();
 if (typeof server === 'string') {
-  describe('interfaces.md, executions.list: the children of an execution, PostgreSQL', () => {
+  describe('interfaces.md, TypeScript: run: executions.list: the children of an execution, PostgreSQL', () => {
     it('are listed', (t) => t.skip(server));
   });
 } else {

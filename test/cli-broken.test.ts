@@ -26,7 +26,7 @@ after(async () => {
   await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
 });
 
-describe('packages.md, storage: flipped bytes are DIGEST_MISMATCH, never run', { concurrency: 2 }, () => {
+describe('registry.md, storage: flipped bytes are DIGEST_MISMATCH, never run', { concurrency: 2 }, () => {
   test('workflow run says so with the code and the execution that waits', async () => {
     const { code, stdout } = await runCli(dir, ['workflow', 'run', 'failing', '--json']);
     const { error } = JSON.parse(stdout) as { readonly error: { readonly [field: string]: unknown } };

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeInIsolate } from '../src/cli/describe.ts';
 import { Client, Runner } from '../src/index.ts';
-import { buildPackage } from '../src/package/build.ts';
+import { buildPackage } from '../src/package/pack/build.ts';
 import { clientSuite, suiteWorkflows } from './client/suite.ts';
 import type { ClientPlace } from './client/suite.ts';
 

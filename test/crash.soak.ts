@@ -3,7 +3,7 @@ import { release, tempFolder } from '../src/testing/engine-rig.ts';
 import { testPostgres } from '../src/testing/postgres-server.ts';
 import { killAndCheck } from './crash/kill-and-check.ts';
 
-describe('durability.md, a runner killed with SIGKILL at random moments under load, on PostgreSQL', () => {
+describe('durability.md: a runner killed with SIGKILL at random moments under load, on PostgreSQL', () => {
   it('ends every acknowledged execution once and repeats no durable task (300 kills)', async (t) => {
     const server = await testPostgres();
     if (typeof server === 'string') return t.skip(server);

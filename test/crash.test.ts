@@ -8,7 +8,7 @@ const lanes = 2;
 const kills = 200;
 const killsOnPostgres = 20;
 
-describe('durability.md, a runner killed with SIGKILL at random moments under load', { concurrency: lanes }, () => {
+describe('durability.md: a runner killed with SIGKILL at random moments under load', { concurrency: lanes }, () => {
   for (let lane = 0; lane < lanes; lane++) {
     it(`ends every acknowledged execution once and repeats no durable task (${kills / lanes} kills, lane ${lane + 1})`, async (t) => {
       const folder = tempFolder(t);

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { describe, it, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { workflow } from '../src/core/workflow.ts';
+import { workflow } from '../src/core/definition/workflow.ts';
 import { Client, Runner } from '../src/open.ts';
-import { packArchive } from '../src/package/archive.ts';
-import { run } from '../src/store/sql.ts';
+import { packArchive } from '../src/package/archive/archive.ts';
+import { run } from '../src/store/script.ts';
 import { SchedulePlace, withTask } from '../src/testing/schedule-place.ts';
 import { sampleManifest, sampleWorkflow } from '../src/testing/sample-package.ts';
 

@@ -6,9 +6,9 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import type { Json } from '../src/core/json.ts';
-import type { ScheduleSpec, WorkflowSpec } from '../src/core/spec.ts';
+import type { ScheduleSpec, WorkflowSpec } from '../src/core/definition/spec.ts';
 import { Client } from '../src/open.ts';
-import { packArchive } from '../src/package/archive.ts';
+import { packArchive } from '../src/package/archive/archive.ts';
 import { sampleManifest, sampleWorkflow } from '../src/testing/sample-package.ts';
 
 interface Place {

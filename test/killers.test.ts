@@ -10,7 +10,7 @@ const script = fileURLToPath(new URL('processes/killers.ts', import.meta.url));
 /** Two that are charged to nobody, five that are charged to the execution. */
 const mostRunners = 7;
 
-describe('durability.md, suspects: code that ends its process outside of a task is charged to its execution', () => {
+describe('durability.md, Poison suspects: code that ends its process outside of a task is charged to its execution', () => {
   for (const kind of ['when', 'over', 'until', 'childInput', 'schema', 'childSchema']) {
     it(`${kind}: it is held as CRASH_LOOP after at most ${mostRunners} runners, and its neighbours complete`, async (t) => {
       const database = `sqlite:${join(tempFolder(t), 'killers.db')}`;

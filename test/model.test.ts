@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import type { AnyWorkflow } from '../src/core/definition.ts';
-import type { ExecutionDetail } from '../src/engine/executions.ts';
+import type { AnyWorkflow } from '../src/core/definition/definition.ts';
+import type { ExecutionDetail } from '../src/engine/client/execution-queries.ts';
 import { build, normal } from './model/build.ts';
 import { disturbances, graphs } from './model/graphs.ts';
 import type { Disturbance, ModelGraph } from './model/graphs.ts';

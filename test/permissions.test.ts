@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { describeInIsolate } from '../src/cli/describe.ts';
 import { Client, Runner } from '../src/open.ts';
-import { packArchive } from '../src/package/archive.ts';
-import { buildPackage } from '../src/package/build.ts';
-import type { PackageEvent } from '../src/package/reconciler.ts';
+import { packArchive } from '../src/package/archive/archive.ts';
+import { buildPackage } from '../src/package/pack/build.ts';
+import type { PackageEvent } from '../src/package/load/reconciler.ts';
 import { sampleManifest } from '../src/testing/sample-package.ts';
 import { endAll, runCli, startCli } from './cli/run-cli.ts';
 

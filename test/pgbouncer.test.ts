@@ -9,7 +9,7 @@ import { pgbouncer } from '../src/testing/pgbouncer.ts';
 import { testPostgres } from '../src/testing/postgres-server.ts';
 import type { TestPostgres } from '../src/testing/postgres-server.ts';
 import { sampleEffects, sampleExecution, sampleRunner, sampleTransition } from '../src/testing/samples.ts';
-import { storeSuite } from '../src/testing/store-suite.ts';
+import { storeSuite } from '../src/testing/suites/store-suite.ts';
 import { openStore } from '../src/store/open.ts';
 import { silent } from './processes/workflows.ts';
 

@@ -144,7 +144,7 @@ describe('issue A, engine: several processes on one SQLite file', () => {
   });
 });
 
-describe('style.md: what is opened is released', () => {
+describe('code-style.md: what is opened is released', () => {
   it('a process with a closed runner and client has nothing left, and ends by itself', async (t) => {
     const leaky = child(t, 'leak', databaseIn(t));
     assert.deepEqual(await leaky.line(), { left: [] });

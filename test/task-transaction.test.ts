@@ -120,7 +120,7 @@ function writing<T>(ctx: Ctx<unknown>, { write }: Place, name: string, give: () 
 }
 
 function suite(kind: string, openPlace: Open, skip: string | null): void {
-  describe(`durability.md, ctx.transaction on ${kind}`, { skip: skip ?? false }, () => {
+  describe(`durability.md, The caller’s transaction: ctx.transaction on ${kind}`, { skip: skip ?? false }, () => {
     it("commits the task's writes and its completion together; what it gives is the output", async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');

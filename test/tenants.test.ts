@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { test } from 'node:test';
 import { Client, Runner, workflow } from '../src/index.ts';
-import { packArchive } from '../src/package/archive.ts';
+import { packArchive } from '../src/package/archive/archive.ts';
 import { tempFolder } from '../src/testing/engine-rig.ts';
 import { sampleManifest } from '../src/testing/sample-package.ts';
 
@@ -30,7 +30,7 @@ async function pack(): Promise<Uint8Array> {
   return (await packArchive(manifest, new Map([['code/index.mjs', Buffer.from(code)]]))).bytes;
 }
 
-test('packages.md, Isolation: tenants that registered the same bytes share no process', async (t) => {
+test('registry.md, Isolation: tenants that registered the same bytes share no process', async (t) => {
   const folder = tempFolder(t);
   const database = `sqlite:${join(folder, 'db.sqlite')}`;
   const registry = pathToFileURL(join(folder, 'packages')).href;

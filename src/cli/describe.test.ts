@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { CloacinaError } from '../core/error.ts';
-import { buildPackage } from '../package/build.ts';
-import type { BundledCode } from '../package/build.ts';
+import { buildPackage } from '../package/pack/build.ts';
+import type { BundledCode } from '../package/pack/build.ts';
 import { describeInIsolate } from './describe.ts';
 
 const head = `import { workflow } from 'cloacina';
@@ -33,7 +33,7 @@ async function refusal(name: string, source: string): Promise<string> {
   return `${error.code}: ${error.message}`;
 }
 
-describe('packages.md, packing: what does not load or define is refused', { concurrency: 2 }, () => {
+describe('registry.md, packing: what does not load or define is refused', { concurrency: 2 }, () => {
   const cases: readonly (readonly [name: string, source: string, said: RegExp])[] = [
     [
       'an error',
@@ -68,7 +68,7 @@ describe('packages.md, packing: what does not load or define is refused', { conc
   }
 });
 
-describe('packages.md, packing: code that checks its environment when it is loaded', { concurrency: 2 }, () => {
+describe('registry.md, packing: code that checks its environment when it is loaded', { concurrency: 2 }, () => {
   const check = `const need = (name: string): string => process.env[name] ?? fail(name);
 function fail(name: string): never { throw new Error(name + ' is not set'); }
 `;

@@ -2,14 +2,14 @@ import { tmpdir } from 'node:os';
 import { basename, extname } from 'node:path';
 import { CloacinaError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
-import type { WorkflowSpec } from '../core/spec.ts';
+import type { WorkflowSpec } from '../core/definition/spec.ts';
 import { stderrLogger } from '../engine/logger.ts';
 import type { Logger } from '../engine/logger.ts';
-import type { BundledCode } from '../package/build.ts';
-import { Isolate } from '../package/isolate/host.ts';
-import { unpackTemporary } from '../package/unpack.ts';
+import type { BundledCode } from '../package/pack/build.ts';
+import { Isolate } from '../package/isolate/isolate.ts';
+import { unpackTemporary } from '../package/load/unpack.ts';
 import { watchEnvironment, watchMark } from './environment-watch.ts';
-import { writing } from './given.ts';
+import { writing } from './arguments.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

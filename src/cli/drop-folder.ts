@@ -4,9 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CloacinaError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
 import { errorTable } from '../core/error-table.ts';
-import type { Registered } from '../package/registry.ts';
+import type { Registered } from '../package/registry/registry.ts';
 import { coded } from './failure.ts';
-import { readBytes } from './given.ts';
+import { readBytes } from './arguments.ts';
 
 const defaultLookMs = 500;
 const ending = '.cloacina';

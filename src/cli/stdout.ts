@@ -1,6 +1,6 @@
 import { fstatSync, writeSync } from 'node:fs';
 import { CloacinaError } from '../core/error.ts';
-import { reason } from './reasons.ts';
+import { reason } from './errno.ts';
 
 const fd = 1;
 /** Whoever read it has gone away. */

@@ -1,6 +1,6 @@
 import { formatMs } from '../core/duration.ts';
 import { indented, oneLine } from '../core/plain.ts';
-import type { ExecutionEvent } from '../engine/executions.ts';
+import type { ExecutionEvent } from '../engine/client/execution-queries.ts';
 import { paint } from './output.ts';
 import type { Style } from './output.ts';
 

@@ -1,4 +1,4 @@
-import type { SkipReason } from './definition.ts';
+import type { SkipReason } from './definition/definition.ts';
 
 /** States of an execution. Persisted words live for ever. */
 export type ExecutionStatus = 'pending' | 'running' | 'waiting' | 'paused' | 'completed' | 'failed' | 'cancelled';

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { z } from 'zod';
 import type { Json } from './json.ts';
 import { jsonSchemaIssues } from './json-schema.ts';
-import { inputSchema } from './schema.ts';
+import { inputSchema } from './definition/schema.ts';
 
 /** The faults as `path: message`. */
 function faults(schema: Json, value: Json): string[] {

@@ -1,4 +1,4 @@
-import { nearNames } from './near.ts';
+import { nearNames } from './suggest.ts';
 
 // Callers that TypeScript does not check get an error that names the option, and not one from somewhere inside.
 

@@ -1,6 +1,6 @@
 import type { Skip, TaskStatus } from './execution.ts';
-import type { SkipReason } from './definition.ts';
-import type { Graph } from './graph.ts';
+import type { SkipReason } from './definition/definition.ts';
+import type { Graph } from './definition/graph.ts';
 
 /**
  * How far one execution is, by the place of each task in its graph. What follows from a task's end is found from its

@@ -1,5 +1,5 @@
 import { retryDelay } from './retry.ts';
-import type { RetrySpec } from './spec.ts';
+import type { RetrySpec } from './definition/spec.ts';
 import type { TaskError } from './task-error.ts';
 
 /** An attempt that failed: whether its error is worth another, and the delay it asked for itself (ms). */

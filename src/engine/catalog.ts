@@ -1,14 +1,14 @@
-import { defaultQueue, queuesOf } from '../core/graph.ts';
-import type { Graph } from '../core/graph.ts';
-import type { Pin } from '../store/batch.ts';
-import type { WorkflowCode } from './code.ts';
+import { defaultQueue, queuesOf } from '../core/definition/graph.ts';
+import type { Graph } from '../core/definition/graph.ts';
+import type { Pin } from '../store/transition.ts';
+import type { WorkflowCode } from './workflow-code.ts';
 
 /** A workflow that this runner can run: its graph, and where its functions live. */
 export interface LoadedWorkflow {
   readonly graph: Graph;
   readonly code: WorkflowCode;
   /** What executions name: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
-  readonly codeName: string;
+  readonly buildId: string;
   /** The package it comes from; null for an embedded one. */
   readonly pin: Pin | null;
 }
@@ -18,8 +18,8 @@ export interface PackagedWorkflow extends Omit<LoadedWorkflow, 'code'> {
   readonly codeOf: (tenant: string) => WorkflowCode;
 }
 
-interface Claimed {
-  readonly codes: readonly string[];
+interface ClaimableBuilds {
+  readonly buildIds: readonly string[];
   readonly except: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -30,7 +30,7 @@ export class Catalog {
   readonly #limits = new Map<string, number>();
   readonly #queues: ReadonlySet<string>;
   /** Found out once for as long as the sets are the same. */
-  #claimed: Claimed | undefined;
+  #claimed: ClaimableBuilds | undefined;
 
   /** `onAdd` is called when there is something new to take executions of. `queues`: those that the runner serves. */
   constructor(onAdd: () => void, queues: readonly string[] = [defaultQueue]) {
@@ -38,31 +38,31 @@ export class Catalog {
     this.#queues = new Set(queues);
   }
 
-  /** Adds the workflows of one package version (or one embedded workflow), all with the same `codeName`. */
+  /** Adds the workflows of one package version (or one embedded workflow), all with the same `buildId`. */
   add(workflows: readonly (LoadedWorkflow | PackagedWorkflow)[]): void {
     this.#claimed = undefined;
     for (const loaded of workflows) {
-      const set = this.#sets.get(loaded.codeName) ?? new Map<string, LoadedWorkflow | PackagedWorkflow>();
-      this.#sets.set(loaded.codeName, set.set(loaded.graph.spec.name, loaded));
+      const set = this.#sets.get(loaded.buildId) ?? new Map<string, LoadedWorkflow | PackagedWorkflow>();
+      this.#sets.set(loaded.buildId, set.set(loaded.graph.spec.name, loaded));
       const { name, concurrency } = loaded.graph.spec;
-      if (concurrency !== null) this.#limits.set(`${loaded.codeName} ${name}`, concurrency.limit);
+      if (concurrency !== null) this.#limits.set(`${loaded.buildId} ${name}`, concurrency.limit);
     }
     if (workflows.length > 0) this.#onAdd();
   }
 
   /** Executions in flight keep what they hold; no new one is taken. */
-  remove(codeName: string): void {
+  remove(buildId: string): void {
     this.#claimed = undefined;
-    for (const name of this.#sets.get(codeName)?.keys() ?? []) this.#limits.delete(`${codeName} ${name}`);
-    this.#sets.delete(codeName);
+    for (const name of this.#sets.get(buildId)?.keys() ?? []) this.#limits.delete(`${buildId} ${name}`);
+    this.#sets.delete(buildId);
   }
 
   /** A workflow with its functions as they are called for a tenant. */
-  find(codeName: string, workflow: string, tenant: string): LoadedWorkflow | undefined {
-    const found = this.#sets.get(codeName)?.get(workflow);
+  find(buildId: string, workflow: string, tenant: string): LoadedWorkflow | undefined {
+    const found = this.#sets.get(buildId)?.get(workflow);
     if (found === undefined || 'code' in found) return found;
     const { graph, pin, codeOf } = found;
-    return { graph, codeName, pin, code: codeOf(tenant) };
+    return { graph, buildId, pin, code: codeOf(tenant) };
   }
 
   /** An embedded workflow by its name. */
@@ -79,11 +79,11 @@ export class Catalog {
     return this.#limits;
   }
 
-  has(codeName: string): boolean {
-    return this.#sets.has(codeName);
+  has(buildId: string): boolean {
+    return this.#sets.has(buildId);
   }
 
-  codeNames(): string[] {
+  buildIds(): string[] {
     return [...this.#sets.keys()];
   }
 
@@ -93,11 +93,11 @@ export class Catalog {
   }
 
   /** What executions are taken of: codes, and of those the workflows that are left to runners of other queues. */
-  get claimed(): Claimed {
+  get claimable(): ClaimableBuilds {
     return (this.#claimed ??= this.#claims());
   }
 
-  #claims(): Claimed {
+  #claims(): ClaimableBuilds {
     const codes: string[] = [];
     const except = new Map<string, string[]>();
     for (const [code, set] of this.#sets) {
@@ -105,10 +105,10 @@ export class Catalog {
       if (others.length < set.size) codes.push(code);
       if (others.length > 0) except.set(code, others);
     }
-    return { codes, except };
+    return { buildIds: codes, except };
   }
 }
 
-export function embeddedCodeName(graph: Graph): string {
+export function embeddedBuildId(graph: Graph): string {
   return `embedded/${graph.spec.name}/${graph.spec.fingerprint}`;
 }

@@ -1,10 +1,10 @@
 import type { Renewal, Store } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import type { RunnerEvent, TaskProgress } from './hooks.ts';
-import type { HostIdentity } from './lease.ts';
-import type { EndedExecution } from './ending.ts';
+import type { HostIdentity } from './liveness/failure-detector.ts';
+import type { EndedExecution } from './execution/ending.ts';
 import type { Logger } from './logger.ts';
-import type { ResolvedWorkflow } from './start.ts';
+import type { ResolvedWorkflow } from './client/start.ts';
 
 /** What an engine is made of and told; lengths of time in ms. */
 export interface EngineOptions {
@@ -17,7 +17,7 @@ export interface EngineOptions {
   /** The queues whose tasks run here; default `default` alone. */
   readonly queues?: readonly string[];
   /** How often to look whether another process has committed, ms; default 25. */
-  readonly lookMs?: number;
+  readonly pollMs?: number;
   /** Executions owned at once. */
   readonly maxExecutions: number;
   readonly leaseMs: number;
@@ -48,5 +48,5 @@ export interface EngineOptions {
   /** What a workflow's name means to a tenant. */
   readonly resolve: (tenant: string, name: string) => Promise<ResolvedWorkflow>;
   /** An execution was started here whose code is not loaded. */
-  readonly onCodeWanted: () => void;
+  readonly onBuildWanted: () => void;
 }

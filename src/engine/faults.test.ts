@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { workflow } from '../core/workflow.ts';
-import type { Batch } from '../store/batch.ts';
+import { workflow } from '../core/definition/workflow.ts';
+import type { Batch } from '../store/transition.ts';
 import type { LeaseKept, Renew, Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { declareDead, openClient, openRig, openStores } from '../testing/engine-rig.ts';
@@ -206,11 +206,11 @@ describe('durability.md, death and adoption', () => {
     away = false;
     await clock.advance(6000);
     // it renews as soon as it can
-    assert.ok((await other!.renew({ runner: 'far', leaseMs: 15_000, codes: [] })).alive);
+    assert.ok((await other!.renew({ runner: 'far', leaseMs: 15_000, buildIds: [] })).alive);
     await clock.advance(10_000);
-    assert.ok((await other!.renew({ runner: 'far', leaseMs: 15_000, codes: [] })).alive);
+    assert.ok((await other!.renew({ runner: 'far', leaseMs: 15_000, buildIds: [] })).alive);
     await clock.advance(30_000);
-    assert.equal((await other!.renew({ runner: 'far', leaseMs: 15_000, codes: [] })).alive, false);
+    assert.equal((await other!.renew({ runner: 'far', leaseMs: 15_000, buildIds: [] })).alive, false);
   });
 
   it('a longer lease than one’s own is waited for', async (t) => {
@@ -219,9 +219,9 @@ describe('durability.md, death and adoption', () => {
     await openRig(t, { store: mine!, clock });
     await other!.registerRunner(elsewhere('far', clock.now(), 120_000));
     await clock.advance('100s');
-    assert.ok((await other!.renew({ runner: 'far', leaseMs: 120_000, codes: [] })).alive);
+    assert.ok((await other!.renew({ runner: 'far', leaseMs: 120_000, buildIds: [] })).alive);
     await clock.advance('200s');
-    assert.equal((await other!.renew({ runner: 'far', leaseMs: 120_000, codes: [] })).alive, false);
+    assert.equal((await other!.renew({ runner: 'far', leaseMs: 120_000, buildIds: [] })).alive, false);
   });
 
   it('a runner that closed while the database was away leaves nothing that nobody takes', async (t) => {
@@ -369,7 +369,7 @@ describe('durability.md, wake-ups', () => {
   });
 });
 
-describe('durability.md, mail', () => {
+describe('durability.md, Inbox', () => {
   it('what the last owner did not read is read before anything begins', async (t) => {
     const clock = new ManualClock();
     const [first, second] = await openStores(t, 2, clock);
@@ -395,7 +395,7 @@ describe('durability.md, mail', () => {
   });
 });
 
-describe('engine.md, close', () => {
+describe('engine.md, Control: close', () => {
   it('a second close waits for the first', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
@@ -484,16 +484,19 @@ describe('engine.md, close', () => {
       };
     };
     let away = false;
-    const hasMail: Store['hasMail'] = (runner) =>
-      away ? Promise.reject(new Error('the database is away')) : mine!.hasMail(runner);
+    const hasMessages: Store['hasMessages'] = (runner) =>
+      away ? Promise.reject(new Error('the database is away')) : mine!.hasMessages(runner);
     const w = workflow('w');
     w.task('a', () => new Promise<number>(() => undefined));
-    const store = { ...mine!, keepLease, hasMail };
+    const store = { ...mine!, keepLease, hasMessages };
     const rig = await openRig(t, { workflows: [w], store, clock, keepsFromThread: true, graceMs: 0 });
     await rig.client.start(w);
     await clock.settle();
     away = true;
-    kept!.onRenewal({ ...(await mine!.renew({ runner: rig.engine.id, leaseMs: 15_000, codes: [] })), mail: true });
+    kept!.onRenewal({
+      ...(await mine!.renew({ runner: rig.engine.id, leaseMs: 15_000, buildIds: [] })),
+      hasMessages: true,
+    });
     await clock.settle();
     assert.ok(rig.logged.some(({ message }) => /what a renewal told failed/.test(message)));
     away = false;
@@ -536,13 +539,13 @@ describe('engine.md, close', () => {
   });
 });
 
-describe('durability.md, letting go', () => {
+describe('durability.md, Release', () => {
   it('nothing begins while the commit that lets an execution go is on its way', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let away = false;
     const commit: Store['commit'] = async (batch) => {
-      if (away && batch.transitions.some(({ letGo }) => letGo?.status === 'waiting')) throw new Error('away');
+      if (away && batch.transitions.some(({ release }) => release?.status === 'waiting')) throw new Error('away');
       return mine!.commit(batch);
     };
     const w = workflow('w');

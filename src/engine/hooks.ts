@@ -1,7 +1,7 @@
 import type { EventType } from '../core/event.ts';
 import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
-import type { NewEvent } from '../store/batch.ts';
+import type { NewEvent } from '../store/transition.ts';
 import type { Logger } from './logger.ts';
 
 /** An event of an execution owned here, once it is durable. */

@@ -1,18 +1,18 @@
-import type { Log } from '../core/definition.ts';
+import type { Log } from '../core/definition/definition.ts';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { durationMs } from '../core/duration.ts';
 import { CloacinaError, NonRetryableError, NotSerializableError, RetryAfterError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
-import { issuesOf } from '../core/schema.ts';
+import { issuesOf } from '../core/definition/schema.ts';
 import { toTaskError } from '../core/task-error.ts';
 import { checkText, cleanText } from '../core/text.ts';
-import { functionsOf } from '../core/workflow.ts';
-import type { TaskFunctions } from '../core/workflow.ts';
-import type { AnyWorkflow } from '../core/definition.ts';
-import type { InputOutcome, Outcome, Question, TaskCall, TaskHost, WorkflowCode } from './code.ts';
-import { mapItemsText } from './map-items.ts';
+import { functionsOf } from '../core/definition/workflow.ts';
+import type { TaskFunctions } from '../core/definition/workflow.ts';
+import type { AnyWorkflow } from '../core/definition/definition.ts';
+import type { InputOutcome, Outcome, Question, TaskCall, TaskHost, WorkflowCode } from './workflow-code.ts';
+import { mapItemsText } from './execution/map-items.ts';
 
 export interface InlineOptions {
   /** What `ctx.env` holds; default the environment of the process. */

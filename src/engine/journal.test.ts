@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { workflow } from '../core/workflow.ts';
-import { RefusedDataError } from '../store/batch.ts';
-import type { Batch, CommitResult } from '../store/batch.ts';
+import { workflow } from '../core/definition/workflow.ts';
+import { RefusedDataError } from '../store/transition.ts';
+import type { Batch, CommitResult } from '../store/transition.ts';
 import { BusyError } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { openRig, release, openOneStore } from '../testing/engine-rig.ts';

@@ -1,6 +1,6 @@
 import { DatabaseReplacedError } from '../core/error.ts';
-import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from '../store/batch.ts';
-import type { CommitResult, TaskKey, Transition } from '../store/batch.ts';
+import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from '../store/transition.ts';
+import type { CommitResult, TaskKey, Transition } from '../store/transition.ts';
 import { BusyError } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import { delay } from './clock.ts';
@@ -212,13 +212,13 @@ export class Journal {
   }
 
   #settle(members: readonly Participant[], result: CommitResult): void {
-    const plain = result.lost.length + result.held.length + result.moved.length === 0;
+    const plain = result.lost.length + result.kept.length + result.moved.length === 0;
     for (const member of members) {
-      const taken = result.taken.length === 0 ? none : result.taken.filter(({ id }) => id === member.id);
+      const taken = result.offersTaken.length === 0 ? none : result.offersTaken.filter(({ id }) => id === member.id);
       guarded(member, () => {
         if (plain) member.committed('written', taken);
         else if (result.lost.includes(member.id)) member.lost();
-        else if (result.held.includes(member.id)) member.committed('held', taken);
+        else if (result.kept.includes(member.id)) member.committed('held', taken);
         else member.committed(result.moved.includes(member.id) ? 'moved' : 'written', taken);
       });
     }
@@ -267,7 +267,7 @@ function startsAnyOf({ create, effects }: Transition, refused: PinRefusedError['
 }
 
 function sizeOf(transition: Transition): number {
-  let size = 256 + (transition.create?.input.length ?? 0) + (transition.letGo?.output?.length ?? 0);
+  let size = 256 + (transition.create?.input.length ?? 0) + (transition.release?.output?.length ?? 0);
   size += transition.parsedInput?.length ?? 0;
   for (const { input } of transition.effects?.children ?? []) size += input.length;
   for (const { output, error, value } of transition.tasks) {

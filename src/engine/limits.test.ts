@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { unchecked, workflow } from '../core/workflow.ts';
-import type { AnyWorkflow } from '../core/definition.ts';
+import { unchecked, workflow } from '../core/definition/workflow.ts';
+import type { AnyWorkflow } from '../core/definition/definition.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { openClient, openRig, openStores } from '../testing/engine-rig.ts';
 import { rigCount } from '../testing/rig-store.ts';
@@ -98,14 +98,14 @@ describe('engine.md, control: limits', () => {
     assert.equal((await free.client.executions.get(held.id)).status, 'completed');
     await free.close();
 
-    const { loadEmbedded } = await import('./start.ts');
+    const { loadEmbedded } = await import('./client/start.ts');
     const both = await openRig(t, { workflows: [build(1, false)], store: three!, clock });
     both.engine.catalog.add([loadEmbedded(build(1, true))]);
     let most = 0;
     const many = openClient(t, three!, clock);
     await many.startMany(build(1, false), [{}, {}]);
     await many.startMany(build(1, true), [{}, {}]);
-    both.engine.poke();
+    both.engine.notify();
     for (let i = 0; i < 40; i++) {
       await clock.advance(100);
       most = Math.max(most, both.engine.size);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { workflow } from '../core/workflow.ts';
+import { workflow } from '../core/definition/workflow.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { declareDead, openRig, openStores } from '../testing/engine-rig.ts';
@@ -152,7 +152,7 @@ describe('durability.md, death and adoption', () => {
     assert.ok(outcome.status === 'completed' && outcome.output === 2);
     assert.deepEqual(ran, ['one first', 'one second 1', 'two second 2']);
     const [, second] = (await two!.tasks(id)).toSorted((a, b) => (a.task < b.task ? -1 : 1));
-    assert.deepEqual([second!.attempt, second!.used, second!.epoch], [2, 0, 2]);
+    assert.deepEqual([second!.attempt, second!.chargedAttempts, second!.epoch], [2, 0, 2]);
     const events = await other.client.executions.events(id);
     eventsAreGapless(events);
     const adopted = events.find(({ type }) => type === 'execution.adopted');
@@ -290,7 +290,7 @@ describe('durability.md, death and adoption', () => {
     await clock.advance(14_000);
     assert.ok(await known());
     // a renewal starts the watch again
-    await one!.renew({ runner: 'far', leaseMs: 15_000, codes: [] });
+    await one!.renew({ runner: 'far', leaseMs: 15_000, buildIds: [] });
     await clock.advance(14_000);
     assert.ok(await known());
     // the wall clock jumps: that alone kills nobody
@@ -303,7 +303,7 @@ describe('durability.md, death and adoption', () => {
   });
 });
 
-describe('durability.md, suspects', () => {
+describe('durability.md, Poison suspects', () => {
   /** A workflow whose task kills: here its runner is declared dead whenever it runs. */
   interface Scene {
     readonly ran: string[];
@@ -341,7 +341,7 @@ describe('durability.md, suspects', () => {
     await first.client.start('innocent');
     await clock.settle();
     const used = async (execution: string): Promise<number[]> =>
-      (await store.tasks(execution)).map((task) => task.used);
+      (await store.tasks(execution)).map((task) => task.chargedAttempts);
     let rig = first;
     const charged: number[][] = [];
     // the crash of the process: its runner is dead, and nothing of it goes on

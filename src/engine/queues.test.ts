@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { AnyWorkflow } from '../core/definition.ts';
-import { workflow } from '../core/workflow.ts';
+import type { AnyWorkflow } from '../core/definition/definition.ts';
+import { workflow } from '../core/definition/workflow.ts';
 import { ManualClock } from '../testing/clock.ts';
 import { openRig, openStores } from '../testing/engine-rig.ts';
 import { openRunners } from '../testing/helping-rig.ts';

@@ -1,9 +1,9 @@
-import { dueSlots } from '../core/schedule.ts';
-import type { ScheduleRule } from '../core/spec.ts';
-import { settleBuffered } from '../store/schedule-slots.ts';
-import { writeSchedule } from '../store/schedules.ts';
-import type { ScheduleRecord } from '../store/schedules.ts';
-import type { Script } from '../store/sql.ts';
+import { dueSlots } from '../core/schedule/rule.ts';
+import type { ScheduleRule } from '../core/definition/spec.ts';
+import { settleBuffered } from '../store/schedules/slots.ts';
+import { writeSchedule } from '../store/schedules/schedules.ts';
+import type { ScheduleRecord } from '../store/schedules/schedules.ts';
+import type { Script } from '../store/script.ts';
 import { recordPassed, ruleOf, wakeAfter } from './fire.ts';
 import type { Passed } from './fire.ts';
 

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from 'zod';
-import { workflow } from '../core/workflow.ts';
-import { run } from '../store/sql.ts';
+import { workflow } from '../core/definition/workflow.ts';
+import { run } from '../store/script.ts';
 import { iso, SchedulePlace, withTask } from '../testing/schedule-place.ts';
 import { slotExecutionId } from './slot-id.ts';
 
 const start = Date.UTC(2026, 0, 1);
 
-test('schedules.md: every slot starts one execution, which knows its schedule and slot', async (t) => {
+test('scheduling.md: every slot starts one execution, which knows its schedule and slot', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   const { id, next } = await place.schedules.add('tick', { workflow: 'etl', cron: '*/30 * * * * *', overlap: 'allow' });
@@ -26,7 +26,7 @@ test('schedules.md: every slot starts one execution, which knows its schedule an
   assert.equal(Number.parseInt(first!.id.replace('-', '').slice(0, 12), 16), start + 30_000);
 });
 
-test('schedules.md: exactly one execution per slot, however many runners', async (t) => {
+test('scheduling.md: exactly one execution per slot, however many runners', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.loop();
@@ -39,7 +39,7 @@ test('schedules.md: exactly one execution per slot, however many runners', async
   assert.equal((await place.told('tick')).length, 60);
 });
 
-test('schedules.md: a crash before or after a firing loses nothing and repeats nothing', async (t) => {
+test('scheduling.md: a crash before or after a firing loses nothing and repeats nothing', async (t) => {
   const place = await SchedulePlace.open(t);
   const dropped = await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '10s', overlap: 'allow' });
@@ -57,7 +57,7 @@ test('schedules.md: a crash before or after a firing loses nothing and repeats n
   );
 });
 
-test('schedules.md: a firing whose commit failed leaves no slot, no execution and no cursor, and is tried again', async (t) => {
+test('scheduling.md: a firing whose commit failed leaves no slot, no execution and no cursor, and is tried again', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '10s', overlap: 'allow' });
@@ -73,7 +73,7 @@ test('schedules.md: a firing whose commit failed leaves no slot, no execution an
   assert.equal((await place.executions()).length, 1);
 });
 
-test('schedules.md: catchup latest starts one for all missed; what is older than the window is told apart', async (t) => {
+test('scheduling.md: catchup latest starts one for all missed; what is older than the window is told apart', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('hourly', { workflow: 'etl', cron: '@hourly', window: '3h' });
   await place.clock.leap('10h 30m');
@@ -86,7 +86,7 @@ test('schedules.md: catchup latest starts one for all missed; what is older than
   ]);
 });
 
-test('schedules.md: catchup skip starts nothing late; all starts the oldest up to max', async (t) => {
+test('scheduling.md: catchup skip starts nothing late; all starts the oldest up to max', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('skip', { workflow: 'etl', cron: '@hourly', catchup: 'skip' });
   await place.schedules.add('all', { workflow: 'etl', cron: '@hourly', catchup: 'all', max: 2, overlap: 'allow' });
@@ -101,7 +101,7 @@ test('schedules.md: catchup skip starts nothing late; all starts the oldest up t
   assert.deepEqual(await place.started(), ['01-01T01:00:00 late', '01-01T02:00:00 late']);
 });
 
-test("schedules.md: a year's outage of a second's schedule is a few rows and costs next to nothing", async (t) => {
+test("scheduling.md: a year's outage of a second's schedule is a few rows and costs next to nothing", async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('second', { workflow: 'etl', cron: '* * * * * *', timezone: 'Europe/Berlin' });
   await place.clock.leap('365d');
@@ -120,7 +120,7 @@ test("schedules.md: a year's outage of a second's schedule is a few rows and cos
   );
 });
 
-test('schedules.md: overlap skip records slots that meet a pending execution, neighbours as one row', async (t) => {
+test('scheduling.md: overlap skip records slots that meet a pending execution, neighbours as one row', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
@@ -135,7 +135,7 @@ test('schedules.md: overlap skip records slots that meet a pending execution, ne
   ]);
 });
 
-test('schedules.md: overlap counts only executions of this schedule', async (t) => {
+test('scheduling.md: overlap counts only executions of this schedule', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('a', { workflow: 'etl', every: '1m' });
@@ -144,7 +144,7 @@ test('schedules.md: overlap counts only executions of this schedule', async (t) 
   assert.equal((await place.executions()).length, 2);
 });
 
-test('schedules.md: overlap buffer_one keeps one slot until the running execution has ended', async (t) => {
+test('scheduling.md: overlap buffer_one keeps one slot until the running execution has ended', async (t) => {
   const place = await SchedulePlace.open(t);
   const loop = await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m', overlap: 'buffer_one' });
@@ -169,7 +169,7 @@ test('schedules.md: overlap buffer_one keeps one slot until the running executio
   ]);
 });
 
-test('schedules.md: a buffered slot survives its runner, and a pause takes it', async (t) => {
+test('scheduling.md: a buffered slot survives its runner, and a pause takes it', async (t) => {
   const place = await SchedulePlace.open(t);
   const dropped = await place.loop();
   const options = { workflow: 'etl', every: '1m', overlap: 'buffer_one' } as const;
@@ -185,7 +185,7 @@ test('schedules.md: a buffered slot survives its runner, and a pause takes it', 
   assert.deepEqual(await place.told('paused'), ['01-01T00:01:00 started', '01-01T00:02:00 paused']);
 });
 
-test('schedules.md: overlap cancel_other cancels what runs and starts the slot', async (t) => {
+test('scheduling.md: overlap cancel_other cancels what runs and starts the slot', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m', overlap: 'cancel_other' });
@@ -199,7 +199,7 @@ test('schedules.md: overlap cancel_other cancels what runs and starts the slot',
     run(`update executions set owner = 'r', status = 'running', epoch = 1 where id = $1`, second!.id),
   );
   await place.clock.advance('1m');
-  assert.equal((await place.store.execution(second!.id))!.inbox, 1); // its owner is asked to
+  assert.equal((await place.store.execution(second!.id))!.inboxSeq, 1); // its owner is asked to
   assert.equal((await place.executions()).length, 3);
 });
 
@@ -211,7 +211,7 @@ async function hourOf({ clock }: SchedulePlace): Promise<void> {
   }
 }
 
-test('schedules.md: DST: a slot in the spring gap fires once after it, one in the repeated hour once', async (t) => {
+test('scheduling.md: DST: a slot in the spring gap fires once after it, one in the repeated hour once', async (t) => {
   const place = await SchedulePlace.open(t, new Date('2026-03-28T00:00:00Z'));
   await place.loop();
   const options = { workflow: 'etl', cron: '30 2 * * *', timezone: 'Europe/Berlin', overlap: 'allow' } as const;
@@ -225,7 +225,7 @@ test('schedules.md: DST: a slot in the spring gap fires once after it, one in th
   assert.deepEqual((await place.started()).slice(3), ['10-25T00:30:00', '10-26T01:30:00']);
 });
 
-test('schedules.md: the next slot is computed from the slot: a late firing does not move the ones after it', async (t) => {
+test('scheduling.md: the next slot is computed from the slot: a late firing does not move the ones after it', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '10s', overlap: 'allow' });
@@ -235,7 +235,7 @@ test('schedules.md: the next slot is computed from the slot: a late firing does 
   assert.deepEqual(await place.started(), ['01-01T00:00:10', '01-01T00:00:20']);
 });
 
-test('schedules.md: jitter delays by the same for every runner, and no slot is lost', async (t) => {
+test('scheduling.md: jitter delays by the same for every runner, and no slot is lost', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m', jitter: '30s', overlap: 'allow' });
@@ -246,7 +246,7 @@ test('schedules.md: jitter delays by the same for every runner, and no slot is l
   assert.ok(new Set(lags).size > 5);
 });
 
-test('schedules.md: at fires once, and then the schedule has no next slot', async (t) => {
+test('scheduling.md: at fires once, and then the schedule has no next slot', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('once', { workflow: 'etl', at: '2026-01-01T05:00:00Z' });
@@ -256,7 +256,7 @@ test('schedules.md: at fires once, and then the schedule has no next slot', asyn
   assert.deepEqual([next, last], [null, start + 5 * 3_600_000]);
 });
 
-test('schedules.md: a start that fails is recorded with its error, neighbours as one row, and told once', async (t) => {
+test('scheduling.md: a start that fails is recorded with its error, neighbours as one row, and told once', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
@@ -280,7 +280,7 @@ test('schedules.md: a start that fails is recorded with its error, neighbours as
   assert.equal(place.logged.filter(({ level }) => level === 'warn').length, 2);
 });
 
-test('schedules.md: the input is parsed for every slot, defaults filled', async (t) => {
+test('scheduling.md: the input is parsed for every slot, defaults filled', async (t) => {
   const place = await SchedulePlace.open(t);
   place.workflows.set('etl', withTask(workflow('etl', { input: z.object({ rows: z.number().default(3) }) })));
   await place.loop();
@@ -319,7 +319,7 @@ function meanwhile(place: SchedulePlace, act: () => Promise<unknown>): void {
   };
 }
 
-test('schedules.md: what changes between looking and firing counts: nothing is started by old settings', async (t) => {
+test('scheduling.md: what changes between looking and firing counts: nothing is started by old settings', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   for (const name of ['paused', 'removed', 'changed']) {
@@ -343,14 +343,14 @@ test('a loop tells runners to look when it started something, and only then', as
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
   await place.clock.advance('59s');
-  assert.equal(place.pokes, 0);
+  assert.equal(place.notifications, 0);
   await place.clock.advance('1s');
-  assert.equal(place.pokes, 1);
+  assert.equal(place.notifications, 1);
   await place.clock.advance('1m'); // skipped
-  assert.equal(place.pokes, 1);
+  assert.equal(place.notifications, 1);
 });
 
-test('schedules.md: 1,000 schedules due in the same second are all started within that second', async (t) => {
+test('scheduling.md: 1,000 schedules due in the same second are all started within that second', async (t) => {
   const place = await SchedulePlace.open(t);
   for (let i = 0; i < 1000; i++) await place.schedules.add(`s${i}`, { workflow: 'etl', cron: '0 * * * *' });
   await place.loop();

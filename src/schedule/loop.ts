@@ -1,10 +1,10 @@
-import { dueSlots } from '../core/schedule.ts';
+import { dueSlots } from '../core/schedule/rule.ts';
 import type { Clock, Timer } from '../engine/clock.ts';
 import type { Logger } from '../engine/logger.ts';
-import type { ResolvedWorkflow } from '../engine/start.ts';
-import { dueSchedules, freedSchedules, lockDue, nextDue, postponeSchedule } from '../store/schedules.ts';
-import type { ScheduleRecord } from '../store/schedules.ts';
-import type { Dialect, Script } from '../store/sql.ts';
+import type { ResolvedWorkflow } from '../engine/client/start.ts';
+import { dueSchedules, freedSchedules, lockDue, nextDue, postponeSchedule } from '../store/schedules/schedules.ts';
+import type { ScheduleRecord } from '../store/schedules/schedules.ts';
+import type { Dialect, Script } from '../store/script.ts';
 import type { Store } from '../store/store.ts';
 import { fireSchedule, ruleOf } from './fire.ts';
 import { Starts, holdStarts } from './start.ts';
@@ -19,7 +19,7 @@ export interface ScheduleLoopOptions {
   readonly tenants: readonly string[] | null;
   readonly resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
   /** Called when executions were started or cancelled, for runners of this process to look. */
-  readonly poke: () => void;
+  readonly notify: () => void;
   /** How long it does not look where nobody wakes it; default a minute. */
   readonly sleepMs?: number;
 }
@@ -134,7 +134,7 @@ export class ScheduleLoop {
 
   /** Gives how many schedules were fired here. */
   async #fireAll(due: readonly ScheduleRecord[]): Promise<number> {
-    const { store, clock, resolve, maxPayload, poke } = this.#options;
+    const { store, clock, resolve, maxPayload, notify } = this.#options;
     const starts = new Starts(resolve, maxPayload);
     const ready = await Promise.all(
       due.map(async (record): Promise<Ready> => ({ record, start: await this.#within(starts.of(record)) })),
@@ -146,7 +146,7 @@ export class ScheduleLoop {
       const batch = judged.slice(from, from + batchLimit);
       const { fired, acted, failures } = await store.write((dialect) => fireBatch(batch, clock.now(), dialect));
       total += fired;
-      if (acted > 0) poke();
+      if (acted > 0) notify();
       for (const failure of failures) this.#tell(failure);
     }
     return total;

@@ -1,7 +1,7 @@
 import { CloacinaError, ScheduleNotFoundError } from '../core/error.ts';
-import { schedulesNamed } from '../store/schedules.ts';
-import type { ScheduleRecord } from '../store/schedules.ts';
-import type { Script } from '../store/sql.ts';
+import { schedulesNamed } from '../store/schedules/schedules.ts';
+import type { ScheduleRecord } from '../store/schedules/schedules.ts';
+import type { Script } from '../store/script.ts';
 
 /** Schedules that people add. */
 export const operatorOwner = 'operator';

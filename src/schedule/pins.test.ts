@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { Client } from 'pg';
-import type { ResolvedWorkflow } from '../engine/start.ts';
+import type { ResolvedWorkflow } from '../engine/client/start.ts';
 import { openStore } from '../store/open.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
@@ -32,7 +32,7 @@ async function place(t: Cleanup, url: string, then: (sample: SampleRegistry) => 
   await sample.registry.activate('p', '1.0.0');
   const lookUp = async (name: string): Promise<ResolvedWorkflow> => {
     const { spec, pin } = (await sample.registry.resolve(name))!;
-    return { spec, codeName: pin.digest, pin, code: null };
+    return { spec, buildId: pin.digest, pin, code: null };
   };
   let isDue = false;
   const resolve = async (name: string): Promise<ResolvedWorkflow> => {
@@ -57,7 +57,7 @@ async function place(t: Cleanup, url: string, then: (sample: SampleRegistry) => 
       },
       tenants: null,
       resolve: (_tenant, name) => resolve(name),
-      poke: () => done(null),
+      notify: () => done(null),
     });
     try {
       return await promise;

@@ -1,8 +1,8 @@
-import type { ScheduleOptions } from '../core/definition.ts';
+import type { ScheduleOptions } from '../core/definition/definition.ts';
 import { OptionInvalidError, ScheduleInvalidError } from '../core/error.ts';
 import { record, shown } from '../core/option-check.ts';
-import { scheduleRule } from '../core/schedule.ts';
-import type { ScheduleRule } from '../core/spec.ts';
+import { scheduleRule } from '../core/schedule/rule.ts';
+import type { ScheduleRule } from '../core/definition/spec.ts';
 
 /** A schedule to be added: its options, and what it starts. */
 export interface ScheduleRequest extends ScheduleOptions<unknown> {

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { z } from 'zod';
 import { CloacinaError, ScheduleInvalidError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
-import { workflow } from '../core/workflow.ts';
-import { insertSlot } from '../store/schedule-slots.ts';
+import { workflow } from '../core/definition/workflow.ts';
+import { insertSlot } from '../store/schedules/slots.ts';
 import { SchedulePlace, iso, withTask } from '../testing/schedule-place.ts';
 import type { ScheduleRequest } from './schedules.ts';
 
@@ -16,7 +16,7 @@ function coded(code: ErrorCode, message = /./): (error: unknown) => boolean {
   return (error) => error instanceof CloacinaError && error.code === code && message.test(error.message);
 }
 
-test('interfaces.md: add gives id and next; what is left out has the defaults of schedules.md', async (t) => {
+test('interfaces.md: add gives id and next; what is left out has the defaults of scheduling.md', async (t) => {
   const { schedules } = await SchedulePlace.open(t);
   const added = await schedules.add('nightly', { workflow: 'etl', cron: '0 2 * * *', timezone: 'Europe/Berlin' });
   assert.deepEqual(added, { id: added.id, name: 'nightly', next: start + 3_600_000, created: true });
@@ -47,7 +47,7 @@ test('interfaces.md: add gives id and next; what is left out has the defaults of
   assert.deepEqual(await schedules.list(), [expected]);
 });
 
-test('schedules.md: adding the same in every field changes nothing; anything else is SCHEDULE_EXISTS', async (t) => {
+test('scheduling.md: adding the same in every field changes nothing; anything else is SCHEDULE_EXISTS', async (t) => {
   const place = await SchedulePlace.open(t);
   const { schedules } = place;
   const request: ScheduleRequest = { workflow: 'etl', every: '10m', input: { a: 1, b: [2] } };
@@ -109,7 +109,7 @@ test('interfaces.md: the workflow and its input are checked at add', async (t) =
   assert.deepEqual((await place.schedules.get('x')).input, { url: 'u' });
 });
 
-test('schedules.md: unpausing never fires at once and never loses a future slot; the pause is one row', async (t) => {
+test('scheduling.md: unpausing never fires at once and never loses a future slot; the pause is one row', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '10s', overlap: 'allow' });
@@ -130,7 +130,7 @@ test('schedules.md: unpausing never fires at once and never loses a future slot;
   assert.equal((await place.schedules.resume('tick')).paused, false);
 });
 
-test('schedules.md: slots that were missed before a pause began are told apart from those of the pause', async (t) => {
+test('scheduling.md: slots that were missed before a pause began are told apart from those of the pause', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
   await place.clock.leap('5m 30s');
@@ -172,7 +172,7 @@ test('interfaces.md: update changes what it names, from now on; null takes the d
   await assert.rejects(schedules.update('tick', { workflow: 'elt' }), coded('WORKFLOW_NOT_FOUND'));
 });
 
-test('schedules.md: a change never fires a slot of before it by the new rule, and records what was due by the old', async (t) => {
+test('scheduling.md: a change never fires a slot of before it by the new rule, and records what was due by the old', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('nightly', { workflow: 'etl', cron: '0 0 * * *' });
   await place.clock.leap('39h'); // 2 January, 15:00; nobody fired midnight
@@ -229,7 +229,7 @@ test('interfaces.md: preview gives the next slots of a schedule or of a rule, an
   await assert.rejects(schedules.preview('nope'), coded('SCHEDULE_NOT_FOUND'));
 });
 
-test('schedules.md: statistics count executions and slots; the success rate is of completed and failed', async (t) => {
+test('scheduling.md: statistics count executions and slots; the success rate is of completed and failed', async (t) => {
   const place = await SchedulePlace.open(t);
   const { schedules } = place;
   assert.deepEqual(await schedules.stats(), {

@@ -1,30 +1,36 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { ScheduleOptions } from '../core/definition.ts';
-import { describeRule } from '../core/describe-rule.ts';
+import type { ScheduleOptions } from '../core/definition/definition.ts';
+import { describeRule } from '../core/schedule/describe-rule.ts';
 import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { OptionInvalidError, ScheduleExistsError, ScheduleInvalidError, ScheduleNotFoundError } from '../core/error.ts';
 import type { CloacinaError } from '../core/error.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
 import { shown } from '../core/option-check.ts';
-import { scheduleRule } from '../core/schedule.ts';
-import { nextSlot, slotsBetween } from '../core/slots.ts';
-import type { ScheduleRule } from '../core/spec.ts';
+import { scheduleRule } from '../core/schedule/rule.ts';
+import { nextSlot, slotsBetween } from '../core/schedule/fire-times.ts';
+import type { ScheduleRule } from '../core/definition/spec.ts';
 import type { Clock } from '../engine/clock.ts';
 import { newId } from '../engine/id.ts';
-import { checkInput } from '../engine/start.ts';
-import type { ResolvedWorkflow } from '../engine/start.ts';
-import { deleteSlots, slotHistory } from '../store/schedule-slots.ts';
-import { deleteSchedule, insertSchedule, lockSchedule, schedulesNamed, schedulesOf } from '../store/schedules.ts';
-import type { ScheduleRecord } from '../store/schedules.ts';
-import type { Dialect, Script } from '../store/sql.ts';
+import { checkInput } from '../engine/client/start.ts';
+import type { ResolvedWorkflow } from '../engine/client/start.ts';
+import { deleteSlots, slotHistory } from '../store/schedules/slots.ts';
+import {
+  deleteSchedule,
+  insertSchedule,
+  lockSchedule,
+  schedulesNamed,
+  schedulesOf,
+} from '../store/schedules/schedules.ts';
+import type { ScheduleRecord } from '../store/schedules/schedules.ts';
+import type { Dialect, Script } from '../store/script.ts';
 import type { Store } from '../store/store.ts';
 import { changeSchedule, isSameTiming, passedBy } from './change.ts';
 import type { ScheduleChange } from './change.ts';
-import { nextOf, scheduleDetail, scheduleSummary, slotSummary, unrecordedSummary } from './documents.ts';
-import type { ScheduleDetail, ScheduleSummary, SlotSummary } from './documents.ts';
+import { nextOf, scheduleDetail, scheduleSummary, slotSummary, unrecordedSummary } from './views.ts';
+import type { ScheduleDetail, ScheduleSummary, SlotSummary } from './views.ts';
 import { fireSchedule, ruleOf, wakeAfter } from './fire.ts';
-import { overridesOf } from './owned.ts';
+import { overridesOf } from './declared.ts';
 import { findSchedule, operatorOwner, workflowRef } from './owner.ts';
 import { changedRule, checkFields, checkName, overriddenFields } from './request.ts';
 import type { ScheduleChanges, ScheduleRequest } from './request.ts';

@@ -1,12 +1,12 @@
 import { CloacinaError } from '../core/error.ts';
 import { parseJson } from '../core/json.ts';
 import { toTaskError } from '../core/task-error.ts';
-import { checkInput } from '../engine/start.ts';
-import type { CheckedInput, ResolvedWorkflow } from '../engine/start.ts';
-import { holdPins } from '../store/pins.ts';
-import type { Pinning, Pins } from '../store/pins.ts';
-import type { ScheduleRecord } from '../store/schedules.ts';
-import type { Dialect, Script } from '../store/sql.ts';
+import { checkInput } from '../engine/client/start.ts';
+import type { CheckedInput, ResolvedWorkflow } from '../engine/client/start.ts';
+import { lockPinnedVersions } from '../store/commit/pinned-versions.ts';
+import type { Pinning, Pins } from '../store/commit/pinned-versions.ts';
+import type { ScheduleRecord } from '../store/schedules/schedules.ts';
+import type { Dialect, Script } from '../store/script.ts';
 import { workflowRef } from './owner.ts';
 
 /** What a schedule would start now: its workflow and checked input, or why it cannot (JSON text of a TaskError). */
@@ -28,7 +28,7 @@ export function* holdStarts(
   dialect: Dialect,
 ): Script<readonly HeldStart[]> {
   const pinnings = starts.map(({ record, start }) => (start.status === 'ready' ? pinningOf(record, start) : null));
-  const pins = yield* holdPins(
+  const pins = yield* lockPinnedVersions(
     pinnings.filter((one) => one !== null),
     dialect,
   );

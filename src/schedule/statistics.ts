@@ -1,9 +1,9 @@
-import { anchoredRule } from '../core/schedule.ts';
-import { countSlots } from '../core/slots.ts';
-import { slotOutcomes, straddlers, tallySlots } from '../store/schedule-slots.ts';
-import type { SlotTally } from '../store/schedule-slots.ts';
-import type { ScheduleRecord } from '../store/schedules.ts';
-import type { Script } from '../store/sql.ts';
+import { anchoredRule } from '../core/schedule/rule.ts';
+import { countSlots } from '../core/schedule/fire-times.ts';
+import { slotOutcomes, straddlers, tallySlots } from '../store/schedules/slots.ts';
+import type { SlotTally } from '../store/schedules/slots.ts';
+import type { ScheduleRecord } from '../store/schedules/schedules.ts';
+import type { Script } from '../store/script.ts';
 import { passedBy } from './change.ts';
 import { ruleOf } from './fire.ts';
 

@@ -1,4 +1,4 @@
-import type { Dialect } from './sql.ts';
+import type { Dialect } from './script.ts';
 
 /** SQLite has one writer and no row locks: `begin immediate` already holds them all. */
 export const sqliteDialect: Dialect = {

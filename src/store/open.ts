@@ -1,27 +1,27 @@
 import { resolve } from 'node:path';
 import { CloacinaError } from '../core/error.ts';
 import { shownUrl } from '../core/shown-url.ts';
-import type { Batch, CommitResult } from './batch.ts';
-import { claimable } from './candidates.ts';
-import * as claims from './claims.ts';
-import * as control from './control.ts';
-import { definitionOf, definitions, newestDefinition, writeDefinitions } from './definitions.ts';
-import * as executions from './executions.ts';
-import { load } from './loading.ts';
-import * as mail from './mail.ts';
-import type { Migration } from './migrate.ts';
-import * as offers from './offers.ts';
-import { postgresPlace } from './postgres-url.ts';
-import { renew } from './renewal.ts';
-import { prune } from './retention.ts';
-import * as runners from './runners.ts';
-import type { Driver, Notice } from './sql.ts';
-import { SqliteCommit } from './sqlite-commit.ts';
-import { sqliteTransactions } from './sqlite-transactions.ts';
-import { SqliteDriver, isBusy, storeError } from './sqlite.ts';
+import type { Batch, CommitResult } from './transition.ts';
+import { claimable } from './claim/candidates.ts';
+import * as claims from './claim/claim-executions.ts';
+import * as control from './executions/commands.ts';
+import { definitionOf, definitions, newestDefinition, writeDefinitions } from './executions/definitions.ts';
+import * as executions from './executions/executions.ts';
+import { load } from './claim/hydrate.ts';
+import * as mail from './executions/inbox.ts';
+import type { Migration } from './migrations/migrate.ts';
+import * as offers from './sharing/offers.ts';
+import { postgresPlace } from './postgres/url.ts';
+import { renew } from './runners/renewal.ts';
+import { prune } from './executions/retention.ts';
+import * as runners from './runners/runners.ts';
+import type { Driver, Notice } from './script.ts';
+import { SqliteCommit } from './sqlite/commit.ts';
+import { sqliteTransactions } from './sqlite/transactions.ts';
+import { SqliteDriver, isBusy, storeError } from './sqlite/driver.ts';
 import { BusyError } from './store.ts';
-import { adoptCode, holdChanged, strays } from './strays.ts';
-import { taskEndOutcome } from './task-end.ts';
+import { moveToBuild, holdChanged, executionsOnRetiredBuilds } from './claim/retired-builds.ts';
+import { taskEndOutcome } from './commit/task-end.ts';
 import type { Store } from './store.ts';
 
 export interface StoreOptions {
@@ -57,15 +57,15 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
     { PostgresCommit },
     { createSurely },
     { postgresLease },
-    { postgresStarts },
+    { callerStarts },
     { postgresTasks },
   ] = await Promise.all([
-    import('./postgres.ts'),
-    import('./postgres-commit.ts'),
-    import('./postgres-start.ts'),
-    import('./postgres-lease.ts'),
-    import('./caller-start.ts'),
-    import('./postgres-task.ts'),
+    import('./postgres/driver.ts'),
+    import('./postgres/commit/commit.ts'),
+    import('./postgres/create-executions.ts'),
+    import('./postgres/lease/lease-keeper.ts'),
+    import('./postgres/caller-start.ts'),
+    import('./postgres/task-transaction.ts'),
   ]);
   const place = postgresPlace(url);
   const driver = await PostgresDriver.open(place, options);
@@ -75,7 +75,7 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
     ...makeStore(driver, (batch) => group.commit(batch), now),
     createExecutions: (creates) => createSurely(driver, creates),
     ...postgresLease(driver, place),
-    ...postgresStarts(driver),
+    ...callerStarts(driver),
     ...postgresTasks(driver),
   };
 }
@@ -134,9 +134,9 @@ function makeStore(
     nextWake: () => ahead.ask(() => claims.nextWake()),
     ownedBy: (runner) => ahead.ask(() => claims.ownedBy(runner)),
     taskEndOutcome: (end) => write(() => taskEndOutcome(end), nobody),
-    handBack: (id, runner, epoch) => ahead.write(() => claims.handBack(id, runner, epoch)),
-    strays: (codes, limit) => ahead.read(() => strays(codes, limit, dialect)),
-    adoptCode: (ids, from, to) => ahead.write(() => adoptCode(ids, from, to, dialect), some),
+    releaseExecution: (id, runner, epoch) => ahead.write(() => claims.releaseExecution(id, runner, epoch)),
+    executionsOnRetiredBuilds: (codes, limit) => ahead.read(() => executionsOnRetiredBuilds(codes, limit, dialect)),
+    moveToBuild: (ids, from, to) => ahead.write(() => moveToBuild(ids, from, to, dialect), some),
     holdChanged: (ids, code) => ahead.write(() => holdChanged(ids, code, now(), dialect), any),
     cancel: (id, tenant) => write(() => control.cancelExecution(id, tenant, now(), dialect)),
     pause: (id, tenant) => write(() => control.pauseExecution(id, tenant, now(), dialect)),
@@ -144,11 +144,11 @@ function makeStore(
     signal: (id, tenant, name, payload) => write(() => mail.sendSignal(id, tenant, name, payload, now(), dialect)),
     retry: (retry) => write(() => control.retryExecution(retry, now(), dialect)),
     fork: (fork) => write(() => control.forkExecution(fork, now(), dialect)),
-    hasMail: (runner) => ahead.ask(() => runners.hasMail(runner)),
-    mailFor: (runner) => ahead.ask(() => mail.mailFor(runner)),
+    hasMessages: (runner) => ahead.ask(() => runners.hasMessages(runner)),
+    inboxOf: (runner) => ahead.ask(() => mail.inboxOf(runner)),
     helpWanted: (wanted) => ahead.ask(() => offers.helpWanted(wanted, dialect)),
     takeOffers: (take) => ahead.write(() => offers.takeOffers(take, dialect), some),
-    heldOffers: (runner) => ahead.ask(() => offers.heldOffers(runner)),
+    takenOffers: (runner) => ahead.ask(() => offers.takenOffers(runner)),
     helpFor: (id, runner, tasks) => ahead.read(() => offers.helpFor(id, runner, tasks, dialect)),
     writeHelped: (runner, list) => ahead.write(() => offers.writeHelped(runner, list, now(), dialect)),
     openOffers: (id) => ask(() => offers.openOffers(id)),
@@ -158,7 +158,7 @@ function makeStore(
     markDead: (id, leaseUntil) => ahead.write(() => runners.markDead(id, leaseUntil, dialect), nobody),
     releaseOrphans: () => ahead.write(() => claims.releaseOrphans(now(), dialect), some),
     removeRunner: (id) => ahead.write(() => runners.removeRunner(id), any),
-    writeRunnerCodes: (id, codes) => ahead.write(() => runners.writeRunnerCodes(id, codes), nobody),
+    writeRunnerBuilds: (id, codes) => ahead.write(() => runners.writeRunnerBuilds(id, codes), nobody),
     definitions: () => ask(() => definitions()),
     newestDefinition: (workflow) => ask(() => newestDefinition(workflow)),
     writeDefinitions: (list) => ahead.write(() => writeDefinitions(list, now(), dialect), nobody),

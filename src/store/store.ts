@@ -1,31 +1,31 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { DatabaseReplacedError } from '../core/error.ts';
-import type { WorkflowSpec } from '../core/spec.ts';
-import type { Batch, CommitResult, NewExecution, TaskState } from './batch.ts';
-import type { Claim } from './claim.ts';
-import type { Fork, Retry } from './control.ts';
-import type { Created, ExecutionFilter, LogRecord } from './executions.ts';
-import type { ClaimedExecution } from './loading.ts';
-import type { Delivery, Mail } from './mail.ts';
-import type { EventRecord, ExecutionRecord } from './rows.ts';
-import type { LeaseKept, LeaseKeeper } from './lease.ts';
-import type { Renew, Renewal } from './renewal.ts';
+import type { WorkflowSpec } from '../core/definition/spec.ts';
+import type { Batch, CommitResult, NewExecution, TaskState } from './transition.ts';
+import type { Claim } from './claim/claim.ts';
+import type { Fork, Retry } from './executions/commands.ts';
+import type { CreatedExecution, ExecutionFilter, LogRecord } from './executions/executions.ts';
+import type { ClaimedExecution } from './claim/hydrate.ts';
+import type { Delivery, InboxMessage } from './executions/inbox.ts';
+import type { EventRecord, ExecutionRecord } from './executions/rows.ts';
+import type { LeaseKept, LeaseKeeper } from './runners/lease-keeper.ts';
+import type { Renew, Renewal } from './runners/renewal.ts';
 import type {
-  AnswerMail,
+  HelperResult,
   AttemptKey,
-  HeldOffer,
+  TakenOffer,
   Help,
   Helped,
-  HelperLostMail,
+  HelperLost,
   HelpWanted,
   Take,
-  TakenMail,
-} from './offers.ts';
-import type { Pruned } from './retention.ts';
-import type { Stray } from './strays.ts';
-import type { TaskEnd, TaskEndOutcome, TaskTransaction } from './task-end.ts';
-import type { KnownRunner, RunnerRecord } from './runners.ts';
-import type { Dialect, Notice, Script } from './sql.ts';
+  HelperStarted,
+} from './sharing/offers.ts';
+import type { Pruned } from './executions/retention.ts';
+import type { RetiredExecution } from './claim/retired-builds.ts';
+import type { TaskEnd, TaskEndOutcome, TaskTransaction } from './commit/task-end.ts';
+import type { KnownRunner, RunnerRecord } from './runners/runners.ts';
+import type { Dialect, Notice, Script } from './script.ts';
 
 /**
  * Everything the engine asks of a database. Every verb is one transaction: durable once it resolves, and without
@@ -36,17 +36,19 @@ export interface Store {
   /** Writes many transitions at once. Throws FencedError, RefusedDataError, BusyError. */
   commit(batch: Batch): Promise<CommitResult>;
 
-  createExecutions(creates: readonly NewExecution[]): Promise<readonly Created[]>;
+  createExecutions(creates: readonly NewExecution[]): Promise<readonly CreatedExecution[]>;
   /**
    * Where a caller can have a transaction of their own: creates executions within it, by the caller's client. They exist
    * if and only if the caller commits. Throws TRANSACTION_INVALID, and errors of that client.
    */
-  readonly createWithin?: ((tx: object, creates: readonly NewExecution[]) => Promise<readonly Created[]>) | undefined;
+  readonly createWithin?:
+    | ((tx: object, creates: readonly NewExecution[]) => Promise<readonly CreatedExecution[]>)
+    | undefined;
   /**
    * Where the database is in this process: runs a user's function as one transaction, at once. Throws what it throws, and
    * TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE; nothing was written then.
    */
-  readonly turn?: (<T>(act: (turn: Turn) => T) => Promise<T>) | undefined;
+  readonly transactionSync?: (<T>(act: (turn: SyncTransaction) => T) => Promise<T>) | undefined;
   /**
    * Runs a function of a task in a transaction that ends the task with what the function gives. Throws what it throws, and
    * nothing was written then; OutcomeUnknownError where that is not known.
@@ -61,12 +63,12 @@ export interface Store {
   wake(now: number): Promise<number>;
   nextWake(): Promise<number | null>;
   ownedBy(runner: string): Promise<readonly { readonly id: string; readonly epoch: number }[]>;
-  handBack(id: string, runner: string, epoch: number): Promise<void>;
+  releaseExecution(id: string, runner: string, epoch: number): Promise<void>;
 
   /** Pending executions of the embedded workflows behind these codes, whose own definition no living runner has. */
-  strays(codes: readonly string[], limit: number): Promise<readonly Stray[]>;
+  executionsOnRetiredBuilds(codes: readonly string[], limit: number): Promise<readonly RetiredExecution[]>;
   /** Gives how many of them were still pending under that code, and free. */
-  adoptCode(ids: readonly string[], from: string, to: string): Promise<number>;
+  moveToBuild(ids: readonly string[], from: string, to: string): Promise<number>;
   holdChanged(ids: readonly string[], code: string): Promise<number>;
 
   cancel(id: string, tenant: string): Promise<Delivery>;
@@ -76,14 +78,14 @@ export interface Store {
   signal(id: string, tenant: string, name: string, payload: string): Promise<Delivery>;
   retry(retry: Retry): Promise<Delivery>;
   fork(fork: Fork): Promise<Delivery>;
-  hasMail(runner: string): Promise<boolean>;
-  mailFor(runner: string): Promise<readonly Mail[]>;
+  hasMessages(runner: string): Promise<boolean>;
+  inboxOf(runner: string): Promise<readonly InboxMessage[]>;
 
   /** Whether another runner offers attempts that this one could run. */
   helpWanted(wanted: HelpWanted): Promise<boolean>;
   /** Takes such attempts, at most `limit`; their owners get mail. Gives how many; which, is for `heldOffers` to say. */
   takeOffers(take: Take): Promise<number>;
-  heldOffers(runner: string): Promise<readonly HeldOffer[]>;
+  takenOffers(runner: string): Promise<readonly TakenOffer[]>;
   /** What it takes to run the attempts of an execution that a runner holds: with the states of the named tasks. */
   helpFor(id: string, runner: string, tasks: readonly string[]): Promise<Help | undefined>;
   /** Writes what was done of attempts that a runner holds; gives the places of those that were written. */
@@ -100,7 +102,7 @@ export interface Store {
   releaseOrphans(): Promise<number>;
   removeRunner(id: string): Promise<void>;
   /** Says which embedded definitions a runner has. */
-  writeRunnerCodes(id: string, codes: readonly string[]): Promise<void>;
+  writeRunnerBuilds(id: string, codes: readonly string[]): Promise<void>;
 
   /** Embedded definitions by name, as the last runner that had them wrote them. */
   definitions(): Promise<readonly DefinitionRecord[]>;
@@ -151,15 +153,15 @@ export interface Store {
 }
 
 /** A transaction of a user's function, on our own connection. */
-export interface Turn {
+export interface SyncTransaction {
   readonly db: DatabaseSync;
-  readonly create: (create: NewExecution) => Created;
+  readonly create: (create: NewExecution) => CreatedExecution;
 }
 
 export interface DefinitionRecord {
   readonly workflow: string;
   /** `embedded/<workflow>/<fingerprint>`. */
-  readonly code: string;
+  readonly buildId: string;
   readonly spec: WorkflowSpec;
 }
 
@@ -169,35 +171,35 @@ export class BusyError extends Error {
 }
 
 export type {
-  AnswerMail,
+  HelperResult,
   AttemptKey,
   Claim,
   ClaimedExecution,
-  Created,
+  CreatedExecution,
   Delivery,
   EventRecord,
   ExecutionFilter,
   Fork,
-  HeldOffer,
+  TakenOffer,
   Help,
   Helped,
-  HelperLostMail,
+  HelperLost,
   HelpWanted,
   KnownRunner,
   LogRecord,
   ExecutionRecord,
   LeaseKept,
   LeaseKeeper,
-  Mail,
+  InboxMessage,
   Notice,
   Pruned,
   Renew,
   Renewal,
   Retry,
   RunnerRecord,
-  Stray,
+  RetiredExecution,
   Take,
-  TakenMail,
+  HelperStarted,
   TaskEnd,
   TaskEndOutcome,
   TaskTransaction,

@@ -1,15 +1,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { AnyWorkflow } from '../core/definition.ts';
-import { EngineClient } from '../engine/client.ts';
+import type { AnyWorkflow } from '../core/definition/definition.ts';
+import { EngineClient } from '../engine/client/client.ts';
 import type { Clock } from '../engine/clock.ts';
 import type { Logger } from '../engine/logger.ts';
-import { Engine } from '../engine/runner.ts';
+import { Engine } from '../engine/engine.ts';
 import type { RunnerEvent } from '../engine/hooks.ts';
 import type { EngineOptions } from '../engine/engine-options.ts';
-import { loadEmbedded } from '../engine/start.ts';
-import { Watch } from '../engine/watch.ts';
+import { loadEmbedded } from '../engine/client/start.ts';
+import { Watch } from '../engine/client/watch.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from './clock.ts';
 import { rigDatabase, rigStores } from './rig-store.ts';
@@ -133,7 +133,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     onProgress: () => undefined,
     onEnded: (id, ended) => watch.ended(id, ended),
     onChanged: () => void watch.lookAtAll(),
-    onCodeWanted: () => undefined,
+    onBuildWanted: () => undefined,
     ...engineOptions,
     store,
     clock,
@@ -141,7 +141,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
   });
   const loaded = workflows.map(loadEmbedded);
   await store.writeDefinitions(
-    loaded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })),
+    loaded.map(({ graph, buildId }) => ({ workflow: graph.spec.name, buildId, spec: graph.spec })),
   );
   const client = new RigClient({
     ...clientParts(store, clock, tenant),
@@ -183,7 +183,7 @@ function clientParts(
     clock,
     tenant,
     packaged: () => Promise.resolve([]),
-    specOf: ({ code }) => store.definition(code),
+    specOf: ({ buildId }) => store.definition(buildId),
     names: async () => (await store.definitions()).map(({ workflow }) => workflow),
   };
 }

@@ -1,5 +1,5 @@
-import type { AnyWorkflow } from '../core/definition.ts';
-import { all } from '../store/sql.ts';
+import type { AnyWorkflow } from '../core/definition/definition.ts';
+import { all } from '../store/script.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from './clock.ts';
 import { openRig, openStores } from './engine-rig.ts';

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Outcome, TaskCall, TaskHost, WorkflowCode } from '../engine/code.ts';
+import type { Outcome, TaskCall, TaskHost, WorkflowCode } from '../engine/workflow-code.ts';
 import type { Logger } from '../engine/logger.ts';
-import { Isolate } from '../package/isolate/host.ts';
-import type { IsolateDeath, IsolateOptions } from '../package/isolate/host.ts';
+import { Isolate } from '../package/isolate/isolate.ts';
+import type { IsolateDeath, IsolateOptions } from '../package/isolate/isolate.ts';
 
 export interface Line {
   readonly level: string;

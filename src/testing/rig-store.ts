@@ -25,7 +25,7 @@ export function rigDatabase(folder?: () => string): string {
 }
 
 /** What is no question to the database, or one on a caller's own connection. */
-type Unasked = 'shared' | 'lost' | 'changed' | 'subscribe' | 'keepLease' | 'createWithin' | 'turn' | 'close';
+type Unasked = 'shared' | 'lost' | 'changed' | 'subscribe' | 'keepLease' | 'createWithin' | 'transactionSync' | 'close';
 
 /** Every other verb by what it does: a new one that was not put in here would wake all rigs at every look, or none. */
 const verbs: Readonly<Record<Exclude<keyof Store, Unasked>, 'reads' | 'writes'>> = {
@@ -38,9 +38,9 @@ const verbs: Readonly<Record<Exclude<keyof Store, Unasked>, 'reads' | 'writes'>>
   wake: 'writes',
   nextWake: 'reads',
   ownedBy: 'reads',
-  handBack: 'writes',
-  strays: 'reads',
-  adoptCode: 'writes',
+  releaseExecution: 'writes',
+  executionsOnRetiredBuilds: 'reads',
+  moveToBuild: 'writes',
   holdChanged: 'writes',
   cancel: 'writes',
   pause: 'writes',
@@ -48,11 +48,11 @@ const verbs: Readonly<Record<Exclude<keyof Store, Unasked>, 'reads' | 'writes'>>
   signal: 'writes',
   retry: 'writes',
   fork: 'writes',
-  hasMail: 'reads',
-  mailFor: 'reads',
+  hasMessages: 'reads',
+  inboxOf: 'reads',
   helpWanted: 'reads',
   takeOffers: 'writes',
-  heldOffers: 'reads',
+  takenOffers: 'reads',
   helpFor: 'reads',
   writeHelped: 'writes',
   openOffers: 'reads',
@@ -62,7 +62,7 @@ const verbs: Readonly<Record<Exclude<keyof Store, Unasked>, 'reads' | 'writes'>>
   markDead: 'writes',
   releaseOrphans: 'writes',
   removeRunner: 'writes',
-  writeRunnerCodes: 'writes',
+  writeRunnerBuilds: 'writes',
   definitions: 'reads',
   newestDefinition: 'reads',
   writeDefinitions: 'writes',

@@ -1,7 +1,7 @@
-import type { TaskSpec, WorkflowSpec } from '../core/spec.ts';
-import { packArchive } from '../package/archive.ts';
-import type { PackedArchive } from '../package/archive.ts';
-import type { Manifest } from '../package/manifest.ts';
+import type { TaskSpec, WorkflowSpec } from '../core/definition/spec.ts';
+import { packArchive } from '../package/archive/archive.ts';
+import type { PackedArchive } from '../package/archive/archive.ts';
+import type { Manifest } from '../package/archive/manifest.ts';
 
 /** A task of kind `task` with the defaults of a definition. */
 export function sampleTask(name: string, needs: readonly string[] = []): TaskSpec {

@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { packArchive } from '../package/archive.ts';
-import { Registry } from '../package/registry.ts';
+import { packArchive } from '../package/archive/archive.ts';
+import { Registry } from '../package/registry/registry.ts';
 import { openStorage } from '../package/storage/open.ts';
-import { upsertPackageSchedules } from '../schedule/owned.ts';
-import type { NewExecution, Pin } from '../store/batch.ts';
+import { upsertPackageSchedules } from '../schedule/declared.ts';
+import type { NewExecution, Pin } from '../store/transition.ts';
 import type { Store } from '../store/store.ts';
 import { release } from './engine-rig.ts';
 import type { Cleanup } from './engine-rig.ts';
@@ -41,5 +41,5 @@ export class SampleRegistry {
 
 /** An execution of a version, as whoever looked that up just before puts it together. */
 export function samplePinned(pin: Pin, change: Partial<NewExecution> = {}): NewExecution {
-  return sampleExecution({ pin, code: pin.digest, ...change });
+  return sampleExecution({ pin, buildId: pin.digest, ...change });
 }

@@ -1,5 +1,5 @@
 import { newId } from '../engine/id.ts';
-import type { Effects, LetGo, NewExecution, TaskState, Transition } from '../store/batch.ts';
+import type { Effects, ExecutionRelease, NewExecution, TaskState, Transition } from '../store/transition.ts';
 import type { ExecutionFilter, RunnerRecord } from '../store/store.ts';
 
 /** A new execution with what matters to a test. */
@@ -10,7 +10,7 @@ export function sampleExecution(change: Partial<NewExecution> = {}): NewExecutio
     tenant: 'default',
     workflow: 'w',
     pin: null,
-    code: 'embedded/w/1',
+    buildId: 'embedded/w/1',
     priority: 0,
     createdAt: 1_000_000,
     owned: false,
@@ -34,7 +34,7 @@ export function sampleExecution(change: Partial<NewExecution> = {}): NewExecutio
 /** A transition that changes nothing but what it is told to. */
 export function sampleEffects(change: Partial<Effects> = {}): Effects {
   return {
-    mailDone: [],
+    messagesDone: [],
     children: [],
     cancelChildren: [],
     itemsCancelled: [],
@@ -57,10 +57,10 @@ export function sampleTransition(id: string, change: Partial<Transition> = {}): 
     events: [],
     progressed: false,
     parsedInput: null,
-    loads: null,
-    mailTaken: null,
+    loadAttempts: null,
+    inboxAcked: null,
     effects: null,
-    letGo: null,
+    release: null,
     ...change,
   };
 }
@@ -71,7 +71,7 @@ export function sampleTaskState(task: string, change: Partial<TaskState> = {}): 
     item: -1,
     status: 'running',
     attempt: 1,
-    used: 0,
+    chargedAttempts: 0,
     epoch: 1,
     startedAt: 1_000_001,
     endedAt: null,
@@ -100,7 +100,7 @@ export function sampleRunner(id: string, change: Partial<RunnerRecord> = {}): Ru
   };
 }
 
-export function sampleLetGo(change: Partial<LetGo> = {}): LetGo {
+export function sampleRelease(change: Partial<ExecutionRelease> = {}): ExecutionRelease {
   return {
     status: 'completed',
     reason: null,

@@ -2,17 +2,17 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { AnyWorkflow } from '../core/definition.ts';
+import type { AnyWorkflow } from '../core/definition/definition.ts';
 import { WorkflowNotFoundError } from '../core/error.ts';
-import { workflow } from '../core/workflow.ts';
+import { workflow } from '../core/definition/workflow.ts';
 import type { Logger } from '../engine/logger.ts';
-import { resolveEmbedded } from '../engine/start.ts';
-import type { ResolvedWorkflow } from '../engine/start.ts';
+import { resolveEmbedded } from '../engine/client/start.ts';
+import type { ResolvedWorkflow } from '../engine/client/start.ts';
 import { ScheduleLoop } from '../schedule/loop.ts';
 import { Schedules } from '../schedule/schedules.ts';
 import { openStore } from '../store/open.ts';
 import type { ExecutionRecord, Store } from '../store/store.ts';
-import { run } from '../store/sql.ts';
+import { run } from '../store/script.ts';
 import { ManualClock } from './clock.ts';
 import { sampleFilter } from './samples.ts';
 
@@ -27,7 +27,7 @@ export class SchedulePlace {
   readonly #t: TestContext;
   readonly #path: string;
   /** How often a loop told runners to look. */
-  pokes = 0;
+  notifications = 0;
   /** Called while a loop or a verb looks a workflow up. */
   onResolve: () => Promise<void> = () => Promise.resolve();
   readonly #wakers: (() => void)[] = [];
@@ -67,7 +67,7 @@ export class SchedulePlace {
       maxPayload: 10_000,
       tenants,
       resolve: (_tenant, name) => this.#resolve(name),
-      poke: () => void (this.pokes += 1),
+      notify: () => void (this.notifications += 1),
     });
     this.#wakers.push(() => loop.wake());
     this.#t.after(async () => {

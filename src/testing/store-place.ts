@@ -1,5 +1,5 @@
 import { afterEach, beforeEach } from 'node:test';
-import type { NewExecution, Transition } from '../store/batch.ts';
+import type { NewExecution, Transition } from '../store/transition.ts';
 import type { Claim, ClaimedExecution, Store } from '../store/store.ts';
 import { sampleExecution, sampleRunner, sampleTransition } from './samples.ts';
 
@@ -35,7 +35,7 @@ export function storePlace(open: () => Promise<Store>): StorePlace {
         runner: 'r1',
         now: 1_000_010,
         limit: 100,
-        codes: ['embedded/w/1'],
+        buildIds: ['embedded/w/1'],
         roots: null,
         limits: new Map(),
         ...change,

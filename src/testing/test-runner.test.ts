@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { unchecked, workflow } from '../core/workflow.ts';
+import { unchecked, workflow } from '../core/definition/workflow.ts';
 import { testRunner } from './test-runner.ts';
 
 describe('interfaces.md, cloacina/testing', () => {

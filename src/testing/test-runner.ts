@@ -1,10 +1,10 @@
-import type { AnyWorkflow, WorkflowRef } from '../core/definition.ts';
+import type { AnyWorkflow, WorkflowRef } from '../core/definition/definition.ts';
 import type { Duration } from '../core/duration.ts';
 import { durationMs } from '../core/duration.ts';
-import { defaultQueue, queuesOf } from '../core/graph.ts';
+import { defaultQueue, queuesOf } from '../core/definition/graph.ts';
 import type { Json } from '../core/json.ts';
-import { isWorkflow } from '../core/workflow.ts';
-import type { ExecutionHandle, ExecutionOutcome } from '../engine/client.ts';
+import { isWorkflow } from '../core/definition/workflow.ts';
+import type { ExecutionHandle, ExecutionOutcome } from '../engine/client/client.ts';
 import { Runner } from '../open.ts';
 import type { RunnerOptions } from '../options.ts';
 import { ManualClock } from './clock.ts';

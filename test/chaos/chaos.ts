@@ -95,7 +95,7 @@ async function openMembers(
 
 async function leftOver(control: Control): Promise<string> {
   const rows = await control.query(
-    `select e.id, e.workflow, e.status, e.reason, e.owner, e.epoch, e.losses, e.inbox, e.taken, e.wake_at,
+    `select e.id, e.workflow, e.status, e.reason, e.owner, e.epoch, e.crash_count, e.inbox_seq, e.inbox_acked, e.wake_at,
      (select json_agg(json_build_array(task, status, attempt)) from task_executions t where t.execution_id = e.id) as tasks
      from executions e where ended_at is null limit 5`,
   );

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openStore } from '../../src/store/open.ts';
-import { all } from '../../src/store/sql.ts';
+import { all } from '../../src/store/script.ts';
 import { bundled } from './bundled.ts';
 
 const script = fileURLToPath(new URL('./runner.ts', import.meta.url));
@@ -73,7 +73,7 @@ async function check(
 async function allLoaded(url: string): Promise<void> {
   const store = await openStore(url);
   try {
-    const marked = 'select count(*) as n from executions where loads > 0 and ended_at is null';
+    const marked = 'select count(*) as n from executions where load_attempts > 0 and ended_at is null';
     for (const from = performance.now(); ;) {
       const [row] = await store.read(() => all<{ n: number }>(marked));
       if (row!.n === 0) return;

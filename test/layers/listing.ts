@@ -1,23 +1,17 @@
-/**
- * The files that the tables of ARCHITECTURE.md name, as paths below src/. The head of a table begins with a folder; so may a
- * row, by a name that ends in `/`, and the names after that are of files in there.
- */
-export function filesNamed(page: string): readonly string[] {
-  const found: string[] = [];
-  const lines = page.split('\n');
-  let table = '';
-  for (const [i, line] of lines.entries()) {
-    if (!line.startsWith('|')) continue;
-    const names = Array.from(line.matchAll(/`([^`]+)`/g), ([, name = '']) => name);
-    if (lines[i + 1]?.startsWith('| ---') === true) {
-      table = names[0] === 'src/' ? '' : (names[0] ?? '');
-      continue;
-    }
-    let folder = table;
-    for (const name of names) {
-      if (name.endsWith('/')) folder = `${table}${name}`;
-      else if (name.endsWith('.ts')) found.push(`${folder}${name}`);
-    }
+/** The folders of src/ that a page names in the first column of its tables, as paths with a `/` at their end. */
+export function foldersNamed(page: string): readonly string[] {
+  return page
+    .split('\n')
+    .filter((line, i, lines) => line.startsWith('|') && lines[i + 1]?.startsWith('| ---') !== true)
+    .flatMap((line) => Array.from((line.split('|')[1] ?? '').matchAll(/`([\w/-]+\/)`/g), ([, name = '']) => name));
+}
+
+/** The folders of a list of files below src/, with how many files each holds. */
+export function foldersOf(files: Iterable<string>): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const file of files) {
+    const folder = file.slice(0, file.lastIndexOf('/') + 1);
+    counts.set(folder, (counts.get(folder) ?? 0) + 1);
   }
-  return found;
+  return counts;
 }

@@ -15,7 +15,7 @@ const belowWiring = [...engineAndBelow, 'package', 'schedule'];
 const rooms: Readonly<Record<string, Room>> = {
   core: { values: [] },
   store: { values: ['core'] },
-  engine: { values: ['core', 'store/store.ts', 'store/batch.ts'] },
+  engine: { values: ['core', 'store/store.ts', 'store/transition.ts'] },
   package: { values: engineAndBelow },
   schedule: { values: engineAndBelow },
   wiring: { values: belowWiring },
@@ -36,7 +36,7 @@ const impureBuiltins =
 const refusedWords = new Set([
   'util',
   'utils',
-  'helper',
+  // `helper` is a role: a runner that runs attempts of another
   'helpers',
   'common',
   'types',

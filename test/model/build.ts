@@ -1,6 +1,6 @@
-import type { AnyWorkflow, Task } from '../../src/core/definition.ts';
+import type { AnyWorkflow, Task } from '../../src/core/definition/definition.ts';
 import { NonRetryableError } from '../../src/core/error.ts';
-import { settled, workflow } from '../../src/core/workflow.ts';
+import { settled, workflow } from '../../src/core/definition/workflow.ts';
 import type { Clock } from '../../src/engine/clock.ts';
 import type { ModelGraph, ModelTask } from './graphs.ts';
 import { hash, tryOf } from './interpreter.ts';

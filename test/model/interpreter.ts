@@ -15,7 +15,7 @@ export interface Expected {
   readonly codes: ReadonlySet<string>;
 }
 
-/** engine.md, *What a graph means* and *Attempts*, as plainly as it can be said: no time, no crash, no order. */
+/** engine.md (What a graph means, Attempts), as plainly as it can be said: no time, no crash, no order. */
 export function interpret(graph: ModelGraph): Expected {
   const ended: Ended[] = [];
   for (const [index, task] of graph.tasks.entries()) ended.push(endOf(task, index, ended));

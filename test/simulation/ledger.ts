@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { isTaskEnded } from '../../src/core/execution.ts';
-import type { Batch, CommitResult, NewExecution } from '../../src/store/batch.ts';
+import type { Batch, CommitResult, NewExecution } from '../../src/store/transition.ts';
 import type { Claim, ClaimedExecution, Fork } from '../../src/store/store.ts';
-import type { ExecutionEvent } from '../../src/engine/executions.ts';
+import type { ExecutionEvent } from '../../src/engine/client/execution-queries.ts';
 
 export interface Began {
   readonly runner: string;

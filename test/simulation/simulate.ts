@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { CloacinaError } from '../../src/core/error.ts';
 import type { Logger } from '../../src/engine/logger.ts';
 import { drawIdsFrom } from '../../src/engine/id.ts';
-import { all } from '../../src/store/sql.ts';
+import { all } from '../../src/store/script.ts';
 import { checkLife, Ledger } from './ledger.ts';
 import { Random } from './random.ts';
 import { names, workload } from './workload.ts';

@@ -1,6 +1,6 @@
-import type { AnyWorkflow, Ctx } from '../../src/core/definition.ts';
+import type { AnyWorkflow, Ctx } from '../../src/core/definition/definition.ts';
 import { NonRetryableError } from '../../src/core/error.ts';
-import { settled, unchecked, workflow } from '../../src/core/workflow.ts';
+import { settled, unchecked, workflow } from '../../src/core/definition/workflow.ts';
 import type { Clock } from '../../src/engine/clock.ts';
 import type { Ledger } from './ledger.ts';
 import type { Random } from './random.ts';

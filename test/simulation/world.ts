@@ -1,14 +1,14 @@
 import { setImmediate } from 'node:timers/promises';
-import type { AnyWorkflow } from '../../src/core/definition.ts';
-import { EngineClient } from '../../src/engine/client.ts';
+import type { AnyWorkflow } from '../../src/core/definition/definition.ts';
+import { EngineClient } from '../../src/engine/client/client.ts';
 import type { Clock, Timer } from '../../src/engine/clock.ts';
 import type { Logger } from '../../src/engine/logger.ts';
-import { Engine } from '../../src/engine/runner.ts';
+import { Engine } from '../../src/engine/engine.ts';
 import type { EngineOptions } from '../../src/engine/engine-options.ts';
-import { loadEmbedded } from '../../src/engine/start.ts';
-import { Watch } from '../../src/engine/watch.ts';
-import { FencedError, OutcomeUnknownError, RefusedDataError } from '../../src/store/batch.ts';
-import type { Batch, CommitResult } from '../../src/store/batch.ts';
+import { loadEmbedded } from '../../src/engine/client/start.ts';
+import { Watch } from '../../src/engine/client/watch.ts';
+import { FencedError, OutcomeUnknownError, RefusedDataError } from '../../src/store/transition.ts';
+import type { Batch, CommitResult } from '../../src/store/transition.ts';
 import { openStore } from '../../src/store/open.ts';
 import type { Store } from '../../src/store/store.ts';
 import { ManualClock } from '../../src/testing/clock.ts';
@@ -21,13 +21,13 @@ const reads: ReadonlySet<string> = new Set([
   'ended',
   'events',
   'execution',
-  'hasMail',
-  'heldOffers',
+  'hasMessages',
+  'takenOffers',
   'helpFor',
   'helpWanted',
   'list',
   'logs',
-  'mailFor',
+  'inboxOf',
   'nextWake',
   'openOffers',
   'outputs',
@@ -36,7 +36,7 @@ const reads: ReadonlySet<string> = new Set([
   'ask',
   'runners',
   'step',
-  'strays',
+  'executionsOnRetiredBuilds',
   'tasks',
 ]);
 
@@ -233,7 +233,7 @@ export interface SimRunner {
 export interface SimRunnerOptions extends Partial<
   Pick<
     EngineOptions,
-    'concurrency' | 'queues' | 'lookMs' | 'maxExecutions' | 'random' | 'leaseMs' | 'graceMs' | 'onEvent'
+    'concurrency' | 'queues' | 'pollMs' | 'maxExecutions' | 'random' | 'leaseMs' | 'graceMs' | 'onEvent'
   >
 > {
   readonly logger?: Logger;
@@ -268,7 +268,7 @@ export async function openRunner(
     name,
     identity: { host: name, pid: 1, pidStarted: name },
     keepAlive: false,
-    lookMs: options.lookMs ?? 25,
+    pollMs: options.pollMs ?? 25,
     maxPayload: 1_048_576,
     ownOnly: false,
     retentionMs: null,
@@ -276,7 +276,7 @@ export async function openRunner(
     onEnded: (id, ended) => watch.ended(id, ended),
     onChanged: () => void watch.lookAtAll(),
     onCommitted: () => watch.changed(),
-    onCodeWanted: () => undefined,
+    onBuildWanted: () => undefined,
     resolve: async (_, workflow) => (await ready.promise).resolve(workflow),
     store,
     clock,
@@ -284,7 +284,7 @@ export async function openRunner(
   });
   const loaded = workflows.map(loadEmbedded);
   await store.writeDefinitions(
-    loaded.map(({ graph, codeName }) => ({ workflow: graph.spec.name, code: codeName, spec: graph.spec })),
+    loaded.map(({ graph, buildId }) => ({ workflow: graph.spec.name, buildId, spec: graph.spec })),
   );
   const client = new SimClient({
     store,
@@ -293,7 +293,7 @@ export async function openRunner(
     maxPayload: 1_048_576,
     packaged: () => Promise.resolve([]),
     names: async () => (await store.definitions()).map(({ workflow }) => workflow),
-    specOf: ({ code }) => store.definition(code),
+    specOf: ({ buildId }) => store.definition(buildId),
     engine,
     watch,
   });

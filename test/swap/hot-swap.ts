@@ -6,14 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { workflow } from '../../src/core/workflow.ts';
-import { EngineClient } from '../../src/engine/client.ts';
+import { workflow } from '../../src/core/definition/workflow.ts';
+import { EngineClient } from '../../src/engine/client/client.ts';
 import { systemClock } from '../../src/engine/clock.ts';
-import { Engine } from '../../src/engine/runner.ts';
-import { Watch } from '../../src/engine/watch.ts';
-import { packArchive } from '../../src/package/archive.ts';
-import { Reconciler } from '../../src/package/reconciler.ts';
-import { Registry } from '../../src/package/registry.ts';
+import { Engine } from '../../src/engine/engine.ts';
+import { Watch } from '../../src/engine/client/watch.ts';
+import { packArchive } from '../../src/package/archive/archive.ts';
+import { Reconciler } from '../../src/package/load/reconciler.ts';
+import { Registry } from '../../src/package/registry/registry.ts';
 import { openStorage } from '../../src/package/storage/open.ts';
 import { openStore } from '../../src/store/open.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -70,7 +70,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     onProgress: () => undefined,
     onEnded: (id, ended) => watch.ended(id, ended),
     onChanged: () => undefined,
-    onCodeWanted: () => undefined,
+    onBuildWanted: () => undefined,
   });
   const onChange = (): void => reconciler.wake();
   const reconciler: Reconciler = new Reconciler({
@@ -94,7 +94,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     maxPayload: 1_000_000,
     packaged: async (name) => {
       const found = await registry.resolve(name);
-      return found === undefined ? [] : [{ spec: found.spec, codeName: found.pin.digest, pin: found.pin, code: null }];
+      return found === undefined ? [] : [{ spec: found.spec, buildId: found.pin.digest, pin: found.pin, code: null }];
     },
     names: async () => [],
     engine,

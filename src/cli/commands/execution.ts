@@ -4,13 +4,18 @@ import { formatMs } from '../../core/duration.ts';
 import { executionStatuses } from '../../core/execution.ts';
 import { indented, oneLine, plain } from '../../core/plain.ts';
 import type { ExecutionStatus } from '../../core/execution.ts';
-import type { ExecutionDetail, ExecutionEvent, ExecutionLog, ExecutionSummary } from '../../engine/executions.ts';
+import type {
+  ExecutionDetail,
+  ExecutionEvent,
+  ExecutionLog,
+  ExecutionSummary,
+} from '../../engine/client/execution-queries.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
-import type { Controlled } from '../../engine/control.ts';
+import type { Controlled } from '../../engine/client/execution-commands.ts';
 import type { Client } from '../../open.ts';
-import { eventDocument, executionDocument, executionItem, logDocument } from '../documents.ts';
-import { moment, pair, readInput, wholeNumber } from '../given.ts';
+import { eventDocument, executionDocument, executionItem, logDocument } from '../views.ts';
+import { moment, pair, readInput, wholeNumber } from '../arguments.ts';
 import { fields, paint, short, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 

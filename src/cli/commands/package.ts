@@ -3,13 +3,13 @@ import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import type { Json } from '../../core/json.ts';
 import { indented, oneLine } from '../../core/plain.ts';
-import type { Manifest } from '../../package/manifest.ts';
-import type { PackageDocument, PackageItem } from '../../package/registry-documents.ts';
+import type { Manifest } from '../../package/archive/manifest.ts';
+import type { PackageDocument, PackageItem } from '../../package/registry/views.ts';
 import { PackageNotFoundError } from '../../core/error.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
-import { askedText, iso, packageDocument, packageItemDocument } from '../documents.ts';
-import { exactPackage, packageAt, readBytes, writeWhole, writing } from '../given.ts';
+import { askedText, iso, packageDocument, packageItemDocument } from '../views.ts';
+import { exactPackage, packageAt, readBytes, writeWhole, writing } from '../arguments.ts';
 import { fields, paint, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 
@@ -101,7 +101,7 @@ function addActs(noun: Command): void {
 }
 
 async function newProject(cli: Cli, dir: string, options: { readonly name?: string }): Promise<void> {
-  const { createProject, readProject } = await import('../../package/project.ts');
+  const { createProject, readProject } = await import('../../package/pack/project.ts');
   const made = await writing(dir, () => createProject(dir, options));
   const { version } = (await readProject(dir)).package;
   cli.output.answer({ dir, ...made, version }, () => {
@@ -124,7 +124,7 @@ interface PackOptions {
 
 async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> {
   const [{ buildPackage }, { describeInIsolate }] = await Promise.all([
-    import('../../package/build.ts'),
+    import('../../package/pack/build.ts'),
     import('../describe.ts'),
   ]);
   const environment = options.envFile === undefined ? process.env : await withEnvFile(options.envFile);
@@ -154,7 +154,7 @@ function fileName(name: string, version: string): string {
 }
 
 async function inspect(cli: Cli, file: string): Promise<void> {
-  const { readArchive } = await import('../../package/archive.ts');
+  const { readArchive } = await import('../../package/archive/archive.ts');
   const bytes = await readBytes(file);
   const { manifest, digest } = await readArchive(bytes);
   cli.output.answer({ ...manifest, digest, bytes: bytes.length }, () => {

@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
-import { describeRule } from '../../core/describe-rule.ts';
+import { describeRule } from '../../core/schedule/describe-rule.ts';
 import { formatMs } from '../../core/duration.ts';
-import { scheduleRule } from '../../core/schedule.ts';
-import { slotsBetween } from '../../core/slots.ts';
+import { scheduleRule } from '../../core/schedule/rule.ts';
+import { slotsBetween } from '../../core/schedule/fire-times.ts';
 import type { SchedulePreview, ScheduleStats, SlotSummary } from '../../schedule/schedules.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
-import { iso, slotDocument } from '../documents.ts';
+import { iso, slotDocument } from '../views.ts';
 import { UsageError } from '../failure.ts';
-import { moment, wholeNumber } from '../given.ts';
+import { moment, wholeNumber } from '../arguments.ts';
 import { fields, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 

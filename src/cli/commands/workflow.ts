@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { oneLine } from '../../core/plain.ts';
-import { compileGraph, levels } from '../../core/graph.ts';
-import type { TaskSpec, WorkflowSpec } from '../../core/spec.ts';
-import type { WorkflowEntry } from '../../engine/workflows.ts';
+import { compileGraph, levels } from '../../core/definition/graph.ts';
+import type { TaskSpec, WorkflowSpec } from '../../core/definition/spec.ts';
+import type { WorkflowEntry } from '../../engine/client/workflows.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
-import { workflowDocument, workflowItem } from '../documents.ts';
-import { addGrantOptions } from '../given.ts';
+import { workflowDocument, workflowItem } from '../views.ts';
+import { addGrantOptions } from '../arguments.ts';
 import { fields, paint, short, table } from '../output.ts';
 import { run } from './workflow-run.ts';
 

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
-import type { PackedArchive } from '../../package/archive.ts';
-import { buildPackage } from '../../package/build.ts';
+import type { PackedArchive } from '../../package/archive/archive.ts';
+import { buildPackage } from '../../package/pack/build.ts';
 import { describeInIsolate } from '../describe.ts';
 
 /** Three folders up, from `src/cli/demo` in a checkout and from `dist/cli/demo` in an installed package alike. */

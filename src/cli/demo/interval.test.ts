@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { scheduleRule } from '../../core/schedule.ts';
-import { slotsBetween } from '../../core/slots.ts';
+import { scheduleRule } from '../../core/schedule/rule.ts';
+import { slotsBetween } from '../../core/schedule/fire-times.ts';
 import { intervalRule } from './interval.ts';
 
 const second = 1000;

@@ -1,4 +1,4 @@
-import type { ScheduleOptions } from '../../core/definition.ts';
+import type { ScheduleOptions } from '../../core/definition/definition.ts';
 
 /** What one field of a cron can step by: the unit in ms, how many make the next larger one, and the cron. */
 const units: readonly (readonly [ms: number, count: number, cron: (step: string) => string])[] = [

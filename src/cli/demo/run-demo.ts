@@ -2,18 +2,18 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { formatMs } from '../../core/duration.ts';
 import { CloacinaError, OptionInvalidError, PackageExistsError, ScheduleExistsError } from '../../core/error.ts';
-import { scheduleRule } from '../../core/schedule.ts';
+import { scheduleRule } from '../../core/schedule/rule.ts';
 import { delay, systemClock } from '../../engine/clock.ts';
-import type { WorkflowEntry } from '../../engine/workflows.ts';
+import type { WorkflowEntry } from '../../engine/client/workflows.ts';
 import { Client, Runner } from '../../open.ts';
-import type { PackageEvent } from '../../package/reconciler.ts';
+import type { PackageEvent } from '../../package/load/reconciler.ts';
 import { openStorage } from '../../package/storage/open.ts';
 import { databasePlace } from '../../store/open.ts';
 import { buildDemoPackage, demoWorkflow } from './demo-package.ts';
 import { readReport, reportLines } from './demo-report.ts';
 import { intervalRule } from './interval.ts';
 import { ScheduledRuns, timeOfDay } from './scheduled-runs.ts';
-import { Story } from './story.ts';
+import { Story } from './narration.ts';
 
 /** Where the demo keeps its database and packages unless told otherwise: it is found again from the same place. */
 const demoFolder = './.cloacina-demo';

@@ -2,7 +2,7 @@ import { formatMs } from '../../core/duration.ts';
 import { isEnded } from '../../core/execution.ts';
 import type { Client } from '../../open.ts';
 import type { SlotSummary } from '../../schedule/schedules.ts';
-import type { Story } from './story.ts';
+import type { Story } from './narration.ts';
 
 /** More slots than this do not come between two looks. */
 const slotLimit = 100;

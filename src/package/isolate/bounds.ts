@@ -1,10 +1,10 @@
-import { boundIssues } from '../../core/schema.ts';
+import { boundIssues } from '../../core/definition/schema.ts';
 import type { Issue } from '../../core/error.ts';
 import { arrayMembers, isTooDeep, maxJsonDepth } from '../../core/json-text.ts';
 import { boundTaskError, maxCauses } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { maxLogBytes } from '../../engine/inline.ts';
-import { mapItemsOf } from '../../engine/map-items.ts';
+import { mapItemsOf } from '../../engine/execution/map-items.ts';
 
 // The bounds of what a guest may send. The code of a package keeps within them where it is honest: `guest.ts` sees to
 // that. The host counts once more, before it makes anything of a text, since the channel is open to that code: a guest

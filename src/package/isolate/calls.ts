@@ -1,9 +1,9 @@
 import { CloacinaError } from '../../core/error.ts';
 import { toTaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
-import { maxMapBytes } from '../../engine/map-items.ts';
+import { maxMapBytes } from '../../engine/execution/map-items.ts';
 import type { TaskError } from '../../core/task-error.ts';
-import type { InputOutcome, Outcome, Question, TaskCall, TaskHost } from '../../engine/code.ts';
+import type { InputOutcome, Outcome, Question, TaskCall, TaskHost } from '../../engine/workflow-code.ts';
 import { batchBytes, boundLogData, checkBytes, itemsFault, jsonFault, maxTextLength } from './bounds.ts';
 import { splitCall } from './protocol.ts';
 import type { ToGuest, ToHost } from './protocol.ts';

@@ -1,6 +1,6 @@
 import { CloacinaError } from '../../core/error.ts';
 import { isTooDeep } from '../../core/json-text.ts';
-import type { WorkflowSpec } from '../../core/spec.ts';
+import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { reviveError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';

@@ -3,8 +3,8 @@ export { errorTable } from '../../core/error-table.ts';
 export * from '../../core/error.ts';
 export { eventTypes } from '../../core/event.ts';
 export { executionStatuses } from '../../core/execution.ts';
-export { settled, unchecked, workflow } from '../../core/workflow.ts';
-export { ExecutionFailedError } from '../../engine/execution-failed.ts';
+export { settled, unchecked, workflow } from '../../core/definition/workflow.ts';
+export { ExecutionFailedError } from '../../engine/client/execution-failed.ts';
 
 const absence = 'is not available inside a package: its workflows are run by whoever loaded the package';
 

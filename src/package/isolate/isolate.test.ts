@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { CloacinaError } from '../../core/error.ts';
-import type { TaskHost } from '../../engine/code.ts';
+import type { TaskHost } from '../../engine/workflow-code.ts';
 import {
   callOf,
   completed,
@@ -24,8 +24,8 @@ import {
   until,
 } from '../../testing/isolate-rig.ts';
 import type { Line } from '../../testing/isolate-rig.ts';
-import type { IsolateOptions } from './host.ts';
-import { IsolateRoom } from './room.ts';
+import type { IsolateOptions } from './isolate.ts';
+import { ProcessLimit } from './process-limit.ts';
 
 /** Tasks of which the other tests make their packages: one says in which process it is, one never ends. */
 const saysPid = `w.task('pid', () => process.pid);\n`;
@@ -219,7 +219,7 @@ describe('engine.md: what a task does, it does in an isolate too', { concurrency
     assert.deepEqual([refused.error.code, refused.retryable], ['PAYLOAD_TOO_LARGE', false]);
   });
 
-  test('packages.md: many calls at once share messages, and each gets its own answer', async (t) => {
+  test('registry.md: many calls at once share messages, and each gets its own answer', async (t) => {
     const { code } = open(t, `w.task('t', async ({ input }) => { await null; return input.n * 2; });`);
     const all = Array.from({ length: 1000 }, (_, n) =>
       completed(code.run(callOf('t', { input: `{"n":${n}}` }), hostOf())),
@@ -231,7 +231,7 @@ describe('engine.md: what a task does, it does in an isolate too', { concurrency
   });
 });
 
-describe('packages.md: what the process tier keeps from a package', { concurrency: 2 }, () => {
+describe('registry.md: what the process tier keeps from a package', { concurrency: 2 }, () => {
   test('it reads its own folder and nothing else, writes nothing, starts nothing', async (t) => {
     const { code, dir } = open(
       t,
@@ -369,7 +369,7 @@ describe('packages.md: what the process tier keeps from a package', { concurrenc
   });
 });
 
-describe('packages.md: what one task does to its process costs what ran in it, and no more', { concurrency: 2 }, () => {
+describe('registry.md: what one task does to its process costs what ran in it, and no more', { concurrency: 2 }, () => {
   const deadly: readonly (readonly [string, string, RegExp])[] = [
     ['process.exit', `() => process.exit(7)`, /exited with code 7/],
     ['process.abort', `() => process.abort()`, /ended by SIGABRT|exited with code (134|3221226505)/],
@@ -385,7 +385,7 @@ describe('packages.md: what one task does to its process costs what ran in it, a
     ],
   ];
   for (const [name, run, pattern] of deadly) {
-    test(`durability.md, Suspects: ${name} is charged only where nothing else was in the process`, async (t) => {
+    test(`durability.md, Poison suspects: ${name} is charged only where nothing else was in the process`, async (t) => {
       const { code, lines, deaths } = open(t, `w.task('die', ${run});\n${waits}${saysPid}`);
       const waiting = code.run(callOf('wait'), hostOf());
       await until('it waits', () => waitingIn(lines) === 1);
@@ -525,7 +525,7 @@ describe('packages.md: what one task does to its process costs what ran in it, a
 });
 
 describe(
-  'packages.md, Hot swap: a version loads, and exports what its manifest says, or is not used',
+  'registry.md, Hot swap: a version loads, and exports what its manifest says, or is not used',
   { concurrency: 2 },
   () => {
     test('the exports are described, each workflow once', async (t) => {
@@ -640,7 +640,7 @@ describe(
 );
 
 describe(
-  'packages.md: isolates start on first use, stop when idle, and are bounded in number',
+  'registry.md: isolates start on first use, stop when idle, and are bounded in number',
   { concurrency: 2 },
   () => {
     test('no process before the first call, none after the idle time, a new one for the next call', async (t) => {
@@ -653,7 +653,7 @@ describe(
     });
 
     test('a process without calls gives its place to another package', async (t) => {
-      const room = new IsolateRoom(1);
+      const room = new ProcessLimit(1);
       const [a, b] = [open(t, saysPid, { room }), open(t, saysPid + waits, { room })];
       await completed(a.code.run(callOf('pid'), hostOf()));
       const pid = await completed(b.code.run(callOf('pid'), hostOf()));
@@ -757,7 +757,7 @@ function startHost(
 function hostScript(dir: string, task: string): string {
   const url = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
   return `
-    import { Isolate } from ${url('./host.ts')};
+    import { Isolate } from ${url('./isolate.ts')};
     const none = () => undefined;
     const logger = { debug: none, info: (_, line) => console.log(line), warn: console.log, error: none };
     const isolate = new Isolate({ dir: ${JSON.stringify(dir)}, label: 'sample', logger });

@@ -54,7 +54,7 @@ function prefixed(headerBytes: number, bodyBytes: number, rest: string): Buffer 
   return Buffer.concat([prefix, Buffer.from(rest)]);
 }
 
-describe('packages.md: small calls are gathered into one message per turn of the event loop', () => {
+describe('registry.md: small calls are gathered into one message per turn of the event loop', () => {
   test('what is sent in one turn is one frame, and arrives in order with its texts', async () => {
     const { link, sent } = linkOn();
     link.send({ n: 1 }, ['"ä"', '']);
@@ -136,7 +136,7 @@ describe('packages.md: small calls are gathered into one message per turn of the
   });
 });
 
-describe('packages.md: what a guest sends is judged before it is used', () => {
+describe('registry.md: what a guest sends is judged before it is used', () => {
   const refused: readonly (readonly [string, Buffer, RegExp])[] = [
     ['a header beyond the limit', prefixed(1001, 0, ''), /a header of 1001 bytes; the limit is 1000/],
     ['a body beyond the limit', prefixed(10, 2001, ''), /a body of 2001 bytes; the limit is 2000/],

@@ -6,7 +6,7 @@ import { Heartbeat } from './heartbeat.ts';
 import { MemoryWatch } from './memory.ts';
 import { OutputLines } from './output.ts';
 import { joinCall, readToHost, splitCall } from './protocol.ts';
-import { IsolateRoom } from './room.ts';
+import { ProcessLimit } from './process-limit.ts';
 
 /** A clock with one timer at a time, which fires when it is told to. */
 class OneTimerClock implements Clock {
@@ -57,7 +57,7 @@ function heartbeat(): {
   return { clock, beat, counts };
 }
 
-describe('durability.md, Suspects: an isolate that does not answer for isolateStall is ended', () => {
+describe('durability.md, Poison suspects: an isolate that does not answer for isolateStall is ended', () => {
   test('it is stalled after a whole isolateStall of silence, and pinged meanwhile', () => {
     const { clock, beat, counts } = heartbeat();
     beat.start();
@@ -95,7 +95,7 @@ describe('durability.md, Suspects: an isolate that does not answer for isolateSt
   });
 });
 
-describe('packages.md, Isolation: what a process holds is bounded', () => {
+describe('registry.md, Isolation: what a process holds is bounded', () => {
   test('one that says itself that it holds more than it may is told of', () => {
     const told: number[] = [];
     const watch = new MemoryWatch({ clock: new OneTimerClock(), limitMb: 100, over: (heldMb) => told.push(heldMb) });
@@ -113,9 +113,9 @@ describe('packages.md, Isolation: what a process holds is bounded', () => {
   });
 });
 
-describe('packages.md: isolates are bounded in number', () => {
+describe('registry.md: isolates are bounded in number', () => {
   test('places are given in order; a cancelled wait is skipped', () => {
-    const room = new IsolateRoom(1);
+    const room = new ProcessLimit(1);
     const begun: string[] = [];
     room.enter(() => begun.push('a'));
     const cancel = room.enter(() => begun.push('b'));
@@ -130,7 +130,7 @@ describe('packages.md: isolates are bounded in number', () => {
   });
 
   test('one that waits gets the place of the one idle the longest', () => {
-    const room = new IsolateRoom(3);
+    const room = new ProcessLimit(3);
     const [a, b, c] = [{}, {}, {}];
     const evicted: string[] = [];
     for (let i = 0; i < 3; i++) room.enter(() => undefined);
@@ -153,7 +153,7 @@ function tap(): { clock: OneTimerClock; stream: PassThrough; output: OutputLines
   return { clock, stream, output: new OutputLines(stream, clock, (line) => lines.push(line)), lines };
 }
 
-describe('packages.md: what a package prints goes to the logger line by line', () => {
+describe('registry.md: what a package prints goes to the logger line by line', () => {
   test('lines are put together from pieces, also within a character; the last needs no line end', async () => {
     const { stream, output, lines } = tap();
     const bytes = Buffer.from('one ☃\r\n\ntwo\nlast');
@@ -192,7 +192,7 @@ describe('packages.md: what a package prints goes to the logger line by line', (
   });
 });
 
-describe('packages.md: what a guest sends is judged before it is used', () => {
+describe('registry.md: what a guest sends is judged before it is used', () => {
   const error = { name: 'Error', code: 'X', message: 'm' };
   const refused: readonly (readonly [unknown, readonly string[]])[] = [
     [null, []],

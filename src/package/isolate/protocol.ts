@@ -1,4 +1,4 @@
-import type { Question, TaskCall } from '../../engine/code.ts';
+import type { Question, TaskCall } from '../../engine/workflow-code.ts';
 import type { Issue } from '../../core/error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
 import { callOf, completed, definition, failed, hostOf, open, packageFolder } from '../../testing/isolate-rig.ts';
 
-describe('packages.md: a package does nothing to other processes', { concurrency: 2 }, () => {
+describe('registry.md: a package does nothing to other processes', { concurrency: 2 }, () => {
   test('it signals, slows down and debugs none, by whatever name', async (t) => {
     const { code } = open(
       t,
@@ -95,7 +95,7 @@ function childrenOf(pid: number): readonly string[] {
   return children.map((child) => readFileSync(`/proc/${child}/cmdline`, 'latin1'));
 }
 
-describe('packages.md: a package writes no file past the permission model', { concurrency: 2 }, () => {
+describe('registry.md: a package writes no file past the permission model', { concurrency: 2 }, () => {
   test('flags of V8, some of which write files, stay as they are', async (t) => {
     const { code, dir } = open(
       t,

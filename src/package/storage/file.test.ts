@@ -30,7 +30,7 @@ function fileOf(folder: string, digest: string): string {
   return join(folder, `${digest.replace(':', '-')}.cloacina`);
 }
 
-test('packages.md: bytes are stored under their digest and read back', async () => {
+test('registry.md: bytes are stored under their digest and read back', async () => {
   const storage = openStorage(`file:${newFolder()}`);
   assert.equal(await storage.has(one.digest), false);
   assert.deepEqual(await listed(storage.url), []);
@@ -58,7 +58,7 @@ test('a put may be repeated, also at the same moment from several sides', async 
   assert.deepEqual(await readdir(folder), [`${one.digest.replace(':', '-')}.cloacina`]);
 });
 
-test('packages.md: bytes that were changed where they lie are DIGEST_MISMATCH, and the next put heals them', async () => {
+test('registry.md: bytes that were changed where they lie are DIGEST_MISMATCH, and the next put heals them', async () => {
   const folder = newFolder();
   const storage = openStorage(`file:${folder}`);
   await storage.put(one.digest, one.bytes);
@@ -143,7 +143,7 @@ function mayWriteAnywhere(): boolean {
   return process.platform === 'win32' || process.getuid?.() === 0;
 }
 
-test('packages.md: storage URLs: relative, absolute, percent-encoded', async () => {
+test('registry.md: storage URLs: relative, absolute, percent-encoded', async () => {
   const folder = newFolder();
   await openStorage(`file:${folder}`).put(one.digest, one.bytes);
   const absolute = pathToFileURL(folder).href;

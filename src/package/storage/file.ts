@@ -4,8 +4,8 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
 import { shownUrl } from '../../core/shown-url.ts';
-import { makeFolder } from '../../store/folder.ts';
-import { archiveDigest, isDigest } from '../digest.ts';
+import { makeFolder } from '../../store/sqlite/folder.ts';
+import { archiveDigest, isDigest } from '../archive/digest.ts';
 import type { PackageStorage, StoredPackage } from './storage.ts';
 
 const filePattern = /^sha256-([0-9a-f]{64})\.cloacina$/;

@@ -37,5 +37,4 @@ create table schedule_slots (
   primary key (schedule_id, slot)
 ) {{rows by key}};
 
-create index executions_of_schedule_open on executions (schedule_id) where schedule_id is not null and ended_at is null;
 `;

@@ -1,0 +1,214 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { Duration } from '../duration.ts';
+import type { Json, Jsonable } from '../json.ts';
+import type { Catchup, Overlap, WorkflowSpec } from './spec.ts';
+import type { TaskError } from '../task-error.ts';
+
+declare const scope: unique symbol;
+declare const shape: unique symbol;
+
+/** A task of the workflow named S, as a need of others: its output has type Out. */
+export interface Task<S, Out> {
+  readonly [scope]: S;
+  readonly name: string;
+  readonly output?: Out;
+}
+
+/** A task as a need that is met when it ends in any way; see `settled`. */
+export interface SettledTask<S, Out> {
+  readonly [scope]: S;
+  readonly settled: true;
+  readonly output?: Out;
+}
+
+export type SkipReason = 'when_false' | 'need_failed' | 'need_skipped' | 'need_cancelled' | 'fail_fast';
+
+/** How a task ended: what a settled need holds. */
+export type Settled<O> =
+  | { readonly status: 'completed'; readonly output: O }
+  | { readonly status: 'failed'; readonly error: TaskError }
+  | { readonly status: 'skipped'; readonly reason: SkipReason }
+  | { readonly status: 'cancelled' };
+
+type Need<S> = Task<S, unknown> | SettledTask<S, unknown>;
+export type Needs<S> = { readonly [alias: string]: Need<S> };
+type Value<N> = N extends SettledTask<unknown, infer O> ? Settled<O> : N extends Task<unknown, infer O> ? O : never;
+type Values<N> = { readonly [K in keyof N]: Value<N[K]> };
+
+/** What a task's function may return: a value or a promise of one, which survives JSON. */
+export type Returned<R> = R & NoInfer<R extends PromiseLike<infer O> ? PromiseLike<Jsonable<O>> : Jsonable<R>>;
+
+/** Lines of one attempt, kept with it. `data` must be JSON. */
+export interface Log {
+  debug(message: string, data?: unknown): void;
+  info(message: string, data?: unknown): void;
+  warn(message: string, data?: unknown): void;
+  error(message: string, data?: unknown): void;
+}
+
+/** The one argument of every function of a workflow. */
+export interface Ctx<In, N = {}> {
+  /** The input of the execution, as the schema parsed it. */
+  readonly input: In;
+  /** The outputs of the needs by their alias; for a settled need how the task ended. */
+  readonly needs: Values<N>;
+  /** Fires on timeout, cancel, shutdown and loss of the lease. */
+  readonly signal: AbortSignal;
+  readonly executionId: string;
+  readonly workflow: string;
+  readonly task: string;
+  /** 1 for the first attempt. */
+  readonly attempt: number;
+  /** The same for every attempt of one task execution; of one item, in a map. */
+  readonly idempotencyKey: string;
+  /** The slot that started this execution, where a schedule did. */
+  readonly schedule?: { readonly name: string; readonly slot: Date; readonly isCatchUp: boolean };
+  /** The environment: of the process, or what a package was granted. */
+  readonly env: { readonly [name: string]: string | undefined };
+  readonly log: Log;
+  /** Runs `fn` once and remembers its JSON result for later attempts of this task execution. Resolves once durable. */
+  readonly step: <R>(name: string, fn: () => Returned<R>) => Promise<Awaited<R>>;
+  /**
+   * `return ctx.transaction((tx) => ...)`: the writes that `run` makes through `tx` and the task's completion commit together,
+   * once; what it gives is the task's output. PostgreSQL: `tx` is a `pg` client. SQLite: a `DatabaseSync`, and `run` is
+   * synchronous. Where `run` throws, nothing is written. Not in packages: they have no database.
+   */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- `Tx` is what the function says that it takes
+  readonly transaction: <R, Tx = unknown>(run: (tx: Tx) => Returned<R>) => Promise<Awaited<R>>;
+  /** Says how far the attempt is: 0 to 1. */
+  readonly progress: (done: number, text?: string) => void;
+}
+
+/** How often and when an attempt that failed is followed by another. */
+export interface Retry {
+  /** All runs, the first included; default 3. */
+  attempts?: number;
+  /** Default exponential: the delay doubles with each attempt. */
+  backoff?: 'exponential' | 'linear' | 'fixed';
+  /** Default 1s. */
+  delay?: Duration;
+  /** Default 60s. */
+  maxDelay?: Duration;
+  /** A share of the delay, 0 to 1, by which it varies; default 0.25. */
+  jitter?: number;
+  /** Whether an error is worth a retry; default: every one. */
+  when?: (error: unknown) => boolean;
+}
+
+export interface NodeOptions<S, In, N extends Needs<S>> {
+  needs?: N;
+  /** Asked once all needs are met; false skips the task. */
+  when?: (ctx: Ctx<In, N>) => boolean;
+  description?: string;
+}
+
+export interface WorkOptions<S, In, N extends Needs<S>> extends NodeOptions<S, In, N> {
+  retry?: Retry;
+  /** Per attempt (of one item, in a map); default 1h. */
+  timeout?: Duration;
+  /** Runs only on runners that serve this queue; default `default`. */
+  queue?: string;
+}
+
+export interface MapOptions<S, In, N extends Needs<S>, Item> extends WorkOptions<S, In, N> {
+  /** The items; persisted when the map starts. */
+  over: (ctx: Ctx<In, N>) => readonly Item[];
+  /** Items at once; default: as many as the runner has room for. */
+  concurrency?: number;
+}
+
+/** Options of a schedule; exactly one of `cron`, `every` and `at`. */
+export interface ScheduleOptions<Given> {
+  /** 5 fields, or 6 with seconds first. */
+  cron?: string;
+  every?: Duration;
+  at?: string | Date;
+  /** IANA name; default UTC. */
+  timezone?: string;
+  input?: Given;
+  /** Default skip. */
+  overlap?: Overlap;
+  /** Default latest. */
+  catchup?: Catchup;
+  /** For catchup `all`; default 100. */
+  max?: number;
+  /** Slots older than this are missed; default 24h. */
+  window?: Duration;
+  paused?: boolean;
+  jitter?: Duration;
+  startAt?: string | Date;
+  endAt?: string | Date;
+}
+
+/** What a child task, a start and a runner's options need of a workflow's type. */
+export interface WorkflowRef<Out, Given> {
+  readonly [shape]?: { readonly output: Out };
+  readonly name: string;
+  /** What start() takes: the schema's input type, defaults optional; tasks see its output type. */
+  readonly given?: Given;
+  /** The checked definition as plain JSON. The first look freezes the workflow. Throws DEFINITION_INVALID. */
+  readonly spec: WorkflowSpec;
+}
+
+/** Any workflow, whatever its types. */
+export type AnyWorkflow = WorkflowRef<unknown, unknown>;
+
+type MapCtx<In, N, Item> = Ctx<In, N> & { readonly item: Item; readonly index: number };
+
+/** A named, static graph of tasks with typed input and output. */
+export interface Workflow<In, Out, S, Given = In> extends WorkflowRef<Out, Given> {
+  task<R>(name: string, run: (ctx: Ctx<In>) => Returned<R>): Task<S, Awaited<R>>;
+  task<R, const N extends Needs<S> = {}>(
+    name: string,
+    options: WorkOptions<S, In, N>,
+    run: (ctx: Ctx<In, N>) => Returned<R>,
+  ): Task<S, Awaited<R>>;
+  /** With `settled: true` the output is an outcome for each item, and no item fails the map. */
+  map<Item, R, const N extends Needs<S> = {}>(
+    name: string,
+    options: MapOptions<S, In, N, Item> & { settled: true },
+    run: (ctx: MapCtx<In, N, Item>) => Returned<R>,
+  ): Task<S, Settled<Awaited<R>>[]>;
+  map<Item, R, const N extends Needs<S> = {}>(
+    name: string,
+    options: MapOptions<S, In, N, Item>,
+    run: (ctx: MapCtx<In, N, Item>) => Returned<R>,
+  ): Task<S, Awaited<R>[]>;
+  child<ChildGiven, ChildOut, const N extends Needs<S> = {}>(
+    name: string,
+    child: WorkflowRef<ChildOut, ChildGiven>,
+    options: NodeOptions<S, In, N> & { input: (ctx: Ctx<In, N>) => ChildGiven },
+  ): Task<S, ChildOut>;
+  child<const N extends Needs<S> = {}>(
+    name: string,
+    child: string,
+    options: NodeOptions<S, In, N> & { input: (ctx: Ctx<In, N>) => unknown },
+  ): Task<S, Json>;
+  wait<P = Json, const N extends Needs<S> = {}>(
+    name: string,
+    options: NodeOptions<S, In, N> & { signal: string; schema?: StandardSchemaV1<unknown, P>; timeout?: Duration },
+  ): Task<S, P>;
+  sleep<const N extends Needs<S> = {}>(
+    name: string,
+    options: NodeOptions<S, In, N> & ({ for: Duration } | { until: (ctx: Ctx<In, N>) => number | Date }),
+  ): Task<S, null>;
+  schedule(name: string, options: ScheduleOptions<Given>): void;
+  /**
+   * The output of the execution. A plain task that ends skipped fails the execution (OUTPUT_SKIPPED); a settled one
+   * gives its union.
+   */
+  returns<O>(task: Task<S, O>): Workflow<In, O, S, Given>;
+  returns<O>(task: SettledTask<S, O>): Workflow<In, Settled<O>, S, Given>;
+}
+
+export interface WorkflowOptions<I> {
+  /** Any Standard Schema; without one the input is any JSON and may be left out. */
+  input?: I;
+  description?: string;
+  /** The first task that fails for good aborts the running ones and skips the others; default false. */
+  failFast?: boolean;
+  /** Executions at once over all runners; `key` is a path into the input. */
+  concurrency?: { limit: number; key?: string };
+  /** How long ended executions are kept; default 30 days. */
+  retention?: Duration;
+}

@@ -1,0 +1,291 @@
+import { parseCron } from './cron.ts';
+import type { ScheduleOptions } from '../definition/definition.ts';
+import { durationMs, type Duration } from '../duration.ts';
+import { OptionInvalidError, ScheduleInvalidError } from '../error.ts';
+import { countSlots, lastSlot, nextSlot, slotsBetween } from './fire-times.ts';
+import type { Catchup, Overlap, ScheduleRule } from '../definition/spec.ts';
+import { nearZones, zone, type Zone } from './zone.ts';
+
+const dayMs = 86_400_000;
+/** A shorter interval could not be kept: a slot fires within 100 ms (p99) of its time. */
+const minEveryMs = 100;
+/** `catchup: 'all'` starts this many in one transaction at most. */
+const maxCatchup = 10_000;
+const overlaps: readonly Overlap[] = ['skip', 'buffer_one', 'allow', 'cancel_other'];
+const catchups: readonly Catchup[] = ['latest', 'skip', 'all'];
+
+/**
+ * A slot noticed within this many ms is on time where no later slot has come: enough for a stalled loop, a busy
+ * database or a quick restart, so that `catchup: 'skip'` loses nothing by them. Counted from the end of its jitter.
+ */
+export const onTimeMs = 5000;
+/** A slot noticed within this many ms is on time in any case: all schedules due in a second start within that second. */
+export const alwaysOnTimeMs = 1000;
+/**
+ * The rule that options describe, checked, with the defaults filled in: UTC, overlap skip, catchup latest, max 100,
+ * window 24h, jitter 0. `every` without `startAt` counts from `now` (epoch ms); with `now` null its `startAt` stays
+ * null, to be set by `anchoredRule` once the schedule begins. Times without an offset are local times of `timezone`.
+ * Throws SCHEDULE_INVALID with the option at fault.
+ */
+export function scheduleRule(options: ScheduleOptions<unknown>, now: number | null): ScheduleRule {
+  for (const field of ['cron', 'timezone'] as const) {
+    if (typeof (options[field] ?? '') !== 'string') {
+      throw new ScheduleInvalidError(field, `${shown(options[field])} is not text`);
+    }
+  }
+  const cron = options.cron ?? null;
+  if (cron !== null) parseCron(cron); // before its spaces go, so that the characters it counts are the written ones
+  const place = zoneOf(options.timezone ?? 'UTC');
+  const rule: ScheduleRule = {
+    cron: cron === null ? null : cron.trim().replaceAll(/\s+/g, ' '),
+    every: length('every', options.every, null),
+    at: instant('at', options.at, place),
+    timezone: place.name,
+    startAt: instant('startAt', options.startAt, place),
+    endAt: instant('endAt', options.endAt, place),
+    jitter: length('jitter', options.jitter, 0),
+    overlap: options.overlap ?? 'skip',
+    catchup: options.catchup ?? 'latest',
+    max: options.max ?? 100,
+    window: length('window', options.window, dayMs),
+  };
+  checkRule(rule);
+  if (typeof (options.paused ?? false) !== 'boolean') {
+    throw new ScheduleInvalidError('paused', `${shown(options.paused)} is neither true nor false`);
+  }
+  return now === null ? rule : anchoredRule(rule, now);
+}
+
+/** The rule with a point to count from: `every` without `startAt` counts from `now` (epoch ms). */
+export function anchoredRule(rule: ScheduleRule, now: number): ScheduleRule {
+  return rule.every !== null && rule.startAt === null ? { ...rule, startAt: now } : rule;
+}
+
+/** Checks a rule that comes from elsewhere, such as a manifest. Throws SCHEDULE_INVALID with the field at fault. */
+export function checkRule(rule: ScheduleRule): void {
+  checkKind(rule);
+  zoneOf(rule.timezone);
+  if (rule.cron !== null) parseCron(rule.cron);
+  if (rule.every !== null && !(Number.isInteger(rule.every) && rule.every >= minEveryMs)) {
+    throw new ScheduleInvalidError('every', `${rule.every} ms is less than the shortest interval, ${minEveryMs} ms`);
+  }
+  checkWord('overlap', rule.overlap, overlaps);
+  checkWord('catchup', rule.catchup, catchups);
+  if (!Number.isInteger(rule.max) || rule.max < 1 || rule.max > maxCatchup) {
+    throw new ScheduleInvalidError('max', `${shown(rule.max)} is not a whole number from 1 to ${maxCatchup}`);
+  }
+  for (const field of ['window', 'jitter'] as const) {
+    if (!Number.isInteger(rule[field]) || rule[field] < 0) {
+      throw new ScheduleInvalidError(field, `${shown(rule[field])} is not a length of time in whole milliseconds`);
+    }
+  }
+  checkBounds(rule);
+}
+
+function checkKind(rule: ScheduleRule): void {
+  const [first, second] = (['cron', 'every', 'at'] as const).filter((field) => rule[field] !== null);
+  if (first === undefined) {
+    throw new ScheduleInvalidError('cron', 'a schedule needs exactly one of cron, every and at; none is given');
+  }
+  if (second !== undefined) {
+    throw new ScheduleInvalidError(second, `a schedule has exactly one of cron, every and at; ${first} is given too`);
+  }
+}
+
+function checkBounds(rule: ScheduleRule): void {
+  const { startAt, endAt } = rule;
+  for (const field of ['at', 'startAt', 'endAt'] as const) {
+    const value = rule[field];
+    if (value !== null && !Number.isSafeInteger(value)) {
+      throw new ScheduleInvalidError(field, `${shown(value)} is not a time in whole milliseconds`);
+    }
+  }
+  if (rule.at !== null && (startAt !== null || endAt !== null)) {
+    throw new ScheduleInvalidError(startAt === null ? 'endAt' : 'startAt', 'at is one time; it takes no bounds');
+  }
+  if (startAt === null || endAt === null) return;
+  if (endAt <= startAt) throw new ScheduleInvalidError('endAt', 'it is not after startAt');
+  if (nextSlot(rule, startAt - 1) === null) {
+    throw new ScheduleInvalidError('endAt', 'no slot lies between startAt and endAt, so it would never fire');
+  }
+}
+
+function checkWord(field: string, value: string, words: readonly string[]): void {
+  if (!words.includes(value))
+    throw new ScheduleInvalidError(field, `${shown(value)} is not one of ${words.join(', ')}`);
+}
+
+function zoneOf(name: string): Zone {
+  const place = zone(name);
+  if (place !== null) return place;
+  if (/^[+-]\d/.test(name)) {
+    throw new ScheduleInvalidError('timezone', `'${name}' is an offset; name a zone such as 'Europe/Berlin'`);
+  }
+  const near = nearZones(name).map((each) => `'${each}'`);
+  const hint = near.length > 0 ? `did you mean ${near.join(' or ')}?` : `write it as in 'Europe/Berlin'`;
+  throw new ScheduleInvalidError('timezone', `there is no time zone '${name}'; ${hint}`);
+}
+
+function length<None>(field: string, value: Duration | undefined, none: None): number | None {
+  if (value === undefined) return none;
+  if (typeof value !== 'string' && typeof value !== 'number') {
+    throw new ScheduleInvalidError(field, `${shown(value)} is not a duration; write it as in '30s'`);
+  }
+  try {
+    return durationMs(value, field);
+  } catch (error) {
+    if (!(error instanceof OptionInvalidError)) throw error;
+    throw new ScheduleInvalidError(field, error.message.replace(`option '${field}': `, ''));
+  }
+}
+
+const timePattern =
+  /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,3})\d*)?)?)?(?:\s*(Z|[+-]\d\d:?\d\d))?$/i;
+
+function instant(field: string, value: string | Date | undefined, place: Zone): number | null {
+  if (value === undefined) return null;
+  if (value instanceof Date && !Number.isNaN(value.getTime())) return value.getTime();
+  const parts = typeof value === 'string' ? timePattern.exec(value.trim()) : null;
+  if (parts === null) {
+    throw new ScheduleInvalidError(field, `${shown(value)} is not a time; write it as in '2026-03-29T02:30:00Z'`);
+  }
+  const [year, month, date, hour, minute, second] = parts.slice(1, 7).map((part) => Number(part ?? 0));
+  const local = Date.UTC(year!, month! - 1, date, hour, minute, second, Number((parts[7] ?? '').padEnd(3, '0')));
+  const back = new Date(local);
+  // the years 0 to 99 are taken for 1900 to 1999
+  if (back.getUTCFullYear() !== year || back.getUTCMonth() !== month! - 1 || back.getUTCDate() !== date) {
+    throw new ScheduleInvalidError(field, `${shown(value)}: there is no such date`);
+  }
+  if (back.getUTCHours() !== hour || back.getUTCMinutes() !== minute || back.getUTCSeconds() !== second) {
+    throw new ScheduleInvalidError(field, `${shown(value)}: there is no such time of day`);
+  }
+  return parts[8] === undefined ? place.instantOf(local) : local - offsetOf(parts[8]);
+}
+
+/** A time as options of schedules are written; without an offset it is UTC, a date alone is its midnight. Throws SCHEDULE_INVALID. */
+export function timeOf(field: string, text: string): number {
+  return instant(field, text, zoneOf('UTC'))!;
+}
+
+function offsetOf(text: string): number {
+  if (text.toUpperCase() === 'Z') return 0;
+  const minutes = Number(text.slice(1, 3)) * 60 + Number(text.slice(-2));
+  return (text.startsWith('-') ? -minutes : minutes) * 60_000;
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'string' ? `'${value}'` : String(value);
+}
+
+/** Why slots started nothing. What older slots than `window` share is `outside_window`; both count as missed. */
+export type PassReason = 'missed' | 'paused' | 'outside_window';
+
+/** What to do with a slot, or with neighbours that share a reason. Slots are epoch ms. */
+export type SlotDecision =
+  | { readonly kind: 'start'; readonly slot: number; readonly isCatchUp: boolean }
+  | {
+      readonly kind: 'pass';
+      readonly reason: PassReason;
+      readonly first: number;
+      readonly last: number;
+      readonly count: number;
+    };
+
+export interface DueQuestion {
+  readonly rule: ScheduleRule;
+  readonly scheduleId: string;
+  /** The last slot that was handled, or the time the schedule began: what is not later is not asked about. */
+  readonly cursor: number;
+  readonly now: number;
+  /** Since when it is paused, or null. To resume, ask once with it and store the answer; then it is null. */
+  readonly pausedAt: number | null;
+}
+
+export interface Due {
+  /** In the order of the slots. */
+  readonly decisions: readonly SlotDecision[];
+  /** The last slot handled with these decisions. */
+  readonly cursor: number;
+  /** The next slot, or null where none is left. */
+  readonly next: number | null;
+  /** When to ask again: the next slot and its jitter; null while paused, for then nothing starts. */
+  readonly wakeAt: number | null;
+}
+
+/**
+ * What a schedule must do at `now` for every slot since its cursor. Slots are counted, not visited, so a second's
+ * schedule that was down for a year costs milliseconds; it starts at most `max` late slots and those of about the last
+ * second. Slots wait for their jitter in order, so each starts within `jitter` of its time. Overlap is the caller's:
+ * it knows what runs.
+ */
+export function dueSlots(question: DueQuestion): Due {
+  const { rule, scheduleId, cursor, now, pausedAt } = question;
+  const decisions = pausedAt === null ? activeDecisions(question) : pausedDecisions(question, pausedAt);
+  const final = decisions.at(-1);
+  const handled = final === undefined ? cursor : final.kind === 'start' ? final.slot : final.last;
+  const next = nextSlot(rule, pausedAt === null ? handled : Math.max(handled, now));
+  const wakeAt = next === null || pausedAt !== null ? null : next + jitterMs(rule, scheduleId, next);
+  return { decisions, cursor: handled, next, wakeAt };
+}
+
+function activeDecisions({ rule, scheduleId, cursor, now }: DueQuestion): SlotDecision[] {
+  const first = nextSlot(rule, cursor);
+  if (first === null || first > now) return [];
+  const late = Math.max(cursor + 1, lateBefore(rule, cursor, now));
+  const decisions = lateDecisions(rule, cursor + 1, late, now);
+  for (const slot of slotsBetween(rule, late, now + 1)) {
+    if (slot + jitterMs(rule, scheduleId, slot) > now) break;
+    decisions.push({ kind: 'start', slot, isCatchUp: false });
+  }
+  return decisions;
+}
+
+/** Decisions for the late slots in [from, to), by `catchup` and `window`. */
+function lateDecisions(rule: ScheduleRule, from: number, to: number, now: number): SlotDecision[] {
+  if (rule.catchup === 'skip') return pass(rule, 'missed', from, to);
+  const oldest = Math.min(Math.max(from, now - rule.window), to);
+  const decisions = pass(rule, 'outside_window', from, oldest);
+  if (rule.catchup === 'latest') {
+    const slot = lastSlot(rule, oldest, to);
+    if (slot === null) return decisions;
+    return [...decisions, ...pass(rule, 'missed', oldest, slot), { kind: 'start', slot, isCatchUp: true }];
+  }
+  const slots = [...slotsBetween(rule, oldest, to).take(rule.max)];
+  const starts = slots.map((slot): SlotDecision => ({ kind: 'start', slot, isCatchUp: true }));
+  return [...decisions, ...starts, ...pass(rule, 'missed', (slots.at(-1) ?? to) + 1, to)];
+}
+
+/** While paused nothing starts: what was late before the pause is missed, the rest up to `now` is paused. */
+function pausedDecisions({ rule, cursor, now }: DueQuestion, pausedAt: number): SlotDecision[] {
+  const until = now + 1;
+  const paused = Math.min(Math.max(cursor + 1, lateBefore(rule, cursor, pausedAt)), until);
+  return [...pass(rule, 'missed', cursor + 1, paused), ...pass(rule, 'paused', paused, until)];
+}
+
+/** Slots before this instant are late at `at`; see `onTimeMs` and `alwaysOnTimeMs`. */
+function lateBefore(rule: ScheduleRule, cursor: number, at: number): number {
+  const waited = at - rule.jitter;
+  const newest = lastSlot(rule, Math.max(cursor + 1, waited - onTimeMs), waited + 1);
+  return newest === null ? waited - onTimeMs : Math.min(newest, waited - alwaysOnTimeMs);
+}
+
+/** The slots in [from, to) as one row, or nothing where there are none. */
+function pass(rule: ScheduleRule, reason: PassReason, from: number, to: number): SlotDecision[] {
+  const first = nextSlot(rule, from - 1);
+  const last = lastSlot(rule, from, to);
+  if (first === null || last === null) return [];
+  return [{ kind: 'pass', reason, first, last, count: countSlots(rule, from, to) }];
+}
+
+/**
+ * How many ms after its slot an execution starts: 0 to `jitter`, evenly spread, and the same on every runner. FNV-1a
+ * over the schedule's id and the slot, then the final mix of MurmurHash3, without which near slots get near delays.
+ */
+export function jitterMs(rule: ScheduleRule, scheduleId: string, slot: number): number {
+  if (rule.jitter === 0) return 0;
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(`${scheduleId} ${slot}`)) hash = Math.imul(hash ^ byte, 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return Math.floor((((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32) * (rule.jitter + 1));
+}

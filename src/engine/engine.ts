@@ -1,0 +1,500 @@
+import { CloacinaError } from '../core/error.ts';
+import { defaultQueue, queuesOf } from '../core/definition/graph.ts';
+import type { NewExecution } from '../store/transition.ts';
+import { BusyError } from '../store/store.ts';
+import type { Claim, ClaimedExecution, Renewal } from '../store/store.ts';
+import { Catalog } from './catalog.ts';
+import type { LoadedWorkflow } from './catalog.ts';
+import type { TaskCall } from './workflow-code.ts';
+import type { EngineOptions } from './engine-options.ts';
+import { Helper } from './sharing/helper.ts';
+import type { HelperOptions } from './sharing/helper.ts';
+import { Hooks } from './hooks.ts';
+import { Journal } from './journal.ts';
+import type { Participant } from './journal.ts';
+import { Live } from './execution/live.ts';
+import type { LiveHost } from './execution/live.ts';
+import { Poller } from './poller.ts';
+import { Membership } from './liveness/membership.ts';
+import { OfferBudget } from './sharing/offer-budget.ts';
+import { Pruner } from './liveness/pruner.ts';
+import { Slots } from './slots.ts';
+import type { ResolvedWorkflow } from './client/start.ts';
+import { Submission } from './client/submission.ts';
+import { Submissions } from './client/submissions.ts';
+import { Suspects } from './poison-suspects.ts';
+
+/** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
+const defaultPollMs = 25;
+/** Executions taken by one claim at most. */
+const claimLimit = 100;
+/** How long a close waits for a database that is away, after the grace period of its attempts. */
+const handBackMs = 10_000;
+/** Owns executions and moves them: takes them, keeps its lease, reads their mail, hands them back. */
+export class Engine {
+  readonly catalog: Catalog;
+  readonly #options: EngineOptions;
+  readonly #lives = new Map<string, Live>();
+  readonly #slots: Slots;
+  readonly #suspects: Suspects;
+  readonly #membership: Membership;
+  readonly #submissions: Submissions;
+  readonly #poller: Poller;
+  readonly #pruner: Pruner;
+  readonly #roots: string[] | null;
+  readonly #ownBuilds: Set<string> | null;
+  readonly #keepAlive: NodeJS.Timeout | undefined;
+  readonly #offers: OfferBudget;
+  #helping: Helper;
+  #journal: Journal;
+  #host: LiveHost;
+  #closing = false;
+  #failure: Error | undefined;
+  #closed: Promise<void> | undefined;
+  #onEmpty: (() => void) | undefined;
+
+  private constructor(options: EngineOptions) {
+    this.#options = options;
+    this.#keepAlive = options.keepAlive === false ? undefined : setInterval(() => undefined, 0x7fff_ffff);
+    const queues = options.queues ?? [defaultQueue];
+    this.catalog = new Catalog(() => {
+      this.#membership.buildsChanged();
+      this.notify();
+    }, queues);
+    this.#slots = new Slots(options.concurrency);
+    this.#suspects = new Suspects(options, () => this.notify());
+    this.#roots = options.ownOnly ? [] : null;
+    this.#ownBuilds = options.ownOnly ? new Set() : null;
+    const { store, clock, logger, concurrency: slots } = options;
+    const onMore = (): void => this.#lives.forEach((live) => live.moreHelp());
+    this.#offers = new OfferBudget({ clock, logger, queues, slots, onMore });
+    this.#membership = new Membership({
+      ...options,
+      identity: options.identity,
+      queues,
+      slots,
+      onMet: (others) => this.#offers.meet(others),
+      embedded: () => this.catalog.allEmbedded(),
+      keepsFromThread: options.keepsFromThread ?? false,
+      buildIds: () => this.#codes(),
+      waitsSince: () => this.#journal.waitsSince,
+      onDead: () => this.#fenced(),
+      onRenewed: (renewal) => this.#renewed(renewal),
+      onReleased: () => this.notify(),
+    });
+    this.#submissions = new Submissions(clock, (participant) => this.#withdraw(participant));
+    this.#journal = this.#newJournal();
+    this.#host = this.#newHost();
+    this.#helping = this.#newHelping();
+    this.#poller = new Poller({
+      store,
+      clock,
+      logger,
+      claim: () => this.#claim(),
+      take: (claim) => this.#suspects.take(claim, (claimed, endTurn) => this.#adopt(claimed, endTurn)),
+      help: () => this.#helping.look(),
+      compare: () => this.#compare(),
+      reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
+      onMessages: (id, mail) => this.#lives.get(id)?.receive(mail),
+      onChanged: (beyond) => {
+        this.#membership.strangers();
+        options.onChanged(beyond);
+      },
+      onRound: () => void this.#membership.lookAround(),
+      pollMs: options.pollMs ?? defaultPollMs,
+    });
+    this.#pruner = new Pruner({ store, clock, logger, retentionMs: options.retentionMs });
+  }
+
+  /** Registers a runner, takes over from the dead, and begins to look for work. */
+  static async open(options: EngineOptions): Promise<Engine> {
+    const engine = new Engine(options);
+    try {
+      await engine.#membership.join();
+    } catch (error) {
+      clearInterval(engine.#keepAlive);
+      throw error;
+    }
+    engine.#poller.start();
+    if (!options.ownOnly) engine.#pruner.start();
+    return engine;
+  }
+
+  get id(): string {
+    return this.#membership.id;
+  }
+
+  /** Executions owned now. */
+  get size(): number {
+    return this.#lives.size;
+  }
+
+  /** Functions of tasks that run now. */
+  get attempts(): number {
+    return this.#slots.active;
+  }
+
+  /** Whether an execution of that tenant is owned here. */
+  has(id: string, tenant: string): boolean {
+    return this.#lives.get(id)?.tenant === tenant;
+  }
+
+  /** Whether an execution of this code is owned here. */
+  runs(buildId: string): boolean {
+    for (const live of this.#lives.values()) if (live.workflow.buildId === buildId) return true;
+    return false;
+  }
+
+  /** Makes a new execution durable, and runs it here where there is room. Resolves once it is durable. */
+  async start(create: NewExecution, workflow: LoadedWorkflow | undefined): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#closing) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing; it takes no new executions');
+    // whether a limit allows one more is for the claim to say
+    const here =
+      workflow !== undefined &&
+      create.startAt === null &&
+      create.limitKey === null &&
+      this.catalog.owns(workflow) &&
+      this.#lives.size < this.#options.maxExecutions;
+    this.#own(create.rootId, create.buildId);
+    await this.#submissions.submit(
+      create,
+      workflow,
+      (durable, refused) => {
+        if (here) {
+          const live = Live.create(this.#host, workflow, { ...create, owned: true }, { durable, refused });
+          this.#lives.set(live.id, live);
+          return live;
+        }
+        const submission = new Submission({ ...create, owned: false }, durable, refused);
+        this.#journal.mark(submission);
+        return submission;
+      },
+      this.#journal.awaySince !== undefined,
+    );
+    if (workflow !== undefined && !this.catalog.owns(workflow)) {
+      for (const queue of queuesOf(workflow.graph.spec)) this.#offers.wanted(queue);
+    }
+    if (!here) this.#submitted(create.buildId);
+  }
+
+  /** An execution was started for this runner without it: it may take that one too. */
+  mayTake(rootId: string, buildId: string): void {
+    this.#own(rootId, buildId);
+    this.#submitted(buildId);
+  }
+
+  /** Whether code is wanted here: any, unless this runner takes only what it started itself. */
+  wants(buildId: string): boolean {
+    return this.#ownBuilds === null || this.#ownBuilds.has(buildId);
+  }
+
+  /** An execution of this runner's own was created for another version than the one it was made for. */
+  async #follow(id: string): Promise<void> {
+    try {
+      const record = await this.#options.store.execution(id);
+      if (record !== undefined) this.mayTake(record.rootId, record.buildId);
+    } catch (error) {
+      this.#options.logger.warn({ execution: id, error }, 'the version of an execution could not be read');
+    }
+  }
+
+  /** Looks for mail, for work, and for timers that are due: something may have changed. */
+  notify(): void {
+    this.#poller.notify();
+  }
+
+  /** Adds embedded workflows, and says so to other runners: executions of theirs are not held while this one lives. */
+  async embed(workflows: readonly LoadedWorkflow[]): Promise<void> {
+    for (const loaded of workflows) this.catalog.add([loaded]);
+    await this.#membership.announce();
+    await this.#membership.moveRetiredExecutions();
+  }
+
+  /** Takes nothing new; lets attempts end for `drainMs`, then aborts them; hands back what did not end. */
+  async close(drainMs: number): Promise<void> {
+    this.#closed ??= this.#close(drainMs);
+    await this.#closed;
+  }
+
+  /** The database was taken away. Nothing can be made durable any more, so nothing goes on, and nothing keeps the process alive. */
+  fail(error: Error): void {
+    this.#failure = error;
+    this.#submissions.close(error);
+    this.#membership.rest();
+    void this.#poller.close();
+    this.#helping.abandon();
+    this.#abandonAll();
+    void this.close(0);
+  }
+
+  async #close(drainMs: number): Promise<void> {
+    this.#closing = true;
+    await this.#pruner.close();
+    await this.#poller.onlyInbox();
+    this.#slots.hold(true);
+    if (this.#runs > 0 && drainMs > 0) await this.#drained(drainMs);
+    for (const live of this.#lives.values()) live.release();
+    const helped =
+      this.#failure === undefined ? this.#helping.close(this.#options.graceMs + handBackMs) : Promise.resolve();
+    if (this.#lives.size > 0) await this.#emptied();
+    await helped;
+    this.#offers.close();
+    await this.#journal.settled();
+    await this.#poller.close();
+    this.#submissions.close();
+    clearInterval(this.#keepAlive);
+    await this.#membership.leave();
+  }
+
+  /** A child without a package's name is a workflow beside its parent's, if there is one: of the same version, or embedded too. */
+  async #resolveChild(live: Live, name: string): Promise<ResolvedWorkflow> {
+    const { buildId, pin } = live.workflow;
+    const beside = pin === null ? this.catalog.embedded(name) : this.catalog.find(buildId, name, live.tenant);
+    if (beside === undefined) return this.#options.resolve(live.tenant, name);
+    return { spec: beside.graph.spec, buildId: beside.buildId, pin, code: beside.code, keepsVersion: true };
+  }
+
+  /** Waits until all is handed back. What the database does not take is left as it is, for others to find. */
+  async #emptied(): Promise<void> {
+    const { clock, graceMs, logger } = this.#options;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onEmpty = resolve;
+    const timer = clock.timer(graceMs + handBackMs, () => {
+      logger.error({ executions: this.#lives.size }, 'executions could not be handed back; others will find them');
+      this.#abandonAll();
+    });
+    await promise;
+    timer.cancel();
+  }
+
+  /** Writes nothing any more and forgets everything. */
+  #abandonAll(): void {
+    this.#journal.fence();
+    for (const live of this.#lives.values()) live.abandon();
+  }
+
+  /** Attempts under way, here and at helpers. */
+  get #runs(): number {
+    return this.#slots.active + this.#offers.taken;
+  }
+
+  async #drained(drainMs: number): Promise<void> {
+    const { clock } = this.#options;
+    const until = clock.monotonic() + drainMs;
+    while (this.#runs > 0 && clock.monotonic() < until) {
+      await new Promise<void>((resolve) => clock.timer(Math.min(20, drainMs), resolve));
+    }
+  }
+
+  #own(rootId: string, buildId: string): void {
+    this.#roots?.push(rootId);
+    this.#ownBuilds?.add(buildId);
+    if (this.#ownBuilds !== null) this.#membership.buildsChanged();
+  }
+
+  #submitted(buildId: string): void {
+    this.notify();
+    if (!this.catalog.has(buildId)) this.#options.onBuildWanted();
+  }
+
+  #withdraw(participant: Participant): 'withdrawn' | 'sent' | 'unknown' {
+    const how = this.#journal.withdraw(participant);
+    if (how !== 'withdrawn') return how;
+    const live = this.#lives.get(participant.id);
+    if (live === participant) live.abandon();
+    return how;
+  }
+
+  // -- taking
+
+  #claim(): Omit<Claim, 'now'> | null {
+    const room = this.#options.maxExecutions - this.#lives.size;
+    const { buildIds, except } = this.catalog.claimable;
+    if (this.#closing || room <= 0 || buildIds.length === 0 || this.#journal.awaySince !== undefined) return null;
+    const { limits } = this.catalog;
+    const limit = Math.min(room, claimLimit);
+    return { runner: this.#membership.id, limit, buildIds, except, roots: this.#roots, limits };
+  }
+
+  /** Whether it is here now. */
+  #adopt(claimed: ClaimedExecution, endTurn: (() => void) | undefined): boolean {
+    const { id, tenant, buildId, workflow, epoch } = claimed.execution;
+    const loaded = this.catalog.find(buildId, workflow, tenant);
+    if (loaded === undefined) {
+      // unloaded between the claim and now: somebody else may have it
+      this.#options.store.releaseExecution(id, this.#membership.id, epoch).catch((error: unknown) => {
+        // what this runner owns without knowing of it is found when rows and memory are compared
+        this.#options.logger.warn({ execution: id, error }, 'an execution could not be handed back; it is tried again');
+      });
+      return false;
+    }
+    this.#lives.get(id)?.abandon();
+    this.#lives.set(id, Live.adopt(this.#host, loaded, claimed, endTurn));
+    return true;
+  }
+
+  // -- lease
+
+  /** What waits for this runner is looked at; whoever else looks at the database now and then is told what is new. */
+  async #renewed(renewal: Renewal): Promise<void> {
+    this.#options.onRenewed?.(renewal);
+    if (this.#closing) return;
+    const { hasMessages, hasWork, nextWake, owned } = renewal;
+    if (hasMessages) await this.#poller.readInbox();
+    if (owned > 0 || this.#lives.size > 0) this.#poller.compareSoon();
+    else if (hasWork) this.notify();
+    else if (nextWake !== null) this.#poller.dueAt(nextWake);
+  }
+
+  #codes(): readonly string[] {
+    return this.#ownBuilds === null ? this.catalog.buildIds() : [...this.#ownBuilds];
+  }
+
+  /**
+   * Compares the rows that name this runner with its memory: the answer to a claim may have been lost, and what it was
+   * slow to write may be another's by now. What is on its way to the database is left out. Nothing is being taken meanwhile.
+   * Gives whether anything was handed back: a limit may have waited for it.
+   */
+  async #compare(): Promise<boolean> {
+    const { store, logger } = this.#options;
+    let handedBack = false;
+    const settled = [...this.#lives.values()].filter((live) => !this.#journal.holds(live));
+    const known = new Map(Array.from(this.#lives.values(), (live) => [live.id, live.epoch]));
+    const rows = await store.ownedBy(this.#membership.id);
+    for (const { id, epoch } of rows) {
+      if (known.get(id) === epoch || this.#lives.has(id)) continue;
+      await store.releaseExecution(id, this.#membership.id, epoch);
+      handedBack = true;
+    }
+    const owned = new Map(rows.map(({ id, epoch }) => [id, epoch]));
+    for (const live of settled) {
+      const isOwned = owned.get(live.id) === live.epoch;
+      if (isOwned || this.#journal.holds(live) || this.#lives.get(live.id) !== live) continue;
+      logger.warn({ execution: live.id }, 'the rows say that an execution is not owned here any more; it is let go');
+      live.abandon();
+    }
+    return handedBack;
+  }
+
+  /** Declared dead: aborts every attempt, forgets its executions, registers anew. */
+  #fenced(): void {
+    if (this.#closing) {
+      this.#helping.abandon();
+      this.#abandonAll();
+      return;
+    }
+    const { logger } = this.#options;
+    logger.warn(
+      { runner: this.#membership.id },
+      'this runner was declared dead; it begins anew and its executions are taken over',
+    );
+    this.#journal.fence();
+    this.#submissions.cut();
+    const lives = [...this.#lives.values()];
+    this.#membership.beginAnew(() => {
+      this.#submissions.resubmit(
+        (create, workflow) => this.start(create, workflow),
+        async (id) => (await this.#options.store.execution(id)) !== undefined,
+      );
+      this.notify();
+    });
+    this.#journal = this.#newJournal();
+    this.#host = this.#newHost();
+    this.#helping.abandon();
+    this.#helping = this.#newHelping();
+    for (const live of lives) live.abandon();
+    // whether the database is away is for the new journal to find out; what was given up asks for no slot any more
+    this.#slots.hold(false);
+  }
+
+  // -- wiring
+
+  #newJournal(): Journal {
+    const { store, clock, logger } = this.#options;
+    const runner = this.#membership.id;
+    const journal: Journal = new Journal({
+      // what is started while this runner begins anew has to wait for its row
+      commit: (n, transitions) =>
+        this.#membership.hasJoined
+          ? store.commit({ runner, n, transitions })
+          : Promise.reject(new BusyError('the runner has not registered yet')),
+      clock,
+      logger,
+      // what a late answer says of a runner that is dead already is no news
+      onFenced: () => (this.#journal === journal ? this.#fenced() : undefined),
+      onWaits: (waits) => {
+        if (this.#journal === journal) this.#membership.commitWaits(waits);
+      },
+      onAway: (away) => {
+        if (this.#journal !== journal) return;
+        this.#slots.hold(away || this.#closing);
+        if (away) this.#submissions.watch();
+        else this.notify();
+      },
+    });
+    return journal;
+  }
+
+  #onRun({ workflow, task, executionId }: TaskCall): (() => void) | undefined {
+    return this.#membership.attempt(() => `${workflow}/${task} (${executionId})`);
+  }
+
+  #newHelping(): Helper {
+    const { onProgress } = this.#host;
+    const options: HelperOptions = {
+      ...this.#options,
+      catalog: this.catalog,
+      slots: this.#slots,
+      suspects: this.#suspects.slots,
+      queues: this.#options.queues ?? [defaultQueue],
+      mayHelp: () =>
+        !this.#closing && this.#roots === null && this.#journal.awaySince === undefined && this.#offers.hasOthers,
+      onRun: (call) => this.#onRun(call),
+      onProgress,
+      onFree: () => this.notify(),
+    };
+    return new Helper(options, this.#membership.id);
+  }
+
+  #newHost(): LiveHost {
+    const { store, clock, logger, graceMs, maxPayload, random, onEnded } = this.#options;
+    const hooks = new Hooks(this.#options);
+    return {
+      clock,
+      journal: this.#journal,
+      slots: this.#slots,
+      offers: this.#offers,
+      suspects: this.#suspects.slots,
+      logger,
+      graceMs,
+      maxPayload,
+      random,
+      onRun: (call) => this.#onRun(call),
+      execution: (id) => store.execution(id),
+      runner: this.#membership.id,
+      transactTask: (task) => store.transactTask(task),
+      taskEndOutcome: (end) => store.taskEndOutcome(end),
+      resolveChild: (live, name) => this.#resolveChild(live, name),
+      onChild: (rootId, code) => this.mayTake(rootId, code),
+      stepResult: (id, task, item, name) => store.step(id, task, item, name),
+      onEvents: (live, events) => {
+        hooks.events(live.id, live.workflow.graph.spec.name, events);
+        this.#options.onCommitted();
+      },
+      onProgress: (executionId, task, done, text) => hooks.progress({ executionId, task, done, text }),
+      onMessagesSent: () => this.notify(),
+      onKept: () => this.notify(),
+      onGone: (live, how) => {
+        if (this.#lives.get(live.id) === live) this.#lives.delete(live.id);
+        if (typeof how === 'object') onEnded(live.id, how);
+        if (this.#lives.size === 0) this.#onEmpty?.();
+        // room has come free, an execution is there for anyone, or one now waits for its time in the database
+        const { concurrency } = live.workflow.graph.spec;
+        const room = this.#lives.size === this.#options.maxExecutions - 1 || concurrency !== null;
+        if (how === 'moved' && this.#roots !== null) void this.#follow(live.id);
+        if (how === 'moved' || how === 'released' || room || live.hasParent) this.notify();
+      },
+    };
+  }
+}

@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { workflow } from '../../core/definition/workflow.ts';
+import { openRig } from '../../testing/engine-rig.ts';
+import type { InputOutcome, Outcome, WorkflowCode } from '../workflow-code.ts';
+import { loadEmbedded, newExecution, resolveEmbedded } from '../client/start.ts';
+
+const error = { name: 'Error', code: 'ISOLATE_EXITED', message: 'the process ended' };
+const neighbour = { status: 'lost', alone: false, error } as const;
+const own = { status: 'lost', alone: true, error } as const;
+
+/** A workflow whose code runs elsewhere and loses its process: the first answers are these, then it answers. */
+function fragile(lost: readonly (typeof neighbour | typeof own)[]) {
+  const w = workflow('fragile');
+  w.task('a', { when: () => true }, () => 1);
+  const { code, ...rest } = loadEmbedded(w);
+  const asked: string[] = [];
+  const answer = <T extends Outcome | InputOutcome>(what: string, good: () => Promise<T>): Promise<T> => {
+    asked.push(what);
+    const before = lost[asked.filter((other) => other === what).length - 1];
+    return before === undefined ? good() : Promise.resolve(before as T);
+  };
+  const elsewhere: typeof code = {
+    run: (call, host) => code.run(call, host),
+    ask: (question, call) => answer(question, () => code.ask(question, call)),
+    parseInput: (input, maxPayload) => answer('input', () => code.parseInput(input, maxPayload)),
+    parseSignal: (task, payload, maxPayload) => code.parseSignal(task, payload, maxPayload),
+    abandon: () => undefined,
+  };
+  return { loaded: { ...rest, code: elsewhere }, resolved: { ...resolveEmbedded(w), code: null }, asked };
+}
+
+describe('durability.md, Poison suspects: the same in an isolate, for what is asked of code beside tasks', () => {
+  for (const [what, lost, status, times] of [
+    ['is asked again where a neighbour ended the process', [neighbour, neighbour], 'completed', 3],
+    ['fails the execution where it ended the process itself', [own], 'failed', 1],
+    ['is given up where that happens again and again', Array.from({ length: 9 }, () => neighbour), 'failed', 5],
+  ] as const) {
+    it(`the parsing of the input, and \`when\`, ${what}`, async (t) => {
+      const { loaded, resolved, asked } = fragile(lost);
+      const { engine, client, clock, store } = await openRig(t);
+      engine.catalog.add([loaded]);
+      const input = { text: '{}', parsed: false, given: '{}' };
+      const create = newExecution({ resolved, input, options: {}, tenant: 'default', now: clock.now() });
+      await store.createExecutions([create]);
+      engine.notify();
+      await clock.settle();
+      assert.equal((await client.executions.get(create.id)).status, status);
+      assert.equal(asked.filter((question) => question === 'input').length, times);
+      assert.equal(asked.filter((question) => question === 'when').length, status === 'completed' ? times : 0);
+    });
+  }
+});
+
+describe('code that breaks its word costs the execution that asked, and not the process', () => {
+  const broken = (change: Partial<WorkflowCode>) => {
+    const w = workflow('broken');
+    const ok = w.wait('ok', { when: () => true, signal: 'ok', timeout: '20s' });
+    w.task('after', { needs: { ok } }, () => 1);
+    const { code, ...rest } = loadEmbedded(w);
+    return { loaded: { ...rest, code: { ...code, ...change } }, resolved: { ...resolveEmbedded(w), code: null } };
+  };
+  for (const [what, change, message] of [
+    ['rejects when it is asked', { ask: () => Promise.reject(new Error('no words')) }, /no words/],
+    ['rejects over an input', { parseInput: () => Promise.reject(new Error('no input')) }, /no input/],
+    ['rejects over a signal', { parseSignal: () => Promise.reject(new Error('no signal')) }, /no signal/],
+    [
+      'answers a signal with what is no answer',
+      { parseSignal: () => Promise.resolve({ status: 'failed' } as unknown as InputOutcome) },
+      /undefined/,
+    ],
+  ] as const) {
+    it(`code that ${what}`, async (t) => {
+      const { loaded, resolved } = broken(change);
+      const { engine, client, clock, store } = await openRig(t);
+      engine.catalog.add([loaded]);
+      const input = { text: '{}', parsed: false, given: '{}' };
+      const create = newExecution({ resolved, input, options: {}, tenant: 'default', now: clock.now() });
+      await store.createExecutions([create]);
+      engine.notify();
+      await clock.settle();
+      if ('parseSignal' in change) await client.signal(create.id, 'ok', { by: 'ops' });
+      await clock.settle();
+      const { status, error: failure } = await client.executions.get(create.id);
+      assert.equal(status, 'failed');
+      assert.equal(failure?.code, 'INTERNAL');
+      assert.match(failure.message, message);
+    });
+  }
+});

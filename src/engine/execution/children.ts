@@ -1,0 +1,206 @@
+import { CloacinaError } from '../../core/error.ts';
+import type { TaskError } from '../../core/task-error.ts';
+import { boundTaskError, toTaskError } from '../../core/task-error.ts';
+import { parseJson } from '../../core/json.ts';
+import type { NewEvent, PinRefusedError, Transition } from '../../store/transition.ts';
+import type { ExecutionRecord, InboxMessage } from '../../store/store.ts';
+import type { Clock } from '../clock.ts';
+import { delay } from '../clock.ts';
+import type { Outcome } from '../workflow-code.ts';
+import { derivedId, timeOf } from '../id.ts';
+import type { LiveState } from './live-state.ts';
+import type { Questions } from './questions.ts';
+import { checkInput, newExecution } from '../client/start.ts';
+import type { ResolvedWorkflow } from '../client/start.ts';
+import { isOver } from './task-run.ts';
+import type { TaskRun } from './task-run.ts';
+
+/** What child tasks use of their runner. */
+export interface ChildrenHost {
+  /** What the name of a child means to this execution: a workflow beside its own, or one of another package. */
+  resolveChild(name: string): Promise<ResolvedWorkflow>;
+  execution(id: string): Promise<ExecutionRecord | undefined>;
+  /** A child was made and is there for anyone. */
+  onChild(rootId: string, code: string): void;
+}
+
+export interface ChildrenOptions {
+  readonly state: LiveState;
+  readonly host: ChildrenHost;
+  readonly clock: Clock;
+  readonly maxPayload: number;
+  readonly questions: Questions;
+  readonly owner: {
+    /** Asks the task's `input`. */
+    input(run: TaskRun): Promise<Outcome>;
+    completed(run: TaskRun): void;
+    failed(run: TaskRun, error: TaskError): void;
+    changed(): void;
+  };
+}
+
+const tryAgainMs = 500;
+/** Errors that say nothing about the child: the database is away. */
+const passing: ReadonlySet<string> = new Set(['STORE_UNAVAILABLE', 'DATABASE_READ_ONLY', 'DATABASE_REPLACED']);
+
+/** The child workflows that the tasks of one live execution start and wait for. */
+export class Children {
+  readonly #options: ChildrenOptions;
+  readonly #state: LiveState;
+  /** Ends of children that came while the execution was held. */
+  #later: InboxMessage[] = [];
+
+  constructor(options: ChildrenOptions) {
+    this.#options = options;
+    this.#state = options.state;
+  }
+
+  /** Starts the child of a task, with the task's own change: both are durable, or neither. */
+  async begin(run: TaskRun): Promise<void> {
+    const { owner, host, clock, maxPayload, questions } = this.#options;
+    this.#asking(run, true);
+    const outcome = await owner.input(run);
+    let failure: TaskError | null = outcome.status === 'completed' ? null : outcome.error;
+    if (outcome.status === 'completed' && !isOver(this.#state, run)) {
+      try {
+        const resolved = await this.#untilThere(run, () => host.resolveChild(run.spec.child!.workflow));
+        if (resolved !== undefined) {
+          const input = await questions.charged(() => checkInput(resolved, parseJson(outcome.output), maxPayload));
+          if (input !== undefined && !isOver(this.#state, run)) this.#create(run, resolved, input, clock.now());
+        }
+      } catch (error) {
+        failure = toTaskError(error);
+      }
+    }
+    this.#asking(run, false);
+    if (failure !== null && !isOver(this.#state, run)) owner.failed(run, failure);
+    owner.changed();
+  }
+
+  #create(run: TaskRun, resolved: ResolvedWorkflow, input: Awaited<ReturnType<typeof checkInput>>, now: number): void {
+    const { id, tenant, rootId, priority } = this.#state.head;
+    run.attempt++;
+    run.startedAt = now;
+    run.status = 'waiting';
+    run.epoch = this.#state.head.epoch;
+    const child = this.#idOf(run);
+    const create = newExecution({ resolved, input, options: { priority }, tenant, now, id: child });
+    const parent = { id, task: run.spec.name, item: run.item };
+    const { draft } = this.#state;
+    draft.effects.children.push({ ...create, rootId, parent });
+    draft.task(run);
+    draft.event('task.waiting', now, run, { child, workflow: resolved.spec.name });
+    this.#state.after(() => this.#options.host.onChild(rootId, create.buildId));
+  }
+
+  /** Children could not be started after all, since their versions are gone: that fails their tasks. */
+  refused(refused: PinRefusedError['refused']): void {
+    for (const run of this.#state.runs) {
+      if (run?.spec.kind !== 'child' || run.status !== 'waiting') continue;
+      const why = refused.get(this.#idOf(run));
+      if (why !== undefined) this.#options.owner.failed(run, toTaskError(why));
+    }
+  }
+
+  /** A child has ended: what it gave is what its task gives. */
+  async ended(mail: InboxMessage): Promise<void> {
+    const { owner, host } = this.#options;
+    const index = this.#state.graph.indexOf.get(mail.name ?? '');
+    const run = index === undefined ? undefined : this.#state.runs[index];
+    const child = parseJson(mail.payload);
+    // the child of an earlier attempt is nobody's any more
+    if (run?.status !== 'waiting' || child !== this.#idOf(run)) {
+      this.#state.draft.effects.messagesDone.push(mail.n);
+      return;
+    }
+    this.#asking(run, true);
+    const record = await this.#untilThere(run, async () => {
+      const found = await host.execution(child);
+      if (found === undefined) throw new CloacinaError('EXECUTION_NOT_FOUND', `the child execution '${child}' is gone`);
+      return found;
+    }).catch((error: unknown) => toTaskError(error));
+    this.#asking(run, false);
+    if (this.#state.holding !== null) this.#later.push(mail);
+    if (record !== undefined && !isOver(this.#state, run) && run.status === 'waiting') {
+      this.#state.draft.effects.messagesDone.push(mail.n);
+      if ('status' in record && record.endedAt === null) {
+        // it was retried meanwhile, and will tell of its end again
+      } else if ('status' in record && record.status === 'completed') {
+        run.status = 'completed';
+        run.output = record.output ?? 'null';
+        owner.completed(run);
+      } else {
+        owner.failed(run, 'status' in record ? childFailure(record) : record);
+      }
+    }
+    owner.changed();
+  }
+
+  /** Takes up what came while the execution was held. */
+  resume(): void {
+    const mail = this.#later;
+    this.#later = [];
+    for (const one of mail) this.#state.watch(this.ended(one));
+  }
+
+  /** Nobody waits for the children of a task any more. */
+  cancel(run: TaskRun): void {
+    if (run.spec.kind === 'child' && run.status === 'waiting')
+      this.#state.draft.effects.cancelChildren.push(this.#idOf(run));
+  }
+
+  #idOf(run: TaskRun): string {
+    const { id } = this.#state.head;
+    return derivedId(timeOf(id), `${id} ${run.spec.name} ${run.item} ${run.attempt}`);
+  }
+
+  #asking(run: TaskRun, asking: boolean): void {
+    run.asking = asking;
+    this.#state.busy += asking ? 1 : -1;
+  }
+
+  /** Asks again while the database is away; undefined where the answer does not matter any more. */
+  async #untilThere<T>(run: TaskRun, ask: () => Promise<T>): Promise<T | undefined> {
+    while (!isOver(this.#state, run)) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!(error instanceof CloacinaError) || !passing.has(error.code)) throw error;
+      }
+      await delay(this.#options.clock, tryAgainMs);
+    }
+    return undefined;
+  }
+}
+
+/**
+ * A transition without the children that cannot be started: tasks that wait for them are as if they had not begun, should
+ * nothing come after it. (None of them is let go to wait by it: a child that was made is told of first.)
+ */
+export function withoutChildren(transition: Transition, refused: PinRefusedError['refused']): Transition {
+  const effects = transition.effects!;
+  const gone = effects.children.filter(({ id }) => refused.has(id));
+  const waits = transition.tasks.filter(({ task, item, status }) => {
+    return status === 'waiting' && gone.some(({ parent }) => parent!.task === task && parent!.item === item);
+  });
+  const begins = ({ type, task, item }: NewEvent): boolean =>
+    type === 'task.waiting' && waits.some((one) => one.task === task && one.item === (item ?? -1));
+  let seq = transition.events[0]?.seq ?? 0;
+  const events: NewEvent[] = [];
+  for (const event of transition.events) if (!begins(event)) events.push({ ...event, seq: seq++ });
+  return {
+    ...transition,
+    tasks: transition.tasks.filter((task) => !waits.includes(task)),
+    events,
+    effects: { ...effects, children: effects.children.filter((child) => !gone.includes(child)) },
+  };
+}
+
+function childFailure({ id, workflow, status, error }: ExecutionRecord): TaskError {
+  const cause = parseJson(error) as TaskError | null;
+  const why = cause === null ? '' : `: ${cause.message}`;
+  const message = `the child execution '${id}' of workflow '${workflow}' ${status === 'failed' ? 'failed' : 'was cancelled'}${why}`;
+  const code = cause?.code ?? 'EXECUTION_FAILED';
+  // a child of a child of a child wraps one more each time
+  return boundTaskError({ name: 'Error', code, message, ...(cause === null ? {} : { cause }) });
+}

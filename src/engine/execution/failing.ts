@@ -1,0 +1,41 @@
+import { isTaskEnded } from '../../core/execution.ts';
+import type { TaskError } from '../../core/task-error.ts';
+import type { LiveState } from './live-state.ts';
+import { newTaskRun } from './task-run.ts';
+import type { TaskRun } from './task-run.ts';
+import type { Tasks } from './tasks.ts';
+
+/**
+ * Ends every task of an execution that fails as a whole. `unwritten`: tasks and items whose latest change is not stored and
+ * never will be. They fail, and so does a task that the exception left between its own state and the plan.
+ */
+export function failWhole(
+  state: LiveState,
+  tasks: Tasks,
+  {
+    error,
+    now,
+    unwritten,
+  }: { readonly error: TaskError; readonly now: number; readonly unwritten: readonly TaskRun[] },
+): void {
+  tasks.stopAll('cancel');
+  tasks.forget();
+  const { progress, graph } = state;
+  const fail = (run: TaskRun): void => {
+    Object.assign(run, { status: 'failed', output: null, error, endedAt: now, wakeAt: null });
+    state.draft.task(run);
+  };
+  const halfDone = state.runs.filter((run): run is TaskRun => {
+    return run !== undefined && isTaskEnded(run.status) && !isTaskEnded(progress.status[run.index]!);
+  });
+  // items that do not count are removed with their map
+  const items = unwritten.filter(({ item, index }) => item !== -1 && state.maps?.has(index) === true);
+  for (const index of new Set([...unwritten, ...halfDone].map((run) => run.index))) {
+    tasks.closeItems(index);
+    fail((state.runs[index] ??= newTaskRun(index, graph.spec.tasks[index]!)));
+    if (!isTaskEnded(progress.status[index]!)) progress.open--;
+    progress.status[index] = 'failed';
+  }
+  for (const item of items) fail(item);
+  tasks.closeOpen('cancelled');
+}

@@ -1,0 +1,489 @@
+import type { EventType } from '../../core/event.ts';
+import { isTaskEnded } from '../../core/execution.ts';
+import { toTaskError } from '../../core/task-error.ts';
+import type { TaskError } from '../../core/task-error.ts';
+import { PinRefusedError } from '../../store/transition.ts';
+import type { NewEvent, NewExecution, TaskKey, Transition } from '../../store/transition.ts';
+import type { ClaimedExecution, InboxMessage } from '../../store/store.ts';
+import { untilAnswered } from './ask.ts';
+import type { LoadedWorkflow } from '../catalog.ts';
+import { withoutChildren } from './children.ts';
+import { endOf, endedExecution } from './ending.ts';
+import type { EndedExecution } from './ending.ts';
+import { failWhole } from './failing.ts';
+import type { Journal, Participant } from '../journal.ts';
+import { LiveState } from './live-state.ts';
+import type { Head } from './live-state.ts';
+import { TransitionDraft } from './draft.ts';
+import type { DraftEvent } from './draft.ts';
+import type { ResolvedWorkflow } from '../client/start.ts';
+import type { TaskRun } from './task-run.ts';
+import { Tasks } from './tasks.ts';
+import type { TasksHost } from './tasks.ts';
+
+/** What the runner gives to all of its live executions. */
+export interface LiveHost extends Omit<TasksHost, 'resolveChild' | 'within'> {
+  readonly journal: Journal;
+  resolveChild(live: Live, name: string): Promise<ResolvedWorkflow>;
+  onEvents(live: Live, events: readonly NewEvent[]): void;
+  /** It has written to others, which may be owned here too. */
+  onMessagesSent(): void;
+  /** It has mail that must be taken in before it can be let go. */
+  onKept(live: Live): void;
+  onGone(live: Live, how: 'released' | 'lost' | 'moved' | EndedExecution): void;
+}
+
+/** Who waits for a start: it is durable, or the database will never take it. */
+export interface StartAnswer {
+  readonly durable: () => void;
+  readonly refused: (cause: unknown) => void;
+}
+
+const takings: ReadonlySet<EventType> = new Set(['execution.started', 'execution.adopted', 'execution.resumed']);
+
+/** Why an execution fails that may be a fault of storing that failure too: there is no second try. */
+const failures: ReadonlySet<string> = new Set(['STORE_REFUSED', 'INTERNAL']);
+
+/** A wake-up further away than this is left to the database: the execution waits there and costs a row. */
+const nearMs = 30_000;
+
+/** One owned execution in memory: plan, dispatch, settle, finish. Nothing that depends on a change happens before its commit. */
+export class Live implements Participant {
+  readonly id: string;
+  readonly workflow: LoadedWorkflow;
+  readonly #host: LiveHost;
+  readonly #state: LiveState;
+  readonly #tasks: Tasks;
+  /** `again`: it was refused, and goes before all that came since. */
+  #inFlight: { readonly pending: TransitionDraft; readonly transition: Transition; again: boolean } | undefined;
+  #seq: number;
+  #inboxSeen: number;
+  #cancelled = false;
+  /** There is mail that has to be read before it can be let go. */
+  #hasMail = false;
+  #refuse: (cause: unknown) => void = () => undefined;
+  /** Why the execution fails whatever its tasks say: its input is not valid, or the database refuses what it stores. */
+  #failure: TaskError | null = null;
+
+  private constructor(host: LiveHost, workflow: LoadedWorkflow, head: Head, seq: number, inboxSeen: number) {
+    this.id = head.id;
+    this.workflow = workflow;
+    this.#host = host;
+    this.#state = new LiveState(head, workflow.graph, this);
+    const own = {
+      resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name),
+      within: () => this.#within(),
+    };
+    // all that they share is there once, and not in each of a million
+    const shared = Object.assign(Object.create(host) as LiveHost, own);
+    this.#tasks = new Tasks(this.#state, workflow, shared, () => this.#changed());
+    this.#seq = seq;
+    this.#inboxSeen = inboxSeen;
+  }
+
+  /** A new execution, owned from its creation on; it begins once that is durable. */
+  static create(host: LiveHost, workflow: LoadedWorkflow, create: NewExecution, answer: StartAnswer): Live {
+    const { id, tenant, priority, schedule, rootId, parent, input, inputParsed } = create;
+    const head = { id, tenant, epoch: 1, priority, schedule, rootId, parent, input, inputParsed, crashCount: 0 };
+    const live = new Live(host, workflow, head, 0, 0);
+    live.#state.draft.create = create;
+    live.#state.draft.event('execution.created', create.createdAt);
+    live.#refuse = answer.refused;
+    live.#state.after(answer.durable);
+    live.#state.after(() => live.#begin());
+    live.#changed();
+    return live;
+  }
+
+  /** An execution that was claimed: it goes on from what is stored. `endTurn`: it is loaded, which a suspect has a turn for. */
+  static adopt(
+    host: LiveHost,
+    workflow: LoadedWorkflow,
+    claimed: ClaimedExecution,
+    endTurn: (() => void) | undefined,
+  ): Live {
+    const { execution, seq, pendingReason, inbox } = claimed;
+    const { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, crashCount, inboxAcked } =
+      execution;
+    const head = { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, crashCount: crashCount };
+    const live = new Live(host, workflow, head, seq, inboxAcked);
+    const again = epoch === 1 ? 'execution.started' : takenAgain(pendingReason);
+    if (again !== null) live.#state.draft.event(again, host.clock.now());
+    live.#tasks.code.loading(execution, endTurn);
+    live.#state.guard(() => live.#restore(claimed));
+    live.receive(inbox);
+    live.#seen(execution.inboxSeq);
+    return live;
+  }
+
+  #restore({ execution: { inboxAcked }, tasks, inbox }: ClaimedExecution): void {
+    this.#tasks.restore(tasks);
+    this.#state.after(() => this.#begin());
+    // what follows from that is part of loading it
+    this.#state.after(() => this.#tasks.code.loaded());
+    // what the owner before did not read comes before anything begins
+    this.#tasks.signals.restore(inbox.filter(({ n, kind }) => n <= inboxAcked && kind === 'signal'));
+    for (const one of inbox)
+      if (one.n <= inboxAcked && one.kind === 'child_ended') this.#state.watch(this.#tasks.children.ended(one));
+    // what had begun elsewhere comes before whatever else was asked meanwhile, and is no news when it is read in its turn
+    for (const one of inbox) if (one.n > inboxAcked && one.kind === 'helper_started') this.#tasks.offered.read(one);
+  }
+
+  get tenant(): string {
+    return this.#state.head.tenant;
+  }
+
+  get hasParent(): boolean {
+    return this.#state.head.parent !== null;
+  }
+
+  get epoch(): number {
+    return this.#state.head.epoch;
+  }
+
+  // -- what the journal asks
+
+  transition(): Transition | undefined {
+    if (this.#state.gone || this.#state.sealed !== undefined) return undefined;
+    if (this.#inFlight?.again === true) return this.#inFlight.transition;
+    const pending = this.#state.draft;
+    this.#state.draft = new TransitionDraft();
+    try {
+      const transition = pending.transition(this.id, this.#state.head.epoch, this.#seq, this.#inboxSeen);
+      this.#seq += transition.events.length;
+      this.#inFlight = { pending, transition, again: false };
+      // nothing begins while it is being let go
+      if (transition.release !== null) this.#tasks.rest();
+      return transition;
+    } catch (cause) {
+      this.#thrown(cause, pending);
+      return undefined;
+    }
+  }
+
+  /** How the transactions of its tasks find their place among its transitions. */
+  #within(): ReturnType<TasksHost['within']> {
+    return {
+      whenQuiet: (then) => {
+        if (this.#inFlight === undefined && this.#state.draft.isEmpty) {
+          then();
+          return;
+        }
+        this.#state.after(then);
+        this.#changed();
+      },
+      nextSeq: () => this.#seq + 1,
+      wrote: (event) => {
+        this.#seq = event.seq;
+        this.#host.onEvents(this, [event]);
+      },
+    };
+  }
+
+  committed(how: 'written' | 'held' | 'moved', taken: readonly TaskKey[]): void {
+    const { pending, transition, again } = this.#inFlight!;
+    this.#inFlight = undefined;
+    if (again) this.#host.journal.mark(this);
+    const { release } = transition;
+    const gone = release !== null && how === 'written' ? release : null;
+    if (gone !== null) this.#seq += gone.events.length;
+    this.#state.guard(() => {
+      this.#host.onEvents(this, gone === null ? transition.events : [...transition.events, ...gone.events]);
+    });
+    if (how === 'moved') {
+      for (const after of pending.after.slice(0, 1)) this.#state.guard(after);
+      this.#leave('moved');
+      return;
+    }
+    if (transition.effects !== null) this.#tasks.offered.withdrawn(transition.effects.offersWithdrawn, taken);
+    for (const after of pending.after) this.#state.guard(after);
+    if ((transition.effects?.cancelChildren.length ?? 0) > 0) this.#host.onMessagesSent();
+    if (how === 'held') {
+      // unless that was read while the commit was on its way
+      this.#hasMail = release?.inboxSeen === this.#inboxSeen;
+      this.#tasks.resumeAll();
+      this.#host.onKept(this);
+    }
+    if (gone === null) {
+      // what had to wait for this commit may have been the last thing to do
+      if (!this.#state.gone && how === 'written' && this.#mayRelease()) this.#host.journal.mark(this);
+      return;
+    }
+    if (gone.endedAt === null) this.#leave('released');
+    else this.#leave(endedExecution(this.#state, gone));
+  }
+
+  lost(): void {
+    this.#host.logger.warn({ execution: this.id }, 'the execution is owned by another runner now');
+    this.abandon();
+  }
+
+  /** Forgets the execution without a word to the database: this runner does not own it any more. */
+  abandon(): void {
+    if (this.#state.gone) return;
+    this.#tasks.stopAll('lease_lost');
+    this.#leave('lost');
+  }
+
+  refused(cause: unknown): void {
+    const { pending, transition } = this.#inFlight!;
+    if (cause instanceof PinRefusedError && pending.create === null) return this.#refusedChildren(cause);
+    this.#inFlight = undefined;
+    this.#seq -= transition.events.length;
+    if (pending.create !== null) {
+      this.#refuse(cause);
+      this.#leave('lost');
+      return;
+    }
+    if (this.#failure !== null && failures.has(this.#failure.code)) {
+      this.#host.logger.error(
+        { execution: this.id, error: cause },
+        'the database refuses even that it failed; it is given up',
+      );
+      this.abandon();
+      return;
+    }
+    // what was read stays read, and what says only that it was taken up cannot be what is refused
+    this.#state.draft.inboxAcked ??= transition.inboxAcked;
+    this.#state.draft.restore(transition.events.filter(({ type, data }) => takings.has(type) && data === null));
+    const unwritten = transition.tasks.map(({ task, item }) => this.#runOf(task, item));
+    this.#failAs('STORE_REFUSED', cause, unwritten);
+    this.#changed();
+  }
+
+  /** A function that moves this execution has thrown: the execution fails, and its runner goes on. */
+  threw(cause: unknown): void {
+    this.#thrown(cause, null);
+  }
+
+  /** `unwritten`: what could not even be put together as a transition. */
+  #thrown(cause: unknown, unwritten: TransitionDraft | null): void {
+    const { logger } = this.#host;
+    logger.error(
+      { execution: this.id, error: cause },
+      'an execution could not be moved on because of an error; it fails',
+    );
+    if (this.#state.gone) return;
+    try {
+      if (unwritten !== null && unwritten.create !== null) {
+        this.#refuse(cause);
+        this.#leave('lost');
+      } else if (this.#failure !== null && failures.has(this.#failure.code)) {
+        this.abandon();
+      } else {
+        this.#state.draft.inboxAcked ??= unwritten?.inboxAcked ?? null;
+        this.#failAs('INTERNAL', cause, [...(unwritten?.runs ?? [])]);
+        this.#changed();
+      }
+    } catch (error) {
+      logger.error({ execution: this.id, error }, 'the execution could not be failed either; it is given up');
+      this.#leave('lost');
+    }
+  }
+
+  #failAs(code: 'STORE_REFUSED' | 'INTERNAL', cause: unknown, unwritten: readonly TaskRun[]): void {
+    const error = { ...toTaskError(cause), code };
+    this.#failure = error;
+    failWhole(this.#state, this.#tasks, { error, now: this.#host.clock.now(), unwritten });
+  }
+
+  #runOf(task: string, item: number): TaskRun {
+    const index = this.#state.graph.indexOf.get(task)!;
+    const items = this.#state.maps?.get(index)?.items;
+    return (item === -1 ? undefined : items?.[item]) ?? this.#state.runs[index]!;
+  }
+
+  #refusedChildren({ refused }: PinRefusedError): void {
+    const { pending, transition } = this.#inFlight!;
+    const without = withoutChildren(transition, refused);
+    this.#inFlight = { pending, transition: without, again: true };
+    this.#seq -= transition.events.length - without.events.length;
+    this.#tasks.children.refused(refused);
+    this.#changed();
+  }
+
+  // -- what the runner asks
+
+  receive(mail: readonly InboxMessage[]): void {
+    this.#hasMail = false;
+    for (const one of mail) {
+      if (one.n <= this.#inboxSeen || this.#state.gone) continue;
+      this.#inboxSeen = one.n;
+      this.#state.draft.inboxAcked = one.n;
+      this.#state.guard(() => this.#read(one));
+    }
+    this.#state.guard(() => this.#changed());
+  }
+
+  #read(mail: InboxMessage): void {
+    const { draft } = this.#state;
+    if (mail.kind === 'signal') return this.#tasks.signals.received(mail);
+    if (mail.kind === 'child_ended') return this.#state.watch(this.#tasks.children.ended(mail));
+    draft.effects.messagesDone.push(mail.n);
+    if (mail.kind === 'cancel') this.#cancel();
+    else if (mail.kind === 'pause') this.#pause();
+    else if (mail.kind === 'resume') this.#goOn();
+    else if (mail.kind !== 'forked') this.#tasks.offered.read(mail);
+    else draft.event('execution.forked', this.#host.clock.now(), null, JSON.parse(mail.payload!) as object);
+  }
+
+  /** All mail up to that number was there to be read; what is missing was removed when it ended before. */
+  #seen(inbox: number): void {
+    if (inbox <= this.#inboxSeen) return;
+    this.#inboxSeen = inbox;
+    this.#state.draft.inboxAcked = inbox;
+  }
+
+  /** Nothing new starts; once what runs has ended, it is let go. */
+  #pause(): void {
+    if (this.#cancelled || this.#state.holding !== null) return;
+    this.#state.holding = 'pause';
+    this.#tasks.hold(false);
+  }
+
+  /** It was about to be paused, and is not any more. */
+  #goOn(): void {
+    if (this.#state.holding !== 'pause') return;
+    this.#state.holding = null;
+    this.#state.after(() => this.#begin());
+  }
+
+  /** Other runners can run more than before. */
+  moreHelp(): void {
+    if (!this.#state.still) this.#state.guard(() => this.#tasks.moreHelp());
+  }
+
+  /** Ends attempts and hands the execution back; attempts end by their signal, at the latest after the grace period. */
+  release(): void {
+    if (this.#state.gone || this.#state.holding === 'release') return;
+    // one that is about to be paused is, with what runs cut short
+    this.#state.holding ??= 'release';
+    this.#tasks.hold(true);
+    this.#changed();
+  }
+
+  // -- begin
+
+  #begin(): void {
+    if (this.#state.still || this.#cancelled) return;
+    if (!this.#state.head.inputParsed) {
+      this.#state.watch(this.#parseInput());
+      return;
+    }
+    this.#tasks.dispatchAll();
+    this.#changed();
+  }
+
+  async #parseInput(): Promise<void> {
+    this.#state.busy++;
+    const outcome = await untilAnswered(() =>
+      this.#tasks.code.parseInput(this.#state.head.input, this.#host.maxPayload),
+    );
+    this.#state.busy--;
+    if (this.#state.gone || this.#cancelled) return;
+    if (outcome.status === 'lost' && this.#state.still) {
+      // it is asked again by whoever takes it up
+    } else if (outcome.status === 'valid') {
+      this.#state.head.input = outcome.input;
+      this.#state.head.inputParsed = true;
+      this.#state.draft.parsedInput = outcome.input;
+      this.#state.after(() => this.#begin());
+    } else {
+      const issues = outcome.status === 'invalid' ? outcome.issues : [];
+      const text = issues.map((issue) => `${issue.path === '' ? 'input' : `input.${issue.path}`}: ${issue.message}`);
+      this.#failure =
+        outcome.status === 'lost'
+          ? outcome.error
+          : { name: 'InputInvalidError', code: 'INPUT_INVALID', message: `the input is not valid: ${text.join('; ')}` };
+      this.#tasks.closeOpen('cancelled');
+    }
+    this.#changed();
+  }
+
+  // -- cancel, finish
+
+  #cancel(): void {
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    this.#state.holding = null;
+    this.#state.draft.event('execution.cancelling', this.#host.clock.now());
+    this.#tasks.stopAll('cancel');
+    this.#tasks.closeOpen('cancelled');
+  }
+
+  /** Something changed: it is to be written, and the execution may be at its end, or have nothing to do until later. */
+  #changed(): void {
+    if (this.#state.gone) return;
+    this.#mayRelease();
+    this.#host.journal.mark(this);
+  }
+
+  /** Lets the execution go with the next commit, where it is at its end or has nothing to do; whether it does. */
+  #mayRelease(): boolean {
+    const { draft, progress, busy } = this.#state;
+    // what seemed right a moment ago may not be any more: mail has come since, and cancelled what waited
+    draft.release = null;
+    // it would be held again, until that was read
+    if (this.#hasMail) return false;
+    if (progress.open === 0) draft.release = endOf(this.#state, this.#cancelled, this.#failure, this.#host.clock.now());
+    else if (busy === 0 && draft.after.length === 0) this.#consider();
+    return draft.release !== null;
+  }
+
+  /** Nothing runs: lets go where it should (close), or where nothing is to do for long. */
+  #consider(): void {
+    const now = this.#host.clock.now();
+    const none = { endedAt: null, output: null, error: null, errorTask: null, parent: null };
+    const { holding, draft } = this.#state;
+    const letGo = (type: EventType, data: object | null): DraftEvent => ({
+      type,
+      at: now,
+      run: null,
+      data,
+      dropped: false,
+    });
+    if (holding === 'release') {
+      const event = letGo('execution.released', null);
+      draft.release = { ...none, status: 'pending', reason: 'released', wakeAt: null, event };
+      return;
+    }
+    if (holding === 'pause') {
+      const event = letGo('execution.paused', { reason: 'operator' });
+      draft.release = { ...none, status: 'paused', reason: 'operator', wakeAt: null, event };
+      return;
+    }
+    const wakeAt = this.#wakesAt();
+    if (wakeAt === null || wakeAt - now <= nearMs) return;
+    const event = letGo('execution.waiting', wakeAt === Infinity ? null : { until: new Date(wakeAt).toISOString() });
+    draft.release = { ...none, status: 'waiting', reason: null, wakeAt: wakeAt === Infinity ? null : wakeAt, event };
+  }
+
+  /** The first time at which something is to do, Infinity where that takes mail; null while something runs or may begin. */
+  #wakesAt(): number | null {
+    let wakeAt = Infinity;
+    let waits = false;
+    for (const run of this.#state.allRuns()) {
+      if (isTaskEnded(run.status) || (run.spec.kind === 'map' && run.item === -1 && run.status === 'running')) continue;
+      if (run.status === 'waiting') {
+        waits = true;
+        wakeAt = Math.min(wakeAt, run.wakeAt ?? Infinity);
+      } else if (run.slot !== undefined || run.status === 'running') {
+        return null;
+      }
+    }
+    return waits ? wakeAt : null;
+  }
+
+  #leave(how: 'released' | 'lost' | 'moved' | EndedExecution): void {
+    this.#state.gone = true;
+    this.#tasks.rest();
+    this.#tasks.forget();
+    this.#host.onGone(this, how);
+  }
+}
+
+/** Which event a later claim is, by the reason for which the execution was pending. */
+function takenAgain(because: string | null): 'execution.adopted' | 'execution.resumed' | null {
+  if (because === 'resumed' || because === 'retried') return null; // whoever asked for it wrote that down
+  return because === 'lost' ? 'execution.adopted' : 'execution.resumed';
+}

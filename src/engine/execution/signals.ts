@@ -1,0 +1,121 @@
+import { toTaskError } from '../../core/task-error.ts';
+import type { TaskError } from '../../core/task-error.ts';
+import type { InboxMessage } from '../../store/store.ts';
+import { untilAnswered } from './ask.ts';
+import type { Clock } from '../clock.ts';
+import type { WorkflowCode } from '../workflow-code.ts';
+import type { LiveState } from './live-state.ts';
+import type { Logger } from '../logger.ts';
+import { isOver } from './task-run.ts';
+import type { TaskRun } from './task-run.ts';
+import type { Waits } from './waits.ts';
+
+export interface SignalsOptions {
+  readonly state: LiveState;
+  readonly code: WorkflowCode;
+  readonly waits: Waits;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly maxPayload: number;
+  readonly owner: {
+    completed(run: TaskRun): void;
+    failed(run: TaskRun, error: TaskError): void;
+    changed(): void;
+  };
+}
+
+/** The signals of one live execution: each goes to the first task that waits for its name, or stays until one does. */
+export class Signals {
+  readonly #options: SignalsOptions;
+  readonly #state: LiveState;
+  /** Not taken by a task yet, in the order of their arrival. */
+  #here: InboxMessage[] = [];
+
+  constructor(options: SignalsOptions) {
+    this.#options = options;
+    this.#state = options.state;
+  }
+
+  /** Signals that an earlier owner took in, and that no task has taken. */
+  restore(mail: readonly InboxMessage[]): void {
+    this.#here = [...mail];
+  }
+
+  received(mail: InboxMessage): void {
+    this.#state.draft.event('signal.received', this.#options.clock.now(), null, { signal: mail.name });
+    this.#here.push(mail);
+    for (const run of this.#state.runs) {
+      if (run?.status === 'waiting' && run.spec.wait?.signal === mail.name) this.look(run);
+    }
+  }
+
+  /** A task begins to wait; a signal that is here already is taken at once. */
+  begin(run: TaskRun): void {
+    const now = this.#options.clock.now();
+    const { signal, timeout } = run.spec.wait!;
+    run.startedAt = now;
+    run.attempt++;
+    if (timeout === null) {
+      run.status = 'waiting';
+      this.#state.draft.task(run);
+    } else {
+      this.#options.waits.until(run, now + timeout);
+    }
+    const until = timeout === null ? {} : { until: new Date(now + timeout).toISOString() };
+    this.#state.draft.event('task.waiting', now, run, { signal, ...until });
+    this.look(run);
+    this.#options.owner.changed();
+  }
+
+  /** Gives a waiting task the first signal of its name, if there is one. */
+  look(run: TaskRun): void {
+    if (run.asking || this.#find(run) === undefined) return;
+    this.#take(run).catch((error: unknown) => this.#broke(run, error));
+  }
+
+  /** What comes of judging one signal is the matter of one task: it fails, and the process goes on. */
+  #broke(run: TaskRun, error: unknown): void {
+    const { logger, owner } = this.#options;
+    logger.error({ execution: this.#state.id, task: run.spec.name, error }, 'a signal could not be handed to its task');
+    if (!isOver(this.#state, run)) owner.failed(run, toTaskError(error, 'INTERNAL'));
+    owner.changed();
+  }
+
+  #find(run: TaskRun): InboxMessage | undefined {
+    return this.#here.find((mail) => mail.name === run.spec.wait!.signal);
+  }
+
+  async #take(run: TaskRun): Promise<void> {
+    const { code, logger, owner, maxPayload } = this.#options;
+    for (let mail = this.#find(run); mail !== undefined; mail = this.#find(run)) {
+      const taken = mail;
+      // no other task may have it meanwhile
+      this.#here = this.#here.filter((other) => other !== taken);
+      run.asking = true;
+      this.#state.busy++;
+      const outcome = await untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload));
+      this.#state.busy--;
+      run.asking = false;
+      if (isOver(this.#state, run) || run.status !== 'waiting') {
+        this.#here = [...this.#here, taken].toSorted((a, b) => a.n - b.n);
+        break;
+      }
+      this.#state.draft.effects.messagesDone.push(taken.n);
+      if (outcome.status === 'valid') {
+        run.status = 'completed';
+        run.output = outcome.input;
+        run.timer?.cancel();
+        owner.completed(run);
+        break;
+      }
+      if (outcome.status === 'lost') {
+        owner.failed(run, outcome.error);
+        break;
+      }
+      const issues = outcome.issues.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
+      const details = { execution: this.#state.id, task: run.spec.name, signal: taken.name, issues };
+      logger.warn(details, 'a signal does not fit the schema of the task that waits for it; it is dropped');
+    }
+    owner.changed();
+  }
+}

@@ -1,0 +1,363 @@
+import { isTaskEnded } from '../../core/execution.ts';
+import type { TaskStatus } from '../../core/execution.ts';
+import { restoreProgress, taskEnded } from '../../core/plan.ts';
+import type { Follows } from '../../core/plan.ts';
+import type { TaskError } from '../../core/task-error.ts';
+import { cleanText } from '../../core/text.ts';
+import type { TaskState } from '../../store/transition.ts';
+import { untilAnswered } from './ask.ts';
+import type { AbortReason } from './attempt.ts';
+import { Attempts } from './attempts.ts';
+import type { AttemptsHost } from './attempts.ts';
+import { Children } from './children.ts';
+import type { ChildrenHost } from './children.ts';
+import type { LoadedWorkflow } from '../catalog.ts';
+import type { Clock } from '../clock.ts';
+import type { Outcome, Question } from '../workflow-code.ts';
+import type { LiveState } from './live-state.ts';
+import { Maps } from './maps.ts';
+import type { OwnerOffers } from '../sharing/owner.ts';
+import { Questions } from './questions.ts';
+import { Signals } from './signals.ts';
+import { coalesced, isOver, newTaskRun, restoreTaskRun } from './task-run.ts';
+import type { TaskRun } from './task-run.ts';
+import { Waits } from './waits.ts';
+
+/** What the tasks of a live execution use of their runner. */
+export interface TasksHost extends AttemptsHost, ChildrenHost {}
+
+/** How often it is asked whether a signal that came before a timeout has been judged. */
+const judgedMs = 20;
+/** The latest time that a Date can hold. */
+const latestMs = 8.64e15;
+
+/** The tasks of one live execution: which are ready, and what follows from their ends. */
+export class Tasks {
+  readonly signals: Signals;
+  /** What other runners have of it. */
+  readonly offered: OwnerOffers;
+  readonly children: Children;
+  readonly code: Questions;
+  readonly #state: LiveState;
+  readonly #clock: Clock;
+  /** Something changed that must be written, or may have brought the execution to its end. */
+  readonly #changed: () => void;
+  readonly #waits: Waits;
+  readonly #attempts: Attempts;
+  readonly #maps: Maps;
+  /** While states are restored nothing is dispatched: `dispatchAll` will find what is ready. */
+  #restoring = false;
+  /** Tasks that are ready but for this: what they needed is not durable yet. */
+  readonly #almost = new Set<number>();
+  /** A task could not be given its end, since its transaction was being written. */
+  #unclosed: { readonly status: 'cancelled' | 'skipped'; readonly cause: string } | undefined;
+
+  constructor(state: LiveState, { code: own, buildId }: LoadedWorkflow, host: TasksHost, changed: () => void) {
+    const code = new Questions(state, own, host, changed);
+    this.#state = state;
+    this.code = code;
+    this.#clock = host.clock;
+    this.#changed = changed;
+    const { clock, logger, maxPayload } = host;
+    const ends = {
+      completed: (run: TaskRun): void => this.#end(run),
+      failed: (run: TaskRun, error: TaskError): void => this.#fail(run, error),
+      changed,
+      over: (run: TaskRun): Promise<Outcome> => this.#ask('over', run),
+      input: (run: TaskRun): Promise<Outcome> => this.#ask('input', run),
+    };
+    const waits = new Waits(state, clock, changed, (run) => this.#woken(run));
+    this.#waits = waits;
+    const attempts = new Attempts(state, { code, buildId }, host, waits, {
+      completed: (run) => (run.item === -1 ? this.#end(run) : this.#maps.completed(run)),
+      failed: (run, error) => (run.item === -1 ? this.#fail(run, error) : this.#maps.failed(run, error)),
+      cutShort: (run, error) => (run.item === -1 ? this.#fail(run, error) : this.#maps.cutShort(run, error)),
+      retrying: (run) => (run.item === -1 ? undefined : this.#maps.retrying(run)),
+      unsealed: () => this.#closeRest(),
+      changed,
+    });
+    this.#attempts = attempts;
+    this.offered = attempts.offered;
+    const { offers } = host;
+    this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, offers, owner: ends });
+    this.children = new Children({ state, host, clock, maxPayload, questions: code, owner: ends });
+    this.signals = new Signals({ state, code, waits, clock, logger, maxPayload, owner: ends });
+  }
+
+  restore(tasks: readonly TaskState[]): void {
+    const { graph, runs } = this.#state;
+    const ended = new Map<number, TaskStatus>();
+    const items = Map.groupBy(
+      tasks.filter(({ item }) => item !== -1),
+      ({ task }) => task,
+    );
+    for (const state of tasks) {
+      const index = graph.indexOf.get(state.task);
+      if (index === undefined || state.item !== -1) continue;
+      const run = restoreTaskRun(index, graph.spec.tasks[index]!, state);
+      runs[index] = run;
+      if (isTaskEnded(run.status)) ended.set(index, run.status);
+    }
+    const failed = runs.filter((run) => run?.status === 'failed').toSorted((a, b) => a!.endedAt! - b!.endedAt!);
+    this.#state.progress = restoreProgress(
+      graph,
+      ended,
+      failed.map((run) => run!.index),
+    );
+    for (const [index] of ended) this.#state.outputs.taskEnded(runs, index);
+    this.#restoring = true;
+    for (const [index, { kind, name }] of graph.spec.tasks.entries()) {
+      if (kind === 'map') this.#restoreMap(index, runs[index], items.get(name) ?? []);
+    }
+    // what was cut may fail the rest of the graph, maps included
+    for (const run of runs) if (run?.status === 'running' && run.spec.kind !== 'map') this.#restoreRunning(run);
+    this.#restoring = false;
+  }
+
+  #restoreMap(index: number, run: TaskRun | undefined, items: readonly TaskState[]): void {
+    if (run === undefined && items.length === 0) return;
+    const map = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
+    if (!isTaskEnded(map.status)) this.#maps.restore(map, items);
+  }
+
+  #restoreRunning(run: TaskRun): void {
+    const error = this.#attempts.cutOff(run);
+    if (error !== null) this.#fail(run, error);
+  }
+
+  /** Begins with all that may begin and has not. */
+  dispatchAll(): void {
+    const { runs, graph, progress } = this.#state;
+    const open = runs.length === 0 ? graph.first : graph.names.keys();
+    for (const index of open) {
+      const run = runs[index];
+      if (progress.unmet[index] !== 0 || isTaskEnded(progress.status[index]!) || this.#almost.has(index)) continue;
+      if (run === undefined || run.status === 'pending') this.#ready(index);
+      else if (run.status === 'waiting') this.#waitOn(run);
+    }
+    this.#maps.resumeAll();
+    this.children.resume();
+  }
+
+  #waitOn(run: TaskRun): void {
+    this.#waits.resume(run);
+    if (run.spec.kind === 'wait') this.signals.look(run);
+  }
+
+  #ready(index: number): void {
+    if (this.#state.gone || isTaskEnded(this.#state.progress.status[index]!)) return;
+    const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
+    if (run.asking || run.slot !== undefined || run.starting || run.offer !== undefined || run.running !== undefined)
+      return;
+    if (run.spec.when && run.attempt === 0) this.#state.watch(this.#askWhen(run));
+    else this.#dispatch(run);
+  }
+
+  async #askWhen(run: TaskRun): Promise<void> {
+    if (this.#state.still) return;
+    run.asking = true;
+    const outcome = await this.#ask('when', run);
+    run.asking = false;
+    if (!isOver(this.#state, run)) {
+      if (outcome.status === 'completed' && outcome.output === 'false') {
+        run.status = 'skipped';
+        run.reason = 'when_false';
+        run.cause = run.spec.name;
+        this.#end(run);
+      } else if (outcome.status === 'completed') {
+        this.#dispatch(run);
+      } else {
+        this.#fail(run, outcome.error);
+      }
+    }
+    this.#changed();
+  }
+
+  async #ask(question: Question, run: TaskRun): Promise<Outcome> {
+    this.#state.busy++;
+    try {
+      return await untilAnswered(() => this.code.ask(question, this.#attempts.call(run)));
+    } finally {
+      this.#state.busy--;
+    }
+  }
+
+  #dispatch(run: TaskRun): void {
+    if (this.#state.still) return;
+    switch (run.spec.kind) {
+      case 'task':
+        return this.#attempts.begin(run);
+      case 'map':
+        return this.#state.watch(this.#maps.begin(run));
+      case 'child':
+        return this.#state.watch(this.children.begin(run));
+      case 'sleep':
+        return this.#state.watch(this.#sleep(run));
+      case 'wait':
+        return this.signals.begin(run);
+    }
+  }
+
+  async #sleep(run: TaskRun): Promise<void> {
+    const now = this.#clock.now();
+    let until = run.spec.sleep !== null && 'for' in run.spec.sleep ? now + run.spec.sleep.for : null;
+    if (until === null) {
+      run.asking = true;
+      const outcome = await this.#ask('until', run);
+      run.asking = false;
+      if (isOver(this.#state, run)) {
+        this.#changed();
+        return;
+      }
+      const answer: unknown = outcome.status === 'completed' ? JSON.parse(outcome.output) : outcome.error;
+      if (typeof answer === 'number' && Math.abs(answer) <= latestMs) until = Math.round(answer);
+      else this.#fail(run, outcome.status === 'completed' ? notATime(run, answer) : outcome.error);
+    }
+    if (until !== null) {
+      run.startedAt = now;
+      run.attempt++;
+      this.#waits.until(run, until);
+      this.#state.draft.event('task.waiting', now, run, { until: new Date(until).toISOString() });
+    }
+    this.#changed();
+  }
+
+  /** The time has come that a task waited for. */
+  #woken(run: TaskRun): void {
+    if (run.item !== -1) {
+      this.#maps.woken(run);
+    } else if (run.spec.kind === 'sleep') {
+      run.status = 'completed';
+      run.output = 'null';
+      this.#end(run);
+    } else if (run.spec.kind === 'wait' && run.asking) {
+      // a signal that came before this is being judged
+      this.#waits.later(run, judgedMs);
+    } else if (run.spec.kind === 'wait') {
+      this.#state.draft.event('task.timed_out', this.#clock.now(), run);
+      const { signal, timeout } = run.spec.wait!;
+      const message = `task '${run.spec.name}' waited ${timeout} ms for the signal '${signal}', and it did not come`;
+      this.#fail(run, { name: 'TimeoutError', code: 'TASK_TIMED_OUT', message });
+    } else {
+      run.status = 'pending';
+      this.#dispatch(run);
+    }
+  }
+
+  #fail(run: TaskRun, error: TaskError): void {
+    run.status = 'failed';
+    run.error = error;
+    run.output = null;
+    this.#end(run);
+    if (!this.#state.graph.spec.failFast) return;
+    this.stopAll('fail_fast');
+    this.closeOpen('skipped', run.spec.name);
+  }
+
+  /** A task has ended: records it with all that follows from it in the graph. */
+  #end(run: TaskRun): void {
+    this.#state.recordEnd(run, this.#clock.now());
+    this.#state.after(() => this.#state.outputs.taskEnded(this.#state.runs, run.index));
+    this.#follow(taskEnded(this.#state.graph, this.#state.progress, run.index, run.status));
+  }
+
+  #follow({ ready, skipped }: Follows): void {
+    for (const { task, skip } of skipped) this.#skip(task, skip.reason, skip.cause);
+    if (ready.length > 0 && !this.#restoring) {
+      for (const index of ready) this.#almost.add(index);
+      this.#state.after(() => {
+        for (const index of ready) this.#almost.delete(index);
+        for (const index of ready) this.#ready(index);
+      });
+    }
+  }
+
+  /** Records a skip that the plan already knows of. */
+  #skip(index: number, reason: NonNullable<TaskRun['reason']>, cause: string): void {
+    const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
+    Object.assign(run, { status: 'skipped', reason, cause });
+    this.#state.recordEnd(run, this.#clock.now());
+    this.#state.after(() => this.#state.outputs.taskEnded(this.#state.runs, index));
+  }
+
+  /** Nothing begins any more; what runs may end, or is ended too. `dispatchAll` takes it up again. */
+  hold(abort: boolean): void {
+    this.code.drop();
+    for (const run of this.#state.allRuns()) {
+      run.timer?.cancel();
+      this.#attempts.hold(run, abort);
+    }
+  }
+
+  /** Ends what is running or waiting in memory; its answers are not waited for any more. */
+  stopAll(reason: AbortReason): void {
+    this.code.drop();
+    for (const run of this.#state.allRuns()) {
+      run.timer?.cancel();
+      this.#attempts.stop(run, reason);
+    }
+  }
+
+  /** What is on its way to the database will never be durable: starts give back their slots, steps throw. */
+  forget(): void {
+    this.code.drop();
+    this.#attempts.forget();
+  }
+
+  /** Others can run more than before: maps may go on with more items. */
+  moreHelp(): void {
+    this.#maps.resumeSome();
+  }
+
+  /** Nothing wakes by itself until `resumeAll`. */
+  rest(): void {
+    this.#waits.rest();
+  }
+
+  resumeAll(): void {
+    this.#waits.resumeAll();
+  }
+
+  /** Gives the items of a map their end, where the task is a map. */
+  closeItems(index: number): void {
+    this.#maps.close(index);
+  }
+
+  #closeRest(): void {
+    const unclosed = this.#unclosed;
+    this.#unclosed = undefined;
+    if (unclosed !== undefined) this.closeOpen(unclosed.status, unclosed.cause);
+  }
+
+  /** Gives every open task its end: those that had begun are cancelled, the others as told. */
+  closeOpen(status: 'cancelled' | 'skipped', cause = ''): void {
+    const { graph, progress, runs, draft } = this.#state;
+    const now = this.#clock.now();
+    for (const [index, name] of graph.names.entries()) {
+      if (isTaskEnded(progress.status[index]!)) continue;
+      if (this.#state.sealed?.run.index === index) {
+        this.#unclosed = { status, cause };
+        continue;
+      }
+      const run = (runs[index] ??= newTaskRun(index, graph.spec.tasks[index]!));
+      if (isTaskEnded(run.status)) continue;
+      this.children.cancel(run);
+      this.#maps.close(index);
+      const begun = run.status === 'running' || run.status === 'waiting';
+      run.status = begun ? 'cancelled' : status;
+      if (run.status === 'skipped') Object.assign(run, { reason: 'fail_fast', cause: cause === '' ? name : cause });
+      run.endedAt = now;
+      run.wakeAt = null;
+      const data = run.status === 'skipped' ? { reason: run.reason, cause: run.cause } : coalesced(run);
+      draft.event(run.status === 'skipped' ? 'task.skipped' : 'task.cancelled', now, run, data);
+      draft.task(run);
+      progress.status[index] = run.status;
+      progress.open--;
+    }
+  }
+}
+
+function notATime(run: TaskRun, answer: unknown): TaskError {
+  const message = `'until' of sleep '${run.spec.name}' gave ${cleanText(JSON.stringify(answer), 100)}, which is no time: neither epoch ms nor a Date`;
+  return { name: 'Error', code: 'TASK_FAILED', message };
+}

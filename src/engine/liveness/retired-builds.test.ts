@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { workflow } from '../../core/definition/workflow.ts';
+import { ManualClock } from '../../testing/clock.ts';
+import type { Store } from '../../store/store.ts';
+import { openClient, openRig, openStores } from '../../testing/engine-rig.ts';
+
+const first = (ran: string[]) => {
+  const w = workflow('w');
+  const a = w.task('a', () => void ran.push('a'));
+  const nap = w.sleep('nap', { needs: { a }, for: '60s' });
+  return w.returns(w.task('b', { needs: { nap } }, () => (ran.push('b'), 'old')));
+};
+/** A task more, after what is there: what has begun is as it was. */
+const grown = (ran: string[]) => {
+  const w = workflow('w');
+  const a = w.task('a', () => void ran.push('a'));
+  const nap = w.sleep('nap', { needs: { a }, for: '60s' });
+  const b = w.task('b', { needs: { nap } }, () => (ran.push('b'), 'old'));
+  return w.returns(w.task('c', { needs: { b } }, () => (ran.push('c'), 'new')));
+};
+/** What has begun needs something else. */
+const changed = (ran: string[]) => {
+  const w = workflow('w');
+  const z = w.task('z', () => void ran.push('z'));
+  const a = w.task('a', { needs: { z } }, () => void ran.push('a'));
+  const nap = w.sleep('nap', { needs: { a }, for: '60s' });
+  return w.returns(w.task('b', { needs: { nap } }, () => (ran.push('b'), 'changed')));
+};
+
+describe('engine.md, versions: an embedded workflow under another definition', () => {
+  it('goes on if every task that is no longer pending still has its kind and needs', async (t) => {
+    const clock = new ManualClock();
+    const [one, two] = await openStores(t, 2, clock);
+    const ran: string[] = [];
+    const old = await openRig(t, { workflows: [first(ran)], store: one!, clock });
+    const { id } = await old.client.start('w');
+    await clock.advance(1000);
+    await old.close();
+    const next = await openRig(t, { workflows: [grown(ran)], store: two!, clock });
+    await clock.advance('70s');
+    const outcome = await next.client.handle(id).outcome();
+    assert.equal(outcome.status === 'completed' && outcome.output, 'new');
+    assert.deepEqual(ran, ['a', 'b', 'c']);
+  });
+
+  it('is left to a living runner that has the old one; without one it is held, and a retry goes on under the new', async (t) => {
+    const clock = new ManualClock();
+    const [one, two] = await openStores(t, 2, clock);
+    const ran: string[] = [];
+    const old = await openRig(t, { workflows: [first(ran)], store: one!, clock });
+    const next = await openRig(t, { workflows: [changed(ran)], store: two!, clock });
+    const [kept, held] = [await old.client.start('w'), await old.client.start('w', {})];
+    await clock.advance(1000);
+    await next.client.pause(held.id);
+    await clock.advance('65s');
+    assert.equal((await next.client.executions.get(kept.id)).status, 'completed');
+    await old.close();
+    await next.client.resume(held.id);
+    await clock.advance('10s');
+    const detail = await next.client.executions.get(held.id);
+    assert.deepEqual([detail.status, detail.reason], ['paused', 'DEFINITION_CHANGED']);
+    const events = await next.client.executions.events(held.id);
+    assert.deepEqual(events.at(-1)!.data, { reason: 'DEFINITION_CHANGED' });
+    ran.length = 0;
+    await next.client.retry(held.id);
+    await clock.advance('70s');
+    const outcome = await next.client.handle(held.id).outcome();
+    assert.equal(outcome.status === 'completed' && outcome.output, 'changed');
+    assert.deepEqual(ran, ['z', 'a', 'b']);
+  });
+
+  it('of a program that still starts the old one, when no runner has had it for long, goes on under the new', async (t) => {
+    const clock = new ManualClock();
+    const [one, two] = await openStores(t, 2, clock);
+    const ran: string[] = [];
+    const old = await openRig(t, { workflows: [first(ran)], store: one!, clock });
+    await old.close();
+    const next = await openRig(t, { workflows: [grown(ran)], store: two!, clock });
+    await clock.advance('11m'); // what is over its retention is looked for every ten minutes
+    for (let i = 0; i < 2; i++) {
+      const { id } = await next.client.start(first(ran));
+      await clock.advance('70s');
+      const { status, output } = await next.client.executions.get(id);
+      assert.deepEqual([status, output], ['completed', 'new']);
+    }
+  });
+});
+
+describe('engine.md, versions: many executions under another definition', () => {
+  it('all go on as soon as a runner opens, a hundred at each look, and those that cannot are held', async (t) => {
+    const clock = new ManualClock();
+    const [one, two, three] = await openStores(t, 3, clock);
+    const ran: string[] = [];
+    const client = openClient(t, three!, clock);
+    const old = await openRig(t, { workflows: [first(ran)], store: one!, clock });
+    const held = await old.client.start('w');
+    await clock.advance(1000);
+    await old.close();
+    await client.pause(held.id);
+    await client.startMany(
+      first(ran),
+      Array.from({ length: 250 }, () => ({ input: {} })),
+    );
+    await client.resume(held.id);
+    let looks = 0;
+    let most = 0;
+    const strays: Store['executionsOnRetiredBuilds'] = async (codes, limit) => {
+      const found = await two!.executionsOnRetiredBuilds(codes, limit);
+      looks++;
+      most = Math.max(most, found.length);
+      return found;
+    };
+    await openRig(t, { workflows: [changed(ran)], store: { ...two!, executionsOnRetiredBuilds: strays }, clock });
+    await clock.settle(); // no renewal is due yet
+    const { items } = await client.executions.list({ workflow: 'w', limit: 500 });
+    const statuses = Map.groupBy(items, ({ status }) => status);
+    assert.deepEqual([statuses.get('pending'), statuses.get('paused')?.map(({ id }) => id)], [undefined, [held.id]]);
+    assert.deepEqual([looks, most], [4, 100], 'three that settle some, and one that finds none');
+  });
+});

@@ -1,0 +1,321 @@
+import type { TakenOffer, Help, Store } from '../../store/store.ts';
+import { CloacinaError } from '../../core/error.ts';
+import { cleanText } from '../../core/text.ts';
+import { Attempt } from '../execution/attempt.ts';
+import { takeTurn } from '../execution/attempts.ts';
+import type { AbortReason, AttemptEnd } from '../execution/attempt.ts';
+import type { Catalog, LoadedWorkflow } from '../catalog.ts';
+import type { Clock } from '../clock.ts';
+import type { TaskCall } from '../workflow-code.ts';
+import { HelperJournal } from './helper-journal.ts';
+import type { Logger } from '../logger.ts';
+import type { SlotRequest, Slots } from '../slots.ts';
+import { taskCall } from '../execution/task-call.ts';
+import { newTaskRun, restoreTaskRun } from '../execution/task-run.ts';
+
+export interface HelperOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly catalog: Catalog;
+  readonly slots: Slots;
+  readonly suspects: Slots;
+  readonly queues: readonly string[];
+  readonly graceMs: number;
+  readonly maxPayload: number;
+  /** Whether anything may be taken now. */
+  readonly mayHelp: () => boolean;
+  readonly onRun: (call: TaskCall) => (() => void) | undefined;
+  readonly onProgress: (id: string, task: string, done: number, text: string | null) => void;
+  /** A slot has come free: there may be more to take. */
+  readonly onFree: () => void;
+}
+
+const maxLogLines = 1000;
+const transactionMessage =
+  'ctx.transaction: another runner owns the execution, and only its owner can end a task so; let the runner that owns it serve the queue';
+
+/** An attempt of another runner's execution that this one has taken. */
+interface Helped {
+  readonly offer: TakenOffer;
+  /** The slot, or the turn of a suspect, that it waits for. */
+  request: SlotRequest | undefined;
+  attempt: Attempt | undefined;
+  /** Why it is ended from outside. */
+  reason: AbortReason | undefined;
+  /** Its answer is on its way, or is not wanted. */
+  over: boolean;
+  /** Gives back the turn of a suspect. */
+  endTurn: (() => void) | undefined;
+}
+
+/** What this runner does for others: takes attempts that they offer where it has slots of its own to spare, runs them, and answers. */
+export class Helper {
+  readonly #options: HelperOptions;
+  readonly #runner: string;
+  readonly #journal: HelperJournal;
+  readonly #held = new Map<string, Helped>();
+  /** Rows may name this runner that it does not know of: the answer to a take was lost, or what came after it failed. */
+  #unsure = false;
+  #onEmpty: (() => void) | undefined;
+  #gone = false;
+
+  constructor(options: HelperOptions, runner: string) {
+    this.#options = options;
+    this.#runner = runner;
+    this.#journal = new HelperJournal({ ...options, runner });
+  }
+
+  /** Attempts that it has. */
+  get size(): number {
+    return this.#held.size;
+  }
+
+  /** Takes what there is room for, and ends what is not wanted any more. */
+  async look(): Promise<void> {
+    if (this.#gone) return;
+    const { store, slots, suspects, catalog, queues, clock, mayHelp } = this.#options;
+    if (mayHelp() && slots.free > 0) {
+      const wanted = { buildIds: catalog.buildIds(), queues, mayTakeSuspects: suspects.free > 0 };
+      if (await store.helpWanted(wanted)) {
+        this.#unsure = true;
+        await store.takeOffers({ ...wanted, runner: this.#runner, limit: slots.free, now: clock.now() });
+      }
+    }
+    if (this.#unsure || this.#held.size > 0) await this.#compare();
+  }
+
+  /** Compares the rows that name this runner with its memory. Who holds what is decided by reading it back. */
+  async #compare(): Promise<void> {
+    // what was known before reading: what ended meanwhile must not be taken for something new
+    const before = new Map(this.#held);
+    const rows = await this.#options.store.takenOffers(this.#runner);
+    if (this.#gone) return;
+    const keys = new Set(rows.map(keyOf));
+    const fresh = rows.filter((row) => !before.has(keyOf(row)) && !this.#held.has(keyOf(row)));
+    for (const row of rows) if (!row.valid) this.#discard(row);
+    for (const [key, helped] of before) if (!keys.has(key)) await this.#end(helped);
+    for (const [id, list] of Map.groupBy(
+      fresh.filter(({ valid }) => valid),
+      ({ executionId }) => executionId,
+    )) {
+      await this.#begin(id, list);
+    }
+    this.#unsure = false;
+  }
+
+  async #begin(id: string, offers: readonly TakenOffer[]): Promise<void> {
+    const { catalog, store } = this.#options;
+    const [{ tenant, buildId, workflow }] = offers as [TakenOffer];
+    const loaded = catalog.find(buildId, workflow, tenant);
+    if (loaded === undefined) {
+      // unloaded since it was taken
+      for (const offer of offers) this.#answer(this.#hold(offer), { status: 'aborted', reason: 'shutdown' });
+      return;
+    }
+    const { graph } = loaded;
+    const needs = offers.flatMap(({ task }) => graph.needs[graph.indexOf.get(task)!]!.map((need) => need.task));
+    const names = Array.from(new Set(needs), (index) => graph.names[index]!);
+    const help = await store.helpFor(id, this.#runner, names);
+    if (help === undefined || this.#gone) return;
+    for (const offer of offers) {
+      // an item that is not there any more was taken back since: its function must not see another value
+      if (offer.item >= 0 && !help.items.has(itemOf(offer))) continue;
+      this.#request(this.#hold(offer), loaded, help);
+    }
+  }
+
+  #hold(offer: TakenOffer): Helped {
+    const helped = {
+      offer,
+      request: undefined,
+      attempt: undefined,
+      reason: undefined,
+      over: false,
+      endTurn: undefined,
+    };
+    this.#held.set(keyOf(offer), helped);
+    return helped;
+  }
+
+  /** Begins as soon as there is a slot: this runner's own tasks may have been quicker. */
+  #request(helped: Helped, loaded: LoadedWorkflow, help: Help): void {
+    const { slots, suspects } = this.#options;
+    const { priority, isPoisonSuspect } = helped.offer;
+    const ask = (): void => {
+      helped.request = slots.request(priority, () => this.#start(helped, loaded, help));
+    };
+    if (!isPoisonSuspect) {
+      ask();
+      return;
+    }
+    const turn = suspects.request(priority, () => {
+      helped.endTurn = takeTurn(this.#options);
+      ask();
+    });
+    if (turn !== undefined) helped.request = turn;
+  }
+
+  #start(helped: Helped, loaded: LoadedWorkflow, help: Help): void {
+    helped.request = undefined;
+    const { slots, clock, graceMs, onRun, onFree } = this.#options;
+    const { offer } = helped;
+    const index = loaded.graph.indexOf.get(offer.task)!;
+    const attempt: Attempt = new Attempt({
+      code: loaded.code,
+      call: this.#call(offer, loaded, help),
+      timeoutMs: loaded.graph.spec.tasks[index]!.timeout,
+      graceMs,
+      clock,
+      onRun,
+      host: this.#taskHost(offer),
+      onEnd: (end) => {
+        helped.endTurn?.();
+        try {
+          this.#ended(helped, end);
+        } finally {
+          slots.release();
+          onFree();
+        }
+      },
+    });
+    helped.attempt = attempt;
+    attempt.start();
+  }
+
+  #call(offer: TakenOffer, { graph }: LoadedWorkflow, { execution, tasks, items }: Help): TaskCall {
+    const index = graph.indexOf.get(offer.task)!;
+    const runs = tasks.flatMap((state) => {
+      const at = graph.indexOf.get(state.task);
+      return at === undefined ? [] : [restoreTaskRun(at, graph.spec.tasks[at]!, state)];
+    });
+    const value = items.get(itemOf(offer)) ?? null;
+    const run = { ...newTaskRun(index, graph.spec.tasks[index]!), item: offer.item, value, attempt: offer.attempt };
+    const byPlace: (typeof run | undefined)[] = [];
+    for (const need of runs) byPlace[need.index] = need;
+    const { id, input, schedule } = execution;
+    const { maxPayload } = this.#options;
+    const head = { id, epoch: offer.epoch, input, schedule };
+    return taskCall({ graph, head, run, runs: byPlace, maxPayload, alone: offer.isPoisonSuspect });
+  }
+
+  #taskHost(offer: TakenOffer): ConstructorParameters<typeof Attempt>[0]['host'] {
+    const { store, clock, onProgress } = this.#options;
+    const { executionId, task, item, attempt } = offer;
+    // nothing can be remembered of a task execution in its first attempt but what that attempt itself has done
+    let remembers = attempt > 1;
+    let lines = 0;
+    return {
+      stepResult: (name) => (remembers ? store.step(executionId, task, item, name) : Promise.resolve(undefined)),
+      saveStep: (name, output) => {
+        remembers = true;
+        return this.#journal.step(offer, { name, output });
+      },
+      transaction: () => Promise.reject(new CloacinaError('TRANSACTION_UNAVAILABLE', transactionMessage)),
+      log: (level, text, data) => {
+        if (lines >= maxLogLines) return;
+        this.#journal.log(offer, { n: ++lines, at: clock.now(), level, message: cleanText(text), data });
+      },
+      progress: (done, text) => onProgress(executionId, task, done, text),
+    };
+  }
+
+  #ended(helped: Helped, end: AttemptEnd): void {
+    const wanted = helped.reason === undefined || helped.reason === 'shutdown' || end.status !== 'aborted';
+    if (helped.over) return;
+    if (wanted) this.#answer(helped, end);
+    else this.#drop(helped);
+  }
+
+  #answer(helped: Helped, end: AttemptEnd): void {
+    helped.over = true;
+    void this.#answered(helped, end);
+  }
+
+  async #answered(helped: Helped, end: AttemptEnd): Promise<void> {
+    const { executionId, task } = helped.offer;
+    if (!(await this.#journal.answer(helped.offer, end)))
+      this.#options.logger.debug({ execution: executionId, task }, 'a late answer was dropped');
+    this.#drop(helped);
+  }
+
+  /** An offer that is void: its execution has another owner. */
+  #discard(offer: TakenOffer): void {
+    const known = this.#held.get(keyOf(offer));
+    const helped = known ?? this.#hold(offer);
+    this.#abort(helped, reasonOf(offer.status, true));
+    if (known === undefined) this.#answer(helped, { status: 'aborted', reason: 'lease_lost' });
+  }
+
+  /** The offer is gone: whoever owned the execution does not wait for the answer any more. */
+  async #end(helped: Helped): Promise<void> {
+    if (helped.over || helped.reason !== undefined) return;
+    const { executionId, epoch } = helped.offer;
+    const record = await this.#options.store.execution(executionId);
+    const isReleased = record?.endedAt === null && record.owner === null;
+    this.#abort(helped, reasonOf(record?.status ?? null, record?.epoch !== epoch || isReleased));
+  }
+
+  #abort(helped: Helped, reason: AbortReason): void {
+    if (helped.over || helped.reason !== undefined) return;
+    helped.reason = reason;
+    if (helped.attempt !== undefined) {
+      helped.attempt.abort(reason);
+      return;
+    }
+    if (helped.request !== undefined) helped.request.cancelled = true;
+    helped.endTurn?.();
+    // it has not begun: where it is wanted all the same, somebody else may have it
+    if (reason === 'shutdown') this.#answer(helped, { status: 'aborted', reason });
+    else this.#drop(helped);
+  }
+
+  #drop(helped: Helped): void {
+    helped.over = true;
+    const key = keyOf(helped.offer);
+    if (this.#held.get(key) === helped) this.#held.delete(key);
+    if (this.#held.size === 0) this.#onEmpty?.();
+  }
+
+  /** Ends what runs, and resolves once the owners know, or after `limitMs`. */
+  async close(limitMs: number): Promise<void> {
+    for (const helped of this.#held.values()) this.#abort(helped, 'shutdown');
+    if (this.#held.size > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#onEmpty = resolve;
+      const timer = this.#options.clock.timer(limitMs, () => {
+        const { logger } = this.#options;
+        logger.error(
+          { attempts: this.#held.size },
+          'attempts of others could not be given back; others will find them',
+        );
+        resolve();
+      });
+      await promise;
+      timer.cancel();
+    }
+    this.abandon();
+  }
+
+  /** This runner is dead, or at rest: nothing that it had counts any more. */
+  abandon(): void {
+    this.#gone = true;
+    this.#journal.close();
+    for (const helped of this.#held.values()) this.#abort(helped, 'lease_lost');
+  }
+}
+
+function keyOf({ executionId, task, item, epoch, attempt }: TakenOffer): string {
+  return `${executionId} ${task} ${item} ${epoch} ${attempt}`;
+}
+
+function itemOf({ task, item }: TakenOffer): string {
+  return `${task} ${item}`;
+}
+
+/** Why an attempt is not wanted any more, as its execution tells. */
+function reasonOf(status: TakenOffer['status'], isOthers: boolean): AbortReason {
+  if (status === 'cancelled') return 'cancel';
+  if (isOthers) return 'lease_lost';
+  return status === 'failed' ? 'fail_fast' : 'cancel';
+}

@@ -1,0 +1,79 @@
+import { CloacinaError, PackageInvalidError } from '../../core/error.ts';
+import type { Kind } from '../../core/option-check.ts';
+import type { Manifest, Permissions } from '../archive/manifest.ts';
+
+/** What the packages of a runner may have beyond their own folders, where they ask for it. */
+export interface Grants {
+  /**
+   * Names of the environment, such as `STRIPE_KEY`; `SHOP_*` stands for all that begin so, `*` for all. Default none.
+   * They count for every package that this runner loads. `CLOACINA_*` is never given.
+   */
+  readonly env?: readonly string[];
+}
+
+/** An entry of `Grants.env`. */
+export const envGrant: Kind = {
+  what: "the name of an environment variable, or a prefix such as 'SHOP_*'",
+  fits: (value) => typeof value === 'string' && /^([^=\s*,]+\*?|\*)$/.test(value),
+};
+
+/** The names that Cloacina itself reads: the database of a runner is no business of the packages in it. */
+function isOwnName(name: string): boolean {
+  return /^cloacina_/i.test(name);
+}
+
+/** Throws PERMISSION_NOT_GRANTED where a package asks for names that are not among the granted ones. */
+export function checkGrants({ package: about, permissions }: Manifest, granted: readonly string[]): void {
+  const missing = permissions.env.filter((name) => isOwnName(name) || !granted.some((grant) => covers(grant, name)));
+  if (missing.length === 0) return;
+  const names = missing.join(', ');
+  throw new CloacinaError(
+    'PERMISSION_NOT_GRANTED',
+    `package ${about.name} v${about.version} asks for environment names that this runner does not grant: ${names}; ` +
+      `start the runner with --allow-env ${missing.join(',')}, or with the option grants: { env: [${quoted(missing)}] }`,
+  );
+}
+
+function covers(grant: string, name: string): boolean {
+  return grant.endsWith('*') ? name.startsWith(grant.slice(0, -1)) : name === grant;
+}
+
+function quoted(names: readonly string[]): string {
+  return names.map((name) => `'${name}'`).join(', ');
+}
+
+/** Throws MANIFEST_INVALID for a package that needs files: an isolate opens none but its own, so it would never run. */
+export function checkFileAccess({ package: about, permissions }: Manifest): void {
+  for (const kind of ['read', 'write'] as const) {
+    const [path] = permissions[kind];
+    if (path === undefined) continue;
+    const reason = `it asks to ${kind} '${path}', and an isolate is granted no files outside of its package`;
+    throw new PackageInvalidError(
+      'MANIFEST_INVALID',
+      `package ${about.name} v${about.version} does not run: ${reason}`,
+      { path: `permissions.${kind}`, reason },
+    );
+  }
+}
+
+/** What a version asks for, and what of it the version before did not ask for. */
+export interface Asked {
+  readonly net: Permissions['net'];
+  readonly env: readonly string[];
+  readonly added: { readonly net: boolean; readonly env: readonly string[] };
+}
+
+function hosts(net: Permissions['net']): readonly string[] {
+  if (typeof net !== 'boolean') return net;
+  return net ? ['*'] : [];
+}
+
+/** Without a version before, everything is new. */
+export function askedFor(now: Permissions, before: Permissions | undefined): Asked {
+  const had = hosts(before?.net ?? false);
+  const added = {
+    net: !had.includes('*') && hosts(now.net).some((host) => !had.includes(host)),
+    env: now.env.filter((name) => before === undefined || !before.env.includes(name)),
+  };
+  return { net: now.net, env: now.env, added };
+}

@@ -1,0 +1,188 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CloacinaError, PackageInvalidError } from '../../core/error.ts';
+import { compileGraph } from '../../core/definition/graph.ts';
+import type { PackagedWorkflow } from '../../engine/catalog.ts';
+import type { Clock } from '../../engine/clock.ts';
+import type { WorkflowCode } from '../../engine/workflow-code.ts';
+import type { Logger } from '../../engine/logger.ts';
+import { Slots } from '../../engine/slots.ts';
+import type { ConditionName } from '../../store/registry/conditions.ts';
+import { pinnedCount, versionsOf } from '../../store/registry/versions.ts';
+import type { WantedVersion } from '../../store/registry/versions.ts';
+import type { Script } from '../../store/script.ts';
+import type { Store } from '../../store/store.ts';
+import { readArchive } from '../archive/archive.ts';
+import { isDigest } from '../archive/digest.ts';
+import { checkEngine, runningEngine } from '../archive/engine-range.ts';
+import { checkFileAccess, checkGrants } from './grants.ts';
+import { Isolate } from '../isolate/isolate.ts';
+import type { IsolateDeath } from '../isolate/isolate.ts';
+import { ProcessLimit } from '../isolate/process-limit.ts';
+import type { Manifest } from '../archive/manifest.ts';
+import type { PackageStorage } from '../storage/storage.ts';
+import { unpackPackage } from './unpack.ts';
+
+/** A version that is proven to run: its workflows, and the isolate that they live in. */
+export interface LoadedVersion {
+  readonly workflows: readonly PackagedWorkflow[];
+  close(): Promise<void>;
+}
+
+/** How far the loading of a version came, and why no further. */
+export class LoadFailure extends Error {
+  override readonly name = 'LoadFailure';
+  /** The step that failed. */
+  readonly step: ConditionName;
+  /** One word in CamelCase. */
+  readonly reason: string;
+  /** The same bytes would fail again here. */
+  readonly isFinal: boolean;
+  override readonly cause: CloacinaError;
+
+  constructor(step: ConditionName, reason: string, isFinal: boolean, cause: CloacinaError) {
+    super(cause.message);
+    this.step = step;
+    this.reason = reason;
+    this.isFinal = isFinal;
+    this.cause = cause;
+  }
+
+  static of(thrown: unknown): LoadFailure {
+    return thrown instanceof LoadFailure ? thrown : failure('loaded', 'LoadFailed', thrown);
+  }
+}
+
+export interface LoaderOptions {
+  readonly storage: PackageStorage;
+  /** Where packages are unpacked, each into a folder named by its digest; other processes may share it. */
+  readonly workDir: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Entries of `Grants.env`; default none. */
+  readonly envGrants?: readonly string[];
+  /** See `IsolateOptions`. */
+  readonly isolateStallMs?: number;
+  readonly isolateIdleMs?: number;
+}
+
+/** Packages read and unpacked at once: one may hold 500 MB. */
+const readsAtOnce = 2;
+
+/** Brings versions from their stored bytes to workflows that run. */
+export class Loader {
+  readonly #options: LoaderOptions;
+  readonly #room = new ProcessLimit();
+  readonly #reads = new Slots(readsAtOnce);
+
+  constructor(options: LoaderOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Fetches, verifies, unpacks and starts a version, and proves that it exports what its manifest says. `onDeath` is
+   * told of every process of it that ends unasked. Throws LoadFailure; ends early where the signal fires.
+   */
+  async load(
+    version: WantedVersion,
+    onDeath: (death: IsolateDeath) => void,
+    signal: AbortSignal,
+  ): Promise<LoadedVersion> {
+    const { manifest, dir } = await this.#read(version);
+    const { clock, logger, isolateStallMs, isolateIdleMs } = this.#options;
+    const { env, net } = manifest.permissions;
+    const isolate = new Isolate({
+      dir,
+      label: `${version.name} v${version.version}`,
+      workflows: manifest.workflows,
+      grants: { env, net: net !== false },
+      room: this.#room,
+      clock,
+      logger,
+      onDeath,
+      ...(isolateStallMs === undefined ? {} : { isolateStallMs }),
+      ...(isolateIdleMs === undefined ? {} : { idleMs: isolateIdleMs }),
+    });
+    const giveUp = (): void => void isolate.close();
+    signal.addEventListener('abort', giveUp);
+    try {
+      if (signal.aborted) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing');
+      await isolate.describe(version.tenant);
+    } catch (error) {
+      await isolate.close();
+      throw failure('loaded', 'LoadFailed', error);
+    } finally {
+      signal.removeEventListener('abort', giveUp);
+    }
+    const pin = { package: version.name, version: version.version, digest: version.digest };
+    const workflows = manifest.workflows.map((spec) => {
+      const codeOf = (tenant: string): WorkflowCode => isolate.code(spec.name, tenant);
+      return { graph: compileGraph(spec), codeOf, buildId: version.digest, pin };
+    });
+    return { workflows, close: () => isolate.close() };
+  }
+
+  /** Removes the unpacked folders of versions that were deleted and that no execution is pinned to. */
+  async sweep(store: Store): Promise<void> {
+    const { workDir } = this.#options;
+    const folders = await readdir(workDir).catch((error: unknown) => {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+      throw error;
+    });
+    for (const folder of folders) {
+      const digest = folder.replace('-', ':');
+      // what this database does not know may be another's
+      if (!isDigest(digest) || !(await store.read(() => isForgotten(digest)))) continue;
+      await rm(join(workDir, folder), { recursive: true, force: true });
+    }
+  }
+
+  /** The unpacked folder of a version, made from verified bytes. */
+  async #read(version: WantedVersion): Promise<{ manifest: Manifest; dir: string }> {
+    await new Promise<void>((resolve) => this.#reads.request(0, resolve));
+    try {
+      const { storage, workDir, clock } = this.#options;
+      const bytes = await during('fetched', 'FetchFailed', () => storage.get(version.digest));
+      const { manifest, files } = await during('verified', 'Refused', async () => {
+        const archive = await readArchive(bytes);
+        checkEngine(archive.manifest, runningEngine());
+        checkFileAccess(archive.manifest);
+        checkGrants(archive.manifest, this.#options.envGrants ?? []);
+        return archive;
+      });
+      const unpack = (): Promise<string> => unpackPackage(workDir, version.digest, files, clock);
+      return { manifest, dir: await during('loaded', 'UnpackFailed', unpack) };
+    } finally {
+      this.#reads.release();
+    }
+  }
+}
+
+function* isForgotten(digest: string): Script<boolean> {
+  const versions = yield* versionsOf(digest);
+  if (versions.length === 0 || versions.some((record) => record.status !== 'deleted')) return false;
+  return (yield* pinnedCount(null, digest)) === 0;
+}
+
+async function during<T>(name: ConditionName, reason: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw failure(name, reason, error);
+  }
+}
+
+function failure(name: ConditionName, reason: string, thrown: unknown): LoadFailure {
+  const error = coded(thrown);
+  if (error.code === 'DIGEST_MISMATCH') return new LoadFailure('verified', 'DigestMismatch', false, error);
+  if (error.code === 'ENGINE_UNSUPPORTED') return new LoadFailure(name, 'EngineUnsupported', true, error);
+  if (error.code === 'PERMISSION_NOT_GRANTED') return new LoadFailure(name, 'PermissionNotGranted', true, error);
+  if (error.code === 'PACKAGE_NOT_FOUND') return new LoadFailure(name, 'BytesMissing', false, error);
+  return new LoadFailure(name, reason, error instanceof PackageInvalidError, error);
+}
+
+function coded(thrown: unknown): CloacinaError {
+  if (thrown instanceof CloacinaError) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new CloacinaError('PACKAGE_LOAD_FAILED', message, { cause: thrown });
+}

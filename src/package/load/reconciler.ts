@@ -1,0 +1,355 @@
+import type { ErrorCode } from '../../core/error-table.ts';
+import type { PackagedWorkflow } from '../../engine/catalog.ts';
+import type { Timer } from '../../engine/clock.ts';
+import { pinnedCount, wantedVersions } from '../../store/registry/versions.ts';
+import type { WantedVersion } from '../../store/registry/versions.ts';
+import { registrySerial } from '../../store/registry/log.ts';
+import { CrashLoop } from './crash-loop.ts';
+import type { IsolateDeath } from '../isolate/isolate.ts';
+import { LoadFailure, Loader } from './load.ts';
+import type { LoadedVersion, LoaderOptions } from './load.ts';
+import { Reporter } from './reporter.ts';
+import type { ReporterOptions } from './reporter.ts';
+
+/** What became of a package version in this runner. */
+export type PackageEvent =
+  /** `ms`: from when its loading began until executions of it could begin. */
+  | ({ readonly event: 'package.loaded'; readonly ms: number } & LoadedPackage)
+  /** `retryInMs` is null where it is tried again only after the registry changed. */
+  | ({
+      readonly event: 'package.failed';
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly retryInMs: number | null;
+    } & LoadedPackage)
+  | ({ readonly event: 'package.quarantined'; readonly message: string } & LoadedPackage)
+  | ({ readonly event: 'package.unloaded' } & LoadedPackage);
+
+/** Which version it is. */
+export interface LoadedPackage {
+  readonly name: string;
+  readonly version: string;
+  readonly digest: string;
+}
+
+export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
+  /** Whose packages it loads; null: those of all. */
+  readonly tenants: readonly string[] | null;
+  /** Takes workflows that are ready to run; those of one version at a time. */
+  readonly add: (workflows: readonly PackagedWorkflow[]) => void;
+  /** Takes nothing new of a version; what runs goes on. */
+  readonly remove: (digest: string) => void;
+  /** Whether an execution of this version is in memory. */
+  readonly inUse: (digest: string) => boolean;
+  /** Narrows what is loaded, for a runner that works for a few executions only; default everything wanted. */
+  readonly wants?: (version: LoadedPackage) => boolean;
+  readonly onEvent?: (event: PackageEvent) => void;
+  /** How long it does not look where nobody wakes it; default 30 s. */
+  readonly lookMs?: number;
+}
+
+/** A version that this runner wants or has. */
+interface Entry {
+  readonly version: WantedVersion;
+  crashes: CrashLoop;
+  state: State;
+  /** Loads that failed in a row. */
+  failures: number;
+}
+
+type State =
+  | { readonly at: 'loading' }
+  | { readonly at: 'loaded'; readonly loaded: LoadedVersion }
+  /** Not wanted any more; `since` is monotonic. */
+  | { readonly at: 'draining'; readonly loaded: LoadedVersion; readonly since: number }
+  /** Tried again at `retryAt` (monotonic; null: never), and once the registry's serial differs from `serial`. */
+  | { readonly at: 'failed'; readonly code: ErrorCode; readonly retryAt: number | null; readonly serial: number }
+  | { readonly at: 'closing' };
+
+/** The safety net, where no wake-up came, or something could not be written. */
+const lookMs = 30_000;
+const firstRetryMs = 1000;
+const longestRetryMs = 5 * 60_000;
+/** A start that looked up the old version just before the switch may still ask its code to check an input. */
+const drainMs = 500;
+
+/**
+ * Brings what a runner has loaded to what the registry wants: the heads of all channels, and what executions that
+ * have not ended are pinned to. It looks at the difference each time and remembers no steps, so a wake-up that was
+ * lost or came twice does no harm.
+ */
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+  readonly #loader: Loader;
+  readonly #reporter: Reporter;
+  readonly #entries = new Map<string, Entry>();
+  readonly #background = new Set<Promise<void>>();
+  readonly #closing = new AbortController();
+  #timer: Timer | undefined;
+  #looking: Promise<void> | undefined;
+  #lookAgain = false;
+  #serial = 0;
+  #hasBegun = false;
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+    this.#loader = new Loader(options);
+    this.#reporter = new Reporter(options);
+    this.#inBackground(this.#loader.sweep(options.store));
+    this.wake();
+  }
+
+  /** What can run here now. */
+  get loaded(): readonly LoadedPackage[] {
+    const entries = [...this.#entries.values()].filter((entry) => entry.state.at === 'loaded');
+    return entries.map(named);
+  }
+
+  /** Something may have changed: look soon. Calls while a look is under way make one more look. */
+  wake(): void {
+    if (this.#closing.signal.aborted) return;
+    this.#lookAgain = true;
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+      if (this.#lookAgain) this.wake(); // it came after the last look and before this
+    });
+  }
+
+  /** Resolves once nothing is being looked at, loaded or closed. What has failed and waits is not waited for. */
+  async settled(): Promise<void> {
+    while (this.#looking !== undefined || this.#background.size > 0) {
+      await Promise.all([this.#looking, ...this.#background]);
+    }
+  }
+
+  /** Stops looking and ends all isolates; the executions in them must be handed back before. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#timer?.cancel();
+    await this.settled();
+    await Promise.all([...this.#entries.values()].map((entry) => this.#end(entry)));
+    this.#entries.clear();
+  }
+
+  async #look(): Promise<void> {
+    while (this.#lookAgain && !this.#closing.signal.aborted) {
+      this.#lookAgain = false;
+      try {
+        await this.#pass();
+        if (!this.#hasBegun) this.#inBackground(this.#tellUnable([...this.#background]));
+        this.#hasBegun = true;
+      } catch (error) {
+        this.#options.logger.warn({ error }, 'looking for packages failed; it is tried again');
+      }
+    }
+    this.#arm();
+  }
+
+  async #pass(): Promise<void> {
+    const { store, tenants, remove, add, wants, clock } = this.#options;
+    await this.#reporter.flush();
+    const { serial, versions } = await store.read(function* (dialect) {
+      return { serial: yield* registrySerial(), versions: yield* wantedVersions(tenants, dialect) };
+    });
+    this.#serial = serial;
+    const ours = versions.filter((version) => wants?.(version) ?? true);
+    const wanted = new Map(ours.map((version) => [version.digest, version]));
+    for (const version of wanted.values()) {
+      const entry = this.#entries.get(version.digest);
+      if (entry === undefined) this.#begin(version);
+      else if (entry.state.at === 'failed' && this.#isDue(entry.state)) this.#load(entry);
+      else if (entry.state.at === 'draining') {
+        entry.state = { at: 'loaded', loaded: entry.state.loaded };
+        add(entry.state.loaded.workflows);
+      }
+    }
+    for (const [digest, entry] of this.#entries) {
+      if (wanted.has(digest)) continue;
+      // what replaces it is not proven yet: at no moment is there nothing to run
+      if (entry.state.at === 'loaded' && this.#isAwaited(entry.version, wanted)) continue;
+      if (entry.state.at === 'loaded') {
+        remove(digest);
+        entry.state = { at: 'draining', loaded: entry.state.loaded, since: clock.monotonic() };
+      } else if (
+        entry.state.at === 'failed' ||
+        (entry.state.at === 'draining' && this.#isDrained(digest, entry.state))
+      ) {
+        this.#unload(entry);
+      }
+    }
+  }
+
+  /** Whether another version of the same package is wanted here and does not run yet. */
+  #isAwaited({ tenant, name }: WantedVersion, wanted: ReadonlyMap<string, WantedVersion>): boolean {
+    return [...wanted.values()].some((other) => {
+      if (other.tenant !== tenant || other.name !== name) return false;
+      return this.#entries.get(other.digest)?.state.at !== 'loaded';
+    });
+  }
+
+  #isDue(failed: { readonly retryAt: number | null; readonly serial: number }): boolean {
+    const { retryAt, serial } = failed;
+    return serial !== this.#serial || (retryAt !== null && retryAt <= this.#options.clock.monotonic());
+  }
+
+  #isDrained(digest: string, draining: { readonly since: number }): boolean {
+    const { clock, inUse } = this.#options;
+    return !inUse(digest) && clock.monotonic() - draining.since >= drainMs;
+  }
+
+  /** Looks again when something is due, at the latest after half a minute. */
+  #arm(): void {
+    this.#timer?.cancel();
+    if (this.#closing.signal.aborted) return;
+    const { clock } = this.#options;
+    let wait = this.#reporter.isPending ? lookMs : (this.#options.lookMs ?? lookMs);
+    for (const { state } of this.#entries.values()) {
+      if (state.at === 'draining') wait = Math.min(wait, drainMs);
+      if (state.at !== 'failed' || state.retryAt === null) continue;
+      wait = Math.min(wait, Math.max(0, state.retryAt - clock.monotonic()));
+    }
+    this.#timer = clock.timer(wait, () => this.wake());
+  }
+
+  // -- loading
+
+  #begin(version: WantedVersion): void {
+    const entry: Entry = { version, crashes: new CrashLoop(), state: { at: 'loading' }, failures: 0 };
+    this.#entries.set(version.digest, entry);
+    this.#load(entry);
+  }
+
+  #load(entry: Entry): void {
+    entry.state = { at: 'loading' };
+    this.#inBackground(this.#tryLoad(entry, this.#serial));
+  }
+
+  async #tryLoad(entry: Entry, serial: number): Promise<void> {
+    const { clock, add } = this.#options;
+    const start = clock.monotonic();
+    let loaded: LoadedVersion;
+    try {
+      loaded = await this.#loader.load(entry.version, (death) => this.#died(entry, death), this.#closing.signal);
+    } catch (error) {
+      await this.#failed(entry, LoadFailure.of(error), serial);
+      return;
+    }
+    entry.failures = 0;
+    entry.state = { at: 'loaded', loaded };
+    add(loaded.workflows);
+    this.#tell({ event: 'package.loaded', ...named(entry), ms: Math.round(clock.monotonic() - start) });
+    await this.#reporter.loaded(entry.version.digest, serial);
+  }
+
+  /** Until all of this is written the version counts as loading: a roll-back of our own is no reason to try again. */
+  async #failed(entry: Entry, failure: LoadFailure, serial: number): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    const { clock, logger } = this.#options;
+    const { reason, message, isFinal, cause } = failure;
+    const { name, version, digest } = entry.version;
+    const retryInMs = isFinal ? null : Math.min(firstRetryMs * 2 ** entry.failures++, longestRetryMs);
+    const retryAt = retryInMs === null ? null : clock.monotonic() + retryInMs;
+    logger.error({ package: name, version, reason, error: cause }, 'a package did not load');
+    this.#tell({ event: 'package.failed', ...named(entry), code: cause.code, message, retryInMs });
+    let seen = serial;
+    try {
+      await this.#reporter.failed(digest, serial, failure);
+      seen = await this.#reporter.serial();
+    } finally {
+      entry.state = { at: 'failed', code: cause.code, retryAt, serial: seen };
+    }
+  }
+
+  /** Says once, when the first of all loads have ended, how much of what is there cannot run here. */
+  async #tellUnable(loads: readonly Promise<void>[]): Promise<void> {
+    await Promise.all(loads);
+    const unable = [...this.#entries.values()].flatMap(({ version, state }) => {
+      return state.at === 'failed' ? [{ ...version, code: state.code }] : [];
+    });
+    if (unable.length === 0 || this.#closing.signal.aborted) return;
+    const counts = await this.#options.store.read(function* () {
+      const found: number[] = [];
+      for (const { digest } of unable) found.push(yield* pinnedCount(null, digest));
+      return found;
+    });
+    this.#options.logger.warn({}, unableText(unable, counts));
+  }
+
+  // -- crashing
+
+  #died(entry: Entry, death: IsolateDeath): void {
+    if (this.#closing.signal.aborted || !entry.crashes.died(death, this.#options.clock.now())) return;
+    entry.crashes = new CrashLoop();
+    const message = `three executions crashed it within five minutes; the last: ${death.error.message}`;
+    this.#tell({ event: 'package.quarantined', ...named(entry), message });
+    this.#inBackground(this.#reporter.crashLoop(entry.version.digest, this.#serial, message));
+  }
+
+  // -- unloading
+
+  #unload(entry: Entry): void {
+    this.#inBackground(this.#drop(entry, entry.state.at === 'draining'));
+  }
+
+  async #drop(entry: Entry, wasLoaded: boolean): Promise<void> {
+    const { digest } = entry.version;
+    await this.#end(entry);
+    this.#entries.delete(digest);
+    if (wasLoaded) this.#tell({ event: 'package.unloaded', ...named(entry) });
+    await this.#reporter.unloaded(digest);
+  }
+
+  async #end(entry: Entry): Promise<void> {
+    const { state } = entry;
+    entry.state = { at: 'closing' };
+    if (state.at !== 'loaded' && state.at !== 'draining') return;
+    this.#options.remove(entry.version.digest);
+    await state.loaded.close();
+  }
+
+  #tell(event: PackageEvent): void {
+    try {
+      this.#options.onEvent?.(event);
+    } catch (error) {
+      this.#options.logger.error({ error }, 'the listener for package events threw');
+    }
+  }
+
+  /** Work that a look does not wait for; when it ends there may be something new to do. */
+  #inBackground(work: Promise<void>): void {
+    const guarded: Promise<void> = work
+      .catch((error: unknown) =>
+        this.#options.logger.warn({ error }, 'work on the packages of this runner failed; it is tried again'),
+      )
+      .finally(() => {
+        this.#background.delete(guarded);
+        this.wake();
+      });
+    this.#background.add(guarded);
+  }
+}
+
+const maxUnableNamed = 10;
+
+/** `2 packages, 340 open executions cannot run here: p v1.0.0 (ENGINE_UNSUPPORTED, 340 executions), ...` */
+function unableText(
+  unable: readonly { readonly name: string; readonly version: string; readonly code: ErrorCode }[],
+  counts: readonly number[],
+): string {
+  const all = unable.map(({ name, version, code }, at) => {
+    return { count: counts[at]!, text: `${name} v${version} (${code}, ${counted(counts[at]!, 'execution')})` };
+  });
+  const first = all.toSorted((a, b) => b.count - a.count).slice(0, maxUnableNamed);
+  const open = all.reduce((sum, { count }) => sum + count, 0);
+  const more = all.length > first.length ? `, and ${all.length - first.length} more` : '';
+  const list = first.map(({ text }) => text).join(', ');
+  return `${counted(all.length, 'package')}, ${counted(open, 'open execution')} cannot run here: ${list}${more}`;
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}
+
+function named({ version: { name, version, digest } }: Entry): LoadedPackage {
+  return { name, version, digest };
+}

@@ -1,0 +1,124 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { PackageInvalidError } from '../../core/error.ts';
+import { systemClock } from '../../engine/clock.ts';
+import type { Clock } from '../../engine/clock.ts';
+import { makeFolder } from '../../store/sqlite/folder.ts';
+import type { PackageFiles } from '../archive/archive.ts';
+import { pathFault } from '../archive/entry-path.ts';
+
+/** What a process that ended in the middle left behind is removed after this time. */
+const staleMs = 3_600_000;
+const unfinished = '.unpacking-';
+/**
+ * What runs is compared with its digest when it is loaded, and started again later: no other user may change it in
+ * between, whatever the umask is, and this one not by mistake. On Windows a read-only file could not be removed.
+ */
+const ownFolder = 0o700;
+const ownFile: { readonly mode?: number } = process.platform === 'win32' ? {} : { mode: 0o400 };
+
+/**
+ * Writes the files of a verified package below `root`, into a folder named by its digest, and gives that folder. It
+ * appears at once or not at all, so any number of processes may do this at the same time; a folder that is there is
+ * taken only if it holds these very files, and is written again otherwise.
+ */
+export async function unpackPackage(
+  root: string,
+  digest: string,
+  files: PackageFiles,
+  clock: Clock = systemClock,
+): Promise<string> {
+  const target = join(root, digest.replace(':', '-'));
+  if (await holds(target, files)) return target;
+  makeFolder(root, ownFolder);
+  await sweep(root, clock.now());
+  const fresh = join(root, unfinished + randomUUID());
+  try {
+    await writeFiles(fresh, files);
+    await replaceFolder(fresh, target, files);
+  } finally {
+    await rm(fresh, { recursive: true, force: true });
+  }
+  return target;
+}
+
+/** The same for files that have no digest yet: a temporary folder, which the caller disposes of. */
+export async function unpackTemporary(files: PackageFiles): Promise<AsyncDisposable & { readonly dir: string }> {
+  const dir = await mkdtemp(join(tmpdir(), 'cloacina-'));
+  // on Windows a folder stays busy for a moment after the process that worked in it is gone
+  const remove = (): Promise<void> => rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+  try {
+    await writeFiles(dir, files);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return { dir, [Symbol.asyncDispose]: remove };
+}
+
+async function writeFiles(dir: string, files: PackageFiles): Promise<void> {
+  const folders = new Set([dir]);
+  for (const path of files.keys()) {
+    const reason = pathFault(path);
+    if (reason !== null) {
+      throw new PackageInvalidError('ARCHIVE_ENTRY_REFUSED', `'${path}' is not unpacked: ${reason}`, { path, reason });
+    }
+    folders.add(dirname(join(dir, path)));
+  }
+  for (const folder of folders) makeFolder(folder, ownFolder);
+  for (const [path, bytes] of files) await writeFile(join(dir, path), bytes, { flag: 'wx', ...ownFile });
+}
+
+async function holds(dir: string, files: PackageFiles): Promise<boolean> {
+  try {
+    for (const [path, bytes] of files) {
+      if (!(await readFile(join(dir, path))).equals(bytes)) return false;
+    }
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
+
+async function replaceFolder(fresh: string, target: string, files: PackageFiles): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await rename(fresh, target);
+      return;
+    } catch (error) {
+      // somebody else was first, or what stands there is damaged
+      if (await holds(target, files)) return;
+      if (attempt === 3) throw error;
+      await discard(target);
+    }
+  }
+}
+
+/** Moved aside first: nobody must see it half removed. */
+async function discard(dir: string): Promise<void> {
+  const aside = join(dirname(dir), unfinished + randomUUID());
+  try {
+    await rename(dir, aside);
+  } catch (error) {
+    if (isMissing(error)) return;
+    throw error;
+  }
+  await rm(aside, { recursive: true, force: true });
+}
+
+async function sweep(root: string, now: number): Promise<void> {
+  for (const name of await readdir(root)) {
+    if (!name.startsWith(unfinished)) continue;
+    const path = join(root, name);
+    const found = await stat(path).catch(() => undefined); // its process removed it meanwhile
+    if (found !== undefined && now - found.mtimeMs > staleMs) await rm(path, { recursive: true, force: true });
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
+  return code === 'ENOENT' || code === 'ENOTDIR';
+}

@@ -1,0 +1,90 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CloacinaError } from '../../core/error.ts';
+import type { WorkflowSpec } from '../../core/definition/spec.ts';
+import { packArchive } from '../archive/archive.ts';
+import type { PackedArchive, PackageFiles } from '../archive/archive.ts';
+import { bundleProject, logicalPath } from './bundle.ts';
+import { pathFault } from '../archive/entry-path.ts';
+import { entryPath, formatVersion } from '../archive/manifest.ts';
+import { readProject } from './project.ts';
+import type { Project } from './project.ts';
+
+export interface BundledCode {
+  /** Names the package in messages. */
+  readonly label: string;
+  /** By the paths of the package, `code/index.mjs` among them. */
+  readonly files: PackageFiles;
+  /** The names of the environment that the package asks for. */
+  readonly env: readonly string[];
+}
+
+export interface BuildOptions {
+  /**
+   * Loads the bundle where it can do no harm and gives the workflows that it exports. Throws where it does not load or
+   * does not define.
+   */
+  readonly describe: (code: BundledCode) => Promise<readonly WorkflowSpec[]>;
+}
+
+/**
+ * Builds the `.cloacina` file of a project folder: bundles its entry, asks `describe` for the workflows, packs. The same
+ * sources give the same bytes from any folder. Throws PROJECT_INVALID, FILE_UNREADABLE, BUILD_FAILED, NO_WORKFLOWS,
+ * ARCHIVE_TOO_LARGE, MANIFEST_INVALID, and what `describe` throws.
+ */
+export async function buildPackage(dir: string, options: BuildOptions): Promise<PackedArchive> {
+  const project = await readProject(dir);
+  refuseFileAccess(project);
+  const bundle = await bundleProject(project);
+  const { name, version } = project.package;
+  const workflows = await options.describe({
+    label: `package ${name} v${version}`,
+    files: bundle.files,
+    env: project.permissions.env,
+  });
+  if (workflows.length === 0) {
+    throw new CloacinaError(
+      'NO_WORKFLOWS',
+      `package ${name} v${version}: ${project.entry} exports no workflow; export one by name or as default`,
+    );
+  }
+  const files = new Map([...bundle.files, ...(await readSources(project, bundle.sources))]);
+  refuseNames(project, files);
+  const { package: about, engine, permissions } = project;
+  return packArchive({ formatVersion, package: about, engine, entry: entryPath, workflows, permissions }, files);
+}
+
+/** What is stored for reading and comparing; a file whose name, or whose folder's name, begins with a dot is left out. */
+async function readSources(project: Project, modules: readonly string[]): Promise<PackageFiles> {
+  const readmes = (await readdir(project.dir)).filter((name) => /^readme(\.md|\.txt)?$/i.test(name));
+  const paths = [...modules, ...['package.json', ...readmes].map((name) => join(project.dir, name))];
+  const files = new Map<string, Uint8Array>();
+  for (const path of paths) {
+    const target = logicalPath(project.dir, path);
+    if (!target.split('/').some((segment) => segment.startsWith('.'))) {
+      files.set(`source/${target}`, await readFile(path));
+    }
+  }
+  return files;
+}
+
+/** No runner would load it. */
+function refuseFileAccess({ package: { name, version }, permissions }: Project): void {
+  const kind = (['read', 'write'] as const).find((each) => permissions[each].length > 0);
+  if (kind === undefined) return;
+  const what = `package ${name} v${version} cannot be packed: cloacina.permissions.${kind}`;
+  throw new CloacinaError(
+    'PROJECT_INVALID',
+    `${what} asks for files, and no runner grants any; put them into the package`,
+  );
+}
+
+function refuseNames(project: Project, files: PackageFiles): void {
+  const faults = [...files.keys()].flatMap((path) => {
+    const fault = pathFault(path);
+    return fault === null ? [] : [`${path}: ${fault}; rename the file`];
+  });
+  if (faults.length === 0) return;
+  const { name, version } = project.package;
+  throw new CloacinaError('BUILD_FAILED', `package ${name} v${version} cannot be packed: ${faults.join('; ')}`);
+}

@@ -1,0 +1,555 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import test from 'node:test';
+import type { TestContext } from 'node:test';
+import {
+  AmbiguousWorkflowError,
+  CloacinaError,
+  ConflictError,
+  PackageExistsError,
+  PackageInUseError,
+  PackageNotFoundError,
+} from '../../core/error.ts';
+import type { WorkflowSpec } from '../../core/definition/spec.ts';
+import { openStore } from '../../store/open.ts';
+import { run } from '../../store/script.ts';
+import type { Store } from '../../store/store.ts';
+import { sampleManifest, sampleWorkflow } from '../../testing/sample-package.ts';
+import { packArchive } from '../archive/archive.ts';
+import type { PackedArchive } from '../archive/archive.ts';
+import { Registry } from './registry.ts';
+import type { RegistryOptions } from './registry.ts';
+import { openStorage } from '../storage/open.ts';
+import type { PackageStorage } from '../storage/storage.ts';
+
+const dayMs = 86_400_000;
+
+interface Place {
+  readonly folder: string;
+  readonly store: Store;
+  readonly storage: PackageStorage;
+  readonly registry: Registry;
+  now: number;
+  open(options?: Partial<RegistryOptions>): Registry;
+}
+
+async function place(t: TestContext, options: Partial<RegistryOptions> = {}): Promise<Place> {
+  const folder = await mkdtemp(join(tmpdir(), 'registry-'));
+  const store = await openStore(`sqlite:${join(folder, 'db.sqlite')}`);
+  t.after(async () => {
+    await store.close();
+    await rm(folder, { recursive: true });
+  });
+  const storage = openStorage(pathToFileURL(join(folder, 'packages')).href);
+  const open = (more: Partial<RegistryOptions> = {}): Registry =>
+    new Registry({ store, storage, tenant: 'default', now: () => here.now, actor: 'test', ...options, ...more });
+  const here: Place = { folder, store, storage, now: 1_800_000_000_000, open, registry: open() };
+  return here;
+}
+
+interface Sample {
+  readonly name?: string;
+  readonly workflows?: readonly string[];
+  readonly code?: string;
+}
+
+async function pack(version: string, sample: Sample = {}): Promise<PackedArchive> {
+  const { name = 'demo', workflows = ['etl'], code: text = `// ${version}\n` } = sample;
+  const manifest = { ...sampleManifest(name, version), workflows: workflows.map((one) => sampleWorkflow(one)) };
+  return packArchive(manifest, new Map([['code/index.mjs', Buffer.from(text)]]));
+}
+
+async function pin(store: Store, digest: string, options: { tenant?: string; version?: string } = {}): Promise<string> {
+  const id = randomUUID();
+  const { tenant = 'default', version = '1.0.0' } = options;
+  const text = `insert into executions (id, tenant, workflow, package, version, digest, build_id, status, epoch, created_at, input, input_parsed, root_id)
+    values ($1, $2, 'etl', 'demo', $4, $3, $3, 'running', 1, 0, '{}', 1, $1)`;
+  await store.write(() => run(text, id, tenant, digest, version));
+  return id;
+}
+
+async function end(store: Store, id: string): Promise<void> {
+  await store.write(() => run(`update executions set status = 'completed', ended_at = 1 where id = $1`, id));
+}
+
+function code(expected: string): (error: unknown) => boolean {
+  return (error) => error instanceof CloacinaError && error.code === expected;
+}
+
+test('registry.md, publish: a version exists, is not active, and its bytes are stored under their digest', async (t) => {
+  const { registry, storage } = await place(t);
+  const one = await pack('1.0.0');
+  const published = await registry.publish(one.bytes);
+  assert.equal(published.created, true);
+  assert.deepEqual(
+    { name: published.name, version: published.version, digest: published.digest },
+    { name: 'demo', version: '1.0.0', digest: one.digest },
+  );
+  const [item] = await registry.list();
+  assert.deepEqual(item, {
+    id: published.id,
+    name: 'demo',
+    version: '1.0.0',
+    digest: one.digest,
+    bytes: one.bytes.length,
+    active: false,
+    status: 'published',
+    registeredAt: 1_800_000_000_000,
+  });
+  assert.deepEqual(Buffer.from(await storage.get(one.digest)), Buffer.from(one.bytes));
+  assert.equal(await registry.resolve('etl'), undefined, 'nothing points to it');
+});
+
+test('registry.md, reading a file: one that asks for another engine is refused before anything of it is stored', async (t) => {
+  const { registry, storage } = await place(t);
+  const manifest = { ...sampleManifest('demo', '1.0.0'), engine: { cloacina: '^99.0.0', node: '>=24' } };
+  const { bytes, digest } = await packArchive(manifest, new Map([['code/index.mjs', Buffer.from('')]]));
+  for (const act of [() => registry.register(bytes), () => registry.publish(bytes)]) {
+    await assert.rejects(act, (error: unknown) => {
+      assert(error instanceof CloacinaError && error.code === 'ENGINE_UNSUPPORTED');
+      assert.match(error.message, /package demo v1\.0\.0 does not run here: it needs cloacina \^99\.0\.0, and this is/);
+      return true;
+    });
+  }
+  assert.deepEqual([await registry.list(), await storage.has(digest)], [[], false]);
+});
+
+test('registry.md, register: publishes and activates in one act; the same bytes again never move the channel', async (t) => {
+  const { registry } = await place(t);
+  const one = await pack('1.0.0');
+  const two = await pack('2.0.0');
+  const first = await registry.register(one.bytes);
+  assert.deepEqual({ created: first.created, activated: first.activated }, { created: true, activated: true });
+  await registry.register(two.bytes);
+  const late = await registry.register(one.bytes);
+  assert.deepEqual(late, { ...first, created: false, activated: false });
+  assert.deepEqual((await registry.show('demo')).channels, { live: { version: '2.0.0', serial: 2 } });
+  const idle = await registry.register((await pack('3.0.0')).bytes, { activate: false });
+  assert.deepEqual({ created: idle.created, activated: idle.activated }, { created: true, activated: false });
+  const canary = await registry.register((await pack('4.0.0')).bytes, { channel: 'canary' });
+  assert.equal(canary.activated, true);
+  assert.deepEqual((await registry.show('demo')).channels, {
+    canary: { version: '4.0.0', serial: 1 },
+    live: { version: '2.0.0', serial: 2 },
+  });
+});
+
+test('registry.md, publish: other bytes under a version that exists are PACKAGE_EXISTS and are not stored', async (t) => {
+  const { registry, storage } = await place(t);
+  await registry.register((await pack('1.0.0')).bytes);
+  const other = await pack('1.0.0', { code: '// other\n' });
+  await assert.rejects(registry.register(other.bytes), (error) => {
+    assert(error instanceof PackageExistsError);
+    assert.deepEqual([error.packageName, error.version, error.code], ['demo', '1.0.0', 'PACKAGE_EXISTS']);
+    return true;
+  });
+  assert.equal(await storage.has(other.digest), false);
+  assert.equal((await registry.list()).length, 1);
+});
+
+test('registry.md, reading a file: a damaged file leaves neither bytes nor rows nor events', async (t) => {
+  const { registry, folder } = await place(t);
+  const { bytes } = await pack('1.0.0');
+  await assert.rejects(registry.register(bytes.subarray(0, bytes.length - 20)), code('ARCHIVE_CORRUPT'));
+  assert.deepEqual(await registry.list(), []);
+  assert.deepEqual(await registry.events(), []);
+  assert.deepEqual(await readdir(folder).then((names) => names.includes('packages')), false);
+});
+
+test('registry.md, publish: two processes that register the same bytes at once make one version', async (t) => {
+  const here = await place(t);
+  const other = await openStore(`sqlite:${join(here.folder, 'db.sqlite')}`);
+  t.after(() => other.close());
+  const { bytes } = await pack('1.0.0');
+  const results = await Promise.all(
+    [here.store, other, here.store, other].map((store) => here.open({ store }).register(bytes)),
+  );
+  assert.equal(results.filter((result) => result.created).length, 1);
+  assert.equal(new Set(results.map((result) => result.id)).size, 1);
+  assert.equal((await here.registry.events()).length, 2);
+  assert.deepEqual((await here.registry.verify()).problems, []);
+});
+
+test('registry.md, activate: compare-and-set on the serial of the channel', async (t) => {
+  const { registry } = await place(t);
+  await registry.register((await pack('1.0.0')).bytes);
+  await registry.publish((await pack('2.0.0')).bytes);
+  await assert.rejects(registry.activate('demo', '2.0.0', { expectedSerial: 7 }), ConflictError);
+  const head = await registry.activate('demo', '2.0.0', { expectedSerial: 1 });
+  assert.deepEqual([head.version, head.serial], ['2.0.0', 2]);
+  await assert.rejects(registry.activate('demo', '1.0.0', { expectedSerial: 1 }), ConflictError);
+  assert.equal((await registry.activate('demo', '2.0.0')).serial, 2, 'already there: nothing happens');
+  await assert.rejects(registry.activate('demo', '9.0.0'), PackageNotFoundError);
+  await assert.rejects(registry.activate('absent', '1.0.0'), PackageNotFoundError);
+  await registry.activate('demo', '1.0.0', { channel: 'canary', expectedSerial: 0 });
+});
+
+test('registry.md, activate: new executions use the version that the channel has now', async (t) => {
+  const { registry } = await place(t);
+  const one = await pack('1.0.0');
+  const two = await pack('2.0.0', { workflows: ['etl', 'extra'] });
+  await registry.register(one.bytes);
+  const found = await registry.resolve('etl');
+  assert.deepEqual(found?.pin, { package: 'demo', version: '1.0.0', digest: one.digest });
+  assert.equal(found?.spec.tasks.length, 3);
+  await registry.register(two.bytes);
+  assert.equal((await registry.resolve('etl'))?.pin.digest, two.digest);
+  assert.deepEqual(
+    (await registry.workflows()).map(({ name, version }) => [name, version]),
+    [
+      ['etl', '2.0.0'],
+      ['extra', '2.0.0'],
+    ],
+  );
+  await registry.activate('demo', '1.0.0');
+  assert.equal(await registry.resolve('extra'), undefined);
+});
+
+test('registry.md, names: a name that two packages have is AMBIGUOUS_WORKFLOW; package/workflow tells them apart', async (t) => {
+  const { registry } = await place(t);
+  await registry.register((await pack('1.0.0', { name: 'a' })).bytes);
+  await registry.register((await pack('1.0.0', { name: '@scope/b' })).bytes);
+  await assert.rejects(registry.resolve('etl'), (error) => {
+    assert(error instanceof AmbiguousWorkflowError);
+    assert.deepEqual(error.candidates, ['@scope/b/etl', 'a/etl']);
+    return true;
+  });
+  assert.equal((await registry.resolve('a/etl'))?.pin.package, 'a');
+  assert.equal((await registry.resolve('@scope/b/etl'))?.pin.package, '@scope/b');
+  assert.equal(await registry.resolve('c/etl'), undefined);
+  assert.equal(await registry.resolve('a/other'), undefined);
+});
+
+test('registry.md, Activate: rollback: goes back step by step, and over what is not fit to run', async (t) => {
+  const { registry } = await place(t);
+  for (const version of ['1.0.0', '2.0.0', '3.0.0', '4.0.0']) await registry.register((await pack(version)).bytes);
+  await registry.yank('demo', '3.0.0');
+  assert.equal((await registry.rollback('demo')).version, '2.0.0');
+  assert.equal((await registry.rollback('demo')).version, '1.0.0');
+  await assert.rejects(registry.rollback('demo'), code('PACKAGE_NOT_FOUND'));
+  await registry.activate('demo', '4.0.0');
+  assert.equal((await registry.rollback('demo')).version, '1.0.0');
+  await assert.rejects(registry.rollback('absent'), PackageNotFoundError);
+});
+
+test('registry.md, yank: pinned executions go on, new ones are refused', async (t) => {
+  const { registry, store } = await place(t);
+  const one = await pack('1.0.0');
+  await registry.register(one.bytes);
+  await pin(store, one.digest);
+  await registry.yank('demo', '1.0.0', { why: 'wrong totals' });
+  await assert.rejects(registry.resolve('etl'), code('PACKAGE_UNAVAILABLE'));
+  await registry.publish((await pack('2.0.0')).bytes);
+  await registry.yank('demo', '2.0.0');
+  await assert.rejects(registry.activate('demo', '2.0.0'), code('PACKAGE_UNAVAILABLE'));
+  await registry.unyank('demo', '1.0.0');
+  assert.equal((await registry.resolve('etl'))?.pin.version, '1.0.0');
+  await assert.rejects(registry.yank('demo', '9.0.0'), PackageNotFoundError);
+});
+
+test('registry.md, unregister: refuses the head of a channel and what executions are pinned to', async (t) => {
+  const { registry, store } = await place(t);
+  const one = await pack('1.0.0');
+  await registry.register(one.bytes);
+  await registry.register((await pack('2.0.0')).bytes);
+  await assert.rejects(registry.unregister('demo', '2.0.0'), code('PACKAGE_ACTIVE'));
+  const executions = [await pin(store, one.digest), await pin(store, one.digest)];
+  await assert.rejects(registry.unregister('demo', '1.0.0'), (error) => {
+    assert(error instanceof PackageInUseError);
+    assert.deepEqual([error.activeCount, error.version], [2, '1.0.0']);
+    return true;
+  });
+  await assert.rejects(registry.unregister('demo'), PackageInUseError);
+  assert.equal((await registry.list()).length, 2);
+  for (const id of executions) await end(store, id);
+  assert.deepEqual(await registry.unregister('demo', '1.0.0'), { name: 'demo', removed: ['1.0.0'] });
+  await assert.rejects(registry.unregister('demo', '1.0.0'), PackageNotFoundError);
+  assert.equal((await registry.resolve('etl'))?.pin.version, '2.0.0');
+});
+
+test('registry.md, unregister NAME takes the whole package, and its numbers are refused for ever', async (t) => {
+  const { registry } = await place(t);
+  const one = await pack('1.0.0');
+  await registry.register(one.bytes);
+  await registry.register((await pack('2.0.0')).bytes);
+  assert.deepEqual(await registry.unregister('demo'), { name: 'demo', removed: ['1.0.0', '2.0.0'] });
+  assert.deepEqual(await registry.list(), []);
+  assert.equal(await registry.resolve('etl'), undefined);
+  await assert.rejects(registry.show('demo'), PackageNotFoundError);
+  await assert.rejects(registry.get('demo'), PackageNotFoundError);
+  await assert.rejects(registry.register(one.bytes), code('PACKAGE_DELETED'));
+  await assert.rejects(registry.register((await pack('2.0.0', { code: '// x\n' })).bytes), code('PACKAGE_DELETED'));
+  await registry.register((await pack('3.0.0')).bytes);
+  assert.deepEqual((await registry.show('demo')).channels, { live: { version: '3.0.0', serial: 3 } });
+  await assert.rejects(registry.unregister('absent'), PackageNotFoundError);
+});
+
+test('registry.md, tenants: packages of another tenant are neither seen nor counted', async (t) => {
+  const here = await place(t);
+  const other = here.open({ tenant: 'other' });
+  const one = await pack('1.0.0');
+  await here.registry.register(one.bytes);
+  await other.register((await pack('1.0.0', { code: '// theirs\n' })).bytes);
+  await pin(here.store, one.digest, { tenant: 'other' });
+  assert.equal((await here.registry.list()).length, 1);
+  assert.notEqual((await here.registry.resolve('etl'))?.pin.digest, (await other.resolve('etl'))?.pin.digest);
+  assert.deepEqual(
+    (await other.events()).map((event) => event.tenant),
+    ['other', 'other'],
+  );
+  await here.registry.unregister('demo');
+  assert.equal((await other.list()).length, 1);
+  assert.deepEqual((await here.registry.verify()).problems, []);
+});
+
+test('registry.md, Register: get and show: the manifest, the channels, the versions, and what live runners say', async (t) => {
+  const { registry, store } = await place(t);
+  const one = await pack('1.0.0');
+  await registry.register(one.bytes);
+  await registry.publish((await pack('2.0.0')).bytes);
+  const live = await registry.get('demo');
+  assert.deepEqual([live.version, live.active, live.manifest.workflows[0]?.name], ['1.0.0', true, 'etl']);
+  assert.equal((await registry.get('demo', '2.0.0')).active, false);
+  const runner = {
+    name: 'worker',
+    host: 'h',
+    pid: 1,
+    pidStarted: null,
+    leaseUntil: 0,
+    dead: false,
+    queues: ['default'],
+    slots: 0,
+  };
+  await store.registerRunner({ ...runner, id: 'r1' });
+  for (const owner of ['r1', 'gone']) {
+    for (const [condition, status] of [
+      ['loaded', 1],
+      ['fetched', 1],
+      ['healthy', 0],
+    ] as const) {
+      const text = `insert into package_conditions (runner, digest, condition, status, reason, message, serial, at)
+        values ($1, $2, $3, $4, 'Why', null, 2, 5)`;
+      await store.write(() => run(text, owner, one.digest, condition, status));
+    }
+  }
+  const document = await registry.show('demo');
+  assert.deepEqual(document.channels, { live: { version: '1.0.0', serial: 1 } });
+  assert.deepEqual(
+    document.versions.map(({ version, workflows }) => [version, workflows]),
+    [
+      ['1.0.0', ['etl']],
+      ['2.0.0', ['etl']],
+    ],
+  );
+  const rest = { reason: 'Why', message: null, serial: 2, at: 5 };
+  assert.deepEqual(document.versions[0]?.runners, [
+    {
+      runner: 'r1',
+      name: 'worker',
+      conditions: [
+        { condition: 'fetched', status: true, ...rest },
+        { condition: 'loaded', status: true, ...rest },
+        { condition: 'healthy', status: false, ...rest },
+      ],
+    },
+  ]);
+  assert.deepEqual(document.versions[1]?.runners, []);
+});
+
+test('registry.md, log: every act writes one event with who, what, before, after and why', async (t) => {
+  const { registry } = await place(t, { actor: 'cli:ada' });
+  const one = await pack('1.0.0');
+  const two = await pack('2.0.0');
+  await registry.register(one.bytes, { why: 'first' });
+  await registry.register(two.bytes);
+  await registry.rollback('demo', { why: 'totals differ' });
+  await registry.yank('demo', '2.0.0');
+  await registry.unregister('demo', '2.0.0');
+  const events = await registry.events();
+  assert.deepEqual(
+    events.map(({ n, act, version, channel }) => [n, act, version, channel]),
+    [
+      [1, 'publish', '1.0.0', null],
+      [2, 'activate', '1.0.0', 'live'],
+      [3, 'publish', '2.0.0', null],
+      [4, 'activate', '2.0.0', 'live'],
+      [5, 'rollback', '1.0.0', 'live'],
+      [6, 'yank', '2.0.0', null],
+      [7, 'unregister', '2.0.0', null],
+    ],
+  );
+  const rollback = events[4]!;
+  assert.deepEqual(rollback.before, { version: '2.0.0', digest: two.digest, serial: 2 });
+  assert.deepEqual(rollback.after, { version: '1.0.0', digest: one.digest, serial: 3 });
+  assert.deepEqual([rollback.actor, rollback.why, rollback.at], ['cli:ada', 'totals differ', 1_800_000_000_000]);
+  assert.deepEqual(
+    (await registry.events({ after: 3, limit: 2 })).map((event) => event.n),
+    [4, 5],
+  );
+  assert.equal(await registry.serial(), 7);
+  assert.deepEqual(await registry.verify(), { events: 7, packages: 1, problems: [] });
+});
+
+for (const [what, statement, problem] of [
+  ['an event changed', `update registry_events set why = 'hm' where n = 2`, 'LOG_BROKEN'],
+  ['an event removed', 'delete from registry_events where n = 2', 'LOG_BROKEN'],
+  ['the last event removed', 'delete from registry_events where n = 4', 'LOG_CUT'],
+  ['a digest changed', `update packages set digest = 'sha256:0' where version = '1.0.0'`, 'ROW_DIFFERS'],
+  ['a version removed', `delete from packages where version = '1.0.0'`, 'ROW_DIFFERS'],
+  ['a channel moved', `update channels set version = '1.0.0'`, 'ROW_DIFFERS'],
+  ['a channel removed', 'delete from channels', 'ROW_DIFFERS'],
+  ['a manifest changed', `update packages set manifest = '{}' where version = '1.0.0'`, 'ROW_DIFFERS'],
+] as const) {
+  test(`registry.md, Log: registry verify: finds ${what} by hand`, async (t) => {
+    const { registry, store } = await place(t);
+    await registry.register((await pack('1.0.0')).bytes);
+    await registry.register((await pack('2.0.0')).bytes);
+    assert.deepEqual((await registry.verify()).problems, []);
+    await store.write(() => run(statement));
+    const { problems } = await registry.verify();
+    assert.equal(problems[0]?.code, problem, JSON.stringify(problems));
+  });
+}
+
+test('registry.md, Log: registry verify: finds stored bytes that were flipped or are missing', async (t) => {
+  const { registry, folder, storage } = await place(t);
+  const one = await pack('1.0.0');
+  const two = await pack('2.0.0');
+  await registry.register(one.bytes);
+  await registry.register(two.bytes);
+  await storage.delete(two.digest);
+  const flipped = Uint8Array.from(one.bytes);
+  flipped[flipped.length - 4]! ^= 1;
+  await writeFile(join(folder, 'packages', `${one.digest.replace(':', '-')}.cloacina`), flipped);
+  const { problems } = await registry.verify();
+  assert.deepEqual(
+    problems.map(({ code: found, what }) => [found, what]),
+    [
+      ['DIGEST_MISMATCH', 'demo v1.0.0'],
+      ['BYTES_MISSING', 'demo v2.0.0'],
+    ],
+  );
+  await assert.rejects(registry.bytes('demo', '1.0.0'), code('DIGEST_MISMATCH'));
+  await registry.register(one.bytes);
+  await registry.register(two.bytes);
+  assert.deepEqual((await registry.verify()).problems, [], 'registering the same bytes again heals them');
+});
+
+test('registry.md, publish: a crash between bytes and row leaves an orphan that gc sweeps after the grace', async (t) => {
+  const here = await place(t);
+  const one = await pack('1.0.0');
+  const crashing: Store = { ...here.store };
+  crashing.write = async (script) => {
+    if (await here.storage.has(one.digest)) throw new Error('the process died here');
+    return here.store.write(script);
+  };
+  await assert.rejects(here.open({ store: crashing }).register(one.bytes), /died here/);
+  assert.equal(await here.storage.has(one.digest), true);
+  assert.deepEqual(await here.registry.list(), [], 'never a half package');
+  assert.deepEqual(await here.registry.gc(), [], 'it may be a publish that is under way');
+  here.now += dayMs;
+  assert.deepEqual(await here.registry.gc({ dryRun: true }), [{ digest: one.digest, name: null, version: null }]);
+  assert.equal(await here.storage.has(one.digest), true);
+  await here.registry.gc();
+  assert.equal(await here.storage.has(one.digest), false);
+  assert.deepEqual((await here.registry.verify()).problems, []);
+  assert.equal((await here.registry.register(one.bytes)).created, true);
+});
+
+test('registry.md, collecting: bytes go only after the grace, and never while an execution is pinned to them', async (t) => {
+  const here = await place(t);
+  const one = await pack('1.0.0');
+  const two = await pack('2.0.0');
+  await here.registry.register(one.bytes);
+  await here.registry.register(two.bytes);
+  here.now += 10 * dayMs;
+  assert.deepEqual(await here.registry.gc(), [], 'what exists stays, however old');
+  await here.registry.unregister('demo', '1.0.0');
+  here.now += dayMs - 1;
+  assert.deepEqual(await here.registry.gc(), []);
+  here.now += 1;
+  const late = await pin(here.store, one.digest); // retried after the version was deleted
+  assert.deepEqual(await here.registry.gc(), []);
+  await end(here.store, late);
+  assert.deepEqual(await here.registry.gc(), [{ digest: one.digest, name: 'demo', version: '1.0.0' }]);
+  assert.deepEqual([await here.storage.has(one.digest), await here.storage.has(two.digest)], [false, true]);
+  assert.deepEqual((await here.registry.verify()).problems, []);
+  assert.equal((await here.registry.events()).at(-1)?.act, 'collect');
+});
+
+test('registry.md, collecting: bytes that another tenant has are kept, and a publish begins the grace anew', async (t) => {
+  const here = await place(t);
+  const other = here.open({ tenant: 'other' });
+  const one = await pack('1.0.0');
+  await here.registry.register(one.bytes);
+  await other.register(one.bytes);
+  await here.registry.unregister('demo');
+  here.now += 2 * dayMs;
+  assert.deepEqual(await here.registry.gc(), []);
+  await other.unregister('demo');
+  here.now += dayMs;
+  await here.open({ tenant: 'third' }).publish(one.bytes);
+  assert.deepEqual(await here.registry.gc(), []);
+  assert.equal(await here.storage.has(one.digest), true);
+});
+
+test('registry.md, collecting: a publish that meets the deletion of the same bytes is refused, and works afterwards', async (t) => {
+  const here = await place(t);
+  const one = await pack('1.0.0');
+  await here.registry.register(one.bytes);
+  await here.registry.unregister('demo');
+  here.now += dayMs;
+  const other = here.open({ tenant: 'other' });
+  const storage: PackageStorage = Object.create(here.storage) as PackageStorage;
+  storage.delete = async (digest) => {
+    await assert.rejects(other.register(one.bytes), ConflictError);
+    await here.storage.delete(digest);
+  };
+  storage.has = here.storage.has.bind(here.storage);
+  await here.open({ storage }).gc();
+  assert.equal((await other.register(one.bytes)).created, true);
+  assert.deepEqual((await here.registry.verify()).problems, []);
+});
+
+test('scheduling.md: packaged schedules are written in the transaction that activates, taken away when unregistered', async (t) => {
+  const seen: (readonly [string, readonly string[]])[] = [];
+  let refuse = false;
+  // oxlint-disable-next-line require-yield -- a script without a statement
+  const onActivate = function* (_tenant: string, name: string, workflows: readonly WorkflowSpec[]) {
+    if (refuse) throw new Error('the schedule is refused');
+    seen.push([name, workflows.map((spec) => spec.name)]);
+  };
+  const { registry } = await place(t, { onActivate });
+  await registry.register((await pack('1.0.0')).bytes);
+  await registry.publish((await pack('2.0.0', { workflows: ['b', 'a'] })).bytes);
+  await registry.activate('demo', '2.0.0', { channel: 'canary' });
+  await registry.activate('demo', '2.0.0');
+  await registry.rollback('demo');
+  refuse = true;
+  await assert.rejects(registry.register((await pack('3.0.0')).bytes), /is refused/);
+  assert.equal((await registry.list()).length, 2, 'publish and activation are one transaction');
+  refuse = false;
+  await registry.unregister('demo');
+  assert.deepEqual(seen, [
+    ['demo', ['etl']],
+    ['demo', ['b', 'a']],
+    ['demo', ['etl']],
+    ['demo', []],
+  ]);
+  assert.deepEqual((await registry.verify()).problems, []);
+});
+
+test('registry.md: runners of this process are told once an act is durable, and not of one that failed', async (t) => {
+  let told = 0;
+  const { registry } = await place(t, { onChange: () => told++ });
+  await registry.register((await pack('1.0.0')).bytes);
+  assert.equal(told, 1);
+  await assert.rejects(registry.activate('demo', '2.0.0'));
+  assert.equal(told, 1);
+  await registry.yank('demo', '1.0.0');
+  assert.equal(told, 2);
+});

@@ -1,0 +1,122 @@
+import { PackageNotFoundError } from '../../core/error.ts';
+import { storedJson } from '../../core/json.ts';
+import { conditionsOf } from '../../store/registry/conditions.ts';
+import type { Condition } from '../../store/registry/conditions.ts';
+import {
+  allPackages,
+  channelsOf,
+  manifestsOf,
+  packageVersion,
+  packageVersions,
+  workflowsOf,
+} from '../../store/registry/versions.ts';
+import type { ChannelRecord, PackageRecord, PackageStatus } from '../../store/registry/versions.ts';
+import type { Script } from '../../store/script.ts';
+import type { Manifest } from '../archive/manifest.ts';
+import { liveChannel } from './commands.ts';
+
+/** One version of a package in a list. */
+export interface PackageItem {
+  readonly id: string;
+  readonly name: string;
+  readonly version: string;
+  readonly digest: string;
+  /** Size of the packed file. */
+  readonly bytes: number;
+  /** Whether the live channel points to it. */
+  readonly active: boolean;
+  readonly status: PackageStatus;
+  /** Epoch ms. */
+  readonly registeredAt: number;
+}
+
+/** One version with its manifest. */
+export interface PackageVersion extends PackageItem {
+  readonly manifest: Manifest;
+}
+
+/** A package with its channels and versions (the oldest first), and how far each runner is with them. */
+export interface PackageDocument {
+  readonly name: string;
+  readonly channels: {
+    readonly [channel: string]: {
+      readonly version: string;
+      readonly serial: number;
+      /** The version that was activated but does not load; the channel goes there once it does. */
+      readonly wanted?: string;
+    };
+  };
+  readonly versions: readonly {
+    readonly version: string;
+    readonly digest: string;
+    readonly status: PackageStatus;
+    /** Epoch ms. */
+    readonly registeredAt: number;
+    readonly workflows: readonly string[];
+    /** What it asks for beyond its own folder. */
+    readonly permissions: Manifest['permissions'];
+    readonly runners: readonly {
+      readonly runner: string;
+      readonly name: string;
+      readonly conditions: readonly Condition[];
+    }[];
+  }[];
+}
+
+/** All versions of all packages of a tenant, by name and age. */
+export function* packageList(tenant: string): Script<PackageItem[]> {
+  const heads = liveHeads(yield* channelsOf(tenant, null));
+  return (yield* allPackages(tenant)).map((record) => item(record, heads));
+}
+
+/** One version with its manifest as JSON text; without a number the live one, else the newest. Throws PACKAGE_NOT_FOUND. */
+export function* packageItem(
+  tenant: string,
+  name: string,
+  version: string | null,
+): Script<PackageItem & { readonly manifest: string }> {
+  const heads = liveHeads(yield* channelsOf(tenant, name));
+  const wanted = version ?? heads.get(name);
+  const record =
+    wanted === undefined ? (yield* packageVersions(tenant, name)).at(-1) : yield* packageVersion(tenant, name, wanted);
+  if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version ?? undefined);
+  const [manifest] = yield* manifestsOf(record.digest);
+  return { ...item(record, heads), manifest: manifest! };
+}
+
+/** A package with its channels, its versions and the conditions of the runners. Throws PACKAGE_NOT_FOUND. */
+export function* packageDocument(tenant: string, name: string): Script<PackageDocument> {
+  const versions = yield* packageVersions(tenant, name);
+  if (versions.length === 0) throw new PackageNotFoundError(name);
+  const channels = yield* channelsOf(tenant, name);
+  const conditions = yield* conditionsOf(tenant, name);
+  const documents: PackageDocument['versions'][number][] = [];
+  for (const { version, digest, status, registeredAt } of versions) {
+    const workflows = (yield* workflowsOf(digest)).map((spec) => spec.name);
+    const permissions = (yield* permissionsOf(digest))!;
+    const runners = conditions
+      .filter((entry) => entry.digest === digest)
+      .map((entry) => ({ runner: entry.runner, name: entry.name, conditions: entry.conditions }));
+    documents.push({ version, digest, status, registeredAt, workflows, permissions, runners });
+  }
+  const heads = channels.map(({ channel, version, serial, wantedVersion: wanted }) => {
+    return [channel, wanted === null ? { version, serial } : { version, serial, wanted }] as const;
+  });
+  return { name, channels: Object.fromEntries(heads), versions: documents };
+}
+
+/** The permissions that a version asks for, by its manifest; undefined if there is no such version. Throws ROW_DAMAGED. */
+export function* permissionsOf(digest: string): Script<Manifest['permissions'] | undefined> {
+  const [text] = yield* manifestsOf(digest);
+  return text === undefined ? undefined : (storedJson(text, `the manifest of ${digest}`) as Manifest).permissions;
+}
+
+function liveHeads(channels: readonly ChannelRecord[]): ReadonlyMap<string, string> {
+  const live = channels.filter((head) => head.channel === liveChannel);
+  return new Map(live.map((head) => [head.package, head.version]));
+}
+
+function item(record: PackageRecord, heads: ReadonlyMap<string, string>): PackageItem {
+  const { id, name, version, digest, bytes, status, registeredAt } = record;
+  return { id, name, version, digest, bytes, active: heads.get(name) === version, status, registeredAt };
+}

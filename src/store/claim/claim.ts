@@ -1,0 +1,27 @@
+/** What a runner takes at once, and of what. */
+export interface Claim {
+  readonly runner: string;
+  readonly now: number;
+  readonly limit: number;
+  /** What this runner can run (see `NewExecution.code`). */
+  readonly buildIds: readonly string[];
+  /** Where set, only executions of these roots. */
+  readonly roots: readonly string[] | null;
+  /** Executions at once, by `code workflow`, of the workflows that have a limit. */
+  readonly limits: ReadonlyMap<string, number>;
+  /** Whether a suspect may be taken; default true. */
+  readonly suspects?: boolean;
+  /** Workflows that are left to others, although the code of some that are not is here too, by their code. */
+  readonly except?: ReadonlyMap<string, readonly string[]>;
+}
+
+/** By code, where the last claim stopped among many tenants, and among many keys of limits, so that none waits for ever. */
+export interface ClaimCursor {
+  readonly tenants: Map<string, string>;
+  readonly keys: Map<string, string>;
+}
+
+/** Whether a workflow is left to others. */
+export function isExcepted({ except }: Claim, code: string, workflow: string): boolean {
+  return except?.get(code)?.includes(workflow) === true;
+}

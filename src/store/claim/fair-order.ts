@@ -1,0 +1,118 @@
+import { all } from '../script.ts';
+import type { Dialect, Script } from '../script.ts';
+
+/** An execution that is pending, with what says when its turn is. */
+export interface Waiting {
+  readonly id: string;
+  readonly tenant: string;
+  readonly priority: number;
+  readonly created_at: number;
+}
+
+/** One that a claim takes. */
+export interface Candidate extends Waiting {
+  readonly reason: string | null;
+  readonly crash_count: number;
+}
+
+/** Tenants, and keys of limits, looked at by one claim. */
+export const groupsAtOnce = 1000;
+/** What is taken out of many groups is chosen from so many times as much: others may be taking the first of it. */
+const spare = 4;
+
+export const columns = 'id, tenant, reason, crash_count, priority, created_at';
+// ids made by one process go on where times are the same
+export const order = 'order by priority desc, created_at, id';
+
+/** The highest priority first; within one priority tenants take turns, each with its oldest. */
+export function inFairOrder<One extends Waiting>(found: readonly One[]): readonly One[] {
+  const oldest = found.toSorted((a, b) => a.created_at - b.created_at || (a.id < b.id ? -1 : 1));
+  const turns = new Map<string, number>();
+  const placed = oldest.map((one) => {
+    const key = `${one.priority} ${one.tenant}`;
+    const turn = turns.get(key) ?? 0;
+    turns.set(key, turn + 1);
+    return { one, turn };
+  });
+  placed.sort((a, b) => b.one.priority - a.one.priority || a.turn - b.turn);
+  return placed.map(({ one }) => one);
+}
+
+/** Many groups of pending executions: those of a tenant, or under a key. */
+export interface Groups {
+  /** Which executions are in group `g.value`; `$1` is the code, `$4` the one of `others`, if there is one. */
+  readonly of: string;
+  readonly buildId: string;
+  readonly others: readonly string[];
+  /** How many may be taken of each. */
+  readonly rooms: ReadonlyMap<string, number>;
+}
+
+/** One that is among the first of its group. */
+export interface First extends Waiting {
+  readonly group_key: string;
+}
+
+/**
+ * The first in turn out of many groups, some times as many as are wanted. Nothing is locked. Of each group only a few are
+ * looked at; of those whose few are all among the first, all that may be taken.
+ */
+export function* firstsOfGroups(groups: Groups, limit: number, dialect: Dialect): Script<readonly First[]> {
+  const keys = [...groups.rooms.keys()];
+  const few = Math.min(limit, Math.ceil((spare * limit) / keys.length) + 1);
+  const found = yield* firstOfEach(groups, keys, few, dialect);
+  const firsts = inFairOrder(found).slice(0, spare * limit);
+  const taken = Map.groupBy(firsts, ({ group_key: key }) => key);
+  const more = keys.filter((key) => taken.get(key)?.length === few && few < Math.min(groups.rooms.get(key)!, limit));
+  if (more.length === 0) return firsts;
+  const others = found.filter(({ group_key: key }) => !more.includes(key));
+  return inFairOrder([...others, ...(yield* firstOfEach(groups, more, limit, dialect))]).slice(0, spare * limit);
+}
+
+function* firstOfEach(
+  { of, buildId, others, rooms }: Groups,
+  keys: readonly string[],
+  count: number,
+  dialect: Dialect,
+): Script<readonly First[]> {
+  const each = `select id, tenant, priority, created_at from executions where status = 'pending' and build_id = $1 and ${of} ${order} limit $3`;
+  const member = (place: number, type: string): string => `cast(${dialect.field('j.value', place)} as ${type})`;
+  const found = yield* all<First>(
+    `select g.value as group_key, ${member(0, 'text')} as id, ${member(1, 'text')} as tenant, ${member(2, 'integer')} as priority,
+     ${member(3, 'bigint')} as created_at
+     from (${dialect.strings('$2')}) g, ${dialect.rows(dialect.gathered(each, 'id, tenant, priority, created_at'), 'j')}`,
+    buildId,
+    JSON.stringify(keys),
+    count,
+    ...others,
+  );
+  return Array.from(
+    Map.groupBy(found, ({ group_key: key }) => key),
+    ([key, list]) =>
+      list
+        .toSorted((a, b) => b.priority - a.priority || a.created_at - b.created_at || (a.id < b.id ? -1 : 1))
+        .slice(0, rooms.get(key)),
+  ).flat();
+}
+
+/** The first so many of these that nobody else is taking; they are locked. */
+export function* locked(
+  firsts: readonly { readonly id: string }[],
+  code: string,
+  limit: number,
+  dialect: Dialect,
+): Script<readonly Candidate[]> {
+  const found: Candidate[] = [];
+  for (let from = 0; from < firsts.length && found.length < limit;) {
+    const some = firsts.slice(from, from + limit - found.length);
+    from += some.length;
+    found.push(
+      ...(yield* all<Candidate>(
+        `select ${columns} from executions where ${dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${dialect.skipLocked}`,
+        JSON.stringify(some.map(({ id }) => id)),
+        code,
+      )),
+    );
+  }
+  return found;
+}

@@ -1,0 +1,123 @@
+import { isExcepted } from './claim.ts';
+import type { Claim, ClaimCursor } from './claim.ts';
+import { firstsOfGroups, groupsAtOnce, locked } from './fair-order.ts';
+import type { Candidate, Groups } from './fair-order.ts';
+import { all } from '../script.ts';
+import type { Dialect, Script } from '../script.ts';
+
+/** Of a key, how many its version admits at once, and how many more when it was looked at. */
+interface Limit {
+  readonly limit: number;
+  readonly room: number;
+}
+
+/** By code, the keys that have something pending and room. */
+type Open = Map<string, Map<string, Limit>>;
+
+/** What is first under the limits that have room. A limit that is reached is not locked, so that nobody waits for nothing. */
+export function* limited(
+  claim: Claim,
+  codes: readonly string[],
+  cursor: ClaimCursor,
+  dialect: Dialect,
+): Script<readonly Candidate[]> {
+  const open: Open = new Map();
+  for (const code of codes) {
+    const from = cursor.keys.get(code) ?? '';
+    let keys = yield* keysAfter(from, code);
+    // from the first key again
+    if (keys.length === 0 && from !== '') keys = yield* keysAfter('', code);
+    cursor.keys.delete(code);
+    if (keys.length === groupsAtOnce) cursor.keys.set(code, keys.at(-1)!.limit_key);
+    const limits = new Map<string, Limit>();
+    for (const { limit_key: key, workflow, owned } of keys) {
+      const limit = limitOf(claim, code, workflow);
+      if (!isExcepted(claim, code, workflow) && owned < limit) limits.set(key, { limit, room: limit - owned });
+    }
+    if (limits.size > 0) open.set(code, limits);
+  }
+  if (keysOf(open).size > claim.limit) yield* narrow(claim, open, dialect);
+  return open.size === 0 ? [] : yield* underLimits(claim, open, dialect);
+}
+
+function keysOf(open: Open): Set<string> {
+  const keys = new Set<string>();
+  for (const limits of open.values()) for (const key of limits.keys()) keys.add(key);
+  return keys;
+}
+
+/** Leaves only the keys that have the first in turn: every key that is locked takes room in the server's memory. */
+function* narrow(claim: Claim, open: Open, dialect: Dialect): Script<void> {
+  for (const [code, limits] of open) {
+    const firsts = yield* firstsOfGroups(underKeys(code, limits), claim.limit, dialect);
+    const first = new Set(firsts.slice(0, claim.limit).map(({ group_key: key }) => key));
+    for (const key of limits.keys()) if (!first.has(key)) limits.delete(key);
+  }
+}
+
+function* underLimits(claim: Claim, open: Open, dialect: Dialect): Script<readonly Candidate[]> {
+  const owned = yield* lockedCounts(keysOf(open), dialect);
+  const found: Candidate[] = [];
+  for (const [code, limits] of open) {
+    const firsts = yield* firstsOfGroups(underKeys(code, limits), claim.limit, dialect);
+    // what one version takes counts for the others
+    const admitted = firsts.filter(({ group_key: key }) => admits(owned, key, limits.get(key)!.limit));
+    found.push(...(yield* locked(admitted, code, admitted.length, dialect)));
+  }
+  return found;
+}
+
+function underKeys(code: string, limits: ReadonlyMap<string, Limit>): Groups {
+  const rooms = new Map(Array.from(limits, ([key, { room }]) => [key, room]));
+  return { of: 'limit_key = g.value', buildId: code, others: [], rooms };
+}
+
+function nextKey(than: string): string {
+  return `select (select e.limit_key from executions e where e.status = 'pending' and e.limit_key is not null and e.build_id = $1 and e.limit_key > ${than}
+    order by e.limit_key, e.priority desc, e.created_at limit 1)`;
+}
+
+/** The keys of limits that have something pending, found by jumps in the index from key to key. */
+function* keysAfter(
+  after: string,
+  code: string,
+): Script<readonly { readonly limit_key: string; readonly workflow: string; readonly owned: number }[]> {
+  return yield* all(
+    `with recursive k(limit_key) as (${nextKey('$2')} union all select (${nextKey('k.limit_key')}) from k where k.limit_key is not null)
+     select limit_key, (select e.workflow from executions e where e.status = 'pending' and e.limit_key is not null and e.build_id = $1
+       and e.limit_key = k.limit_key order by e.priority desc, e.created_at limit 1) as workflow,
+       (select count(*) from executions e where e.limit_key = k.limit_key and e.owner is not null) as owned
+     from k where limit_key is not null limit ${groupsAtOnce}`,
+    code,
+    after,
+  );
+}
+
+/** A definition that has no limit any more admits any number. */
+export function limitOf(claim: Claim, code: string, workflow: string): number {
+  return claim.limits.get(`${code} ${workflow}`) ?? Number.MAX_SAFE_INTEGER;
+}
+
+/** Takes one more under a limit, if it allows that. */
+export function admits(owned: Map<string, number>, key: string, limit: number): boolean {
+  const count = owned.get(key)!;
+  if (count >= limit) return false;
+  owned.set(key, count + 1);
+  return true;
+}
+
+/**
+ * How many run under each key: counted from what is owned, so nothing leaks. Until the end of the transaction nobody else
+ * takes anything under them: else two who count at the same moment both find room for one.
+ */
+export function* lockedCounts(keys: ReadonlySet<string>, dialect: Dialect): Script<Map<string, number>> {
+  const list = JSON.stringify([...keys]);
+  if (dialect.lockNames !== null) yield* all(dialect.lockNames, list);
+  // what was committed while a lock was waited for is seen by a new statement only
+  const rows = yield* all<{ limit_key: string; owned: number }>(
+    `select k.value as limit_key, (select count(*) from executions e where e.limit_key = k.value and e.owner is not null) as owned
+     from (${dialect.strings('$1')}) k`,
+    list,
+  );
+  return new Map(rows.map(({ limit_key: key, owned }) => [key, owned]));
+}

@@ -1,0 +1,87 @@
+import { dropHalfWritten, holdUnowned } from '../executions/commands.ts';
+import { retiredBuildsText } from '../runners/renewal.ts';
+import { all, run } from '../script.ts';
+import type { Dialect, Script } from '../script.ts';
+
+/** An execution that waits for code which no living runner has, although this one has the workflow under another definition. */
+export interface RetiredExecution {
+  readonly id: string;
+  readonly buildId: string;
+  readonly workflow: string;
+  /** Its tasks that are no longer pending. */
+  readonly begun: readonly string[];
+}
+
+/** One look takes executions of at most so many codes. */
+const buildsAtOnce = 10;
+
+/**
+ * Pending executions of the workflows behind these codes, under codes that no living runner has: at most `limit`. The number
+ * of statements does not depend on how many definitions there are, and each of them enters an index of pending executions
+ * at a code: definitions are kept for ever, and so are most executions.
+ */
+export function* executionsOnRetiredBuilds(
+  buildIds: readonly string[],
+  limit: number,
+  dialect: Dialect,
+): Script<RetiredExecution[]> {
+  const wanted = yield* all<{ build_id: string; workflow: string }>(
+    `${retiredBuildsText('$1', dialect)} limit ${buildsAtOnce}`,
+    JSON.stringify(buildIds),
+  );
+  if (wanted.length === 0) return [];
+  const workflowOf = new Map(wanted.map(({ build_id, workflow }) => [build_id, workflow]));
+  const found: { readonly id: string; readonly build_id: string }[] = [];
+  for (const limited of ['null', 'not null'] as const) {
+    const order = limited === 'null' ? 'tenant' : 'limit_key';
+    const each = `select id from executions where status = 'pending' and limit_key is ${limited} and build_id = g.value
+      order by ${order}, priority desc, created_at limit $2`;
+    found.push(
+      ...(yield* all<{ id: string; build_id: string }>(
+        `select g.value as build_id, cast(${dialect.field('j.value', 0)} as text) as id
+         from (${dialect.strings('$1')}) g, ${dialect.rows(dialect.gathered(each, 'id'), 'j')}`,
+        JSON.stringify([...workflowOf.keys()]),
+        limit,
+      )),
+    );
+  }
+  const some = found.slice(0, limit);
+  const begun = yield* all<{ id: string; task: string }>(
+    `select execution_id as id, task from task_executions
+     where ${dialect.among('execution_id', '$1')} and item = -1 and status <> 'pending'`,
+    JSON.stringify(some.map(({ id }) => id)),
+  );
+  const begunOf = Map.groupBy(begun, ({ id }) => id);
+  return some.map(({ id, build_id: buildId }) => {
+    return { id, buildId, workflow: workflowOf.get(buildId)!, begun: (begunOf.get(id) ?? []).map(({ task }) => task) };
+  });
+}
+
+/** Those that are still pending under a code, locked; those that another transaction holds are left to it. */
+function* lockedUnder(ids: readonly string[], buildId: string, dialect: Dialect): Script<readonly string[]> {
+  const rows = yield* all<{ id: string }>(
+    `select id from executions where ${dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${dialect.skipLocked}`,
+    JSON.stringify(ids),
+    buildId,
+  );
+  return rows.map(({ id }) => id);
+}
+
+/**
+ * Gives pending executions to another definition of their workflow; gives how many. What is half written of a map goes:
+ * under the new definition a task of that name may be something else.
+ */
+export function* moveToBuild(ids: readonly string[], from: string, to: string, dialect: Dialect): Script<number> {
+  const free = yield* lockedUnder(ids, from, dialect);
+  const among = dialect.among('id', '$1');
+  yield* run(`update executions set build_id = $2 where ${among}`, JSON.stringify(free), to);
+  yield* dropHalfWritten(free, dialect);
+  return free.length;
+}
+
+/** Holds pending executions that the definitions of living runners cannot go on with; gives how many. */
+export function* holdChanged(ids: readonly string[], buildId: string, now: number, dialect: Dialect): Script<number> {
+  const free = yield* lockedUnder(ids, buildId, dialect);
+  for (const id of free) yield* holdUnowned(id, 'DEFINITION_CHANGED', now);
+  return free.length;
+}

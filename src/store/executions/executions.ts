@@ -1,0 +1,329 @@
+import type { EventType } from '../../core/event.ts';
+import type { ExecutionStatus } from '../../core/execution.ts';
+import type { NewExecution, TaskState } from '../transition.ts';
+import { lockPinnedVersions } from '../commit/pinned-versions.ts';
+import type { Pins } from '../commit/pinned-versions.ts';
+import { columnsOf, eventRecord, executionColumns, executionRecord, taskRecord } from './rows.ts';
+import type { EventRecord, EventRow, ExecutionRecord, ExecutionRow, TaskRow } from './rows.ts';
+import { all, first, run } from '../script.ts';
+import type { Dialect, Script, SqlValue } from '../script.ts';
+
+export const insertExecutionText = `insert into executions (id, tenant, workflow, package, version, digest, build_id, status,
+  owner, epoch, priority, created_at, wake_at, started_at, input, tags, idempotency_key, input_hash, limit_key, root_id,
+  parent_id, parent_task, parent_item, schedule_id, schedule_name, slot, is_catch_up, input_parsed, retention)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)`;
+
+export const upsertTaskText = `insert into task_executions (execution_id, task, item, status, attempt, charged_attempts, epoch, started_at,
+  ended_at, wake_at, output, error, reason, cause, value)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+  on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt,
+  charged_attempts = excluded.charged_attempts, epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at,
+  wake_at = excluded.wake_at, output = excluded.output, error = excluded.error, reason = excluded.reason, cause = excluded.cause`;
+
+export const insertEventText = `insert into events (execution_id, seq, type, at, task, item, attempt, runner, data)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
+
+/** The parameters of `insertExecutionText`; with an owner it runs at once, without one it waits for anyone. */
+export function executionParams(create: NewExecution, owner: string | null): SqlValue[] {
+  const status: ExecutionStatus = owner !== null ? 'running' : create.startAt === null ? 'pending' : 'waiting';
+  const { pin, parent, schedule } = create;
+  return [
+    create.id,
+    create.tenant,
+    create.workflow,
+    pin?.package ?? null,
+    pin?.version ?? null,
+    pin?.digest ?? null,
+    create.buildId,
+    status,
+    owner,
+    owner === null ? 0 : 1,
+    create.priority,
+    create.createdAt,
+    create.startAt,
+    owner === null ? null : create.createdAt,
+    create.input,
+    create.tags,
+    create.idempotencyKey,
+    create.inputHash,
+    create.limitKey,
+    create.rootId,
+    parent?.id ?? null,
+    parent?.task ?? null,
+    parent?.item ?? null,
+    schedule?.id ?? null,
+    schedule?.name ?? null,
+    schedule?.slot ?? null,
+    schedule === null ? null : Number(schedule.isCatchUp),
+    Number(create.inputParsed),
+    create.retention,
+  ];
+}
+
+/** What became of one execution that was to be created. */
+export interface CreatedExecution {
+  readonly id: string;
+  readonly created: boolean;
+  /** What can run it: its own version's, wherever the channel is by now. */
+  readonly buildId: string;
+  /** Of the execution that has the idempotency key already. */
+  readonly inputHash: string | null;
+}
+
+/**
+ * Creates executions in one transaction, unowned: all, or none where it throws. One whose idempotency key is taken is
+ * not created; the execution that has the key is named instead. A pin follows its channel. Throws PACKAGE_NOT_FOUND,
+ * PACKAGE_UNAVAILABLE.
+ */
+export function* createExecutions(creates: readonly NewExecution[], dialect: Dialect): Script<CreatedExecution[]> {
+  const existing = new Map<NewExecution, CreatedExecution>();
+  for (const create of creates) {
+    // one that is there already is named whatever became of its version since
+    const known = create.pin === null ? undefined : yield* withKeyOf(create);
+    if (known !== undefined) existing.set(create, known);
+  }
+  const pins = yield* lockPinnedVersions(
+    creates.filter((create) => !existing.has(create)),
+    dialect,
+  );
+  const results: CreatedExecution[] = [];
+  for (const create of creates) results.push(existing.get(create) ?? (yield* createExecution(create, pins)));
+  return results;
+}
+
+/** Creates one execution, unowned, with its first event. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE. */
+export function* createExecution(create: NewExecution, pins: Pins): Script<CreatedExecution> {
+  const now = pins.settled(create);
+  for (;;) {
+    if (yield* insertExecution(now)) {
+      yield* run(insertEventText, now.id, 1, 'execution.created', now.createdAt, null, null, null, null, null);
+      return { id: now.id, created: true, buildId: now.buildId, inputHash: now.inputHash };
+    }
+    // somebody has created one with that key, perhaps just now: only a new statement sees it
+    const existing = yield* withKeyOf(now);
+    if (existing !== undefined) return existing;
+  }
+}
+
+/** The execution that has the idempotency key of a new one. */
+function* withKeyOf({ tenant, workflow, idempotencyKey }: NewExecution): Script<CreatedExecution | undefined> {
+  if (idempotencyKey === null) return undefined;
+  const row = yield* first<{ id: string; build_id: string; input_hash: string | null }>(
+    'select id, build_id, input_hash from executions where tenant = $1 and workflow = $2 and idempotency_key = $3',
+    tenant,
+    workflow,
+    idempotencyKey,
+  );
+  return row === undefined
+    ? undefined
+    : { id: row.id, created: false, buildId: row.build_id, inputHash: row.input_hash };
+}
+
+const unlessKeyIsTaken = 'on conflict (tenant, workflow, idempotency_key) where idempotency_key is not null do nothing';
+
+/**
+ * Inserts an execution that nobody owns, with its tags; the version that it is pinned to is held. False where there is one
+ * with its idempotency key, and nothing was inserted.
+ */
+export function* insertExecution(create: NewExecution): Script<boolean> {
+  if ((yield* run(`${insertExecutionText} ${unlessKeyIsTaken}`, ...executionParams(create, null))) === 0) return false;
+  for (const tag of tagParams(create)) yield* run(insertTagText, ...tag);
+  return true;
+}
+
+export const insertTagText =
+  'insert into execution_tags (tenant, name, value, created_at, execution_id) values ($1, $2, $3, $4, $5)';
+
+/** The parameters of `insertTagText`, a row for each tag. */
+export function tagParams({ id, tenant, tags, createdAt }: NewExecution): SqlValue[][] {
+  if (tags === null) return [];
+  const entries = Object.entries(JSON.parse(tags) as Record<string, string>);
+  return entries.map(([name, value]) => [tenant, name, value, createdAt, id]);
+}
+
+/** Appends an event to an execution that nobody owns; its row must be locked. */
+export function* appendEvent(
+  id: string,
+  type: EventType,
+  at: number,
+  data: string | null,
+  task: string | null = null,
+  item: number | null = null,
+): Script<void> {
+  const row = yield* first<{ seq: number | null }>('select max(seq) as seq from events where execution_id = $1', id);
+  yield* run(insertEventText, id, (row?.seq ?? 0) + 1, type, at, task, item, null, null, data);
+}
+
+/** One execution, or undefined. */
+export function* execution(id: string): Script<ExecutionRecord | undefined> {
+  const row = yield* first<ExecutionRow>(`select ${executionColumns} from executions where id = $1 and pruned = 0`, id);
+  return row === undefined ? undefined : executionRecord(row);
+}
+
+/** Those of these executions that have ended. */
+export function* endedOf(ids: readonly string[], dialect: Dialect): Script<ExecutionRecord[]> {
+  const rows = yield* all<ExecutionRow>(
+    `select ${executionColumns} from executions where ${dialect.among('id', '$1')} and ended_at is not null`,
+    JSON.stringify(ids),
+  );
+  return rows.map(executionRecord);
+}
+
+/** The tasks of an execution that have a state, items of maps included. */
+export function* tasksOf(id: string): Script<TaskState[]> {
+  const rows = yield* all<TaskRow>('select * from task_executions where execution_id = $1', id);
+  return rows.map(taskRecord);
+}
+
+/** The executions of a JSON array of ids, each with the number of its last event. */
+export function* executionsOf(
+  ids: string,
+  dialect: Dialect,
+): Script<readonly { readonly record: ExecutionRecord; readonly seq: number }[]> {
+  const rows = yield* all<ExecutionRow & { readonly seq: number | null }>(
+    `select ${columnsOf('e')}, (select max(seq) from events where execution_id = e.id) as seq
+     from executions e where ${dialect.among('e.id', '$1')}`,
+    ids,
+  );
+  return rows.map((row) => ({ record: executionRecord(row), seq: row.seq ?? 0 }));
+}
+
+/** The same as `tasksOf` for many executions, by a JSON array of their ids. */
+export function* tasksOfAll(ids: string, dialect: Dialect): Script<ReadonlyMap<string, TaskState[]>> {
+  const rows = yield* all<TaskRow>(
+    `select * from task_executions where ${dialect.among('execution_id', '$1')} order by execution_id, task, item`,
+    ids,
+  );
+  const found = new Map<string, TaskState[]>();
+  for (const row of rows) {
+    const tasks = found.get(row.execution_id);
+    if (tasks === undefined) found.set(row.execution_id, [taskRecord(row)]);
+    else tasks.push(taskRecord(row));
+  }
+  return found;
+}
+
+/** A line of `ctx.log`, as it is stored. */
+export interface LogRecord {
+  readonly task: string;
+  /** -1 for a task that is no map. */
+  readonly item: number;
+  readonly attempt: number;
+  readonly n: number;
+  readonly at: number;
+  readonly level: string;
+  readonly message: string;
+  readonly data: string | null;
+}
+
+/** The lines of an execution in the order of their times; at most `limit` after the first `skip`. */
+export function* logsOf(id: string, task: string | null, skip: number, limit: number): Script<readonly LogRecord[]> {
+  const only = task === null ? '' : 'and task = $4';
+  return yield* all<LogRecord>(
+    `select task, item, attempt, n, at, level, message, data from logs where execution_id = $1 ${only}
+     order by at, task, item, attempt, n limit $2 offset $3`,
+    id,
+    limit,
+    skip,
+    ...(task === null ? [] : [task]),
+  );
+}
+
+/** The outputs (JSON text) of the completed tasks of an execution. */
+export function* outputsOf(id: string): Script<ReadonlyMap<string, string>> {
+  const rows = yield* all<{ task: string; output: string }>(
+    `select task, output from task_executions where execution_id = $1 and item = -1 and status = 'completed'`,
+    id,
+  );
+  return new Map(rows.map((row) => [row.task, row.output]));
+}
+
+export function* stepOf(id: string, task: string, item: number, name: string): Script<string | undefined> {
+  const row = yield* first<{ output: string }>(
+    'select output from steps where execution_id = $1 and task = $2 and item = $3 and name = $4',
+    id,
+    task,
+    item,
+    name,
+  );
+  return row?.output;
+}
+
+export function* eventsOf(id: string, after: number, limit: number): Script<EventRecord[]> {
+  const rows = yield* all<EventRow>(
+    'select * from events where execution_id = $1 and seq > $2 order by seq limit $3',
+    id,
+    after,
+    limit,
+  );
+  return rows.map(eventRecord);
+}
+
+/** What to list; the newest first. `after` is the last one seen. */
+export interface ExecutionFilter {
+  readonly tenant: string;
+  readonly workflow: string | null;
+  readonly status: ExecutionStatus | null;
+  /** Created at or after, epoch ms. */
+  readonly since: number | null;
+  /** The execution whose tasks have started them. */
+  readonly parent: string | null;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly after: { readonly createdAt: number; readonly id: string } | null;
+  readonly limit: number;
+}
+
+/** Read first: who looks for few rows in the order of a list may else be led through all that there are, the newest first. */
+function childrenOf(parent: string): string {
+  return `with children as materialized (select ${executionColumns}, pruned from executions where parent_id = ${parent})`;
+}
+
+/**
+ * Every combination of filters is found by an index that ends in the order of the list (see 0004-graph), but for the children
+ * of one execution: they are few, and found by their parent.
+ */
+export function* listExecutions(filter: ExecutionFilter): Script<ExecutionRecord[]> {
+  const { tenant, workflow, status, since, parent, after, limit } = filter;
+  const tags = Object.entries(filter.tags);
+  const tag = parent === null ? tags.shift() : undefined;
+  const params: SqlValue[] = parent === null ? [] : [parent];
+  const conditions: string[] = ['e.pruned = 0'];
+  const add = (condition: (name: string) => string, value: SqlValue | null): void => {
+    if (value === null) return;
+    params.push(value);
+    conditions.push(condition(`$${params.length}`));
+  };
+  const by = tag === undefined ? 'e' : 't';
+  add((name) => `${by}.tenant = ${name}`, tenant);
+  if (tag !== undefined) {
+    add((name) => `t.name = ${name}`, tag[0]);
+    add((name) => `t.value = ${name}`, tag[1]);
+  }
+  add((name) => `e.workflow = ${name}`, workflow);
+  // written out: an index on some states only is used where the text itself says that it is one of them
+  if (status !== null) conditions.push(`e.status = '${status}'`);
+  if (status === 'running' && parent === null)
+    conditions.push(`e.id in (select id from executions where owner is not null)`);
+  add((name) => `${by}.created_at >= ${name}`, since);
+  if (after !== null) {
+    const idColumn = tag === undefined ? 'e.id' : 't.execution_id';
+    params.push(after.createdAt, after.id);
+    conditions.push(`(${by}.created_at, ${idColumn}) < ($${params.length - 1}, $${params.length})`);
+  }
+  for (const [name, value] of tags) {
+    params.push(name, value);
+    conditions.push(`exists (select 1 from execution_tags o where o.tenant = e.tenant and o.name = $${params.length - 1}
+      and o.value = $${params.length} and o.created_at = e.created_at and o.execution_id = e.id)`);
+  }
+  params.push(limit);
+  const [before, one] = parent === null ? ['', 'executions e'] : [childrenOf('$1'), 'children e'];
+  const from = tag === undefined ? one : 'execution_tags t join executions e on e.id = t.execution_id';
+  const order = tag === undefined ? 'e.created_at desc, e.id desc' : 't.created_at desc, t.execution_id desc';
+  const rows = yield* all<ExecutionRow>(
+    `${before} select ${columnsOf('e')} from ${from} where ${conditions.join(' and ')} order by ${order} limit $${params.length}`,
+    ...params,
+  );
+  return rows.map(executionRecord);
+}
+
+export type { EventRecord, ExecutionRecord };

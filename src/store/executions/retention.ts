@@ -1,0 +1,110 @@
+import { all, first, run } from '../script.ts';
+import type { Dialect, Script } from '../script.ts';
+
+/** What one step of pruning did. */
+export interface Pruned {
+  /** Executions that are gone. */
+  readonly executions: number;
+  /** Whether there is more to prune. */
+  readonly more: boolean;
+}
+
+const tables = ['events', 'logs', 'steps', 'task_executions', 'execution_tags', 'inbox_messages'] as const;
+
+/**
+ * Removes one root execution whose time is over, with its children, as far as `rows` rows go: what is left is removed
+ * by the next step, the execution's own row last. `before`: roots without a retention of their own go that ended then.
+ * The family is locked: runners that prune at the same moment take one each, and one of which anything is being retried is
+ * left alone.
+ */
+export function* prune(now: number, before: number | null, rows: number, dialect: Dialect): Script<Pruned> {
+  const root = yield* lockFamily(now, before, dialect);
+  if (root === undefined) return { executions: 0, more: false };
+  const family = yield* all<{ id: string }>(
+    'select id from executions where root_id = $1 and parent_id is not null limit $2',
+    root,
+    rows,
+  );
+  // from the first step on nobody can find them: what is left of them is no execution any more
+  yield* run(
+    'update executions set pruned = 1 where (id = $1 or (root_id = $1 and parent_id is not null)) and pruned = 0',
+    root,
+  );
+  let left = rows;
+  let gone = 0;
+  for (const id of [...family.map((child) => child.id), root]) {
+    for (const table of tables) {
+      left -= yield* clear(table, id, left);
+      if (left <= 0) return { executions: gone, more: true };
+    }
+    yield* run('delete from executions where id = $1', id);
+    gone++;
+    left--;
+  }
+  return { executions: gone, more: true };
+}
+
+/** Finds a root whose time is over, and locks it with its children; passes over those where somebody is at one of them. */
+function* lockFamily(now: number, before: number | null, dialect: Dialect): Script<string | undefined> {
+  for (const busy: string[] = []; ;) {
+    const next = (yield* expired(now, busy, dialect)) ?? (yield* endedBefore(before, busy, dialect));
+    if (next === undefined || (yield* lockChildren(next, dialect))) return next;
+    busy.push(next);
+  }
+}
+
+/**
+ * Locks the children of a root that is locked; false where one of them lives, or is in the hands of somebody who may let
+ * it live again. Nobody is waited for: who cancels a child goes from it to its parent.
+ */
+function* lockChildren(root: string, dialect: Dialect): Script<boolean> {
+  const text = 'select id from executions where root_id = $1 and parent_id is not null and pruned = 0';
+  const ended = `${text} and ended_at is not null${dialect.skipLocked}`;
+  const locked = yield* first<{ count: number }>(`select count(*) as count from (${ended}) locked`, root);
+  // what came to live until they were locked is seen by a new statement only
+  const whole = yield* first<{ count: number }>(`select count(*) as count from (${text}) children`, root);
+  return locked!.count === whole!.count;
+}
+
+const noLiving = `not exists (select 1 from executions c where c.root_id = r.id and c.parent_id is not null and c.ended_at is null)`;
+
+function* expired(now: number, busy: readonly string[], dialect: Dialect): Script<string | undefined> {
+  const row = yield* first<{ id: string }>(
+    `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is not null
+     and r.ended_at + r.retention <= $1 and not ${dialect.among('r.id', '$2')} and ${noLiving}
+     order by r.ended_at + r.retention limit 1${dialect.skipLocked}`,
+    now,
+    JSON.stringify(busy),
+  );
+  return row?.id;
+}
+
+function* endedBefore(before: number | null, busy: readonly string[], dialect: Dialect): Script<string | undefined> {
+  if (before === null) return undefined;
+  const row = yield* first<{ id: string }>(
+    `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is null
+     and r.ended_at <= $1 and not ${dialect.among('r.id', '$2')} and ${noLiving}
+     order by r.ended_at limit 1${dialect.skipLocked}`,
+    before,
+    JSON.stringify(busy),
+  );
+  return row?.id;
+}
+
+const keys: Readonly<Record<(typeof tables)[number], string>> = {
+  events: 'execution_id, seq',
+  logs: 'execution_id, task, item, attempt, n',
+  steps: 'execution_id, task, item, name',
+  task_executions: 'execution_id, task, item',
+  execution_tags: 'tenant, name, value, created_at, execution_id',
+  inbox_messages: 'execution_id, n',
+};
+
+function* clear(table: (typeof tables)[number], id: string, limit: number): Script<number> {
+  const key = keys[table];
+  return yield* run(
+    `delete from ${table} where (${key}) in (select ${key} from ${table} where execution_id = $1 limit $2)`,
+    id,
+    limit,
+  );
+}

@@ -1,0 +1,100 @@
+import { CloacinaError, StoreUnavailableError } from '../../core/error.ts';
+
+interface Waiter {
+  readonly since: number;
+  readonly admit: () => void;
+  readonly refuse: (error: Error) => void;
+}
+
+const checkMs = 500;
+/** Those who have had their turn are forgotten so many at a time. */
+const mostLeft = 1000;
+
+/** A refusal is an answer. */
+function isSilence(error: unknown): boolean {
+  return error instanceof CloacinaError && (error.code === 'STORE_UNAVAILABLE' || error.code === 'OUTCOME_UNKNOWN');
+}
+
+/**
+ * Lets so many at once to the database; the others wait for their turn, however long, while the database answers those
+ * before them. Twenty thousand starts at the same moment are slow, and none of them fails.
+ */
+export class Admission {
+  readonly #size: number;
+  readonly #patienceMs: number;
+  readonly #shown: string;
+  readonly #now: () => number;
+  readonly #waiting: Waiter[] = [];
+  #head = 0;
+  #active = 0;
+  #answeredAt = -Infinity;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** `shown`: what is asked, in words. `now`: monotonic, ms. */
+  constructor(size: number, patienceMs: number, shown: string, now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.#size = size;
+    this.#shown = shown;
+    this.#patienceMs = patienceMs;
+  }
+
+  /**
+   * `since`: the time (monotonic, ms) from which on nobody has had an answer while this one waited. Throws STORE_UNAVAILABLE
+   * where that was `patienceMs` ago.
+   */
+  async through<T>(act: (since: number) => Promise<T>): Promise<T> {
+    const came = this.#now();
+    if (this.#active >= this.#size) await this.#turn();
+    else this.#active += 1;
+    try {
+      const result = await act(Math.max(came, this.#answeredAt));
+      this.#answeredAt = this.#now();
+      return result;
+    } catch (error) {
+      if (!isSilence(error)) this.#answeredAt = this.#now();
+      throw error;
+    } finally {
+      this.#next();
+    }
+  }
+
+  async #turn(): Promise<void> {
+    await new Promise<void>((admit, refuse) => {
+      this.#waiting.push({ since: this.#now(), admit, refuse });
+      this.#timer ??= setInterval(() => this.#check(), checkMs);
+    });
+  }
+
+  /** Whoever leaves gives the place to the first that waits. */
+  #next(): void {
+    const next = this.#waiting[this.#head];
+    if (next === undefined) {
+      this.#active -= 1;
+      return;
+    }
+    this.#head += 1;
+    this.#tidy();
+    next.admit();
+  }
+
+  #check(): void {
+    const now = this.#now();
+    for (let first = this.#waiting[this.#head]; first !== undefined; first = this.#waiting[this.#head]) {
+      if (now - Math.max(first.since, this.#answeredAt) < this.#patienceMs) return;
+      this.#head += 1;
+      first.refuse(new StoreUnavailableError(`${this.#shown} has answered nobody for ${this.#patienceMs} ms`));
+    }
+    this.#tidy();
+  }
+
+  #tidy(): void {
+    const isEmpty = this.#head === this.#waiting.length;
+    if (isEmpty || this.#head > mostLeft) {
+      this.#waiting.splice(0, this.#head);
+      this.#head = 0;
+    }
+    if (!isEmpty) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}

@@ -1,0 +1,136 @@
+import { CloacinaError } from '../../core/error.ts';
+import type { NewExecution } from '../transition.ts';
+import { callerQuery } from './caller-transaction.ts';
+import type { CallerQuery } from './caller-transaction.ts';
+import { executionParams } from '../executions/executions.ts';
+import type { CreatedExecution } from '../executions/executions.ts';
+import { lockPinnedVersions } from '../commit/pinned-versions.ts';
+import { durableText } from './connections.ts';
+import { noticeChannel } from './notify.ts';
+import { executionArrays } from './commit/batch-rows.ts';
+import type { PostgresDriver } from './driver.ts';
+import type { Script } from '../script.ts';
+import type { Store } from '../store.ts';
+
+const columns = Object.keys(executionArrays);
+const names = columns.join(', ');
+const typed = Object.entries(executionArrays)
+  .map(([name, type]) => `${name} ${type === 'json' ? 'text' : type}`)
+  .join(', ');
+
+/**
+ * `$1` executions as one JSON text, `$2` the transaction that they belong to, `$3` and `$4` the notice, which the database
+ * sends when the caller commits. In any other transaction than that one nothing is written.
+ */
+const insertText = `with given as (select ${names} from json_to_recordset($1::json) as r(${typed})),
+  made as (insert into executions (${names}) select ${names} from given where pg_current_xact_id()::text = $2
+    on conflict (tenant, workflow, idempotency_key) where idempotency_key is not null do nothing returning id),
+  marked as (insert into execution_tags (tenant, name, value, created_at, execution_id)
+    select g.tenant, t.key, t.value, g.created_at, g.id from given g join made on made.id = g.id cross join lateral json_each_text(g.tags::json) t),
+  told as (insert into events (execution_id, seq, type, at)
+    select g.id, 1, 'execution.created', g.created_at from given g join made on made.id = g.id)
+  select coalesce(json_agg(made.id), '[]')::text as ids, max(pg_notify($3, $4)::text) as said, max(${durableText}) as durable from made`;
+
+const existingText = `select id, build_id, input_hash as hash from executions
+  where tenant = $1 and workflow = $2 and idempotency_key = $3`;
+
+/** Statements are bounded by the length of what they insert. */
+const chunkLength = 8_388_608;
+
+/** What of a store is for a PostgreSQL only: the caller may have a transaction of their own on it. */
+export function callerStarts(driver: PostgresDriver): Pick<Store, 'createWithin'> {
+  return {
+    createWithin: async (tx, creates) => new CallerStart(driver, callerQuery(tx)).create(creates),
+  };
+}
+
+/**
+ * Creates executions, unowned, in a transaction of the caller: by the same rules as `createExecutions`, by the caller's own
+ * client. Errors of the database reach the caller as that client gives them, so that whatever repeats transactions there
+ * knows them.
+ */
+class CallerStart {
+  readonly #driver: PostgresDriver;
+  readonly #query: CallerQuery;
+
+  constructor(driver: PostgresDriver, query: CallerQuery) {
+    this.#driver = driver;
+    this.#query = (text, values) => query(driver.qualified(text), values);
+  }
+
+  async create(creates: readonly NewExecution[]): Promise<CreatedExecution[]> {
+    const [now] = await this.#query<{ xid: string }>('select pg_current_xact_id()::text as xid', []);
+    const results = new Map<NewExecution, CreatedExecution>();
+    for (const create of creates) {
+      const existing = await this.#existing(create);
+      if (existing !== null) results.set(create, existing);
+    }
+    const fresh = creates.filter((create) => !results.has(create));
+    // before anything is written: a caller who goes on after an error has none of them
+    const pins = await this.#drive(lockPinnedVersions(fresh, this.#driver.dialect));
+    const settled = new Map(fresh.map((create) => [create, pins.settled(create)]));
+    let chunk = new Map<NewExecution, NewExecution>();
+    let length = 0;
+    const flush = async (): Promise<void> => {
+      for (const [create, created] of await this.#insert(chunk, now!.xid)) results.set(create, created);
+      chunk = new Map();
+      length = 0;
+    };
+    for (const [create, as] of settled) {
+      chunk.set(create, as);
+      length += create.input.length + (create.tags?.length ?? 0) + 512;
+      if (length > chunkLength) await flush();
+    }
+    if (chunk.size > 0) await flush();
+    return creates.map((create) => results.get(create)!);
+  }
+
+  /** Inserts executions as they were settled, by those that were asked for. */
+  async #insert(
+    settled: ReadonlyMap<NewExecution, NewExecution>,
+    xid: string,
+  ): Promise<Map<NewExecution, CreatedExecution>> {
+    const rows = Array.from(settled.values(), (create) =>
+      Object.fromEntries(executionParams(create, null).map((value, at) => [columns[at]!, value])),
+    );
+    const notice = [noticeChannel(this.#driver.schema), 'caller work'];
+    const [answer] = await this.#query<{ ids: string }>(insertText, [JSON.stringify(rows), xid, ...notice]);
+    const made = new Set(JSON.parse(answer!.ids) as string[]);
+    const results = new Map<NewExecution, CreatedExecution>();
+    for (const [create, { id, buildId, inputHash }] of settled) {
+      const created = made.has(id) ? { id, created: true, buildId, inputHash } : await this.#existing(create);
+      if (created === null) throw notOne();
+      results.set(create, created);
+    }
+    return results;
+  }
+
+  /** The execution that has the key already. Who takes the same key at the same time waits for the other's end. */
+  async #existing({ tenant, workflow, idempotencyKey }: NewExecution): Promise<CreatedExecution | null> {
+    if (idempotencyKey === null) return null;
+    const [row] = await this.#query<{ id: string; build_id: string; hash: string | null }>(existingText, [
+      tenant,
+      workflow,
+      idempotencyKey,
+    ]);
+    return row === undefined ? null : { id: row.id, created: false, buildId: row.build_id, inputHash: row.hash };
+  }
+
+  /** Runs a script of selects, whose parameters are texts. */
+  async #drive<T>(script: Script<T>): Promise<T> {
+    let step = script.next();
+    while (step.done !== true) {
+      const { text, params } = step.value;
+      step = script.next({ rows: await this.#query(text, params.map(String)), changes: 0 });
+    }
+    return step.value;
+  }
+}
+
+function notOne(): CloacinaError {
+  const why = 'it has not begun, it has ended meanwhile, or it is a pool, whose statements run on any connection';
+  return new CloacinaError(
+    'TRANSACTION_INVALID',
+    `option 'tx': its statements are not in one open transaction (${why}); nothing was started`,
+  );
+}

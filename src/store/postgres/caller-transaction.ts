@@ -1,0 +1,60 @@
+import { CloacinaError } from '../../core/error.ts';
+import { shown } from '../../core/option-check.ts';
+
+/** Runs one statement within the caller's transaction. Parameters are texts, so no driver has to guess a type. */
+export type CallerQuery = <Row>(text: string, values: readonly string[]) => Promise<readonly Row[]>;
+
+/**
+ * What a caller handed in as a transaction, by its shape: Prisma's interactive transaction, one of Kysely, of Drizzle, or
+ * whatever has `query(text, values)`, as a `pg` client has. Throws TRANSACTION_INVALID.
+ */
+export function callerQuery(tx: unknown): CallerQuery {
+  const query = queryOf(tx);
+  return async <Row>(text: string, values: readonly string[]) => rowsOf(await query(text, values)) as readonly Row[];
+}
+
+type Call = (...args: readonly unknown[]) => unknown;
+type Query = (text: string, values: readonly string[]) => unknown;
+
+function queryOf(tx: unknown): Query {
+  if ((typeof tx === 'object' && tx !== null) || typeof tx === 'function') {
+    const method = (name: string): Call | undefined => {
+      const found: unknown = Reflect.get(tx, name);
+      return typeof found === 'function' ? (found.bind(tx) as Call) : undefined;
+    };
+    const prisma = method('$queryRawUnsafe');
+    if (prisma !== undefined) return (text, values) => prisma(text, ...values);
+    const kysely = method('executeQuery');
+    if (kysely !== undefined) return (text, values) => kysely(kyselyQuery(text, values));
+    const query = method('query');
+    if (query !== undefined) return (text, values) => query(text, [...values]);
+    const drizzle = method('execute');
+    if (drizzle !== undefined) return (text, values) => drizzle(drizzleQuery(text, values));
+  }
+  const known =
+    "a 'pg' client, a transaction of Drizzle, Kysely or Prisma, or an object with query(text, values) that gives rows";
+  throw new CloacinaError(
+    'TRANSACTION_INVALID',
+    `option 'tx': ${shown(tx)} is no transaction that is known here; give ${known}`,
+  );
+}
+
+/** Kysely's `CompiledQuery`. */
+function kyselyQuery(sql: string, parameters: readonly string[]): object {
+  const query = { kind: 'RawNode', sqlFragments: [sql], parameters: [] };
+  return { sql, query, parameters, queryId: { queryId: 'cloacina' } };
+}
+
+/** Drizzle's `SQLWrapper`, whose SQL is asked for text and parameters. */
+function drizzleQuery(sql: string, params: readonly string[]): object {
+  return { getSQL: () => ({ toQuery: () => ({ sql, params: [...params] }) }) };
+}
+
+function rowsOf(result: unknown): readonly unknown[] {
+  const rows: unknown = result instanceof Object && !Array.isArray(result) ? Reflect.get(result, 'rows') : result;
+  if (Array.isArray(rows)) return rows;
+  throw new CloacinaError(
+    'TRANSACTION_INVALID',
+    `option 'tx': what it answers to a statement is ${shown(result)} without rows`,
+  );
+}

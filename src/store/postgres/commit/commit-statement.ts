@@ -1,0 +1,333 @@
+import type { Batch } from '../../transition.ts';
+import { postgresDialect } from '../../dialect.ts';
+import { Pinnings, pinnedText, madeBy, refusedText } from '../../commit/pinned-versions.ts';
+import { arraysOf, rowsFrom } from '../arrays.ts';
+import type { ArrayColumns } from '../arrays.ts';
+import {
+  endedOfferRows,
+  offerArrays,
+  offerConflict,
+  offerKeyArrays,
+  offerRows,
+  removeOffers,
+  withdrawnOfferRows,
+} from './offer-rows.ts';
+import type { OfferKey } from './offer-rows.ts';
+import {
+  eventArrays,
+  eventRows,
+  headArrays,
+  headRows,
+  logArrays,
+  logRows,
+  madeArrays,
+  madeRows,
+  mailArrays,
+  mailRows,
+  pinArrays,
+  stepArrays,
+  stepRows,
+  tagArrays,
+  tagRows,
+  taskArrays,
+  taskRows,
+} from './batch-rows.ts';
+
+/** What the one statement says of a batch. */
+export interface CommitRow {
+  /** 0 where the statement ran under another isolation than it is made for: nothing was written. */
+  readonly isolated: number;
+  /** 0 where the runner was declared dead: nothing was written. */
+  readonly alive: number;
+  /** Versions that cannot be pinned to, as far as could be seen: then nothing was written. */
+  readonly refused: number;
+  /** 0 where the batch was written before. */
+  readonly fresh: number;
+  /** Of the executions that were not made by this batch: those that the runner still owns. */
+  readonly owned: readonly string[];
+  /** Not let go: mail has come. */
+  readonly held: readonly string[];
+  /** Made for another version than the one that its channel points to. */
+  readonly moved: readonly string[];
+  /** Offers that were taken back. */
+  readonly back: readonly OfferKey[];
+}
+
+/** Whether the one statement can write a batch: it changes no row of an execution that is neither the batch's own nor made by it. */
+export function isPlain({ transitions }: Batch): boolean {
+  return transitions.every(({ create, effects, release }) => {
+    const tellsNobody = release === null || release.parent === null || release.endedAt === null;
+    const endsUnread = create !== null && release !== null && create.followsChannel;
+    if (!tellsNobody || endsUnread) return false;
+    if (effects === null) return true;
+    const { cancelChildren, itemsCancelled, itemsDropped } = effects;
+    return [cancelChildren, itemsCancelled, itemsDropped].every((list) => list.length === 0);
+  });
+}
+
+/**
+ * The statement for a batch, and its parameters. Batches up to `floor` are forgotten, now and then. `lockMs`: how long it
+ * waits for a row that somebody else holds.
+ */
+export function commitStatement(
+  batch: Batch,
+  floor: number,
+  lockMs: number,
+): { readonly text: string; readonly values: unknown[] } {
+  const { runner, n, transitions } = batch;
+  const known = transitions.filter(({ create }) => create === null);
+  const pinnings = new Pinnings(madeBy(transitions));
+  const rows: Record<Part, unknown[][]> = {
+    pins: pinnings.rows,
+    made: madeRows(runner, transitions, pinnings),
+    tags: tagRows(transitions),
+    heads: headRows(transitions),
+    tasks: taskRows(transitions),
+    steps: stepRows(transitions),
+    logs: logRows(transitions),
+    events: eventRows(runner, transitions),
+    mail: mailRows(transitions),
+    ended: endedOfferRows(transitions),
+    withdrawn: withdrawnOfferRows(transitions),
+    offers: offerRows(transitions),
+  };
+  const has = (part: Part): boolean => rows[part].length > 0;
+  const parts = partNames.filter((part) => has(part) || together.some((some) => some.includes(part) && some.some(has)));
+  const shape: Shape = {
+    parts,
+    owns: known.length > 0,
+    follows: pinnings.list.some(({ followsChannel }) => followsChannel),
+    readsMail:
+      (parts.includes('mail') && parts.includes('heads')) ||
+      known.some(({ release }) => release !== null && release.endedAt !== null && release.inboxSeen > 0),
+  };
+  const values: unknown[] = [runner, n, String(lockMs), n % forgetEvery === 0 ? floor : 0];
+  if (shape.owns)
+    values.push(
+      known.map(({ id }) => id),
+      known.map(({ epoch }) => epoch),
+    );
+  for (const part of parts) values.push(...arraysOf(columnsOf[part], rows[part]));
+  return { text: textOf(shape), values };
+}
+
+/** Forgetting what is no longer needed is for every so many batches only. */
+const forgetEvery = 16;
+
+const columnsOf = {
+  pins: pinArrays,
+  made: madeArrays,
+  tags: tagArrays,
+  heads: headArrays,
+  tasks: taskArrays,
+  steps: stepArrays,
+  logs: logArrays,
+  events: eventArrays,
+  mail: mailArrays,
+  ended: offerKeyArrays,
+  withdrawn: offerKeyArrays,
+  offers: offerArrays,
+} satisfies Record<string, ArrayColumns>;
+
+type Part = keyof typeof columnsOf;
+const partNames = Object.keys(columnsOf) as readonly Part[];
+
+/**
+ * Parts that come together, with rows or without: each connection of the server keeps a plan for each shape, of most of a
+ * megabyte.
+ */
+const together: readonly (readonly Part[])[] = [
+  ['steps', 'logs'],
+  ['mail', 'ended', 'withdrawn', 'offers'],
+];
+
+/** What a batch consists of: the statement for it has little else, since every table in a statement costs, even without a row. */
+interface Shape {
+  readonly parts: readonly Part[];
+  readonly owns: boolean;
+  readonly follows: boolean;
+  readonly readsMail: boolean;
+}
+
+const texts = new Map<string, string>();
+
+function textOf(shape: Shape): string {
+  const { parts, owns, follows, readsMail } = shape;
+  const key = [...parts, owns, follows, readsMail].join();
+  let text = texts.get(key);
+  if (text === undefined) {
+    text = commitText(shape);
+    texts.set(key, text);
+  }
+  return text;
+}
+
+/**
+ * The group commit as one statement: fence, number of the batch, who still owns what, and all rows. Rows are written with
+ * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed.
+ */
+function commitText({ parts, owns, follows, readsMail }: Shape): string {
+  let last = 4;
+  const own = owns ? { ids: `$${++last}`, epochs: `$${++last}` } : null;
+  const from = new Map<Part, string>();
+  for (const part of parts) {
+    from.set(part, rowsFrom(columnsOf[part], last + 1, 'r'));
+    last += Object.keys(columnsOf[part]).length;
+  }
+  const live = owns
+    ? 'select id from owned' + (from.has('made') ? ' union all select id from made' : '')
+    : 'select id from made';
+  const isLive = `r.execution_id in (select id from live)`;
+  const insert = (part: Part, table: string, columns: ArrayColumns): string | null =>
+    from.has(part)
+      ? `${part}_ as (insert into ${table} (${names(columns)}) select ${names(columns, 'r.')} from ${from.get(part)} where ${isLive})`
+      : null;
+  const steps = [
+    fence,
+    from.has('pins') ? pins(from.get('pins')!) : null,
+    batchOf(from.has('pins')),
+    `forgotten as (delete from batches where runner = $1 and n <= $4)`,
+    own === null ? null : owned(own.ids, own.epochs),
+    from.has('made') ? made(from.get('made')!, follows, owns) : null,
+    `live as materialized (${live})`,
+    insert('tags', 'execution_tags', tagArrays),
+    from.has('heads') ? heads(from.get('heads')!) : null,
+    readsMail ? `read_mail as (${readMailText('(select id from gone where ended_at is not null) r')})` : null,
+    from.has('tasks') ? `${insert('tasks', 'task_executions', taskArrays)!.slice(0, -1)} ${taskConflict})` : null,
+    insert('steps', 'steps', stepArrays),
+    insert('logs', 'logs', logArrays),
+    from.has('events') ? events(from.get('events')!, isLive, from.has('heads'), follows) : null,
+    from.has('mail')
+      ? `mail_ as (delete from inbox_messages using ${from.get('mail')} where inbox_messages.execution_id = r.execution_id and inbox_messages.n = r.n and ${isLive})`
+      : null,
+    from.has('ended') ? `ended_ as (${removeOffers(from.get('ended')!, isLive)})` : null,
+    from.has('withdrawn')
+      ? `back as (${removeOffers(from.get('withdrawn')!, isLive)} and offers.helper is null returning offers.execution_id as id, offers.task, offers.item)`
+      : null,
+    from.has('offers') ? `${insert('offers', 'offers', offerArrays)!.slice(0, -1)} ${offerConflict})` : null,
+  ];
+  return `with ${steps.filter((step) => step !== null).join(',\n  ')}
+  select (select count(*) from setting where isolated) as isolated, (select count(*) from fence) as alive, (select count(*) from batch) as fresh,
+    ${from.has('pins') ? '(select count(*) from refused)' : '0'} as refused,
+    ${owns ? idsOf('owned') : `'[]'::json`} as owned,
+    ${from.has('heads') ? idsOf('h join owned using (id) where lets and inbox_seq <> inbox_seen') : `'[]'::json`} as held,
+    ${follows ? idsOf('m where moved') : `'[]'::json`} as moved,
+    ${from.has('withdrawn') ? `(select coalesce(json_agg(back), '[]') from back)` : `'[]'::json`} as back`;
+}
+
+/** Of executions that have ended, rows `r`, all mail but signals goes: found by its key, also where nobody has analysed the table. */
+export function readMailText(from: string): string {
+  return `delete from inbox_messages where ctid = any(array(select m.ctid from ${from}
+    cross join lateral (select ctid from inbox_messages where inbox_messages.execution_id = r.id and inbox_messages.kind <> 'signal') m))`;
+}
+
+function idsOf(source: string): string {
+  return `(select coalesce(json_agg(id), '[]') from ${source})`;
+}
+
+/**
+ * While the statement waits for a row it holds that of its runner, which nobody can declare dead meanwhile. Behind a pooler
+ * no session bounds that, and a timeout of the statement would count from the next one on; one of locks holds from here on.
+ */
+const fence = `setting as materialized (select current_setting('transaction_isolation') = 'read committed' as isolated,
+    case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end,
+    set_config('lock_timeout', $3, true)),
+  fence as materialized (select 1 from runners where id = $1 and dead = 0 and (select isolated from setting) for share)`;
+
+/** The versions that the batch pins to, held until its end. */
+function pins(from: string): string {
+  return `${pinnedText(`select r.* from ${from} where (select isolated from setting)`, postgresDialect)},
+  refused as materialized (select w.n from wanted w left join held h on h.n = w.n where ${refusedText})`;
+}
+
+/** Everything else is written only where this is. */
+function batchOf(pinned: boolean): string {
+  const may = pinned ? 'not exists (select 1 from refused) and ' : '';
+  return `batch as (insert into batches (runner, n, result) select $1, $2, '' from fence
+    where ${may}not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing returning 1)`;
+}
+
+/**
+ * Row by row, by its key and (`is true`) never by the index of owners, which would compare all that a runner owns with all
+ * that it commits.
+ */
+function owned(ids: string, epochs: string): string {
+  return `owned as materialized (select e.* from
+    (select * from unnest(${ids}::text[], ${epochs}::int[]) as r(id, epoch) where exists (select 1 from batch) order by id) t
+    cross join lateral (select * from executions e where e.id = t.id and e.epoch = t.epoch and (e.owner = $1) is true for update) e)`;
+}
+
+/** A child is made if its parent's row is still ours; one that follows a channel is for anyone where that has moved on. */
+function made(from: string, follows: boolean, owns: boolean): string {
+  const columns = names(writtenOf);
+  const may = `exists (select 1 from batch)${owns ? ' and (r.parent_owned is null or r.parent_owned in (select id from owned))' : ''}`;
+  if (!follows)
+    return `made as (insert into executions (${columns}) select ${names(writtenOf, 'r.')} from ${from} where ${may} returning id)`;
+  const then: Readonly<Record<string, string>> = {
+    version: 'm.head_version',
+    digest: 'm.head_digest',
+    build_id: 'm.head_digest',
+    status: `case when m.owner is null then m.status else 'pending' end`,
+    owner: 'null',
+    epoch: '0',
+    started_at: 'null',
+    input: 'coalesce(m.given, m.input)',
+    input_parsed: '0',
+  };
+  const values = Object.keys(writtenOf).map((column) =>
+    column in then ? `case when m.moved then ${then[column]} else m.${column} end` : `m.${column}`,
+  );
+  return `m as materialized (select r.*, h.version as head_version, h.digest as head_digest, coalesce(h.digest <> r.digest, false) as moved
+    from ${from} left join held h on h.n = r.pin where ${may}),
+  made as (insert into executions (${columns}) select ${values.join(', ')} from m returning id)`;
+}
+
+const { parent_owned: _parent, pin: _pin, given: _given, ...writtenOf } = madeArrays;
+
+const changed =
+  'status, reason, owner, wake_at, ended_at, output, error, error_task, input, input_parsed, crash_count, load_attempts, inbox_acked';
+
+/** What changes of the rows of the executions themselves; those that go are let go. */
+function heads(from: string): string {
+  return `h as materialized (select * from ${from}),
+  gone as materialized (select h.id, h.ended_at from h join owned o on o.id = h.id where ${goes}),
+  heads as (${headsText(goes, 'owned o join h on h.id = o.id')})`;
+}
+
+/** Rows `h` (see `headArrays`) into the executions `o` that they are of; where `goes` holds, these are let go. */
+export function headsText(goes: string, from: string): string {
+  const letting = (column: string): string => `case when ${goes} then h.${column} else o.${column} end`;
+  return `insert into executions (id, tenant, workflow, build_id, epoch, created_at, root_id, ${changed})
+    select o.id, o.tenant, o.workflow, o.build_id, o.epoch, o.created_at, o.root_id, ${letting('status')}, ${letting('reason')},
+      case when ${goes} then null else o.owner end, ${letting('wake_at')}, ${letting('ended_at')}, ${letting('output')}, ${letting('error')},
+      ${letting('error_task')}, coalesce(h.input, o.input), case when h.input is null then o.input_parsed else 1 end,
+      case when h.progressed then 0 else o.crash_count end, coalesce(h.load_attempts, case when h.progressed then 0 else o.load_attempts end), coalesce(h.inbox_acked, o.inbox_acked)
+    from ${from}
+    on conflict (id) do update set ${overwrite(changed.split(', '))}`;
+}
+
+const goes = 'h.lets and o.inbox_seq = h.inbox_seen';
+const taskConflict = `on conflict (execution_id, task, item) do update set ${overwrite(Object.keys(taskArrays).slice(3, -1))}`;
+
+function events(from: string, isLive: string, lets: boolean, follows: boolean): string {
+  const columns = names(eventArrays);
+  const values = follows
+    ? names(eventArrays, 'r.').replace(
+        'r.runner',
+        'case when r.execution_id in (select id from m where moved) then null else r.runner end',
+      )
+    : names(eventArrays, 'r.');
+  const may = lets ? `${isLive} and (not r.lets or r.execution_id in (select id from gone))` : isLive;
+  return `events_ as (insert into events (${columns}) select ${values} from ${from} where ${may})`;
+}
+
+function overwrite(columns: readonly string[]): string {
+  return columns.map((column) => `${column} = excluded.${column}`).join(', ');
+}
+
+function names(columns: Readonly<Record<string, unknown>>, alias = ''): string {
+  return Object.keys(columns)
+    .filter((column) => column !== 'lets')
+    .map((column) => `${alias}${column}`)
+    .join(', ');
+}

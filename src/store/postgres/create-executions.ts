@@ -1,0 +1,68 @@
+import { CloacinaError } from '../../core/error.ts';
+import type { NewExecution } from '../transition.ts';
+import type { CreatedExecution } from '../executions/executions.ts';
+import { createAtOnce, createParams, createText, createdAs, isOneStatement } from './create-statement.ts';
+import { isDuplicate } from './errors.ts';
+import type { PostgresDriver } from './driver.ts';
+import { all, run } from '../script.ts';
+import type { Script } from '../script.ts';
+
+/**
+ * Creates executions, all or none. Where the answer to the commit is lost, the database is asked what became of it, by the
+ * ids: they are made once, however often that is tried. Throws OUTCOME_UNKNOWN where it does not say so in time.
+ */
+export async function createSurely(
+  driver: PostgresDriver,
+  creates: readonly NewExecution[],
+): Promise<readonly CreatedExecution[]> {
+  if (creates.length === 0) return [];
+  const start = performance.now();
+  for (let isUnknown = false; ;) {
+    try {
+      if (!isOneStatement(creates)) return await driver.write(() => createAtOnce(creates, driver.dialect));
+      const { isolated } = await driver.writeOne<{ isolated: number }>(createText, createParams(creates), 'work');
+      return isolated === 1 ? createdAs(creates) : await driver.write(() => createAtOnce(creates, driver.dialect));
+    } catch (error) {
+      const wasLost = error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
+      // the first try came through after all, while the next one was on its way
+      if (!wasLost && !(isUnknown && isDuplicate(error))) throw isUnknown ? unknown(creates, error) : error;
+      isUnknown = true;
+      const made = await driver
+        .write(
+          () => madeBefore(creates),
+          () => 'work',
+        )
+        .catch((cause: unknown) => {
+          throw unknown(creates, cause);
+        });
+      if (made !== undefined) return made;
+      if (performance.now() - start > driver.patienceMs) throw unknown(creates, error);
+    }
+  }
+}
+
+/** This transaction writes itself: only its own commit confirms what is there to be seen. */
+function* madeBefore(creates: readonly NewExecution[]): Script<readonly CreatedExecution[] | undefined> {
+  const [first] = creates;
+  if ((yield* run('update executions set inbox_seq = inbox_seq where id = $1', first!.id)) === 0) return undefined;
+  const codes = new Map(
+    (yield* all<{ id: string; build_id: string }>(
+      'select id, build_id from executions where id = any (select json_array_elements_text($1::json))',
+      JSON.stringify(creates.map(({ id }) => id)),
+    )).map(({ id, build_id }) => [id, build_id]),
+  );
+  return creates.map(({ id, buildId, inputHash }) => ({
+    id,
+    created: true,
+    buildId: codes.get(id) ?? buildId,
+    inputHash,
+  }));
+}
+
+function unknown(creates: readonly NewExecution[], cause: unknown): CloacinaError {
+  const ids = creates.map(({ id }) => id);
+  const named =
+    ids.length === 1 ? `execution '${ids[0]}' was` : `${ids.length} executions, the first '${ids[0]}', were`;
+  const message = `${named} sent to the database, and no answer came; ask for it by this id before starting it again`;
+  return new CloacinaError('OUTCOME_UNKNOWN', message, { cause });
+}

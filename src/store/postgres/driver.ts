@@ -1,0 +1,439 @@
+import { setTimeout } from 'node:timers/promises';
+import type { Client, Pool, PoolClient, QueryConfig, QueryResult, QueryResultRow } from 'pg';
+import { CloacinaError } from '../../core/error.ts';
+import { postgresDialect } from '../dialect.ts';
+import { isNewest, migrate } from '../migrations/migrate.ts';
+import type { Migration } from '../migrations/migrate.ts';
+import { Admission } from './admission.ts';
+import { Connections, beginText } from './connections.ts';
+import {
+  isAnswer,
+  isForeignStatement,
+  isPassing,
+  isReadOnly,
+  isStaleStatement,
+  storeError,
+  unknownUnlessRefused,
+} from './errors.ts';
+import { Notices } from './notify.ts';
+import { Prepared } from './prepared.ts';
+import { quotedName, schemaQualifier } from './schema-names.ts';
+import type { PostgresPlace } from './url.ts';
+import type { Dialect, Driver, Notice, Script, SqlValue, StatementResult } from '../script.ts';
+
+export interface PostgresOptions {
+  /** How long a change may wait for the database before STORE_UNAVAILABLE; default 10 s. */
+  readonly patienceMs?: number;
+  /** How long an answer is waited for before the connection counts as dead; default 10 s. */
+  readonly deadlineMs?: number;
+  /** Connections at most; default 10. */
+  readonly connections?: number;
+  /** Epoch ms; for the log of migrations. */
+  readonly now?: () => number;
+  /** Default: all that there are. */
+  readonly migrations?: readonly Migration[];
+}
+
+/** Connections that those who wait for their turn leave to commits, leases and looks. */
+const kept = 3;
+const retryMs = 50;
+const closeMs = 2000;
+/** How long a migration waits for others to let go of a table. */
+const lockMs = 1000;
+/** Migrations of one schema take turns by this advisory lock; the number has no meaning. */
+const migrationLock = 7_120_260_113;
+
+/** A pool of connections to a PostgreSQL database, in one schema. Every script is a transaction of its own. */
+export class PostgresDriver implements Driver {
+  readonly dialect: Dialect = postgresDialect;
+  readonly shared = true;
+  /** How long an answer is waited for, ms. */
+  readonly deadlineMs: number;
+  /** How long a change may wait for the database, ms. */
+  readonly patienceMs: number;
+  readonly ahead: Pick<Driver, 'read' | 'ask' | 'write'> = {
+    read: (script) => this.#read(script),
+    ask: (script) => this.#ask(script),
+    write: (script, notice = toWork) => this.#write(script, notice),
+  };
+  readonly #connections: Connections;
+  readonly #admission: Admission;
+  readonly #place: PostgresPlace;
+  readonly #max: number;
+  #pool: Pool;
+  #lent: Pool | undefined;
+  #schema = 'public';
+  #qualified: (text: string) => string = (text) => text;
+  readonly #prepared = new Prepared();
+  #notices: Notices | undefined;
+  #closed = false;
+
+  private constructor(connections: Connections, place: PostgresPlace, options: PostgresOptions) {
+    this.#connections = connections;
+    this.#place = place;
+    this.deadlineMs = options.deadlineMs ?? 10_000;
+    this.patienceMs = options.patienceMs ?? 10_000;
+    this.#max = options.connections ?? 10;
+    this.#pool = connections.pool(this.#max);
+    this.#admission = new Admission(Math.max(1, this.#max - kept), this.patienceMs, `the database ${place.shown}`);
+  }
+
+  /** Connects and migrates. Throws DATABASE_DRIVER_MISSING, DATABASE_TOO_NEW, STORE_UNAVAILABLE. */
+  static async open(place: PostgresPlace, options: PostgresOptions = {}): Promise<PostgresDriver> {
+    const connections = await Connections.load(place, options.deadlineMs ?? 10_000);
+    const driver = new PostgresDriver(connections, place, options);
+    try {
+      await driver.#untilDone(() => driver.#prepare(options));
+      driver.#notices = new Notices({
+        schema: driver.#schema,
+        connect: () => connections.connect(),
+        query: async (text, values) => {
+          await driver.#query(text, values);
+        },
+      });
+      return driver;
+    } catch (error) {
+      await driver.close();
+      throw storeError(error, `the database ${place.shown} could not be opened`);
+    }
+  }
+
+  /** The schema that our tables are in. */
+  get schema(): string {
+    return this.#schema;
+  }
+
+  /** Whether a pooler is in between: a statement by itself runs under whatever isolation is the default there. */
+  get pooled(): boolean {
+    return this.#connections.pooled;
+  }
+
+  /** A statement whose tables are found whatever a connection's search_path is. */
+  qualified(text: string): string {
+    return this.#qualified(text);
+  }
+
+  async #prepare({ now = Date.now, migrations }: PostgresOptions): Promise<void> {
+    const { schema } = this.#place;
+    const client = await this.#checkOut();
+    try {
+      const named = schema ?? (await this.#ownSchema(client));
+      this.#schema = named;
+      this.#qualified = schemaQualifier(named);
+      if (!(await this.#isNewest(client, migrations))) {
+        await this.#migrate(client, schema !== null, now, migrations); // the lock and a write only where needed
+      }
+      client.release();
+    } catch (error) {
+      client.release(isAnswer(error) || error instanceof CloacinaError ? undefined : true);
+      throw error;
+    }
+  }
+
+  /** Where our tables are by the connection's own search_path, else where it would make them. */
+  async #ownSchema(client: PoolClient): Promise<string> {
+    const text = `select coalesce((select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+       where c.oid = to_regclass('cloacina_migrations')), current_schema()) as schema`;
+    const { rows } = await client.query<{ schema: string | null }>(timed({ text }, this.deadlineMs));
+    return rows[0]?.schema ?? 'public';
+  }
+
+  async #isNewest(client: PoolClient, migrations?: readonly Migration[]): Promise<boolean> {
+    const table = `${quotedName(this.#schema)}.cloacina_migrations`;
+    const asked = { text: 'select to_regclass($1) is not null as there', values: [table] };
+    const { rows: tables } = await client.query<{ there: boolean }>(timed(asked, this.deadlineMs));
+    return tables[0]?.there === true && (await this.drive(client, isNewest(migrations)));
+  }
+
+  async #migrate(
+    client: PoolClient,
+    makesSchema: boolean,
+    now: () => number,
+    migrations?: readonly Migration[],
+  ): Promise<void> {
+    // who waits for a lock holds up all who come after: it gives way before long, and tries again
+    await client.query(`${beginText(null)}; set local statement_timeout = 0; set local lock_timeout = ${lockMs}`);
+    try {
+      await client.query('select pg_advisory_xact_lock($1)', [migrationLock]);
+      if (makesSchema) {
+        // asks for the right to make one even where it exists
+        const asked = 'select to_regnamespace($1) is null as missing';
+        const { rows } = await client.query<{ missing: boolean }>(asked, [quotedName(this.#schema)]);
+        if (rows[0]?.missing === true) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);
+      }
+      await client.query(`set local search_path to ${quotedName(this.#schema)}`);
+      await this.#drive(client, migrate(now(), '', migrations), null, false);
+      await client.query('commit');
+    } catch (error) {
+      await client.query('rollback');
+      throw error;
+    }
+  }
+
+  async read<T>(script: () => Script<T>): Promise<T> {
+    return this.#admission.through((since) => this.#read(script, since));
+  }
+
+  async ask<T>(script: () => Script<T>): Promise<T> {
+    return this.#admission.through((since) => this.#ask(script, since));
+  }
+
+  async write<T>(script: () => Script<T>, notice: (result: T) => Notice | null = toWork): Promise<T> {
+    return this.#admission.through((since) => this.#write(script, notice, since));
+  }
+
+  async #read<T>(script: () => Script<T>, since?: number): Promise<T> {
+    return this.#untilDone(
+      () =>
+        this.#transaction('begin isolation level repeatable read read only', (client) => this.drive(client, script())),
+      since,
+    );
+  }
+
+  async #ask<T>(script: () => Script<T>, since?: number): Promise<T> {
+    return this.#untilDone(async () => {
+      const client = await this.#checkOut();
+      try {
+        const result = await this.drive(client, script());
+        client.release();
+        return result;
+      } catch (error) {
+        this.#giveBack(client, error);
+        throw error;
+      }
+    }, since);
+  }
+
+  async #write<T>(script: () => Script<T>, notice: (result: T) => Notice | null, since?: number): Promise<T> {
+    const result = await this.#untilDone(
+      () => this.#transaction(this.#begin(), (client) => this.drive(client, script())),
+      since,
+    );
+    this.tell(notice(result));
+    return result;
+  }
+
+  /** One attempt at a transaction, for whoever decides about repeating it. Throws the database's own errors. */
+  async once<T>(act: (client: PoolClient) => Promise<T>): Promise<T> {
+    return this.#transaction(this.#begin(), act);
+  }
+
+  /**
+   * A statement that is a transaction of its own, prepared once a connection; its one row. One attempt: throws the
+   * database's own errors, and OutcomeUnknownError where it was sent and no answer came.
+   */
+  async statement<Row>(text: string, values: readonly unknown[]): Promise<Row> {
+    return (await this.#query(text, values)) as Row;
+  }
+
+  /** The same as `write` for a statement that is durable by itself; its one row. */
+  async writeOne<Row>(text: string, values: readonly unknown[], notice: Notice): Promise<Row> {
+    const row = await this.#admission.through((since) => this.#untilDone(() => this.#query(text, values), since));
+    this.tell(notice);
+    return row as Row;
+  }
+
+  /** Tells other processes what was committed here. */
+  tell(notice: Notice | null): void {
+    if (notice !== null) this.#notices?.tell(notice);
+  }
+
+  /** Runs a statement within the transaction of one of our own connections, prepared once. */
+  async run<Row extends QueryResultRow>(
+    client: PoolClient,
+    text: string,
+    values: readonly unknown[],
+  ): Promise<QueryResult<Row>> {
+    const qualified = this.#qualified(text);
+    const name = this.#connections.pooled ? undefined : this.#prepared.nameOf(qualified);
+    return client.query<Row>(timed({ name, text: qualified, values: [...values] }, this.deadlineMs));
+  }
+
+  /** Runs a script within the transaction of one of our own connections, whose statements are prepared once. */
+  async drive<T>(client: PoolClient, script: Script<T>): Promise<T> {
+    return this.#drive(client, script, this.deadlineMs, !this.#connections.pooled);
+  }
+
+  /** The same on a connection that was lent: whoever has it may make it forget what was prepared. */
+  async driveLent<T>(client: PoolClient, script: Script<T>): Promise<T> {
+    return this.#drive(client, script, this.deadlineMs, false);
+  }
+
+  /**
+   * A connection for a transaction of a user's, of a pool of their own: tasks that wait within theirs never take what the
+   * engine needs to go on.
+   */
+  async lend(): Promise<PoolClient> {
+    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#place.shown} was closed`);
+    this.#lent ??= this.#connections.lendingPool(this.#max);
+    const client = await this.#lent.connect();
+    try {
+      await this.#connections.check(client);
+      return client;
+    } catch (error) {
+      client.release(true);
+      throw error;
+    }
+  }
+
+  /** Throws OutcomeUnknownError where what was just committed may be lost with its host. */
+  confirmed(client: PoolClient): void {
+    this.#connections.confirm(client);
+  }
+
+  /** A connection of its own, for as long as whoever asked for it wants. */
+  async connect(): Promise<Client> {
+    return this.#connections.connect();
+  }
+
+  changed(): boolean {
+    return false;
+  }
+
+  subscribe(listener: (notice: Notice) => void): () => void {
+    return this.#notices!.subscribe(listener);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    await this.#notices?.close();
+    this.#closed = true;
+    // a connection that is asked to end and does not answer holds up nobody
+    const ended = Promise.all([this.#pool.end(), this.#lent?.end()]);
+    await Promise.race([ended, setTimeout(closeMs, undefined, { ref: false })]);
+  }
+
+  async #query(text: string, values: readonly unknown[]): Promise<unknown> {
+    const client = await this.#checkOut();
+    const qualified = this.#qualified(text);
+    const name = this.#connections.pooled ? undefined : this.#prepared.nameOf(qualified);
+    try {
+      const { rows } = await client.query(timed({ name, text: qualified, values: [...values] }, this.deadlineMs));
+      this.#connections.confirm(client);
+      client.release();
+      return rows[0];
+    } catch (error) {
+      this.#giveBack(client, error);
+      if (name !== undefined && isStaleStatement(error)) return this.#query(text, values);
+      // without a word of the database itself the connection broke: what it was doing may have been done
+      throw isAnswer(error) && !isPassing(error) ? error : unknownUnlessRefused(error);
+    }
+  }
+
+  /** `since`: see `Admission`. */
+  async #untilDone<T>(attempt: () => Promise<T>, since: number = performance.now()): Promise<T> {
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (error) {
+        const gaveUp = performance.now() - since > this.patienceMs;
+        if (this.#closed || !isPassing(error) || gaveUp) {
+          throw storeError(error, `the database ${this.#place.shown} refused what was asked of it`);
+        }
+      }
+      await setTimeout(retryMs);
+    }
+  }
+
+  async #transaction<T>(begin: string, act: (client: PoolClient) => Promise<T>): Promise<T> {
+    const client = await this.#checkOut();
+    let committing = false;
+    try {
+      await client.query(timed({ text: begin }, this.deadlineMs));
+      const result = await act(client);
+      committing = true;
+      await client.query(timed({ text: 'commit' }, this.deadlineMs));
+      this.#connections.confirm(client);
+      client.release();
+      return result;
+    } catch (error) {
+      if (committing) {
+        this.#giveBack(client, error);
+        // with the connection went the answer; the database may have committed all the same
+        throw unknownUnlessRefused(error);
+      }
+      const isWhole = (isAnswer(error) && !isStaleStatement(error)) || error instanceof CloacinaError;
+      if (isWhole || !isPassing(error)) await this.#rollBack(client);
+      else this.#giveBack(client, error);
+      throw error;
+    }
+  }
+
+  #begin(): string {
+    return beginText(this.#connections.pooled ? this.deadlineMs : null);
+  }
+
+  async #rollBack(client: PoolClient): Promise<void> {
+    try {
+      await client.query(timed({ text: 'rollback' }, this.deadlineMs));
+      client.release();
+    } catch (error) {
+      this.#giveBack(client, error);
+    }
+  }
+
+  async #checkOut(): Promise<PoolClient> {
+    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#place.shown} was closed`);
+    const pool = this.#pool;
+    let client: PoolClient | undefined;
+    try {
+      client = await pool.connect();
+      await this.#connections.check(client);
+      if (!this.#connections.pooled) await this.#prepared.refresh(client, this.deadlineMs);
+      return client;
+    } catch (error) {
+      client?.release(true);
+      if (pool === this.#pool) this.#connections.failed(error);
+      // see `#giveBack`
+      if (client !== undefined && !isAnswer(error) && !this.#closed && pool === this.#pool) this.#renewPool();
+      throw error;
+    }
+  }
+
+  /** A connection on which something failed is not used again, unless the server itself answered. */
+  #giveBack(client: PoolClient, error: unknown): void {
+    const whole = isAnswer(error) && !isPassing(error);
+    client.release(!whole);
+    if (isForeignStatement(error)) this.#connections.foundPooler();
+    if (isAnswer(error) && !isReadOnly(error)) return;
+    // one that fell silent is seldom the only one: none of those that are idle is tried first
+    if (!this.#closed && !whole) this.#renewPool();
+  }
+
+  #renewPool(): void {
+    const old = this.#pool;
+    this.#pool = this.#connections.pool(this.#max);
+    this.#notices?.renew();
+    void old.end().catch(() => undefined);
+  }
+
+  async #drive<T>(client: PoolClient, script: Script<T>, deadlineMs: number | null, prepares: boolean): Promise<T> {
+    let step = script.next();
+    while (step.done !== true) {
+      const text = this.#qualified(step.value.text);
+      const query = { name: prepares ? this.#prepared.nameOf(text) : undefined, text, values: [...step.value.params] };
+      step = script.next(resultOf(await client.query<Record<string, SqlValue>>(timed(query, deadlineMs))));
+    }
+    return step.value;
+  }
+}
+
+function resultOf({ rows, rowCount, fields }: QueryResult<Record<string, SqlValue>>): StatementResult {
+  const isQuery = fields.length > 0;
+  return { rows: isQuery ? rows : [], changes: isQuery ? 0 : (rowCount ?? 0) };
+}
+
+function toWork(): Notice {
+  return 'work';
+}
+
+interface Query {
+  readonly name?: string | undefined;
+  readonly text: string;
+  readonly values?: unknown[];
+}
+
+/** `query_timeout` is known to the driver, but not to its types. */
+function timed(query: Query, deadlineMs: number | null): QueryConfig {
+  return Object.assign(query as QueryConfig, deadlineMs === null ? {} : { query_timeout: deadlineMs });
+}

@@ -1,0 +1,109 @@
+import { dirname, extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import type { LeaseKeeper, LeaseKept } from '../../runners/lease-keeper.ts';
+import { LeaseMemory } from './lease-memory.ts';
+import type { PostgresDriver } from '../driver.ts';
+import { renewOn, renewalFrom, renewalParams, renewalText } from './renewal-statement.ts';
+import type { RenewalRow } from './renewal-statement.ts';
+import type { PostgresPlace } from '../url.ts';
+import type { Renew, Renewal } from '../../runners/renewal.ts';
+import type { Store } from '../../store.ts';
+
+/** What the thread is given when it starts. */
+export interface LeaseThreadData extends Renew {
+  readonly place: PostgresPlace;
+  /** `renewalText` with the names of its tables. */
+  readonly text: string;
+  readonly stallMs: number;
+  readonly deadlineMs: number;
+  readonly memory: SharedArrayBuffer;
+}
+
+/** What the thread says. */
+export type LeaseReport =
+  | { readonly said: 'renewed'; readonly renewal: Renewal }
+  | { readonly said: 'failed'; readonly message: string }
+  | { readonly said: 'stalled'; readonly stalledMs: number; readonly attempts: readonly string[] };
+
+const here = fileURLToPath(import.meta.url);
+const threadFile = join(dirname(here), `lease-thread${extname(here)}`);
+/** How often the loop shows that it turns, ms. */
+const turnMs = 250;
+
+/** How a runner on PostgreSQL keeps its lease: by one statement, from a thread with a connection of its own. */
+export function postgresLease(
+  driver: PostgresDriver,
+  place: PostgresPlace,
+): Pick<Store, 'renew' | 'keepLease' | 'serverTime'> {
+  return {
+    renew: async (renewal) => {
+      if (driver.pooled) {
+        const text = driver.qualified(renewalText);
+        return driver.once((client) => renewOn(client, text, renewal, driver.deadlineMs));
+      }
+      const sent = Date.now();
+      const row = await driver.statement<RenewalRow>(renewalText, renewalParams(renewal));
+      return renewalFrom(row, sent, Date.now());
+    },
+    serverTime: async () => {
+      const text = 'select (extract(epoch from clock_timestamp()) * 1000)::bigint as now';
+      return (await driver.statement<{ now: number }>(text, [])).now;
+    },
+    keepLease: (lease) => new ThreadKeeper(driver, place, lease),
+  };
+}
+
+class ThreadKeeper implements LeaseKeeper {
+  readonly #memory = new LeaseMemory();
+  readonly #worker: Worker;
+  readonly #turning: NodeJS.Timeout;
+  readonly #ended = Promise.withResolvers<void>();
+  #closing = false;
+
+  constructor(driver: PostgresDriver, place: PostgresPlace, lease: LeaseKept) {
+    const { runner, leaseMs, stallMs, buildIds } = lease;
+    const text = driver.qualified(renewalText);
+    const { buffer: memory } = this.#memory;
+    const { deadlineMs } = driver;
+    const workerData: LeaseThreadData = { place, text, runner, leaseMs, stallMs, buildIds, deadlineMs, memory };
+    this.#worker = new Worker(threadFile, { workerData, name: 'cloacina-lease', stdin: false, env: process.env });
+    this.#worker.unref();
+    this.#worker.on('message', (saying: LeaseReport) => this.#heard(lease, saying));
+    this.#worker.on('error', (error) => {
+      if (!this.#closing) lease.onGone(error instanceof Error ? error : new Error(String(error)));
+    });
+    this.#worker.on('exit', (code) => {
+      this.#ended.resolve();
+      clearInterval(this.#turning);
+      if (!this.#closing && code === 0) lease.onGone(new Error('the thread that keeps the lease has ended'));
+    });
+    this.#turning = setInterval(() => this.#memory.turn(), turnMs).unref();
+  }
+
+  runs(codes: readonly string[]): void {
+    this.#worker.postMessage(codes, []);
+  }
+
+  waitsSince(at: number | null): void {
+    this.#memory.waitsSince = at;
+  }
+
+  attempt(name: string): () => void {
+    return this.#memory.attempt(name);
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    clearInterval(this.#turning);
+    this.#worker.postMessage(null, []);
+    await this.#ended.promise;
+  }
+
+  #heard(lease: LeaseKept, saying: LeaseReport): void {
+    if (this.#closing) return;
+    if (saying.said === 'renewed') lease.onRenewal(saying.renewal);
+    else if (saying.said === 'failed') lease.onFailure(new Error(saying.message));
+    else lease.onStall(saying.stalledMs, saying.attempts);
+  }
+}

@@ -1,0 +1,47 @@
+import type { ClientBase } from 'pg';
+import { postgresDialect } from '../../dialect.ts';
+import { renewalOf, signsText } from '../../runners/renewal.ts';
+import type { Renew, Renewal, SignsRow } from '../../runners/renewal.ts';
+import { runnersText } from '../../runners/runners.ts';
+import type { RunnerRow } from '../../runners/runners.ts';
+
+const clock = '(extract(epoch from clock_timestamp()) * 1000)::bigint';
+
+/**
+ * A renewal as one statement and one round trip, by the database's own clock: $1 the runner, $2 its codes as a JSON array,
+ * $3 the length of its lease. One that is lost with the
+ * host does no harm: nobody waits until it is on disk. It is made for `read committed`: under `serializable` two runners
+ * that read each other's rows and renew their own are in each other's way.
+ */
+export const renewalText: string = `with setting as materialized (select set_config('synchronous_commit', 'off', true)),
+  renewed as (update runner_leases set renewed_at = ${clock}, lease_until = ${clock} + $3
+    where runner = $1 and exists (select 1 from runners where id = $1 and dead = 0) and exists (select 1 from setting) returning 1)
+  select ${clock} as now, (select count(*) from renewed)::int as alive,
+    (select json_agg(r) from (${runnersText}) r) as runners, s.* from (${signsText(postgresDialect)}) s`;
+
+export interface RenewalRow extends SignsRow {
+  readonly now: number;
+  readonly alive: number;
+  readonly runners: readonly RunnerRow[] | null;
+}
+
+export function renewalParams({ runner, buildIds, leaseMs }: Renew): unknown[] {
+  return [runner, JSON.stringify(buildIds), leaseMs];
+}
+
+/** Renews on a connection. One that has no answer within the deadline fails. */
+export async function renewOn(client: ClientBase, text: string, renewal: Renew, deadlineMs: number): Promise<Renewal> {
+  const sent = Date.now();
+  const asked = { text, values: renewalParams(renewal), query_timeout: deadlineMs };
+  const { rows } = await client.query<RenewalRow>(asked);
+  return renewalFrom(rows[0]!, sent, Date.now());
+}
+
+/** A renewal that waited for a lock, or for the network, says little of when the database looked at its clock, ms. */
+const measuredWithinMs = 200;
+
+/** `sent` and `answered`: by this machine's clock, epoch ms. The database looked at its own half way between. */
+export function renewalFrom(row: RenewalRow, sent: number, answered: number): Renewal {
+  const ahead = answered - sent > measuredWithinMs ? null : row.now - (sent + answered) / 2;
+  return renewalOf(row, row.alive === 1, ahead, row.runners ?? []);
+}

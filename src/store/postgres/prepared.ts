@@ -1,0 +1,40 @@
+import { createHash } from 'node:crypto';
+import type { ClientBase } from 'pg';
+import { isAnswer } from './errors.ts';
+
+/** Statements with a name, at most: lists with any number of tags have as many texts. */
+const mostNames = 500;
+/** After so long a connection plans its statements anew: what was planned for an empty table is not for one that has filled up since. */
+const planMs = 10_000;
+
+/** The names of statements that are prepared once a connection, and the age of what was planned for them. */
+export class Prepared {
+  readonly #names = new Map<string, string>();
+  readonly #plannedAt = new WeakMap<object, number>();
+
+  /** By what it says: another version of Cloacina may use the same connection of a pooler. Undefined: it is not prepared. */
+  nameOf(text: string): string | undefined {
+    let name = this.#names.get(text);
+    if (name === undefined) {
+      if (this.#names.size >= mostNames) return undefined;
+      name = `cloacina_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
+      this.#names.set(text, name);
+    }
+    return name;
+  }
+
+  /** Lets a connection forget plans that are old. */
+  async refresh(client: ClientBase, deadlineMs: number): Promise<void> {
+    const now = performance.now();
+    const plannedAt = this.#plannedAt.get(client);
+    if (plannedAt !== undefined && now - plannedAt < planMs) return;
+    this.#plannedAt.set(client, now);
+    if (plannedAt === undefined) return;
+    try {
+      await client.query(Object.assign({ text: 'discard plans' }, { query_timeout: deadlineMs }));
+    } catch (error) {
+      // a server that speaks the protocol and does not know the command has plans of its own making
+      if (!isAnswer(error)) throw error;
+    }
+  }
+}

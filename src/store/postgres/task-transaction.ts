@@ -1,0 +1,93 @@
+import type { PoolClient } from 'pg';
+import { StoreUnavailableError } from '../../core/error.ts';
+import { revocable, transactionEnded } from '../revocable.ts';
+import { beginText, durableText } from './connections.ts';
+import { isAnswer, isPassing, unknownUnlessRefused } from './errors.ts';
+import type { PostgresDriver } from './driver.ts';
+import type { Store } from '../store.ts';
+import { writeTaskEnd } from '../commit/task-end.ts';
+import type { TaskEndOutcome, TaskTransaction } from '../commit/task-end.ts';
+
+/** What of a connection is not for a function that is lent it. */
+const kept = ['release', 'end', 'connect'];
+
+/**
+ * Whether the transaction is still the one that was begun: what is set for its length is gone with it. From here on our own
+ * statements follow, with our deadline.
+ */
+const checkText = `select current_setting('cloacina.task', true) = 'open' as open,
+  set_config('statement_timeout', $1, true), ${durableText}`;
+
+/** Transactions of tasks on PostgreSQL, each on a connection that is nobody else's meanwhile. */
+export function postgresTasks(driver: PostgresDriver): Pick<Store, 'transactTask'> {
+  return { transactTask: (task) => transact(driver, task) };
+}
+
+async function transact(driver: PostgresDriver, task: TaskTransaction): Promise<TaskEndOutcome> {
+  const client = await driver.lend();
+  const { connection, end } = revocable<PoolClient>(client, kept);
+  const broken: { why?: Error } = {};
+  const breaks = (error: Error): void => void (broken.why ??= error);
+  client.on('error', breaks);
+  let isOver = false;
+  task.over.catch(() => (isOver = true));
+  let how: TaskEndOutcome;
+  try {
+    // a statement of the user's may take its time; who does nothing for long does not keep what others wait for
+    const idle = `set local statement_timeout = 0; set local idle_in_transaction_session_timeout = ${driver.deadlineMs}`;
+    await client.query(`${beginText(null)}; ${idle}; set local cloacina.task = 'open'`);
+    const value = await Promise.race([task.run(connection), task.over]);
+    end();
+    await Promise.race([task.ready(), task.over]);
+    const taskEnd = task.end(value);
+    await check(client, driver.deadlineMs);
+    how = await driver.driveLent(client, writeTaskEnd(taskEnd, driver.dialect));
+  } catch (error) {
+    end();
+    client.off('error', breaks);
+    await undo(client, driver.deadlineMs, isOver || broken.why !== undefined);
+    if (broken.why === undefined || isAnswer(error)) throw error;
+    throw new StoreUnavailableError(`the connection of a task's transaction broke: ${broken.why.message}`, error);
+  }
+  client.off('error', breaks);
+  if (how !== 'written') {
+    await undo(client, driver.deadlineMs, false);
+    return how;
+  }
+  await commit(driver, client);
+  driver.tell('any');
+  return how;
+}
+
+async function check(client: PoolClient, deadlineMs: number): Promise<void> {
+  const { rows } = await client.query<{ open: boolean | null }>(checkText, [String(deadlineMs)]);
+  if (rows[0]?.open !== true) {
+    throw transactionEnded('the function has ended it by itself, so its writes are there whatever becomes of the task');
+  }
+}
+
+async function commit(driver: PostgresDriver, client: PoolClient): Promise<void> {
+  try {
+    await client.query(Object.assign({ text: 'commit' }, { query_timeout: driver.deadlineMs }));
+    driver.confirmed(client);
+    client.release();
+  } catch (error) {
+    client.release(true);
+    // a constraint that is judged at the end: that is an answer
+    throw isAnswer(error) && !isPassing(error) ? error : unknownUnlessRefused(error);
+  }
+}
+
+/** What an attempt that is over may still be asking for is not waited for: its connection goes, and the transaction with it. */
+async function undo(client: PoolClient, deadlineMs: number, isLost: boolean): Promise<void> {
+  if (isLost) {
+    client.release(true);
+    return;
+  }
+  try {
+    await client.query(Object.assign({ text: 'rollback' }, { query_timeout: deadlineMs }));
+    client.release();
+  } catch {
+    client.release(true);
+  }
+}

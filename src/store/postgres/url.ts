@@ -1,0 +1,41 @@
+import { CloacinaError } from '../../core/error.ts';
+import { parsedUrls, shownUrl } from '../../core/shown-url.ts';
+
+/** Where a PostgreSQL database is. */
+export interface PostgresPlace {
+  /** One URL for each host that was named, in the order in which they are tried. */
+  readonly urls: readonly string[];
+  /** Of `?schema=`; null: the first of the connection's own. */
+  readonly schema: string | null;
+  /** The URL without user and password, for messages. */
+  readonly shown: string;
+}
+
+const form = 'use postgres://user:password@host:5432/database?schema=name; more hosts are separated by commas';
+const encode = 'percent-encode special characters in the password (@ as %40, / as %2F, ? as %3F, # as %23, % as %25)';
+
+/**
+ * Reads `postgres://user:password@host:5432,other:5432/database?schema=name`. Of several hosts each is tried in turn,
+ * until one accepts writes. TLS settings (`sslmode`, `sslrootcert`, ...) are for the driver. Throws DATABASE_URL_INVALID,
+ * without a cause: the error of `new URL` carries the whole text.
+ */
+export function postgresPlace(text: string): PostgresPlace {
+  const parsed = parsedUrls(text);
+  if (parsed === null) {
+    const message = `the database URL ${shownUrl(text)} cannot be read; ${form}; ${encode}`;
+    throw new CloacinaError('DATABASE_URL_INVALID', message);
+  }
+  const schema = parsed[0]!.searchParams.get('schema');
+  checkSchema(schema);
+  const urls = parsed.map((url) => {
+    url.searchParams.delete('schema');
+    return url.href;
+  });
+  return { urls, schema, shown: shownUrl(text) };
+}
+
+function checkSchema(schema: string | null): void {
+  if (schema === null || /^[A-Za-z_][\w$]{0,62}$/.test(schema)) return;
+  const message = `the schema '${schema}' of the database URL is no name of letters, digits, '_' and '$'; ${form}`;
+  throw new CloacinaError('DATABASE_URL_INVALID', message);
+}

@@ -1,0 +1,103 @@
+import { all, run } from '../script.ts';
+import type { Script } from '../script.ts';
+
+/** How far a runner is with a version, in this order. Persisted words. */
+export type ConditionName = 'fetched' | 'verified' | 'loaded' | 'healthy';
+
+export interface Condition {
+  readonly condition: ConditionName;
+  readonly status: boolean;
+  /** One word in CamelCase, for programs. */
+  readonly reason: string;
+  /** For people; null where there is no more to say. */
+  readonly message: string | null;
+  /** The registry's serial that the runner had seen. */
+  readonly serial: number;
+  /** Epoch ms. */
+  readonly at: number;
+}
+
+export const conditionOrder: readonly ConditionName[] = ['fetched', 'verified', 'loaded', 'healthy'];
+
+/** Replaces what a runner says of one version. */
+export function* writeConditions(runner: string, digest: string, conditions: readonly Condition[]): Script<void> {
+  for (const { condition, status, reason, message, serial, at } of conditions) {
+    yield* run(
+      `insert into package_conditions (runner, digest, condition, status, reason, message, serial, at)
+       values ($1, $2, $3, $4, $5, $6, $7, $8)
+       on conflict (runner, digest, condition) do update set status = excluded.status, reason = excluded.reason,
+       message = excluded.message, serial = excluded.serial, at = excluded.at`,
+      runner,
+      digest,
+      condition,
+      Number(status),
+      reason,
+      message,
+      serial,
+      at,
+    );
+  }
+}
+
+/** A runner has nothing to say of a version any more. */
+export function* removeConditions(runner: string, digest: string): Script<void> {
+  yield* run('delete from package_conditions where runner = $1 and digest = $2', runner, digest);
+}
+
+/** Removes what runners said that are gone; gives how many rows. */
+export function* sweepConditions(): Script<number> {
+  return yield* run('delete from package_conditions where runner not in (select id from runners)');
+}
+
+/** Whether a runner that lives, other than this one, has the version loaded. */
+export function* isLoadedElsewhere(runner: string, digest: string): Script<boolean> {
+  const rows = yield* all(
+    `select c.runner from package_conditions c join runners r on r.id = c.runner and r.dead = 0
+     where c.digest = $1 and c.runner <> $2 and c.condition = 'loaded' and c.status = 1 limit 1`,
+    digest,
+    runner,
+  );
+  return rows.length > 0;
+}
+
+/** What the runners that live say of one version of a package. */
+export interface RunnerConditions {
+  /** The runner's id. */
+  readonly runner: string;
+  readonly name: string;
+  readonly digest: string;
+  readonly conditions: readonly Condition[];
+}
+
+interface ConditionRow {
+  readonly runner: string;
+  readonly name: string;
+  readonly digest: string;
+  readonly condition: ConditionName;
+  readonly status: number;
+  readonly reason: string;
+  readonly message: string | null;
+  readonly serial: number;
+  readonly at: number;
+}
+
+/** What the runners that live say of the versions of a package. */
+export function* conditionsOf(tenant: string, name: string): Script<RunnerConditions[]> {
+  const rows = yield* all<ConditionRow>(
+    `select c.runner, r.name, c.digest, c.condition, c.status, c.reason, c.message, c.serial, c.at
+     from packages p join package_conditions c on c.digest = p.digest join runners r on r.id = c.runner and r.dead = 0
+     where p.tenant = $1 and p.name = $2 order by r.registered_at, c.runner`,
+    tenant,
+    name,
+  );
+  const groups = new Map<string, RunnerConditions & { conditions: Condition[] }>();
+  for (const { runner, name: runnerName, digest, condition, status, reason, message, serial, at } of rows) {
+    const key = `${runner} ${digest}`;
+    const group = groups.get(key) ?? { runner, name: runnerName, digest, conditions: [] };
+    group.conditions.push({ condition, status: status === 1, reason, message, serial, at });
+    groups.set(key, group);
+  }
+  const order = (entry: Condition): number => conditionOrder.indexOf(entry.condition);
+  for (const group of groups.values()) group.conditions.sort((a, b) => order(a) - order(b));
+  return [...groups.values()];
+}

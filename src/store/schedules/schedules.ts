@@ -1,0 +1,308 @@
+import { CloacinaError } from '../../core/error.ts';
+import { storedJson } from '../../core/json.ts';
+import type { ScheduleRule } from '../../core/definition/spec.ts';
+import { all, first, run } from '../script.ts';
+import type { Dialect, Script, SqlValue } from '../script.ts';
+
+/** A schedule as it is stored. Times are epoch ms; `input` and `overrides` are JSON text. */
+export interface ScheduleRecord {
+  readonly id: string;
+  readonly tenant: string;
+  /** `operator`, `embedded`, or `package:<name>`. */
+  readonly owner: string;
+  readonly name: string;
+  /** As its owner names it; see `workflowRef`. */
+  readonly workflow: string;
+  readonly input: string;
+  /** As it was written: for `every` without `startAt`, `anchor` is what it counts from. */
+  readonly rule: ScheduleRule;
+  readonly anchor: number;
+  /** What an operator changed of a schedule that is not theirs; it survives what the owner writes. */
+  readonly overrides: string | null;
+  /** False where its owner does not have it any more. */
+  readonly enabled: boolean;
+  readonly pausedAt: number | null;
+  /** The last slot that was handled, or when the schedule began. */
+  readonly cursor: number;
+  /** When its next slot and that slot's jitter are over; null where nothing will fire. */
+  readonly nextAt: number | null;
+  /** The slot that waits for the running execution to end (`buffer_one`). */
+  readonly bufferedSlot: number | null;
+  /** The last slot that started an execution. */
+  readonly lastSlot: number | null;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  /** What of the row nobody can read; there stand a rule that never fires, the input null, and no overrides then. */
+  readonly damaged?: CloacinaError;
+}
+
+interface ScheduleRow {
+  readonly id: string;
+  readonly tenant: string;
+  readonly owner: string;
+  readonly name: string;
+  readonly workflow: string;
+  readonly input: string;
+  readonly rule: string;
+  readonly anchor: number;
+  readonly overrides: string | null;
+  readonly enabled: number;
+  readonly paused_at: number | null;
+  readonly cursor: number;
+  readonly next_at: number | null;
+  readonly buffered_slot: number | null;
+  readonly last_slot: number | null;
+  readonly created_at: number;
+  readonly updated_at: number;
+}
+
+const columns = `id, tenant, owner, name, workflow, input, rule, anchor, overrides, enabled, paused_at, cursor, next_at,
+  buffered_slot, last_slot, created_at, updated_at`;
+
+/** One that is damaged is a record all the same: it keeps no other schedule from firing, and can be removed. */
+function scheduleRecord(row: ScheduleRow): ScheduleRecord {
+  const { id, tenant, owner, name, workflow, anchor, cursor } = row;
+  const { rule, input, overrides, damaged } = readable(row);
+  return {
+    ...(damaged === null ? {} : { damaged }),
+    id,
+    tenant,
+    owner,
+    name,
+    workflow,
+    input,
+    rule,
+    anchor,
+    overrides,
+    enabled: row.enabled !== 0,
+    pausedAt: row.paused_at,
+    cursor,
+    nextAt: row.next_at,
+    bufferedSlot: row.buffered_slot,
+    lastSlot: row.last_slot,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}
+
+type Readable = Pick<ScheduleRecord, 'rule' | 'input' | 'overrides'> & { readonly damaged: CloacinaError | null };
+
+function readable({ name, owner, rule, input, overrides }: ScheduleRow): Readable {
+  const what = `schedule '${name}' of ${owner}`;
+  try {
+    storedJson(input, `the input of ${what}`);
+    if (overrides !== null) storedJson(overrides, `what an operator changed of ${what}`);
+    return { rule: storedRule(rule, what), input, overrides, damaged: null };
+  } catch (error) {
+    if (!(error instanceof CloacinaError)) throw error;
+    return { rule: neverRule, input: 'null', overrides: null, damaged: error };
+  }
+}
+
+/** The rule in a row, null where that is damaged. */
+export function storedRuleOrNull(text: string): ScheduleRule | null {
+  try {
+    return storedRule(text, 'a schedule');
+  } catch {
+    return null;
+  }
+}
+
+/** Throws ROW_DAMAGED. */
+function storedRule(text: string, what: string): ScheduleRule {
+  const rule = storedJson(text, `the rule of ${what}`);
+  if (typeof rule === 'object' && rule !== null) {
+    const isRule = Object.entries(ruleKinds).every(([field, kinds]) => {
+      const value: unknown = Reflect.get(rule, field);
+      return kinds.includes(value === null ? 'null' : typeof value);
+    });
+    if (isRule) return rule as ScheduleRule;
+  }
+  throw new CloacinaError('ROW_DAMAGED', `the rule of ${what} is damaged in the database: it is no rule`);
+}
+
+const ruleKinds: { readonly [Field in keyof ScheduleRule]: readonly string[] } = {
+  cron: ['string', 'null'],
+  every: ['number', 'null'],
+  at: ['number', 'null'],
+  timezone: ['string'],
+  startAt: ['number', 'null'],
+  endAt: ['number', 'null'],
+  jitter: ['number'],
+  overlap: ['string'],
+  catchup: ['string'],
+  max: ['number'],
+  window: ['number'],
+};
+
+const neverRule: ScheduleRule = {
+  cron: null,
+  every: null,
+  at: 0,
+  timezone: 'UTC',
+  startAt: null,
+  endAt: null,
+  jitter: 0,
+  overlap: 'skip',
+  catchup: 'skip',
+  max: 1,
+  window: 0,
+};
+
+/** False where its owner has a schedule of that name already. */
+export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
+  const changes = yield* run(
+    `insert into schedules (${columns})
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+     on conflict (tenant, owner, name) do nothing`,
+    record.id,
+    record.tenant,
+    record.owner,
+    record.name,
+    record.workflow,
+    record.input,
+    JSON.stringify(record.rule),
+    record.anchor,
+    record.overrides,
+    Number(record.enabled),
+    record.pausedAt,
+    record.cursor,
+    record.nextAt,
+    record.bufferedSlot,
+    record.lastSlot,
+    record.createdAt,
+    record.updatedAt,
+  );
+  return changes > 0;
+}
+
+/** Writes all of a schedule that can change; its row is locked. */
+export function* writeSchedule(record: ScheduleRecord): Script<void> {
+  yield* run(
+    `update schedules set workflow = $2, input = $3, rule = $4, anchor = $5, overrides = $6, enabled = $7, paused_at = $8,
+     cursor = $9, next_at = $10, buffered_slot = $11, last_slot = $12, updated_at = $13 where id = $1`,
+    record.id,
+    record.workflow,
+    record.input,
+    JSON.stringify(record.rule),
+    record.anchor,
+    record.overrides,
+    Number(record.enabled),
+    record.pausedAt,
+    record.cursor,
+    record.nextAt,
+    record.bufferedSlot,
+    record.lastSlot,
+    record.updatedAt,
+  );
+}
+
+/** Writes what firing moves; its row is locked. */
+export function* moveSchedule({ id, cursor, nextAt, bufferedSlot, lastSlot }: ScheduleRecord): Script<void> {
+  yield* run(
+    'update schedules set cursor = $2, next_at = $3, buffered_slot = $4, last_slot = $5 where id = $1',
+    id,
+    cursor,
+    nextAt,
+    bufferedSlot,
+    lastSlot,
+  );
+}
+
+/** Puts off a schedule that cannot be judged here, if nobody moved it meanwhile; no slot of it is lost. */
+export function* postponeSchedule({ id, nextAt }: ScheduleRecord, until: number): Script<void> {
+  yield* run('update schedules set next_at = $3 where id = $1 and next_at = $2', id, nextAt, until);
+}
+
+export function* deleteSchedule(id: string): Script<void> {
+  yield* run('delete from schedules where id = $1', id);
+}
+
+/** All schedules of a tenant, by name and owner. */
+export function* schedulesOf(tenant: string): Script<ScheduleRecord[]> {
+  const text = `select ${columns} from schedules where tenant = $1 order by name, owner`;
+  return (yield* all<ScheduleRow>(text, tenant)).map(scheduleRecord);
+}
+
+/** The schedules of this name, whoever owns them. */
+export function* schedulesNamed(tenant: string, name: string): Script<ScheduleRecord[]> {
+  const text = `select ${columns} from schedules where tenant = $1 and name = $2 order by owner`;
+  return (yield* all<ScheduleRow>(text, tenant, name)).map(scheduleRecord);
+}
+
+/** The schedules of one owner, locked. */
+export function* lockOwned(tenant: string, owner: string, dialect: Dialect): Script<ScheduleRecord[]> {
+  const text = `select ${columns} from schedules where tenant = $1 and owner = $2 order by id${dialect.forUpdate}`;
+  return (yield* all<ScheduleRow>(text, tenant, owner)).map(scheduleRecord);
+}
+
+export function* lockSchedule(id: string, dialect: Dialect): Script<ScheduleRecord | undefined> {
+  const row = yield* first<ScheduleRow>(`select ${columns} from schedules where id = $1${dialect.forUpdate}`, id);
+  return row === undefined ? undefined : scheduleRecord(row);
+}
+
+/** Locks a schedule that has something to do; undefined where another runner holds it or has done it. */
+export function* lockDue(id: string, now: number, dialect: Dialect): Script<ScheduleRecord | undefined> {
+  const row = yield* first<ScheduleRow>(
+    `select ${columns} from schedules where id = $1 and (next_at <= $2 or buffered_slot is not null)${dialect.skipLocked}`,
+    id,
+    now,
+  );
+  return row === undefined ? undefined : scheduleRecord(row);
+}
+
+/** What is due at `now` for these tenants (null: all), the earliest first. */
+export function* dueSchedules(
+  now: number,
+  tenants: readonly string[] | null,
+  limit: number,
+  dialect: Dialect,
+): Script<ScheduleRecord[]> {
+  const { ours, params } = tenantsAre(tenants, '$3', dialect);
+  const text = `select ${columns} from schedules where next_at <= $1${ours} order by next_at limit $2`;
+  return (yield* all<ScheduleRow>(text, now, limit, ...params)).map(scheduleRecord);
+}
+
+/** Schedules with a buffered slot whose executions have all ended. */
+export function* freedSchedules(
+  tenants: readonly string[] | null,
+  limit: number,
+  dialect: Dialect,
+): Script<ScheduleRecord[]> {
+  const { ours, params } = tenantsAre(tenants, '$2', dialect);
+  const text = `select ${columns} from schedules where buffered_slot is not null${ours}
+    and not exists (select 1 from executions where schedule_id = schedules.id and ended_at is null) limit $1`;
+  return (yield* all<ScheduleRow>(text, limit, ...params)).map(scheduleRecord);
+}
+
+/** When the next schedule is due, and whether any slot is buffered. */
+export function* nextDue(
+  tenants: readonly string[] | null,
+  dialect: Dialect,
+): Script<{ readonly at: number | null; readonly buffered: boolean }> {
+  const { ours, params } = tenantsAre(tenants, '$1', dialect);
+  const next = yield* first<{ at: number }>(
+    `select next_at as at from schedules where next_at is not null${ours} order by next_at limit 1`,
+    ...params,
+  );
+  const buffered = yield* first(`select id from schedules where buffered_slot is not null${ours} limit 1`, ...params);
+  return { at: next?.at ?? null, buffered: buffered !== undefined };
+}
+
+function tenantsAre(
+  tenants: readonly string[] | null,
+  parameter: string,
+  dialect: Dialect,
+): { readonly ours: string; readonly params: readonly SqlValue[] } {
+  if (tenants === null) return { ours: '', params: [] };
+  return { ours: ` and ${dialect.among('tenant', parameter)}`, params: [JSON.stringify(tenants)] };
+}
+
+/** The executions of a schedule that have not ended. */
+export function* openExecutions(scheduleId: string): Script<string[]> {
+  const rows = yield* all<{ id: string }>(
+    'select id from executions where schedule_id = $1 and ended_at is null order by id',
+    scheduleId,
+  );
+  return rows.map((row) => row.id);
+}

@@ -1,0 +1,431 @@
+import { isEnded } from '../../core/execution.ts';
+import type { ExecutionStatus } from '../../core/execution.ts';
+import type { NewLog, NewStep, TaskKey, TaskState } from '../transition.ts';
+import { execution } from '../executions/executions.ts';
+import { lockHead, post } from '../executions/inbox.ts';
+import type { Head } from '../executions/inbox.ts';
+import { taskRecord } from '../executions/rows.ts';
+import type { ExecutionRecord, TaskRow } from '../executions/rows.ts';
+import { all, first, run } from '../script.ts';
+import type { Dialect, Script } from '../script.ts';
+
+// Offers of an execution come, change hands and go only under the lock of the execution's row, which is taken before any
+// lock of an offer: so an owner that takes one back and a helper that takes it are never both right.
+
+/** An attempt, as it is named between an owner and its helper. */
+export interface AttemptKey extends TaskKey {
+  readonly epoch: number;
+  readonly attempt: number;
+}
+
+/** What a runner could help with. */
+export interface HelpWanted {
+  /** What it can run. */
+  readonly buildIds: readonly string[];
+  /** The queues that it serves. */
+  readonly queues: readonly string[];
+  /** Whether it may take a suspect: one at a time. */
+  readonly mayTakeSuspects: boolean;
+}
+
+export interface Take extends HelpWanted {
+  readonly runner: string;
+  readonly now: number;
+  readonly limit: number;
+}
+
+/** Payload of mail `taken`: a runner has taken attempts that were offered. They count as begun. */
+export interface HelperStarted {
+  readonly helper: string;
+  readonly at: number;
+  readonly attempts: readonly (AttemptKey & { readonly suspect: boolean })[];
+}
+
+/** Payload of mail `answer`: how attempts at a helper ended; `end` is what the engine of the helper says of it. */
+export interface HelperResult {
+  readonly helper: string;
+  readonly answers: readonly { readonly key: AttemptKey; readonly end: unknown }[];
+}
+
+/** Payload of mail `helper_lost`: attempts that were running at a runner that died. */
+export interface HelperLost {
+  readonly helper: string;
+  readonly attempts: readonly AttemptKey[];
+}
+
+const wantedText = (dialect: Dialect): string =>
+  `helper is null and ${dialect.among('build_id', '$1')} and ${dialect.among('queue', '$2')} and (poison_suspect = 0 or $3 = 1)`;
+
+function wantedParams({ buildIds, queues, mayTakeSuspects }: HelpWanted): [string, string, number] {
+  return [JSON.stringify(buildIds), JSON.stringify(queues), Number(mayTakeSuspects)];
+}
+
+/** Whether anything is offered that a runner could take. */
+export function* helpWanted(wanted: HelpWanted, dialect: Dialect): Script<boolean> {
+  return (
+    (yield* first(`select 1 as one from offers where ${wantedText(dialect)} limit 1`, ...wantedParams(wanted))) !==
+    undefined
+  );
+}
+
+/**
+ * Takes attempts that are offered: the highest priority first, then the oldest; their owners get mail of it. Which those
+ * are is for `heldOffers` to say: the answer to this may be lost. Gives how many.
+ */
+export function* takeOffers(take: Take, dialect: Dialect): Script<number> {
+  if (!(yield* isAlive(take.runner, dialect))) return 0;
+  const found = yield* all<{ execution_id: string; epoch: number; poison_suspect: number }>(
+    `select execution_id, epoch, poison_suspect from offers where ${wantedText(dialect)} order by priority desc, offered_at limit $4`,
+    ...wantedParams(take),
+    take.limit,
+  );
+  const wanted = [...new Set(found.map((row) => row.execution_id))];
+  const heads = yield* lockHeads(wanted, dialect);
+  let taken = 0;
+  for (const id of wanted) {
+    const head = heads.get(id);
+    if (head === undefined || head.owner === null || isEnded(head.status)) {
+      yield* run('delete from offers where execution_id = $1', id);
+      continue;
+    }
+    const rows = found.filter((row) => row.execution_id === id);
+    if (rows.some(({ epoch }) => epoch !== head.epoch)) {
+      yield* run('delete from offers where execution_id = $1 and epoch <> $2', id, head.epoch);
+    }
+    if (taken >= take.limit) continue;
+    const suspects = rows.some(({ poison_suspect }) => poison_suspect !== 0);
+    taken += yield* takeOf(head, { ...take, mayTakeSuspects: suspects, limit: take.limit - taken }, dialect);
+  }
+  return taken;
+}
+
+interface OfferRow {
+  readonly task: string;
+  readonly item: number;
+  readonly epoch: number;
+  readonly attempt: number;
+  readonly poison_suspect: number;
+}
+
+function* takeOf(head: Head, take: Take, dialect: Dialect): Script<number> {
+  // the innocent first, and of the suspects one
+  const groups = [
+    { suspect: 0, limit: take.limit },
+    { suspect: 1, limit: Number(take.mayTakeSuspects) },
+  ];
+  const taken: OfferRow[] = [];
+  for (const { suspect, limit } of groups) {
+    if (Math.min(limit, take.limit - taken.length) <= 0) continue;
+    const rows = yield* all<OfferRow>(
+      `update offers set helper = $4, taken_at = $5 where execution_id = $6 and helper is null and (task, item) in
+       (select task, item from offers where execution_id = $6 and poison_suspect = $7 and ${wantedText(dialect)}
+        order by offered_at, task, item limit $8) returning task, item, epoch, attempt, poison_suspect`,
+      ...wantedParams(take),
+      take.runner,
+      take.now,
+      head.id,
+      suspect,
+      Math.min(limit, take.limit - taken.length),
+    );
+    taken.push(...rows);
+  }
+  if (taken.length === 0) return 0;
+  const attempts = taken.map(({ poison_suspect, ...key }) => ({ ...key, suspect: poison_suspect !== 0 }));
+  const said: HelperStarted = { helper: take.runner, at: take.now, attempts };
+  yield* post(head, { kind: 'helper_started', name: null, payload: JSON.stringify(said) }, take.now);
+  return taken.length;
+}
+
+/** An offer that a runner has taken. */
+export interface TakenOffer extends AttemptKey {
+  readonly executionId: string;
+  readonly tenant: string;
+  readonly workflow: string;
+  readonly buildId: string;
+  readonly priority: number;
+  readonly isPoisonSuspect: boolean;
+  /** Whether its execution still has the owner that offered it. */
+  readonly valid: boolean;
+  readonly status: ExecutionStatus | null;
+}
+
+/** What a runner has taken, as the database knows it. */
+export function* takenOffers(runner: string): Script<TakenOffer[]> {
+  const rows = yield* all<OfferRow & TakenOfferRow>(
+    `select o.execution_id, o.task, o.item, o.epoch, o.attempt, o.poison_suspect, o.build_id, o.priority, e.tenant, e.workflow, e.owner, e.epoch as now,
+     e.status
+     from offers o left join executions e on e.id = o.execution_id where o.helper = $1`,
+    runner,
+  );
+  return rows.map((row) => ({
+    task: row.task,
+    item: row.item,
+    epoch: row.epoch,
+    attempt: row.attempt,
+    executionId: row.execution_id,
+    tenant: row.tenant ?? '',
+    workflow: row.workflow ?? '',
+    buildId: row.build_id,
+    priority: row.priority,
+    isPoisonSuspect: row.poison_suspect !== 0,
+    valid: row.owner !== null && row.now === row.epoch,
+    status: row.status,
+  }));
+}
+
+interface TakenOfferRow {
+  readonly execution_id: string;
+  readonly build_id: string;
+  readonly priority: number;
+  readonly tenant: string | null;
+  readonly workflow: string | null;
+  readonly owner: string | null;
+  readonly now: number | null;
+  readonly status: ExecutionStatus | null;
+}
+
+/** What a helper needs to run attempts of an execution. */
+export interface Help {
+  readonly execution: ExecutionRecord;
+  /** The states of those tasks of it that were named. */
+  readonly tasks: readonly TaskState[];
+  /** The items that the runner holds, as JSON text, by `task item`. */
+  readonly items: ReadonlyMap<string, string>;
+}
+
+/** What it takes to run the attempts of an execution that a runner holds; undefined where that is gone. */
+export function* helpFor(
+  id: string,
+  runner: string,
+  tasks: readonly string[],
+  dialect: Dialect,
+): Script<Help | undefined> {
+  const record = yield* execution(id);
+  if (record === undefined) return undefined;
+  const states = yield* all<TaskRow>(
+    `select * from task_executions where execution_id = $1 and item = -1 and ${dialect.among('task', '$2')}`,
+    id,
+    JSON.stringify(tasks),
+  );
+  const items = yield* all<{ task: string; item: number; value: string }>(
+    `select t.task, t.item, t.value from offers o
+     join task_executions t on t.execution_id = o.execution_id and t.task = o.task and t.item = o.item
+     where o.execution_id = $1 and o.helper = $2 and o.item >= 0`,
+    id,
+    runner,
+  );
+  const values = new Map(items.map(({ task, item, value }) => [`${task} ${item}`, value]));
+  return { execution: record, tasks: states.map(taskRecord), items: values };
+}
+
+/** What a helper has to write of one attempt. */
+export interface Helped extends AttemptKey {
+  readonly executionId: string;
+  readonly steps: readonly Pick<NewStep, 'name' | 'output'>[];
+  readonly logs: readonly Omit<NewLog, 'task' | 'item' | 'attempt'>[];
+  /** How it ended, as JSON text; null where it goes on. */
+  readonly end: string | null;
+}
+
+/** Answers of one piece of mail, in characters. */
+const mailLength = 1_048_576;
+
+/**
+ * Writes what helpers did: steps and logs, and how attempts ended, as mail to their owners. Only where the runner lives,
+ * still holds the offer, and the execution still has the owner that offered it. Gives those (by their place) that were
+ * written. It holds locks that the owners' commits wait for: as few statements for many attempts as for one.
+ */
+export function* writeHelped(
+  runner: string,
+  list: readonly Helped[],
+  now: number,
+  dialect: Dialect,
+): Script<readonly number[]> {
+  if (!(yield* isAlive(runner, dialect))) return [];
+  const heads = yield* lockHeads([...new Set(list.map(({ executionId }) => executionId))], dialect);
+  const held = yield* heldOf(list, runner, dialect);
+  const mine = [...list.entries()].filter(([, helped]) => held.has(nameOf(helped)));
+  const written = mine.map(([, helped]) => helped);
+  yield* writeSteps(written, dialect);
+  yield* writeLogs(written, dialect);
+  const ended = Map.groupBy(
+    written.filter(({ end }) => end !== null),
+    ({ executionId }) => executionId,
+  );
+  for (const [id, answers] of ended) yield* answer(heads.get(id), runner, answers, now, dialect);
+  return mine.map(([place]) => place);
+}
+
+/** Those of the attempts that a runner holds. Nobody changes that: the rows of their executions are locked. */
+function* heldOf(list: readonly Helped[], runner: string, dialect: Dialect): Script<ReadonlySet<string>> {
+  const rows = yield* all<OfferRow & { readonly execution_id: string }>(
+    `select execution_id, task, item, epoch, attempt from offers where ${dialect.among('execution_id', '$1')} and helper = $2`,
+    JSON.stringify([...new Set(list.map(({ executionId }) => executionId))]),
+    runner,
+  );
+  return new Set(rows.map(({ execution_id: executionId, ...key }) => nameOf({ executionId, ...key })));
+}
+
+function nameOf({ executionId, task, item, epoch, attempt }: AttemptKey & { readonly executionId: string }): string {
+  return `${executionId} ${item} ${epoch} ${attempt} ${task}`;
+}
+
+/** A repetition finds what the first try wrote, where its answer was lost. */
+function* writeSteps(list: readonly Helped[], dialect: Dialect): Script<void> {
+  const rows = list.flatMap(({ executionId, task, item, steps }) =>
+    steps.map(({ name, output }) => [executionId, task, item, name, output]),
+  );
+  if (rows.length === 0) return;
+  yield* run(
+    `insert into steps (execution_id, task, item, name, output)
+     select c0, c1, cast(c2 as integer), c3, c4 from (${dialect.fields('$1', 5)}) f where true on conflict do nothing`,
+    JSON.stringify(rows),
+  );
+}
+
+function* writeLogs(list: readonly Helped[], dialect: Dialect): Script<void> {
+  const rows = list.flatMap(({ executionId, task, item, attempt, logs }) =>
+    logs.map(({ n, at, level, message, data }) => [executionId, task, item, attempt, n, at, level, message, data]),
+  );
+  if (rows.length === 0) return;
+  yield* run(
+    `insert into logs (execution_id, task, item, attempt, n, at, level, message, data)
+     select c0, c1, cast(c2 as integer), cast(c3 as integer), cast(c4 as integer), cast(c5 as bigint), c6, c7, c8
+     from (${dialect.fields('$1', 9)}) f where true on conflict do nothing`,
+    JSON.stringify(rows),
+  );
+}
+
+/** Ends offers, and tells the owner how; where that is another one by now, there is nobody to tell. */
+function* answer(
+  head: Head | undefined,
+  helper: string,
+  ended: readonly Helped[],
+  now: number,
+  dialect: Dialect,
+): Script<void> {
+  yield* run(
+    `delete from offers where execution_id = $1 and helper = $2 and ${dialect.among("task || ' ' || item", '$3')}`,
+    ended[0]!.executionId,
+    helper,
+    JSON.stringify(ended.map(({ task, item }) => `${task} ${item}`)),
+  );
+  if (head === undefined || head.owner === null || isEnded(head.status)) return;
+  const wanted = ended.filter(({ epoch }) => epoch === head.epoch);
+  let inbox = head.inbox_seq;
+  for (const piece of pieces(wanted, ({ end }) => end!.length)) {
+    yield* post(
+      { ...head, inbox_seq: inbox },
+      { kind: 'helper_result', name: null, payload: helperResultText(helper, piece) },
+      now,
+    );
+    inbox++;
+  }
+}
+
+/** `AnswerMail` as JSON text; what is JSON text already is put in as it is. */
+function helperResultText(helper: string, list: readonly Helped[]): string {
+  const answers = list.map((one) => `{"key":${JSON.stringify(keyOf(one))},"end":${one.end!}}`);
+  return `{"helper":${JSON.stringify(helper)},"answers":[${answers.join(',')}]}`;
+}
+
+/** A list in pieces of a bounded length each; one that is too long by itself is a piece of its own. */
+function pieces<T>(list: readonly T[], lengthOf: (one: T) => number): T[][] {
+  const found: T[][] = [];
+  let length = Infinity;
+  for (const one of list) {
+    const more = lengthOf(one);
+    if (length + more > mailLength) {
+      found.push([]);
+      length = 0;
+    }
+    found.at(-1)!.push(one);
+    length += more;
+  }
+  return found;
+}
+
+/**
+ * Tells owners of attempts that ran at runners which are marked dead or have no row, and removes offers that are void.
+ * Gives how many attempts were lost. A transaction of its own, after the mark is committed.
+ */
+export function* releaseHelped(now: number, dialect: Dialect): Script<number> {
+  const gone = 'helper is not null and helper not in (select id from runners where dead = 0)';
+  const rows = yield* all<OfferRow & { readonly execution_id: string; readonly helper: string }>(
+    `select execution_id, task, item, epoch, attempt, helper from offers where ${gone}`,
+  );
+  const heads = yield* lockHeads([...new Set(rows.map((row) => row.execution_id))], dialect);
+  for (const head of heads.values()) {
+    // read again under the lock: one that was answered meanwhile is not lost
+    const lost = yield* all<OfferRow & { readonly helper: string }>(
+      `delete from offers where execution_id = $1 and ${gone} returning task, item, epoch, attempt, helper`,
+      head.id,
+    );
+    const attempts = lost.filter(({ epoch }) => epoch === head.epoch);
+    if (attempts.length === 0 || head.owner === null) continue;
+    const said: HelperLost = { helper: attempts[0]!.helper, attempts: attempts.map(keyOf) };
+    yield* post(head, { kind: 'helper_lost', name: null, payload: JSON.stringify(said) }, now);
+  }
+  yield* removeVoid(dialect);
+  return rows.length;
+}
+
+/**
+ * Removes offers of earlier owners. The rows of their executions are locked first, and a new statement judges: what an owner
+ * that came meanwhile offers is not void.
+ */
+function* removeVoid(dialect: Dialect): Script<void> {
+  const isVoid = `not exists (select 1 from executions e where e.id = execution_id and e.epoch = offers.epoch and e.owner is not null)`;
+  const rows = yield* all<{ id: string }>(`select distinct execution_id as id from offers where ${isVoid}`);
+  if (rows.length === 0) return;
+  const ids = rows.map(({ id }) => id);
+  yield* lockHeads(ids, dialect);
+  yield* run(`delete from offers where ${dialect.among('execution_id', '$1')} and ${isVoid}`, JSON.stringify(ids));
+}
+
+/** Attempts that helpers had begun with and no owner came to read of: their numbers are used up. The execution's row is locked. */
+export function* countTaken(id: string): Script<void> {
+  const mail = yield* all<{ payload: string }>(
+    `select payload from inbox_messages where execution_id = $1 and kind = 'helper_started'`,
+    id,
+  );
+  for (const { task, item, attempt } of mail.flatMap(
+    ({ payload }) => (JSON.parse(payload) as HelperStarted).attempts,
+  )) {
+    yield* run(
+      'update task_executions set attempt = $4 where execution_id = $1 and task = $2 and item = $3 and attempt < $4',
+      id,
+      task,
+      item,
+      attempt,
+    );
+  }
+}
+
+/** What of an execution is offered and waits for a runner, for whoever looks at it. */
+export function* openOffers(id: string): Script<readonly { readonly task: string; readonly queue: string }[]> {
+  return yield* all<{ task: string; queue: string }>(
+    'select distinct task, queue from offers where execution_id = $1 and helper is null',
+    id,
+  );
+}
+
+/** Whether a runner is not declared dead, and will not be before the transaction has ended. */
+function* isAlive(runner: string, dialect: Dialect): Script<boolean> {
+  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.forShare}`, runner);
+  return row?.dead === 0;
+}
+
+/** The rows of executions, locked in the order of their ids. */
+function* lockHeads(ids: readonly string[], dialect: Dialect): Script<ReadonlyMap<string, Head>> {
+  const heads = new Map<string, Head>();
+  for (const id of ids.toSorted()) {
+    const head = yield* lockHead(id, null, dialect);
+    if (head !== undefined) heads.set(id, head);
+  }
+  return heads;
+}
+
+function keyOf({ task, item, epoch, attempt }: AttemptKey): AttemptKey {
+  return { task, item, epoch, attempt };
+}

@@ -1,0 +1,304 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { after, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { CloacinaError } from '../../core/error.ts';
+import { openStores, release, tempFolder } from '../../testing/engine-rig.ts';
+import { storeEffectsSuite } from '../../testing/suites/store-effects-suite.ts';
+import { offerSuite } from '../../testing/suites/offer-suite.ts';
+import { pinsSuite } from '../../testing/suites/pins-suite.ts';
+import { sampleExecution, sampleFilter, sampleRunner, sampleTransition } from '../../testing/samples.ts';
+import { storeSuite } from '../../testing/suites/store-suite.ts';
+import { ManualClock } from '../../testing/clock.ts';
+import { migrate, migrations } from '../migrations/migrate.ts';
+import { openStore, sqlitePath } from '../open.ts';
+import type { SqlValue } from '../script.ts';
+import { BusyError } from '../store.ts';
+
+storeSuite('SQLite in memory', () => openStore('sqlite::memory:'));
+storeEffectsSuite('SQLite in memory', () => openStore('sqlite::memory:'));
+pinsSuite('SQLite in memory', () => openStore('sqlite::memory:'));
+
+const suiteFolder = mkdtempSync(join(tmpdir(), 'cloacina-'));
+after(() => rmSync(suiteFolder, { recursive: true, force: true }));
+let files = 0;
+offerSuite('SQLite in memory', () => openStore('sqlite::memory:'));
+storeSuite('SQLite in a file', () => openStore(`sqlite:${join(suiteFolder, `${files++}.db`)}`));
+
+describe('issue A, store: the settings that make it durable', () => {
+  it('are WAL, synchronous=FULL, foreign keys, and no busy timeout', async (t) => {
+    const [store] = await openStores(t, 1, new ManualClock());
+    const pragma = (name: string): Promise<unknown> =>
+      store!.read(function* () {
+        const { rows } = yield { text: `pragma ${name}`, params: [] };
+        return Object.values(rows[0]!)[0];
+      });
+    assert.equal(await pragma('journal_mode'), 'wal');
+    assert.equal(await pragma('synchronous'), 2, 'FULL: what was acknowledged survives a loss of power');
+    assert.equal(await pragma('foreign_keys'), 1);
+    assert.equal(await pragma('busy_timeout'), 0, 'a busy timeout would stop the event loop');
+  });
+});
+
+describe('the URL of a SQLite database', () => {
+  for (const [url, path] of [
+    ['sqlite:./app.db', './app.db'],
+    ['sqlite:/var/lib/app.db', '/var/lib/app.db'],
+    ['sqlite:app.db', 'app.db'],
+    ['sqlite:///var/app.db', '/var/app.db'],
+    ['sqlite://./app.db', './app.db'],
+    ['sqlite:C:\\data\\app.db', 'C:\\data\\app.db'],
+    ['sqlite::memory:', ':memory:'],
+  ] as const) {
+    it(`${url} is ${path}`, () => assert.equal(sqlitePath(url), path));
+  }
+
+  for (const url of ['', 'app.db', 'sqlite:', 'mysql://x', 'file:./app.db']) {
+    it(`'${url}' is DATABASE_URL_INVALID`, async () => {
+      await assert.rejects(openStore(url), { code: 'DATABASE_URL_INVALID' });
+    });
+  }
+});
+
+describe('issue A, bad input: a database file', () => {
+  it('that is none is DATABASE_INVALID, names the file, and is not touched', async (t) => {
+    const file = join(tempFolder(t), 'notes.txt');
+    const text = 'these are my notes, and no database at all\n'.repeat(100);
+    writeFileSync(file, text);
+    await assert.rejects(openStore(`sqlite:${file}`), (error) => {
+      assert.equal(Reflect.get(error as object, 'code'), 'DATABASE_INVALID');
+      assert.ok(String(error).includes(file));
+      return true;
+    });
+    assert.equal(readFileSync(file, 'utf8'), text);
+  });
+
+  it('of something else with a table of the same name is DATABASE_INVALID, and is not touched', async (t) => {
+    const file = join(tempFolder(t), 'theirs.db');
+    const db = new DatabaseSync(file);
+    db.exec('create table Executions (day text); create table people (name text)');
+    await assert.rejects(openStore(`sqlite:${file}`), (error: unknown) => {
+      assert.ok(error instanceof CloacinaError && error.code === 'DATABASE_INVALID');
+      assert.match(error.message, /theirs\.db has a table 'Executions' that is not Cloacina's.*a file of its own/);
+      return true;
+    });
+    assert.deepEqual(db.prepare('select name from sqlite_master order by name').all().length, 2);
+    db.close();
+  });
+
+  it('with tables of somebody else under other names is shared with them', async (t) => {
+    const file = join(tempFolder(t), 'shared.db');
+    const db = new DatabaseSync(file);
+    db.exec('create table people (name text)');
+    db.close();
+    await (await openStore(`sqlite:${file}`)).close();
+    await (await openStore(`sqlite:${file}`)).close();
+  });
+
+  it('where the system takes no folder is refused at once', { skip: process.platform !== 'linux' }, async () => {
+    await assert.rejects(openStore('sqlite:/proc/nope/deeper/x.db'), (error: unknown) => {
+      assert.ok(error instanceof CloacinaError && error.code === 'STORE_UNAVAILABLE');
+      assert.match(error.message, /\/proc\/nope\/deeper\/x\.db could not be opened: ENOENT.*mkdir '\/proc\/nope'/);
+      return true;
+    });
+  });
+
+  it('that another process writes to is opened, and read, without a turn among the writers', async (t) => {
+    const file = join(tempFolder(t), 'busy.db');
+    await (await openStore(`sqlite:${file}`)).close();
+    const other = new DatabaseSync(file);
+    release(t, () => other.close());
+    other.exec('begin immediate');
+    const store = await openStore(`sqlite:${file}`, { patienceMs: 0 });
+    release(t, () => store.close());
+    assert.deepEqual(await store.definitions(), []);
+  });
+
+  it('of a newer Cloacina is DATABASE_TOO_NEW, and is not touched', async (t) => {
+    const file = join(tempFolder(t), 'new.db');
+    await (await openStore(`sqlite:${file}`)).close();
+    const db = new DatabaseSync(file);
+    db.exec(`insert into cloacina_migrations (number, name, at, oldest) values (9999, 'from the future', 0, 9999)`);
+    db.close();
+    await assert.rejects(openStore(`sqlite:${file}`), { code: 'DATABASE_TOO_NEW' });
+  });
+
+  it('of an older Cloacina is migrated, and what is in it is kept', async (t) => {
+    const file = join(tempFolder(t), 'old.db');
+    const create = sampleExecution();
+    const db = new DatabaseSync(file);
+    const script = migrate(0, 'without rowid', migrations.slice(0, 1));
+    for (let step = script.next(); step.done !== true;) {
+      const statement = db.prepare(step.value.text.replaceAll('$', '?'));
+      const rows = statement.all(...step.value.params) as Record<string, SqlValue>[];
+      step = script.next({ rows, changes: 0 });
+    }
+    db.exec(`insert into executions (id, tenant, workflow, build_id, status, epoch, created_at, input, input_parsed, root_id)
+      values ('${create.id}', 'default', 'w', 'c', 'pending', 0, 0, '{}', 1, '${create.id}')`);
+    db.close();
+    const again = await openStore(`sqlite:${file}`);
+    release(t, () => again.close());
+    assert.equal((await again.execution(create.id))?.id, create.id);
+    const numbers = await again.read(function* () {
+      const { rows } = yield { text: 'select number from cloacina_migrations order by number', params: [] };
+      return rows.map((row) => row['number']);
+    });
+    assert.deepEqual(
+      numbers,
+      migrations.map(({ number }) => number),
+    );
+  });
+
+  it('that is truncated is an error that says so, never a crash', async (t) => {
+    const file = join(tempFolder(t), 'short.db');
+    const store = await openStore(`sqlite:${file}`);
+    await store.createExecutions(Array.from({ length: 200 }, () => sampleExecution()));
+    await store.close();
+    const bytes = readFileSync(file);
+    writeFileSync(file, bytes.subarray(0, Math.floor(bytes.length / 2 / 4096) * 4096));
+    const look = async (): Promise<void> => {
+      const broken = await openStore(`sqlite:${file}`);
+      release(t, () => broken.close());
+      await broken.list(sampleFilter());
+    };
+    await assert.rejects(look, { code: 'DATABASE_INVALID' });
+  });
+
+  it('in a folder that there is not yet is made with its folder', async (t) => {
+    const store = await openStore(`sqlite:${join(tempFolder(t), 'a', 'b', 'app.db')}`);
+    release(t, () => store.close());
+    assert.equal(await store.execution('x'), undefined);
+  });
+
+  it('that is a folder, or lies below a file, is STORE_UNAVAILABLE and names the path', async (t) => {
+    const folder = tempFolder(t);
+    writeFileSync(join(folder, 'file'), '');
+    for (const path of [folder, join(folder, 'file', 'app.db')]) {
+      await assert.rejects(openStore(`sqlite:${path}`), (error) => {
+        assert.equal(Reflect.get(error as object, 'code'), 'STORE_UNAVAILABLE', String(error));
+        assert.ok(String(error).includes(path), String(error));
+        return true;
+      });
+    }
+  });
+
+  // permissions are for others than root, and Windows has none of these
+  const nobody = process.platform !== 'win32' && process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+  const openAsOther = (path: string): string => {
+    const module = JSON.stringify(new URL('../open.ts', import.meta.url).href);
+    const code = `const { openStore } = await import(${module});
+      try { const s = await openStore(process.argv[1]); await s.close(); console.log('opened'); }
+      catch (error) { console.log(error.code, error.message); }`;
+    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code, `sqlite:${path}`], {
+      ...nobody,
+      encoding: 'utf8',
+    });
+    return stdout === '' ? stderr : stdout;
+  };
+
+  it(
+    'that may only be read is DATABASE_READ_ONLY and names the file',
+    { skip: process.platform === 'win32' },
+    async (t) => {
+      const folder = tempFolder(t);
+      const file = join(folder, 'ro.db');
+      await (await openStore(`sqlite:${file}`)).close();
+      chmodSync(file, 0o444);
+      chmodSync(folder, 0o555);
+      release(t, () => chmodSync(folder, 0o755));
+      const said = openAsOther(file);
+      assert.match(said, /^DATABASE_READ_ONLY/);
+      assert.ok(said.includes(file));
+    },
+  );
+
+  it(
+    'in a folder where nothing may be made is STORE_UNAVAILABLE and names the file',
+    { skip: process.platform === 'win32' },
+    (t) => {
+      const folder = join(tempFolder(t), 'locked');
+      mkdirSync(folder);
+      chmodSync(folder, 0o555);
+      chmodSync(join(folder, '..'), 0o755);
+      release(t, () => chmodSync(folder, 0o755));
+      const said = openAsOther(join(folder, 'app.db'));
+      assert.match(said, /^STORE_UNAVAILABLE/);
+      assert.ok(said.includes('app.db'));
+    },
+  );
+});
+
+describe('durability.md, per database: SQLite', () => {
+  const holding = (file: string): DatabaseSync => {
+    const other = new DatabaseSync(file, { timeout: 0 });
+    other.exec('begin immediate');
+    return other;
+  };
+
+  it('a busy database is waited for on a timer: the event loop turns, and a commit says that it is busy', async (t) => {
+    const file = join(tempFolder(t), 'busy.db');
+    const store = await openStore(`sqlite:${file}`);
+    release(t, () => store.close());
+    await store.registerRunner(sampleRunner('r1'));
+    const other = holding(file);
+    let written = false;
+    const writing = store.createExecutions([sampleExecution()]).finally(() => (written = true));
+    const create = sampleExecution({ owned: true });
+    await assert.rejects(
+      store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] }),
+      BusyError,
+    );
+    // the lock is held by this very thread: a wait inside SQLite could only fail, here it goes on when it is released
+    await setTimeout(20);
+    assert.ok(!written);
+    assert.equal((await store.runners()).length, 1, 'readers are not held up');
+    other.exec('rollback');
+    other.close();
+    assert.equal((await writing).length, 1);
+  });
+
+  it('one that stays busy is STORE_UNAVAILABLE in the end', async (t) => {
+    const file = join(tempFolder(t), 'busy.db');
+    const store = await openStore(`sqlite:${file}`, { patienceMs: 30 });
+    release(t, () => store.close());
+    const other = holding(file);
+    release(t, () => other.close());
+    await assert.rejects(store.createExecutions([sampleExecution()]), { code: 'STORE_UNAVAILABLE' });
+  });
+
+  it('a change by another connection is noticed once; an own one is none', async (t) => {
+    const [one, two] = await openStores(t, 2, new ManualClock());
+    assert.equal(one!.changed(), false);
+    await one!.createExecutions([sampleExecution()]);
+    assert.equal(one!.changed(), false);
+    await two!.createExecutions([sampleExecution()]);
+    assert.deepEqual([one!.changed(), one!.changed()], [true, false]);
+  });
+
+  it('a full disk is STORE_UNAVAILABLE; what was acknowledged is intact, and work goes on when there is room again', async (t) => {
+    const [store, other] = await openStores(t, 2, new ManualClock());
+    const kept = sampleExecution();
+    await store!.createExecutions([kept]);
+    const limit = (pages: number): Promise<void> =>
+      store!.read(function* () {
+        yield { text: `pragma max_page_count = ${pages}`, params: [] };
+      });
+    await limit(1);
+    const large = (): ReturnType<typeof sampleExecution> =>
+      sampleExecution({ input: JSON.stringify('x'.repeat(500_000)) });
+    const refused = large();
+    await assert.rejects(store!.createExecutions([sampleExecution(), refused]), (error) => {
+      assert.equal(Reflect.get(error as object, 'code'), 'STORE_UNAVAILABLE');
+      assert.match(String(error), /full/);
+      return true;
+    });
+    assert.equal(await store!.execution(refused.id), undefined);
+    assert.equal((await other!.execution(kept.id))?.id, kept.id);
+    await limit(1_000_000);
+    assert.equal((await store!.createExecutions([refused]))[0]!.created, true);
+  });
+});

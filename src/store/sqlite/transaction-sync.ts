@@ -1,0 +1,58 @@
+import { constants } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
+import { CloacinaError } from '../../core/error.ts';
+import { revocable, transactionEnded } from '../revocable.ts';
+
+/** https://www.sqlite.org/c3ref/c_alter_table.html and https://www.sqlite.org/rescode.html#auth */
+const { SQLITE_TRANSACTION, SQLITE_PRAGMA, SQLITE_DENY, SQLITE_OK } = constants;
+const notAuthorized = 23;
+
+/** Pragmas that take an argument and only read. */
+const reads = /^(table|index|foreign_key)_/;
+
+/** What of a connection is not for a function that is lent it. */
+const kept = ['close', 'open', Symbol.dispose, 'loadExtension', 'enableLoadExtension', 'setAuthorizer'];
+
+/**
+ * Runs a user's function within the transaction that is open on our own connection. It is synchronous, and cannot end the
+ * transaction nor change how the connection works: SQLite itself refuses such statements meanwhile.
+ */
+export function userTransaction<T>(db: DatabaseSync, act: (db: DatabaseSync) => T): T {
+  const { connection, end } = revocable(db, kept);
+  db.setAuthorizer((action, name, argument) => {
+    const sets = action === SQLITE_PRAGMA && argument !== null && !reads.test(name ?? '');
+    return action === SQLITE_TRANSACTION || sets ? SQLITE_DENY : SQLITE_OK;
+  });
+  try {
+    return act(connection);
+  } catch (error) {
+    if (!isDenied(error)) throw error;
+    const why = 'it is begun and committed around the function, which sets no pragmas either';
+    throw transactionEnded(why, error);
+  } finally {
+    db.setAuthorizer(null);
+    end();
+  }
+}
+
+/** What a user's function gave, which must be no promise. Throws TRANSACTION_ASYNC. */
+export function synchronous<T>(value: T): T {
+  if (isPromise(value)) throw notSynchronous(value);
+  return value;
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return value instanceof Object && 'then' in value && typeof value.then === 'function';
+}
+
+function notSynchronous(value: PromiseLike<unknown>): CloacinaError {
+  // what it goes on to do fails by itself, since the transaction is over: nobody else waits for that
+  value.then(undefined, () => undefined);
+  const why =
+    'SQLite has one writer, which an open transaction would hold across every await: the function must be synchronous, and gave a promise';
+  return new CloacinaError('TRANSACTION_ASYNC', `the transaction was rolled back: ${why}`);
+}
+
+function isDenied(error: unknown): boolean {
+  return error instanceof Error && Reflect.get(error, 'errcode') === notAuthorized;
+}

@@ -1,0 +1,59 @@
+import type { NewExecution } from '../transition.ts';
+import { createExecutions } from '../executions/executions.ts';
+import type { CreatedExecution } from '../executions/executions.ts';
+import { transactionEnded } from '../revocable.ts';
+import { synchronous } from './transaction-sync.ts';
+import type { SqliteDriver } from './driver.ts';
+import type { Store, SyncTransaction } from '../store.ts';
+import { writeTaskEnd } from '../commit/task-end.ts';
+import type { TaskEndOutcome, TaskTransaction } from '../commit/task-end.ts';
+
+/** What of a store is for SQLite only: users' functions run on our own connection. */
+export function sqliteTransactions(driver: SqliteDriver): Pick<Store, 'transactionSync' | 'transactTask'> {
+  return { transactionSync: (act) => transactionSync(driver, act), transactTask: (task) => transactTask(driver, task) };
+}
+
+/** What could not be written whole takes the transaction with it, whatever the function makes of the error. */
+async function transactionSync<T>(driver: SqliteDriver, act: (turn: SyncTransaction) => T): Promise<T> {
+  return driver.transactionSync((db) => {
+    let failed: { readonly error: unknown } | undefined;
+    let over = false;
+    const create = (one: NewExecution): CreatedExecution => {
+      if (over) throw transactionEnded('an execution is started after its end');
+      try {
+        return driver.drive(createExecutions([one], driver.dialect))[0]!;
+      } catch (error) {
+        failed = { error };
+        throw error;
+      }
+    };
+    try {
+      const value = synchronous(act({ db, create }));
+      if (failed !== undefined) throw failed.error;
+      return value;
+    } finally {
+      over = true;
+    }
+  });
+}
+
+/** The function, and the end of its task with what it gave, in one turn: nothing else happens between the two. */
+async function transactTask(driver: SqliteDriver, task: TaskTransaction): Promise<TaskEndOutcome> {
+  await task.ready();
+  try {
+    return await driver.transactionSync((db) => {
+      const end = task.end(synchronous(task.run(db)));
+      const how = driver.drive(writeTaskEnd(end, driver.dialect));
+      if (how !== 'written') throw new NotWritten();
+      return how;
+    });
+  } catch (error) {
+    if (error instanceof NotWritten) return 'lost';
+    throw error;
+  }
+}
+
+/** Takes the writes of a task back that is not this runner's any more. */
+class NotWritten extends Error {
+  override readonly name = 'NotWritten';
+}

@@ -1,0 +1,234 @@
+import type { CloacinaError } from '../core/error.ts';
+import type { EventType } from '../core/event.ts';
+import type { EndedStatus, TaskStatus } from '../core/execution.ts';
+
+/** An execution to be made. Values are JSON text, times epoch ms. */
+export interface NewExecution {
+  readonly id: string;
+  readonly tenant: string;
+  readonly workflow: string;
+  /** The package it is pinned to, as its channel was when this was put together. */
+  readonly pin: Pin | null;
+  /** Whether the commit pins it to what the channel points to by then. Not so for what keeps the version it came from. */
+  readonly followsChannel: boolean;
+  /** What code can run it: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
+  readonly buildId: string;
+  readonly priority: number;
+  readonly createdAt: number;
+  /** Whether the runner that commits it owns it at once; else it is for anyone. */
+  readonly owned: boolean;
+  /** In the future: it waits until then. */
+  readonly startAt: number | null;
+  readonly input: string;
+  /** The input as it was given, where the parsed one differs: another version's schema would parse that again. */
+  readonly given: string | null;
+  /** Whether the schema's own code has parsed the input; else that happens before the first task. */
+  readonly inputParsed: boolean;
+  readonly tags: string | null;
+  readonly idempotencyKey: string | null;
+  /** Of the input, to tell a repeated start from another one with the same key. */
+  readonly inputHash: string | null;
+  /** Executions with the same one count against one limit; null where there is no limit. */
+  readonly limitKey: string | null;
+  readonly rootId: string;
+  readonly parent: { readonly id: string; readonly task: string; readonly item: number } | null;
+  readonly schedule: ScheduleMark | null;
+  /** How long it is kept once its root has ended, ms; null: as long as whoever prunes says. */
+  readonly retention: number | null;
+}
+
+export interface Pin {
+  readonly package: string;
+  readonly version: string;
+  readonly digest: string;
+}
+
+/** The slot that started an execution. */
+export interface ScheduleMark {
+  readonly id: string;
+  readonly name: string;
+  readonly slot: number;
+  readonly isCatchUp: boolean;
+}
+
+/** The state of one task execution; `item` is -1 for a task that is no map, and for a map itself. */
+export interface TaskState {
+  readonly task: string;
+  readonly item: number;
+  readonly status: TaskStatus;
+  /** The number of the latest attempt; never repeats. 0: none began. */
+  readonly attempt: number;
+  /** Attempts charged against the allowance. */
+  readonly chargedAttempts: number;
+  /** The epoch in which the latest attempt began. */
+  readonly epoch: number;
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  readonly wakeAt: number | null;
+  readonly output: string | null;
+  readonly error: string | null;
+  readonly reason: string | null;
+  readonly cause: string | null;
+  /** The item (JSON text) of an item of a map; else null. */
+  readonly value: string | null;
+}
+
+export interface NewEvent {
+  readonly seq: number;
+  readonly type: EventType;
+  readonly at: number;
+  readonly task: string | null;
+  readonly item: number | null;
+  readonly attempt: number | null;
+  /** JSON text. */
+  readonly data: string | null;
+}
+
+export interface NewStep {
+  readonly task: string;
+  readonly item: number;
+  readonly name: string;
+  readonly output: string;
+}
+
+export interface NewLog {
+  readonly task: string;
+  readonly item: number;
+  readonly attempt: number;
+  readonly n: number;
+  readonly at: number;
+  readonly level: string;
+  readonly message: string;
+  readonly data: string | null;
+}
+
+/** The owner lets an execution go: it ended, or somebody may take it later. Happens only if no new mail has come. */
+export interface ExecutionRelease {
+  readonly status: EndedStatus | 'pending' | 'waiting' | 'paused';
+  readonly reason: string | null;
+  readonly wakeAt: number | null;
+  readonly endedAt: number | null;
+  readonly output: string | null;
+  readonly error: string | null;
+  readonly errorTask: string | null;
+  /** Who is told that it ended: the task of another execution. */
+  readonly parent: { readonly id: string; readonly task: string } | null;
+  /** The value of `inbox` that the owner has seen. */
+  readonly inboxSeen: number;
+  readonly events: readonly NewEvent[];
+}
+
+/** A task, or an item of a map; `item` is -1 for a task. */
+export interface TaskKey {
+  readonly task: string;
+  readonly item: number;
+}
+
+/** An attempt that its owner lets any runner run that serves the queue. */
+export interface NewOffer extends TaskKey {
+  readonly attempt: number;
+  /** What can run it: of its execution. */
+  readonly buildId: string;
+  readonly queue: string;
+  readonly priority: number;
+  /** It is charged when it is taken, and a helper runs one such at a time. */
+  readonly isPoisonSuspect: boolean;
+  readonly at: number;
+}
+
+/** What a transition does beside its own tasks. */
+export interface Effects {
+  /** Mail that was acted on and is removed; a signal stays until a task takes it. */
+  readonly messagesDone: readonly number[];
+  /** Executions that its tasks start, for anyone to take. */
+  readonly children: readonly NewExecution[];
+  /** Children that nobody waits for any more. */
+  readonly cancelChildren: readonly string[];
+  /** Maps whose items that never began are cancelled. */
+  readonly itemsCancelled: readonly { readonly task: string; readonly at: number }[];
+  /** Maps whose stored items do not count: their rows are removed first. */
+  readonly itemsDropped: readonly string[];
+  /** Attempts that other runners may take. */
+  readonly offers: readonly NewOffer[];
+  /** Offers that are taken back, unless a helper has them: see `CommitResult.taken`. */
+  readonly offersWithdrawn: readonly (TaskKey & { readonly attempt: number })[];
+  /** Offers that are over, whoever has them. */
+  readonly offersEnded: readonly TaskKey[];
+}
+
+/** All that one commit changes of one execution: it happens whole or not at all (but for `letGo`, see there). */
+export interface Transition {
+  readonly id: string;
+  readonly epoch: number;
+  readonly create: NewExecution | null;
+  readonly tasks: readonly TaskState[];
+  readonly steps: readonly NewStep[];
+  readonly logs: readonly NewLog[];
+  readonly events: readonly NewEvent[];
+  /** Set where the counts of losses and loads without progress go back to 0. */
+  readonly progressed: boolean;
+  /** The input as its schema parsed it, where that happened just now. */
+  readonly parsedInput: string | null;
+  /**
+   * Runners that the execution may have ended while it was loaded, or its code asked something; the present one is among
+   * them while that goes on. Null: as before, and 0 where it `progressed`.
+   */
+  readonly loadAttempts: number | null;
+  /** Mail up to this number was taken in. */
+  readonly inboxAcked: number | null;
+  /** What few transitions do. */
+  readonly effects: Effects | null;
+  readonly release: ExecutionRelease | null;
+}
+
+export interface Batch {
+  readonly runner: string;
+  /**
+   * Counts the batches of a runner. A database on which the outcome of a commit can stay unknown writes each number once,
+   * so that the same batch may be sent again.
+   */
+  readonly n: number;
+  readonly transitions: readonly Transition[];
+}
+
+export interface CommitResult {
+  /** Executions that this runner does not own any more; nothing of theirs was written. */
+  readonly lost: readonly string[];
+  /** Written, but not let go: mail has come that the owner has not seen. */
+  readonly kept: readonly string[];
+  /** Created, but for anyone to take: the channel points to another version than the one they were made for. */
+  readonly moved: readonly string[];
+  /** Of the offers that were to be taken back: those that are a helper's. */
+  readonly offersTaken: readonly (TaskKey & { readonly id: string })[];
+}
+
+/** The runner that commits was declared dead: nothing was written. */
+export class FencedError extends Error {
+  override readonly name = 'FencedError';
+}
+
+/** A commit was sent, and whether it was written is not known. The same batch (with the same number) may be sent again. */
+export class OutcomeUnknownError extends Error {
+  override readonly name = 'OutcomeUnknownError';
+}
+
+/** The database refuses the data of one transition and always will; nothing was written. */
+export class RefusedDataError extends Error {
+  override readonly name = 'RefusedDataError';
+  readonly id: string;
+  constructor(id: string, cause: unknown) {
+    super(`the database refuses what execution '${id}' wants to store`, { cause });
+    this.id = id;
+  }
+}
+
+/** Executions that a batch makes cannot be pinned to their versions, which are gone or take no new ones; nothing was written. */
+export class PinRefusedError extends Error {
+  override readonly name = 'PinRefusedError';
+  /** Why, by the ids of these executions. */
+  readonly refused: ReadonlyMap<string, CloacinaError>;
+  constructor(refused: ReadonlyMap<string, CloacinaError>) {
+    super(Array.from(refused, ([id, { message }]) => `execution '${id}' cannot be started: ${message}`).join('; '));
+    this.refused = refused;
+  }
+}

@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Claim } from '../../store/store.ts';
+import { sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
+import type { StorePlace } from '../store-place.ts';
+
+/** Who takes what, whatever the database. */
+export function claimSuite(place: StorePlace): void {
+  const { commit, claim, idsOf, owned, created } = place;
+
+  describe('durability.md, claiming', () => {
+    it('takes the highest priority first, then the oldest, up to the limit, and raises the epoch', async () => {
+      const [b, c, a] = await created({ createdAt: 2 }, { createdAt: 3 }, { createdAt: 9, priority: 1 });
+      const claimed = await claim({ limit: 2 });
+      assert.deepEqual(idsOf(claimed), [a, b]);
+      const { execution, seq, pendingReason, tasks } = claimed[0]!;
+      assert.deepEqual(
+        [execution.status, execution.owner, execution.epoch, execution.startedAt, seq, pendingReason, tasks],
+        ['running', 'r1', 1, 1_000_010, 1, null, []],
+      );
+      assert.deepEqual(idsOf(await claim({ runner: 'r2' })), [c]);
+      assert.deepEqual(await claim({ runner: 'r2' }), []);
+    });
+
+    it('within one priority tenants take turns, so none waits for all that another has handed in', async () => {
+      const many = await created(...Array.from({ length: 20 }, (_, i) => ({ createdAt: i, tenant: 'busy' })));
+      const [late, later] = await created({ createdAt: 100, tenant: 'small' }, { createdAt: 101, tenant: 'small' });
+      assert.deepEqual(idsOf(await claim({ limit: 4 })), [many[0], late, many[1], later]);
+    });
+
+    it('among many tenants, too: the highest priority first, then in turn, and all at last', async () => {
+      const tenants = Array.from({ length: 30 }, (_, i) => `tenant${i}`);
+      const each = await Promise.all(
+        tenants.map((tenant, i) =>
+          created(...Array.from({ length: 4 }, (_, k) => ({ tenant, createdAt: 100 * k + i }))),
+        ),
+      );
+      const urgent = await created(
+        ...Array.from({ length: 12 }, (_, i) => ({ tenant: 'tenant7', priority: 1, createdAt: 1000 + i })),
+      );
+      const firsts = each.map(([first]) => first!);
+      assert.deepEqual(idsOf(await claim({ limit: 20 })), [...urgent, ...firsts.slice(0, 8)]);
+      const claims = await Promise.all(Array.from({ length: 3 }, () => claim({ runner: 'r2', limit: 10 })));
+      const rest = claims.flatMap(idsOf);
+      for (let taken = rest.length; taken > 0;) {
+        const more = idsOf(await claim({ limit: 100 }));
+        taken = more.length;
+        rest.push(...more);
+      }
+      assert.deepEqual(
+        rest.toSorted(),
+        each
+          .flat()
+          .filter((id) => !firsts.slice(0, 8).includes(id))
+          .toSorted(),
+      );
+    });
+
+    it('beyond a thousand tenants: those of one code are not looked at from the first again for another code', async () => {
+      const tenants = Array.from({ length: 1200 }, (_, i) => `tenant${String(i).padStart(4, '0')}`);
+      const ids = await created(...tenants.map((tenant) => ({ tenant })));
+      await created(...Array.from({ length: 20 }, () => ({ buildId: 'embedded/w/2' })));
+      const codes = ['embedded/w/1', 'embedded/w/2'];
+      await claim({ buildIds: codes, limit: 100 });
+      const second = idsOf(await claim({ buildIds: codes, limit: 100 }));
+      assert.ok(second.some((id) => ids.indexOf(id) >= 1000));
+    });
+
+    it('takes only what the runner can run, and only of its roots where it has some', async () => {
+      const parent = { id: 'root', task: 'kid', item: -1 };
+      const [mine, , child] = await created({}, { buildId: 'embedded/w/2' }, { rootId: 'root', parent });
+      const claimable = (change: Partial<Claim>): Promise<boolean> =>
+        place.store.claimable({
+          runner: 'r1',
+          now: 1,
+          limit: 1,
+          buildIds: ['embedded/w/1'],
+          roots: null,
+          limits: new Map(),
+          ...change,
+        });
+      assert.equal(await claimable({ buildIds: ['embedded/w/3'] }), false);
+      assert.equal(await claimable({ buildIds: [] }), false);
+      assert.equal(await claimable({ roots: ['nobody'] }), false);
+      assert.equal(await claimable({ roots: ['root'] }), true);
+      assert.deepEqual(await claim({ buildIds: [] }), []);
+      assert.deepEqual(await claim({ roots: [] }), []);
+      assert.deepEqual(idsOf(await claim({ roots: ['root'] })), [child]);
+      const [full, next] = await created(
+        { rootId: 'root', parent, limitKey: 'full', createdAt: 1 },
+        { rootId: 'root', parent, createdAt: 2 },
+      );
+      const limits = new Map([['embedded/w/1 w', 0]]);
+      assert.equal(await claimable({ roots: ['root'], limits }), true);
+      assert.deepEqual(idsOf(await claim({ roots: ['root'], limits, limit: 1 })), [next]);
+      await place.store.cancel(full!, 'default');
+      assert.deepEqual(idsOf(await claim()), [mine]);
+    });
+
+    it('loads the tasks and the number of the last event', async () => {
+      const id = await owned();
+      await commit(
+        'r1',
+        sampleTransition(id, {
+          tasks: [sampleTaskState('a', { status: 'completed', output: '{"x":1}', endedAt: 5 }), sampleTaskState('b')],
+          events: [{ seq: 1, type: 'task.started', at: 3, task: 'a', item: null, attempt: 1, data: null }],
+        }),
+      );
+      await place.store.releaseExecution(id, 'r1', 1);
+      const [claimed] = await claim({ runner: 'r2' });
+      assert.deepEqual([claimed!.seq, claimed!.pendingReason, claimed!.execution.epoch], [1, 'lost', 2]);
+      const [a, b] = claimed!.tasks.toSorted((x, y) => (x.task < y.task ? -1 : 1));
+      assert.deepEqual(a, sampleTaskState('a', { status: 'completed', output: '{"x":1}', endedAt: 5 }));
+      assert.deepEqual(b, sampleTaskState('b'));
+    });
+
+    it('gives nothing to a runner that is dead or has no row', async () => {
+      await created({});
+      await place.store.markDead('r1', 2_000_000);
+      assert.deepEqual(await claim(), []);
+      assert.deepEqual(await claim({ runner: 'nobody' }), []);
+    });
+
+    it('side by side never gives one execution to two', async () => {
+      await created(...Array.from({ length: 100 }, () => ({})));
+      const claims = await Promise.all(
+        Array.from({ length: 20 }, (_, i) => claim({ runner: i % 2 === 0 ? 'r1' : 'r2', limit: 7 })),
+      );
+      const ids = claims.flatMap(idsOf);
+      assert.equal(ids.length, 100);
+      assert.equal(new Set(ids).size, 100);
+    });
+
+    it('durability.md, ownership: a limit of one admits one, however many claim at the same moment', async () => {
+      const runners = Array.from({ length: 8 }, (_, i) => `claimer${i}`);
+      for (const id of runners) await place.store.registerRunner(sampleRunner(id));
+      const limits = new Map([['embedded/w/1 w', 1]]);
+      for (const limitKey of ['a', 'b', 'c', 'd', 'e']) {
+        await created(...runners.map(() => ({ limitKey })));
+        const claims = await Promise.all(runners.map((runner) => claim({ runner, limits })));
+        assert.equal(claims.flat().length, 1, limitKey);
+      }
+    });
+  });
+
+  describe('engine.md, limits', () => {
+    const code = 'embedded/w/1';
+
+    it('of many keys each admits what its limit allows, the highest priority and the oldest first', async () => {
+      const keys = Array.from({ length: 40 }, (_, i) => `key${i}`);
+      const each = await Promise.all(
+        keys.map((limitKey, i) => created(...[3, 1, 2].map((k) => ({ limitKey, createdAt: 100 * k + i })))),
+      );
+      const [late] = await created({ limitKey: 'key39', priority: 1, createdAt: 1000 });
+      const limits = new Map([[`${code} w`, 2]]);
+      const first = idsOf(await claim({ limit: 10, limits }));
+      assert.deepEqual(first, [late, ...each.slice(0, 9).map(([, oldest]) => oldest)]);
+      const all = [...first];
+      for (let taken = 1; taken > 0;) {
+        const more = idsOf(await claim({ runner: 'r2', limit: 10, limits }));
+        taken = more.length;
+        all.push(...more);
+      }
+      const admitted = each.flatMap(([, oldest, next], i) => (i === 39 ? [oldest] : [oldest, next]));
+      assert.deepEqual(new Set(all), new Set([...admitted, late]));
+      assert.equal(all.length, admitted.length + 1);
+    });
+
+    it('a thousand keys whose limit is reached keep nobody from the one after them', async () => {
+      const keys = Array.from({ length: 1000 }, (_, i) => `key${String(i).padStart(4, '0')}`);
+      await created(...keys.map((limitKey) => ({ limitKey })));
+      const limits = new Map([[`${code} w`, 1]]);
+      for (let taken = 0; taken < 1000;) taken += (await claim({ limit: 1000, limits })).length;
+      await created(...keys.map((limitKey) => ({ limitKey })));
+      const [free] = await created({ limitKey: 'last' });
+      const request = { runner: 'r2', now: 1, limit: 10, buildIds: [code], roots: null, limits };
+      assert.equal(await place.store.claimable(request), true);
+      assert.deepEqual(idsOf(await place.store.claim(request)), [free]);
+      assert.equal(await place.store.claimable(request), false);
+    });
+
+    it('each version keeps to its own limit under the same key, whichever is looked at first', async () => {
+      const other = 'embedded/w/2';
+      const limits = new Map([
+        [`${code} w`, 1],
+        [`${other} w`, 3],
+      ]);
+      for (const [codes, taken] of [
+        [
+          [code, other],
+          [code, other, other],
+        ],
+        [
+          [other, code],
+          [other, other, other],
+        ],
+      ] as const) {
+        const limitKey = codes.join();
+        const made = await created(...[1, 2, 3].flatMap(() => [{ limitKey }, { limitKey, buildId: other }]));
+        const claimed = (await claim({ buildIds: codes, limits })).filter(({ execution }) =>
+          made.includes(execution.id),
+        );
+        assert.deepEqual(claimed.map(({ execution }) => execution.buildId).toSorted(), [...taken]);
+      }
+    });
+
+    it('what runs of one version counts for the others under the same key', async () => {
+      const limitKey = 'shared';
+      const other = 'embedded/w/2';
+      await created({ limitKey }, { limitKey }, { limitKey, buildId: other }, { limitKey, buildId: other });
+      const limits = new Map([
+        [`${code} w`, 3],
+        [`${other} w`, 3],
+      ]);
+      assert.equal((await claim({ buildIds: [code, other], limits })).length, 3);
+      assert.equal((await claim({ buildIds: [other, code], limits })).length, 0);
+    });
+  });
+}

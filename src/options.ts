@@ -12,7 +12,7 @@ import { functionsOf, isWorkflow } from './core/definition/workflow.ts';
 import type { LoadedWorkflow } from './engine/catalog.ts';
 import { systemClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';
-import { stderrLogger } from './engine/logger.ts';
+import { stderrLogger, steadyLogger } from './engine/logger.ts';
 import type { Logger } from './engine/logger.ts';
 import type { RunnerEvent, TaskProgress } from './engine/hooks.ts';
 import { loadEmbedded } from './engine/client/start.ts';
@@ -143,7 +143,7 @@ function settingsOf(options: ClientOptions, kinds: Readonly<Record<string, Kind>
     registry: options.registry ?? null,
     tenant,
     maxPayload: count('maxPayload', options.maxPayload ?? defaultMaxPayload),
-    logger: options.logger ?? stderrLogger,
+    logger: steadyLogger(options.logger ?? stderrLogger),
     clock: options.clock ?? systemClock,
     actor,
   };

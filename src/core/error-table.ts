@@ -200,8 +200,8 @@ const rows = {
   },
   STORE_REFUSED: {
     exit: 1,
-    meaning: 'The database refuses what an execution wants to store, and always will.',
-    remedy: 'Look at the message; it names what the database said.',
+    meaning: 'The database refuses what an execution wants to store, or cannot take that much at once.',
+    remedy: 'Look at the message; it names what the database said. Return references to large values.',
   },
   OUTCOME_UNKNOWN: {
     exit: 6,

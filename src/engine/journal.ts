@@ -1,5 +1,13 @@
 import { DatabaseReplacedError } from '../core/error.ts';
-import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from '../store/transition.ts';
+import {
+  FencedError,
+  OutcomeUnknownError,
+  PinRefusedError,
+  RefusedDataError,
+  UnwritableBatchError,
+  batchLimit,
+  sizeOf,
+} from '../store/transition.ts';
 import type { CommitResult, TaskKey, Transition } from '../store/transition.ts';
 import { BusyError } from '../store/store.ts';
 import type { Clock } from './clock.ts';
@@ -34,8 +42,8 @@ export interface JournalOptions {
   readonly onWaits?: (waits: boolean) => void;
 }
 
-/** What a commit may carry, in characters of JSON text (a UTF-16 unit is 1 to 3 bytes of UTF-8). */
-const batchLimit = 8_388_608;
+/** The longest transition, in characters of JSON (256 Mi): a string of V8 has at most 2^29, and escaping may double a text. */
+const longestTransition = 268_435_456;
 const firstRetryMs = 20;
 const lastRetryMs = 1000;
 const busyRetryMs = 5;
@@ -155,9 +163,14 @@ export class Journal {
       let transition: Transition | undefined;
       guarded(participant, () => (transition = participant.transition()));
       if (transition === undefined) continue;
+      const length = sizeOf(transition);
+      if (length > longestTransition) {
+        this.#refuse(participant, tooLong(length));
+        continue;
+      }
       members.push(participant);
       transitions.push(transition);
-      size += sizeOf(transition);
+      size += length;
       if (size > batchLimit) break;
     }
     if (transitions.length === 0) return;
@@ -188,6 +201,10 @@ export class Journal {
         }
         if (error instanceof RefusedDataError || error instanceof PinRefusedError) {
           await this.#without(error, members, transitions);
+          return;
+        }
+        if (error instanceof UnwritableBatchError) {
+          await this.#inParts(error, members, transitions);
           return;
         }
         if (error instanceof OutcomeUnknownError) this.#unknown = true;
@@ -241,6 +258,31 @@ export class Journal {
       if (isRefused[i] === true) guarded(member, () => member.refused(isData ? error.cause : error));
   }
 
+  /** Nothing of a batch was written, and as a whole it never will be: the longest transition goes by itself, after the others. */
+  async #inParts(
+    error: UnwritableBatchError,
+    members: readonly Participant[],
+    transitions: readonly Transition[],
+  ): Promise<void> {
+    if (members.length === 1) {
+      this.#refuse(members[0]!, error.cause);
+      return;
+    }
+    const sizes = transitions.map(sizeOf);
+    const longest = sizes.indexOf(sizes.reduce((most, size) => Math.max(most, size)));
+    const others = members.filter((_, i) => i !== longest);
+    await this.#commit(
+      others,
+      transitions.filter((_, i) => i !== longest),
+    );
+    await this.#commit([members[longest]!], [transitions[longest]!]);
+  }
+
+  #refuse(member: Participant, cause: unknown): void {
+    this.#options.logger.error({ execution: member.id, error: cause }, 'the database cannot take a change');
+    guarded(member, () => member.refused(cause));
+  }
+
   #away(error: unknown): void {
     const away = error !== undefined;
     if (away === (this.#awaySince !== undefined)) return;
@@ -253,6 +295,12 @@ export class Journal {
 
 const none: readonly TaskKey[] = [];
 
+function tooLong(length: number): Error {
+  return new Error(
+    `a change of the execution has ${length} characters of JSON, and at most ${longestTransition} can be stored at once`,
+  );
+}
+
 /** Calls a participant; an exception is its own, and never the journal's. */
 function guarded(participant: Participant, call: () => void): void {
   try {
@@ -264,16 +312,4 @@ function guarded(participant: Participant, call: () => void): void {
 
 function startsAnyOf({ create, effects }: Transition, refused: PinRefusedError['refused']): boolean {
   return (create !== null && refused.has(create.id)) || effects?.children.some(({ id }) => refused.has(id)) === true;
-}
-
-function sizeOf(transition: Transition): number {
-  let size = 256 + (transition.create?.input.length ?? 0) + (transition.release?.output?.length ?? 0);
-  size += transition.parsedInput?.length ?? 0;
-  for (const { input } of transition.effects?.children ?? []) size += input.length;
-  for (const { output, error, value } of transition.tasks) {
-    size += (output?.length ?? 0) + (error?.length ?? 0) + (value?.length ?? 0);
-  }
-  for (const step of transition.steps) size += step.output.length;
-  for (const log of transition.logs) size += log.message.length + (log.data?.length ?? 0);
-  return size;
 }

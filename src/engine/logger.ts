@@ -31,6 +31,20 @@ function isNews(data: object): boolean {
   return !(Reflect.get(data, 'error') instanceof DatabaseReplacedError);
 }
 
+/** A logger whose exceptions reach nobody: what is logged stands where nothing may throw. */
+export function steadyLogger(logger: Logger): Logger {
+  const at =
+    (level: keyof Logger) =>
+    (data: object, message: string): void => {
+      try {
+        logger[level](data, message);
+      } catch {
+        // there is nowhere left to say so
+      }
+    };
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}
+
 function write(level: string, data: object, message: string): void {
   const fields = Object.entries(data).map(([key, value]) => ` ${key}=${text(value)}`);
   process.stderr.write(`${indented(`cloacina ${level}: ${message}${fields.join('')}`)}\n`);

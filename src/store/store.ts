@@ -33,7 +33,7 @@ import type { Dialect, Notice, Script } from './script.ts';
  * did not answer in time.
  */
 export interface Store {
-  /** Writes many transitions at once. Throws FencedError, RefusedDataError, BusyError. */
+  /** Writes many transitions at once. Throws FencedError, RefusedDataError, UnwritableBatchError, BusyError. */
   commit(batch: Batch): Promise<CommitResult>;
 
   createExecutions(creates: readonly NewExecution[]): Promise<readonly CreatedExecution[]>;

@@ -232,3 +232,30 @@ export class PinRefusedError extends Error {
     this.refused = refused;
   }
 }
+
+/**
+ * A batch as a whole can never be written: it cannot be put into a statement, or no server takes it in time. Nothing of it
+ * was written, and its number is used up. Parts of it may be written under other numbers; the cause is that of a single one.
+ */
+export class UnwritableBatchError extends Error {
+  override readonly name = 'UnwritableBatchError';
+  constructor(cause: unknown) {
+    super('a batch cannot be written as a whole', { cause });
+  }
+}
+
+/** What a commit carries, in characters of JSON text (a UTF-16 unit is 1 to 3 bytes of UTF-8); only its last transition goes beyond. */
+export const batchLimit = 8_388_608;
+
+/** The length of a transition in characters of JSON text. */
+export function sizeOf(transition: Transition): number {
+  let size = 256 + (transition.create?.input.length ?? 0) + (transition.release?.output?.length ?? 0);
+  size += transition.parsedInput?.length ?? 0;
+  for (const { input } of transition.effects?.children ?? []) size += input.length;
+  for (const { output, error, value } of transition.tasks) {
+    size += (output?.length ?? 0) + (error?.length ?? 0) + (value?.length ?? 0);
+  }
+  for (const step of transition.steps) size += step.output.length;
+  for (const log of transition.logs) size += log.message.length + (log.data?.length ?? 0);
+  return size;
+}

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { Client } from 'pg';
 import { openStore } from '../store/open.ts';
+import type { StoreOptions } from '../store/open.ts';
 import type { Store } from '../store/store.ts';
 import { release } from './engine-rig.ts';
 import type { Cleanup } from './engine-rig.ts';
@@ -18,9 +19,14 @@ const momentMs = 300;
 let schemas = 0;
 
 /** A new schema on a server, with those runners. */
-export async function postgresPlace(t: Cleanup, url: string, runners: readonly string[]): Promise<PostgresPlace> {
+export async function postgresPlace(
+  t: Cleanup,
+  url: string,
+  runners: readonly string[],
+  options: StoreOptions = {},
+): Promise<PostgresPlace> {
   const schema = `place_${process.pid}_${schemas++}`;
-  const store = await openStore(`${url}?schema=${schema}`);
+  const store = await openStore(`${url}?schema=${schema}`, options);
   release(t, () => store.close());
   for (const id of runners) await store.registerRunner(sampleRunner(id));
   const client = new Client({ connectionString: url, options: `-c search_path=${schema}` });

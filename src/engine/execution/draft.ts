@@ -44,7 +44,8 @@ export class TransitionDraft {
 
   /** Whether there is nothing to write and nobody to tell. */
   get isEmpty(): boolean {
-    const head = this.create ?? this.parsedInput ?? this.loadAttempts ?? this.inboxAcked ?? this.release ?? this.#effects;
+    const head =
+      this.create ?? this.parsedInput ?? this.loadAttempts ?? this.inboxAcked ?? this.release ?? this.#effects;
     const rows = this.#tasks.size + this.#steps.length + this.#logs.length + this.#events.length;
     return head === null && !this.progressed && rows + this.after.length === 0;
   }

@@ -45,6 +45,20 @@ describe('an exception of what moves an execution costs that execution, and neve
     assert.equal(codeOf(await (await rig.client.start('fine')).outcome()), 'completed');
   });
 
+  it('a change that is longer than can be stored at once fails with STORE_REFUSED, and is not sent', async (t) => {
+    const w = workflow('w');
+    w.task('a', () => 'x'.repeat(270_000_000));
+    const rig = await openRig(t, { workflows: [w, fine], maxPayload: 300_000_000 });
+    const outcome = await (await rig.client.start('w')).outcome();
+    assert.ok(outcome.status === 'failed');
+    assert.equal(outcome.error?.code, 'STORE_REFUSED');
+    assert.match(
+      outcome.error.message,
+      /has 270000258 characters of JSON, and at most 268435456 can be stored at once/,
+    );
+    assert.equal(codeOf(await (await rig.client.start('fine')).outcome()), 'completed');
+  });
+
   it('where an attempt ends', async (t) => {
     let broken = true;
     const random = (): number => {

@@ -37,7 +37,7 @@ const sqlite: Explained = {
   slow: (plan) =>
     plan
       .map(({ detail }) => String(detail))
-      .filter((detail) => /\b(executions|e)\b/.test(detail) && !/code[=>]/.test(detail)),
+      .filter((detail) => /\b(executions|e)\b/.test(detail) && !/build_id[=>]/.test(detail)),
 };
 
 interface PlanNode {
@@ -57,7 +57,7 @@ const postgres: Explained = {
   slow: (plan) => {
     const [root] = plan[0]!['QUERY PLAN'] as unknown as readonly { readonly Plan: PlanNode }[];
     return nodesOf(root!.Plan)
-      .filter((node) => node['Relation Name'] === 'executions' && node['Index Cond']?.includes('code') !== true)
+      .filter((node) => node['Relation Name'] === 'executions' && node['Index Cond']?.includes('build_id') !== true)
       .map((node) => JSON.stringify(node));
   },
 };

@@ -16,9 +16,25 @@ export function rowsFrom(columns: ArrayColumns, first: number, name: string): st
 
 /**
  * The parameters of `rowsFrom`, as text. A column without a value is an empty array: `rows from` fills up with nulls. The
- * first column has a value in every row.
+ * first column has a value in every row. Throws EncodingError.
  */
 export function arraysOf(columns: ArrayColumns, rows: readonly (readonly unknown[])[]): string[] {
+  try {
+    return parametersOf(columns, rows);
+  } catch (cause) {
+    throw new EncodingError(cause);
+  }
+}
+
+/** Values cannot be put into parameters of a statement: together they are longer than a string can be. */
+export class EncodingError extends Error {
+  override readonly name = 'EncodingError';
+  constructor(cause: unknown) {
+    super('values cannot be put into the parameters of a statement', { cause });
+  }
+}
+
+function parametersOf(columns: ArrayColumns, rows: readonly (readonly unknown[])[]): string[] {
   return Object.values(columns).map((type, i) => {
     const column = rows.map((row) => row[i] ?? null);
     if (column.every((value) => value === null)) return type === 'json' ? '[]' : '{}';

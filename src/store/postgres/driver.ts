@@ -65,6 +65,8 @@ export class PostgresDriver implements Driver {
   #schema = 'public';
   #qualified: (text: string) => string = (text) => text;
   readonly #prepared = new Prepared();
+  /** Connections whose transaction has a deadline of its own. */
+  readonly #patient = new WeakMap<PoolClient, number>();
   #notices: Notices | undefined;
   #closed = false;
 
@@ -213,9 +215,20 @@ export class PostgresDriver implements Driver {
     return result;
   }
 
-  /** One attempt at a transaction, for whoever decides about repeating it. Throws the database's own errors. */
-  async once<T>(act: (client: PoolClient) => Promise<T>): Promise<T> {
-    return this.#transaction(this.#begin(), act);
+  /**
+   * One attempt at a transaction, for a caller that decides about repeating it. Throws the database's own errors.
+   * `deadlineMs`: a longer deadline for each of its statements, of which the server is told.
+   */
+  async once<T>(act: (client: PoolClient) => Promise<T>, deadlineMs: number = this.deadlineMs): Promise<T> {
+    if (deadlineMs <= this.deadlineMs) return this.#transaction(this.#begin(), act);
+    return this.#transaction(beginText(deadlineMs), async (client) => {
+      this.#patient.set(client, deadlineMs);
+      try {
+        return await act(client);
+      } finally {
+        this.#patient.delete(client);
+      }
+    });
   }
 
   /**
@@ -246,12 +259,16 @@ export class PostgresDriver implements Driver {
   ): Promise<QueryResult<Row>> {
     const qualified = this.#qualified(text);
     const name = this.#connections.pooled ? undefined : this.#prepared.nameOf(qualified);
-    return client.query<Row>(timed({ name, text: qualified, values: [...values] }, this.deadlineMs));
+    return client.query<Row>(timed({ name, text: qualified, values: [...values] }, this.#deadlineOf(client)));
+  }
+
+  #deadlineOf(client: PoolClient): number {
+    return this.#patient.get(client) ?? this.deadlineMs;
   }
 
   /** Runs a script within the transaction of one of our own connections, whose statements are prepared once. */
   async drive<T>(client: PoolClient, script: Script<T>): Promise<T> {
-    return this.#drive(client, script, this.deadlineMs, !this.#connections.pooled);
+    return this.#drive(client, script, this.#deadlineOf(client), !this.#connections.pooled);
   }
 
   /** The same on a connection that was lent: whoever has it may make it forget what was prepared. */

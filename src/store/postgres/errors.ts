@@ -1,5 +1,11 @@
 import { CloacinaError, StoreUnavailableError } from '../../core/error.ts';
-import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from '../transition.ts';
+import {
+  FencedError,
+  OutcomeUnknownError,
+  PinRefusedError,
+  RefusedDataError,
+  UnwritableBatchError,
+} from '../transition.ts';
 
 /** The SQLSTATE of an error of the server (https://www.postgresql.org/docs/current/errcodes-appendix.html), or the code of the system's. */
 function sqlState(error: unknown): string | undefined {
@@ -46,7 +52,9 @@ export function isConflict(error: unknown): boolean {
 }
 
 function isOfBatch(error: unknown): boolean {
-  return [FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError].some((kind) => error instanceof kind);
+  return [FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError, UnwritableBatchError].some(
+    (kind) => error instanceof kind,
+  );
 }
 
 /** Errors after which the same transaction may well succeed: a conflict with another, or a database that is away. */
@@ -56,6 +64,14 @@ export function isPassing(error: unknown): boolean {
   if (isStaleStatement(error)) return true;
   if (state === undefined) return error instanceof Error && /connection|terminated|timeout/i.test(error.message);
   return /^(40|53|57P|08|55P03|25006|25P0[23]|57014)/.test(state) || /^E[A-Z]+$/.test(state);
+}
+
+/** Whether a statement was sent, and no server said in time what became of it. */
+export function isSilence(error: unknown): boolean {
+  if (error instanceof OutcomeUnknownError) return true;
+  if (sqlState(error) === '57014') return true;
+  // as `pg` says it; a connection that could not be made has sent nothing
+  return error instanceof Error && /^(Query read timeout|Connection terminated( unexpectedly)?)$/.test(error.message);
 }
 
 /** A connection that could not be made sent nothing; one that broke may have. */

@@ -11,7 +11,13 @@ import { openStores, release, tempFolder } from '../../testing/engine-rig.ts';
 import { storeEffectsSuite } from '../../testing/suites/store-effects-suite.ts';
 import { offerSuite } from '../../testing/suites/offer-suite.ts';
 import { pinsSuite } from '../../testing/suites/pins-suite.ts';
-import { sampleExecution, sampleFilter, sampleRunner, sampleTransition } from '../../testing/samples.ts';
+import {
+  sampleExecution,
+  sampleFilter,
+  sampleRunner,
+  sampleTaskState,
+  sampleTransition,
+} from '../../testing/samples.ts';
 import { storeSuite } from '../../testing/suites/store-suite.ts';
 import { ManualClock } from '../../testing/clock.ts';
 import { migrate, migrations } from '../migrations/migrate.ts';
@@ -300,5 +306,22 @@ describe('durability.md, per database: SQLite', () => {
     assert.equal((await other!.execution(kept.id))?.id, kept.id);
     await limit(1_000_000);
     assert.equal((await store!.createExecutions([refused]))[0]!.created, true);
+  });
+});
+
+describe('durability.md: a commit that cannot succeed is not repeated', () => {
+  it('a value that cannot be bound is refused like one that SQLite refuses, and names its execution', async (t) => {
+    const [store] = await openStores(t, 1, new ManualClock());
+    await store!.registerRunner(sampleRunner('r1'));
+    const creates = Array.from({ length: 2 }, () => sampleExecution({ owned: true }));
+    const made = creates.map((create) => sampleTransition(create.id, { create }));
+    await store!.commit({ runner: 'r1', n: 1, transitions: made });
+    const [good, bad] = creates.map(({ id }, i) => {
+      const startedAt = (i === 0 ? 1 : 2n ** 70n) as number;
+      return sampleTransition(id, { tasks: [sampleTaskState('a', { startedAt })] });
+    });
+    const refused = { name: 'RefusedDataError', id: bad!.id };
+    await assert.rejects(store!.commit({ runner: 'r1', n: 2, transitions: [good!, bad!] }), refused);
+    assert.deepEqual(await store!.tasks(good!.id), []);
   });
 });

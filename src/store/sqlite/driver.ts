@@ -248,9 +248,16 @@ export function isBusy(error: unknown): boolean {
   return primary === code.busy || primary === code.locked;
 }
 
-/** Whether an error is about the data of a statement (too large, a broken constraint), and would come again. */
+/**
+ * Whether an error is about the data of a statement, and would come again: SQLite refuses it (too large, a broken
+ * constraint), or it cannot be bound, which is an error of the process and no answer of SQLite.
+ */
 export function isDataError(error: unknown): boolean {
   const primary = primaryCode(error);
+  if (primary === undefined) {
+    const name: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
+    return error instanceof RangeError || error instanceof TypeError || name === 'ERR_STRING_TOO_LONG';
+  }
   return primary === 18 || primary === 19 || primary === 20 || primary === 25;
 }
 

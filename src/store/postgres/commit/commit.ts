@@ -1,12 +1,20 @@
 import type { PoolClient } from 'pg';
-import { FencedError, OutcomeUnknownError, PinRefusedError, RefusedDataError } from '../../transition.ts';
+import {
+  FencedError,
+  OutcomeUnknownError,
+  PinRefusedError,
+  RefusedDataError,
+  UnwritableBatchError,
+  batchLimit,
+  sizeOf,
+} from '../../transition.ts';
 import type { Batch, CommitResult, Effects, NewExecution, Transition } from '../../transition.ts';
 import { cancelLocked } from '../../executions/commands.ts';
 import { familyOf } from '../../executions/family.ts';
 import { executionParams, tagParams } from '../../executions/executions.ts';
 import { checkPins, lockPinnedVersions, madeBy } from '../../commit/pinned-versions.ts';
 import type { Pins } from '../../commit/pinned-versions.ts';
-import { arraysOf, rowsFrom } from '../arrays.ts';
+import { EncodingError, arraysOf, rowsFrom } from '../arrays.ts';
 import type { ArrayColumns } from '../arrays.ts';
 import {
   endedOfferRows,
@@ -37,21 +45,29 @@ import {
 } from './batch-rows.ts';
 import { commitStatement, isPlain } from './commit-statement.ts';
 import type { CommitRow } from './commit-statement.ts';
-import { isConflict, isDataError, storeError } from '../errors.ts';
+import { isConflict, isDataError, isSilence, storeError } from '../errors.ts';
 import type { PostgresDriver } from '../driver.ts';
 import type { Notice } from '../../script.ts';
 import { BusyError } from '../../store.ts';
 
 /** Batches of one runner that are remembered: a repetition follows its first try at once. */
 const remembered = 50;
+/** Of each batch limit that a large batch is long, this share of the deadline is added to its deadline. */
+const growth = 0.1;
+/** A large batch that was sent so often without an answer, while the database answers others, is taken for too large. */
+const mostSilentTries = 3;
+/** The result of a batch of which nothing was written, and nothing will be. */
+const givenUp = 'given up';
 
 /**
  * The group commit on PostgreSQL: a whole batch in one transaction, each kind of row as one statement. The fence comes
- * first; a batch is written once, by its number. Throws FencedError, PinRefusedError, RefusedDataError, OutcomeUnknownError.
+ * first; a batch is written once, by its number. Throws FencedError, PinRefusedError, RefusedDataError, UnwritableBatchError,
+ * OutcomeUnknownError.
  */
 export class PostgresCommit {
   readonly #driver: PostgresDriver;
   readonly #now: () => number;
+  #silent: { readonly runner: string; readonly n: number; readonly times: number } | undefined;
 
   constructor(driver: PostgresDriver, now: () => number) {
     this.#driver = driver;
@@ -59,18 +75,59 @@ export class PostgresCommit {
   }
 
   async commit(batch: Batch): Promise<CommitResult> {
+    const size = batch.transitions.reduce((sum, one) => sum + sizeOf(one), 0);
+    const { deadlineMs } = this.#driver;
+    const isLarge = size > batchLimit;
     try {
-      const result = isPlain(batch)
-        ? await this.#atOnce(batch)
-        : await this.#driver.once((client) => this.#write(client, batch));
+      const result =
+        isPlain(batch) && !isLarge
+          ? await this.#atOnce(batch)
+          : await this.#driver.once(
+              (client) => this.#write(client, batch),
+              isLarge ? deadlineMs + Math.ceil((size / batchLimit) * deadlineMs * growth) : deadlineMs,
+            );
       this.#driver.tell(noticeOf(batch));
       return result;
     } catch (error) {
       if (isDataError(error)) throw await this.#refused(batch, error);
+      const tries = this.#silentTries(batch, error);
+      if (error instanceof EncodingError || (isLarge && tries >= mostSilentTries)) return this.#giveUp(batch, error);
       if (isForJournal(error)) throw error;
       if (isConflict(error)) throw new BusyError('another transaction was in the way', { cause: error });
       throw storeError(error, 'the database did not take a commit');
     }
+  }
+
+  /** How often in a row a batch was sent, and no server said what became of it. */
+  #silentTries({ runner, n }: Batch, error: unknown): number {
+    if (!isSilence(error)) {
+      this.#silent = undefined;
+      return 0;
+    }
+    const before = this.#silent;
+    const times = before?.runner === runner && before.n === n ? before.times + 1 : 1;
+    this.#silent = { runner, n, times };
+    return times;
+  }
+
+  /**
+   * A batch is given up as a whole. First its number is taken for good, by a transaction that waits for a try that is still
+   * under way: so what was sent before is either written, which is told, or never will be, however late it comes.
+   */
+  async #giveUp(batch: Batch, cause: unknown): Promise<CommitResult> {
+    const { runner, n } = batch;
+    const written = await this.#driver
+      .once(async (client) => {
+        await this.#fence(client, runner);
+        const text = `insert into batches (runner, n, result) values ($1, $2, '${givenUp}') on conflict do nothing`;
+        const taken = await this.#driver.run(client, text, [runner, n]);
+        return taken.rowCount === 0 ? this.#known(client, batch) : undefined;
+      })
+      .catch((error: unknown) => {
+        throw isForJournal(error) ? error : storeError(error, 'the database did not take a commit');
+      });
+    if (written !== undefined) return written;
+    throw new UnwritableBatchError(cause instanceof EncodingError ? cause.cause : cause);
   }
 
   /** One statement, one round trip. */
@@ -107,15 +164,13 @@ export class PostgresCommit {
     );
     const [known] = rows;
     if (known === undefined) throw new FencedError(`batch ${n} of runner ${runner} was overtaken by later ones`);
+    if (known.result === givenUp) throw new UnwritableBatchError(new Error('it was given up before'));
     return known.result === '' ? batchOutcome(this.#driver, client, batch) : (JSON.parse(known.result) as CommitResult);
   }
 
   async #write(client: PoolClient, batch: Batch): Promise<CommitResult> {
     const { runner, n, transitions } = batch;
-    const self = await this.#driver.run<{ dead: number }>(client, 'select dead from runners where id = $1 for share', [
-      runner,
-    ]);
-    if (self.rows[0]?.dead !== 0) throw new FencedError(`runner ${runner} was declared dead`);
+    await this.#fence(client, runner);
     // first of all: it waits for an earlier try that is still under way, and then there is nothing left to do
     const fresh = await this.#driver.run(
       client,
@@ -132,6 +187,12 @@ export class PostgresCommit {
     ]);
     await this.#driver.run(client, 'delete from batches where runner = $1 and n <= $2', [runner, n - remembered]);
     return result;
+  }
+
+  async #fence(client: PoolClient, runner: string): Promise<void> {
+    const text = 'select dead from runners where id = $1 for share';
+    const { rows } = await this.#driver.run<{ dead: number }>(client, text, [runner]);
+    if (rows[0]?.dead !== 0) throw new FencedError(`runner ${runner} was declared dead`);
   }
 
   async #apply(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<CommitResult> {
@@ -296,6 +357,7 @@ export class PostgresCommit {
       });
     } catch (error) {
       if (error instanceof Tried) return error.found;
+      if (error instanceof EncodingError) return new UnwritableBatchError(error.cause);
       return error instanceof PinRefusedError
         ? error
         : (storeError(error, 'the database did not take a commit') as Error);
@@ -330,7 +392,9 @@ export class PostgresCommit {
 
 /** What is no error of the database's, and the journal knows what to do. */
 function isForJournal(error: unknown): boolean {
-  return error instanceof FencedError || error instanceof OutcomeUnknownError || error instanceof PinRefusedError;
+  return [FencedError, OutcomeUnknownError, PinRefusedError, UnwritableBatchError].some(
+    (kind) => error instanceof kind,
+  );
 }
 
 /** Takes a trial back. */

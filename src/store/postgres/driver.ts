@@ -58,12 +58,12 @@ export class PostgresDriver implements Driver {
   };
   readonly #connections: Connections;
   readonly #admission: Admission;
-  readonly #place: PostgresPlace;
+  readonly #shown: string;
   readonly #max: number;
   #pool: Pool;
   #lent: Pool | undefined;
-  #schema = 'public';
-  #qualified: (text: string) => string = (text) => text;
+  readonly #schema: string;
+  readonly #qualified: (text: string) => string;
   readonly #prepared = new Prepared();
   /** Connections whose transaction has a deadline of its own. */
   readonly #patient = new WeakMap<PoolClient, number>();
@@ -72,7 +72,9 @@ export class PostgresDriver implements Driver {
 
   private constructor(connections: Connections, place: PostgresPlace, options: PostgresOptions) {
     this.#connections = connections;
-    this.#place = place;
+    this.#shown = place.shown;
+    this.#schema = place.schema;
+    this.#qualified = schemaQualifier(place.schema);
     this.deadlineMs = options.deadlineMs ?? 10_000;
     this.patienceMs = options.patienceMs ?? 10_000;
     this.#max = options.connections ?? 10;
@@ -116,28 +118,15 @@ export class PostgresDriver implements Driver {
   }
 
   async #prepare({ now = Date.now, migrations }: PostgresOptions): Promise<void> {
-    const { schema } = this.#place;
     const client = await this.#checkOut();
     try {
-      const named = schema ?? (await this.#ownSchema(client));
-      this.#schema = named;
-      this.#qualified = schemaQualifier(named);
-      if (!(await this.#isNewest(client, migrations))) {
-        await this.#migrate(client, schema !== null, now, migrations); // the lock and a write only where needed
-      }
+      // a database that is migrated needs neither the lock nor a write
+      if (!(await this.#isNewest(client, migrations))) await this.#migrate(client, now, migrations);
       client.release();
     } catch (error) {
       client.release(isAnswer(error) || error instanceof CloacinaError ? undefined : true);
       throw error;
     }
-  }
-
-  /** Where our tables are by the connection's own search_path, else where it would make them. */
-  async #ownSchema(client: PoolClient): Promise<string> {
-    const text = `select coalesce((select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-       where c.oid = to_regclass('cloacina_migrations')), current_schema()) as schema`;
-    const { rows } = await client.query<{ schema: string | null }>(timed({ text }, this.deadlineMs));
-    return rows[0]?.schema ?? 'public';
   }
 
   async #isNewest(client: PoolClient, migrations?: readonly Migration[]): Promise<boolean> {
@@ -147,22 +136,15 @@ export class PostgresDriver implements Driver {
     return tables[0]?.there === true && (await this.drive(client, isNewest(migrations)));
   }
 
-  async #migrate(
-    client: PoolClient,
-    makesSchema: boolean,
-    now: () => number,
-    migrations?: readonly Migration[],
-  ): Promise<void> {
+  async #migrate(client: PoolClient, now: () => number, migrations?: readonly Migration[]): Promise<void> {
     // who waits for a lock holds up all who come after: it gives way before long, and tries again
     await client.query(`${beginText(null)}; set local statement_timeout = 0; set local lock_timeout = ${lockMs}`);
     try {
       await client.query('select pg_advisory_xact_lock($1)', [migrationLock]);
-      if (makesSchema) {
-        // asks for the right to make one even where it exists
-        const asked = 'select to_regnamespace($1) is null as missing';
-        const { rows } = await client.query<{ missing: boolean }>(asked, [quotedName(this.#schema)]);
-        if (rows[0]?.missing === true) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);
-      }
+      // `create schema if not exists` needs the right to create one even if it exists
+      const asked = 'select to_regnamespace($1) is null as missing';
+      const { rows } = await client.query<{ missing: boolean }>(asked, [quotedName(this.#schema)]);
+      if (rows[0]?.missing === true) await client.query(`create schema if not exists ${quotedName(this.#schema)}`);
       await client.query(`set local search_path to ${quotedName(this.#schema)}`);
       await this.#drive(client, migrate(now(), '', migrations), null, false);
       await client.query('commit');
@@ -281,7 +263,7 @@ export class PostgresDriver implements Driver {
    * engine needs to go on.
    */
   async lend(): Promise<PoolClient> {
-    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#place.shown} was closed`);
+    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#shown} was closed`);
     this.#lent ??= this.#connections.lendingPool(this.#max);
     const client = await this.#lent.connect();
     try {
@@ -345,7 +327,7 @@ export class PostgresDriver implements Driver {
       } catch (error) {
         const gaveUp = performance.now() - since > this.patienceMs;
         if (this.#closed || !isPassing(error) || gaveUp) {
-          throw storeError(error, `the database ${this.#place.shown} refused what was asked of it`);
+          throw storeError(error, `the database ${this.#shown} refused what was asked of it`);
         }
       }
       await setTimeout(retryMs);
@@ -390,7 +372,7 @@ export class PostgresDriver implements Driver {
   }
 
   async #checkOut(): Promise<PoolClient> {
-    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#place.shown} was closed`);
+    if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#shown} was closed`);
     const pool = this.#pool;
     let client: PoolClient | undefined;
     try {

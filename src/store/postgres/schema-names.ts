@@ -8,10 +8,9 @@ const tables: readonly string[] = [
 
 /**
  * Puts a schema before the names of our tables, so that a statement means the same whatever `search_path` its connection
- * has: behind a pooler that is anybody's, and within the caller's own transaction it is the caller's. Null changes nothing.
+ * has: behind a pooler that is anybody's, and within the caller's own transaction it is the caller's.
  */
-export function schemaQualifier(schema: string | null): (text: string) => string {
-  if (schema === null) return (text) => text;
+export function schemaQualifier(schema: string): (text: string) => string {
   const place = quotedName(schema);
   const named = new RegExp(`\\b(from|join|into|update|using|table)(\\s+)(${tables.join('|')})\\b`, 'g');
   const known = new Map<string, string>();

@@ -137,6 +137,27 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     assert.deepEqual((await rig.client.execute('pipeline')).outputs, { a: 1, b: 2 });
   });
 
+  it('without a schema in the URL all tables are in the schema cloacina, and none in the caller’s own', async (t) => {
+    const admin = await connect(t);
+    const name = `plain_${process.pid}`;
+    await admin.query(`create database ${name}`);
+    const plain = new URL(base);
+    plain.pathname = `/${name}`;
+    const store = await openStore(plain.href);
+    try {
+      await store.createExecutions([sampleExecution()]);
+      const client = new Client(plain.href);
+      await client.connect();
+      const text = `select distinct schemaname as place from pg_tables where schemaname !~ '^(pg_|information_schema)'`;
+      assert.deepEqual((await client.query(text)).rows, [{ place: 'cloacina' }]);
+      assert.equal((await client.query('select 1 from cloacina.executions')).rowCount, 1);
+      await client.end();
+    } finally {
+      await store.close();
+      await admin.query(`drop database ${name}`);
+    }
+  });
+
   it('a user who may not make schemas opens and migrates what is in one that is there', async (t) => {
     const place = url();
     const schema = new URL(place).searchParams.get('schema')!;

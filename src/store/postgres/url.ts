@@ -5,11 +5,14 @@ import { parsedUrls, shownUrl } from '../../core/shown-url.ts';
 export interface PostgresPlace {
   /** One URL for each host that was named, in the order in which they are tried. */
   readonly urls: readonly string[];
-  /** Of `?schema=`; null: the first of the connection's own. */
-  readonly schema: string | null;
+  /** The schema of all tables; default `cloacina`. */
+  readonly schema: string;
   /** The URL without user and password, for messages. */
   readonly shown: string;
 }
+
+/** Our tables stay apart from those of the application, which owns `public`. */
+const defaultSchema = 'cloacina';
 
 const form = 'use postgres://user:password@host:5432/database?schema=name; more hosts are separated by commas';
 const encode = 'percent-encode special characters in the password (@ as %40, / as %2F, ? as %3F, # as %23, % as %25)';
@@ -25,7 +28,7 @@ export function postgresPlace(text: string): PostgresPlace {
     const message = `the database URL ${shownUrl(text)} cannot be read; ${form}; ${encode}`;
     throw new CloacinaError('DATABASE_URL_INVALID', message);
   }
-  const schema = parsed[0]!.searchParams.get('schema');
+  const schema = parsed[0]!.searchParams.get('schema') ?? defaultSchema;
   checkSchema(schema);
   const urls = parsed.map((url) => {
     url.searchParams.delete('schema');
@@ -34,8 +37,8 @@ export function postgresPlace(text: string): PostgresPlace {
   return { urls, schema, shown: shownUrl(text) };
 }
 
-function checkSchema(schema: string | null): void {
-  if (schema === null || /^[A-Za-z_][\w$]{0,62}$/.test(schema)) return;
+function checkSchema(schema: string): void {
+  if (/^[A-Za-z_][\w$]{0,62}$/.test(schema)) return;
   const message = `the schema '${schema}' of the database URL is no name of letters, digits, '_' and '$'; ${form}`;
   throw new CloacinaError('DATABASE_URL_INVALID', message);
 }

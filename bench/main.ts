@@ -1,18 +1,20 @@
 /**
  * `npm run bench`: prints tables and writes `bench/results.json`; with `-- --readme` into the README too, with `-- --quick`
- * on fewer executions, with `-- --sqlite` or `-- --postgres` only that. `-- --peers` compares with others instead, see
- * `bench/peers/README.md`.
+ * on fewer executions, with `-- --sqlite` or `-- --postgres` only that. `-- --host-loop` measures the event loop of an
+ * application instead, `-- --peers` compares with others, see `bench/peers/README.md`.
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { fillIn, machineText } from './documents.ts';
 import { comparePeers } from './peers.ts';
+import { hostLoopText } from './host-loop.ts';
 import { durablePostgres, postgresReport, postgresWidths } from './postgres.ts';
 import { sqliteReport, sqliteWidths } from './sqlite.ts';
 
 const asked = new Set(process.argv.slice(2));
 const quick = asked.has('--quick');
 if (asked.has('--peers')) process.exitCode = await comparePeers([...asked]);
+else if (asked.has('--host-loop')) console.log(await hostLoopText(quick ? 3 : 20));
 else await measure();
 
 async function measure(): Promise<void> {

@@ -7,7 +7,7 @@ import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/definitio
 import { newId } from '../engine/id.ts';
 import { insertSchedule, lockOwned, writeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
+import type { Script, Tx } from '../store/script.ts';
 import { changeSchedule } from './change.ts';
 import { wakeAfter } from './fire.ts';
 import { embeddedOwner, packageOwner } from './owner.ts';
@@ -30,13 +30,12 @@ export function overridesOf(record: ScheduleRecord): Overrides {
  * checked them when the version was published (`checkSchedules`). Throws SCHEDULE_INVALID where two have one name.
  */
 export function* upsertPackageSchedules(
+  tx: Tx,
   tenant: string,
   packageName: string,
   workflows: readonly WorkflowSpec[],
-  at: number,
-  dialect: Dialect,
 ): Script<void> {
-  yield* upsertOwned(tenant, packageOwner(packageName), workflows, at, dialect);
+  yield* upsertOwned(tx, tenant, packageOwner(packageName), workflows);
 }
 
 /**
@@ -46,33 +45,32 @@ export function* upsertPackageSchedules(
  * Throws SCHEDULE_INVALID where two have one name, and CONFLICT where another embedded workflow has a schedule of that name.
  */
 export function* upsertOwned(
+  tx: Tx,
   tenant: string,
   owner: string,
   workflows: readonly WorkflowSpec[],
-  at: number,
-  dialect: Dialect,
 ): Script<readonly string[]> {
   const rewritten: string[] = [];
   const wanted = broughtSchedules(workflows);
   const brought = new Set(workflows.map((workflow) => workflow.name));
-  const known = new Map((yield* lockOwned(tenant, owner, dialect)).map((record) => [record.name, record]));
+  const known = new Map((yield* lockOwned(tx, tenant, owner)).map((record) => [record.name, record]));
   for (const one of wanted.values()) {
     const record = known.get(one.spec.name);
     if (record === undefined) {
-      yield* insertSchedule(newOwned(tenant, owner, one, at));
+      yield* insertSchedule(newOwned(tenant, owner, one, tx.now));
       continue;
     }
     if (owner === embeddedOwner && record.enabled && !brought.has(record.workflow)) refuseTheft(record, one);
-    if (isUsable(record)) yield* bringUpToDate(record, one, at);
+    if (isUsable(record)) yield* bringUpToDate(tx, record, one);
     else {
-      yield* writeSchedule(anew(record, newOwned(tenant, owner, one, at)));
+      yield* writeSchedule(anew(record, newOwned(tenant, owner, one, tx.now)));
       rewritten.push(record.name);
     }
   }
   for (const record of known.values()) {
     const isGone = !wanted.has(record.name) && (owner !== embeddedOwner || brought.has(record.workflow));
     // one that is damaged fires nothing, and what it passed over cannot be told
-    if (isGone && record.enabled && isUsable(record)) yield* changeSchedule(record, { enabled: false }, at);
+    if (isGone && record.enabled && isUsable(record)) yield* changeSchedule(tx, record, { enabled: false });
   }
   return rewritten;
 }
@@ -127,7 +125,7 @@ function newOwned(tenant: string, owner: string, { workflow, spec }: BroughtSche
   return { ...record, nextAt: wakeAfter(record) };
 }
 
-function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: BroughtSchedule, at: number): Script<void> {
+function* bringUpToDate(tx: Tx, record: ScheduleRecord, { workflow, spec }: BroughtSchedule): Script<void> {
   const overrides = overridesOf(record);
   const input = overrides.input ?? JSON.stringify(spec.input);
   const rule = overridden(ruleIn(spec), overrides, record.rule);
@@ -138,7 +136,7 @@ function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: BroughtSched
     record.input === input &&
     (record.pausedAt !== null) === paused &&
     isDeepStrictEqual(record.rule, rule);
-  if (!isSame) yield* changeSchedule(record, { workflow: workflow.name, input, rule, paused, enabled: true }, at);
+  if (!isSame) yield* changeSchedule(tx, record, { workflow: workflow.name, input, rule, paused, enabled: true });
 }
 
 function ruleIn(spec: ScheduleSpec): ScheduleRule {

@@ -10,7 +10,7 @@ import { extendSlot, insertSlot, settleBuffered, slotAtOrBefore, slotOutcomes } 
 import type { SlotReason } from '../store/schedules/slots.ts';
 import { moveSchedule, openExecutions } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
+import type { Script, Tx } from '../store/script.ts';
 import { slotExecutionId } from './slot-id.ts';
 import type { HeldStart } from './start.ts';
 
@@ -39,15 +39,15 @@ export interface Passed {
 }
 
 /** Records slots that started nothing; neighbours with the same reason are one row. True where a row was begun. */
-export function* recordPassed(scheduleId: string, passed: Passed, at: number): Script<boolean> {
+export function* recordPassed(tx: Tx, scheduleId: string, passed: Passed): Script<boolean> {
   const { reason, first, last, count, error } = passed;
   const before = yield* slotAtOrBefore(scheduleId, first);
   if (before?.reason === reason && before.error === error && before.through < first) {
-    yield* extendSlot(scheduleId, before.slot, last, count, at);
+    yield* extendSlot(scheduleId, before.slot, last, count, tx.now);
     return false;
   }
   const outcome = slotOutcomes[reason];
-  const range = { slot: first, through: last, count, outcome, reason, error, at };
+  const range = { slot: first, through: last, count, outcome, reason, error, at: tx.now };
   return yield* insertSlot(scheduleId, { ...range, isCatchUp: false, executionId: null });
 }
 
@@ -64,15 +64,14 @@ export interface Fired {
  * Fires all that is due of a schedule whose row is locked: each slot with its outcome, the executions it starts, and
  * the cursor, in the caller's transaction. A crash before or after it loses nothing and repeats nothing.
  */
-export function* fireSchedule(record: ScheduleRecord, start: HeldStart, now: number, dialect: Dialect): Script<Fired> {
-  return yield* new Firing(record, start, now, dialect).run();
+export function* fireSchedule(tx: Tx, record: ScheduleRecord, start: HeldStart): Script<Fired> {
+  return yield* new Firing(tx, record, start).run();
 }
 
 class Firing {
+  readonly #tx: Tx;
   readonly #record: ScheduleRecord;
   readonly #start: HeldStart;
-  readonly #now: number;
-  readonly #dialect: Dialect;
   readonly #failures: string[] = [];
   /** Executions of this schedule that have not ended; read when they are asked for. */
   #open: string[] | undefined;
@@ -81,18 +80,17 @@ class Firing {
   #started = 0;
   #cancelled = 0;
 
-  constructor(record: ScheduleRecord, start: HeldStart, now: number, dialect: Dialect) {
+  constructor(tx: Tx, record: ScheduleRecord, start: HeldStart) {
+    this.#tx = tx;
     this.#record = record;
     this.#start = start;
-    this.#now = now;
-    this.#dialect = dialect;
     this.#bufferedSlot = record.bufferedSlot;
     this.#lastSlot = record.lastSlot;
   }
 
   *run(): Script<Fired> {
     const { id: scheduleId, cursor } = this.#record;
-    const due = dueSlots({ rule: ruleOf(this.#record), scheduleId, cursor, now: this.#now, pausedAt: null });
+    const due = dueSlots({ rule: ruleOf(this.#record), scheduleId, cursor, now: this.#tx.now, pausedAt: null });
     if (this.#bufferedSlot !== null) yield* this.#freeBuffered(this.#bufferedSlot);
     for (const decision of due.decisions) yield* this.#carryOut(decision);
     const moved = {
@@ -124,14 +122,14 @@ class Firing {
   }
 
   *#pass(passed: Passed): Script<void> {
-    const begun = yield* recordPassed(this.#record.id, passed, this.#now);
+    const begun = yield* recordPassed(this.#tx, this.#record.id, passed);
     if (begun && passed.error !== null) this.#failures.push(passed.error);
   }
 
   *#begin(slot: number, isCatchUp: boolean): Script<void> {
     const executionId = slotExecutionId(this.#record.id, slot);
     const row = { slot, through: slot, count: 1, outcome: 'started', reason: null, isCatchUp, error: null } as const;
-    const isNew = yield* insertSlot(this.#record.id, { ...row, executionId, at: this.#now });
+    const isNew = yield* insertSlot(this.#record.id, { ...row, executionId, at: this.#tx.now });
     if (isNew) yield* this.#create(executionId, slot, isCatchUp);
   }
 
@@ -141,7 +139,10 @@ class Firing {
     const { id: scheduleId, name, tenant } = this.#record;
     const schedule = { id: scheduleId, name, slot, isCatchUp };
     const { resolved, input, pins } = start;
-    yield* createExecution(newExecution({ resolved, input, options: {}, tenant, now: this.#now, schedule, id }), pins);
+    yield* createExecution(
+      newExecution({ resolved, input, options: {}, tenant, now: this.#tx.now, schedule, id }),
+      pins,
+    );
     this.#open?.push(id);
     this.#lastSlot = Math.max(slot, this.#lastSlot ?? slot);
     this.#started += 1;
@@ -149,7 +150,7 @@ class Firing {
 
   *#buffer(slot: number, isCatchUp: boolean): Script<void> {
     const row = { slot, through: slot, count: 1, outcome: 'buffered', reason: null, isCatchUp, error: null } as const;
-    if (yield* insertSlot(this.#record.id, { ...row, executionId: null, at: this.#now })) this.#bufferedSlot = slot;
+    if (yield* insertSlot(this.#record.id, { ...row, executionId: null, at: this.#tx.now })) this.#bufferedSlot = slot;
   }
 
   /** Starts the slot that waited, once nothing runs any more. */
@@ -161,21 +162,21 @@ class Firing {
     if (start.status === 'failed') {
       const failed = { outcome: 'failed', reason: 'failed', executionId: null, error: start.error } as const;
       this.#failures.push(start.error);
-      yield* settleBuffered(scheduleId, { ...failed, slot, at: this.#now });
+      yield* settleBuffered(scheduleId, { ...failed, slot, at: this.#tx.now });
       return;
     }
     const waited = yield* slotAtOrBefore(scheduleId, slot);
     const executionId = slotExecutionId(scheduleId, slot);
     const started = { outcome: 'started', reason: null, executionId, error: null } as const;
-    yield* settleBuffered(scheduleId, { ...started, slot, at: this.#now });
+    yield* settleBuffered(scheduleId, { ...started, slot, at: this.#tx.now });
     yield* this.#create(executionId, slot, waited?.isCatchUp ?? false);
   }
 
   *#cancelOpen(): Script<void> {
     const open = yield* this.#openNow();
-    yield* lockFamily(open, this.#dialect);
+    yield* lockFamily(this.#tx, open);
     for (const id of open) {
-      yield* cancelLocked(id, this.#record.tenant, this.#now, this.#dialect);
+      yield* cancelLocked(this.#tx, id, this.#record.tenant);
       this.#cancelled += 1;
     }
     this.#open = [];

@@ -4,7 +4,7 @@ import type { Logger } from '../engine/logger.ts';
 import type { ResolvedWorkflow } from '../engine/client/start.ts';
 import { dueSchedules, freedSchedules, lockDue, nextDue, postponeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
+import type { Script, Tx } from '../store/script.ts';
 import type { Store } from '../store/store.ts';
 import { fireSchedule, ruleOf } from './fire.ts';
 import { Starts, holdStarts } from './start.ts';
@@ -115,12 +115,11 @@ export class ScheduleLoop {
   async #fireDue(): Promise<number> {
     const { store, clock, tenants } = this.#options;
     for (;;) {
-      const now = clock.now();
-      const due = await store.read((dialect) => findDue(now, tenants, this.#buffered, dialect));
+      const due = await store.read((tx) => findDue(tx, tenants, this.#buffered));
       const fired = due.length === 0 ? 0 : await this.#fireAll(due);
       if (fired === 0 || this.#closed) break;
     }
-    const next = await store.read((dialect) => nextDue(tenants, dialect));
+    const next = await store.read((tx) => nextDue(tx, tenants));
     this.#buffered = next.buffered;
     const {
       store: { shared },
@@ -134,7 +133,7 @@ export class ScheduleLoop {
 
   /** Gives how many schedules were fired here. */
   async #fireAll(due: readonly ScheduleRecord[]): Promise<number> {
-    const { store, clock, resolve, maxPayload, notify } = this.#options;
+    const { store, resolve, maxPayload, notify } = this.#options;
     const starts = new Starts(resolve, maxPayload);
     const ready = await Promise.all(
       due.map(async (record): Promise<Ready> => ({ record, start: await this.#within(starts.of(record)) })),
@@ -144,7 +143,7 @@ export class ScheduleLoop {
     let total = 0;
     for (let from = 0; from < judged.length && !this.#closed; from += batchLimit) {
       const batch = judged.slice(from, from + batchLimit);
-      const { fired, acted, failures } = await store.write((dialect) => fireBatch(batch, clock.now(), dialect));
+      const { fired, acted, failures } = await store.write((tx) => fireBatch(tx, batch));
       total += fired;
       if (acted > 0) notify();
       for (const failure of failures) this.#tell(failure);
@@ -190,29 +189,24 @@ export class ScheduleLoop {
   }
 }
 
-function* findDue(
-  now: number,
-  tenants: readonly string[] | null,
-  buffered: boolean,
-  dialect: Dialect,
-): Script<ScheduleRecord[]> {
-  const due = yield* dueSchedules(now, tenants, readLimit, dialect);
+function* findDue(tx: Tx, tenants: readonly string[] | null, buffered: boolean): Script<ScheduleRecord[]> {
+  const due = yield* dueSchedules(tx, tenants, readLimit);
   if (!buffered) return due;
   const known = new Set(due.map((record) => record.id));
-  const freed = yield* freedSchedules(tenants, readLimit, dialect);
+  const freed = yield* freedSchedules(tx, tenants, readLimit);
   return [...due, ...freed.filter((record) => !known.has(record.id))];
 }
 
-function* fireBatch(batch: readonly Ready[], now: number, dialect: Dialect): Script<FiredBatch> {
+function* fireBatch(tx: Tx, batch: readonly Ready[]): Script<FiredBatch> {
   const failures: { record: ScheduleRecord; error: string }[] = [];
   let [fired, acted] = [0, 0];
-  const starts = yield* holdStarts(batch, dialect);
+  const starts = yield* holdStarts(tx, batch);
   for (const [i, { record }] of batch.entries()) {
-    const locked = yield* lockDue(record.id, now, dialect);
+    const locked = yield* lockDue(tx, record.id);
     if (locked === undefined || locked.damaged !== undefined) continue;
     // changed since it was read: what was looked up for it may be wrong, and it is due still
     if (locked.workflow !== record.workflow || locked.input !== record.input) continue;
-    const { started, cancelled, failures: errors } = yield* fireSchedule(locked, starts[i]!, now, dialect);
+    const { started, cancelled, failures: errors } = yield* fireSchedule(tx, locked, starts[i]!);
     fired += 1;
     acted += started + cancelled;
     for (const error of errors) failures.push({ record, error });

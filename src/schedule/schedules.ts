@@ -23,7 +23,7 @@ import {
   schedulesOf,
 } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
+import type { Script, Tx } from '../store/script.ts';
 import type { Store } from '../store/store.ts';
 import { changeSchedule, isSameTiming, passedBy } from './change.ts';
 import type { ScheduleChange } from './change.ts';
@@ -151,10 +151,10 @@ export class Schedules {
     const start = await this.#starts().of(found);
     return this.#act(
       found,
-      function* (record, now, dialect, held) {
+      function* (tx, record, held) {
         const rule = changedRule(record.rule, changes);
         const change = changeOf(record, changes, { workflow, input, rule });
-        return yield* changeAfterFiring(record, change, held!, now, dialect);
+        return yield* changeAfterFiring(tx, record, change, held!);
       },
       start,
     );
@@ -191,7 +191,7 @@ export class Schedules {
    */
   async remove(name: string): Promise<ScheduleDetail> {
     const found = await this.#findAny(name);
-    const removed = await this.#act(found, function* ({ damaged: _damaged, ...record }) {
+    const removed = await this.#act(found, function* (_tx, { damaged: _damaged, ...record }) {
       yield* deleteSchedule(record.id);
       return { ...record, enabled: false };
     });
@@ -242,11 +242,11 @@ export class Schedules {
   }
 
   async #setPaused(name: string, paused: boolean): Promise<ScheduleDetail> {
-    return this.#act(await this.#find(name), function* (record, now) {
+    return this.#act(await this.#find(name), function* (tx, record) {
       const isOwned = record.owner !== operatorOwner;
       const overrides = isOwned ? JSON.stringify({ ...overridesOf(record), paused }) : record.overrides;
       if ((record.pausedAt !== null) === paused && overrides === record.overrides) return record;
-      return yield* changeSchedule(record, { paused, overrides }, now);
+      return yield* changeSchedule(tx, record, { paused, overrides });
     });
   }
 
@@ -265,21 +265,21 @@ export class Schedules {
   /** Runs an act on a schedule that was found, as one transaction on its locked row; `start`: what it may start in it. */
   async #act(
     found: ScheduleRecord,
-    act: (record: ScheduleRecord, now: number, dialect: Dialect, start?: HeldStart) => Script<ScheduleRecord>,
+    act: (tx: Tx, record: ScheduleRecord, start?: HeldStart) => Script<ScheduleRecord>,
     start?: Start,
   ): Promise<ScheduleDetail> {
     const { id, name } = found;
     const now = this.#options.clock.now();
-    const record = await this.#write(function* (dialect) {
-      const [held] = start === undefined ? [] : yield* holdStarts([{ record: found, start }], dialect);
-      const locked = yield* lockSchedule(id, dialect);
+    const record = await this.#write(function* (tx) {
+      const [held] = start === undefined ? [] : yield* holdStarts(tx, [{ record: found, start }]);
+      const locked = yield* lockSchedule(tx, id);
       if (locked === undefined) throw new ScheduleNotFoundError(name); // it was removed meanwhile
-      return yield* act(locked, now, dialect, held);
+      return yield* act(tx, locked, held);
     });
     return scheduleDetail(record, now);
   }
 
-  async #write<T>(script: (dialect: Dialect) => Script<T>): Promise<T> {
+  async #write<T>(script: (tx: Tx) => Script<T>): Promise<T> {
     const result = await this.#store.write(script);
     this.#options.onChange();
     return result;
@@ -366,17 +366,16 @@ function changeOf(
 
 /** What is due by the old rule is fired before another takes its place. */
 function* changeAfterFiring(
+  tx: Tx,
   record: ScheduleRecord,
   change: RuledChange,
   start: HeldStart,
-  now: number,
-  dialect: Dialect,
 ): Script<ScheduleRecord> {
-  if (isSameTiming(change.rule, record.rule)) return yield* changeSchedule(record, change, now);
-  checkFires({ rule: change.rule, anchor: now }, now);
+  if (isSameTiming(change.rule, record.rule)) return yield* changeSchedule(tx, record, change);
+  checkFires({ rule: change.rule, anchor: tx.now }, tx.now);
   const isActive = record.enabled && record.pausedAt === null;
-  const settled = isActive ? (yield* fireSchedule(record, start, now, dialect)).record : record;
-  return yield* changeSchedule(settled, change, now);
+  const settled = isActive ? (yield* fireSchedule(tx, record, start)).record : record;
+  return yield* changeSchedule(tx, settled, change);
 }
 
 function previewedRule(options: ScheduleOptions<unknown>, now: number): ScheduleRule {

@@ -6,7 +6,7 @@ import type { CheckedInput, ResolvedWorkflow } from '../engine/client/start.ts';
 import { lockPinnedVersions } from '../store/commit/pinned-versions.ts';
 import type { Pinning, Pins } from '../store/commit/pinned-versions.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
+import type { Script, Tx } from '../store/script.ts';
 import { workflowRef } from './owner.ts';
 
 /** What a schedule would start now: its workflow and checked input, or why it cannot (JSON text of a TaskError). */
@@ -24,13 +24,13 @@ export type HeldStart =
  * moves a channel goes from the version to the schedules that it brings.
  */
 export function* holdStarts(
+  tx: Tx,
   starts: readonly { readonly record: ScheduleRecord; readonly start: Start }[],
-  dialect: Dialect,
 ): Script<readonly HeldStart[]> {
   const pinnings = starts.map(({ record, start }) => (start.status === 'ready' ? pinningOf(record, start) : null));
   const pins = yield* lockPinnedVersions(
     pinnings.filter((one) => one !== null),
-    dialect,
+    tx.dialect,
   );
   return starts.map(({ start }, i) => {
     if (start.status === 'failed') return start;

@@ -15,7 +15,7 @@ import { postgresPlace } from './postgres/url.ts';
 import { renew } from './runners/renewal.ts';
 import { prune } from './executions/retention.ts';
 import * as runners from './runners/runners.ts';
-import type { Driver, Notice } from './script.ts';
+import type { Driver, Notice, Tx } from './script.ts';
 import { SqliteCommit } from './sqlite/commit.ts';
 import { sqliteTransactions } from './sqlite/transactions.ts';
 import { SqliteDriver, isBusy, storeError } from './sqlite/driver.ts';
@@ -114,67 +114,67 @@ function makeStore(
   commit: (batch: Batch) => Promise<CommitResult>,
   now: () => number,
 ): Omit<Store, 'transactTask'> {
-  const { dialect } = driver;
+  const tx = (): Tx => ({ dialect: driver.dialect, now: now() });
   const cursor = { tenants: new Map<string, string>(), keys: new Map<string, string>() };
   const { read, ask, write } = bound(driver);
   // the engine's own
   const ahead = bound(driver.ahead ?? driver);
   return {
     commit,
-    createExecutions: (creates) => write(() => executions.createExecutions(creates, dialect)),
+    createExecutions: (creates) => write(() => executions.createExecutions(creates, driver.dialect)),
     claim: async (claim) => {
-      const { loaded, suspect } = await ahead.write(() => claims.claimExecutions(claim, cursor, dialect), any);
+      const { loaded, suspect } = await ahead.write(() => claims.claimExecutions(tx(), claim, cursor), any);
       if (suspect === null) return loaded;
       // that it is being loaded is durable now: if this kills the process, the next one knows what did
-      const alone = await ahead.read(() => load([suspect], dialect));
+      const alone = await ahead.read(() => load(tx(), [suspect]));
       return [...loaded, ...alone];
     },
-    claimable: (claim) => ahead.ask(() => claimable(claim, cursor, dialect)),
-    wake: (at) => ahead.write(() => claims.wakeExecutions(at, wakeLimit, dialect), some),
+    claimable: (claim) => ahead.ask(() => claimable(tx(), claim, cursor)),
+    wake: (at) => ahead.write(() => claims.wakeExecutions(tx(), at, wakeLimit), some),
     nextWake: () => ahead.ask(() => claims.nextWake()),
     ownedBy: (runner) => ahead.ask(() => claims.ownedBy(runner)),
     taskEndOutcome: (end) => write(() => taskEndOutcome(end), nobody),
     releaseExecution: (id, runner, epoch) => ahead.write(() => claims.releaseExecution(id, runner, epoch)),
-    executionsOnRetiredBuilds: (codes, limit) => ahead.read(() => executionsOnRetiredBuilds(codes, limit, dialect)),
-    moveToBuild: (ids, from, to) => ahead.write(() => moveToBuild(ids, from, to, dialect), some),
-    holdChanged: (ids, code) => ahead.write(() => holdChanged(ids, code, now(), dialect), any),
-    cancel: (id, tenant) => write(() => control.cancelExecution(id, tenant, now(), dialect)),
-    pause: (id, tenant) => write(() => control.pauseExecution(id, tenant, now(), dialect)),
-    resume: (id, tenant) => write(() => control.resumeExecution(id, tenant, now(), dialect)),
-    signal: (id, tenant, name, payload) => write(() => mail.sendSignal(id, tenant, name, payload, now(), dialect)),
-    retry: (retry) => write(() => control.retryExecution(retry, now(), dialect)),
-    fork: (fork) => write(() => control.forkExecution(fork, now(), dialect)),
+    executionsOnRetiredBuilds: (codes, limit) => ahead.read(() => executionsOnRetiredBuilds(tx(), codes, limit)),
+    moveToBuild: (ids, from, to) => ahead.write(() => moveToBuild(tx(), ids, from, to), some),
+    holdChanged: (ids, code) => ahead.write(() => holdChanged(tx(), ids, code), any),
+    cancel: (id, tenant) => write(() => control.cancelExecution(tx(), id, tenant)),
+    pause: (id, tenant) => write(() => control.pauseExecution(tx(), id, tenant)),
+    resume: (id, tenant) => write(() => control.resumeExecution(tx(), id, tenant)),
+    signal: (id, tenant, name, payload) => write(() => mail.sendSignal(tx(), id, tenant, name, payload)),
+    retry: (retry) => write(() => control.retryExecution(tx(), retry)),
+    fork: (fork) => write(() => control.forkExecution(tx(), fork)),
     hasMessages: (runner) => ahead.ask(() => runners.hasMessages(runner)),
     inboxOf: (runner) => ahead.ask(() => mail.inboxOf(runner)),
-    helpWanted: (wanted) => ahead.ask(() => offers.helpWanted(wanted, dialect)),
-    takeOffers: (take) => ahead.write(() => offers.takeOffers(take, dialect), some),
+    helpWanted: (wanted) => ahead.ask(() => offers.helpWanted(tx(), wanted)),
+    takeOffers: (take) => ahead.write(() => offers.takeOffers(tx(), take), some),
     takenOffers: (runner) => ahead.ask(() => offers.takenOffers(runner)),
-    helpFor: (id, runner, tasks) => ahead.read(() => offers.helpFor(id, runner, tasks, dialect)),
-    writeHelped: (runner, list) => ahead.write(() => offers.writeHelped(runner, list, now(), dialect)),
+    helpFor: (id, runner, tasks) => ahead.read(() => offers.helpFor(tx(), id, runner, tasks)),
+    writeHelped: (runner, list) => ahead.write(() => offers.writeHelped(tx(), runner, list)),
     openOffers: (id) => ask(() => offers.openOffers(id)),
-    registerRunner: (runner) => ahead.write(() => runners.registerRunner(runner, now()), any),
-    renew: (renewal) => ahead.write(() => renew(renewal, now(), dialect), nobody),
+    registerRunner: (runner) => ahead.write(() => runners.registerRunner(tx(), runner), any),
+    renew: (renewal) => ahead.write(() => renew(tx(), renewal), nobody),
     runners: () => ahead.ask(() => runners.runners()),
-    markDead: (id, leaseUntil) => ahead.write(() => runners.markDead(id, leaseUntil, dialect), nobody),
-    releaseOrphans: () => ahead.write(() => claims.releaseOrphans(now(), dialect), some),
+    markDead: (id, leaseUntil) => ahead.write(() => runners.markDead(tx(), id, leaseUntil), nobody),
+    releaseOrphans: () => ahead.write(() => claims.releaseOrphans(tx()), some),
     removeRunner: (id) => ahead.write(() => runners.removeRunner(id), any),
     writeRunnerBuilds: (id, codes) => ahead.write(() => runners.writeRunnerBuilds(id, codes), nobody),
     definitions: () => ask(() => definitions()),
     newestDefinition: (workflow) => ask(() => newestDefinition(workflow)),
-    writeDefinitions: (list) => ahead.write(() => writeDefinitions(list, now(), dialect), nobody),
+    writeDefinitions: (list) => ahead.write(() => writeDefinitions(tx(), list), nobody),
     definition: (code) => ask(() => definitionOf(code)),
     execution: (id) => ask(() => executions.execution(id)),
-    ended: (ids) => ask(() => executions.endedOf(ids, dialect)),
+    ended: (ids) => ask(() => executions.endedOf(ids, driver.dialect)),
     tasks: (id) => ask(() => executions.tasksOf(id)),
     outputs: (id) => ask(() => executions.outputsOf(id)),
     step: (id, task, item, name) => ask(() => executions.stepOf(id, task, item, name)),
     events: (id, after, limit) => ask(() => executions.eventsOf(id, after, limit)),
     list: (filter) => ask(() => executions.listExecutions(filter)),
     logs: (id, task, skip, limit) => ask(() => executions.logsOf(id, task, skip, limit)),
-    prune: (before, rows) => write(() => prune(now(), before, rows, dialect), nobody),
-    read: (script) => read(() => script(dialect)),
-    ask: (script) => ask(() => script(dialect)),
-    write: (script) => write(() => script(dialect), all),
+    prune: (before, rows) => write(() => prune(tx(), before, rows), nobody),
+    read: (script) => read(() => script(tx())),
+    ask: (script) => ask(() => script(tx())),
+    write: (script) => write(() => script(tx()), all),
     shared: driver.shared,
     changed: () => driver.changed(),
     ...(driver.subscribe === undefined ? {} : { subscribe: driver.subscribe.bind(driver) }),

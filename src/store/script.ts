@@ -38,6 +38,13 @@ export function* run(text: string, ...params: readonly SqlValue[]): Script<numbe
   return changes;
 }
 
+/** The transaction that a script runs in: the first parameter of every script that needs either. */
+export interface Tx {
+  readonly dialect: Dialect;
+  /** When the transaction began, epoch ms. */
+  readonly now: number;
+}
+
 /** The small difference between the databases, as pieces of SQL. */
 export interface Dialect {
   /** Ends a select whose rows the transaction goes on to change. */

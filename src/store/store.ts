@@ -25,7 +25,7 @@ import type { Pruned } from './executions/retention.ts';
 import type { RetiredExecution } from './claim/retired-builds.ts';
 import type { TaskEnd, TaskEndOutcome, TaskTransaction } from './commit/task-end.ts';
 import type { KnownRunner, RunnerRecord } from './runners/runners.ts';
-import type { Dialect, Notice, Script } from './script.ts';
+import type { Notice, Script, Tx } from './script.ts';
 
 /**
  * Everything the engine asks of a database. Every verb is one transaction: durable once it resolves, and without
@@ -126,10 +126,10 @@ export interface Store {
   prune(before: number | null, rows: number): Promise<Pruned>;
 
   /** Runs the scripts of the registry and the schedules on the same database. */
-  read<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
-  write<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
+  read<T>(script: (tx: Tx) => Script<T>): Promise<T>;
+  write<T>(script: (tx: Tx) => Script<T>): Promise<T>;
   /** The same as `read`, for a script of one statement. */
-  ask<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
+  ask<T>(script: (tx: Tx) => Script<T>): Promise<T>;
 
   /** Whether other connections can be on this database: not on one in memory. */
   readonly shared: boolean;

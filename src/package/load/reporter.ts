@@ -91,12 +91,12 @@ export class Reporter {
   }
 
   async #say(digest: string, pending: Pending): Promise<void> {
-    const { store, clock, runnerId, onActivate, onChange } = this.#options;
+    const { store, runnerId, onActivate, onChange } = this.#options;
     const { conditions, outcome } = pending;
     this.#said.set(digest, conditions);
     this.#pending.set(digest, pending);
-    const report = { runner: runnerId(), digest, at: clock.now(), conditions, onActivate };
-    const changed = await store.write((dialect) => outcome({ ...report, dialect }));
+    const report = { runner: runnerId(), digest, conditions, onActivate };
+    const changed = await store.write((tx) => outcome({ ...tx, ...report }));
     if (this.#pending.get(digest) === pending) this.#pending.delete(digest);
     if (changed) onChange?.();
   }

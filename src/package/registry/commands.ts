@@ -27,7 +27,7 @@ import type { ChannelRecord, PackageRecord } from '../../store/registry/versions
 import { unavailable } from '../../store/commit/pinned-versions.ts';
 import { appendRegistryEvents, channelHistory } from '../../store/registry/log.ts';
 import type { NewRegistryEvent, RegistryAct } from '../../store/registry/log.ts';
-import type { Dialect, Script } from '../../store/script.ts';
+import type { Script, Tx } from '../../store/script.ts';
 
 /*
  * The order in which acts lock, so that no two of them ever wait for each other in a circle:
@@ -52,31 +52,27 @@ export const staleCollectMs: number = 10 * 60_000;
  * where the package is unregistered. Packaged schedules are written here.
  */
 export type ActivateHook = (
+  tx: Tx,
   tenant: string,
   packageName: string,
   workflows: readonly WorkflowSpec[],
-  at: number,
-  dialect: Dialect,
 ) => Script<void>;
 
-/** Who acts, when and why; every act below is one transaction that ends with its events. */
-export interface Acting {
+/** The transaction of an act, with its actor and reason. Every act below is one transaction that ends with its events. */
+export interface Acting extends Tx {
   readonly tenant: string;
   readonly actor: string;
-  /** Epoch ms. */
-  readonly at: number;
   readonly why: string | null;
-  readonly dialect: Dialect;
   readonly onActivate: ActivateHook | undefined;
   /** What it did so far, to be recorded at its end. */
   readonly events: NewRegistryEvent[];
 }
 
 /** Runs an act, and appends its events to the log when all else of it is done. */
-export function* recorded<T>(dialect: Dialect, act: (events: NewRegistryEvent[]) => Script<T>): Script<T> {
+export function* recorded<T>(tx: Tx, act: (events: NewRegistryEvent[]) => Script<T>): Script<T> {
   const events: NewRegistryEvent[] = [];
   const result = yield* act(events);
-  yield* appendRegistryEvents(events, dialect);
+  yield* appendRegistryEvents(tx, events);
   return result;
 }
 
@@ -93,7 +89,7 @@ export function* publishVersion(
   const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
   if (existing !== undefined) return { record: sameVersion(existing, digest), created: false };
   if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(acting, record, manifest);
-  if (yield* isCollecting(digest, acting.dialect)) throw collecting(name, version);
+  if (yield* isCollecting(acting, digest)) throw collecting(name, version);
   log(acting, 'publish', { package: name, version, after: { digest, bytes: record.bytes } });
   return { record, created: true };
 }
@@ -141,7 +137,7 @@ export function* activateVersion(
   if (record.status === 'yanked') throw unavailable(name, version, 'yanked');
   if (record.status === 'quarantined') {
     yield* setPackageStatus(record.id, 'published');
-    yield* setPackageHealth(record.digest, null, dialect);
+    yield* setPackageHealth(acting, record.digest, null);
   }
   return yield* pointChannel(acting, record, channel, expectedSerial);
 }
@@ -153,9 +149,9 @@ export function* pointChannel(
   channel: string,
   expectedSerial: number | null,
 ): Script<Activation> {
-  const { tenant, dialect } = acting;
+  const { tenant } = acting;
   const { name, version } = record;
-  const head = yield* lockChannel(tenant, name, channel, dialect);
+  const head = yield* lockChannel(acting, tenant, name, channel);
   const serial = head?.serial ?? 0;
   if (expectedSerial !== null && expectedSerial !== serial) {
     const what = `channel '${channel}' of package ${name} has serial ${serial}, not ${expectedSerial}`;
@@ -177,7 +173,7 @@ export function* moveChannel(
   to: { readonly name: string; readonly version: string; readonly digest: string; readonly channel: string },
   wanted: Pick<ChannelRecord, 'wantedVersion' | 'wantedDigest'> = { wantedVersion: null, wantedDigest: null },
 ): Script<ChannelRecord> {
-  const { tenant, at, dialect } = acting;
+  const { tenant, now: at } = acting;
   const serial = 1 + (before?.serial ?? (yield* lastSerial(tenant, to.name, to.channel)));
   const { name, version, digest, channel } = to;
   const head: ChannelRecord = { package: name, channel, version, digest, serial, activatedAt: at, ...wanted };
@@ -186,7 +182,7 @@ export function* moveChannel(
     const specs = yield* workflowsOf(digest);
     const names = specs.map((spec) => spec.name);
     yield* writeLiveWorkflows(tenant, name, names);
-    if (acting.onActivate !== undefined) yield* acting.onActivate(tenant, name, specs, at, dialect);
+    if (acting.onActivate !== undefined) yield* acting.onActivate(acting, tenant, name, specs);
   }
   log(acting, act, { package: name, version, channel, before: point(before), after: point(head) });
   return head;
@@ -211,7 +207,7 @@ export function* rollBack(
 ): Script<ChannelRecord> {
   const { tenant, dialect } = acting;
   yield* packageVersions(tenant, name, null, dialect.forKeyShare); // where it goes back to is not taken away meanwhile
-  const head = yield* lockChannel(tenant, name, channel, dialect);
+  const head = yield* lockChannel(acting, tenant, name, channel);
   if (head === undefined) throw new PackageNotFoundError(name);
   if (expectedSerial !== null && expectedSerial !== head.serial) {
     throw new ConflictError(`channel '${channel}' of package ${name} has serial ${head.serial}, not ${expectedSerial}`);
@@ -273,11 +269,11 @@ export function* unregisterPackage(acting: Acting, name: string, version: string
   yield* removable(tenant, name, version, '');
   const removed = yield* removable(tenant, name, version, dialect.forUpdate);
   const digests = removed.map((record) => record.digest).toSorted();
-  for (const digest of digests) yield* touchBytes(digest, acting.at, staleCollectMs, dialect);
+  for (const digest of digests) yield* touchBytes(acting, digest, staleCollectMs);
   const channels = yield* channelsOf(tenant, name, dialect.forUpdate);
   if (version === null) yield* dropChannels(acting, name, channels);
   for (const record of removed) {
-    yield* setPackageStatus(record.id, 'deleted', acting.at);
+    yield* setPackageStatus(record.id, 'deleted', acting.now);
     yield* unwant(tenant, name, record.version);
     const before = { digest: record.digest, status: record.status };
     log(acting, 'unregister', { package: name, version: record.version, before });
@@ -303,7 +299,7 @@ function* removable(tenant: string, name: string, version: string | null, lock: 
 
 function* dropChannels(acting: Acting, name: string, channels: readonly ChannelRecord[]): Script<void> {
   yield* removeChannels(acting.tenant, name);
-  if (acting.onActivate !== undefined) yield* acting.onActivate(acting.tenant, name, [], acting.at, acting.dialect);
+  if (acting.onActivate !== undefined) yield* acting.onActivate(acting, acting.tenant, name, []);
   for (const head of channels) {
     log(acting, 'unregister', { package: name, channel: head.channel, before: point(head) });
   }
@@ -329,7 +325,7 @@ type Recorded = Partial<Pick<NewRegistryEvent, 'package' | 'version' | 'channel'
 
 /** Takes down an act of the one who acts, for the end of its transaction. */
 export function log(acting: Acting, act: RegistryAct, what: Recorded): void {
-  const { tenant, actor, at, why } = acting;
+  const { tenant, actor, now: at, why } = acting;
   const nothing = { package: null, version: null, channel: null, before: null, after: null };
   acting.events.push({ at, tenant, actor, act, why, ...nothing, ...what });
 }

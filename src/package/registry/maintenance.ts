@@ -5,7 +5,7 @@ import { allPackages, channelsOf, manifestsOf, versionsOf } from '../../store/re
 import type { ChannelRecord, PackageRecord, PackageStatus } from '../../store/registry/versions.ts';
 import { eventHash, registryEvents, registryHead } from '../../store/registry/log.ts';
 import type { RegistryEvent } from '../../store/registry/log.ts';
-import type { Script } from '../../store/script.ts';
+import type { Script, Tx } from '../../store/script.ts';
 import type { Store } from '../../store/store.ts';
 import { readArchive } from '../archive/archive.ts';
 import { log, pointed } from './commands.ts';
@@ -38,13 +38,8 @@ export interface Collected {
   readonly version: string | null;
 }
 
-/** Who collects. */
-export interface Collector {
-  /** Epoch ms. */
-  readonly now: () => number;
-  /** Runs an act as a transaction that ends with its events. */
-  readonly act: (script: (acting: Acting) => Script<void>) => Promise<void>;
-}
+/** Runs an act as a transaction that ends with its events. */
+export type RunAct = (script: (acting: Acting) => Script<void>) => Promise<void>;
 
 /** Events read in one transaction. */
 const pageSize = 1000;
@@ -174,13 +169,13 @@ async function fileProblems(store: Store, storage: PackageStorage, record: Packa
 export async function collectGarbage(
   store: Store,
   storage: PackageStorage,
-  collector: Collector,
+  act: RunAct,
   options: { readonly graceMs?: number; readonly dryRun?: boolean },
 ): Promise<readonly Collected[]> {
-  const before = (at: number): number => at - (options.graceMs ?? dayMs);
-  const found = await store.read(function* () {
+  const before = ({ now }: Tx): number => now - (options.graceMs ?? dayMs);
+  const found = await store.read(function* (tx) {
     const list: Collected[] = [];
-    for (const digest of yield* collectableBytes(before(collector.now()), null)) {
+    for (const digest of yield* collectableBytes(before(tx), null)) {
       const [owner] = yield* versionsOf(digest);
       list.push({ digest, name: owner?.name ?? null, version: owner?.version ?? null });
     }
@@ -190,13 +185,10 @@ export async function collectGarbage(
   const collected: Collected[] = [];
   for (const bytes of found) {
     const { digest, name, version } = bytes;
-    const begun = await store.write((dialect) => {
-      const at = collector.now();
-      return beginCollecting(digest, before(at), at, dialect);
-    });
+    const begun = await store.write((tx) => beginCollecting(tx, digest, before(tx)));
     if (!begun) continue;
     await storage.delete(digest);
-    await collector.act(function* (acting) {
+    await act(function* (acting) {
       yield* endCollecting(digest);
       log(acting, 'collect', { package: name, version, before: { digest } });
     });

@@ -44,9 +44,7 @@ export interface RegistryOptions {
   /** Where the bytes lie. */
   readonly storage: PackageStorage;
   readonly tenant: string;
-  /** Epoch ms. */
-  readonly now: () => number;
-  /** Who acts, for the log: `cli:ada`, `runner:r-1`. */
+  /** The actor in the log: `cli:ada`, `runner:r-1`. */
   readonly actor: string;
   /** The versions that packages must fit to be published; default those of this process. */
   readonly engine?: RunningEngine;
@@ -287,8 +285,8 @@ export class Registry {
   async gc(
     options: ActOptions & { readonly graceMs?: number; readonly dryRun?: boolean } = {},
   ): Promise<readonly Collected[]> {
-    const { storage, now } = this.#options;
-    return collectGarbage(this.#store, storage, { now, act: (script) => this.#record(options, script) }, options);
+    const { storage } = this.#options;
+    return collectGarbage(this.#store, storage, (script) => this.#record(options, script), options);
   }
 
   async #publish(
@@ -309,11 +307,11 @@ export class Registry {
       return { existing: yield* packageVersion(tenantOf, name, version), heads: yield* channelsOf(tenantOf, name) };
     });
     if (existing !== undefined) sameVersion(existing, digest); // refused before a byte is written
-    const may = await this.#store.write((dialect) => touchBytes(digest, this.#options.now(), staleCollectMs, dialect));
+    const may = await this.#store.write((tx) => touchBytes(tx, digest, staleCollectMs));
     if (!may) throw collecting(name, version);
     await storage.put(digest, bytes);
     return this.#act(options, function* (acting) {
-      const { tenant, at: registeredAt } = acting;
+      const { tenant, now: registeredAt } = acting;
       const fresh = { tenant, name, version, digest, registeredAt, bytes: bytes.length };
       const wanted: PackageRecord = { ...fresh, id: newId(registeredAt), status: 'published', health: null };
       const { record, created } = yield* publishVersion(acting, wanted, JSON.stringify(manifest));
@@ -330,10 +328,10 @@ export class Registry {
   }
 
   async #record<T>(options: ActOptions, script: (acting: Acting) => Script<T>): Promise<T> {
-    const { tenant, actor, now, onActivate } = this.#options;
+    const { tenant, actor, onActivate } = this.#options;
     const { why = null } = options;
-    return this.#store.write((dialect) =>
-      recorded(dialect, (events) => script({ tenant, actor, at: now(), why, dialect, onActivate, events })),
+    return this.#store.write((tx) =>
+      recorded(tx, (events) => script({ ...tx, tenant, actor, why, onActivate, events })),
     );
   }
 

@@ -10,7 +10,7 @@ import {
   versionsOf,
 } from '../../store/registry/versions.ts';
 import type { PackageRecord, TenantChannel } from '../../store/registry/versions.ts';
-import type { Dialect, Script } from '../../store/script.ts';
+import type { Script, Tx } from '../../store/script.ts';
 import { earlierVersion, log, moveChannel, recorded } from './commands.ts';
 import type { Acting, ActivateHook } from './commands.ts';
 
@@ -18,14 +18,11 @@ import type { Acting, ActivateHook } from './commands.ts';
 const recentlyMs = 3_600_000;
 
 /** What a runner found out about a version, to be written in one transaction with what follows from it. */
-export interface Report {
+export interface Report extends Tx {
   /** The runner's id. */
   readonly runner: string;
   readonly digest: string;
-  /** Epoch ms. */
-  readonly at: number;
   readonly conditions: readonly Condition[];
-  readonly dialect: Dialect;
   readonly onActivate: ActivateHook | undefined;
 }
 
@@ -36,16 +33,16 @@ type Reporting = Report & Pick<Acting, 'events'>;
  * The version runs here. Channels that were held back from it go there now. Gives whether a channel moved.
  */
 export function* reportLoaded(report: Report): Script<boolean> {
-  return yield* recorded(report.dialect, (events) => loaded({ ...report, events }));
+  return yield* recorded(report, (events) => loaded({ ...report, events }));
 }
 
 function* loaded(report: Reporting): Script<boolean> {
-  const { runner, digest, conditions, dialect } = report;
-  yield* holdPackagesOf(digest, dialect);
+  const { runner, digest, conditions } = report;
+  yield* holdPackagesOf(report, digest);
   yield* writeConditions(runner, digest, conditions);
-  yield* setPackageHealth(digest, 'healthy', dialect);
+  yield* setPackageHealth(report, digest, 'healthy');
   let moved = false;
-  for (const head of yield* lockChannelsAt(digest, dialect)) {
+  for (const head of yield* lockChannelsAt(report, digest)) {
     const { package: name, channel, wantedVersion: version } = head;
     if (head.wantedDigest !== digest || version === null) continue;
     yield* moveChannel(actingFor(report, head, 'it loads now'), 'activate', head, { name, version, digest, channel });
@@ -60,19 +57,19 @@ function* loaded(report: Reporting): Script<boolean> {
  * a channel moved.
  */
 export function* reportFailed(report: Report, why: string): Script<boolean> {
-  return yield* recorded(report.dialect, (events) => failed({ ...report, events }, why));
+  return yield* recorded(report, (events) => failed({ ...report, events }, why));
 }
 
 function* failed(report: Reporting, why: string): Script<boolean> {
-  const { runner, digest, conditions, dialect } = report;
-  yield* holdPackagesOf(digest, dialect);
+  const { runner, digest, conditions } = report;
+  yield* holdPackagesOf(report, digest);
   yield* writeConditions(runner, digest, conditions);
   if (yield* isLoadedElsewhere(runner, digest)) return false;
   const versions = yield* versionsOf(digest);
   if (versions.some((record) => record.health === 'healthy')) return false;
-  yield* setPackageHealth(digest, 'failed', dialect);
+  yield* setPackageHealth(report, digest, 'failed');
   let moved = false;
-  for (const head of yield* lockChannelsAt(digest, dialect)) {
+  for (const head of yield* lockChannelsAt(report, digest)) {
     if (head.digest === digest && (yield* stepBack(report, head, why, true))) moved = true;
   }
   return moved;
@@ -83,16 +80,16 @@ function* failed(report: Reporting, why: string): Script<boolean> {
  * lately goes back to the version before that is known to load. Gives whether that was news.
  */
 export function* reportCrashLoop(report: Report, why: string): Script<boolean> {
-  return yield* recorded(report.dialect, (events) => crashLooped({ ...report, events }, why));
+  return yield* recorded(report, (events) => crashLooped({ ...report, events }, why));
 }
 
 function* crashLooped(report: Reporting, why: string): Script<boolean> {
-  const { runner, digest, conditions, dialect, at } = report;
-  yield* holdPackagesOf(digest, dialect);
-  const versions = yield* versionsOf(digest, dialect.forNoKeyUpdate);
+  const { runner, digest, conditions } = report;
+  yield* holdPackagesOf(report, digest);
+  const versions = yield* versionsOf(digest, report.dialect.forNoKeyUpdate);
   yield* writeConditions(runner, digest, conditions);
-  yield* setPackageHealth(digest, 'failed', dialect);
-  const heads = yield* lockChannelsAt(digest, dialect);
+  yield* setPackageHealth(report, digest, 'failed');
+  const heads = yield* lockChannelsAt(report, digest);
   let news = false;
   for (const record of versions) {
     if (record.status === 'deleted' || record.status === 'quarantined') continue;
@@ -100,7 +97,8 @@ function* crashLooped(report: Reporting, why: string): Script<boolean> {
     yield* quarantine(report, record, why);
   }
   for (const head of heads) {
-    if (head.digest === digest && at - head.activatedAt <= recentlyMs) yield* stepBack(report, head, why, false);
+    if (head.digest === digest && report.now - head.activatedAt <= recentlyMs)
+      yield* stepBack(report, head, why, false);
   }
   return news;
 }
@@ -127,6 +125,6 @@ function* stepBack(report: Reporting, head: TenantChannel, why: string, remember
 }
 
 function actingFor(report: Reporting, { tenant }: { tenant: string }, why: string): Acting {
-  const { runner, at, dialect, onActivate, events } = report;
-  return { tenant, actor: `runner:${runner}`, at, why, dialect, onActivate, events };
+  const { runner, now, dialect, onActivate, events } = report;
+  return { tenant, actor: `runner:${runner}`, now, why, dialect, onActivate, events };
 }

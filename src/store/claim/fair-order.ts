@@ -1,5 +1,5 @@
 import { all } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /** An execution that is pending, with what says when its turn is. */
 export interface Waiting {
@@ -57,30 +57,30 @@ export interface First extends Waiting {
  * The first in turn out of many groups, some times as many as are wanted. Nothing is locked. Of each group only a few are
  * looked at; of those whose few are all among the first, all that may be taken.
  */
-export function* firstsOfGroups(groups: Groups, limit: number, dialect: Dialect): Script<readonly First[]> {
+export function* firstsOfGroups(tx: Tx, groups: Groups, limit: number): Script<readonly First[]> {
   const keys = [...groups.rooms.keys()];
   const few = Math.min(limit, Math.ceil((spare * limit) / keys.length) + 1);
-  const found = yield* firstOfEach(groups, keys, few, dialect);
+  const found = yield* firstOfEach(tx, groups, keys, few);
   const firsts = inFairOrder(found).slice(0, spare * limit);
   const taken = Map.groupBy(firsts, ({ group_key: key }) => key);
   const more = keys.filter((key) => taken.get(key)?.length === few && few < Math.min(groups.rooms.get(key)!, limit));
   if (more.length === 0) return firsts;
   const others = found.filter(({ group_key: key }) => !more.includes(key));
-  return inFairOrder([...others, ...(yield* firstOfEach(groups, more, limit, dialect))]).slice(0, spare * limit);
+  return inFairOrder([...others, ...(yield* firstOfEach(tx, groups, more, limit))]).slice(0, spare * limit);
 }
 
 function* firstOfEach(
+  tx: Tx,
   { of, buildId, others, rooms }: Groups,
   keys: readonly string[],
   count: number,
-  dialect: Dialect,
 ): Script<readonly First[]> {
   const each = `select id, tenant, priority, created_at from executions where status = 'pending' and build_id = $1 and ${of} ${order} limit $3`;
-  const member = (place: number, type: string): string => `cast(${dialect.field('j.value', place)} as ${type})`;
+  const member = (place: number, type: string): string => `cast(${tx.dialect.field('j.value', place)} as ${type})`;
   const found = yield* all<First>(
     `select g.value as group_key, ${member(0, 'text')} as id, ${member(1, 'text')} as tenant, ${member(2, 'integer')} as priority,
      ${member(3, 'bigint')} as created_at
-     from (${dialect.strings('$2')}) g, ${dialect.rows(dialect.gathered(each, 'id, tenant, priority, created_at'), 'j')}`,
+     from (${tx.dialect.strings('$2')}) g, ${tx.dialect.rows(tx.dialect.gathered(each, 'id, tenant, priority, created_at'), 'j')}`,
     buildId,
     JSON.stringify(keys),
     count,
@@ -97,10 +97,10 @@ function* firstOfEach(
 
 /** The first so many of these that nobody else is taking; they are locked. */
 export function* locked(
+  tx: Tx,
   firsts: readonly { readonly id: string }[],
   code: string,
   limit: number,
-  dialect: Dialect,
 ): Script<readonly Candidate[]> {
   const found: Candidate[] = [];
   for (let from = 0; from < firsts.length && found.length < limit;) {
@@ -108,7 +108,7 @@ export function* locked(
     from += some.length;
     found.push(
       ...(yield* all<Candidate>(
-        `select ${columns} from executions where ${dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${dialect.skipLocked}`,
+        `select ${columns} from executions where ${tx.dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${tx.dialect.skipLocked}`,
         JSON.stringify(some.map(({ id }) => id)),
         code,
       )),

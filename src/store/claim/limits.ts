@@ -3,7 +3,7 @@ import type { Claim, ClaimCursor } from './claim.ts';
 import { firstsOfGroups, groupsAtOnce, locked } from './fair-order.ts';
 import type { Candidate, Groups } from './fair-order.ts';
 import { all } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /** Of a key, how many its version admits at once, and how many more when it was looked at. */
 interface Limit {
@@ -16,10 +16,10 @@ type Open = Map<string, Map<string, Limit>>;
 
 /** What is first under the limits that have room. A limit that is reached is not locked, so that nobody waits for nothing. */
 export function* limited(
+  tx: Tx,
   claim: Claim,
   codes: readonly string[],
   cursor: ClaimCursor,
-  dialect: Dialect,
 ): Script<readonly Candidate[]> {
   const open: Open = new Map();
   for (const code of codes) {
@@ -36,8 +36,8 @@ export function* limited(
     }
     if (limits.size > 0) open.set(code, limits);
   }
-  if (keysOf(open).size > claim.limit) yield* narrow(claim, open, dialect);
-  return open.size === 0 ? [] : yield* underLimits(claim, open, dialect);
+  if (keysOf(open).size > claim.limit) yield* narrow(tx, claim, open);
+  return open.size === 0 ? [] : yield* underLimits(tx, claim, open);
 }
 
 function keysOf(open: Open): Set<string> {
@@ -47,22 +47,22 @@ function keysOf(open: Open): Set<string> {
 }
 
 /** Leaves only the keys that have the first in turn: every key that is locked takes room in the server's memory. */
-function* narrow(claim: Claim, open: Open, dialect: Dialect): Script<void> {
+function* narrow(tx: Tx, claim: Claim, open: Open): Script<void> {
   for (const [code, limits] of open) {
-    const firsts = yield* firstsOfGroups(underKeys(code, limits), claim.limit, dialect);
+    const firsts = yield* firstsOfGroups(tx, underKeys(code, limits), claim.limit);
     const first = new Set(firsts.slice(0, claim.limit).map(({ group_key: key }) => key));
     for (const key of limits.keys()) if (!first.has(key)) limits.delete(key);
   }
 }
 
-function* underLimits(claim: Claim, open: Open, dialect: Dialect): Script<readonly Candidate[]> {
-  const owned = yield* lockedCounts(keysOf(open), dialect);
+function* underLimits(tx: Tx, claim: Claim, open: Open): Script<readonly Candidate[]> {
+  const owned = yield* lockedCounts(tx, keysOf(open));
   const found: Candidate[] = [];
   for (const [code, limits] of open) {
-    const firsts = yield* firstsOfGroups(underKeys(code, limits), claim.limit, dialect);
+    const firsts = yield* firstsOfGroups(tx, underKeys(code, limits), claim.limit);
     // what one version takes counts for the others
     const admitted = firsts.filter(({ group_key: key }) => admits(owned, key, limits.get(key)!.limit));
-    found.push(...(yield* locked(admitted, code, admitted.length, dialect)));
+    found.push(...(yield* locked(tx, admitted, code, admitted.length)));
   }
   return found;
 }
@@ -110,13 +110,13 @@ export function admits(owned: Map<string, number>, key: string, limit: number): 
  * How many run under each key: counted from what is owned, so nothing leaks. Until the end of the transaction nobody else
  * takes anything under them: else two who count at the same moment both find room for one.
  */
-export function* lockedCounts(keys: ReadonlySet<string>, dialect: Dialect): Script<Map<string, number>> {
+export function* lockedCounts(tx: Tx, keys: ReadonlySet<string>): Script<Map<string, number>> {
   const list = JSON.stringify([...keys]);
-  if (dialect.lockNames !== null) yield* all(dialect.lockNames, list);
+  if (tx.dialect.lockNames !== null) yield* all(tx.dialect.lockNames, list);
   // what was committed while a lock was waited for is seen by a new statement only
   const rows = yield* all<{ limit_key: string; owned: number }>(
     `select k.value as limit_key, (select count(*) from executions e where e.limit_key = k.value and e.owner is not null) as owned
-     from (${dialect.strings('$1')}) k`,
+     from (${tx.dialect.strings('$1')}) k`,
     list,
   );
   return new Map(rows.map(({ limit_key: key, owned }) => [key, owned]));

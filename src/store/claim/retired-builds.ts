@@ -1,7 +1,7 @@
 import { dropHalfWritten, holdUnowned } from '../executions/commands.ts';
 import { retiredBuildsText } from '../runners/renewal.ts';
 import { all, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /** An execution that waits for code which no living runner has, although this one has the workflow under another definition. */
 export interface RetiredExecution {
@@ -21,12 +21,12 @@ const buildsAtOnce = 10;
  * at a code: definitions are kept for ever, and so are most executions.
  */
 export function* executionsOnRetiredBuilds(
+  tx: Tx,
   buildIds: readonly string[],
   limit: number,
-  dialect: Dialect,
 ): Script<RetiredExecution[]> {
   const wanted = yield* all<{ build_id: string; workflow: string }>(
-    `${retiredBuildsText('$1', dialect)} limit ${buildsAtOnce}`,
+    `${retiredBuildsText(tx.dialect, '$1')} limit ${buildsAtOnce}`,
     JSON.stringify(buildIds),
   );
   if (wanted.length === 0) return [];
@@ -38,8 +38,8 @@ export function* executionsOnRetiredBuilds(
       order by ${order}, priority desc, created_at limit $2`;
     found.push(
       ...(yield* all<{ id: string; build_id: string }>(
-        `select g.value as build_id, cast(${dialect.field('j.value', 0)} as text) as id
-         from (${dialect.strings('$1')}) g, ${dialect.rows(dialect.gathered(each, 'id'), 'j')}`,
+        `select g.value as build_id, cast(${tx.dialect.field('j.value', 0)} as text) as id
+         from (${tx.dialect.strings('$1')}) g, ${tx.dialect.rows(tx.dialect.gathered(each, 'id'), 'j')}`,
         JSON.stringify([...workflowOf.keys()]),
         limit,
       )),
@@ -48,7 +48,7 @@ export function* executionsOnRetiredBuilds(
   const some = found.slice(0, limit);
   const begun = yield* all<{ id: string; task: string }>(
     `select execution_id as id, task from task_executions
-     where ${dialect.among('execution_id', '$1')} and item = -1 and status <> 'pending'`,
+     where ${tx.dialect.among('execution_id', '$1')} and item = -1 and status <> 'pending'`,
     JSON.stringify(some.map(({ id }) => id)),
   );
   const begunOf = Map.groupBy(begun, ({ id }) => id);
@@ -58,9 +58,9 @@ export function* executionsOnRetiredBuilds(
 }
 
 /** Those that are still pending under a code, locked; those that another transaction holds are left to it. */
-function* lockedUnder(ids: readonly string[], buildId: string, dialect: Dialect): Script<readonly string[]> {
+function* lockedUnder(tx: Tx, ids: readonly string[], buildId: string): Script<readonly string[]> {
   const rows = yield* all<{ id: string }>(
-    `select id from executions where ${dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${dialect.skipLocked}`,
+    `select id from executions where ${tx.dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${tx.dialect.skipLocked}`,
     JSON.stringify(ids),
     buildId,
   );
@@ -71,17 +71,17 @@ function* lockedUnder(ids: readonly string[], buildId: string, dialect: Dialect)
  * Gives pending executions to another definition of their workflow; gives how many. What is half written of a map goes:
  * under the new definition a task of that name may be something else.
  */
-export function* moveToBuild(ids: readonly string[], from: string, to: string, dialect: Dialect): Script<number> {
-  const free = yield* lockedUnder(ids, from, dialect);
-  const among = dialect.among('id', '$1');
+export function* moveToBuild(tx: Tx, ids: readonly string[], from: string, to: string): Script<number> {
+  const free = yield* lockedUnder(tx, ids, from);
+  const among = tx.dialect.among('id', '$1');
   yield* run(`update executions set build_id = $2 where ${among}`, JSON.stringify(free), to);
-  yield* dropHalfWritten(free, dialect);
+  yield* dropHalfWritten(tx, free);
   return free.length;
 }
 
 /** Holds pending executions that the definitions of living runners cannot go on with; gives how many. */
-export function* holdChanged(ids: readonly string[], buildId: string, now: number, dialect: Dialect): Script<number> {
-  const free = yield* lockedUnder(ids, buildId, dialect);
-  for (const id of free) yield* holdUnowned(id, 'DEFINITION_CHANGED', now);
+export function* holdChanged(tx: Tx, ids: readonly string[], buildId: string): Script<number> {
+  const free = yield* lockedUnder(tx, ids, buildId);
+  for (const id of free) yield* holdUnowned(tx, id, 'DEFINITION_CHANGED');
   return free.length;
 }

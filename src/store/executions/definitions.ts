@@ -1,7 +1,7 @@
 import { storedJson } from '../../core/json.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 import type { DefinitionRecord } from '../store.ts';
 
 interface DefinitionRow {
@@ -33,23 +33,23 @@ function definitionRecord({ workflow, build_id, spec }: DefinitionRow): Definiti
  * that are written already are not written again. A code and its definition are kept for ever: see
  * docs/decisions/definitions-are-kept.md.
  */
-export function* writeDefinitions(list: readonly DefinitionRecord[], now: number, dialect: Dialect): Script<void> {
+export function* writeDefinitions(tx: Tx, list: readonly DefinitionRecord[]): Script<void> {
   const rows = JSON.stringify(list.map(({ workflow, buildId, spec }) => [workflow, buildId, JSON.stringify(spec)]));
   // c0 workflow, c1 code, c2 spec; in order, so that two runners that open at once wait for each other and no more
-  const given = `(${dialect.fields('$1', 3)}) g`;
+  const given = `(${tx.dialect.fields('$1', 3)}) g`;
   yield* run(
     `insert into definitions (workflow, build_id, spec, updated_at) select c0, c1, c2, cast($2 as bigint) from ${given}
      where not exists (select 1 from definitions d where d.workflow = c0 and d.build_id = c1 and d.spec = c2) order by c0
      on conflict (workflow) do update set build_id = excluded.build_id, spec = excluded.spec, updated_at = excluded.updated_at`,
     rows,
-    now,
+    tx.now,
   );
   yield* run(
     `insert into builds (workflow, build_id, spec, written_at) select c0, c1, c2, cast($2 as bigint) from ${given}
      where not exists (select 1 from builds d where d.build_id = c1 and d.spec = c2) order by c1
      on conflict (build_id) do update set spec = excluded.spec, written_at = excluded.written_at`,
     rows,
-    now,
+    tx.now,
   );
 }
 

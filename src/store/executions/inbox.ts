@@ -1,7 +1,7 @@
 import { isEnded } from '../../core/execution.ts';
 import type { ExecutionStatus } from '../../core/execution.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /**
  * What others want of an execution. Persisted words. `child_ended`: one has ended; `forked`: another was made from it. `helper_started`: a
@@ -55,9 +55,9 @@ export interface Head {
 }
 
 /** The row of an execution, locked; any tenant's where none is named. */
-export function* lockHead(id: string, tenant: string | null, dialect: Dialect): Script<Head | undefined> {
+export function* lockHead(tx: Tx, id: string, tenant: string | null): Script<Head | undefined> {
   const head = yield* first<Head & { tenant: string }>(
-    `select id, tenant, status, owner, inbox_seq, epoch, wake_at, reason from executions where id = $1 and pruned = 0${dialect.forUpdate}`,
+    `select id, tenant, status, owner, inbox_seq, epoch, wake_at, reason from executions where id = $1 and pruned = 0${tx.dialect.forUpdate}`,
     id,
   );
   return head === undefined || (tenant !== null && head.tenant !== tenant) ? undefined : head;
@@ -67,12 +67,12 @@ export function* lockHead(id: string, tenant: string | null, dialect: Dialect): 
  * Puts mail into the box of an execution whose row is locked. One that waits and that nobody owns becomes pending; one
  * that is paused, or not yet at its `startAt`, keeps the mail for later.
  */
-export function* post(head: Head, mail: Pick<InboxMessage, 'kind' | 'name' | 'payload'>, now: number): Script<void> {
+export function* post(tx: Tx, head: Head, mail: Pick<InboxMessage, 'kind' | 'name' | 'payload'>): Script<void> {
   yield* run(
     'insert into inbox_messages (execution_id, n, at, kind, name, payload) values ($1, $2, $3, $4, $5, $6)',
     head.id,
     head.inbox_seq + 1,
-    now,
+    tx.now,
     mail.kind,
     mail.name,
     mail.payload,
@@ -83,31 +83,23 @@ export function* post(head: Head, mail: Pick<InboxMessage, 'kind' | 'name' | 'pa
 }
 
 /** Hands a signal to an execution; whoever owns it now or takes it next will read it. */
-export function* sendSignal(
-  id: string,
-  tenant: string,
-  name: string,
-  payload: string,
-  now: number,
-  dialect: Dialect,
-): Script<Delivery> {
-  const head = yield* lockHead(id, tenant, dialect);
+export function* sendSignal(tx: Tx, id: string, tenant: string, name: string, payload: string): Script<Delivery> {
+  const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
   if (isEnded(head.status)) return { status: 'ended', as: head.status };
-  yield* post(head, { kind: 'signal', name, payload }, now);
+  yield* post(tx, head, { kind: 'signal', name, payload });
   return { status: 'sent' };
 }
 
 /** A child has ended: its parent is told, unless that has ended itself. */
 export function* childEnded(
+  tx: Tx,
   parent: { readonly id: string; readonly task: string },
   child: string,
-  now: number,
-  dialect: Dialect,
 ): Script<void> {
-  const head = yield* lockHead(parent.id, null, dialect);
+  const head = yield* lockHead(tx, parent.id, null);
   if (head === undefined || isEnded(head.status)) return;
-  yield* post(head, { kind: 'child_ended', name: parent.task, payload: JSON.stringify(child) }, now);
+  yield* post(tx, head, { kind: 'child_ended', name: parent.task, payload: JSON.stringify(child) });
 }
 
 interface MessageRow extends Omit<InboxMessage, 'executionId'> {
@@ -127,9 +119,9 @@ export function* inboxOf(runner: string): Script<InboxMessage[]> {
 }
 
 /** All mail of executions that is still there: unread, or signals that no task has waited for yet; by a JSON array of their ids. */
-export function* inboxOfAll(ids: string, dialect: Dialect): Script<InboxMessage[]> {
+export function* inboxOfAll(tx: Tx, ids: string): Script<InboxMessage[]> {
   const rows = yield* all<MessageRow>(
-    `select ${columns} from inbox_messages m where ${dialect.among('m.execution_id', '$1')} order by m.execution_id, m.n`,
+    `select ${columns} from inbox_messages m where ${tx.dialect.among('m.execution_id', '$1')} order by m.execution_id, m.n`,
     ids,
   );
   return rows.map(messageRecord);

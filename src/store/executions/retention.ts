@@ -1,5 +1,5 @@
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /** What one step of pruning did. */
 export interface Pruned {
@@ -17,8 +17,8 @@ const tables = ['events', 'logs', 'steps', 'task_executions', 'execution_tags', 
  * The family is locked: runners that prune at the same moment take one each, and one of which anything is being retried is
  * left alone.
  */
-export function* prune(now: number, before: number | null, rows: number, dialect: Dialect): Script<Pruned> {
-  const root = yield* lockFamily(now, before, dialect);
+export function* prune(tx: Tx, before: number | null, rows: number): Script<Pruned> {
+  const root = yield* lockFamily(tx, before);
   if (root === undefined) return { executions: 0, more: false };
   const family = yield* all<{ id: string }>(
     'select id from executions where root_id = $1 and parent_id is not null limit $2',
@@ -45,10 +45,10 @@ export function* prune(now: number, before: number | null, rows: number, dialect
 }
 
 /** Finds a root whose time is over, and locks it with its children; passes over those where somebody is at one of them. */
-function* lockFamily(now: number, before: number | null, dialect: Dialect): Script<string | undefined> {
+function* lockFamily(tx: Tx, before: number | null): Script<string | undefined> {
   for (const busy: string[] = []; ;) {
-    const next = (yield* expired(now, busy, dialect)) ?? (yield* endedBefore(before, busy, dialect));
-    if (next === undefined || (yield* lockChildren(next, dialect))) return next;
+    const next = (yield* expired(tx, busy)) ?? (yield* endedBefore(tx, before, busy));
+    if (next === undefined || (yield* lockChildren(tx, next))) return next;
     busy.push(next);
   }
 }
@@ -57,9 +57,9 @@ function* lockFamily(now: number, before: number | null, dialect: Dialect): Scri
  * Locks the children of a root that is locked; false where one of them lives, or is in the hands of somebody who may let
  * it live again. Nobody is waited for: who cancels a child goes from it to its parent.
  */
-function* lockChildren(root: string, dialect: Dialect): Script<boolean> {
+function* lockChildren(tx: Tx, root: string): Script<boolean> {
   const text = 'select id from executions where root_id = $1 and parent_id is not null and pruned = 0';
-  const ended = `${text} and ended_at is not null${dialect.skipLocked}`;
+  const ended = `${text} and ended_at is not null${tx.dialect.skipLocked}`;
   const locked = yield* first<{ count: number }>(`select count(*) as count from (${ended}) locked`, root);
   // what came to live until they were locked is seen by a new statement only
   const whole = yield* first<{ count: number }>(`select count(*) as count from (${text}) children`, root);
@@ -68,23 +68,23 @@ function* lockChildren(root: string, dialect: Dialect): Script<boolean> {
 
 const noLiving = `not exists (select 1 from executions c where c.root_id = r.id and c.parent_id is not null and c.ended_at is null)`;
 
-function* expired(now: number, busy: readonly string[], dialect: Dialect): Script<string | undefined> {
+function* expired(tx: Tx, busy: readonly string[]): Script<string | undefined> {
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is not null
-     and r.ended_at + r.retention <= $1 and not ${dialect.among('r.id', '$2')} and ${noLiving}
-     order by r.ended_at + r.retention limit 1${dialect.skipLocked}`,
-    now,
+     and r.ended_at + r.retention <= $1 and not ${tx.dialect.among('r.id', '$2')} and ${noLiving}
+     order by r.ended_at + r.retention limit 1${tx.dialect.skipLocked}`,
+    tx.now,
     JSON.stringify(busy),
   );
   return row?.id;
 }
 
-function* endedBefore(before: number | null, busy: readonly string[], dialect: Dialect): Script<string | undefined> {
+function* endedBefore(tx: Tx, before: number | null, busy: readonly string[]): Script<string | undefined> {
   if (before === null) return undefined;
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is null
-     and r.ended_at <= $1 and not ${dialect.among('r.id', '$2')} and ${noLiving}
-     order by r.ended_at limit 1${dialect.skipLocked}`,
+     and r.ended_at <= $1 and not ${tx.dialect.among('r.id', '$2')} and ${noLiving}
+     order by r.ended_at limit 1${tx.dialect.skipLocked}`,
     before,
     JSON.stringify(busy),
   );

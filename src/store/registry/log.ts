@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Json } from '../../core/json.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /** What can be done to a registry. Persisted words. */
 export type RegistryAct =
@@ -54,10 +54,10 @@ interface EventRow {
  * Appends events to the log, as the last that the transaction of their act does. The head's row is locked, so that two
  * acts never chain to the same event; every act of every tenant has to have it, so none waits for anything else with it.
  */
-export function* appendRegistryEvents(events: readonly NewRegistryEvent[], dialect: Dialect): Script<void> {
+export function* appendRegistryEvents(tx: Tx, events: readonly NewRegistryEvent[]): Script<void> {
   if (events.length === 0) return;
   const head = yield* first<{ n: number; hash: string }>(
-    `select n, hash from registry_head where id = 1${dialect.forUpdate}`,
+    `select n, hash from registry_head where id = 1${tx.dialect.forUpdate}`,
   );
   let { n, hash } = head!;
   for (const event of events) {

@@ -2,7 +2,7 @@ import { CloacinaError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /**
  * `yanked`: pinned executions go on, new ones are refused. `quarantined`: it crashed its isolate again and again; no
@@ -165,19 +165,19 @@ export function* setPackageStatus(id: string, status: PackageStatus, endedAt: nu
 }
 
 /** Remembers what a runner found, for all tenants that have these bytes. */
-export function* setPackageHealth(digest: string, health: PackageHealth | null, dialect: Dialect): Script<void> {
+export function* setPackageHealth(tx: Tx, digest: string, health: PackageHealth | null): Script<void> {
   const differs = "digest = $1 and coalesce(health, '') <> coalesce(cast($2 as text), '')";
   // an update by itself takes the rows in whatever order it finds them
-  const text = `select id from packages where ${differs} order by registered_at, id${dialect.forNoKeyUpdate}`;
+  const text = `select id from packages where ${differs} order by registered_at, id${tx.dialect.forNoKeyUpdate}`;
   if ((yield* all(text, digest, health)).length === 0) return;
   yield* run(`update packages set health = $2 where ${differs}`, digest, health);
 }
 
 /** Holds every version of the packages that have these bytes: none of them is taken away until the end of the transaction. */
-export function* holdPackagesOf(digest: string, dialect: Dialect): Script<void> {
+export function* holdPackagesOf(tx: Tx, digest: string): Script<void> {
   yield* all(
     `select id from packages where (tenant, name) in (select tenant, name from packages where digest = $1)
-     order by registered_at, id${dialect.forKeyShare}`,
+     order by registered_at, id${tx.dialect.forKeyShare}`,
     digest,
   );
 }
@@ -207,17 +207,12 @@ export function* channelsOf(tenant: string, name: string | null, lock: string = 
  * Where a channel points to, locked. One that has no row yet is locked by its name: of two who would make it the second
  * sees what the first made of it.
  */
-export function* lockChannel(
-  tenant: string,
-  name: string,
-  channel: string,
-  dialect: Dialect,
-): Script<ChannelRecord | undefined> {
+export function* lockChannel(tx: Tx, tenant: string, name: string, channel: string): Script<ChannelRecord | undefined> {
   const text = `select ${channelColumns} from channels
-    where tenant = $1 and package = $2 and channel = $3${dialect.forUpdate}`;
+    where tenant = $1 and package = $2 and channel = $3${tx.dialect.forUpdate}`;
   const head = yield* first<ChannelRecord>(text, tenant, name, channel);
-  if (head !== undefined || dialect.lockNames === null) return head;
-  yield* all(dialect.lockNames, JSON.stringify([JSON.stringify(['channel', tenant, name, channel])]));
+  if (head !== undefined || tx.dialect.lockNames === null) return head;
+  yield* all(tx.dialect.lockNames, JSON.stringify([JSON.stringify(['channel', tenant, name, channel])]));
   return yield* first<ChannelRecord>(text, tenant, name, channel);
 }
 
@@ -246,10 +241,10 @@ export interface TenantChannel extends ChannelRecord {
 }
 
 /** The channels of all tenants that point to these bytes, or would if they loaded; locked. */
-export function* lockChannelsAt(digest: string, dialect: Dialect): Script<readonly TenantChannel[]> {
+export function* lockChannelsAt(tx: Tx, digest: string): Script<readonly TenantChannel[]> {
   return yield* all<TenantChannel>(
     `select tenant, ${channelColumns} from channels where digest = $1 or wanted_digest = $1
-     order by tenant, package, channel${dialect.forUpdate}`,
+     order by tenant, package, channel${tx.dialect.forUpdate}`,
     digest,
   );
 }
@@ -330,8 +325,8 @@ export interface WantedVersion {
  * too, but none that is quarantined), and what executions that have not ended are pinned to: those of a quarantined
  * version go on, and whoever ends its process is charged. A digest that two tenants have is there twice.
  */
-export function* wantedVersions(tenants: readonly string[] | null, dialect: Dialect): Script<readonly WantedVersion[]> {
-  const ours = tenants === null ? '' : ` and ${dialect.among('p.tenant', '$1')}`;
+export function* wantedVersions(tx: Tx, tenants: readonly string[] | null): Script<readonly WantedVersion[]> {
+  const ours = tenants === null ? '' : ` and ${tx.dialect.among('p.tenant', '$1')}`;
   const params = tenants === null ? [] : [JSON.stringify(tenants)];
   // jumps from digest to digest in the index: its cost is the number of versions, not of executions
   const text = `with recursive pinned(digest) as (

@@ -1,5 +1,5 @@
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Dialect, Script, Tx } from '../script.ts';
 import { runnerRecord, runnersText } from './runners.ts';
 import type { KnownRunner, RunnerRow } from './runners.ts';
 
@@ -62,7 +62,7 @@ function pendingCodes(name: string, limited: 'null' | 'not null'): string {
  * workflows that are behind the codes given as a parameter. It costs by the codes that have something pending, not by the
  * definitions that there have ever been.
  */
-export function retiredBuildsText(codes: string, dialect: Dialect): string {
+export function retiredBuildsText(dialect: Dialect, codes: string): string {
   const own = dialect.strings(codes);
   return `with recursive ${pendingCodes('free', 'null')}, ${pendingCodes('limited', 'not null')}
     select c.build_id, c.workflow from (select p.build_id, (select d.workflow from builds d where d.build_id = p.build_id) as workflow
@@ -86,7 +86,7 @@ export function signsText(dialect: Dialect): string {
     cast(exists (select 1 from executions where owner = $1 and inbox_seq > inbox_acked) as integer) as has_messages,
     cast(exists (select 1 from (${among}) c where ${pendingText('c.value', 'null')} or ${pendingText('c.value', 'not null')}
       or exists (select 1 from offers where helper is null and build_id = c.value)) as integer) as has_work,
-    cast(exists (${retiredBuildsText('$2', dialect)}) as integer) as has_retired_builds,
+    cast(exists (${retiredBuildsText(dialect, '$2')}) as integer) as has_retired_builds,
     cast(exists (${orphanOwnersText})
       or exists (select 1 from offers where helper is not null and helper not in (${living})) as integer) as has_orphans,
     (select min(wake_at) from executions where status = 'waiting' and wake_at is not null) as next_wake,
@@ -122,14 +122,14 @@ export function renewalOf(row: SignsRow, alive: boolean, ahead: number | null, r
 }
 
 /** Renews a lease by the clock of whoever asks, on a database that has none of its own. */
-export function* renew({ runner, leaseMs, buildIds }: Renew, now: number, dialect: Dialect): Script<Renewal> {
+export function* renew(tx: Tx, { runner, leaseMs, buildIds }: Renew): Script<Renewal> {
   const alive = yield* run(
     `update runner_leases set renewed_at = $2, lease_until = $3 where runner = $1 and runner in (${living})`,
     runner,
-    now,
-    now + leaseMs,
+    tx.now,
+    tx.now + leaseMs,
   );
   const runners = yield* all<RunnerRow>(runnersText);
-  const signs = yield* first<SignsRow>(signsText(dialect), runner, JSON.stringify(buildIds));
+  const signs = yield* first<SignsRow>(signsText(tx.dialect), runner, JSON.stringify(buildIds));
   return renewalOf(signs!, alive === 1, 0, runners);
 }

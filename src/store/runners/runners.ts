@@ -1,5 +1,5 @@
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /** A process that owns executions. `host` is its boot id and process namespace; times are epoch ms. */
 export interface RunnerRecord {
@@ -28,7 +28,7 @@ export interface KnownRunner extends RunnerRecord {
 // before an update that waits for it, so under load an update may never have its turn; a renewal therefore writes a row that
 // none of them holds. A runner that is marked has no lease any more.
 
-export function* registerRunner(runner: RunnerRecord, now: number): Script<void> {
+export function* registerRunner(tx: Tx, runner: RunnerRecord): Script<void> {
   const { id, name, host, pid, pidStarted, leaseUntil, queues, slots } = runner;
   // the answer to a first try may have been lost
   yield* run(
@@ -39,7 +39,7 @@ export function* registerRunner(runner: RunnerRecord, now: number): Script<void>
     host,
     pid,
     pidStarted,
-    now,
+    tx.now,
     JSON.stringify(queues),
     slots,
   );
@@ -47,7 +47,7 @@ export function* registerRunner(runner: RunnerRecord, now: number): Script<void>
     `insert into runner_leases (runner, renewed_at, lease_until) select id, $2, $3 from runners where id = $1 and dead = 0
      on conflict (runner) do nothing`,
     id,
-    now,
+    tx.now,
     leaseUntil,
   );
 }
@@ -96,15 +96,15 @@ export function runnerRecord(row: RunnerRow): KnownRunner {
  * that is caught in a commit or a renewal just now: nobody waits for that, it is tried again. Its lease goes with the mark, so
  * a renewal that comes later finds none.
  */
-export function* markDead(id: string, leaseUntil: number, dialect: Dialect): Script<boolean> {
+export function* markDead(tx: Tx, id: string, leaseUntil: number): Script<boolean> {
   const lease = yield* first<{ runner: string }>(
-    `select runner from runner_leases where runner = $1 and lease_until = $2${dialect.skipLocked}`,
+    `select runner from runner_leases where runner = $1 and lease_until = $2${tx.dialect.skipLocked}`,
     id,
     leaseUntil,
   );
   if (lease === undefined) return false;
   const changes = yield* run(
-    `update runners set dead = 1 where id in (select id from runners where id = $1 and dead = 0${dialect.skipLocked})`,
+    `update runners set dead = 1 where id in (select id from runners where id = $1 and dead = 0${tx.dialect.skipLocked})`,
     id,
   );
   if (changes === 1) yield* run('delete from runner_leases where runner = $1', id);

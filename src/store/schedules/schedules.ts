@@ -2,7 +2,7 @@ import { CloacinaError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import type { ScheduleRule } from '../../core/definition/spec.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script, SqlValue } from '../script.ts';
+import type { Script, SqlValue, Tx } from '../script.ts';
 
 /** A schedule as it is stored. Times are epoch ms; `input` and `overrides` are JSON text. */
 export interface ScheduleRecord {
@@ -231,45 +231,36 @@ export function* schedulesNamed(tenant: string, name: string): Script<ScheduleRe
 }
 
 /** The schedules of one owner, locked. */
-export function* lockOwned(tenant: string, owner: string, dialect: Dialect): Script<ScheduleRecord[]> {
-  const text = `select ${columns} from schedules where tenant = $1 and owner = $2 order by id${dialect.forUpdate}`;
+export function* lockOwned(tx: Tx, tenant: string, owner: string): Script<ScheduleRecord[]> {
+  const text = `select ${columns} from schedules where tenant = $1 and owner = $2 order by id${tx.dialect.forUpdate}`;
   return (yield* all<ScheduleRow>(text, tenant, owner)).map(scheduleRecord);
 }
 
-export function* lockSchedule(id: string, dialect: Dialect): Script<ScheduleRecord | undefined> {
-  const row = yield* first<ScheduleRow>(`select ${columns} from schedules where id = $1${dialect.forUpdate}`, id);
+export function* lockSchedule(tx: Tx, id: string): Script<ScheduleRecord | undefined> {
+  const row = yield* first<ScheduleRow>(`select ${columns} from schedules where id = $1${tx.dialect.forUpdate}`, id);
   return row === undefined ? undefined : scheduleRecord(row);
 }
 
 /** Locks a schedule that has something to do; undefined where another runner holds it or has done it. */
-export function* lockDue(id: string, now: number, dialect: Dialect): Script<ScheduleRecord | undefined> {
+export function* lockDue(tx: Tx, id: string): Script<ScheduleRecord | undefined> {
   const row = yield* first<ScheduleRow>(
-    `select ${columns} from schedules where id = $1 and (next_at <= $2 or buffered_slot is not null)${dialect.skipLocked}`,
+    `select ${columns} from schedules where id = $1 and (next_at <= $2 or buffered_slot is not null)${tx.dialect.skipLocked}`,
     id,
-    now,
+    tx.now,
   );
   return row === undefined ? undefined : scheduleRecord(row);
 }
 
 /** What is due at `now` for these tenants (null: all), the earliest first. */
-export function* dueSchedules(
-  now: number,
-  tenants: readonly string[] | null,
-  limit: number,
-  dialect: Dialect,
-): Script<ScheduleRecord[]> {
-  const { ours, params } = tenantsAre(tenants, '$3', dialect);
+export function* dueSchedules(tx: Tx, tenants: readonly string[] | null, limit: number): Script<ScheduleRecord[]> {
+  const { ours, params } = tenantsAre(tx, tenants, '$3');
   const text = `select ${columns} from schedules where next_at <= $1${ours} order by next_at limit $2`;
-  return (yield* all<ScheduleRow>(text, now, limit, ...params)).map(scheduleRecord);
+  return (yield* all<ScheduleRow>(text, tx.now, limit, ...params)).map(scheduleRecord);
 }
 
 /** Schedules with a buffered slot whose executions have all ended. */
-export function* freedSchedules(
-  tenants: readonly string[] | null,
-  limit: number,
-  dialect: Dialect,
-): Script<ScheduleRecord[]> {
-  const { ours, params } = tenantsAre(tenants, '$2', dialect);
+export function* freedSchedules(tx: Tx, tenants: readonly string[] | null, limit: number): Script<ScheduleRecord[]> {
+  const { ours, params } = tenantsAre(tx, tenants, '$2');
   const text = `select ${columns} from schedules where buffered_slot is not null${ours}
     and not exists (select 1 from executions where schedule_id = schedules.id and ended_at is null) limit $1`;
   return (yield* all<ScheduleRow>(text, limit, ...params)).map(scheduleRecord);
@@ -277,10 +268,10 @@ export function* freedSchedules(
 
 /** When the next schedule is due, and whether any slot is buffered. */
 export function* nextDue(
+  tx: Tx,
   tenants: readonly string[] | null,
-  dialect: Dialect,
 ): Script<{ readonly at: number | null; readonly buffered: boolean }> {
-  const { ours, params } = tenantsAre(tenants, '$1', dialect);
+  const { ours, params } = tenantsAre(tx, tenants, '$1');
   const next = yield* first<{ at: number }>(
     `select next_at as at from schedules where next_at is not null${ours} order by next_at limit 1`,
     ...params,
@@ -290,9 +281,9 @@ export function* nextDue(
 }
 
 function tenantsAre(
+  { dialect }: Tx,
   tenants: readonly string[] | null,
   parameter: string,
-  dialect: Dialect,
 ): { readonly ours: string; readonly params: readonly SqlValue[] } {
   if (tenants === null) return { ours: '', params: [] };
   return { ours: ` and ${dialect.among('tenant', parameter)}`, params: [JSON.stringify(tenants)] };

@@ -7,7 +7,7 @@ import type { Head } from '../executions/inbox.ts';
 import { taskRecord } from '../executions/rows.ts';
 import type { ExecutionRecord, TaskRow } from '../executions/rows.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Dialect, Script, Tx } from '../script.ts';
 
 // Offers of an execution come, change hands and go only under the lock of the execution's row, which is taken before any
 // lock of an offer: so an owner that takes one back and a helper that takes it are never both right.
@@ -61,9 +61,9 @@ function wantedParams({ buildIds, queues, mayTakeSuspects }: HelpWanted): [strin
 }
 
 /** Whether anything is offered that a runner could take. */
-export function* helpWanted(wanted: HelpWanted, dialect: Dialect): Script<boolean> {
+export function* helpWanted(tx: Tx, wanted: HelpWanted): Script<boolean> {
   return (
-    (yield* first(`select 1 as one from offers where ${wantedText(dialect)} limit 1`, ...wantedParams(wanted))) !==
+    (yield* first(`select 1 as one from offers where ${wantedText(tx.dialect)} limit 1`, ...wantedParams(wanted))) !==
     undefined
   );
 }
@@ -72,15 +72,15 @@ export function* helpWanted(wanted: HelpWanted, dialect: Dialect): Script<boolea
  * Takes attempts that are offered: the highest priority first, then the oldest; their owners get mail of it. Which those
  * are is for `heldOffers` to say: the answer to this may be lost. Gives how many.
  */
-export function* takeOffers(take: Take, dialect: Dialect): Script<number> {
-  if (!(yield* isAlive(take.runner, dialect))) return 0;
+export function* takeOffers(tx: Tx, take: Take): Script<number> {
+  if (!(yield* isAlive(tx, take.runner))) return 0;
   const found = yield* all<{ execution_id: string; epoch: number; poison_suspect: number }>(
-    `select execution_id, epoch, poison_suspect from offers where ${wantedText(dialect)} order by priority desc, offered_at limit $4`,
+    `select execution_id, epoch, poison_suspect from offers where ${wantedText(tx.dialect)} order by priority desc, offered_at limit $4`,
     ...wantedParams(take),
     take.limit,
   );
   const wanted = [...new Set(found.map((row) => row.execution_id))];
-  const heads = yield* lockHeads(wanted, dialect);
+  const heads = yield* lockHeads(tx, wanted);
   let taken = 0;
   for (const id of wanted) {
     const head = heads.get(id);
@@ -94,7 +94,7 @@ export function* takeOffers(take: Take, dialect: Dialect): Script<number> {
     }
     if (taken >= take.limit) continue;
     const suspects = rows.some(({ poison_suspect }) => poison_suspect !== 0);
-    taken += yield* takeOf(head, { ...take, mayTakeSuspects: suspects, limit: take.limit - taken }, dialect);
+    taken += yield* takeOf(tx, head, { ...take, mayTakeSuspects: suspects, limit: take.limit - taken });
   }
   return taken;
 }
@@ -107,7 +107,7 @@ interface OfferRow {
   readonly poison_suspect: number;
 }
 
-function* takeOf(head: Head, take: Take, dialect: Dialect): Script<number> {
+function* takeOf(tx: Tx, head: Head, take: Take): Script<number> {
   // the innocent first, and of the suspects one
   const groups = [
     { suspect: 0, limit: take.limit },
@@ -118,7 +118,7 @@ function* takeOf(head: Head, take: Take, dialect: Dialect): Script<number> {
     if (Math.min(limit, take.limit - taken.length) <= 0) continue;
     const rows = yield* all<OfferRow>(
       `update offers set helper = $4, taken_at = $5 where execution_id = $6 and helper is null and (task, item) in
-       (select task, item from offers where execution_id = $6 and poison_suspect = $7 and ${wantedText(dialect)}
+       (select task, item from offers where execution_id = $6 and poison_suspect = $7 and ${wantedText(tx.dialect)}
         order by offered_at, task, item limit $8) returning task, item, epoch, attempt, poison_suspect`,
       ...wantedParams(take),
       take.runner,
@@ -132,7 +132,7 @@ function* takeOf(head: Head, take: Take, dialect: Dialect): Script<number> {
   if (taken.length === 0) return 0;
   const attempts = taken.map(({ poison_suspect, ...key }) => ({ ...key, suspect: poison_suspect !== 0 }));
   const said: HelperStarted = { helper: take.runner, at: take.now, attempts };
-  yield* post(head, { kind: 'helper_started', name: null, payload: JSON.stringify(said) }, take.now);
+  yield* post({ ...tx, now: take.now }, head, { kind: 'helper_started', name: null, payload: JSON.stringify(said) });
   return taken.length;
 }
 
@@ -194,16 +194,11 @@ export interface Help {
 }
 
 /** What it takes to run the attempts of an execution that a runner holds; undefined where that is gone. */
-export function* helpFor(
-  id: string,
-  runner: string,
-  tasks: readonly string[],
-  dialect: Dialect,
-): Script<Help | undefined> {
+export function* helpFor(tx: Tx, id: string, runner: string, tasks: readonly string[]): Script<Help | undefined> {
   const record = yield* execution(id);
   if (record === undefined) return undefined;
   const states = yield* all<TaskRow>(
-    `select * from task_executions where execution_id = $1 and item = -1 and ${dialect.among('task', '$2')}`,
+    `select * from task_executions where execution_id = $1 and item = -1 and ${tx.dialect.among('task', '$2')}`,
     id,
     JSON.stringify(tasks),
   );
@@ -235,31 +230,26 @@ const mailLength = 1_048_576;
  * still holds the offer, and the execution still has the owner that offered it. Gives those (by their place) that were
  * written. It holds locks that the owners' commits wait for: as few statements for many attempts as for one.
  */
-export function* writeHelped(
-  runner: string,
-  list: readonly Helped[],
-  now: number,
-  dialect: Dialect,
-): Script<readonly number[]> {
-  if (!(yield* isAlive(runner, dialect))) return [];
-  const heads = yield* lockHeads([...new Set(list.map(({ executionId }) => executionId))], dialect);
-  const held = yield* heldOf(list, runner, dialect);
+export function* writeHelped(tx: Tx, runner: string, list: readonly Helped[]): Script<readonly number[]> {
+  if (!(yield* isAlive(tx, runner))) return [];
+  const heads = yield* lockHeads(tx, [...new Set(list.map(({ executionId }) => executionId))]);
+  const held = yield* heldOf(tx, list, runner);
   const mine = [...list.entries()].filter(([, helped]) => held.has(nameOf(helped)));
   const written = mine.map(([, helped]) => helped);
-  yield* writeSteps(written, dialect);
-  yield* writeLogs(written, dialect);
+  yield* writeSteps(tx, written);
+  yield* writeLogs(tx, written);
   const ended = Map.groupBy(
     written.filter(({ end }) => end !== null),
     ({ executionId }) => executionId,
   );
-  for (const [id, answers] of ended) yield* answer(heads.get(id), runner, answers, now, dialect);
+  for (const [id, answers] of ended) yield* answer(tx, heads.get(id), runner, answers);
   return mine.map(([place]) => place);
 }
 
 /** Those of the attempts that a runner holds. Nobody changes that: the rows of their executions are locked. */
-function* heldOf(list: readonly Helped[], runner: string, dialect: Dialect): Script<ReadonlySet<string>> {
+function* heldOf(tx: Tx, list: readonly Helped[], runner: string): Script<ReadonlySet<string>> {
   const rows = yield* all<OfferRow & { readonly execution_id: string }>(
-    `select execution_id, task, item, epoch, attempt from offers where ${dialect.among('execution_id', '$1')} and helper = $2`,
+    `select execution_id, task, item, epoch, attempt from offers where ${tx.dialect.among('execution_id', '$1')} and helper = $2`,
     JSON.stringify([...new Set(list.map(({ executionId }) => executionId))]),
     runner,
   );
@@ -271,19 +261,19 @@ function nameOf({ executionId, task, item, epoch, attempt }: AttemptKey & { read
 }
 
 /** A repetition finds what the first try wrote, where its answer was lost. */
-function* writeSteps(list: readonly Helped[], dialect: Dialect): Script<void> {
+function* writeSteps(tx: Tx, list: readonly Helped[]): Script<void> {
   const rows = list.flatMap(({ executionId, task, item, steps }) =>
     steps.map(({ name, output }) => [executionId, task, item, name, output]),
   );
   if (rows.length === 0) return;
   yield* run(
     `insert into steps (execution_id, task, item, name, output)
-     select c0, c1, cast(c2 as integer), c3, c4 from (${dialect.fields('$1', 5)}) f where true on conflict do nothing`,
+     select c0, c1, cast(c2 as integer), c3, c4 from (${tx.dialect.fields('$1', 5)}) f where true on conflict do nothing`,
     JSON.stringify(rows),
   );
 }
 
-function* writeLogs(list: readonly Helped[], dialect: Dialect): Script<void> {
+function* writeLogs(tx: Tx, list: readonly Helped[]): Script<void> {
   const rows = list.flatMap(({ executionId, task, item, attempt, logs }) =>
     logs.map(({ n, at, level, message, data }) => [executionId, task, item, attempt, n, at, level, message, data]),
   );
@@ -291,21 +281,15 @@ function* writeLogs(list: readonly Helped[], dialect: Dialect): Script<void> {
   yield* run(
     `insert into logs (execution_id, task, item, attempt, n, at, level, message, data)
      select c0, c1, cast(c2 as integer), cast(c3 as integer), cast(c4 as integer), cast(c5 as bigint), c6, c7, c8
-     from (${dialect.fields('$1', 9)}) f where true on conflict do nothing`,
+     from (${tx.dialect.fields('$1', 9)}) f where true on conflict do nothing`,
     JSON.stringify(rows),
   );
 }
 
 /** Ends offers, and tells the owner how; where that is another one by now, there is nobody to tell. */
-function* answer(
-  head: Head | undefined,
-  helper: string,
-  ended: readonly Helped[],
-  now: number,
-  dialect: Dialect,
-): Script<void> {
+function* answer(tx: Tx, head: Head | undefined, helper: string, ended: readonly Helped[]): Script<void> {
   yield* run(
-    `delete from offers where execution_id = $1 and helper = $2 and ${dialect.among("task || ' ' || item", '$3')}`,
+    `delete from offers where execution_id = $1 and helper = $2 and ${tx.dialect.among("task || ' ' || item", '$3')}`,
     ended[0]!.executionId,
     helper,
     JSON.stringify(ended.map(({ task, item }) => `${task} ${item}`)),
@@ -315,9 +299,9 @@ function* answer(
   let inbox = head.inbox_seq;
   for (const piece of pieces(wanted, ({ end }) => end!.length)) {
     yield* post(
+      tx,
       { ...head, inbox_seq: inbox },
       { kind: 'helper_result', name: null, payload: helperResultText(helper, piece) },
-      now,
     );
     inbox++;
   }
@@ -349,12 +333,12 @@ function pieces<T>(list: readonly T[], lengthOf: (one: T) => number): T[][] {
  * Tells owners of attempts that ran at runners which are marked dead or have no row, and removes offers that are void.
  * Gives how many attempts were lost. A transaction of its own, after the mark is committed.
  */
-export function* releaseHelped(now: number, dialect: Dialect): Script<number> {
+export function* releaseHelped(tx: Tx): Script<number> {
   const gone = 'helper is not null and helper not in (select id from runners where dead = 0)';
   const rows = yield* all<OfferRow & { readonly execution_id: string; readonly helper: string }>(
     `select execution_id, task, item, epoch, attempt, helper from offers where ${gone}`,
   );
-  const heads = yield* lockHeads([...new Set(rows.map((row) => row.execution_id))], dialect);
+  const heads = yield* lockHeads(tx, [...new Set(rows.map((row) => row.execution_id))]);
   for (const head of heads.values()) {
     // read again under the lock: one that was answered meanwhile is not lost
     const lost = yield* all<OfferRow & { readonly helper: string }>(
@@ -364,9 +348,9 @@ export function* releaseHelped(now: number, dialect: Dialect): Script<number> {
     const attempts = lost.filter(({ epoch }) => epoch === head.epoch);
     if (attempts.length === 0 || head.owner === null) continue;
     const said: HelperLost = { helper: attempts[0]!.helper, attempts: attempts.map(keyOf) };
-    yield* post(head, { kind: 'helper_lost', name: null, payload: JSON.stringify(said) }, now);
+    yield* post(tx, head, { kind: 'helper_lost', name: null, payload: JSON.stringify(said) });
   }
-  yield* removeVoid(dialect);
+  yield* removeVoid(tx);
   return rows.length;
 }
 
@@ -374,13 +358,13 @@ export function* releaseHelped(now: number, dialect: Dialect): Script<number> {
  * Removes offers of earlier owners. The rows of their executions are locked first, and a new statement judges: what an owner
  * that came meanwhile offers is not void.
  */
-function* removeVoid(dialect: Dialect): Script<void> {
+function* removeVoid(tx: Tx): Script<void> {
   const isVoid = `not exists (select 1 from executions e where e.id = execution_id and e.epoch = offers.epoch and e.owner is not null)`;
   const rows = yield* all<{ id: string }>(`select distinct execution_id as id from offers where ${isVoid}`);
   if (rows.length === 0) return;
   const ids = rows.map(({ id }) => id);
-  yield* lockHeads(ids, dialect);
-  yield* run(`delete from offers where ${dialect.among('execution_id', '$1')} and ${isVoid}`, JSON.stringify(ids));
+  yield* lockHeads(tx, ids);
+  yield* run(`delete from offers where ${tx.dialect.among('execution_id', '$1')} and ${isVoid}`, JSON.stringify(ids));
 }
 
 /** Attempts that helpers had begun with and no owner came to read of: their numbers are used up. The execution's row is locked. */
@@ -411,16 +395,16 @@ export function* openOffers(id: string): Script<readonly { readonly task: string
 }
 
 /** Whether a runner is not declared dead, and will not be before the transaction has ended. */
-function* isAlive(runner: string, dialect: Dialect): Script<boolean> {
-  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.forShare}`, runner);
+function* isAlive(tx: Tx, runner: string): Script<boolean> {
+  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${tx.dialect.forShare}`, runner);
   return row?.dead === 0;
 }
 
 /** The rows of executions, locked in the order of their ids. */
-function* lockHeads(ids: readonly string[], dialect: Dialect): Script<ReadonlyMap<string, Head>> {
+function* lockHeads(tx: Tx, ids: readonly string[]): Script<ReadonlyMap<string, Head>> {
   const heads = new Map<string, Head>();
   for (const id of ids.toSorted()) {
-    const head = yield* lockHead(id, null, dialect);
+    const head = yield* lockHead(tx, id, null);
     if (head !== undefined) heads.set(id, head);
   }
   return heads;

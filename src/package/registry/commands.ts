@@ -9,21 +9,28 @@ import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { isCollecting, touchBytes } from '../../store/registry/stored-bytes.ts';
 import {
   channelsOf,
-  insertPackage,
   lockChannel,
+  lockChannels,
+  removeChannels,
+  unwant,
+  writeChannel,
+  writeLiveWorkflows,
+} from '../../store/registry/channels.ts';
+import {
+  insertPackage,
+  holdVersions,
+  lockVersion,
+  lockVersions,
+  lockVersionsAlike,
   packageVersion,
   packageVersions,
   pinnedCount,
-  removeChannels,
   setPackageHealth,
   setPackageStatus,
-  unwant,
-  versionsAlike,
   workflowsOf,
-  writeChannel,
-  writeLiveWorkflows,
 } from '../../store/registry/versions.ts';
-import type { ChannelRecord, PackageRecord } from '../../store/registry/versions.ts';
+import type { ChannelRecord } from '../../store/registry/channels.ts';
+import type { PackageRecord } from '../../store/registry/versions.ts';
 import { unavailable } from '../../store/commit/pinned-versions.ts';
 import { appendRegistryEvents, channelHistory } from '../../store/registry/log.ts';
 import type { NewRegistryEvent, RegistryAct } from '../../store/registry/log.ts';
@@ -86,7 +93,7 @@ export function* publishVersion(
   manifest: string,
 ): Script<{ readonly record: PackageRecord; readonly created: boolean }> {
   const { name, version, digest } = record;
-  const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
+  const existing = yield* lockVersion(acting, acting.tenant, name, version);
   if (existing !== undefined) return { record: sameVersion(existing, digest), created: false };
   if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(acting, record, manifest);
   if (yield* isCollecting(acting, digest)) throw collecting(name, version);
@@ -129,9 +136,9 @@ export function* activateVersion(
   channel: string,
   expectedSerial: number | null,
 ): Script<Activation> {
-  const { tenant, dialect } = acting;
+  const { tenant } = acting;
   // of other tenants, too: with another chance goes what is known of the bytes
-  const alike = yield* versionsAlike(tenant, name, version, dialect.forNoKeyUpdate);
+  const alike = yield* lockVersionsAlike(acting, tenant, name, version);
   const record = alike.find((one) => one.tenant === tenant);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   if (record.status === 'yanked') throw unavailable(name, version, 'yanked');
@@ -205,8 +212,8 @@ export function* rollBack(
   channel: string,
   expectedSerial: number | null,
 ): Script<ChannelRecord> {
-  const { tenant, dialect } = acting;
-  yield* packageVersions(tenant, name, null, dialect.forKeyShare); // where it goes back to is not taken away meanwhile
+  const { tenant } = acting;
+  yield* holdVersions(acting, tenant, name); // no unregister takes away the version that it goes back to
   const head = yield* lockChannel(acting, tenant, name, channel);
   if (head === undefined) throw new PackageNotFoundError(name);
   if (expectedSerial !== null && expectedSerial !== head.serial) {
@@ -247,12 +254,12 @@ function* earlierVersions(tenant: string, name: string, channel: string): Script
 
 /** Yanks a version or takes that back. Throws PACKAGE_NOT_FOUND. */
 export function* yankVersion(acting: Acting, name: string, version: string, yanked: boolean): Script<PackageRecord> {
-  const record = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
+  const record = yield* lockVersion(acting, acting.tenant, name, version);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   const status = yanked ? 'yanked' : 'published';
   if (record.status === status || (!yanked && record.status !== 'yanked')) return record;
   yield* setPackageStatus(record.id, status);
-  yield* channelsOf(acting.tenant, name, acting.dialect.forUpdate);
+  yield* lockChannels(acting, acting.tenant, name);
   yield* unwant(acting.tenant, name, version);
   const states = { before: { status: record.status }, after: { status } };
   log(acting, yanked ? 'yank' : 'unyank', { package: name, version, ...states });
@@ -264,13 +271,15 @@ export function* yankVersion(acting: Acting, name: string, version: string, yank
  * the versions. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
  */
 export function* unregisterPackage(acting: Acting, name: string, version: string | null): Script<string[]> {
-  const { tenant, dialect } = acting;
-  // first without a lock: who is refused waits for nobody, however many executions are started meanwhile
-  yield* removable(tenant, name, version, '');
-  const removed = yield* removable(tenant, name, version, dialect.forUpdate);
+  const { tenant } = acting;
+  // without a lock first: a refusal waits for no lock, however many executions are started meanwhile
+  yield* checkRemovable(tenant, name, version, yield* packageVersions(tenant, name, version));
+  const removed = yield* lockVersions(acting, tenant, name, version);
+  // no transaction can begin to need them once they are locked: the count comes after that
+  yield* checkRemovable(tenant, name, version, removed);
   const digests = removed.map((record) => record.digest).toSorted();
   for (const digest of digests) yield* touchBytes(acting, digest, staleCollectMs);
-  const channels = yield* channelsOf(tenant, name, dialect.forUpdate);
+  const channels = yield* lockChannels(acting, tenant, name);
   if (version === null) yield* dropChannels(acting, name, channels);
   for (const record of removed) {
     yield* setPackageStatus(record.id, 'deleted', acting.now);
@@ -281,9 +290,13 @@ export function* unregisterPackage(acting: Acting, name: string, version: string
   return removed.map((record) => record.version);
 }
 
-/** The versions to be deleted. Once they are locked nothing can come to need them; what does is counted after that. */
-function* removable(tenant: string, name: string, version: string | null, lock: string): Script<PackageRecord[]> {
-  const removed = yield* packageVersions(tenant, name, version, lock);
+/** Refuses the removal of versions: of none, of the head of a channel alone, of one that executions need. */
+function* checkRemovable(
+  tenant: string,
+  name: string,
+  version: string | null,
+  removed: readonly PackageRecord[],
+): Script<void> {
   if (removed.length === 0) throw new PackageNotFoundError(name, version ?? undefined);
   const head = (yield* channelsOf(tenant, name)).find((channel) => channel.version === version);
   if (head !== undefined) {
@@ -294,7 +307,6 @@ function* removable(tenant: string, name: string, version: string | null, lock: 
     const pinned = yield* pinnedCount(tenant, record.digest);
     if (pinned > 0) throw new PackageInUseError(name, record.version, pinned);
   }
-  return removed;
 }
 
 function* dropChannels(acting: Acting, name: string, channels: readonly ChannelRecord[]): Script<void> {

@@ -1,8 +1,10 @@
 import { CloacinaError, DigestMismatchError } from '../../core/error.ts';
 import { beginCollecting, collectableBytes, endCollecting } from '../../store/registry/stored-bytes.ts';
 import { sweepConditions } from '../../store/registry/conditions.ts';
-import { allPackages, channelsOf, manifestsOf, versionsOf } from '../../store/registry/versions.ts';
-import type { ChannelRecord, PackageRecord, PackageStatus } from '../../store/registry/versions.ts';
+import { channelsOf } from '../../store/registry/channels.ts';
+import { allPackages, manifestsOf, versionsOf } from '../../store/registry/versions.ts';
+import type { ChannelRecord } from '../../store/registry/channels.ts';
+import type { PackageRecord, PackageStatus } from '../../store/registry/versions.ts';
 import { eventHash, registryEvents, registryHead } from '../../store/registry/log.ts';
 import type { RegistryEvent } from '../../store/registry/log.ts';
 import type { Script, Tx } from '../../store/script.ts';

@@ -1,15 +1,16 @@
 import { isLoadedElsewhere, writeConditions } from '../../store/registry/conditions.ts';
 import type { Condition } from '../../store/registry/conditions.ts';
+import { lockChannelsAt, unwant } from '../../store/registry/channels.ts';
 import {
   holdPackagesOf,
-  lockChannelsAt,
+  lockVersionsOf,
   repinFresh,
   setPackageHealth,
   setPackageStatus,
-  unwant,
   versionsOf,
 } from '../../store/registry/versions.ts';
-import type { PackageRecord, TenantChannel } from '../../store/registry/versions.ts';
+import type { TenantChannel } from '../../store/registry/channels.ts';
+import type { PackageRecord } from '../../store/registry/versions.ts';
 import type { Script, Tx } from '../../store/script.ts';
 import { earlierVersion, log, moveChannel, recorded } from './commands.ts';
 import type { Acting, ActivateHook } from './commands.ts';
@@ -86,7 +87,7 @@ export function* reportCrashLoop(report: Report, why: string): Script<boolean> {
 function* crashLooped(report: Reporting, why: string): Script<boolean> {
   const { runner, digest, conditions } = report;
   yield* holdPackagesOf(report, digest);
-  const versions = yield* versionsOf(digest, report.dialect.forNoKeyUpdate);
+  const versions = yield* lockVersionsOf(report, digest);
   yield* writeConditions(runner, digest, conditions);
   yield* setPackageHealth(report, digest, 'failed');
   const heads = yield* lockChannelsAt(report, digest);

@@ -4,6 +4,7 @@ import { columns, firstsOfGroups, groupsAtOnce, inFairOrder, locked, order } fro
 import type { Candidate } from './fair-order.ts';
 import { admits, limitOf, limited, lockedCounts } from './limits.ts';
 import { pendingText } from '../runners/renewal.ts';
+import { lockFree } from '../dialect.ts';
 import { all, first } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
@@ -21,7 +22,7 @@ export function* candidates(tx: Tx, claim: Claim, cursor: ClaimCursor): Script<r
 
 /** Whether a claim would take anything. */
 export function* claimable(tx: Tx, claim: Claim, cursor: ClaimCursor): Script<boolean> {
-  const looking = { ...tx, dialect: { ...tx.dialect, skipLocked: '', lockNames: null } };
+  const looking = { ...tx, dialect: lockFree(tx.dialect) };
   const one = { ...claim, limit: 1 };
   if (claim.roots !== null) return (yield* ofRoots(looking, one, claim.roots)).length > 0;
   const pending = yield* pendingOf(tx, claim.buildIds);
@@ -93,7 +94,7 @@ function* free(tx: Tx, code: string, claim: Claim, cursor: ClaimCursor): Script<
     found.push(
       ...(yield* all<Candidate>(
         `select ${columns} from executions where status = 'pending' and limit_key is null and build_id = $1 and tenant = $2${unless('$4')}
-         ${order} limit $3${tx.dialect.skipLocked}`,
+         ${order} limit $3${tx.dialect.lock('skip_locked')}`,
         code,
         tenant,
         limit,
@@ -128,7 +129,7 @@ function* ofRoots(tx: Tx, claim: Claim, roots: readonly string[]): Script<readon
   const rows = yield* all<Candidate & { build_id: string; workflow: string; limit_key: string | null }>(
     `select ${columns}, build_id, workflow, limit_key from executions where status = 'pending' and ${tx.dialect.among('build_id', '$1')}
      and (${tx.dialect.among('id', '$2')} or (parent_id is not null and ${tx.dialect.among('root_id', '$2')}))
-     ${order} limit $3${tx.dialect.skipLocked}`,
+     ${order} limit $3${tx.dialect.lock('skip_locked')}`,
     JSON.stringify(claim.buildIds),
     JSON.stringify(roots),
     groupsAtOnce,
@@ -145,6 +146,9 @@ function* ofRoots(tx: Tx, claim: Claim, roots: readonly string[]): Script<readon
 /** Whether a runner lives. Its row is held until the end of the transaction: nobody can mark it dead meanwhile. */
 export function* isAlive(tx: Tx, runner: string): Script<boolean> {
   // shared with the commits of this runner, which would wait for every claim else
-  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${tx.dialect.forShare}`, runner);
+  const row = yield* first<{ dead: number }>(
+    `select dead from runners where id = $1${tx.dialect.lock('share')}`,
+    runner,
+  );
   return row?.dead === 0;
 }

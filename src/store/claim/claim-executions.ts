@@ -56,7 +56,7 @@ function* own(tx: Tx, claim: Claim, taken: readonly Candidate[], loads: number):
 export function* wakeExecutions(tx: Tx, now: number, limit: number): Script<number> {
   return yield* run(
     `update executions set status = 'pending', reason = case when epoch = 0 then null else 'woken' end, wake_at = null where id in
-     (select id from executions where status = 'waiting' and wake_at <= $1 order by wake_at limit $2${tx.dialect.skipLocked})`,
+     (select id from executions where status = 'waiting' and wake_at <= $1 order by wake_at limit $2${tx.dialect.lock('skip_locked')})`,
     now,
     limit,
   );
@@ -101,7 +101,7 @@ export function* releaseOrphans(tx: Tx): Script<number> {
   const gone = JSON.stringify(owners);
   // locked first, and judged again by a new statement: while a row was waited for, a runner may have registered and taken it
   const found = yield* all<{ id: string }>(
-    `select id from executions where ${orphans.replace('$2', '$1')}${tx.dialect.skipLocked}`,
+    `select id from executions where ${orphans.replace('$2', '$1')}${tx.dialect.lock('skip_locked')}`,
     gone,
   );
   const among = `${tx.dialect.among('id', '$1')} and ${orphans}`;

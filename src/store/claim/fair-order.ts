@@ -108,7 +108,7 @@ export function* locked(
     from += some.length;
     found.push(
       ...(yield* all<Candidate>(
-        `select ${columns} from executions where ${tx.dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${tx.dialect.skipLocked}`,
+        `select ${columns} from executions where ${tx.dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${tx.dialect.lock('skip_locked')}`,
         JSON.stringify(some.map(({ id }) => id)),
         code,
       )),

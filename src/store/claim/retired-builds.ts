@@ -60,7 +60,7 @@ export function* executionsOnRetiredBuilds(
 /** Those that are still pending under a code, locked; those that another transaction holds are left to it. */
 function* lockedUnder(tx: Tx, ids: readonly string[], buildId: string): Script<readonly string[]> {
   const rows = yield* all<{ id: string }>(
-    `select id from executions where ${tx.dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${tx.dialect.skipLocked}`,
+    `select id from executions where ${tx.dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${tx.dialect.lock('skip_locked')}`,
     JSON.stringify(ids),
     buildId,
   );

@@ -9,7 +9,7 @@ import { lockFamily } from './family.ts';
 import { childEnded, lockHead, post } from './inbox.ts';
 import type { Delivery, Head } from './inbox.ts';
 import { countTaken } from '../sharing/offers.ts';
-import { manifestWorkflows, packageVersion } from '../registry/versions.ts';
+import { holdVersion, manifestWorkflows } from '../registry/versions.ts';
 import { lockPinnedVersions } from '../commit/pinned-versions.ts';
 import { all, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
@@ -245,7 +245,7 @@ function* packageGone(tx: Tx, id: string): Script<{ readonly package: string; re
     id,
   );
   if (pin === undefined) return undefined;
-  const held = yield* packageVersion(pin.tenant, pin.package, pin.version, tx.dialect.forKeyShare);
+  const held = yield* holdVersion(tx, pin.tenant, pin.package, pin.version);
   const isGone = held === undefined || held.status === 'deleted';
   return isGone ? { package: pin.package, version: pin.version } : undefined;
 }

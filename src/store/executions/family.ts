@@ -21,9 +21,9 @@ export function* familyOf(tx: Tx, ids: readonly string[]): Script<readonly strin
 
 /** Locks all that a cancel of these changes. Nothing to do where a transaction that writes is alone anyway. */
 export function* lockFamily(tx: Tx, ids: readonly string[]): Script<void> {
-  if (tx.dialect.forUpdate === '' || ids.length === 0) return;
+  if (tx.dialect.lock('update') === '' || ids.length === 0) return;
   yield* all(
-    `select id from executions where ${tx.dialect.among('id', '$1')} order by id${tx.dialect.forUpdate}`,
+    `select id from executions where ${tx.dialect.among('id', '$1')} order by id${tx.dialect.lock('update')}`,
     JSON.stringify(yield* familyOf(tx, ids)),
   );
 }

@@ -57,7 +57,7 @@ export interface Head {
 /** The row of an execution, locked; any tenant's where none is named. */
 export function* lockHead(tx: Tx, id: string, tenant: string | null): Script<Head | undefined> {
   const head = yield* first<Head & { tenant: string }>(
-    `select id, tenant, status, owner, inbox_seq, epoch, wake_at, reason from executions where id = $1 and pruned = 0${tx.dialect.forUpdate}`,
+    `select id, tenant, status, owner, inbox_seq, epoch, wake_at, reason from executions where id = $1 and pruned = 0${tx.dialect.lock('update')}`,
     id,
   );
   return head === undefined || (tenant !== null && head.tenant !== tenant) ? undefined : head;

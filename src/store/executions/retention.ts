@@ -59,7 +59,7 @@ function* lockFamily(tx: Tx, before: number | null): Script<string | undefined> 
  */
 function* lockChildren(tx: Tx, root: string): Script<boolean> {
   const text = 'select id from executions where root_id = $1 and parent_id is not null and pruned = 0';
-  const ended = `${text} and ended_at is not null${tx.dialect.skipLocked}`;
+  const ended = `${text} and ended_at is not null${tx.dialect.lock('skip_locked')}`;
   const locked = yield* first<{ count: number }>(`select count(*) as count from (${ended}) locked`, root);
   // what came to live until they were locked is seen by a new statement only
   const whole = yield* first<{ count: number }>(`select count(*) as count from (${text}) children`, root);
@@ -72,7 +72,7 @@ function* expired(tx: Tx, busy: readonly string[]): Script<string | undefined> {
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is not null
      and r.ended_at + r.retention <= $1 and not ${tx.dialect.among('r.id', '$2')} and ${noLiving}
-     order by r.ended_at + r.retention limit 1${tx.dialect.skipLocked}`,
+     order by r.ended_at + r.retention limit 1${tx.dialect.lock('skip_locked')}`,
     tx.now,
     JSON.stringify(busy),
   );
@@ -84,7 +84,7 @@ function* endedBefore(tx: Tx, before: number | null, busy: readonly string[]): S
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is null
      and r.ended_at <= $1 and not ${tx.dialect.among('r.id', '$2')} and ${noLiving}
-     order by r.ended_at limit 1${tx.dialect.skipLocked}`,
+     order by r.ended_at limit 1${tx.dialect.lock('skip_locked')}`,
     before,
     JSON.stringify(busy),
   );

@@ -57,7 +57,7 @@ interface EventRow {
 export function* appendRegistryEvents(tx: Tx, events: readonly NewRegistryEvent[]): Script<void> {
   if (events.length === 0) return;
   const head = yield* first<{ n: number; hash: string }>(
-    `select n, hash from registry_head where id = 1${tx.dialect.forUpdate}`,
+    `select n, hash from registry_head where id = 1${tx.dialect.lock('update')}`,
   );
   let { n, hash } = head!;
   for (const event of events) {

@@ -11,7 +11,7 @@ import type { Script, Tx } from '../script.ts';
 /** Says that these bytes are about to be stored. False where they are being deleted at this moment. */
 export function* touchBytes(tx: Tx, digest: string, staleMs: number): Script<boolean> {
   const row = yield* first<{ touched_at: number; collecting: number }>(
-    `select touched_at, collecting from package_bytes where digest = $1${tx.dialect.forUpdate}`,
+    `select touched_at, collecting from package_bytes where digest = $1${tx.dialect.lock('update')}`,
     digest,
   );
   // a collector that died left its mark; after `staleMs` it is not believed any more
@@ -28,7 +28,7 @@ export function* touchBytes(tx: Tx, digest: string, staleMs: number): Script<boo
 /** Whether the bytes of a digest are being deleted at this moment. */
 export function* isCollecting(tx: Tx, digest: string): Script<boolean> {
   const row = yield* first<{ collecting: number }>(
-    `select collecting from package_bytes where digest = $1${tx.dialect.forUpdate}`,
+    `select collecting from package_bytes where digest = $1${tx.dialect.lock('update')}`,
     digest,
   );
   return row?.collecting === 1;
@@ -53,8 +53,11 @@ export function* collectableBytes(before: number, digest: string | null): Script
 /** Marks bytes as being deleted, if they may be; false where they may not any more. */
 export function* beginCollecting(tx: Tx, digest: string, before: number): Script<boolean> {
   // in the order of all who take both; and what was committed while they were waited for is seen by a new statement only
-  yield* all(`select id from packages where digest = $1 order by registered_at, id${tx.dialect.forUpdate}`, digest);
-  yield* first(`select digest from package_bytes where digest = $1${tx.dialect.forUpdate}`, digest);
+  yield* all(
+    `select id from packages where digest = $1 order by registered_at, id${tx.dialect.lock('update')}`,
+    digest,
+  );
+  yield* first(`select digest from package_bytes where digest = $1${tx.dialect.lock('update')}`, digest);
   if ((yield* collectableBytes(before, digest)).length === 0) return false;
   yield* run('update package_bytes set collecting = 1, touched_at = $2 where digest = $1', digest, tx.now);
   return true;

@@ -28,23 +28,6 @@ export interface PackageRecord {
   readonly registeredAt: number;
 }
 
-export interface ChannelRecord {
-  readonly package: string;
-  readonly channel: string;
-  readonly version: string;
-  readonly digest: string;
-  /** Counts the moves of this channel, from 1. */
-  readonly serial: number;
-  /** Epoch ms of the last move. */
-  readonly activatedAt: number;
-  /** The version that was activated and does not load: the channel goes there once a runner has it loaded. */
-  readonly wantedVersion: string | null;
-  readonly wantedDigest: string | null;
-}
-
-const channelColumns = `package, channel, version, digest, serial, activated_at as "activatedAt",
-  wanted_version as "wantedVersion", wanted_digest as "wantedDigest"`;
-
 interface PackageRow {
   readonly id: string;
   readonly tenant: string;
@@ -83,13 +66,32 @@ export function* insertPackage(record: PackageRecord, manifest: string): Script<
   return inserted === 1;
 }
 
-/** One version, tombstones included; `lock` is a piece of the dialect. */
-export function* packageVersion(
+/** One version, tombstones included. */
+export function packageVersion(tenant: string, name: string, version: string): Script<PackageRecord | undefined> {
+  return oneVersion('', tenant, name, version);
+}
+
+/** One version, locked for a change of its state: executions that hold it go on. */
+export function lockVersion(
+  { dialect }: Tx,
   tenant: string,
   name: string,
   version: string,
-  lock: string = '',
 ): Script<PackageRecord | undefined> {
+  return oneVersion(dialect.lock('no_key_update'), tenant, name, version);
+}
+
+/** One version, held: no other transaction deletes it before the end of this one. */
+export function holdVersion(
+  { dialect }: Tx,
+  tenant: string,
+  name: string,
+  version: string,
+): Script<PackageRecord | undefined> {
+  return oneVersion(dialect.lock('key_share'), tenant, name, version);
+}
+
+function* oneVersion(lock: string, tenant: string, name: string, version: string): Script<PackageRecord | undefined> {
   const row = yield* first<PackageRow>(
     `select ${packageColumns} from packages where tenant = $1 and name = $2 and version = $3${lock}`,
     tenant,
@@ -99,11 +101,16 @@ export function* packageVersion(
   return row === undefined ? undefined : packageRecord(row);
 }
 
-/** All versions, of any tenant, whose bytes are those of one, the oldest first; `lock` is a piece of the dialect. */
-export function* versionsAlike(tenant: string, name: string, version: string, lock: string): Script<PackageRecord[]> {
+/** All versions, of any tenant, with the bytes of one, the oldest first; locked for a change of their state. */
+export function* lockVersionsAlike(
+  { dialect }: Tx,
+  tenant: string,
+  name: string,
+  version: string,
+): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where digest = (select digest from packages
-       where tenant = $1 and name = $2 and version = $3) order by registered_at, id${lock}`,
+       where tenant = $1 and name = $2 and version = $3) order by registered_at, id${dialect.lock('no_key_update')}`,
     tenant,
     name,
     version,
@@ -111,13 +118,27 @@ export function* versionsAlike(tenant: string, name: string, version: string, lo
   return rows.map(packageRecord);
 }
 
-/** The versions of one package that were not deleted, or one of them, the oldest first; `lock` is a piece of the dialect. */
-export function* packageVersions(
+/** The versions of one package that were not deleted, or one of them, the oldest first. */
+export function packageVersions(tenant: string, name: string, version: string | null = null): Script<PackageRecord[]> {
+  return livingVersions('', tenant, name, version);
+}
+
+/** The same, locked: the transaction deletes them. */
+export function lockVersions(
+  { dialect }: Tx,
   tenant: string,
   name: string,
-  version: string | null = null,
-  lock: string = '',
+  version: string | null,
 ): Script<PackageRecord[]> {
+  return livingVersions(dialect.lock('update'), tenant, name, version);
+}
+
+/** All versions of one package that were not deleted, held: no other transaction deletes them before the end of this one. */
+export function holdVersions({ dialect }: Tx, tenant: string, name: string): Script<PackageRecord[]> {
+  return livingVersions(dialect.lock('key_share'), tenant, name, null);
+}
+
+function* livingVersions(lock: string, tenant: string, name: string, version: string | null): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where tenant = $1 and name = $2 and status <> 'deleted'
      and (cast($3 as text) is null or version = $3) order by registered_at, id${lock}`,
@@ -168,7 +189,7 @@ export function* setPackageStatus(id: string, status: PackageStatus, endedAt: nu
 export function* setPackageHealth(tx: Tx, digest: string, health: PackageHealth | null): Script<void> {
   const differs = "digest = $1 and coalesce(health, '') <> coalesce(cast($2 as text), '')";
   // an update by itself takes the rows in whatever order it finds them
-  const text = `select id from packages where ${differs} order by registered_at, id${tx.dialect.forNoKeyUpdate}`;
+  const text = `select id from packages where ${differs} order by registered_at, id${tx.dialect.lock('no_key_update')}`;
   if ((yield* all(text, digest, health)).length === 0) return;
   yield* run(`update packages set health = $2 where ${differs}`, digest, health);
 }
@@ -177,128 +198,27 @@ export function* setPackageHealth(tx: Tx, digest: string, health: PackageHealth 
 export function* holdPackagesOf(tx: Tx, digest: string): Script<void> {
   yield* all(
     `select id from packages where (tenant, name) in (select tenant, name from packages where digest = $1)
-     order by registered_at, id${tx.dialect.forKeyShare}`,
+     order by registered_at, id${tx.dialect.lock('key_share')}`,
     digest,
   );
 }
 
-/** The versions whose bytes these are or were, of all tenants, tombstones included; `lock` is a piece of the dialect. */
-export function* versionsOf(digest: string, lock: string = ''): Script<PackageRecord[]> {
+/** The versions of all tenants that have or had these bytes, tombstones included. */
+export function versionsOf(digest: string): Script<PackageRecord[]> {
+  return versionsWith('', digest);
+}
+
+/** The same, locked for a change of their state. */
+export function lockVersionsOf({ dialect }: Tx, digest: string): Script<PackageRecord[]> {
+  return versionsWith(dialect.lock('no_key_update'), digest);
+}
+
+function* versionsWith(lock: string, digest: string): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where digest = $1 order by registered_at, id${lock}`,
     digest,
   );
   return rows.map(packageRecord);
-}
-
-/** The channels of one package, or of all packages of a tenant; `lock` is a piece of the dialect. */
-export function* channelsOf(tenant: string, name: string | null, lock: string = ''): Script<ChannelRecord[]> {
-  return [
-    ...(yield* all<ChannelRecord>(
-      `select ${channelColumns} from channels
-       where tenant = $1 and (cast($2 as text) is null or package = $2) order by package, channel${lock}`,
-      tenant,
-      name,
-    )),
-  ];
-}
-
-/**
- * Where a channel points to, locked. One that has no row yet is locked by its name: of two who would make it the second
- * sees what the first made of it.
- */
-export function* lockChannel(tx: Tx, tenant: string, name: string, channel: string): Script<ChannelRecord | undefined> {
-  const text = `select ${channelColumns} from channels
-    where tenant = $1 and package = $2 and channel = $3${tx.dialect.forUpdate}`;
-  const head = yield* first<ChannelRecord>(text, tenant, name, channel);
-  if (head !== undefined || tx.dialect.lockNames === null) return head;
-  yield* all(tx.dialect.lockNames, JSON.stringify([JSON.stringify(['channel', tenant, name, channel])]));
-  return yield* first<ChannelRecord>(text, tenant, name, channel);
-}
-
-export function* writeChannel(tenant: string, head: ChannelRecord): Script<void> {
-  yield* run(
-    `insert into channels (tenant, package, channel, version, digest, serial, activated_at, wanted_version, wanted_digest)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-     on conflict (tenant, package, channel) do update set version = excluded.version, digest = excluded.digest,
-     serial = excluded.serial, activated_at = excluded.activated_at, wanted_version = excluded.wanted_version,
-     wanted_digest = excluded.wanted_digest`,
-    tenant,
-    head.package,
-    head.channel,
-    head.version,
-    head.digest,
-    head.serial,
-    head.activatedAt,
-    head.wantedVersion,
-    head.wantedDigest,
-  );
-}
-
-/** A channel with the tenant it belongs to. */
-export interface TenantChannel extends ChannelRecord {
-  readonly tenant: string;
-}
-
-/** The channels of all tenants that point to these bytes, or would if they loaded; locked. */
-export function* lockChannelsAt(tx: Tx, digest: string): Script<readonly TenantChannel[]> {
-  return yield* all<TenantChannel>(
-    `select tenant, ${channelColumns} from channels where digest = $1 or wanted_digest = $1
-     order by tenant, package, channel${tx.dialect.forUpdate}`,
-    digest,
-  );
-}
-
-/** A version is not to become the head of any channel any more; the channels are locked. */
-export function* unwant(tenant: string, name: string, version: string): Script<void> {
-  yield* run(
-    `update channels set wanted_version = null, wanted_digest = null
-     where tenant = $1 and package = $2 and wanted_version = $3`,
-    tenant,
-    name,
-    version,
-  );
-}
-
-/** Says which workflows the live channel of a package offers; none takes them all away. */
-export function* writeLiveWorkflows(tenant: string, name: string, workflows: readonly string[]): Script<void> {
-  yield* run('delete from channel_workflows where tenant = $1 and package = $2', tenant, name);
-  for (const workflow of workflows) {
-    yield* run('insert into channel_workflows (tenant, workflow, package) values ($1, $2, $3)', tenant, workflow, name);
-  }
-}
-
-export function* removeChannels(tenant: string, name: string): Script<void> {
-  yield* run('delete from channels where tenant = $1 and package = $2', tenant, name);
-  yield* writeLiveWorkflows(tenant, name, []);
-}
-
-/** A workflow that a live channel offers. */
-export interface LiveWorkflow {
-  readonly workflow: string;
-  readonly package: string;
-  readonly version: string;
-  readonly digest: string;
-  readonly status: PackageStatus;
-}
-
-const liveText = `select w.workflow, w.package, c.version, c.digest, p.status from channel_workflows w
-  join channels c on c.tenant = w.tenant and c.package = w.package and c.channel = 'live'
-  join packages p on p.tenant = c.tenant and p.name = c.package and p.version = c.version`;
-
-/** Who offers a workflow of this name: every package, or one. */
-export function* findWorkflow(tenant: string, workflow: string, name: string | null): Script<readonly LiveWorkflow[]> {
-  if (name === null) {
-    const text = `${liveText} where w.tenant = $1 and w.workflow = $2 order by w.package`;
-    return yield* all<LiveWorkflow>(text, tenant, workflow);
-  }
-  const text = `${liveText} where w.tenant = $1 and w.workflow = $2 and w.package = $3`;
-  return yield* all<LiveWorkflow>(text, tenant, workflow, name);
-}
-
-/** Every workflow that the live channels of a tenant offer. */
-export function* liveWorkflows(tenant: string): Script<readonly LiveWorkflow[]> {
-  return yield* all<LiveWorkflow>(`${liveText} where w.tenant = $1 order by w.workflow, w.package`, tenant);
 }
 
 /** How many executions of a tenant (null: of any) that have not ended are pinned to a digest. */

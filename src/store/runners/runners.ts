@@ -98,13 +98,13 @@ export function runnerRecord(row: RunnerRow): KnownRunner {
  */
 export function* markDead(tx: Tx, id: string, leaseUntil: number): Script<boolean> {
   const lease = yield* first<{ runner: string }>(
-    `select runner from runner_leases where runner = $1 and lease_until = $2${tx.dialect.skipLocked}`,
+    `select runner from runner_leases where runner = $1 and lease_until = $2${tx.dialect.lock('skip_locked')}`,
     id,
     leaseUntil,
   );
   if (lease === undefined) return false;
   const changes = yield* run(
-    `update runners set dead = 1 where id in (select id from runners where id = $1 and dead = 0${tx.dialect.skipLocked})`,
+    `update runners set dead = 1 where id in (select id from runners where id = $1 and dead = 0${tx.dialect.lock('skip_locked')})`,
     id,
   );
   if (changes === 1) yield* run('delete from runner_leases where runner = $1', id);

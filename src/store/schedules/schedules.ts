@@ -232,19 +232,22 @@ export function* schedulesNamed(tenant: string, name: string): Script<ScheduleRe
 
 /** The schedules of one owner, locked. */
 export function* lockOwned(tx: Tx, tenant: string, owner: string): Script<ScheduleRecord[]> {
-  const text = `select ${columns} from schedules where tenant = $1 and owner = $2 order by id${tx.dialect.forUpdate}`;
+  const text = `select ${columns} from schedules where tenant = $1 and owner = $2 order by id${tx.dialect.lock('update')}`;
   return (yield* all<ScheduleRow>(text, tenant, owner)).map(scheduleRecord);
 }
 
 export function* lockSchedule(tx: Tx, id: string): Script<ScheduleRecord | undefined> {
-  const row = yield* first<ScheduleRow>(`select ${columns} from schedules where id = $1${tx.dialect.forUpdate}`, id);
+  const row = yield* first<ScheduleRow>(
+    `select ${columns} from schedules where id = $1${tx.dialect.lock('update')}`,
+    id,
+  );
   return row === undefined ? undefined : scheduleRecord(row);
 }
 
 /** Locks a schedule that has something to do; undefined where another runner holds it or has done it. */
 export function* lockDue(tx: Tx, id: string): Script<ScheduleRecord | undefined> {
   const row = yield* first<ScheduleRow>(
-    `select ${columns} from schedules where id = $1 and (next_at <= $2 or buffered_slot is not null)${tx.dialect.skipLocked}`,
+    `select ${columns} from schedules where id = $1 and (next_at <= $2 or buffered_slot is not null)${tx.dialect.lock('skip_locked')}`,
     id,
     tx.now,
   );

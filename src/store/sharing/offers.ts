@@ -396,7 +396,10 @@ export function* openOffers(id: string): Script<readonly { readonly task: string
 
 /** Whether a runner is not declared dead, and will not be before the transaction has ended. */
 function* isAlive(tx: Tx, runner: string): Script<boolean> {
-  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${tx.dialect.forShare}`, runner);
+  const row = yield* first<{ dead: number }>(
+    `select dead from runners where id = $1${tx.dialect.lock('share')}`,
+    runner,
+  );
   return row?.dead === 0;
 }
 

@@ -5,13 +5,13 @@ import type { ResolvedWorkflow } from '../engine/client/start.ts';
 import { dueSchedules, freedSchedules, lockDue, nextDue, postponeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
-import type { Store } from '../store/store.ts';
+import type { Connection, Scripts } from '../store/store.ts';
 import { fireSchedule, ruleOf } from './fire.ts';
 import { Starts, holdStarts } from './start.ts';
 import type { Start } from './start.ts';
 
 export interface ScheduleLoopOptions {
-  readonly store: Store;
+  readonly store: Scripts & Pick<Connection, 'shared'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly maxPayload: number;

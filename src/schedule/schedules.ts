@@ -24,7 +24,7 @@ import {
 } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
-import type { Store } from '../store/store.ts';
+import type { Scripts } from '../store/store.ts';
 import { changeSchedule, isSameTiming, passedBy } from './change.ts';
 import type { ScheduleChange } from './change.ts';
 import { nextOf, scheduleDetail, scheduleSummary, slotSummary, unrecordedSummary } from './views.ts';
@@ -40,7 +40,7 @@ import { scheduleStats } from './statistics.ts';
 import type { ScheduleStats } from './statistics.ts';
 
 export interface SchedulesOptions {
-  readonly store: Store;
+  readonly store: Scripts;
   readonly tenant: string;
   readonly clock: Clock;
   readonly maxPayload: number;
@@ -93,7 +93,7 @@ const deleteLimit = 5000;
  */
 export class Schedules {
   readonly #options: SchedulesOptions;
-  readonly #store: Store;
+  readonly #store: Scripts;
   readonly #tenant: string;
 
   constructor(options: SchedulesOptions) {

@@ -3,14 +3,14 @@ import { conditionOrder, removeConditions, writeConditions } from '../../store/r
 import type { Condition, ConditionName } from '../../store/registry/conditions.ts';
 import { registrySerial } from '../../store/registry/log.ts';
 import type { Script } from '../../store/script.ts';
-import type { Store } from '../../store/store.ts';
+import type { Scripts } from '../../store/store.ts';
 import type { LoadFailure } from './load.ts';
 import type { ActivateHook } from '../registry/commands.ts';
 import { reportCrashLoop, reportFailed, reportLoaded } from '../registry/reports.ts';
 import type { Report } from '../registry/reports.ts';
 
 export interface ReporterOptions {
-  readonly store: Store;
+  readonly store: Scripts;
   readonly clock: Clock;
   /** The id of the runner now: it changes when a runner begins anew. */
   readonly runnerId: () => string;

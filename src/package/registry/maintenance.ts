@@ -8,7 +8,7 @@ import type { PackageRecord, PackageStatus } from '../../store/registry/versions
 import { eventHash, registryEvents, registryHead } from '../../store/registry/log.ts';
 import type { RegistryEvent } from '../../store/registry/log.ts';
 import type { Script, Tx } from '../../store/script.ts';
-import type { Store } from '../../store/store.ts';
+import type { Scripts } from '../../store/store.ts';
 import { readArchive } from '../archive/archive.ts';
 import { log, pointed } from './commands.ts';
 import type { Acting } from './commands.ts';
@@ -48,7 +48,7 @@ const pageSize = 1000;
 const dayMs = 86_400_000;
 
 /** Checks the log's chain, the tables against what the log says happened, and every stored file, of all tenants. */
-export async function verifyRegistry(store: Store, storage: PackageStorage): Promise<Verification> {
+export async function verifyRegistry(store: Scripts, storage: PackageStorage): Promise<Verification> {
   const replay = new Replay();
   for (;;) {
     const page = await store.read(() => readPage(replay.last));
@@ -151,7 +151,11 @@ function field(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
 }
 
-async function fileProblems(store: Store, storage: PackageStorage, record: PackageRecord): Promise<RegistryProblem[]> {
+async function fileProblems(
+  store: Scripts,
+  storage: PackageStorage,
+  record: PackageRecord,
+): Promise<RegistryProblem[]> {
   const what = `${record.name} v${record.version}`;
   try {
     const { manifest } = await readArchive(await storage.get(record.digest));
@@ -169,7 +173,7 @@ async function fileProblems(store: Store, storage: PackageStorage, record: Packa
 
 /** Deletes bytes that nothing needs any more; see `Registry.gc`. */
 export async function collectGarbage(
-  store: Store,
+  store: Scripts,
   storage: PackageStorage,
   act: RunAct,
   options: { readonly graceMs?: number; readonly dryRun?: boolean },

@@ -14,7 +14,7 @@ import { unavailable } from '../../store/commit/pinned-versions.ts';
 import { registryEvents, registrySerial } from '../../store/registry/log.ts';
 import type { RegistryEvent } from '../../store/registry/log.ts';
 import type { Script } from '../../store/script.ts';
-import type { Store } from '../../store/store.ts';
+import type { Scripts } from '../../store/store.ts';
 import { readArchive } from '../archive/archive.ts';
 import { askedFor, checkFileAccess } from '../load/grants.ts';
 import type { Asked } from '../load/grants.ts';
@@ -42,7 +42,7 @@ import type { PackageDocument, PackageItem, PackageVersion } from './views.ts';
 import type { PackageStorage } from '../storage/storage.ts';
 
 export interface RegistryOptions {
-  readonly store: Store;
+  readonly store: Scripts;
   /** Where the bytes lie. */
   readonly storage: PackageStorage;
   readonly tenant: string;
@@ -117,7 +117,7 @@ const maxSpecs = 256;
  */
 export class Registry {
   readonly #options: RegistryOptions;
-  readonly #store: Store;
+  readonly #store: Scripts;
   readonly #tenant: string;
   readonly #specs = new Map<string, ReadonlyMap<string, WorkflowSpec>>();
 

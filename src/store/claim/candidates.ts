@@ -1,5 +1,5 @@
 import { isExcepted } from './claim.ts';
-import type { Claim, ClaimCursor } from './claim.ts';
+import type { Claim, ClaimTx } from './claim.ts';
 import { columns, firstsOfGroups, groupsAtOnce, inFairOrder, locked, order } from './fair-order.ts';
 import type { Candidate } from './fair-order.ts';
 import { admits, limitOf, limited, lockedCounts } from './limits.ts';
@@ -15,13 +15,13 @@ const fewTenants = 8;
 const mostLooks = 10;
 
 /** What a claim takes now; their rows are locked, and the names of their limits. */
-export function* candidates(tx: Tx, claim: Claim, cursor: ClaimCursor): Script<readonly Candidate[]> {
+export function* candidates(tx: ClaimTx, claim: Claim): Script<readonly Candidate[]> {
   if (claim.roots !== null) return yield* ofRoots(tx, claim, claim.roots);
-  return yield* ofCodes(tx, claim, yield* pendingOf(tx, claim.buildIds), cursor);
+  return yield* ofCodes(tx, claim, yield* pendingOf(tx, claim.buildIds));
 }
 
 /** Whether a claim would take anything. */
-export function* claimable(tx: Tx, claim: Claim, cursor: ClaimCursor): Script<boolean> {
+export function* claimable(tx: ClaimTx, claim: Claim): Script<boolean> {
   const looking = { ...tx, dialect: lockFree(tx.dialect) };
   const one = { ...claim, limit: 1 };
   if (claim.roots !== null) return (yield* ofRoots(looking, one, claim.roots)).length > 0;
@@ -29,8 +29,9 @@ export function* claimable(tx: Tx, claim: Claim, cursor: ClaimCursor): Script<bo
   if (pending.free.some((code) => claim.except?.has(code) !== true)) return true;
   if (pending.free.length + pending.limited.length === 0) return false;
   // what is found is for the claim to find again; where nothing is, that goes on from here
+  const { cursor } = tx;
   const copy = { tenants: new Map(cursor.tenants), keys: new Map(cursor.keys) };
-  if ((yield* ofCodes(looking, one, pending, copy)).length > 0) return true;
+  if ((yield* ofCodes({ ...looking, cursor: copy }, one, pending)).length > 0) return true;
   for (const part of ['tenants', 'keys'] as const) {
     cursor[part].clear();
     for (const [code, at] of copy[part]) cursor[part].set(code, at);
@@ -60,23 +61,24 @@ function* pendingOf(tx: Tx, codes: readonly string[]): Script<Pending> {
   };
 }
 
-function* ofCodes(tx: Tx, claim: Claim, pending: Pending, cursor: ClaimCursor): Script<readonly Candidate[]> {
+function* ofCodes(tx: ClaimTx, claim: Claim, pending: Pending): Script<readonly Candidate[]> {
   const found: Candidate[] = [];
   for (let looks = 0; looks < mostLooks; looks++) {
-    for (const code of pending.free) found.push(...(yield* free(tx, code, claim, cursor)));
-    if (pending.limited.length > 0) found.push(...(yield* limited(tx, claim, pending.limited, cursor)));
-    if (found.length > 0 || cursor.tenants.size + cursor.keys.size === 0) break;
+    for (const code of pending.free) found.push(...(yield* free(tx, code, claim)));
+    if (pending.limited.length > 0) found.push(...(yield* limited(tx, claim, pending.limited)));
+    if (found.length > 0 || tx.cursor.tenants.size + tx.cursor.keys.size === 0) break;
   }
   return inFairOrder(found).slice(0, claim.limit);
 }
 
 /** The first of every tenant that has something pending. */
-function* free(tx: Tx, code: string, claim: Claim, cursor: ClaimCursor): Script<readonly Candidate[]> {
+function* free(tx: ClaimTx, code: string, claim: Claim): Script<readonly Candidate[]> {
   const { limit } = claim;
   const left = claim.except?.get(code) ?? [];
   const others = left.length === 0 ? [] : [JSON.stringify(left)];
   const unless = (parameter: string): string =>
     others.length === 0 ? '' : ` and not (${tx.dialect.among('workflow', parameter)})`;
+  const { cursor } = tx;
   const from = cursor.tenants.get(code) ?? '';
   let tenants = yield* tenantsAfter(from, code);
   // from the first tenant again

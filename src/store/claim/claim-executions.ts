@@ -1,5 +1,5 @@
 import { candidates, isAlive } from './candidates.ts';
-import type { Claim, ClaimCursor } from './claim.ts';
+import type { Claim, ClaimTx } from './claim.ts';
 import { holdUnowned } from '../executions/commands.ts';
 import type { Candidate } from './fair-order.ts';
 import { load } from './hydrate.ts';
@@ -24,11 +24,11 @@ export interface Claimed {
  * Takes pending executions for a runner: the highest priority first, then the oldest, as far as their limits allow.
  * Claim, then load (see durability.md). Of suspects one at a time is taken, and is marked as being loaded.
  */
-export function* claimExecutions(tx: Tx, claim: Claim, cursor: ClaimCursor): Script<Claimed> {
+export function* claimExecutions(tx: ClaimTx, claim: Claim): Script<Claimed> {
   if (!(yield* isAlive(tx, claim.runner))) return { loaded: [], suspect: null };
   const taken: Candidate[] = [];
   let suspect: Candidate | null = null;
-  for (const found of yield* candidates(tx, claim, cursor)) {
+  for (const found of yield* candidates(tx, claim)) {
     if (found.crash_count < suspectLosses) taken.push(found);
     else if (claim.suspects !== false) suspect ??= found;
   }

@@ -1,3 +1,5 @@
+import type { Tx } from '../script.ts';
+
 /** What a runner takes at once, and of what. */
 export interface Claim {
   readonly runner: string;
@@ -15,10 +17,15 @@ export interface Claim {
   readonly except?: ReadonlyMap<string, readonly string[]>;
 }
 
-/** By code, where the last claim stopped among many tenants, and among many keys of limits, so that none waits for ever. */
+/** By build id, the place where the last claim stopped among many tenants and among many limit keys, so that none waits forever. */
 export interface ClaimCursor {
   readonly tenants: Map<string, string>;
   readonly keys: Map<string, string>;
+}
+
+/** The transaction of a claim, with the cursor of its store. */
+export interface ClaimTx extends Tx {
+  readonly cursor: ClaimCursor;
 }
 
 /** Whether a workflow is left to others. */

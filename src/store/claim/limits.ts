@@ -1,5 +1,5 @@
 import { isExcepted } from './claim.ts';
-import type { Claim, ClaimCursor } from './claim.ts';
+import type { Claim, ClaimTx } from './claim.ts';
 import { firstsOfGroups, groupsAtOnce, locked } from './fair-order.ts';
 import type { Candidate, Groups } from './fair-order.ts';
 import { all } from '../script.ts';
@@ -15,12 +15,8 @@ interface Limit {
 type Open = Map<string, Map<string, Limit>>;
 
 /** What is first under the limits that have room. A limit that is reached is not locked, so that nobody waits for nothing. */
-export function* limited(
-  tx: Tx,
-  claim: Claim,
-  codes: readonly string[],
-  cursor: ClaimCursor,
-): Script<readonly Candidate[]> {
+export function* limited(tx: ClaimTx, claim: Claim, codes: readonly string[]): Script<readonly Candidate[]> {
+  const { cursor } = tx;
   const open: Open = new Map();
   for (const code of codes) {
     const from = cursor.keys.get(code) ?? '';

@@ -20,7 +20,7 @@ export function ruleOf({ rule, anchor, damaged }: Pick<ScheduleRecord, 'rule' | 
   return anchoredRule(rule, anchor);
 }
 
-/** When a schedule must be looked at: its next slot and that slot's jitter; null while it fires nothing. */
+/** The time of the next look at a schedule: its next slot and that slot's jitter; null while it fires nothing. */
 export function wakeAfter(record: ScheduleRecord): number | null {
   if (!record.enabled || record.pausedAt !== null) return null;
   const rule = ruleOf(record);
@@ -28,7 +28,7 @@ export function wakeAfter(record: ScheduleRecord): number | null {
   return next === null ? null : next + jitterMs(rule, record.id, next);
 }
 
-/** Slots that started nothing, and why. */
+/** Slots that started nothing, and the reason. */
 export interface Passed {
   readonly reason: SlotReason;
   readonly first: number;
@@ -38,7 +38,7 @@ export interface Passed {
   readonly error: string | null;
 }
 
-/** Records slots that started nothing; neighbours with the same reason are one row. True where a row was begun. */
+/** Records slots that started nothing; neighbours with the same reason are one row. Returns true if it began a new row. */
 export function* recordPassed(tx: Tx, scheduleId: string, passed: Passed): Script<boolean> {
   const { reason, first, last, count, error } = passed;
   const before = yield* slotAtOrBefore(scheduleId, first);
@@ -51,18 +51,18 @@ export function* recordPassed(tx: Tx, scheduleId: string, passed: Passed): Scrip
   return yield* insertSlot(scheduleId, { ...range, isCatchUp: false, executionId: null });
 }
 
-/** What a firing did. */
+/** The result of a firing. */
 export interface Fired {
   readonly record: ScheduleRecord;
   readonly started: number;
   readonly cancelled: number;
-  /** Errors (JSON text) of starts that failed as the slot before did not. */
+  /** Errors (JSON text) of failed starts; an error that the slot before had is not repeated. */
   readonly failures: readonly string[];
 }
 
 /**
- * Fires all that is due of a schedule whose row is locked: each slot with its outcome, the executions it starts, and
- * the cursor, in the caller's transaction. A crash before or after it loses nothing and repeats nothing.
+ * Fires all due slots of a schedule whose row is locked: each slot with its outcome, the executions it starts, and the
+ * cursor, in the caller's transaction. A crash before or after it loses nothing and repeats nothing.
  */
 export function* fireSchedule(tx: Tx, record: ScheduleRecord, start: HeldStart): Script<Fired> {
   return yield* new Firing(tx, record, start).run();
@@ -73,7 +73,7 @@ class Firing {
   readonly #record: ScheduleRecord;
   readonly #start: HeldStart;
   readonly #failures: string[] = [];
-  /** Executions of this schedule that have not ended; read when they are asked for. */
+  /** Executions of this schedule that have not ended; read on first use. */
   #open: string[] | undefined;
   #bufferedSlot: number | null;
   #lastSlot: number | null;
@@ -153,7 +153,7 @@ class Firing {
     if (yield* insertSlot(this.#record.id, { ...row, executionId: null, at: this.#tx.now })) this.#bufferedSlot = slot;
   }
 
-  /** Starts the slot that waited, once nothing runs any more. */
+  /** Starts the buffered slot, once no execution of the schedule runs. */
   *#freeBuffered(slot: number): Script<void> {
     if ((yield* this.#openNow()).length > 0) return;
     const { id: scheduleId } = this.#record;

@@ -44,7 +44,7 @@ export interface SchedulesOptions {
   readonly tenant: string;
   readonly clock: Clock;
   readonly maxPayload: number;
-  /** What a workflow's name means. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */
+  /** Resolves a workflow's name. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */
   readonly resolve: (workflow: string) => Promise<ResolvedWorkflow>;
   /** Called for a schedule that is left out of the list since its row is damaged. */
   readonly onDamaged?: (error: CloacinaError) => void;
@@ -175,12 +175,12 @@ export class Schedules {
     return scheduleDetail(await this.#find(name), this.#options.clock.now());
   }
 
-  /** Fires no more until it is resumed; what runs goes on. */
+  /** Pauses a schedule until `resume`; running executions go on. */
   async pause(name: string): Promise<ScheduleDetail> {
     return this.#setPaused(name, true);
   }
 
-  /** Goes on with the next slot: nothing of the pause is fired. */
+  /** Resumes with the next slot: no slot of the pause is fired. */
   async resume(name: string): Promise<ScheduleDetail> {
     return this.#setPaused(name, false);
   }
@@ -216,7 +216,7 @@ export class Schedules {
     return { slots: [...slotsBetween(rule, after + 1, Infinity).take(n)], sentence: describeRule(rule) };
   }
 
-  /** What became of the slots of a schedule, the latest first. Throws OPTION_INVALID. */
+  /** The outcomes of the slots of a schedule, the latest first. Throws OPTION_INVALID. */
   async history(name: string, options: HistoryOptions = {}): Promise<readonly SlotSummary[]> {
     const { limit = 50, before = null } = options;
     checkCount('limit', limit);
@@ -227,7 +227,7 @@ export class Schedules {
     return [...open.toReversed(), ...recorded].slice(0, limit);
   }
 
-  /** What became of the slots since a time, of one schedule or of all. Throws OPTION_INVALID. */
+  /** Counts the outcomes of slots since a time, of one schedule or of all. Throws OPTION_INVALID. */
   async stats(options: StatsOptions = {}): Promise<ScheduleStats> {
     const now = this.#options.clock.now();
     const { since = hourMs } = options;
@@ -262,7 +262,7 @@ export class Schedules {
     return this.#store.read(() => findSchedule(this.#tenant, name));
   }
 
-  /** Runs an act on a schedule that was found, as one transaction on its locked row; `start`: what it may start in it. */
+  /** Runs an act as one transaction on the locked row of a schedule; `start`: the start that the act may use. */
   async #act(
     found: ScheduleRecord,
     act: (tx: Tx, record: ScheduleRecord, start?: HeldStart) => Script<ScheduleRecord>,
@@ -364,7 +364,7 @@ function changeOf(
   return { ...change, overrides: JSON.stringify(overrides) };
 }
 
-/** What is due by the old rule is fired before another takes its place. */
+/** Changes a schedule; slots that are due by the old rule fire first. */
 function* changeAfterFiring(
   tx: Tx,
   record: ScheduleRecord,

@@ -16,11 +16,11 @@ import type { Scripted } from './verbs.ts';
 export interface StoreOptions {
   /** Epoch ms; default the system's clock. */
   readonly now?: () => number;
-  /** How long a change may wait for a busy database before STORE_UNAVAILABLE; default 10 s. */
+  /** The time that a change may wait for a busy database before STORE_UNAVAILABLE; default 10 s. */
   readonly patienceMs?: number;
-  /** How long the answer of a server is waited for, before its connection counts as dead; default 10 s, below every lease. */
+  /** The time for an answer of a server, after which its connection counts as dead; default 10 s, below every lease. */
   readonly deadlineMs?: number;
-  /** Default: all that there are. */
+  /** Default: all migrations. */
   readonly migrations?: readonly Migration[];
 }
 
@@ -40,7 +40,7 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
   };
 }
 
-/** The driver is loaded by those who need it only. */
+/** Loads the PostgreSQL driver only for a URL that needs it. */
 async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
   const [
     { PostgresDriver },
@@ -71,7 +71,10 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
   };
 }
 
-/** Where a database is, as it is shown to people: the file of SQLite, the URL of a server without user and password. Throws DATABASE_URL_INVALID. */
+/**
+ * The place of a database, as messages show it: the file of SQLite, the URL of a server without user and password. Throws
+ * DATABASE_URL_INVALID.
+ */
 export function databasePlace(url: string): string {
   if (/^postgres(ql)?:/.test(url)) return postgresPlace(url).shown;
   const path = sqlitePath(url);

@@ -20,7 +20,7 @@ export interface StatementResult {
 
 export type Script<T> = Generator<Statement, T, StatementResult>;
 
-/** All rows of a query, in the shape that its caller reads them. */
+/** All rows of a query, in the shape that the caller states. */
 export function* all<Row>(text: string, ...params: readonly SqlValue[]): Script<readonly Row[]> {
   const { rows } = yield { text, params };
   return rows as unknown as readonly Row[];
@@ -38,10 +38,10 @@ export function* run(text: string, ...params: readonly SqlValue[]): Script<numbe
   return changes;
 }
 
-/** The transaction that a script runs in: the first parameter of every script that needs either. */
+/** The transaction of a script: the first parameter of every script that needs the dialect or the time. */
 export interface Tx {
   readonly dialect: Dialect;
-  /** When the transaction began, epoch ms. */
+  /** The time at which the transaction began, epoch ms. */
   readonly now: number;
 }
 
@@ -76,12 +76,15 @@ export interface Dialect {
   strings(parameter: string): string;
 }
 
-/** What others hear of a commit: anything may be new; there may be work or mail for them; or there is only something to see. */
+/**
+ * The notice of a commit to other connections: `all` anything may be new; `work` there may be work or messages for them;
+ * `any` there is only something to see.
+ */
 export type Notice = 'all' | 'work' | 'any';
 
 /** A connection to a database that runs scripts. */
 export interface Driver {
-  /** Whether other connections can be on this database. */
+  /** True if other connections can be on this database. */
   readonly shared: boolean;
   readonly dialect: Dialect;
   /** Runs a script that changes nothing, on one snapshot. */
@@ -89,15 +92,18 @@ export interface Driver {
   /** The same for a script of one statement, which is a snapshot by itself. */
   ask<T>(script: () => Script<T>): Promise<T>;
   /**
-   * Runs a script as one transaction, durable once it resolves; then others are told of it, by default that there may be
-   * work. Throws STORE_UNAVAILABLE when it could not in time, OUTCOME_UNKNOWN.
+   * Runs a script as one transaction, durable once it resolves; then other connections get a notice, by default that there
+   * may be work. Throws STORE_UNAVAILABLE when it could not in time, OUTCOME_UNKNOWN.
    */
   write<T>(script: () => Script<T>, notice?: (result: T) => Notice | null): Promise<T>;
-  /** Where those who ask may have to wait for their turn: the same three, for what must not wait behind anybody. */
+  /** The same three for calls that must not wait, if the driver lets other calls wait for a connection. */
   readonly ahead?: Pick<Driver, 'read' | 'ask' | 'write'>;
-  /** Whether another connection committed since the last call. */
+  /** True if another connection committed since the last call. */
   changed(): boolean;
-  /** Where the database says so itself: calls a function when another connection has committed; ended by what it gives. */
+  /**
+   * Calls a function when another connection has committed, until a call of the returned function; only if the database
+   * sends notices.
+   */
   subscribe?(listener: (notice: Notice) => void): () => void;
   close(): Promise<void>;
 }

@@ -37,15 +37,15 @@ export interface Commits {
   commit(batch: Batch): Promise<CommitResult>;
   createExecutions(creates: readonly NewExecution[]): Promise<readonly CreatedExecution[]>;
   /**
-   * Where a caller can have a transaction of their own: creates executions within it, by the caller's client. They exist
-   * if and only if the caller commits. Throws TRANSACTION_INVALID, and errors of that client.
+   * Creates executions within a transaction of the caller, by the caller's client; only if the database allows that. They
+   * exist if and only if the caller commits. Throws TRANSACTION_INVALID, and errors of that client.
    */
   readonly createWithin?:
     | ((tx: object, creates: readonly NewExecution[]) => Promise<readonly CreatedExecution[]>)
     | undefined;
   /**
-   * Where the database is in this process: runs a user's function as one transaction, at once. Throws the function's error,
-   * and TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE; nothing was written then.
+   * Runs a user's function as one transaction, at once; only if the database is in this process. Throws the function's
+   * error, and TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE; nothing was written then.
    */
   readonly transactionSync?: (<T>(act: (turn: SyncTransaction) => T) => Promise<T>) | undefined;
   /**
@@ -109,7 +109,7 @@ export interface Runners {
   registerRunner(runner: RunnerRecord): Promise<void>;
   renew(renewal: Renew): Promise<Renewal>;
   runners(): Promise<readonly KnownRunner[]>;
-  /** Declares a runner dead if its lease is still that one; false where it is not, or where it is committing just now. */
+  /** Declares a runner dead if its lease is still that one; false if it is not, or if the runner is committing just now. */
   markDead(id: string, leaseUntil: number): Promise<boolean>;
   removeRunner(id: string): Promise<void>;
   /** Sets the embedded definitions of a runner. */
@@ -162,13 +162,19 @@ export interface Scripts {
 export interface Connection {
   /** True if other connections can be on this database: not on one in memory. */
   readonly shared: boolean;
-  /** True if another connection committed since the last call; cheap enough for frequent polls. Never, where there is `subscribe`. */
+  /**
+   * True if another connection committed since the last call; cheap enough for frequent polls. Always false if there is
+   * `subscribe`.
+   */
   changed(): boolean;
-  /** Where the database sends notices: calls a function when another connection has committed, or may have; returns the end of that. */
+  /**
+   * Calls a function when another connection has committed, or may have, until a call of the returned function; only if the
+   * database sends notices.
+   */
   readonly subscribe?: ((listener: (notice: Notice) => void) => () => void) | undefined;
   /**
-   * Where the files of the database can be replaced under this process: resolves once they were, with DATABASE_REPLACED. From
-   * then on every call throws that, and nothing was acknowledged that went into files which are gone.
+   * Resolves with DATABASE_REPLACED once the files of the database were replaced under this process; only if it has files.
+   * From then on every call throws that, and nothing was acknowledged that went into files which are gone.
    */
   readonly lost?: Promise<DatabaseReplacedError> | undefined;
   close(): Promise<void>;

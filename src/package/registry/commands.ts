@@ -39,24 +39,24 @@ import type { Script, Tx } from '../../store/script.ts';
 /*
  * The order in which acts lock, so that no two of them ever wait for each other in a circle:
  *
- * 1. versions, the oldest first (as everybody does who locks one, see `pins.ts`), of all tenants where an act changes them;
+ * 1. versions, the oldest first (as in every transaction that locks one, see `pinned-versions.ts`), of all tenants if it changes them;
  * 2. stored bytes, by digest;
- * 3. channels, by tenant, package and name; what their rows say (`channel_workflows`) belongs to them;
+ * 3. channels, by tenant, package and name, together with their rows of `channel_workflows`;
  * 4. schedules and executions;
  * 5. the head of the log, which all acts of all tenants share: an act gathers its events and ends with them (`recorded`).
  *
- * What a runner says of versions (`package_conditions`) nobody else writes while it lives: it has no place in the order.
+ * The conditions of versions at a runner (`package_conditions`) have no place in the order: only that runner writes them.
  */
 
 /** The channel that executions follow. */
 export const liveChannel = 'live';
 
-/** A mark of a collector that is older than this is not believed: it died between its mark and its deletion. */
+/** The age after which the mark of a collector does not count: it died between its mark and its deletion. */
 export const staleCollectMs: number = 10 * 60_000;
 
 /**
- * Runs in the transaction that moves the live channel of a package, with the workflows of its new head; with none
- * where the package is unregistered. Packaged schedules are written here.
+ * Runs in the transaction that moves the live channel of a package, with the workflows of its new head; with none if the
+ * package is unregistered. It writes packaged schedules.
  */
 export type ActivateHook = (
   tx: Tx,
@@ -71,11 +71,11 @@ export interface Acting extends Tx {
   readonly actor: string;
   readonly why: string | null;
   readonly onActivate: ActivateHook | undefined;
-  /** What it did so far, to be recorded at its end. */
+  /** Its events so far; the transaction ends with them. */
   readonly events: NewRegistryEvent[];
 }
 
-/** Runs an act, and appends its events to the log when all else of it is done. */
+/** Runs an act, and appends its events to the log as the last statements. */
 export function* recorded<T>(tx: Tx, act: (events: NewRegistryEvent[]) => Script<T>): Script<T> {
   const events: NewRegistryEvent[] = [];
   const result = yield* act(events);
@@ -84,8 +84,8 @@ export function* recorded<T>(tx: Tx, act: (events: NewRegistryEvent[]) => Script
 }
 
 /**
- * Makes a version exist whose bytes are stored already. The same bytes again: the version that exists, `created`
- * false. Throws PACKAGE_EXISTS, PACKAGE_DELETED, and CONFLICT where the bytes were collected at this moment.
+ * Makes a version exist whose bytes are stored already. The same bytes again: the existing version, `created` false. Throws
+ * PACKAGE_EXISTS, PACKAGE_DELETED, and CONFLICT if the bytes are being collected at this moment.
  */
 export function* publishVersion(
   acting: Acting,
@@ -101,7 +101,7 @@ export function* publishVersion(
   return { record, created: true };
 }
 
-/** The version that exists, if it is the one to be published. Throws PACKAGE_EXISTS, PACKAGE_DELETED. */
+/** The existing version, if it has the bytes to be published. Throws PACKAGE_EXISTS, PACKAGE_DELETED. */
 export function sameVersion(existing: PackageRecord, digest: string): PackageRecord {
   const { name, version } = existing;
   if (existing.status === 'deleted') {
@@ -121,7 +121,7 @@ export function collecting(name: string, version: string): ConflictError {
 
 export interface Activation {
   readonly head: ChannelRecord;
-  /** False where the channel pointed there already. */
+  /** False if the channel pointed there already. */
   readonly moved: boolean;
 }
 
@@ -137,7 +137,7 @@ export function* activateVersion(
   expectedSerial: number | null,
 ): Script<Activation> {
   const { tenant } = acting;
-  // of other tenants, too: with another chance goes what is known of the bytes
+  // of other tenants, too: the second chance resets the health of the bytes, which they share
   const alike = yield* lockVersionsAlike(acting, tenant, name, version);
   const record = alike.find((one) => one.tenant === tenant);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
@@ -149,7 +149,10 @@ export function* activateVersion(
   return yield* pointChannel(acting, record, channel, expectedSerial);
 }
 
-/** Points a channel to a version, whose row is locked; one that was quarantined is an act even where it points there. */
+/**
+ * Points a channel to a version, whose row is locked. A move of a quarantined version counts even if the channel points
+ * there already.
+ */
 export function* pointChannel(
   acting: Acting,
   record: PackageRecord,
@@ -172,7 +175,7 @@ export function* pointChannel(
   };
 }
 
-/** Moves a channel to a version, whose row is held or locked; tells the hook, and records it. */
+/** Moves a channel to a version, whose row is held or locked; runs the hook, and records the act. */
 export function* moveChannel(
   acting: Acting,
   act: 'activate' | 'rollback',
@@ -195,7 +198,10 @@ export function* moveChannel(
   return head;
 }
 
-/** A package that was taken away and came back goes on counting, so an old serial never fits again. */
+/**
+ * The last serial of a channel in the log: a package that was unregistered and came back continues the count, so an old
+ * serial never fits again.
+ */
 function* lastSerial(tenant: string, name: string, channel: string): Script<number> {
   let serial = 0;
   for (const event of yield* channelHistory(tenant, name, channel)) serial = pointed(event.after)?.serial ?? serial;
@@ -203,8 +209,8 @@ function* lastSerial(tenant: string, name: string, channel: string): Script<numb
 }
 
 /**
- * Points a channel back to the version before its head that is fit to run: published, and not known to fail.
- * Repeated, it goes back further. Throws PACKAGE_NOT_FOUND where there is none, CONFLICT.
+ * Points a channel back to the version before its head that is published and not known to fail. Repeated, it goes back
+ * further. Throws PACKAGE_NOT_FOUND if there is none, CONFLICT.
  */
 export function* rollBack(
   acting: Acting,
@@ -239,7 +245,9 @@ export function* earlierVersion(
   return undefined;
 }
 
-/** The versions that a channel pointed to before its head, the latest first; a roll-back undoes what came after it. */
+/**
+ * The versions that a channel pointed to before its head, the latest first; a rollback undoes the moves after its target.
+ */
 function* earlierVersions(tenant: string, name: string, channel: string): Script<string[]> {
   const stack: string[] = [];
   for (const { act, after } of yield* channelHistory(tenant, name, channel)) {
@@ -252,7 +260,7 @@ function* earlierVersions(tenant: string, name: string, channel: string): Script
   return stack.slice(0, -1).toReversed();
 }
 
-/** Yanks a version or takes that back. Throws PACKAGE_NOT_FOUND. */
+/** Yanks a version or reverts that. Throws PACKAGE_NOT_FOUND. */
 export function* yankVersion(acting: Acting, name: string, version: string, yanked: boolean): Script<PackageRecord> {
   const record = yield* lockVersion(acting, acting.tenant, name, version);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
@@ -267,8 +275,8 @@ export function* yankVersion(acting: Acting, name: string, version: string, yank
 }
 
 /**
- * Deletes one version, or the whole package (`version` null); tombstones stay, the bytes are collected later. Gives
- * the versions. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
+ * Deletes one version, or the whole package (`version` null); tombstones stay, the bytes are collected later. Returns the
+ * versions. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
  */
 export function* unregisterPackage(acting: Acting, name: string, version: string | null): Script<string[]> {
   const { tenant } = acting;
@@ -317,7 +325,7 @@ function* dropChannels(acting: Acting, name: string, channels: readonly ChannelR
   }
 }
 
-/** Where a channel points to, as an event tells it. */
+/** The head of a channel, as events record it. */
 export interface Point {
   readonly version: string;
   readonly digest: string;
@@ -328,14 +336,14 @@ function point(head: ChannelRecord | undefined): { version: string; digest: stri
   return head === undefined ? null : { version: head.version, digest: head.digest, serial: head.serial };
 }
 
-/** Reads what `point` wrote; undefined for anything else. */
+/** Reads a value that `point` wrote; undefined for anything else. */
 export function pointed(value: unknown): Point | undefined {
   return typeof value === 'object' && value !== null && 'serial' in value ? (value as Point) : undefined;
 }
 
 type Recorded = Partial<Pick<NewRegistryEvent, 'package' | 'version' | 'channel' | 'before' | 'after'>>;
 
-/** Takes down an act of the one who acts, for the end of its transaction. */
+/** Adds an event of an act, to be recorded at the end of its transaction. */
 export function log(acting: Acting, act: RegistryAct, what: Recorded): void {
   const { tenant, actor, now: at, why } = acting;
   const nothing = { package: null, version: null, channel: null, before: null, after: null };

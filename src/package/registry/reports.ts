@@ -15,10 +15,10 @@ import type { Script, Tx } from '../../store/script.ts';
 import { earlierVersion, log, moveChannel, recorded } from './commands.ts';
 import type { Acting, ActivateHook } from './commands.ts';
 
-/** A head that was activated this long ago is not replaced any more by what came before it. */
+/** A head that was activated longer ago is not replaced by the version before it. */
 const recentlyMs = 3_600_000;
 
-/** What a runner found out about a version, to be written in one transaction with what follows from it. */
+/** The transaction of a report: the result of a load at a runner, written together with its consequences. */
 export interface Report extends Tx {
   /** The runner's id. */
   readonly runner: string;
@@ -27,12 +27,10 @@ export interface Report extends Tx {
   readonly onActivate: ActivateHook | undefined;
 }
 
-/** A report with what it has done so far. */
+/** A report with its events so far. */
 type Reporting = Report & Pick<Acting, 'events'>;
 
-/**
- * The version runs here. Channels that were held back from it go there now. Gives whether a channel moved.
- */
+/** The version is loaded here. Channels that were held back from it move to it now. Returns true if a channel moved. */
 export function* reportLoaded(report: Report): Script<boolean> {
   return yield* recorded(report, (events) => loaded({ ...report, events }));
 }
@@ -53,9 +51,9 @@ function* loaded(report: Reporting): Script<boolean> {
 }
 
 /**
- * The version does not load here. If it never loaded anywhere, it must not stand in for one that works: channels that
- * point to it go back to the version before that is known to load, and remember where they want to be. Gives whether
- * a channel moved.
+ * The version does not load here. If it never loaded anywhere, it must not replace one that works: channels that point to
+ * it go back to the version before that is known to load, and keep it as their wanted version. Returns true if a channel
+ * moved.
  */
 export function* reportFailed(report: Report, why: string): Script<boolean> {
   return yield* recorded(report, (events) => failed({ ...report, events }, why));
@@ -77,8 +75,8 @@ function* failed(report: Reporting, why: string): Script<boolean> {
 }
 
 /**
- * The version crashed its isolate again and again: no runner loads it any more, and a channel that was pointed to it
- * lately goes back to the version before that is known to load. Gives whether that was news.
+ * The version crashed its isolate again and again: from now on no runner loads it, and a channel that was pointed to it
+ * lately goes back to the version before that is known to load. Returns true if that was news.
  */
 export function* reportCrashLoop(report: Report, why: string): Script<boolean> {
   return yield* recorded(report, (events) => crashLooped({ ...report, events }, why));
@@ -104,7 +102,7 @@ function* crashLooped(report: Reporting, why: string): Script<boolean> {
   return news;
 }
 
-/** No runner loads a version any more; its row and the channels that want it are locked. */
+/** Quarantines a version; its row and the channels that want it are locked. */
 function* quarantine(report: Reporting, record: PackageRecord, why: string): Script<void> {
   const { id, tenant, name, version, status } = record;
   yield* setPackageStatus(id, 'quarantined');
@@ -113,7 +111,7 @@ function* quarantine(report: Reporting, record: PackageRecord, why: string): Scr
   log(actingFor(report, record, why), 'quarantine', { package: name, version, ...states });
 }
 
-/** Moves a locked channel to the version before its head that is known to load; false where there is none. */
+/** Moves a locked channel to the version before its head that is known to load; returns false if there is none. */
 function* stepBack(report: Reporting, head: TenantChannel, why: string, remember: boolean): Script<boolean> {
   const { digest } = report;
   const { tenant, package: name, channel } = head;

@@ -8,19 +8,19 @@ import { lockFree } from '../dialect.ts';
 import { all, first } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
-/** So many tenants are asked one by one; the more there are, the less each of them gives. */
+/** Up to this number of tenants each gets a query of its own; more tenants share one, with fewer rows of each. */
 const fewTenants = 8;
 
-/** Where none of the tenants and keys that a look is at gives anything, it goes on to the next of them so many times. */
+/** Looks at further tenants and keys, as long as none so far has an execution to take. */
 const mostLooks = 10;
 
-/** What a claim takes now; their rows are locked, and the names of their limits. */
+/** The executions that a claim takes now. Their rows are locked, and the names of their limits. */
 export function* candidates(tx: ClaimTx, claim: Claim): Script<readonly Candidate[]> {
   if (claim.roots !== null) return yield* ofRoots(tx, claim, claim.roots);
   return yield* ofCodes(tx, claim, yield* pendingOf(tx, claim.buildIds));
 }
 
-/** Whether a claim would take anything. */
+/** True if a claim would take anything. */
 export function* claimable(tx: ClaimTx, claim: Claim): Script<boolean> {
   const looking = { ...tx, dialect: lockFree(tx.dialect) };
   const one = { ...claim, limit: 1 };
@@ -28,7 +28,7 @@ export function* claimable(tx: ClaimTx, claim: Claim): Script<boolean> {
   const pending = yield* pendingOf(tx, claim.buildIds);
   if (pending.free.some((code) => claim.except?.has(code) !== true)) return true;
   if (pending.free.length + pending.limited.length === 0) return false;
-  // what is found is for the claim to find again; where nothing is, that goes on from here
+  // a claim finds these rows again; if there are none, the claim continues after the tenants and keys seen here
   const { cursor } = tx;
   const copy = { tenants: new Map(cursor.tenants), keys: new Map(cursor.keys) };
   if ((yield* ofCodes({ ...looking, cursor: copy }, one, pending)).length > 0) return true;
@@ -39,7 +39,7 @@ export function* claimable(tx: ClaimTx, claim: Claim): Script<boolean> {
   return false;
 }
 
-/** Codes that have something pending, with and without a limit. */
+/** Build ids with pending executions, with and without a limit. */
 interface Pending {
   readonly free: readonly string[];
   readonly limited: readonly string[];
@@ -49,7 +49,7 @@ function some(isLimited: 'null' | 'not null'): string {
   return `cast(${pendingText('c.value', isLimited)} as integer)`;
 }
 
-/** One statement, however many codes a runner has. */
+/** One statement for all build ids of a runner. */
 function* pendingOf(tx: Tx, codes: readonly string[]): Script<Pending> {
   const rows = yield* all<{ build_id: string; free: number; limited: number }>(
     `select c.value as build_id, ${some('null')} as free, ${some('not null')} as limited from (${tx.dialect.strings('$1')}) c`,
@@ -71,7 +71,7 @@ function* ofCodes(tx: ClaimTx, claim: Claim, pending: Pending): Script<readonly 
   return inFairOrder(found).slice(0, claim.limit);
 }
 
-/** The first of every tenant that has something pending. */
+/** The first pending executions of every tenant. */
 function* free(tx: ClaimTx, code: string, claim: Claim): Script<readonly Candidate[]> {
   const { limit } = claim;
   const left = claim.except?.get(code) ?? [];
@@ -81,7 +81,7 @@ function* free(tx: ClaimTx, code: string, claim: Claim): Script<readonly Candida
   const { cursor } = tx;
   const from = cursor.tenants.get(code) ?? '';
   let tenants = yield* tenantsAfter(from, code);
-  // from the first tenant again
+  // the end of the tenants is reached: from the first one again
   if (tenants.length === 0 && from !== '') tenants = yield* tenantsAfter('', code);
   cursor.tenants.delete(code);
   if (tenants.length === groupsAtOnce) cursor.tenants.set(code, tenants.at(-1)!);
@@ -113,8 +113,8 @@ function nextTenant(than: string): string {
 }
 
 /**
- * The tenants that have something pending, found by jumps in the index from tenant to tenant. Without any other condition:
- * for one that the index does not have, the planner would rather read and sort all that is left, at each jump.
+ * The tenants with pending executions, found by jumps in the index from tenant to tenant. There is no other condition: the
+ * planner would read and sort all remaining rows at each jump for a condition that the index does not have.
  */
 function* tenantsAfter(after: string, code: string): Script<readonly string[]> {
   const rows = yield* all<{ tenant: string }>(
@@ -126,7 +126,7 @@ function* tenantsAfter(after: string, code: string): Script<readonly string[]> {
   return rows.map(({ tenant }) => tenant);
 }
 
-/** What a runner that takes only its own executions may take: few, so they are looked up by their roots, all of them. */
+/** The executions for a runner that takes only its own. They are few, so all are looked up by their roots. */
 function* ofRoots(tx: Tx, claim: Claim, roots: readonly string[]): Script<readonly Candidate[]> {
   const rows = yield* all<Candidate & { build_id: string; workflow: string; limit_key: string | null }>(
     `select ${columns}, build_id, workflow, limit_key from executions where status = 'pending' and ${tx.dialect.among('build_id', '$1')}
@@ -145,9 +145,9 @@ function* ofRoots(tx: Tx, claim: Claim, roots: readonly string[]): Script<readon
   return admitted.slice(0, claim.limit);
 }
 
-/** Whether a runner lives. Its row is held until the end of the transaction: nobody can mark it dead meanwhile. */
+/** True if a runner lives. Its row is held until the end of the transaction: no other runner can mark it dead meanwhile. */
 export function* isAlive(tx: Tx, runner: string): Script<boolean> {
-  // shared with the commits of this runner, which would wait for every claim else
+  // a shared lock: the commits of this runner do not wait for its claims
   const row = yield* first<{ dead: number }>(
     `select dead from runners where id = $1${tx.dialect.lock('share')}`,
     runner,

@@ -5,25 +5,30 @@ import type { InboxMessage } from '../executions/inbox.ts';
 import type { ExecutionRecord } from '../executions/rows.ts';
 import type { Script, Tx } from '../script.ts';
 
-/** An execution that a runner has just taken, with all it needs to go on. */
+/** An execution that a runner has just claimed, with all data that it needs to continue. */
 export interface ClaimedExecution {
   readonly execution: ExecutionRecord;
   readonly tasks: readonly TaskState[];
-  /** Mail that is unread, and signals that no task has waited for yet. */
+  /** Messages that are unread, and signals that no task has waited for yet. */
   readonly inbox: readonly InboxMessage[];
   /** The number of the last event. */
   readonly seq: number;
-  /** Why it was pending: null for one that never ran, else `lost`, `released`, `woken`, `resumed` or `retried`. */
+  /**
+   * The reason for which it was pending: null if it never ran, else `lost`, `released`, `woken`, `resumed` or `retried`.
+   */
   readonly pendingReason: string | null;
 }
 
-/** What was taken, and why it was pending. */
+/** A claimed execution, and the reason for which it was pending. */
 export interface ClaimedRow {
   readonly id: string;
   readonly reason: string | null;
 }
 
-/** Owned executions with their tasks, their mail and the number of their last event; as many statements for many as for one. */
+/**
+ * Owned executions with their tasks, their messages and the number of their last event. The number of statements does not
+ * depend on the number of executions.
+ */
 export function* load(tx: Tx, taken: readonly ClaimedRow[]): Script<ClaimedExecution[]> {
   if (taken.length === 0) return [];
   const ids = JSON.stringify(taken.map(({ id }) => id));

@@ -5,23 +5,23 @@ import type { Candidate, Groups } from './fair-order.ts';
 import { all } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
-/** Of a key, how many its version admits at once, and how many more when it was looked at. */
+/** The executions that a version admits under a key, and the number of free places at the last look. */
 interface Limit {
   readonly limit: number;
   readonly room: number;
 }
 
-/** By code, the keys that have something pending and room. */
+/** By build id, the keys that have pending executions and room. */
 type Open = Map<string, Map<string, Limit>>;
 
-/** What is first under the limits that have room. A limit that is reached is not locked, so that nobody waits for nothing. */
+/** The first executions under limits that have room. A limit that is reached is not locked: no claim waits in vain. */
 export function* limited(tx: ClaimTx, claim: Claim, codes: readonly string[]): Script<readonly Candidate[]> {
   const { cursor } = tx;
   const open: Open = new Map();
   for (const code of codes) {
     const from = cursor.keys.get(code) ?? '';
     let keys = yield* keysAfter(from, code);
-    // from the first key again
+    // the end of the keys is reached: from the first one again
     if (keys.length === 0 && from !== '') keys = yield* keysAfter('', code);
     cursor.keys.delete(code);
     if (keys.length === groupsAtOnce) cursor.keys.set(code, keys.at(-1)!.limit_key);
@@ -42,7 +42,7 @@ function keysOf(open: Open): Set<string> {
   return keys;
 }
 
-/** Leaves only the keys that have the first in turn: every key that is locked takes room in the server's memory. */
+/** Leaves only the keys of the executions that are first in turn: every locked key takes memory of the server. */
 function* narrow(tx: Tx, claim: Claim, open: Open): Script<void> {
   for (const [code, limits] of open) {
     const firsts = yield* firstsOfGroups(tx, underKeys(code, limits), claim.limit);
@@ -56,7 +56,7 @@ function* underLimits(tx: Tx, claim: Claim, open: Open): Script<readonly Candida
   const found: Candidate[] = [];
   for (const [code, limits] of open) {
     const firsts = yield* firstsOfGroups(tx, underKeys(code, limits), claim.limit);
-    // what one version takes counts for the others
+    // executions that one version takes count for the other versions
     const admitted = firsts.filter(({ group_key: key }) => admits(owned, key, limits.get(key)!.limit));
     found.push(...(yield* locked(tx, admitted, code, admitted.length)));
   }
@@ -73,7 +73,7 @@ function nextKey(than: string): string {
     order by e.limit_key, e.priority desc, e.created_at limit 1)`;
 }
 
-/** The keys of limits that have something pending, found by jumps in the index from key to key. */
+/** The limit keys with pending executions, found by jumps in the index from key to key. */
 function* keysAfter(
   after: string,
   code: string,
@@ -89,7 +89,7 @@ function* keysAfter(
   );
 }
 
-/** A definition that has no limit any more admits any number. */
+/** A definition without a limit admits any number. */
 export function limitOf(claim: Claim, code: string, workflow: string): number {
   return claim.limits.get(`${code} ${workflow}`) ?? Number.MAX_SAFE_INTEGER;
 }
@@ -103,13 +103,13 @@ export function admits(owned: Map<string, number>, key: string, limit: number): 
 }
 
 /**
- * How many run under each key: counted from what is owned, so nothing leaks. Until the end of the transaction nobody else
- * takes anything under them: else two who count at the same moment both find room for one.
+ * The number of running executions under each key, counted from the owned ones, so no count can leak. No other claim takes
+ * any under these keys before the end of the transaction: two that count at the same moment would both find room for one.
  */
 export function* lockedCounts(tx: Tx, keys: ReadonlySet<string>): Script<Map<string, number>> {
   const list = JSON.stringify([...keys]);
   if (tx.dialect.lockNames !== null) yield* all(tx.dialect.lockNames, list);
-  // what was committed while a lock was waited for is seen by a new statement only
+  // a new statement sees the commits that happened during the wait for the locks
   const rows = yield* all<{ limit_key: string; owned: number }>(
     `select k.value as limit_key, (select count(*) from executions e where e.limit_key = k.value and e.owner is not null) as owned
      from (${tx.dialect.strings('$1')}) k`,

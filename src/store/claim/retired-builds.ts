@@ -3,7 +3,7 @@ import { retiredBuildsText } from '../runners/renewal.ts';
 import { all, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
-/** An execution that waits for code which no living runner has, although this one has the workflow under another definition. */
+/** An execution that waits for a build that no living runner has. This runner has its workflow under another definition. */
 export interface RetiredExecution {
   readonly id: string;
   readonly buildId: string;
@@ -12,13 +12,13 @@ export interface RetiredExecution {
   readonly begun: readonly string[];
 }
 
-/** One look takes executions of at most so many codes. */
+/** Build ids that one look takes executions of. */
 const buildsAtOnce = 10;
 
 /**
- * Pending executions of the workflows behind these codes, under codes that no living runner has: at most `limit`. The number
- * of statements does not depend on how many definitions there are, and each of them enters an index of pending executions
- * at a code: definitions are kept for ever, and so are most executions.
+ * Pending executions of the workflows behind these build ids, under build ids that no living runner has: at most `limit`.
+ * The number of statements does not depend on the number of definitions, and each statement enters an index of pending
+ * executions at a build id: definitions are kept for ever, and so are most executions.
  */
 export function* executionsOnRetiredBuilds(
   tx: Tx,
@@ -57,7 +57,7 @@ export function* executionsOnRetiredBuilds(
   });
 }
 
-/** Those that are still pending under a code, locked; those that another transaction holds are left to it. */
+/** Executions that are still pending under a build id, locked. It skips those that another transaction holds. */
 function* lockedUnder(tx: Tx, ids: readonly string[], buildId: string): Script<readonly string[]> {
   const rows = yield* all<{ id: string }>(
     `select id from executions where ${tx.dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${tx.dialect.lock('skip_locked')}`,
@@ -68,8 +68,8 @@ function* lockedUnder(tx: Tx, ids: readonly string[], buildId: string): Script<r
 }
 
 /**
- * Gives pending executions to another definition of their workflow; gives how many. What is half written of a map goes:
- * under the new definition a task of that name may be something else.
+ * Moves pending executions to another definition of their workflow; returns their number. The half-written items of maps
+ * are removed: under the new definition a task of that name may be a different one.
  */
 export function* moveToBuild(tx: Tx, ids: readonly string[], from: string, to: string): Script<number> {
   const free = yield* lockedUnder(tx, ids, from);
@@ -79,7 +79,7 @@ export function* moveToBuild(tx: Tx, ids: readonly string[], from: string, to: s
   return free.length;
 }
 
-/** Holds pending executions that the definitions of living runners cannot go on with; gives how many. */
+/** Holds pending executions that the definitions of living runners cannot continue; returns their number. */
 export function* holdChanged(tx: Tx, ids: readonly string[], buildId: string): Script<number> {
   const free = yield* lockedUnder(tx, ids, buildId);
   for (const id of free) yield* holdUnowned(tx, id, 'DEFINITION_CHANGED');

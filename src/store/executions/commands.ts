@@ -14,7 +14,7 @@ import { lockPinnedVersions } from '../commit/pinned-versions.ts';
 import { all, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
-// What people ask of an execution: by mail to its owner, or carried out at once, under the row's lock, where it has none.
+// Requests to an execution: sent as a message to its owner or, if it has none, carried out at once under the row's lock.
 
 /** Cancels an execution, and with it the children that its tasks wait for. */
 export function* cancelExecution(tx: Tx, id: string, tenant: string | null): Script<Delivery> {
@@ -22,7 +22,7 @@ export function* cancelExecution(tx: Tx, id: string, tenant: string | null): Scr
   return yield* cancelLocked(tx, id, tenant);
 }
 
-/** The same where the whole family is locked (see `lockFamily`). */
+/** The same if the whole family is locked (see `lockFamily`). */
 export function* cancelLocked(tx: Tx, id: string, tenant: string | null): Script<Delivery> {
   const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
@@ -36,9 +36,9 @@ export function* cancelLocked(tx: Tx, id: string, tenant: string | null): Script
 }
 
 /**
- * Removes the items of maps that are half written: the map's own row, which is written last, is missing or still pending, so
- * its items count for nothing. Once that row has another state, nothing tells them from all of the items. Nobody owns these
- * executions, and their rows are locked.
+ * Removes the items of half-written maps: the map's own row, which is written last, is missing or still pending, so its
+ * items do not count. Once that row has another state, they look like a complete list. The executions have no owner, and
+ * their rows are locked.
  */
 export function* dropHalfWritten(tx: Tx, ids: readonly string[]): Script<void> {
   yield* run(
@@ -48,7 +48,7 @@ export function* dropHalfWritten(tx: Tx, ids: readonly string[]): Script<void> {
   );
 }
 
-/** Cancels an execution that nobody owns; its row is locked. */
+/** Cancels an execution without an owner; its row is locked. */
 function* endUnowned(tx: Tx, id: string): Script<void> {
   yield* dropHalfWritten(tx, [id]);
   yield* appendEvent(id, 'execution.cancelling', tx.now, null);
@@ -99,7 +99,7 @@ function* endUnowned(tx: Tx, id: string): Script<void> {
   yield* childEnded(tx, { id: parent.parent_id, task: parent.parent_task }, id);
 }
 
-/** The names of an execution's tasks, those that never began too; none where its definition is damaged, or not known any more. */
+/** The names of an execution's tasks, also of those that never began; none if its definition is damaged or unknown. */
 function* tasksOfDefinition(id: string): Script<readonly string[]> {
   const row = yield* first<{ workflow: string; spec: string | null; manifest: string | null }>(
     `select e.workflow, (select d.spec from builds d where d.build_id = e.build_id) as spec,
@@ -121,7 +121,7 @@ function* tasksOfDefinition(id: string): Script<readonly string[]> {
   }
 }
 
-/** Pauses an execution: nothing new starts, what runs may end. */
+/** Pauses an execution: no task starts; running ones may finish. */
 export function* pauseExecution(tx: Tx, id: string, tenant: string): Script<Delivery> {
   const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
@@ -135,30 +135,30 @@ export function* pauseExecution(tx: Tx, id: string, tenant: string): Script<Deli
   return { status: 'applied', as: 'paused' };
 }
 
-/** Holds an execution that nobody owns; its row is locked. */
+/** Holds an execution without an owner; its row is locked. */
 export function* holdUnowned(tx: Tx, id: string, reason: string): Script<void> {
   yield* run(`update executions set status = 'paused', reason = $2 where id = $1`, id, reason);
   yield* appendEvent(id, 'execution.paused', tx.now, JSON.stringify({ reason }));
 }
 
-/** Lets a paused execution go on. */
+/** Resumes a paused execution. */
 export function* resumeExecution(tx: Tx, id: string, tenant: string): Script<Delivery> {
   const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
   if (isEnded(head.status)) return { status: 'ended', as: head.status };
   if (head.owner !== null) {
-    // it may be on its way to being paused
+    // a pause may be under way at the owner
     yield* post(tx, head, { kind: 'resume', name: null, payload: null });
     return { status: 'sent' };
   }
-  // under another definition it would only be held again
+  // a runner would hold it again: its definition has changed
   if (head.status !== 'paused' || head.reason === 'DEFINITION_CHANGED') return { status: 'refused', as: head.status };
   const as = yield* pendingAgain(tx, head);
   yield* appendEvent(id, 'execution.resumed', tx.now, null);
   return { status: 'applied', as };
 }
 
-/** One that was paused before its `startAt` waits for that again. */
+/** Sets the status after a pause: an execution that was paused before its `startAt` waits for that again. */
 function* pendingAgain(tx: Tx, head: Head): Script<ExecutionStatus> {
   const early = head.epoch === 0 && head.wake_at !== null && head.wake_at > tx.now;
   const status = early ? 'waiting' : 'pending';
@@ -172,25 +172,25 @@ function* pendingAgain(tx: Tx, head: Head): Script<ExecutionStatus> {
   return status;
 }
 
-/** What an execution that ended is retried with. */
+/** The data for the retry of an execution. */
 export interface Retry {
   readonly id: string;
   readonly tenant: string;
-  /** What will run it: the code that it had, or another definition of the same workflow. */
+  /** The build id that will run it: its own, or that of another definition of the same workflow. */
   readonly buildId: string;
   /** Tasks that begin again although they completed: the definition has changed under them. */
   readonly reset: readonly string[];
-  /** Tasks that the definition does not have any more. */
+  /** Tasks that the definition has lost. */
   readonly gone: readonly string[];
 }
 
 /**
- * Lets an execution that failed, was cancelled, or is held go on: what did not complete is pending again, with a fresh
- * allowance; attempt numbers go on.
+ * Retries an execution that failed, was cancelled, or is held: every task that has not completed is pending again, with all
+ * its attempts; attempt numbers go on.
  */
 export function* retryExecution(tx: Tx, retry: Retry): Script<Delivery> {
   const { id, tenant, buildId, reset, gone: unknown } = retry;
-  yield* packageGone(tx, id); // for its lock, which comes before that of the execution
+  yield* packageGone(tx, id); // for its lock, which precedes the lock of the execution
   if (reset.length > 0) yield* lockFamily(tx, [id]);
   const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
@@ -203,7 +203,7 @@ export function* retryExecution(tx: Tx, retry: Retry): Script<Delivery> {
   const also = reset.length === 0 ? '' : ` or ${tx.dialect.among('task', '$2')}`;
   const params = reset.length === 0 ? [id] : [id, JSON.stringify(reset)];
   if (reset.length > 0) {
-    // what such a task remembers is of another definition
+    // items, children and steps of such a task belong to the other definition
     yield* run(
       `delete from task_executions where execution_id = $1 and item >= 0 and ${tx.dialect.among('task', '$2')}`,
       ...params,
@@ -220,7 +220,7 @@ export function* retryExecution(tx: Tx, retry: Retry): Script<Delivery> {
     yield* run(text, id, JSON.stringify(unknown));
   }
   yield* dropHalfWritten(tx, [id]);
-  // a map goes on with the items that it has; their own states say which of them begin again
+  // a map keeps its items; their own states tell the ones that begin again
   yield* run(
     `update task_executions set status = case when item = -1 and exists (select 1 from task_executions i
        where i.execution_id = $1 and i.task = task_executions.task and i.item >= 0) then 'running' else 'pending' end,
@@ -238,7 +238,7 @@ export function* retryExecution(tx: Tx, retry: Retry): Script<Delivery> {
   return { status: 'applied', as: 'pending' };
 }
 
-/** Holds the package version that an execution is pinned to; gives it where it was deleted. */
+/** Holds the package version that an execution is pinned to; returns it if it was deleted. */
 function* packageGone(tx: Tx, id: string): Script<{ readonly package: string; readonly version: string } | undefined> {
   const pin = yield* first<{ tenant: string; package: string; version: string }>(
     'select tenant, package, version from executions where id = $1 and digest is not null',
@@ -250,11 +250,11 @@ function* packageGone(tx: Tx, id: string): Script<{ readonly package: string; re
   return isGone ? { package: pin.package, version: pin.version } : undefined;
 }
 
-/** Another execution made of one, with what that has done so far. */
+/** A new execution made of an existing one, with results of that one. */
 export interface Fork {
   readonly create: NewExecution;
   readonly from: { readonly id: string; readonly task: string };
-  /** Tasks whose outcomes (items and steps with them) the new one takes over. */
+  /** Tasks whose outcomes (with items and steps) the new execution takes over. */
   readonly keep: readonly string[];
 }
 

@@ -29,13 +29,14 @@ function definitionRecord({ workflow, build_id, spec }: DefinitionRow): Definiti
 }
 
 /**
- * What a runner has, as it opens: from then on its definitions are the newest, of their workflows and of their codes. Those
- * that are written already are not written again. A code and its definition are kept for ever: see
+ * Writes the definitions of a runner that opens: from then on they are the newest of their workflows and of their build
+ * ids. It writes only those that differ. A build id and its definition are kept for ever: see
  * docs/decisions/definitions-are-kept.md.
  */
 export function* writeDefinitions(tx: Tx, list: readonly DefinitionRecord[]): Script<void> {
   const rows = JSON.stringify(list.map(({ workflow, buildId, spec }) => [workflow, buildId, JSON.stringify(spec)]));
-  // c0 workflow, c1 code, c2 spec; in order, so that two runners that open at once wait for each other and no more
+  // c0 workflow, c1 build id, c2 spec; in order, so that two runners that open at once wait for each other without a
+  // deadlock
   const given = `(${tx.dialect.fields('$1', 3)}) g`;
   yield* run(
     `insert into definitions (workflow, build_id, spec, updated_at) select c0, c1, c2, cast($2 as bigint) from ${given}
@@ -53,7 +54,7 @@ export function* writeDefinitions(tx: Tx, list: readonly DefinitionRecord[]): Sc
   );
 }
 
-/** The newest definition of a code, even where its workflow has another code by now. */
+/** The newest definition of a build id, even if its workflow has another build id by now. */
 export function* definitionOf(code: string): Script<WorkflowSpec | undefined> {
   const row = yield* first<{ spec: string }>('select spec from builds where build_id = $1', code);
   return row === undefined ? undefined : (storedJson(row.spec, `the definition ${code}`) as WorkflowSpec);

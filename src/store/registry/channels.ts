@@ -11,7 +11,7 @@ export interface ChannelRecord {
   readonly serial: number;
   /** Epoch ms of the last move. */
   readonly activatedAt: number;
-  /** The version that was activated and does not load: the channel goes there once a runner has it loaded. */
+  /** The activated version, if it does not load: the channel goes there once a runner has it loaded. */
   readonly wantedVersion: string | null;
   readonly wantedDigest: string | null;
 }
@@ -41,8 +41,8 @@ function* channelsIn(lock: string, tenant: string, name: string | null): Script<
 }
 
 /**
- * Where a channel points to, locked. One that has no row yet is locked by its name: of two who would make it the second
- * sees what the first made of it.
+ * The head of a channel, locked. A channel without a row is locked by its name: of two transactions that would create it,
+ * the second sees the row of the first.
  */
 export function* lockChannel(tx: Tx, tenant: string, name: string, channel: string): Script<ChannelRecord | undefined> {
   const text = `select ${channelColumns} from channels
@@ -86,7 +86,7 @@ export function* lockChannelsAt(tx: Tx, digest: string): Script<readonly TenantC
   );
 }
 
-/** A version is not to become the head of any channel any more; the channels are locked. */
+/** Withdraws a version as the wanted head of all channels; the channels are locked. */
 export function* unwant(tenant: string, name: string, version: string): Script<void> {
   yield* run(
     `update channels set wanted_version = null, wanted_digest = null
@@ -97,7 +97,7 @@ export function* unwant(tenant: string, name: string, version: string): Script<v
   );
 }
 
-/** Says which workflows the live channel of a package offers; none takes them all away. */
+/** Sets the workflows of the live channel of a package; an empty list removes them all. */
 export function* writeLiveWorkflows(tenant: string, name: string, workflows: readonly string[]): Script<void> {
   yield* run('delete from channel_workflows where tenant = $1 and package = $2', tenant, name);
   for (const workflow of workflows) {
@@ -123,7 +123,7 @@ const liveText = `select w.workflow, w.package, c.version, c.digest, p.status fr
   join channels c on c.tenant = w.tenant and c.package = w.package and c.channel = 'live'
   join packages p on p.tenant = c.tenant and p.name = c.package and p.version = c.version`;
 
-/** Who offers a workflow of this name: every package, or one. */
+/** The packages that offer a workflow of this name: all, or only the named one. */
 export function* findWorkflow(tenant: string, workflow: string, name: string | null): Script<readonly LiveWorkflow[]> {
   if (name === null) {
     const text = `${liveText} where w.tenant = $1 and w.workflow = $2 order by w.package`;

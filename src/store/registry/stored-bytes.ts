@@ -8,13 +8,13 @@ import type { Script, Tx } from '../script.ts';
  * meets the short moment of deletion itself is turned away.
  */
 
-/** Says that these bytes are about to be stored. False where they are being deleted at this moment. */
+/** Announces that these bytes are about to be stored. Returns false if they are being deleted at this moment. */
 export function* touchBytes(tx: Tx, digest: string, staleMs: number): Script<boolean> {
   const row = yield* first<{ touched_at: number; collecting: number }>(
     `select touched_at, collecting from package_bytes where digest = $1${tx.dialect.lock('update')}`,
     digest,
   );
-  // a collector that died left its mark; after `staleMs` it is not believed any more
+  // a collector that died left its mark; it counts for `staleMs`
   if (row?.collecting === 1 && tx.now - row.touched_at < staleMs) return false;
   yield* run(
     `insert into package_bytes (digest, touched_at, collecting) values ($1, $2, 0)
@@ -25,7 +25,7 @@ export function* touchBytes(tx: Tx, digest: string, staleMs: number): Script<boo
   return true;
 }
 
-/** Whether the bytes of a digest are being deleted at this moment. */
+/** True if the bytes of a digest are being deleted at this moment. */
 export function* isCollecting(tx: Tx, digest: string): Script<boolean> {
   const row = yield* first<{ collecting: number }>(
     `select collecting from package_bytes where digest = $1${tx.dialect.lock('update')}`,
@@ -35,7 +35,7 @@ export function* isCollecting(tx: Tx, digest: string): Script<boolean> {
 }
 
 /**
- * Bytes that no version needs, no execution that has not ended is pinned to, and nobody touched since `before`; of one
+ * Bytes that no version needs, that no open execution is pinned to, and that no publish has touched since `before`; of one
  * digest, or of all (null).
  */
 export function* collectableBytes(before: number, digest: string | null): Script<string[]> {
@@ -50,9 +50,9 @@ export function* collectableBytes(before: number, digest: string | null): Script
   return rows.map((row) => row.digest);
 }
 
-/** Marks bytes as being deleted, if they may be; false where they may not any more. */
+/** Marks bytes as being deleted; returns false if a version needs them again. */
 export function* beginCollecting(tx: Tx, digest: string, before: number): Script<boolean> {
-  // in the order of all who take both; and what was committed while they were waited for is seen by a new statement only
+  // the lock order of all transactions that take both; a new statement sees the commits during the wait
   yield* all(
     `select id from packages where digest = $1 order by registered_at, id${tx.dialect.lock('update')}`,
     digest,

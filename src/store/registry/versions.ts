@@ -10,7 +10,7 @@ import type { Script, Tx } from '../script.ts';
  */
 export type PackageStatus = 'published' | 'yanked' | 'quarantined' | 'deleted';
 
-/** What runners found when they last tried a version: `healthy` it loaded, `failed` its own fault kept it from that. */
+/** The result of the last load: `healthy` it loaded, `failed` an error of its own prevented that. */
 export type PackageHealth = 'healthy' | 'failed';
 
 /** One version of a package. Times are epoch ms. */
@@ -23,7 +23,7 @@ export interface PackageRecord {
   /** The size of the packed file. */
   readonly bytes: number;
   readonly status: PackageStatus;
-  /** Null until a runner tried it. */
+  /** Null before the first load. */
   readonly health: PackageHealth | null;
   readonly registeredAt: number;
 }
@@ -47,7 +47,7 @@ function packageRecord(row: PackageRow): PackageRecord {
   return { ...rest, registeredAt };
 }
 
-/** `manifest` is JSON text. False where the version exists by now. */
+/** `manifest` is JSON text. Returns false if the version exists already. */
 export function* insertPackage(record: PackageRecord, manifest: string): Script<boolean> {
   const inserted = yield* run(
     `insert into packages (id, tenant, name, version, digest, bytes, manifest, status, health, registered_at)
@@ -159,7 +159,7 @@ export function* allPackages(tenant: string | null): Script<PackageRecord[]> {
   return rows.map(packageRecord);
 }
 
-/** The manifests (JSON text) of a digest: one, unless a row was changed by hand; it says the same in every tenant. */
+/** The manifests (JSON text) of a digest: one, unless a row was changed by hand; it is the same in every tenant. */
 export function* manifestsOf(digest: string): Script<string[]> {
   const rows = yield* all<{ manifest: string }>('select distinct manifest from packages where digest = $1', digest);
   return rows.map((row) => row.manifest);
@@ -185,16 +185,18 @@ export function* setPackageStatus(id: string, status: PackageStatus, endedAt: nu
   yield* run('update packages set status = $2, ended_at = $3 where id = $1', id, status, endedAt);
 }
 
-/** Remembers what a runner found, for all tenants that have these bytes. */
+/** Records the result of a load, for all tenants that have these bytes. */
 export function* setPackageHealth(tx: Tx, digest: string, health: PackageHealth | null): Script<void> {
   const differs = "digest = $1 and coalesce(health, '') <> coalesce(cast($2 as text), '')";
-  // an update by itself takes the rows in whatever order it finds them
+  // an update by itself locks the rows in any order
   const text = `select id from packages where ${differs} order by registered_at, id${tx.dialect.lock('no_key_update')}`;
   if ((yield* all(text, digest, health)).length === 0) return;
   yield* run(`update packages set health = $2 where ${differs}`, digest, health);
 }
 
-/** Holds every version of the packages that have these bytes: none of them is taken away until the end of the transaction. */
+/**
+ * Holds every version of the packages that have these bytes: no other transaction deletes one before the end of this one.
+ */
 export function* holdPackagesOf(tx: Tx, digest: string): Script<void> {
   yield* all(
     `select id from packages where (tenant, name) in (select tenant, name from packages where digest = $1)
@@ -221,7 +223,7 @@ function* versionsWith(lock: string, digest: string): Script<PackageRecord[]> {
   return rows.map(packageRecord);
 }
 
-/** How many executions of a tenant (null: of any) that have not ended are pinned to a digest. */
+/** The number of executions of a tenant (null: of any) that are pinned to a digest and have not ended. */
 export function* pinnedCount(tenant: string | null, digest: string): Script<number> {
   const row = yield* first<{ count: number }>(
     'select count(*) as count from executions where digest = $1 and ended_at is null and (cast($2 as text) is null or tenant = $2)',
@@ -241,14 +243,14 @@ export interface WantedVersion {
 }
 
 /**
- * What the runners of these tenants (null: all) should have: the heads of all channels (those that do not load yet,
- * too, but none that is quarantined), and what executions that have not ended are pinned to: those of a quarantined
- * version go on, and whoever ends its process is charged. A digest that two tenants have is there twice.
+ * The versions that runners of these tenants (null: all) should have: the heads of all channels (also those that do not
+ * load yet, but none that is quarantined), and the versions that open executions are pinned to: those of a quarantined
+ * version go on, and an execution that ends its process is charged. A digest that two tenants have is in the list twice.
  */
 export function* wantedVersions(tx: Tx, tenants: readonly string[] | null): Script<readonly WantedVersion[]> {
   const ours = tenants === null ? '' : ` and ${tx.dialect.among('p.tenant', '$1')}`;
   const params = tenants === null ? [] : [JSON.stringify(tenants)];
-  // jumps from digest to digest in the index: its cost is the number of versions, not of executions
+  // jumps from digest to digest in the index: the cost is the number of versions, not of executions
   const text = `with recursive pinned(digest) as (
       select min(digest) from executions where digest is not null and ended_at is null
       union all
@@ -263,8 +265,8 @@ export function* wantedVersions(tx: Tx, tenants: readonly string[] | null): Scri
 }
 
 /**
- * Gives executions that never began to another version of their package, where that has their workflow: the version that
- * they were made for turned out not to run. Those whose input its own code has parsed stay.
+ * Moves executions that never began to another version of their package, if that has their workflow: their own version does
+ * not run. Executions whose input its code has parsed stay.
  */
 export function* repinFresh(
   from: { readonly tenant: string; readonly package: string; readonly digest: string },

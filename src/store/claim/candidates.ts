@@ -5,7 +5,7 @@ import type { Candidate } from './fair-order.ts';
 import { admits, limitOf, limited, lockedCounts } from './limits.ts';
 import { pendingText } from '../runners/renewal.ts';
 import { lockFree } from '../dialect.ts';
-import { all, first } from '../script.ts';
+import { all } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
 /** Up to this number of tenants each gets a query of its own; more tenants share one, with fewer rows of each. */
@@ -143,14 +143,4 @@ function* ofRoots(tx: Tx, claim: Claim, roots: readonly string[]): Script<readon
     ({ limit_key: key, build_id, workflow }) => key === null || admits(owned, key, limitOf(claim, build_id, workflow)),
   );
   return admitted.slice(0, claim.limit);
-}
-
-/** True if a runner lives. Its row is held until the end of the transaction: no other runner can mark it dead meanwhile. */
-export function* isAlive(tx: Tx, runner: string): Script<boolean> {
-  // a shared lock: the commits of this runner do not wait for its claims
-  const row = yield* first<{ dead: number }>(
-    `select dead from runners where id = $1${tx.dialect.lock('share')}`,
-    runner,
-  );
-  return row?.dead === 0;
 }

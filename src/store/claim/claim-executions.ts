@@ -1,4 +1,4 @@
-import { candidates, isAlive } from './candidates.ts';
+import { candidates } from './candidates.ts';
 import type { Claim, ClaimTx } from './claim.ts';
 import { holdUnowned } from '../executions/commands.ts';
 import type { Candidate } from './fair-order.ts';
@@ -6,6 +6,7 @@ import { load } from './hydrate.ts';
 import type { ClaimedExecution, ClaimedRow } from './hydrate.ts';
 import { releaseHelped } from '../sharing/offers.ts';
 import { orphanOwnersText } from '../runners/renewal.ts';
+import { isAlive } from '../runners/runners.ts';
 import { all, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 

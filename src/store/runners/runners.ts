@@ -111,6 +111,15 @@ export function* markDead(tx: Tx, id: string, leaseUntil: number): Script<boolea
   return changes === 1;
 }
 
+/**
+ * True if a runner lives: the fence of a transaction. Its row is held until the end, so no other runner can mark it dead
+ * meanwhile; the lock is shared, so its commits, claims and offers do not wait for each other.
+ */
+export function* isAlive({ dialect }: Tx, runner: string): Script<boolean> {
+  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.lock('share')}`, runner);
+  return row?.dead === 0;
+}
+
 /** Sets the embedded definitions of a runner. */
 export function* writeRunnerBuilds(id: string, codes: readonly string[]): Script<void> {
   yield* run('update runners set build_ids = $2 where id = $1', id, JSON.stringify(codes));

@@ -6,6 +6,7 @@ import { lockHead, post } from '../executions/inbox.ts';
 import type { Head } from '../executions/inbox.ts';
 import { taskRecord } from '../executions/rows.ts';
 import type { ExecutionRecord, TaskRow } from '../executions/rows.ts';
+import { isAlive } from '../runners/runners.ts';
 import { all, first, run } from '../script.ts';
 import type { Dialect, Script, Tx } from '../script.ts';
 
@@ -398,15 +399,6 @@ export function* openOffers(id: string): Script<readonly { readonly task: string
     'select distinct task, queue from offers where execution_id = $1 and helper is null',
     id,
   );
-}
-
-/** True if a runner is not declared dead, and will not be before the end of the transaction. */
-function* isAlive(tx: Tx, runner: string): Script<boolean> {
-  const row = yield* first<{ dead: number }>(
-    `select dead from runners where id = $1${tx.dialect.lock('share')}`,
-    runner,
-  );
-  return row?.dead === 0;
 }
 
 /** The rows of executions, locked in the order of their ids. */

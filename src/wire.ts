@@ -57,8 +57,7 @@ export function wire(
   const storage = settings.registry === null ? absentStorage : openStorage(settings.registry);
   const onActivate = upsertPackageSchedules;
   const onDamaged = (error: CloacinaError): void => logger.warn({ error }, 'a damaged row of the database is left out');
-  const now = (): number => clock.now();
-  const registry = new Registry({ store, storage, tenant, now, actor, onActivate, onChange, onDamaged });
+  const registry = new Registry({ store, storage, tenant, actor, onActivate, onChange, onDamaged });
   const workflows = new Workflows(() => allWorkflows(store, registry));
   const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(registry, name);
   const names = (): Promise<readonly string[]> => workflows.names();
@@ -141,17 +140,14 @@ function newsOf(clock: Clock, wake: () => void, fire: () => void): (renewal: Ren
 }
 
 /** Embedded definitions and their schedules, for whoever looks at the database. */
-async function writeEmbedded(
-  store: Store,
-  { embedded, clock, tenant, ownOnly, logger }: RunnerSettings,
-): Promise<void> {
+async function writeEmbedded(store: Store, { embedded, tenant, ownOnly, logger }: RunnerSettings): Promise<void> {
   if (embedded.length === 0 || ownOnly) return;
   const specs = embedded.map(({ graph }) => graph.spec);
   checkSchedules(specs);
   await store.writeDefinitions(
     embedded.map(({ graph, buildId }) => ({ workflow: graph.spec.name, buildId, spec: graph.spec })),
   );
-  const rewritten = await store.write((dialect) => upsertOwned(tenant, embeddedOwner, specs, clock.now(), dialect));
+  const rewritten = await store.write((tx) => upsertOwned(tx, tenant, embeddedOwner, specs));
   for (const schedule of rewritten) {
     logger.warn({ schedule, tenant }, 'the row of a schedule was damaged, and was written anew from its definition');
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { importsOf, readImports, type ImportMap } from './layers/imports.ts';
 import { foldersNamed, foldersOf } from './layers/listing.ts';
-import { busyEntries, cycles, impureFiles, namelessFiles, wrongDirections } from './layers/rules.ts';
+import { busyEntries, cycles, impureFiles, namelessFiles, sqlOutsideStore, wrongDirections } from './layers/rules.ts';
 
 const source = join(import.meta.dirname, '..', 'src');
 
@@ -17,6 +17,7 @@ describe('ARCHITECTURE.md: the sources keep their layers', () => {
   test('file names say a role', () => assert.deepEqual(namelessFiles(map.keys()), []));
   test('entry files re-export, nothing else', () => assert.deepEqual(busyEntries(texts), []));
   test('core reads no clock and draws no random number', () => assert.deepEqual(impureFiles(texts), []));
+  test('SQL is written in the store only', () => assert.deepEqual(sqlOutsideStore(texts), []));
   const folders = foldersOf(map.keys());
   test('ARCHITECTURE.md names every folder, and none that is not there', () => {
     const named = foldersNamed(readFileSync(join(source, '..', 'ARCHITECTURE.md'), 'utf8'));
@@ -113,6 +114,29 @@ describe('ARCHITECTURE.md: the layer check refuses', () => {
     ]);
     assert.deepEqual(impureFiles(texts), ['src/core/a.ts uses Date.now(']);
   });
+});
+
+test('ARCHITECTURE.md: the layer check refuses SQL and lock clauses outside of the store, and no words of English', () => {
+  const texts = new Map([
+    ['engine/a.ts', "const text = 'select id from executions where id = $1';"],
+    ['package/b.ts', 'run(`update packages set status = ${status}`);'],
+    ['package/c.ts', "all('delete from channels'); all('insert into channels values (1)');"],
+    ['schedule/d.ts', 'all(`with recursive t(id) as (${next})`);'],
+    ['schedule/e.ts', "lockSchedule(id, ' for no key update'); lockSchedule(id, ' for update skip locked');"],
+    ['engine/f.ts', "// 'select 1 from runners'\nconst words = 'update the runner, then select one from the list';"],
+    ['store/g.ts', "all('select 1 from runners for share');"],
+    ['testing/h.ts', "all('select 1 from runners');"],
+  ]);
+  const files = sqlOutsideStore(texts).map((line) => line.split(' ')[0]);
+  assert.deepEqual(files, [
+    'src/engine/a.ts',
+    'src/package/b.ts',
+    'src/package/c.ts',
+    'src/package/c.ts',
+    'src/schedule/d.ts',
+    'src/schedule/e.ts',
+    'src/schedule/e.ts',
+  ]);
 });
 
 describe('ARCHITECTURE.md: the layer check lets pass', () => {

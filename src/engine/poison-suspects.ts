@@ -1,4 +1,4 @@
-import type { Claim, ClaimedExecution, Store } from '../store/store.ts';
+import type { Claim, ClaimedExecution, Claims } from '../store/store.ts';
 import { suspectLosses, takeTurn } from './execution/attempts.ts';
 import type { Clock } from './clock.ts';
 import { Slots } from './slots.ts';
@@ -6,13 +6,13 @@ import { Slots } from './slots.ts';
 /** The suspects of one runner: one at a time is loaded, is asked something, or runs an attempt. */
 export class Suspects {
   readonly slots: Slots;
-  readonly #store: Store;
+  readonly #store: Claims;
   readonly #clock: Clock;
   /** A suspect may wait in the database that was not taken, because another had its turn. */
   #passedOver = false;
 
   /** `onTurn`: another suspect may be taken. */
-  constructor({ store, clock }: { readonly store: Store; readonly clock: Clock }, onTurn: () => void) {
+  constructor({ store, clock }: { readonly store: Claims; readonly clock: Clock }, onTurn: () => void) {
     this.#store = store;
     this.#clock = clock;
     this.slots = new Slots(1, () => {

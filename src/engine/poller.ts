@@ -1,11 +1,11 @@
-import type { InboxMessage, Claim, Store } from '../store/store.ts';
+import type { Claim, Claims, Connection, Inbox, InboxMessage } from '../store/store.ts';
 import type { Clock, Timer } from './clock.ts';
 import type { Logger } from './logger.ts';
 
 export interface PollerOptions {
   /** How often to look whether another process has committed. */
   readonly pollMs: number;
-  readonly store: Store;
+  readonly store: Claims & Inbox & Connection;
   readonly clock: Clock;
   readonly logger: Logger;
   /** What may be taken now; null while nothing may. */

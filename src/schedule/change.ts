@@ -3,11 +3,11 @@ import type { ScheduleRule } from '../core/definition/spec.ts';
 import { settleBuffered } from '../store/schedules/slots.ts';
 import { writeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Script } from '../store/script.ts';
+import type { Script, Tx } from '../store/script.ts';
 import { recordPassed, ruleOf, wakeAfter } from './fire.ts';
 import type { Passed } from './fire.ts';
 
-/** What to change of a schedule; what is left out stays. */
+/** The changes of a schedule; an omitted field stays. */
 export interface ScheduleChange {
   readonly workflow?: string;
   readonly input?: string;
@@ -19,14 +19,14 @@ export interface ScheduleChange {
 
 const timingFields = ['cron', 'every', 'at', 'timezone', 'startAt', 'endAt'] as const;
 
-/** Whether two rules have the same slots. */
+/** True if two rules have the same slots. */
 export function isSameTiming(a: ScheduleRule, b: ScheduleRule): boolean {
   return timingFields.every((field) => a[field] === b[field]);
 }
 
 /**
- * Slots up to `now` that will start nothing: those of a paused schedule, and what a schedule that ends or gets other
- * slots has not fired yet.
+ * Slots up to `now` that will start nothing: those of a paused schedule, and the unfired ones of a schedule that ends or
+ * gets other slots.
  */
 export function passedBy(record: ScheduleRecord, now: number): Passed[] {
   if (!record.enabled) return [];
@@ -40,37 +40,37 @@ export function passedBy(record: ScheduleRecord, now: number): Passed[] {
 }
 
 /**
- * Changes a schedule whose row is locked. A change of its slots counts from `at` on: nothing before it fires by the
- * new rule, and no slot of the old one is left without a record. So does the end of a pause.
+ * Changes a schedule whose row is locked. A change of its slots counts from the time of the transaction on: the new rule
+ * fires nothing before it, and every slot of the old one has a record. So does the end of a pause.
  */
-export function* changeSchedule(record: ScheduleRecord, change: ScheduleChange, at: number): Script<ScheduleRecord> {
+export function* changeSchedule(tx: Tx, record: ScheduleRecord, change: ScheduleChange): Script<ScheduleRecord> {
   const { rule = record.rule, enabled = record.enabled, paused = record.pausedAt !== null } = change;
   const isRetimed = !isSameTiming(rule, record.rule);
   const begins = enabled && !record.enabled;
   const isCut = record.enabled && (isRetimed || !enabled || (record.pausedAt !== null && !paused));
-  if (isCut) for (const passed of passedBy(record, at)) yield* recordPassed(record.id, passed, at);
+  if (isCut) for (const passed of passedBy(record, tx.now)) yield* recordPassed(tx, record.id, passed);
   const idle = paused || !enabled;
-  if (idle && record.bufferedSlot !== null) yield* dropBuffered(record, paused ? 'paused' : 'missed', at);
+  if (idle && record.bufferedSlot !== null) yield* dropBuffered(tx, record, paused ? 'paused' : 'missed');
   const changed: ScheduleRecord = {
     ...record,
     workflow: change.workflow ?? record.workflow,
     input: change.input ?? record.input,
     rule,
-    anchor: rule.every === record.rule.every ? record.anchor : at,
+    anchor: rule.every === record.rule.every ? record.anchor : tx.now,
     overrides: change.overrides === undefined ? record.overrides : change.overrides,
     enabled,
-    pausedAt: paused ? (record.pausedAt ?? at) : null,
-    cursor: begins || isCut ? Math.max(record.cursor, at) : record.cursor,
+    pausedAt: paused ? (record.pausedAt ?? tx.now) : null,
+    cursor: begins || isCut ? Math.max(record.cursor, tx.now) : record.cursor,
     bufferedSlot: idle ? null : record.bufferedSlot,
-    updatedAt: at,
+    updatedAt: tx.now,
   };
   const written = { ...changed, nextAt: wakeAfter(changed) };
   yield* writeSchedule(written);
   return written;
 }
 
-function* dropBuffered({ id, bufferedSlot }: ScheduleRecord, reason: 'paused' | 'missed', at: number): Script<void> {
+function* dropBuffered(tx: Tx, { id, bufferedSlot }: ScheduleRecord, reason: 'paused' | 'missed'): Script<void> {
   if (bufferedSlot === null) return;
-  const dropped = { slot: bufferedSlot, outcome: reason, reason, executionId: null, error: null, at };
+  const dropped = { slot: bufferedSlot, outcome: reason, reason, executionId: null, error: null, at: tx.now };
   yield* settleBuffered(id, dropped);
 }

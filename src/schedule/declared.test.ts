@@ -24,13 +24,13 @@ function specOf(schedules: Readonly<Record<string, ScheduleOptions<unknown>>>, n
 }
 
 /** As the registry does it: checked when it is published, written in the transaction that activates. */
-async function activate({ store, clock }: SchedulePlace, specs: readonly WorkflowSpec[], name = 'acme'): Promise<void> {
+async function activate({ store }: SchedulePlace, specs: readonly WorkflowSpec[], name = 'acme'): Promise<void> {
   checkSchedules(specs);
-  await store.write((dialect) => upsertPackageSchedules('default', name, specs, clock.now(), dialect));
+  await store.write((tx) => upsertPackageSchedules(tx, 'default', name, specs));
 }
 
-async function open({ store, clock }: SchedulePlace, specs: readonly WorkflowSpec[]): Promise<void> {
-  await store.write((dialect) => upsertOwned('default', embeddedOwner, specs, clock.now(), dialect));
+async function open({ store }: SchedulePlace, specs: readonly WorkflowSpec[]): Promise<void> {
+  await store.write((tx) => upsertOwned(tx, 'default', embeddedOwner, specs));
 }
 
 test('scheduling.md: packaged schedules are written at activation, changed by the next version, disabled when gone', async (t) => {

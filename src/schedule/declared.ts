@@ -7,12 +7,12 @@ import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/definitio
 import { newId } from '../engine/id.ts';
 import { insertSchedule, lockOwned, writeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
+import type { Script, Tx } from '../store/script.ts';
 import { changeSchedule } from './change.ts';
 import { wakeAfter } from './fire.ts';
 import { embeddedOwner, packageOwner } from './owner.ts';
 
-/** What an operator changed of a schedule that is not theirs. */
+/** The changes of an operator to a schedule of another owner. */
 export interface Overrides {
   readonly rule?: Partial<ScheduleRule>;
   /** JSON text. */
@@ -25,59 +25,57 @@ export function overridesOf(record: ScheduleRecord): Overrides {
 }
 
 /**
- * Writes the schedules that a package brings, in the transaction that activates its version: those it does not have
- * any more are disabled, and an operator's pause and overrides survive. Fits the registry's hook. The registry has
- * checked them when the version was published (`checkSchedules`). Throws SCHEDULE_INVALID where two have one name.
+ * Writes the schedules of a package, in the transaction that activates its version: those that the version does not have
+ * are disabled, and an operator's pause and overrides survive. It is the registry's hook. The registry has checked them
+ * when the version was published (`checkSchedules`). Throws SCHEDULE_INVALID if two have one name.
  */
 export function* upsertPackageSchedules(
+  tx: Tx,
   tenant: string,
   packageName: string,
   workflows: readonly WorkflowSpec[],
-  at: number,
-  dialect: Dialect,
 ): Script<void> {
-  yield* upsertOwned(tenant, packageOwner(packageName), workflows, at, dialect);
+  yield* upsertOwned(tx, tenant, packageOwner(packageName), workflows);
 }
 
 /**
- * Writes the schedules of workflows that one owner brings, which `checkSchedules` has checked. Other runners may have other embedded workflows, so an
- * embedded schedule is disabled only where its own workflow is among these.
- * Gives the names of those whose rows were damaged, and are written anew.
- * Throws SCHEDULE_INVALID where two have one name, and CONFLICT where another embedded workflow has a schedule of that name.
+ * Writes the schedules of the workflows of one owner, which `checkSchedules` has checked. Other runners may have other
+ * embedded workflows, so an embedded schedule is disabled only if its own workflow is among these. Returns the names of
+ * those whose rows were damaged and are written anew. Throws SCHEDULE_INVALID if two have one name, and CONFLICT if another
+ * embedded workflow has a schedule of that name.
  */
 export function* upsertOwned(
+  tx: Tx,
   tenant: string,
   owner: string,
   workflows: readonly WorkflowSpec[],
-  at: number,
-  dialect: Dialect,
 ): Script<readonly string[]> {
   const rewritten: string[] = [];
   const wanted = broughtSchedules(workflows);
   const brought = new Set(workflows.map((workflow) => workflow.name));
-  const known = new Map((yield* lockOwned(tenant, owner, dialect)).map((record) => [record.name, record]));
+  const known = new Map((yield* lockOwned(tx, tenant, owner)).map((record) => [record.name, record]));
   for (const one of wanted.values()) {
     const record = known.get(one.spec.name);
     if (record === undefined) {
-      yield* insertSchedule(newOwned(tenant, owner, one, at));
+      yield* insertSchedule(newOwned(tenant, owner, one, tx.now));
       continue;
     }
     if (owner === embeddedOwner && record.enabled && !brought.has(record.workflow)) refuseTheft(record, one);
-    if (isUsable(record)) yield* bringUpToDate(record, one, at);
+    if (isUsable(record)) yield* bringUpToDate(tx, record, one);
     else {
-      yield* writeSchedule(anew(record, newOwned(tenant, owner, one, at)));
+      yield* writeSchedule(anew(record, newOwned(tenant, owner, one, tx.now)));
       rewritten.push(record.name);
     }
   }
   for (const record of known.values()) {
     const isGone = !wanted.has(record.name) && (owner !== embeddedOwner || brought.has(record.workflow));
-    // one that is damaged fires nothing, and what it passed over cannot be told
-    if (isGone && record.enabled && isUsable(record)) yield* changeSchedule(record, { enabled: false }, at);
+    // a damaged one fires nothing, and its passed slots are unknown
+    if (isGone && record.enabled && isUsable(record)) yield* changeSchedule(tx, record, { enabled: false });
   }
   return rewritten;
 }
 
-/** What is stored, as its owner brings it: of a damaged row only an operator's pause is certain. */
+/** The stored schedule, as its owner declares it: of a damaged row only an operator's pause is certain. */
 function anew(record: ScheduleRecord, brought: ScheduleRecord): ScheduleRecord {
   const { id, createdAt, pausedAt } = record;
   const kept = { ...brought, id, createdAt };
@@ -85,7 +83,7 @@ function anew(record: ScheduleRecord, brought: ScheduleRecord): ScheduleRecord {
   return { ...kept, pausedAt, nextAt: null, overrides: JSON.stringify({ paused: true } satisfies Overrides) };
 }
 
-/** Whether what is stored can be compared and changed; else what its owner brings takes its place. */
+/** True if the stored schedule can be compared and changed; else the owner's declaration replaces it. */
 function isUsable({ damaged, rule }: ScheduleRecord): boolean {
   if (damaged !== undefined) return false;
   try {
@@ -127,7 +125,7 @@ function newOwned(tenant: string, owner: string, { workflow, spec }: BroughtSche
   return { ...record, nextAt: wakeAfter(record) };
 }
 
-function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: BroughtSchedule, at: number): Script<void> {
+function* bringUpToDate(tx: Tx, record: ScheduleRecord, { workflow, spec }: BroughtSchedule): Script<void> {
   const overrides = overridesOf(record);
   const input = overrides.input ?? JSON.stringify(spec.input);
   const rule = overridden(ruleIn(spec), overrides, record.rule);
@@ -138,7 +136,7 @@ function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: BroughtSched
     record.input === input &&
     (record.pausedAt !== null) === paused &&
     isDeepStrictEqual(record.rule, rule);
-  if (!isSame) yield* changeSchedule(record, { workflow: workflow.name, input, rule, paused, enabled: true }, at);
+  if (!isSame) yield* changeSchedule(tx, record, { workflow: workflow.name, input, rule, paused, enabled: true });
 }
 
 function ruleIn(spec: ScheduleSpec): ScheduleRule {
@@ -146,7 +144,7 @@ function ruleIn(spec: ScheduleSpec): ScheduleRule {
   return rule;
 }
 
-/** Where the owner's new rule and an override cannot both hold (an end before the start), the schedule stays as it is. */
+/** The owner's rule with the overrides; the current rule if the two cannot both hold (an end before the start). */
 function overridden(rule: ScheduleRule, overrides: Overrides, current: ScheduleRule): ScheduleRule {
   if (overrides.rule === undefined) return rule;
   const merged = { ...rule, ...overrides.rule };

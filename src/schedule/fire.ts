@@ -10,7 +10,7 @@ import { extendSlot, insertSlot, settleBuffered, slotAtOrBefore, slotOutcomes } 
 import type { SlotReason } from '../store/schedules/slots.ts';
 import { moveSchedule, openExecutions } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
+import type { Script, Tx } from '../store/script.ts';
 import { slotExecutionId } from './slot-id.ts';
 import type { HeldStart } from './start.ts';
 
@@ -20,7 +20,7 @@ export function ruleOf({ rule, anchor, damaged }: Pick<ScheduleRecord, 'rule' | 
   return anchoredRule(rule, anchor);
 }
 
-/** When a schedule must be looked at: its next slot and that slot's jitter; null while it fires nothing. */
+/** The time of the next look at a schedule: its next slot and that slot's jitter; null while it fires nothing. */
 export function wakeAfter(record: ScheduleRecord): number | null {
   if (!record.enabled || record.pausedAt !== null) return null;
   const rule = ruleOf(record);
@@ -28,7 +28,7 @@ export function wakeAfter(record: ScheduleRecord): number | null {
   return next === null ? null : next + jitterMs(rule, record.id, next);
 }
 
-/** Slots that started nothing, and why. */
+/** Slots that started nothing, and the reason. */
 export interface Passed {
   readonly reason: SlotReason;
   readonly first: number;
@@ -38,61 +38,59 @@ export interface Passed {
   readonly error: string | null;
 }
 
-/** Records slots that started nothing; neighbours with the same reason are one row. True where a row was begun. */
-export function* recordPassed(scheduleId: string, passed: Passed, at: number): Script<boolean> {
+/** Records slots that started nothing; neighbours with the same reason are one row. Returns true if it began a new row. */
+export function* recordPassed(tx: Tx, scheduleId: string, passed: Passed): Script<boolean> {
   const { reason, first, last, count, error } = passed;
   const before = yield* slotAtOrBefore(scheduleId, first);
   if (before?.reason === reason && before.error === error && before.through < first) {
-    yield* extendSlot(scheduleId, before.slot, last, count, at);
+    yield* extendSlot(scheduleId, before.slot, last, count, tx.now);
     return false;
   }
   const outcome = slotOutcomes[reason];
-  const range = { slot: first, through: last, count, outcome, reason, error, at };
+  const range = { slot: first, through: last, count, outcome, reason, error, at: tx.now };
   return yield* insertSlot(scheduleId, { ...range, isCatchUp: false, executionId: null });
 }
 
-/** What a firing did. */
+/** The result of a firing. */
 export interface Fired {
   readonly record: ScheduleRecord;
   readonly started: number;
   readonly cancelled: number;
-  /** Errors (JSON text) of starts that failed as the slot before did not. */
+  /** Errors (JSON text) of failed starts; an error that the slot before had is not repeated. */
   readonly failures: readonly string[];
 }
 
 /**
- * Fires all that is due of a schedule whose row is locked: each slot with its outcome, the executions it starts, and
- * the cursor, in the caller's transaction. A crash before or after it loses nothing and repeats nothing.
+ * Fires all due slots of a schedule whose row is locked: each slot with its outcome, the executions it starts, and the
+ * cursor, in the caller's transaction. A crash before or after it loses nothing and repeats nothing.
  */
-export function* fireSchedule(record: ScheduleRecord, start: HeldStart, now: number, dialect: Dialect): Script<Fired> {
-  return yield* new Firing(record, start, now, dialect).run();
+export function* fireSchedule(tx: Tx, record: ScheduleRecord, start: HeldStart): Script<Fired> {
+  return yield* new Firing(tx, record, start).run();
 }
 
 class Firing {
+  readonly #tx: Tx;
   readonly #record: ScheduleRecord;
   readonly #start: HeldStart;
-  readonly #now: number;
-  readonly #dialect: Dialect;
   readonly #failures: string[] = [];
-  /** Executions of this schedule that have not ended; read when they are asked for. */
+  /** Executions of this schedule that have not ended; read on first use. */
   #open: string[] | undefined;
   #bufferedSlot: number | null;
   #lastSlot: number | null;
   #started = 0;
   #cancelled = 0;
 
-  constructor(record: ScheduleRecord, start: HeldStart, now: number, dialect: Dialect) {
+  constructor(tx: Tx, record: ScheduleRecord, start: HeldStart) {
+    this.#tx = tx;
     this.#record = record;
     this.#start = start;
-    this.#now = now;
-    this.#dialect = dialect;
     this.#bufferedSlot = record.bufferedSlot;
     this.#lastSlot = record.lastSlot;
   }
 
   *run(): Script<Fired> {
     const { id: scheduleId, cursor } = this.#record;
-    const due = dueSlots({ rule: ruleOf(this.#record), scheduleId, cursor, now: this.#now, pausedAt: null });
+    const due = dueSlots({ rule: ruleOf(this.#record), scheduleId, cursor, now: this.#tx.now, pausedAt: null });
     if (this.#bufferedSlot !== null) yield* this.#freeBuffered(this.#bufferedSlot);
     for (const decision of due.decisions) yield* this.#carryOut(decision);
     const moved = {
@@ -124,14 +122,14 @@ class Firing {
   }
 
   *#pass(passed: Passed): Script<void> {
-    const begun = yield* recordPassed(this.#record.id, passed, this.#now);
+    const begun = yield* recordPassed(this.#tx, this.#record.id, passed);
     if (begun && passed.error !== null) this.#failures.push(passed.error);
   }
 
   *#begin(slot: number, isCatchUp: boolean): Script<void> {
     const executionId = slotExecutionId(this.#record.id, slot);
     const row = { slot, through: slot, count: 1, outcome: 'started', reason: null, isCatchUp, error: null } as const;
-    const isNew = yield* insertSlot(this.#record.id, { ...row, executionId, at: this.#now });
+    const isNew = yield* insertSlot(this.#record.id, { ...row, executionId, at: this.#tx.now });
     if (isNew) yield* this.#create(executionId, slot, isCatchUp);
   }
 
@@ -141,7 +139,10 @@ class Firing {
     const { id: scheduleId, name, tenant } = this.#record;
     const schedule = { id: scheduleId, name, slot, isCatchUp };
     const { resolved, input, pins } = start;
-    yield* createExecution(newExecution({ resolved, input, options: {}, tenant, now: this.#now, schedule, id }), pins);
+    yield* createExecution(
+      newExecution({ resolved, input, options: {}, tenant, now: this.#tx.now, schedule, id }),
+      pins,
+    );
     this.#open?.push(id);
     this.#lastSlot = Math.max(slot, this.#lastSlot ?? slot);
     this.#started += 1;
@@ -149,10 +150,10 @@ class Firing {
 
   *#buffer(slot: number, isCatchUp: boolean): Script<void> {
     const row = { slot, through: slot, count: 1, outcome: 'buffered', reason: null, isCatchUp, error: null } as const;
-    if (yield* insertSlot(this.#record.id, { ...row, executionId: null, at: this.#now })) this.#bufferedSlot = slot;
+    if (yield* insertSlot(this.#record.id, { ...row, executionId: null, at: this.#tx.now })) this.#bufferedSlot = slot;
   }
 
-  /** Starts the slot that waited, once nothing runs any more. */
+  /** Starts the buffered slot, once no execution of the schedule runs. */
   *#freeBuffered(slot: number): Script<void> {
     if ((yield* this.#openNow()).length > 0) return;
     const { id: scheduleId } = this.#record;
@@ -161,21 +162,21 @@ class Firing {
     if (start.status === 'failed') {
       const failed = { outcome: 'failed', reason: 'failed', executionId: null, error: start.error } as const;
       this.#failures.push(start.error);
-      yield* settleBuffered(scheduleId, { ...failed, slot, at: this.#now });
+      yield* settleBuffered(scheduleId, { ...failed, slot, at: this.#tx.now });
       return;
     }
     const waited = yield* slotAtOrBefore(scheduleId, slot);
     const executionId = slotExecutionId(scheduleId, slot);
     const started = { outcome: 'started', reason: null, executionId, error: null } as const;
-    yield* settleBuffered(scheduleId, { ...started, slot, at: this.#now });
+    yield* settleBuffered(scheduleId, { ...started, slot, at: this.#tx.now });
     yield* this.#create(executionId, slot, waited?.isCatchUp ?? false);
   }
 
   *#cancelOpen(): Script<void> {
     const open = yield* this.#openNow();
-    yield* lockFamily(open, this.#dialect);
+    yield* lockFamily(this.#tx, open);
     for (const id of open) {
-      yield* cancelLocked(id, this.#record.tenant, this.#now, this.#dialect);
+      yield* cancelLocked(this.#tx, id, this.#record.tenant);
       this.#cancelled += 1;
     }
     this.#open = [];

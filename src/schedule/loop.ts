@@ -4,40 +4,42 @@ import type { Logger } from '../engine/logger.ts';
 import type { ResolvedWorkflow } from '../engine/client/start.ts';
 import { dueSchedules, freedSchedules, lockDue, nextDue, postponeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
-import type { Store } from '../store/store.ts';
+import type { Script, Tx } from '../store/script.ts';
+import type { Connection, Scripts } from '../store/store.ts';
 import { fireSchedule, ruleOf } from './fire.ts';
 import { Starts, holdStarts } from './start.ts';
 import type { Start } from './start.ts';
 
 export interface ScheduleLoopOptions {
-  readonly store: Store;
+  readonly store: Scripts & Pick<Connection, 'shared'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly maxPayload: number;
   /** The tenants whose schedules it fires; null: all. */
   readonly tenants: readonly string[] | null;
   readonly resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
-  /** Called when executions were started or cancelled, for runners of this process to look. */
+  /** Called after executions were started or cancelled, so that runners of this process look. */
   readonly notify: () => void;
-  /** How long it does not look where nobody wakes it; default a minute. */
+  /** The longest sleep without a wake-up; default a minute. */
   readonly sleepMs?: number;
 }
 
 /** Sleeps longer than this are set again: a machine that slept, or a clock that was set, is noticed by then. */
 const longestSleepMs = 60_000;
 const longestSleepAloneMs = 3_600_000;
-/** How often a buffered slot asks whether it may start, where no sign of it came. */
+/** The interval of looks at a buffered slot without a wake-up. */
 const bufferedLookMs = 1000;
 const retryMs = 1000;
-/** What a schedule starts must be known within this time. */
+/** The time limit for the look-up of a start. */
 const startMs = 10_000;
-/** Due schedules read at once, and fired by one transaction: short enough that others get the writer in between. */
+/**
+ * Due schedules that are read at once, and fired by one transaction: few enough that other writers get a turn in between.
+ */
 const readLimit = 500;
 const batchLimit = 100;
-/** Where the same schedules are due still, another runner holds them: it is asked again after this. */
+/** The pause before the next look if another runner holds all due schedules. */
 const heldMs = 20;
-/** How long a schedule is put off that this runner cannot judge; no slot of it is lost. */
+/** The delay of a schedule that this runner cannot judge; no slot of it is lost. */
 const postponeMs = 60_000;
 
 interface Ready {
@@ -61,7 +63,7 @@ export class ScheduleLoop {
   #looking: Promise<void> | undefined;
   #again = false;
   #closed = false;
-  /** Ends what would hold up a close. */
+  /** Ends waits that would hold up a close. */
   readonly #closing = Promise.withResolvers<Start>();
   #buffered = false;
 
@@ -70,7 +72,7 @@ export class ScheduleLoop {
     this.wake();
   }
 
-  /** Looks at once for what is due, and when the next slot is. */
+  /** Looks at once for due schedules and for the time of the next slot. */
   wake(): void {
     if (this.#closed) return;
     this.#again = true;
@@ -80,7 +82,7 @@ export class ScheduleLoop {
     });
   }
 
-  /** An execution of this process ended: a slot may have waited for it. Costs nothing where none waits. */
+  /** Looks if a slot may have waited for an execution of this process that ended. Costs nothing if none waits. */
   executionEnded(): void {
     if (this.#buffered) this.wake();
   }
@@ -111,16 +113,15 @@ export class ScheduleLoop {
     }
   }
 
-  /** Gives how long to sleep. */
+  /** Returns the time to sleep. */
   async #fireDue(): Promise<number> {
     const { store, clock, tenants } = this.#options;
     for (;;) {
-      const now = clock.now();
-      const due = await store.read((dialect) => findDue(now, tenants, this.#buffered, dialect));
+      const due = await store.read((tx) => findDue(tx, tenants, this.#buffered));
       const fired = due.length === 0 ? 0 : await this.#fireAll(due);
       if (fired === 0 || this.#closed) break;
     }
-    const next = await store.read((dialect) => nextDue(tenants, dialect));
+    const next = await store.read((tx) => nextDue(tx, tenants));
     this.#buffered = next.buffered;
     const {
       store: { shared },
@@ -132,9 +133,9 @@ export class ScheduleLoop {
     return wait <= 0 ? heldMs : Math.min(wait, longest);
   }
 
-  /** Gives how many schedules were fired here. */
+  /** Returns the number of schedules that were fired here. */
   async #fireAll(due: readonly ScheduleRecord[]): Promise<number> {
-    const { store, clock, resolve, maxPayload, notify } = this.#options;
+    const { store, resolve, maxPayload, notify } = this.#options;
     const starts = new Starts(resolve, maxPayload);
     const ready = await Promise.all(
       due.map(async (record): Promise<Ready> => ({ record, start: await this.#within(starts.of(record)) })),
@@ -144,7 +145,7 @@ export class ScheduleLoop {
     let total = 0;
     for (let from = 0; from < judged.length && !this.#closed; from += batchLimit) {
       const batch = judged.slice(from, from + batchLimit);
-      const { fired, acted, failures } = await store.write((dialect) => fireBatch(batch, clock.now(), dialect));
+      const { fired, acted, failures } = await store.write((tx) => fireBatch(tx, batch));
       total += fired;
       if (acted > 0) notify();
       for (const failure of failures) this.#tell(failure);
@@ -165,7 +166,9 @@ export class ScheduleLoop {
     }
   }
 
-  /** Leaves out, and puts off, what cannot be judged here, such as a zone that this system does not know. */
+  /**
+   * Leaves out, and postpones, schedules that cannot be judged here, such as one in a zone that this system does not know.
+   */
   async #judged(ready: readonly Ready[]): Promise<readonly Ready[]> {
     const { store, clock, logger } = this.#options;
     const now = clock.now();
@@ -190,29 +193,24 @@ export class ScheduleLoop {
   }
 }
 
-function* findDue(
-  now: number,
-  tenants: readonly string[] | null,
-  buffered: boolean,
-  dialect: Dialect,
-): Script<ScheduleRecord[]> {
-  const due = yield* dueSchedules(now, tenants, readLimit, dialect);
+function* findDue(tx: Tx, tenants: readonly string[] | null, buffered: boolean): Script<ScheduleRecord[]> {
+  const due = yield* dueSchedules(tx, tenants, readLimit);
   if (!buffered) return due;
   const known = new Set(due.map((record) => record.id));
-  const freed = yield* freedSchedules(tenants, readLimit, dialect);
+  const freed = yield* freedSchedules(tx, tenants, readLimit);
   return [...due, ...freed.filter((record) => !known.has(record.id))];
 }
 
-function* fireBatch(batch: readonly Ready[], now: number, dialect: Dialect): Script<FiredBatch> {
+function* fireBatch(tx: Tx, batch: readonly Ready[]): Script<FiredBatch> {
   const failures: { record: ScheduleRecord; error: string }[] = [];
   let [fired, acted] = [0, 0];
-  const starts = yield* holdStarts(batch, dialect);
+  const starts = yield* holdStarts(tx, batch);
   for (const [i, { record }] of batch.entries()) {
-    const locked = yield* lockDue(record.id, now, dialect);
+    const locked = yield* lockDue(tx, record.id);
     if (locked === undefined || locked.damaged !== undefined) continue;
-    // changed since it was read: what was looked up for it may be wrong, and it is due still
+    // changed since it was read: its start may be outdated, and it is due still
     if (locked.workflow !== record.workflow || locked.input !== record.input) continue;
-    const { started, cancelled, failures: errors } = yield* fireSchedule(locked, starts[i]!, now, dialect);
+    const { started, cancelled, failures: errors } = yield* fireSchedule(tx, locked, starts[i]!);
     fired += 1;
     acted += started + cancelled;
     for (const error of errors) failures.push({ record, error });

@@ -23,8 +23,8 @@ import {
   schedulesOf,
 } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
-import type { Store } from '../store/store.ts';
+import type { Script, Tx } from '../store/script.ts';
+import type { Scripts } from '../store/store.ts';
 import { changeSchedule, isSameTiming, passedBy } from './change.ts';
 import type { ScheduleChange } from './change.ts';
 import { nextOf, scheduleDetail, scheduleSummary, slotSummary, unrecordedSummary } from './views.ts';
@@ -40,11 +40,11 @@ import { scheduleStats } from './statistics.ts';
 import type { ScheduleStats } from './statistics.ts';
 
 export interface SchedulesOptions {
-  readonly store: Store;
+  readonly store: Scripts;
   readonly tenant: string;
   readonly clock: Clock;
   readonly maxPayload: number;
-  /** What a workflow's name means. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */
+  /** Resolves a workflow's name. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */
   readonly resolve: (workflow: string) => Promise<ResolvedWorkflow>;
   /** Called for a schedule that is left out of the list since its row is damaged. */
   readonly onDamaged?: (error: CloacinaError) => void;
@@ -93,7 +93,7 @@ const deleteLimit = 5000;
  */
 export class Schedules {
   readonly #options: SchedulesOptions;
-  readonly #store: Store;
+  readonly #store: Scripts;
   readonly #tenant: string;
 
   constructor(options: SchedulesOptions) {
@@ -151,10 +151,10 @@ export class Schedules {
     const start = await this.#starts().of(found);
     return this.#act(
       found,
-      function* (record, now, dialect, held) {
+      function* (tx, record, held) {
         const rule = changedRule(record.rule, changes);
         const change = changeOf(record, changes, { workflow, input, rule });
-        return yield* changeAfterFiring(record, change, held!, now, dialect);
+        return yield* changeAfterFiring(tx, record, change, held!);
       },
       start,
     );
@@ -175,12 +175,12 @@ export class Schedules {
     return scheduleDetail(await this.#find(name), this.#options.clock.now());
   }
 
-  /** Fires no more until it is resumed; what runs goes on. */
+  /** Pauses a schedule until `resume`; running executions go on. */
   async pause(name: string): Promise<ScheduleDetail> {
     return this.#setPaused(name, true);
   }
 
-  /** Goes on with the next slot: nothing of the pause is fired. */
+  /** Resumes with the next slot: no slot of the pause is fired. */
   async resume(name: string): Promise<ScheduleDetail> {
     return this.#setPaused(name, false);
   }
@@ -191,7 +191,7 @@ export class Schedules {
    */
   async remove(name: string): Promise<ScheduleDetail> {
     const found = await this.#findAny(name);
-    const removed = await this.#act(found, function* ({ damaged: _damaged, ...record }) {
+    const removed = await this.#act(found, function* (_tx, { damaged: _damaged, ...record }) {
       yield* deleteSchedule(record.id);
       return { ...record, enabled: false };
     });
@@ -216,7 +216,7 @@ export class Schedules {
     return { slots: [...slotsBetween(rule, after + 1, Infinity).take(n)], sentence: describeRule(rule) };
   }
 
-  /** What became of the slots of a schedule, the latest first. Throws OPTION_INVALID. */
+  /** The outcomes of the slots of a schedule, the latest first. Throws OPTION_INVALID. */
   async history(name: string, options: HistoryOptions = {}): Promise<readonly SlotSummary[]> {
     const { limit = 50, before = null } = options;
     checkCount('limit', limit);
@@ -227,7 +227,7 @@ export class Schedules {
     return [...open.toReversed(), ...recorded].slice(0, limit);
   }
 
-  /** What became of the slots since a time, of one schedule or of all. Throws OPTION_INVALID. */
+  /** Counts the outcomes of slots since a time, of one schedule or of all. Throws OPTION_INVALID. */
   async stats(options: StatsOptions = {}): Promise<ScheduleStats> {
     const now = this.#options.clock.now();
     const { since = hourMs } = options;
@@ -242,11 +242,11 @@ export class Schedules {
   }
 
   async #setPaused(name: string, paused: boolean): Promise<ScheduleDetail> {
-    return this.#act(await this.#find(name), function* (record, now) {
+    return this.#act(await this.#find(name), function* (tx, record) {
       const isOwned = record.owner !== operatorOwner;
       const overrides = isOwned ? JSON.stringify({ ...overridesOf(record), paused }) : record.overrides;
       if ((record.pausedAt !== null) === paused && overrides === record.overrides) return record;
-      return yield* changeSchedule(record, { paused, overrides }, now);
+      return yield* changeSchedule(tx, record, { paused, overrides });
     });
   }
 
@@ -262,24 +262,24 @@ export class Schedules {
     return this.#store.read(() => findSchedule(this.#tenant, name));
   }
 
-  /** Runs an act on a schedule that was found, as one transaction on its locked row; `start`: what it may start in it. */
+  /** Runs an act as one transaction on the locked row of a schedule; `start`: the start that the act may use. */
   async #act(
     found: ScheduleRecord,
-    act: (record: ScheduleRecord, now: number, dialect: Dialect, start?: HeldStart) => Script<ScheduleRecord>,
+    act: (tx: Tx, record: ScheduleRecord, start?: HeldStart) => Script<ScheduleRecord>,
     start?: Start,
   ): Promise<ScheduleDetail> {
     const { id, name } = found;
     const now = this.#options.clock.now();
-    const record = await this.#write(function* (dialect) {
-      const [held] = start === undefined ? [] : yield* holdStarts([{ record: found, start }], dialect);
-      const locked = yield* lockSchedule(id, dialect);
+    const record = await this.#write(function* (tx) {
+      const [held] = start === undefined ? [] : yield* holdStarts(tx, [{ record: found, start }]);
+      const locked = yield* lockSchedule(tx, id);
       if (locked === undefined) throw new ScheduleNotFoundError(name); // it was removed meanwhile
-      return yield* act(locked, now, dialect, held);
+      return yield* act(tx, locked, held);
     });
     return scheduleDetail(record, now);
   }
 
-  async #write<T>(script: (dialect: Dialect) => Script<T>): Promise<T> {
+  async #write<T>(script: (tx: Tx) => Script<T>): Promise<T> {
     const result = await this.#store.write(script);
     this.#options.onChange();
     return result;
@@ -364,19 +364,18 @@ function changeOf(
   return { ...change, overrides: JSON.stringify(overrides) };
 }
 
-/** What is due by the old rule is fired before another takes its place. */
+/** Changes a schedule; slots that are due by the old rule fire first. */
 function* changeAfterFiring(
+  tx: Tx,
   record: ScheduleRecord,
   change: RuledChange,
   start: HeldStart,
-  now: number,
-  dialect: Dialect,
 ): Script<ScheduleRecord> {
-  if (isSameTiming(change.rule, record.rule)) return yield* changeSchedule(record, change, now);
-  checkFires({ rule: change.rule, anchor: now }, now);
+  if (isSameTiming(change.rule, record.rule)) return yield* changeSchedule(tx, record, change);
+  checkFires({ rule: change.rule, anchor: tx.now }, tx.now);
   const isActive = record.enabled && record.pausedAt === null;
-  const settled = isActive ? (yield* fireSchedule(record, start, now, dialect)).record : record;
-  return yield* changeSchedule(settled, change, now);
+  const settled = isActive ? (yield* fireSchedule(tx, record, start)).record : record;
+  return yield* changeSchedule(tx, settled, change);
 }
 
 function previewedRule(options: ScheduleOptions<unknown>, now: number): ScheduleRule {

@@ -6,10 +6,10 @@ import type { CheckedInput, ResolvedWorkflow } from '../engine/client/start.ts';
 import { lockPinnedVersions } from '../store/commit/pinned-versions.ts';
 import type { Pinning, Pins } from '../store/commit/pinned-versions.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
-import type { Dialect, Script } from '../store/script.ts';
+import type { Script, Tx } from '../store/script.ts';
 import { workflowRef } from './owner.ts';
 
-/** What a schedule would start now: its workflow and checked input, or why it cannot (JSON text of a TaskError). */
+/** The start of a schedule: its workflow and checked input, or the error that prevents it (JSON text of a TaskError). */
 export type Start =
   | { readonly status: 'ready'; readonly resolved: ResolvedWorkflow; readonly input: CheckedInput }
   | { readonly status: 'failed'; readonly error: string };
@@ -20,17 +20,17 @@ export type HeldStart =
   | Extract<Start, { readonly status: 'failed' }>;
 
 /**
- * Holds the versions that schedules start until the end of the transaction, before the row of any schedule is locked: who
- * moves a channel goes from the version to the schedules that it brings.
+ * Holds the versions that schedules start until the end of the transaction, before the row of any schedule is locked: a
+ * transaction that moves a channel locks the version before the schedules of its workflows.
  */
 export function* holdStarts(
+  tx: Tx,
   starts: readonly { readonly record: ScheduleRecord; readonly start: Start }[],
-  dialect: Dialect,
 ): Script<readonly HeldStart[]> {
   const pinnings = starts.map(({ record, start }) => (start.status === 'ready' ? pinningOf(record, start) : null));
   const pins = yield* lockPinnedVersions(
     pinnings.filter((one) => one !== null),
-    dialect,
+    tx.dialect,
   );
   return starts.map(({ start }, i) => {
     if (start.status === 'failed') return start;
@@ -49,7 +49,7 @@ function failed(thrown: unknown): Extract<Start, { readonly status: 'failed' }> 
   return { status: 'failed', error: JSON.stringify({ name, code, message }) };
 }
 
-/** Errors that say nothing about the schedule: the start is tried again. */
+/** Errors that are not the schedule's: the start is tried again. */
 const passing: ReadonlySet<string> = new Set([
   'STORE_UNAVAILABLE',
   'RUNNER_CLOSED',
@@ -58,7 +58,7 @@ const passing: ReadonlySet<string> = new Set([
   'DATABASE_REPLACED',
 ]);
 
-/** Looks up what schedules start. Each workflow is resolved once. */
+/** Looks up the starts of schedules. Each workflow is resolved once. */
 export class Starts {
   readonly #resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
   readonly #maxPayload: number;
@@ -69,7 +69,7 @@ export class Starts {
     this.#maxPayload = maxPayload;
   }
 
-  /** Throws only where the database is away. */
+  /** Throws only if the database is away. */
   async of(record: ScheduleRecord): Promise<Start> {
     try {
       const resolved = await this.#workflow(record.tenant, workflowRef(record));

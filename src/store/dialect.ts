@@ -1,12 +1,8 @@
-import type { Dialect } from './script.ts';
+import type { Dialect, RowLock } from './script.ts';
 
 /** SQLite has one writer and no row locks: `begin immediate` already holds them all. */
 export const sqliteDialect: Dialect = {
-  forUpdate: '',
-  forShare: '',
-  forKeyShare: '',
-  forNoKeyUpdate: '',
-  skipLocked: '',
+  lock: () => '',
   lockNames: null,
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
   strings: (parameter) => `select value from json_each(${parameter})`,
@@ -19,16 +15,20 @@ export const sqliteDialect: Dialect = {
   },
 };
 
+const rowLocks: Readonly<Record<RowLock, string>> = {
+  update: ' for update',
+  no_key_update: ' for no key update',
+  share: ' for share',
+  key_share: ' for key share',
+  skip_locked: ' for update skip locked',
+};
+
 export const postgresDialect: Dialect = {
-  forUpdate: ' for update',
-  forShare: ' for share',
-  forKeyShare: ' for key share',
-  forNoKeyUpdate: ' for no key update',
-  skipLocked: ' for update skip locked',
-  // no table of names, so there is nothing to make and to clear away; two names of one hash wait for each other, no more
+  lock: (rows) => rowLocks[rows],
+  // advisory locks need no table that would have to be cleared; two names with one hash only wait for each other
   lockNames: `select pg_advisory_xact_lock(hash) from (select distinct hashtextextended(value, 0) as hash
     from json_array_elements_text($1::json) order by hash) names`,
-  // as an array: the planner takes it for few values, and looks each of them up in an index
+  // as an array: the planner expects few values and looks up each of them in an index
   among: (column, parameter) => `${column} = any(array(select json_array_elements_text(${parameter}::json)))`,
   strings: (parameter) => `select value from json_array_elements_text(${parameter}::json)`,
   gathered: (query, columns) => `(select json_agg(json_build_array(${columns})) from (${query}) q)`,
@@ -39,3 +39,8 @@ export const postgresDialect: Dialect = {
     return `select ${columns.join(', ')} from json_array_elements(${parameter}::json)`;
   },
 };
+
+/** The dialect of a look that takes nothing: its scripts find the same rows and lock none. */
+export function lockFree(dialect: Dialect): Dialect {
+  return { ...dialect, lock: () => '', lockNames: null };
+}

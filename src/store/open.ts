@@ -1,42 +1,28 @@
 import { resolve } from 'node:path';
 import { CloacinaError } from '../core/error.ts';
 import { shownUrl } from '../core/shown-url.ts';
-import type { Batch, CommitResult } from './transition.ts';
-import { claimable } from './claim/candidates.ts';
-import * as claims from './claim/claim-executions.ts';
-import * as control from './executions/commands.ts';
-import { definitionOf, definitions, newestDefinition, writeDefinitions } from './executions/definitions.ts';
-import * as executions from './executions/executions.ts';
-import { load } from './claim/hydrate.ts';
-import * as mail from './executions/inbox.ts';
 import type { Migration } from './migrations/migrate.ts';
-import * as offers from './sharing/offers.ts';
 import { postgresPlace } from './postgres/url.ts';
-import { renew } from './runners/renewal.ts';
-import { prune } from './executions/retention.ts';
-import * as runners from './runners/runners.ts';
-import type { Driver, Notice } from './script.ts';
+import type { Driver } from './script.ts';
 import { SqliteCommit } from './sqlite/commit.ts';
-import { sqliteTransactions } from './sqlite/transactions.ts';
 import { SqliteDriver, isBusy, storeError } from './sqlite/driver.ts';
+import { sqliteTransactions } from './sqlite/transactions.ts';
 import { BusyError } from './store.ts';
-import { moveToBuild, holdChanged, executionsOnRetiredBuilds } from './claim/retired-builds.ts';
-import { taskEndOutcome } from './commit/task-end.ts';
-import type { Store } from './store.ts';
+import type { Connection, Scripts, Store } from './store.ts';
+import type { Batch, CommitResult } from './transition.ts';
+import { verbsOn } from './verbs.ts';
+import type { Scripted } from './verbs.ts';
 
 export interface StoreOptions {
   /** Epoch ms; default the system's clock. */
   readonly now?: () => number;
-  /** How long a change may wait for a busy database before STORE_UNAVAILABLE; default 10 s. */
+  /** The time that a change may wait for a busy database before STORE_UNAVAILABLE; default 10 s. */
   readonly patienceMs?: number;
-  /** How long the answer of a server is waited for, before its connection counts as dead; default 10 s, below every lease. */
+  /** The time for an answer of a server, after which its connection counts as dead; default 10 s, below every lease. */
   readonly deadlineMs?: number;
-  /** Default: all that there are. */
+  /** Default: all migrations. */
   readonly migrations?: readonly Migration[];
 }
-
-/** Executions woken by one statement at most, so that the writer is not held long. */
-const wakeLimit = 1000;
 
 /**
  * Opens a database by its URL and brings it to the newest schema: `sqlite:./path/to/file.db`, `sqlite::memory:`, `postgres://host/database`.
@@ -46,11 +32,15 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
   if (/^postgres(ql)?:/.test(url)) return openPostgres(url, options);
   const driver = await SqliteDriver.open(sqlitePath(url), options);
   const group = new SqliteCommit(driver, options.now ?? Date.now);
-  const store = makeStore(driver, async (batch) => commitOnSqlite(group, batch), options.now ?? Date.now);
-  return { ...store, ...sqliteTransactions(driver), lost: driver.lost };
+  return {
+    ...storeOn(driver, options.now ?? Date.now),
+    commit: async (batch) => commitOnSqlite(group, batch),
+    ...sqliteTransactions(driver),
+    lost: driver.lost,
+  };
 }
 
-/** The driver is loaded by those who need it only. */
+/** Loads the PostgreSQL driver only for a URL that needs it. */
 async function openPostgres(url: string, options: StoreOptions): Promise<Store> {
   const [
     { PostgresDriver },
@@ -72,7 +62,8 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
   const now = options.now ?? Date.now;
   const group = new PostgresCommit(driver, now);
   return {
-    ...makeStore(driver, (batch) => group.commit(batch), now),
+    ...storeOn(driver, now),
+    commit: (batch) => group.commit(batch),
     createExecutions: (creates) => createSurely(driver, creates),
     ...postgresLease(driver, place),
     ...callerStarts(driver),
@@ -80,7 +71,10 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
   };
 }
 
-/** Where a database is, as it is shown to people: the file of SQLite, the URL of a server without user and password. Throws DATABASE_URL_INVALID. */
+/**
+ * The place of a database, as messages show it: the file of SQLite, the URL of a server without user and password. Throws
+ * DATABASE_URL_INVALID.
+ */
 export function databasePlace(url: string): string {
   if (/^postgres(ql)?:/.test(url)) return postgresPlace(url).shown;
   const path = sqlitePath(url);
@@ -109,99 +103,18 @@ function commitOnSqlite(group: SqliteCommit, batch: Batch): CommitResult {
   }
 }
 
-function makeStore(
-  driver: Driver,
-  commit: (batch: Batch) => Promise<CommitResult>,
-  now: () => number,
-): Omit<Store, 'transactTask'> {
-  const { dialect } = driver;
-  const cursor = { tenants: new Map<string, string>(), keys: new Map<string, string>() };
-  const { read, ask, write } = bound(driver);
-  // the engine's own
-  const ahead = bound(driver.ahead ?? driver);
+/** The parts of a store that every driver has in the same way. */
+function storeOn(driver: Driver, now: () => number): Scripted & Scripts & Connection {
+  const { runs, ...scripted } = verbsOn(driver, now);
   return {
-    commit,
-    createExecutions: (creates) => write(() => executions.createExecutions(creates, dialect)),
-    claim: async (claim) => {
-      const { loaded, suspect } = await ahead.write(() => claims.claimExecutions(claim, cursor, dialect), any);
-      if (suspect === null) return loaded;
-      // that it is being loaded is durable now: if this kills the process, the next one knows what did
-      const alone = await ahead.read(() => load([suspect], dialect));
-      return [...loaded, ...alone];
-    },
-    claimable: (claim) => ahead.ask(() => claimable(claim, cursor, dialect)),
-    wake: (at) => ahead.write(() => claims.wakeExecutions(at, wakeLimit, dialect), some),
-    nextWake: () => ahead.ask(() => claims.nextWake()),
-    ownedBy: (runner) => ahead.ask(() => claims.ownedBy(runner)),
-    taskEndOutcome: (end) => write(() => taskEndOutcome(end), nobody),
-    releaseExecution: (id, runner, epoch) => ahead.write(() => claims.releaseExecution(id, runner, epoch)),
-    executionsOnRetiredBuilds: (codes, limit) => ahead.read(() => executionsOnRetiredBuilds(codes, limit, dialect)),
-    moveToBuild: (ids, from, to) => ahead.write(() => moveToBuild(ids, from, to, dialect), some),
-    holdChanged: (ids, code) => ahead.write(() => holdChanged(ids, code, now(), dialect), any),
-    cancel: (id, tenant) => write(() => control.cancelExecution(id, tenant, now(), dialect)),
-    pause: (id, tenant) => write(() => control.pauseExecution(id, tenant, now(), dialect)),
-    resume: (id, tenant) => write(() => control.resumeExecution(id, tenant, now(), dialect)),
-    signal: (id, tenant, name, payload) => write(() => mail.sendSignal(id, tenant, name, payload, now(), dialect)),
-    retry: (retry) => write(() => control.retryExecution(retry, now(), dialect)),
-    fork: (fork) => write(() => control.forkExecution(fork, now(), dialect)),
-    hasMessages: (runner) => ahead.ask(() => runners.hasMessages(runner)),
-    inboxOf: (runner) => ahead.ask(() => mail.inboxOf(runner)),
-    helpWanted: (wanted) => ahead.ask(() => offers.helpWanted(wanted, dialect)),
-    takeOffers: (take) => ahead.write(() => offers.takeOffers(take, dialect), some),
-    takenOffers: (runner) => ahead.ask(() => offers.takenOffers(runner)),
-    helpFor: (id, runner, tasks) => ahead.read(() => offers.helpFor(id, runner, tasks, dialect)),
-    writeHelped: (runner, list) => ahead.write(() => offers.writeHelped(runner, list, now(), dialect)),
-    openOffers: (id) => ask(() => offers.openOffers(id)),
-    registerRunner: (runner) => ahead.write(() => runners.registerRunner(runner, now()), any),
-    renew: (renewal) => ahead.write(() => renew(renewal, now(), dialect), nobody),
-    runners: () => ahead.ask(() => runners.runners()),
-    markDead: (id, leaseUntil) => ahead.write(() => runners.markDead(id, leaseUntil, dialect), nobody),
-    releaseOrphans: () => ahead.write(() => claims.releaseOrphans(now(), dialect), some),
-    removeRunner: (id) => ahead.write(() => runners.removeRunner(id), any),
-    writeRunnerBuilds: (id, codes) => ahead.write(() => runners.writeRunnerBuilds(id, codes), nobody),
-    definitions: () => ask(() => definitions()),
-    newestDefinition: (workflow) => ask(() => newestDefinition(workflow)),
-    writeDefinitions: (list) => ahead.write(() => writeDefinitions(list, now(), dialect), nobody),
-    definition: (code) => ask(() => definitionOf(code)),
-    execution: (id) => ask(() => executions.execution(id)),
-    ended: (ids) => ask(() => executions.endedOf(ids, dialect)),
-    tasks: (id) => ask(() => executions.tasksOf(id)),
-    outputs: (id) => ask(() => executions.outputsOf(id)),
-    step: (id, task, item, name) => ask(() => executions.stepOf(id, task, item, name)),
-    events: (id, after, limit) => ask(() => executions.eventsOf(id, after, limit)),
-    list: (filter) => ask(() => executions.listExecutions(filter)),
-    logs: (id, task, skip, limit) => ask(() => executions.logsOf(id, task, skip, limit)),
-    prune: (before, rows) => write(() => prune(now(), before, rows, dialect), nobody),
-    read: (script) => read(() => script(dialect)),
-    ask: (script) => ask(() => script(dialect)),
-    write: (script) => write(() => script(dialect), all),
+    ...scripted,
+    read: (script) => runs.read(script),
+    ask: (script) => runs.ask(script),
+    // such a script may change the registry or schedules
+    write: (script) => runs.write(script, () => 'all'),
     shared: driver.shared,
     changed: () => driver.changed(),
     ...(driver.subscribe === undefined ? {} : { subscribe: driver.subscribe.bind(driver) }),
     close: () => driver.close(),
   };
-}
-
-type Transactions = Pick<Driver, 'read' | 'ask' | 'write'>;
-
-function bound(of: Transactions): Transactions {
-  return { read: of.read.bind(of), ask: of.ask.bind(of), write: of.write.bind(of) };
-}
-
-// what others are told of a change
-
-function nobody(): null {
-  return null;
-}
-
-function all(): Notice {
-  return 'all';
-}
-
-function any(): Notice {
-  return 'any';
-}
-
-function some(count: number): Notice | null {
-  return count > 0 ? 'work' : null;
 }

@@ -20,7 +20,7 @@ export interface StatementResult {
 
 export type Script<T> = Generator<Statement, T, StatementResult>;
 
-/** All rows of a query, in the shape that its caller reads them. */
+/** All rows of a query, in the shape that the caller states. */
 export function* all<Row>(text: string, ...params: readonly SqlValue[]): Script<readonly Row[]> {
   const { rows } = yield { text, params };
   return rows as unknown as readonly Row[];
@@ -38,43 +38,53 @@ export function* run(text: string, ...params: readonly SqlValue[]): Script<numbe
   return changes;
 }
 
+/** The transaction of a script: the first parameter of every script that needs the dialect or the time. */
+export interface Tx {
+  readonly dialect: Dialect;
+  /** The time at which the transaction began, epoch ms. */
+  readonly now: number;
+}
+
+/**
+ * How a select locks its rows until the end of the transaction. `update`: the transaction changes or deletes them.
+ * `no_key_update`: it changes other columns than the key, so `key_share` of other transactions goes on. `share`: the rows
+ * keep their values; several transactions may hold that at once. `key_share`: the rows stay under their keys; other columns
+ * may change. `skip_locked`: `update` of the rows that no other transaction holds; the select leaves out the rest.
+ */
+export type RowLock = 'update' | 'no_key_update' | 'share' | 'key_share' | 'skip_locked';
+
 /** The small difference between the databases, as pieces of SQL. */
 export interface Dialect {
-  /** Ends a select whose rows the transaction goes on to change. */
-  readonly forUpdate: string;
-  /** Ends a select whose rows stay as they are until the end of the transaction; others may ask for the same. */
-  readonly forShare: string;
-  /** Ends a select whose rows are there until the end of the transaction, under the same key; others may change the rest. */
-  readonly forKeyShare: string;
-  /** Ends a select whose rows the transaction goes on to change, without taking them away from who only needs them to be there. */
-  readonly forNoKeyUpdate: string;
-  /** The same, leaving out rows that another transaction holds. */
-  readonly skipLocked: string;
+  /** The clause that ends a select whose rows are locked; empty where a transaction that writes is alone anyway. */
+  lock(rows: RowLock): string;
   /**
-   * Locks names (a JSON array, $1) until the end of the transaction, in one order for all; null where a transaction that
-   * writes is alone anyway.
+   * Locks names (a JSON array, $1) until the end of the transaction, always in the same order; null where a transaction
+   * that writes is alone anyway.
    */
   readonly lockNames: string | null;
-  /** A condition: the column is among the strings of a JSON array given as that parameter. */
+  /** A condition: the column is among the strings of the JSON array in a parameter. */
   among(column: string, parameter: string): string;
-  /** A query that gives the values of a JSON array of arrays as rows of text columns `c0`, `c1`, ... */
+  /** A query for the values of a JSON array of arrays, as rows of text columns `c0`, `c1`, ... */
   fields(parameter: string, count: number): string;
-  /** The rows of a query as one value, a JSON array of arrays of those columns. */
+  /** A value: the rows of a query as a JSON array of arrays of the named columns. */
   gathered(query: string, columns: string): string;
-  /** What stands in `from` for the rows of such a value, which may be one of each row of what stands before it. */
+  /** An item of `from`: the rows of such a value, which may come from each row of the items before it. */
   rows(value: string, alias: string): string;
   /** A column of such a row, by its place. */
   field(row: string, place: number): string;
-  /** A query that gives the strings of a JSON array as rows of a column `value`. */
+  /** A query for the strings of a JSON array, as rows of a column `value`. */
   strings(parameter: string): string;
 }
 
-/** What others hear of a commit: anything may be new; there may be work or mail for them; or there is only something to see. */
+/**
+ * The notice of a commit to other connections: `all` anything may be new; `work` there may be work or messages for them;
+ * `any` there is only something to see.
+ */
 export type Notice = 'all' | 'work' | 'any';
 
 /** A connection to a database that runs scripts. */
 export interface Driver {
-  /** Whether other connections can be on this database. */
+  /** True if other connections can be on this database. */
   readonly shared: boolean;
   readonly dialect: Dialect;
   /** Runs a script that changes nothing, on one snapshot. */
@@ -82,15 +92,18 @@ export interface Driver {
   /** The same for a script of one statement, which is a snapshot by itself. */
   ask<T>(script: () => Script<T>): Promise<T>;
   /**
-   * Runs a script as one transaction, durable once it resolves; then others are told of it, by default that there may be
-   * work. Throws STORE_UNAVAILABLE when it could not in time, OUTCOME_UNKNOWN.
+   * Runs a script as one transaction, durable once it resolves; then other connections get a notice, by default that there
+   * may be work. Throws STORE_UNAVAILABLE when it could not in time, OUTCOME_UNKNOWN.
    */
   write<T>(script: () => Script<T>, notice?: (result: T) => Notice | null): Promise<T>;
-  /** Where those who ask may have to wait for their turn: the same three, for what must not wait behind anybody. */
+  /** The same three for calls that must not wait, if the driver lets other calls wait for a connection. */
   readonly ahead?: Pick<Driver, 'read' | 'ask' | 'write'>;
-  /** Whether another connection committed since the last call. */
+  /** True if another connection committed since the last call. */
   changed(): boolean;
-  /** Where the database says so itself: calls a function when another connection has committed; ended by what it gives. */
+  /**
+   * Calls a function when another connection has committed, until a call of the returned function; only if the database
+   * sends notices.
+   */
   subscribe?(listener: (notice: Notice) => void): () => void;
   close(): Promise<void>;
 }

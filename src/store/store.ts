@@ -25,52 +25,59 @@ import type { Pruned } from './executions/retention.ts';
 import type { RetiredExecution } from './claim/retired-builds.ts';
 import type { TaskEnd, TaskEndOutcome, TaskTransaction } from './commit/task-end.ts';
 import type { KnownRunner, RunnerRecord } from './runners/runners.ts';
-import type { Dialect, Notice, Script } from './script.ts';
+import type { Notice, Script, Tx } from './script.ts';
 
-/**
- * Everything the engine asks of a database. Every verb is one transaction: durable once it resolves, and without
- * effect where it throws. Values are JSON text, times epoch ms. All verbs throw STORE_UNAVAILABLE when the database
- * did not answer in time.
- */
-export interface Store {
+// The database as its users see it: capabilities, each for one purpose. Every verb is one transaction: durable once it
+// resolves, and without effect where it throws. Values are JSON text, times epoch ms. All verbs throw STORE_UNAVAILABLE when
+// the database did not answer in time. `verbs.ts` has the script of each; the rest is the driver's own.
+
+/** New executions and the progress of running ones. */
+export interface Commits {
   /** Writes many transitions at once. Throws FencedError, RefusedDataError, UnwritableBatchError, BusyError. */
   commit(batch: Batch): Promise<CommitResult>;
-
   createExecutions(creates: readonly NewExecution[]): Promise<readonly CreatedExecution[]>;
   /**
-   * Where a caller can have a transaction of their own: creates executions within it, by the caller's client. They exist
-   * if and only if the caller commits. Throws TRANSACTION_INVALID, and errors of that client.
+   * Creates executions within a transaction of the caller, by the caller's client; only if the database allows that. They
+   * exist if and only if the caller commits. Throws TRANSACTION_INVALID, and errors of that client.
    */
   readonly createWithin?:
     | ((tx: object, creates: readonly NewExecution[]) => Promise<readonly CreatedExecution[]>)
     | undefined;
   /**
-   * Where the database is in this process: runs a user's function as one transaction, at once. Throws what it throws, and
-   * TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE; nothing was written then.
+   * Runs a user's function as one transaction, at once; only if the database is in this process. Throws the function's
+   * error, and TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE; nothing was written then.
    */
   readonly transactionSync?: (<T>(act: (turn: SyncTransaction) => T) => Promise<T>) | undefined;
   /**
-   * Runs a function of a task in a transaction that ends the task with what the function gives. Throws what it throws, and
-   * nothing was written then; OutcomeUnknownError where that is not known.
+   * Runs a function of a task in a transaction that ends the task with the function's value. Throws the function's error,
+   * and nothing was written then; OutcomeUnknownError where that is not known.
    */
   transactTask(task: TaskTransaction): Promise<TaskEndOutcome>;
-  /** What became of such an end whose answer is lost; `open`: nothing. */
+  /** The outcome of such an end whose answer is lost; `open`: nothing was written. */
   taskEndOutcome(end: TaskEnd): Promise<TaskEndOutcome | 'open'>;
+}
+
+/** Ownership of executions: claims, timers, releases, and executions under definitions that no runner has. */
+export interface Claims {
   claim(claim: Claim): Promise<readonly ClaimedExecution[]>;
-  /** Whether a claim would take anything. */
+  /** True if a claim would take anything. */
   claimable(claim: Claim): Promise<boolean>;
-  /** Makes executions pending whose time has come; gives how many. */
+  /** Makes executions pending whose time has come; returns their number. */
   wake(now: number): Promise<number>;
   nextWake(): Promise<number | null>;
   ownedBy(runner: string): Promise<readonly { readonly id: string; readonly epoch: number }[]>;
   releaseExecution(id: string, runner: string, epoch: number): Promise<void>;
-
-  /** Pending executions of the embedded workflows behind these codes, whose own definition no living runner has. */
-  executionsOnRetiredBuilds(codes: readonly string[], limit: number): Promise<readonly RetiredExecution[]>;
-  /** Gives how many of them were still pending under that code, and free. */
+  /** Makes pending the executions of dead runners; returns their number. */
+  releaseOrphans(): Promise<number>;
+  /** Pending executions of the embedded workflows behind these build ids, whose own definition no living runner has. */
+  executionsOnRetiredBuilds(buildIds: readonly string[], limit: number): Promise<readonly RetiredExecution[]>;
+  /** Returns how many of them were still pending under that build id, and not locked. */
   moveToBuild(ids: readonly string[], from: string, to: string): Promise<number>;
-  holdChanged(ids: readonly string[], code: string): Promise<number>;
+  holdChanged(ids: readonly string[], buildId: string): Promise<number>;
+}
 
+/** Requests to executions, and the messages that their owners read. */
+export interface Inbox {
   cancel(id: string, tenant: string): Promise<Delivery>;
   pause(id: string, tenant: string): Promise<Delivery>;
   resume(id: string, tenant: string): Promise<Delivery>;
@@ -80,38 +87,52 @@ export interface Store {
   fork(fork: Fork): Promise<Delivery>;
   hasMessages(runner: string): Promise<boolean>;
   inboxOf(runner: string): Promise<readonly InboxMessage[]>;
+}
 
-  /** Whether another runner offers attempts that this one could run. */
+/** Attempts that one runner offers and another runs. */
+export interface Sharing {
+  /** True if another runner offers attempts that this one could run. */
   helpWanted(wanted: HelpWanted): Promise<boolean>;
-  /** Takes such attempts, at most `limit`; their owners get mail. Gives how many; which, is for `heldOffers` to say. */
+  /** Takes such attempts, at most `limit`; their owners get messages. Returns their number; `takenOffers` lists them. */
   takeOffers(take: Take): Promise<number>;
   takenOffers(runner: string): Promise<readonly TakenOffer[]>;
-  /** What it takes to run the attempts of an execution that a runner holds: with the states of the named tasks. */
+  /** The data for the attempts of an execution that a runner holds: with the states of the named tasks. */
   helpFor(id: string, runner: string, tasks: readonly string[]): Promise<Help | undefined>;
-  /** Writes what was done of attempts that a runner holds; gives the places of those that were written. */
+  /** Writes the work on attempts that a runner holds; returns the indexes of those that were written. */
   writeHelped(runner: string, list: readonly Helped[]): Promise<readonly number[]>;
-  /** What of an execution waits for another runner to take it. */
+  /** The tasks of an execution that wait for another runner to take them. */
   openOffers(id: string): Promise<readonly { readonly task: string; readonly queue: string }[]>;
+}
 
+/** The runners of a database, their leases and their deaths. */
+export interface Runners {
   registerRunner(runner: RunnerRecord): Promise<void>;
   renew(renewal: Renew): Promise<Renewal>;
   runners(): Promise<readonly KnownRunner[]>;
-  /** Declares a runner dead if its lease is still that one; false where it is not, or where it is committing just now. */
+  /** Declares a runner dead if its lease is still that one; false if it is not, or if the runner is committing just now. */
   markDead(id: string, leaseUntil: number): Promise<boolean>;
-  /** Makes pending what dead runners left behind; gives how many. */
-  releaseOrphans(): Promise<number>;
   removeRunner(id: string): Promise<void>;
-  /** Says which embedded definitions a runner has. */
-  writeRunnerBuilds(id: string, codes: readonly string[]): Promise<void>;
+  /** Sets the embedded definitions of a runner. */
+  writeRunnerBuilds(id: string, buildIds: readonly string[]): Promise<void>;
+  /** Keeps a lease from outside of the event loop, where the database is not in this process. */
+  readonly keepLease?: ((lease: LeaseKept) => LeaseKeeper) | undefined;
+  /** The clock of the database, where that may be on another machine; epoch ms. */
+  readonly serverTime?: (() => Promise<number>) | undefined;
+}
 
-  /** Embedded definitions by name, as the last runner that had them wrote them. */
+/** Embedded definitions. */
+export interface Definitions {
+  /** The newest of each workflow, as the last runner that had it wrote it. */
   definitions(): Promise<readonly DefinitionRecord[]>;
   newestDefinition(workflow: string): Promise<DefinitionRecord | undefined>;
-  /** Makes them the newest of their workflows and of their codes. */
+  /** Makes them the newest of their workflows and of their build ids. */
   writeDefinitions(definitions: readonly DefinitionRecord[]): Promise<void>;
-  /** The newest definition of a code, even where its workflow has another code by now. */
-  definition(code: string): Promise<WorkflowSpec | undefined>;
+  /** The newest definition of a build id, even where its workflow has another build id by now. */
+  definition(buildId: string): Promise<WorkflowSpec | undefined>;
+}
 
+/** Reads of executions. */
+export interface Reads {
   execution(id: string): Promise<ExecutionRecord | undefined>;
   /** Those of these executions that have ended. */
   ended(ids: readonly string[]): Promise<readonly ExecutionRecord[]>;
@@ -121,36 +142,55 @@ export interface Store {
   events(id: string, after: number, limit: number): Promise<readonly EventRecord[]>;
   list(filter: ExecutionFilter): Promise<readonly ExecutionRecord[]>;
   logs(id: string, task: string | null, skip: number, limit: number): Promise<readonly LogRecord[]>;
+}
 
-  /** Removes up to so many rows of ended executions whose time is over; see `store/retention`. */
+/** The removal of ended executions. */
+export interface Retention {
+  /** Removes up to `rows` rows of ended executions whose retention is over; see `executions/retention.ts`. */
   prune(before: number | null, rows: number): Promise<Pruned>;
+}
 
-  /** Runs the scripts of the registry and the schedules on the same database. */
-  read<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
-  write<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
+/** Transactions of the registry and the schedules: scripts that compose functions of the store. */
+export interface Scripts {
+  read<T>(script: (tx: Tx) => Script<T>): Promise<T>;
+  write<T>(script: (tx: Tx) => Script<T>): Promise<T>;
   /** The same as `read`, for a script of one statement. */
-  ask<T>(script: (dialect: Dialect) => Script<T>): Promise<T>;
+  ask<T>(script: (tx: Tx) => Script<T>): Promise<T>;
+}
 
-  /** Whether other connections can be on this database: not on one in memory. */
+/** The connection itself, and the changes that other connections commit. */
+export interface Connection {
+  /** True if other connections can be on this database: not on one in memory. */
   readonly shared: boolean;
-  /** Whether another connection committed since the last call: cheap, for looking often. Never, where there is `subscribe`. */
+  /**
+   * True if another connection committed since the last call; cheap enough for frequent polls. Always false if there is
+   * `subscribe`.
+   */
   changed(): boolean;
   /**
-   * Where the database says so itself: calls a function when another connection has committed, or may have; ended by what it
-   * gives.
+   * Calls a function when another connection has committed, or may have, until a call of the returned function; only if the
+   * database sends notices.
    */
   readonly subscribe?: ((listener: (notice: Notice) => void) => () => void) | undefined;
   /**
-   * Where others can take the database away from under this process: resolves once they did, with DATABASE_REPLACED. From then
-   * on every call throws that, and nothing was acknowledged that went into files which are gone.
+   * Resolves with DATABASE_REPLACED once the files of the database were replaced under this process; only if it has files.
+   * From then on every call throws that, and nothing was acknowledged that went into files which are gone.
    */
   readonly lost?: Promise<DatabaseReplacedError> | undefined;
-  /** Keeps a lease from outside of the event loop, where the database is not in this process. */
-  readonly keepLease?: ((lease: LeaseKept) => LeaseKeeper) | undefined;
-  /** The clock of the database, where that may be on another machine; epoch ms. */
-  readonly serverTime?: (() => Promise<number>) | undefined;
   close(): Promise<void>;
 }
+
+/** A database with all its capabilities. */
+export type Store = Commits &
+  Claims &
+  Inbox &
+  Sharing &
+  Runners &
+  Definitions &
+  Reads &
+  Retention &
+  Scripts &
+  Connection;
 
 /** A transaction of a user's function, on our own connection. */
 export interface SyncTransaction {

@@ -2,6 +2,8 @@ import { join } from 'node:path';
 import type { Clock } from '../engine/clock.ts';
 import { openStore } from '../store/open.ts';
 import type { Store } from '../store/store.ts';
+import { verbs } from '../store/verbs.ts';
+import type { Verb } from '../store/verbs.ts';
 import { holdClocks } from './clock.ts';
 
 /** The server on which rigs keep their databases from now on; undefined: on SQLite. */
@@ -24,63 +26,16 @@ export function rigDatabase(folder?: () => string): string {
   return folder === undefined ? 'sqlite::memory:' : `sqlite:${join(folder(), 'engine.db')}`;
 }
 
-/** What is no question to the database, or one on a caller's own connection. */
-type Unasked = 'shared' | 'lost' | 'changed' | 'subscribe' | 'keepLease' | 'createWithin' | 'transactionSync' | 'close';
-
-/** Every other verb by what it does: a new one that was not put in here would wake all rigs at every look, or none. */
-const verbs: Readonly<Record<Exclude<keyof Store, Unasked>, 'reads' | 'writes'>> = {
-  commit: 'writes',
-  transactTask: 'writes',
-  taskEndOutcome: 'reads',
-  createExecutions: 'writes',
-  claim: 'writes',
-  claimable: 'reads',
-  wake: 'writes',
-  nextWake: 'reads',
-  ownedBy: 'reads',
-  releaseExecution: 'writes',
-  executionsOnRetiredBuilds: 'reads',
-  moveToBuild: 'writes',
-  holdChanged: 'writes',
-  cancel: 'writes',
-  pause: 'writes',
-  resume: 'writes',
-  signal: 'writes',
-  retry: 'writes',
-  fork: 'writes',
-  hasMessages: 'reads',
-  inboxOf: 'reads',
-  helpWanted: 'reads',
-  takeOffers: 'writes',
-  takenOffers: 'reads',
-  helpFor: 'reads',
-  writeHelped: 'writes',
-  openOffers: 'reads',
-  registerRunner: 'writes',
-  renew: 'writes',
-  runners: 'reads',
-  markDead: 'writes',
-  releaseOrphans: 'writes',
-  removeRunner: 'writes',
-  writeRunnerBuilds: 'writes',
-  definitions: 'reads',
-  newestDefinition: 'reads',
-  writeDefinitions: 'writes',
-  definition: 'reads',
-  execution: 'reads',
-  ended: 'reads',
-  tasks: 'reads',
-  outputs: 'reads',
-  step: 'reads',
-  events: 'reads',
-  list: 'reads',
-  logs: 'reads',
-  prune: 'writes',
-  read: 'reads',
-  ask: 'reads',
-  write: 'writes',
-  serverTime: 'reads',
-};
+/** The calls of a store that wait for its answer, by whether they change the database. */
+const calls: ReadonlyMap<string, Verb<never, unknown>['does']> = new Map([
+  ...Object.entries(verbs).map(([name, { does }]) => [name, does] as const),
+  ['commit', 'writes'],
+  ['transactTask', 'writes'],
+  ['write', 'writes'],
+  ['read', 'reads'],
+  ['ask', 'reads'],
+  ['serverTime', 'reads'],
+]);
 
 /**
  * Connections to one database for a test that moves the clock. SQLite answers within the turn in which it is asked; for
@@ -105,7 +60,7 @@ export async function rigStores(url: string, count: number, clock: Clock): Promi
 
 /** The store, each of whose verbs holds the clock until it is answered. */
 function answeredFirst(store: Store, wrote: () => void): Store {
-  const held = Object.entries(verbs).flatMap(([name, does]) => {
+  const held = [...calls].flatMap(([name, does]) => {
     const verb: unknown = Reflect.get(store, name);
     if (typeof verb !== 'function') return [];
     const ask = async (...args: unknown[]): Promise<unknown> => {

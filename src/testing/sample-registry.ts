@@ -24,7 +24,6 @@ export class SampleRegistry {
       store,
       storage: openStorage(pathToFileURL(folder).href),
       tenant: 'default',
-      now: () => 1_000_000,
       actor: 'test',
       onActivate: upsertPackageSchedules,
     });

@@ -33,6 +33,18 @@ export function importsOf(file: string, text: string): readonly Import[] {
   return found;
 }
 
+/** All string literals in the text of one file, and the fixed parts of its template literals. */
+export function stringsOf(text: string): readonly string[] {
+  const found: string[] = [];
+  visit(parseAst(text, { lang: 'ts' }), (node) => {
+    const value =
+      node['type'] === 'TemplateElement' ? (node['value'] as { readonly cooked?: unknown }).cooked : undefined;
+    const string = node['type'] === 'Literal' ? node['value'] : value;
+    if (typeof string === 'string') found.push(string);
+  });
+  return found;
+}
+
 type Node = Readonly<Record<string, unknown>>;
 
 function visit(value: unknown, see: (node: Node) => void): void {

@@ -1,3 +1,4 @@
+import { stringsOf } from './imports.ts';
 import type { Import, ImportMap } from './imports.ts';
 
 /** What a room may import besides itself. A name ending in `.ts` is that one file, any other a folder of src/. */
@@ -127,5 +128,18 @@ export function impureFiles(texts: ReadonlyMap<string, string>): readonly string
   return [...texts].flatMap(([file, text]) => {
     const call = file.startsWith('core/') ? impureCall.exec(text.replaceAll(commentsAndStrings, '')) : null;
     return call === null ? [] : [`src/${file} uses ${call[0]}`];
+  });
+}
+
+const statement =
+  /^\s*(select\s.+\sfrom\s|insert\s+into\s|update\s+\w+\s+set\s|delete\s+from\s|with\s+(recursive\s+)?\w+(\([^)]*\))?\s+as\s*\()/is;
+const lockClause = /\bfor\s+(no\s+key\s+)?(update|share)\b|\bfor\s+key\s+share\b|\bskip\s+locked\b/i;
+
+/** Files outside of the store with a statement or a lock clause in a string; fixtures of tests may write rows. */
+export function sqlOutsideStore(texts: ReadonlyMap<string, string>): readonly string[] {
+  return [...texts].flatMap(([file, text]) => {
+    if (file.startsWith('store/') || file.startsWith('testing/')) return [];
+    const found = stringsOf(text).filter((string) => statement.test(string) || lockClause.test(string));
+    return found.map((string) => `src/${file} has SQL: ${string.trim().slice(0, 60)}`);
   });
 }

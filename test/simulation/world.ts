@@ -11,33 +11,14 @@ import { FencedError, OutcomeUnknownError, RefusedDataError } from '../../src/st
 import type { Batch, CommitResult } from '../../src/store/transition.ts';
 import { openStore } from '../../src/store/open.ts';
 import type { Store } from '../../src/store/store.ts';
+import { verbs } from '../../src/store/verbs.ts';
 import { ManualClock } from '../../src/testing/clock.ts';
 
-/** Verbs that change nothing. */
+/** Calls that change nothing. */
 const reads: ReadonlySet<string> = new Set([
-  'claimable',
-  'definition',
-  'definitions',
-  'ended',
-  'events',
-  'execution',
-  'hasMessages',
-  'takenOffers',
-  'helpFor',
-  'helpWanted',
-  'list',
-  'logs',
-  'inboxOf',
-  'nextWake',
-  'openOffers',
-  'outputs',
-  'ownedBy',
+  ...Object.entries(verbs).flatMap(([name, { does }]) => (does === 'reads' ? [name] : [])),
   'read',
   'ask',
-  'runners',
-  'step',
-  'executionsOnRetiredBuilds',
-  'tasks',
 ]);
 
 /** What happens to a call of the database: it is carried out, after a while, or not, and its answer may be lost; or a commit is refused. */
@@ -211,7 +192,8 @@ export class Member {
 
 function carryOut(store: Store, verb: string, args: readonly unknown[]): Promise<unknown> {
   const call = Reflect.get(store, verb) as (...given: readonly unknown[]) => Promise<unknown>;
-  return call.apply(store, [...args]);
+  // a verb may run in another thread, so its arguments are data that can be cloned
+  return call.apply(store, verb in verbs ? structuredClone([...args]) : [...args]);
 }
 
 const forever = new Promise<never>(() => undefined);

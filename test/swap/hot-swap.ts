@@ -86,7 +86,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     inUse: (digest) => engine.runs(digest),
     onChange,
   });
-  const registry = new Registry({ store, storage, tenant: 'default', now: () => clock.now(), actor: 'test', onChange });
+  const registry = new Registry({ store, storage, tenant: 'default', actor: 'test', onChange });
   const client = new EngineClient({
     store,
     clock,

@@ -16,13 +16,13 @@ import { nearNames } from '../../core/suggest.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { checkText } from '../../core/text.ts';
 import type { TaskState } from '../../store/transition.ts';
-import type { Delivery, ExecutionRecord, Store } from '../../store/store.ts';
+import type { Definitions, Delivery, ExecutionRecord, Reads, Inbox } from '../../store/store.ts';
 import type { Clock } from '../clock.ts';
 import { newExecution } from './start.ts';
 import { toReset } from '../liveness/retired-builds.ts';
 
 export interface ControlOptions {
-  readonly store: Store;
+  readonly store: Inbox & Definitions & Reads;
   readonly tenant: string;
   readonly clock: Clock;
   readonly maxPayload: number;

@@ -5,7 +5,7 @@ import { parseJson } from '../../core/json.ts';
 import type { Json } from '../../core/json.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { TaskState } from '../../store/transition.ts';
-import type { EventRecord, ExecutionRecord, LogRecord, Store } from '../../store/store.ts';
+import type { EventRecord, ExecutionRecord, Reads, LogRecord, Sharing } from '../../store/store.ts';
 import type { Watch } from './watch.ts';
 
 /** An execution as it is listed. Times are epoch ms. */
@@ -98,12 +98,12 @@ export interface Page<T> {
 
 /** What there is to read of the executions of one tenant. All verbs throw STORE_UNAVAILABLE where the database is away. */
 export class Executions {
-  readonly #store: Store;
+  readonly #store: Reads & Sharing;
   readonly #tenant: string;
 
   readonly #watch: Watch;
 
-  constructor(store: Store, tenant: string, watch: Watch) {
+  constructor(store: Reads & Sharing, tenant: string, watch: Watch) {
     this.#store = store;
     this.#tenant = tenant;
     this.#watch = watch;

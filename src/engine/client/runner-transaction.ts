@@ -3,7 +3,7 @@ import type { AnyWorkflow } from '../../core/definition/definition.ts';
 import { CloacinaError, InputInvalidError, OptionInvalidError } from '../../core/error.ts';
 import { stringifyJson } from '../../core/json.ts';
 import type { NewExecution } from '../../store/transition.ts';
-import type { CreatedExecution, Store } from '../../store/store.ts';
+import type { Commits, CreatedExecution } from '../../store/store.ts';
 import { parseInputNow } from '../inline.ts';
 import { newExecution, resolveEmbedded } from './start.ts';
 import type { CheckedInput, StartOptions } from './start.ts';
@@ -12,7 +12,7 @@ import type { CheckedInput, StartOptions } from './start.ts';
 export type Synchronous<T> = T & NoInfer<T extends PromiseLike<unknown> ? 'the function must be synchronous' : unknown>;
 
 export interface TransactionOptions<Handle> {
-  readonly store: Store;
+  readonly store: Commits;
   readonly tenant: string;
   readonly maxPayload: number;
   readonly now: () => number;

@@ -19,7 +19,7 @@ import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { checkText } from '../../core/text.ts';
 import { isWorkflow } from '../../core/definition/workflow.ts';
 import type { NewExecution, Pin, ScheduleMark } from '../../store/transition.ts';
-import type { Store } from '../../store/store.ts';
+import type { Definitions } from '../../store/store.ts';
 import { embeddedBuildId } from '../catalog.ts';
 import type { Catalog, LoadedWorkflow } from '../catalog.ts';
 import { inlineCode } from '../inline.ts';
@@ -76,7 +76,7 @@ export function resolveEmbedded(workflow: AnyWorkflow): ResolvedWorkflow {
 
 /** Where a workflow's name is looked up. */
 export interface Resolving {
-  readonly store: Store;
+  readonly store: Definitions;
   /** What a name may mean among packages. Throws AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE. */
   readonly packaged: (name: string) => Promise<readonly ResolvedWorkflow[]>;
   /** All names there are, for the message when one is not found. */

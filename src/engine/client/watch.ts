@@ -1,5 +1,5 @@
 import { isEnded } from '../../core/execution.ts';
-import type { ExecutionRecord, Store } from '../../store/store.ts';
+import type { Connection, ExecutionRecord, Reads } from '../../store/store.ts';
 import { delay } from '../clock.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { EndedExecution } from '../execution/ending.ts';
@@ -21,7 +21,7 @@ const idsAtOnce = 500;
 
 /** Tells who waits for it that an execution has ended, or that something has changed, in whichever process that happens. */
 export class Watch {
-  readonly #store: Store;
+  readonly #store: Reads & Connection;
   readonly #clock: Clock;
   readonly #waiters = new Map<string, Waiter[]>();
   readonly #changes = new Set<() => void>();
@@ -35,7 +35,7 @@ export class Watch {
   #lookAgain = false;
 
   /** With `polls` it looks for itself; else somebody who looks anyway calls `lookAtAll`. */
-  constructor(store: Store, clock: Clock, polls: boolean) {
+  constructor(store: Reads & Connection, clock: Clock, polls: boolean) {
     this.#store = store;
     this.#clock = clock;
     this.#polls = polls;

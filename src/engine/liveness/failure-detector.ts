@@ -1,7 +1,7 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { processWide } from '../../core/process-wide.ts';
-import type { KnownRunner, RunnerRecord, Store } from '../../store/store.ts';
+import type { Claims, KnownRunner, RunnerRecord, Runners } from '../../store/store.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../logger.ts';
 
@@ -79,7 +79,7 @@ interface Sighting {
 }
 
 export interface FailureDetectorOptions {
-  readonly store: Store;
+  readonly store: Runners & Claims;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly identity: HostIdentity;

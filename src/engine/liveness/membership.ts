@@ -1,4 +1,4 @@
-import type { KnownRunner, LeaseKeeper, Renewal, Store } from '../../store/store.ts';
+import type { Claims, Connection, Definitions, KnownRunner, LeaseKeeper, Renewal, Runners } from '../../store/store.ts';
 import type { LoadedWorkflow } from '../catalog.ts';
 import { delay } from '../clock.ts';
 import type { Clock, Timer } from '../clock.ts';
@@ -9,7 +9,7 @@ import type { Logger } from '../logger.ts';
 import { moveRetiredExecutions } from './retired-builds.ts';
 
 export interface MembershipOptions {
-  readonly store: Store;
+  readonly store: Runners & Claims & Definitions & Connection;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly name: string;

@@ -1,4 +1,4 @@
-import type { Store } from '../../store/store.ts';
+import type { Connection, Retention } from '../../store/store.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { Logger } from '../logger.ts';
 
@@ -10,7 +10,7 @@ const rowsAtOnce = 500;
 
 /** Removes ended executions whose time is over, in small steps. */
 export class Pruner {
-  readonly #store: Store;
+  readonly #store: Retention & Connection;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #retentionMs: number | null;
@@ -19,7 +19,7 @@ export class Pruner {
   #closed = false;
 
   /** `retentionMs`: for workflows that do not say themselves how long their executions are kept; null for ever. */
-  constructor(options: { store: Store; clock: Clock; logger: Logger; retentionMs: number | null }) {
+  constructor(options: { store: Retention & Connection; clock: Clock; logger: Logger; retentionMs: number | null }) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#logger = options.logger;

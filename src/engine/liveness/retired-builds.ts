@@ -2,7 +2,7 @@ import type { Graph } from '../../core/definition/graph.ts';
 import { downstream } from '../../core/definition/graph.ts';
 import type { TaskSpec, WorkflowSpec } from '../../core/definition/spec.ts';
 import type { TaskState } from '../../store/transition.ts';
-import type { Store, RetiredExecution } from '../../store/store.ts';
+import type { Claims, Definitions, RetiredExecution } from '../../store/store.ts';
 import type { LoadedWorkflow } from '../catalog.ts';
 
 /** Strays that one look takes up. */
@@ -20,7 +20,10 @@ export interface Settled {
  * definition can go on with are given to it, the others are held (DEFINITION_CHANGED). One look takes up some of them; there
  * may be more until a look settles none.
  */
-export async function moveRetiredExecutions(store: Store, embedded: readonly LoadedWorkflow[]): Promise<Settled> {
+export async function moveRetiredExecutions(
+  store: Claims & Definitions,
+  embedded: readonly LoadedWorkflow[],
+): Promise<Settled> {
   const settled = { adopted: 0, held: 0 };
   if (embedded.length === 0) return settled;
   const byName = new Map(embedded.map((loaded) => [loaded.graph.spec.name, loaded]));

@@ -1,11 +1,11 @@
-import type { AttemptKey, TakenOffer, Helped, Store } from '../../store/store.ts';
+import type { AttemptKey, Helped, Sharing, TakenOffer } from '../../store/store.ts';
 import type { AttemptEnd } from '../execution/attempt.ts';
 import { delay } from '../clock.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../logger.ts';
 
 export interface HelperJournalOptions {
-  readonly store: Store;
+  readonly store: Sharing;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly runner: string;

@@ -1,4 +1,4 @@
-import type { TakenOffer, Help, Store } from '../../store/store.ts';
+import type { Reads, Help, Sharing, TakenOffer } from '../../store/store.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { cleanText } from '../../core/text.ts';
 import { Attempt } from '../execution/attempt.ts';
@@ -14,7 +14,7 @@ import { taskCall } from '../execution/task-call.ts';
 import { newTaskRun, restoreTaskRun } from '../execution/task-run.ts';
 
 export interface HelperOptions {
-  readonly store: Store;
+  readonly store: Sharing & Reads;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly catalog: Catalog;

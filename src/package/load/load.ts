@@ -11,7 +11,7 @@ import type { ConditionName } from '../../store/registry/conditions.ts';
 import { pinnedCount, versionsOf } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
 import type { Script } from '../../store/script.ts';
-import type { Store } from '../../store/store.ts';
+import type { Scripts } from '../../store/store.ts';
 import { readArchive } from '../archive/archive.ts';
 import { isDigest } from '../archive/digest.ts';
 import { checkEngine, runningEngine } from '../archive/engine-range.ts';
@@ -123,7 +123,7 @@ export class Loader {
   }
 
   /** Removes the unpacked folders of versions that were deleted and that no execution is pinned to. */
-  async sweep(store: Store): Promise<void> {
+  async sweep(store: Scripts): Promise<void> {
     const { workDir } = this.#options;
     const folders = await readdir(workDir).catch((error: unknown) => {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];

@@ -87,7 +87,7 @@ async function place(t: TestContext): Promise<Place> {
   const onChange = (): void => {
     for (const reconciler of opened) reconciler.wake();
   };
-  const registry = new Registry({ store, storage, tenant: 'default', now: () => clock.now(), actor: 'test', onChange });
+  const registry = new Registry({ store, storage, tenant: 'default', actor: 'test', onChange });
   await addRunner(store, 'r1');
   const open = async (options: Partial<ReconcilerOptions> = {}): Promise<Reconciler> => {
     const reconciler = new Reconciler({
@@ -413,9 +413,9 @@ test('registry.md, hot swap: what cannot get better is not tried again before th
   await here.registry.register((await pack('1.0.0')).bytes);
   const reconciler = await here.open();
   const two = await pack('2.0.0', { engine: '>=99' });
-  const { store, storage, clock } = here;
+  const { store, storage } = here;
   const engine = { ...runningEngine(), cloacina: '99.0.0' };
-  const elsewhere = new Registry({ store, storage, tenant: 'default', now: () => clock.now(), actor: 'test', engine });
+  const elsewhere = new Registry({ store, storage, tenant: 'default', actor: 'test', engine });
   await elsewhere.register(two.bytes);
   reconciler.wake();
   await reconciler.settled();
@@ -471,7 +471,6 @@ test('registry.md, reconciler: looks every 30 s without a wake-up', async (t) =>
     store: here.store,
     storage: here.storage,
     tenant: 'default',
-    now: () => 0,
     actor: 'another process',
   });
   const one = await pack('1.0.0');
@@ -510,7 +509,6 @@ test('registry.md, reconciler: loads the packages of its tenants only, and what 
     store: here.store,
     storage: here.storage,
     tenant: 'other',
-    now: () => 0,
     actor: 'test',
   });
   await here.registry.register((await pack('1.0.0')).bytes);

@@ -148,8 +148,8 @@ export class Reconciler {
   async #pass(): Promise<void> {
     const { store, tenants, remove, add, wants, clock } = this.#options;
     await this.#reporter.flush();
-    const { serial, versions } = await store.read(function* (dialect) {
-      return { serial: yield* registrySerial(), versions: yield* wantedVersions(tenants, dialect) };
+    const { serial, versions } = await store.read(function* (tx) {
+      return { serial: yield* registrySerial(), versions: yield* wantedVersions(tx, tenants) };
     });
     this.#serial = serial;
     const ours = versions.filter((version) => wants?.(version) ?? true);

@@ -3,16 +3,16 @@ import { conditionOrder, removeConditions, writeConditions } from '../../store/r
 import type { Condition, ConditionName } from '../../store/registry/conditions.ts';
 import { registrySerial } from '../../store/registry/log.ts';
 import type { Script } from '../../store/script.ts';
-import type { Store } from '../../store/store.ts';
+import type { Scripts } from '../../store/store.ts';
 import type { LoadFailure } from './load.ts';
 import type { ActivateHook } from '../registry/commands.ts';
 import { reportCrashLoop, reportFailed, reportLoaded } from '../registry/reports.ts';
 import type { Report } from '../registry/reports.ts';
 
 export interface ReporterOptions {
-  readonly store: Store;
+  readonly store: Scripts;
   readonly clock: Clock;
-  /** The id of the runner now: it changes when a runner begins anew. */
+  /** The current id of the runner: it changes when a runner begins anew. */
   readonly runnerId: () => string;
   /** As for `Registry`: a channel may be moved back here. */
   readonly onActivate?: ActivateHook;
@@ -40,7 +40,7 @@ export class Reporter {
     this.#runner = options.runnerId();
   }
 
-  /** Something could not be written so far. */
+  /** Reports that could not be written yet. */
   get isPending(): boolean {
     return this.#pending.size > 0;
   }
@@ -62,7 +62,7 @@ export class Reporter {
     await this.#say(digest, { conditions, outcome: (report) => reportCrashLoop(report, `CrashLoop: ${message}`) });
   }
 
-  /** There is nothing to say of a version any more; but why it is quarantined stays to be seen. */
+  /** Removes the conditions of a version, except those of a quarantine: its reason stays visible. */
   async unloaded(digest: string): Promise<void> {
     this.#pending.delete(digest);
     const said = this.#said.get(digest) ?? [];
@@ -72,7 +72,7 @@ export class Reporter {
     await this.#options.store.write(() => removeConditions(runner, digest));
   }
 
-  /** Writes what could not be written before, and all of it anew for a runner that has another id now. */
+  /** Writes the reports that could not be written before; all reports anew if the runner has another id now. */
   async flush(): Promise<void> {
     const runner = this.#options.runnerId();
     if (runner !== this.#runner) {
@@ -85,18 +85,18 @@ export class Reporter {
     for (const [digest, pending] of this.#pending) await this.#say(digest, pending);
   }
 
-  /** The registry's serial with all that this runner itself did to it. */
+  /** The registry's serial, including the acts of this runner. */
   async serial(): Promise<number> {
     return this.#options.store.read(() => registrySerial());
   }
 
   async #say(digest: string, pending: Pending): Promise<void> {
-    const { store, clock, runnerId, onActivate, onChange } = this.#options;
+    const { store, runnerId, onActivate, onChange } = this.#options;
     const { conditions, outcome } = pending;
     this.#said.set(digest, conditions);
     this.#pending.set(digest, pending);
-    const report = { runner: runnerId(), digest, at: clock.now(), conditions, onActivate };
-    const changed = await store.write((dialect) => outcome({ ...report, dialect }));
+    const report = { runner: runnerId(), digest, conditions, onActivate };
+    const changed = await store.write((tx) => outcome({ ...tx, ...report }));
     if (this.#pending.get(digest) === pending) this.#pending.delete(digest);
     if (changed) onChange?.();
   }
@@ -119,7 +119,9 @@ export class Reporter {
 
 const maxMessageLength = 4000;
 
-/** What a package printed or threw, as every database takes it: PostgreSQL refuses NUL and lone surrogates. */
+/**
+ * The output or error text of a package in a form that every database takes: PostgreSQL refuses NUL and lone surrogates.
+ */
 function storable(message: string): string {
   const clean = message.replaceAll('\0', '\u2400').toWellFormed();
   return clean.length > maxMessageLength ? `${clean.slice(0, maxMessageLength)}...`.toWellFormed() : clean;

@@ -9,80 +9,83 @@ import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { isCollecting, touchBytes } from '../../store/registry/stored-bytes.ts';
 import {
   channelsOf,
-  insertPackage,
   lockChannel,
+  lockChannels,
+  removeChannels,
+  unwant,
+  writeChannel,
+  writeLiveWorkflows,
+} from '../../store/registry/channels.ts';
+import {
+  insertPackage,
+  holdVersions,
+  lockVersion,
+  lockVersions,
+  lockVersionsAlike,
   packageVersion,
   packageVersions,
   pinnedCount,
-  removeChannels,
   setPackageHealth,
   setPackageStatus,
-  unwant,
-  versionsAlike,
   workflowsOf,
-  writeChannel,
-  writeLiveWorkflows,
 } from '../../store/registry/versions.ts';
-import type { ChannelRecord, PackageRecord } from '../../store/registry/versions.ts';
+import type { ChannelRecord } from '../../store/registry/channels.ts';
+import type { PackageRecord } from '../../store/registry/versions.ts';
 import { unavailable } from '../../store/commit/pinned-versions.ts';
 import { appendRegistryEvents, channelHistory } from '../../store/registry/log.ts';
 import type { NewRegistryEvent, RegistryAct } from '../../store/registry/log.ts';
-import type { Dialect, Script } from '../../store/script.ts';
+import type { Script, Tx } from '../../store/script.ts';
 
 /*
  * The order in which acts lock, so that no two of them ever wait for each other in a circle:
  *
- * 1. versions, the oldest first (as everybody does who locks one, see `pins.ts`), of all tenants where an act changes them;
+ * 1. versions, the oldest first (as in every transaction that locks one, see `pinned-versions.ts`), of all tenants if it changes them;
  * 2. stored bytes, by digest;
- * 3. channels, by tenant, package and name; what their rows say (`channel_workflows`) belongs to them;
+ * 3. channels, by tenant, package and name, together with their rows of `channel_workflows`;
  * 4. schedules and executions;
  * 5. the head of the log, which all acts of all tenants share: an act gathers its events and ends with them (`recorded`).
  *
- * What a runner says of versions (`package_conditions`) nobody else writes while it lives: it has no place in the order.
+ * The conditions of versions at a runner (`package_conditions`) have no place in the order: only that runner writes them.
  */
 
 /** The channel that executions follow. */
 export const liveChannel = 'live';
 
-/** A mark of a collector that is older than this is not believed: it died between its mark and its deletion. */
+/** The age after which the mark of a collector does not count: it died between its mark and its deletion. */
 export const staleCollectMs: number = 10 * 60_000;
 
 /**
- * Runs in the transaction that moves the live channel of a package, with the workflows of its new head; with none
- * where the package is unregistered. Packaged schedules are written here.
+ * Runs in the transaction that moves the live channel of a package, with the workflows of its new head; with none if the
+ * package is unregistered. It writes packaged schedules.
  */
 export type ActivateHook = (
+  tx: Tx,
   tenant: string,
   packageName: string,
   workflows: readonly WorkflowSpec[],
-  at: number,
-  dialect: Dialect,
 ) => Script<void>;
 
-/** Who acts, when and why; every act below is one transaction that ends with its events. */
-export interface Acting {
+/** The transaction of an act, with its actor and reason. Every act below is one transaction that ends with its events. */
+export interface Acting extends Tx {
   readonly tenant: string;
   readonly actor: string;
-  /** Epoch ms. */
-  readonly at: number;
   readonly why: string | null;
-  readonly dialect: Dialect;
   readonly onActivate: ActivateHook | undefined;
-  /** What it did so far, to be recorded at its end. */
+  /** Its events so far; the transaction ends with them. */
   readonly events: NewRegistryEvent[];
 }
 
-/** Runs an act, and appends its events to the log when all else of it is done. */
-export function* recorded<T>(dialect: Dialect, act: (events: NewRegistryEvent[]) => Script<T>): Script<T> {
+/** Runs an act, and appends its events to the log as the last statements. */
+export function* recorded<T>(tx: Tx, act: (events: NewRegistryEvent[]) => Script<T>): Script<T> {
   const events: NewRegistryEvent[] = [];
   const result = yield* act(events);
-  yield* appendRegistryEvents(events, dialect);
+  yield* appendRegistryEvents(tx, events);
   return result;
 }
 
 /**
- * Makes a version exist whose bytes are stored already. The same bytes again: the version that exists, `created`
- * false. Throws PACKAGE_EXISTS, PACKAGE_DELETED, and CONFLICT where the bytes were collected at this moment.
+ * Makes a version exist whose bytes are stored already. The same bytes again: the existing version, `created` false. Throws
+ * PACKAGE_EXISTS, PACKAGE_DELETED, and CONFLICT if the bytes are being collected at this moment.
  */
 export function* publishVersion(
   acting: Acting,
@@ -90,15 +93,15 @@ export function* publishVersion(
   manifest: string,
 ): Script<{ readonly record: PackageRecord; readonly created: boolean }> {
   const { name, version, digest } = record;
-  const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
+  const existing = yield* lockVersion(acting, acting.tenant, name, version);
   if (existing !== undefined) return { record: sameVersion(existing, digest), created: false };
   if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(acting, record, manifest);
-  if (yield* isCollecting(digest, acting.dialect)) throw collecting(name, version);
+  if (yield* isCollecting(acting, digest)) throw collecting(name, version);
   log(acting, 'publish', { package: name, version, after: { digest, bytes: record.bytes } });
   return { record, created: true };
 }
 
-/** The version that exists, if it is the one to be published. Throws PACKAGE_EXISTS, PACKAGE_DELETED. */
+/** The existing version, if it has the bytes to be published. Throws PACKAGE_EXISTS, PACKAGE_DELETED. */
 export function sameVersion(existing: PackageRecord, digest: string): PackageRecord {
   const { name, version } = existing;
   if (existing.status === 'deleted') {
@@ -118,7 +121,7 @@ export function collecting(name: string, version: string): ConflictError {
 
 export interface Activation {
   readonly head: ChannelRecord;
-  /** False where the channel pointed there already. */
+  /** False if the channel pointed there already. */
   readonly moved: boolean;
 }
 
@@ -133,29 +136,32 @@ export function* activateVersion(
   channel: string,
   expectedSerial: number | null,
 ): Script<Activation> {
-  const { tenant, dialect } = acting;
-  // of other tenants, too: with another chance goes what is known of the bytes
-  const alike = yield* versionsAlike(tenant, name, version, dialect.forNoKeyUpdate);
+  const { tenant } = acting;
+  // of other tenants, too: the second chance resets the health of the bytes, which they share
+  const alike = yield* lockVersionsAlike(acting, tenant, name, version);
   const record = alike.find((one) => one.tenant === tenant);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   if (record.status === 'yanked') throw unavailable(name, version, 'yanked');
   if (record.status === 'quarantined') {
     yield* setPackageStatus(record.id, 'published');
-    yield* setPackageHealth(record.digest, null, dialect);
+    yield* setPackageHealth(acting, record.digest, null);
   }
   return yield* pointChannel(acting, record, channel, expectedSerial);
 }
 
-/** Points a channel to a version, whose row is locked; one that was quarantined is an act even where it points there. */
+/**
+ * Points a channel to a version, whose row is locked. A move of a quarantined version counts even if the channel points
+ * there already.
+ */
 export function* pointChannel(
   acting: Acting,
   record: PackageRecord,
   channel: string,
   expectedSerial: number | null,
 ): Script<Activation> {
-  const { tenant, dialect } = acting;
+  const { tenant } = acting;
   const { name, version } = record;
-  const head = yield* lockChannel(tenant, name, channel, dialect);
+  const head = yield* lockChannel(acting, tenant, name, channel);
   const serial = head?.serial ?? 0;
   if (expectedSerial !== null && expectedSerial !== serial) {
     const what = `channel '${channel}' of package ${name} has serial ${serial}, not ${expectedSerial}`;
@@ -169,7 +175,7 @@ export function* pointChannel(
   };
 }
 
-/** Moves a channel to a version, whose row is held or locked; tells the hook, and records it. */
+/** Moves a channel to a version, whose row is held or locked; runs the hook, and records the act. */
 export function* moveChannel(
   acting: Acting,
   act: 'activate' | 'rollback',
@@ -177,7 +183,7 @@ export function* moveChannel(
   to: { readonly name: string; readonly version: string; readonly digest: string; readonly channel: string },
   wanted: Pick<ChannelRecord, 'wantedVersion' | 'wantedDigest'> = { wantedVersion: null, wantedDigest: null },
 ): Script<ChannelRecord> {
-  const { tenant, at, dialect } = acting;
+  const { tenant, now: at } = acting;
   const serial = 1 + (before?.serial ?? (yield* lastSerial(tenant, to.name, to.channel)));
   const { name, version, digest, channel } = to;
   const head: ChannelRecord = { package: name, channel, version, digest, serial, activatedAt: at, ...wanted };
@@ -186,13 +192,16 @@ export function* moveChannel(
     const specs = yield* workflowsOf(digest);
     const names = specs.map((spec) => spec.name);
     yield* writeLiveWorkflows(tenant, name, names);
-    if (acting.onActivate !== undefined) yield* acting.onActivate(tenant, name, specs, at, dialect);
+    if (acting.onActivate !== undefined) yield* acting.onActivate(acting, tenant, name, specs);
   }
   log(acting, act, { package: name, version, channel, before: point(before), after: point(head) });
   return head;
 }
 
-/** A package that was taken away and came back goes on counting, so an old serial never fits again. */
+/**
+ * The last serial of a channel in the log: a package that was unregistered and came back continues the count, so an old
+ * serial never fits again.
+ */
 function* lastSerial(tenant: string, name: string, channel: string): Script<number> {
   let serial = 0;
   for (const event of yield* channelHistory(tenant, name, channel)) serial = pointed(event.after)?.serial ?? serial;
@@ -200,8 +209,8 @@ function* lastSerial(tenant: string, name: string, channel: string): Script<numb
 }
 
 /**
- * Points a channel back to the version before its head that is fit to run: published, and not known to fail.
- * Repeated, it goes back further. Throws PACKAGE_NOT_FOUND where there is none, CONFLICT.
+ * Points a channel back to the version before its head that is published and not known to fail. Repeated, it goes back
+ * further. Throws PACKAGE_NOT_FOUND if there is none, CONFLICT.
  */
 export function* rollBack(
   acting: Acting,
@@ -209,9 +218,9 @@ export function* rollBack(
   channel: string,
   expectedSerial: number | null,
 ): Script<ChannelRecord> {
-  const { tenant, dialect } = acting;
-  yield* packageVersions(tenant, name, null, dialect.forKeyShare); // where it goes back to is not taken away meanwhile
-  const head = yield* lockChannel(tenant, name, channel, dialect);
+  const { tenant } = acting;
+  yield* holdVersions(acting, tenant, name); // no unregister takes away the version that it goes back to
+  const head = yield* lockChannel(acting, tenant, name, channel);
   if (head === undefined) throw new PackageNotFoundError(name);
   if (expectedSerial !== null && expectedSerial !== head.serial) {
     throw new ConflictError(`channel '${channel}' of package ${name} has serial ${head.serial}, not ${expectedSerial}`);
@@ -236,7 +245,9 @@ export function* earlierVersion(
   return undefined;
 }
 
-/** The versions that a channel pointed to before its head, the latest first; a roll-back undoes what came after it. */
+/**
+ * The versions that a channel pointed to before its head, the latest first; a rollback undoes the moves after its target.
+ */
 function* earlierVersions(tenant: string, name: string, channel: string): Script<string[]> {
   const stack: string[] = [];
   for (const { act, after } of yield* channelHistory(tenant, name, channel)) {
@@ -249,14 +260,14 @@ function* earlierVersions(tenant: string, name: string, channel: string): Script
   return stack.slice(0, -1).toReversed();
 }
 
-/** Yanks a version or takes that back. Throws PACKAGE_NOT_FOUND. */
+/** Yanks a version or reverts that. Throws PACKAGE_NOT_FOUND. */
 export function* yankVersion(acting: Acting, name: string, version: string, yanked: boolean): Script<PackageRecord> {
-  const record = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
+  const record = yield* lockVersion(acting, acting.tenant, name, version);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   const status = yanked ? 'yanked' : 'published';
   if (record.status === status || (!yanked && record.status !== 'yanked')) return record;
   yield* setPackageStatus(record.id, status);
-  yield* channelsOf(acting.tenant, name, acting.dialect.forUpdate);
+  yield* lockChannels(acting, acting.tenant, name);
   yield* unwant(acting.tenant, name, version);
   const states = { before: { status: record.status }, after: { status } };
   log(acting, yanked ? 'yank' : 'unyank', { package: name, version, ...states });
@@ -264,20 +275,22 @@ export function* yankVersion(acting: Acting, name: string, version: string, yank
 }
 
 /**
- * Deletes one version, or the whole package (`version` null); tombstones stay, the bytes are collected later. Gives
- * the versions. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
+ * Deletes one version, or the whole package (`version` null); tombstones stay, the bytes are collected later. Returns the
+ * versions. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
  */
 export function* unregisterPackage(acting: Acting, name: string, version: string | null): Script<string[]> {
-  const { tenant, dialect } = acting;
-  // first without a lock: who is refused waits for nobody, however many executions are started meanwhile
-  yield* removable(tenant, name, version, '');
-  const removed = yield* removable(tenant, name, version, dialect.forUpdate);
+  const { tenant } = acting;
+  // without a lock first: a refusal waits for no lock, however many executions are started meanwhile
+  yield* checkRemovable(tenant, name, version, yield* packageVersions(tenant, name, version));
+  const removed = yield* lockVersions(acting, tenant, name, version);
+  // no transaction can begin to need them once they are locked: the count comes after that
+  yield* checkRemovable(tenant, name, version, removed);
   const digests = removed.map((record) => record.digest).toSorted();
-  for (const digest of digests) yield* touchBytes(digest, acting.at, staleCollectMs, dialect);
-  const channels = yield* channelsOf(tenant, name, dialect.forUpdate);
+  for (const digest of digests) yield* touchBytes(acting, digest, staleCollectMs);
+  const channels = yield* lockChannels(acting, tenant, name);
   if (version === null) yield* dropChannels(acting, name, channels);
   for (const record of removed) {
-    yield* setPackageStatus(record.id, 'deleted', acting.at);
+    yield* setPackageStatus(record.id, 'deleted', acting.now);
     yield* unwant(tenant, name, record.version);
     const before = { digest: record.digest, status: record.status };
     log(acting, 'unregister', { package: name, version: record.version, before });
@@ -285,9 +298,13 @@ export function* unregisterPackage(acting: Acting, name: string, version: string
   return removed.map((record) => record.version);
 }
 
-/** The versions to be deleted. Once they are locked nothing can come to need them; what does is counted after that. */
-function* removable(tenant: string, name: string, version: string | null, lock: string): Script<PackageRecord[]> {
-  const removed = yield* packageVersions(tenant, name, version, lock);
+/** Refuses the removal of versions: of none, of the head of a channel alone, of one that executions need. */
+function* checkRemovable(
+  tenant: string,
+  name: string,
+  version: string | null,
+  removed: readonly PackageRecord[],
+): Script<void> {
   if (removed.length === 0) throw new PackageNotFoundError(name, version ?? undefined);
   const head = (yield* channelsOf(tenant, name)).find((channel) => channel.version === version);
   if (head !== undefined) {
@@ -298,18 +315,17 @@ function* removable(tenant: string, name: string, version: string | null, lock: 
     const pinned = yield* pinnedCount(tenant, record.digest);
     if (pinned > 0) throw new PackageInUseError(name, record.version, pinned);
   }
-  return removed;
 }
 
 function* dropChannels(acting: Acting, name: string, channels: readonly ChannelRecord[]): Script<void> {
   yield* removeChannels(acting.tenant, name);
-  if (acting.onActivate !== undefined) yield* acting.onActivate(acting.tenant, name, [], acting.at, acting.dialect);
+  if (acting.onActivate !== undefined) yield* acting.onActivate(acting, acting.tenant, name, []);
   for (const head of channels) {
     log(acting, 'unregister', { package: name, channel: head.channel, before: point(head) });
   }
 }
 
-/** Where a channel points to, as an event tells it. */
+/** The head of a channel, as events record it. */
 export interface Point {
   readonly version: string;
   readonly digest: string;
@@ -320,16 +336,16 @@ function point(head: ChannelRecord | undefined): { version: string; digest: stri
   return head === undefined ? null : { version: head.version, digest: head.digest, serial: head.serial };
 }
 
-/** Reads what `point` wrote; undefined for anything else. */
+/** Reads a value that `point` wrote; undefined for anything else. */
 export function pointed(value: unknown): Point | undefined {
   return typeof value === 'object' && value !== null && 'serial' in value ? (value as Point) : undefined;
 }
 
 type Recorded = Partial<Pick<NewRegistryEvent, 'package' | 'version' | 'channel' | 'before' | 'after'>>;
 
-/** Takes down an act of the one who acts, for the end of its transaction. */
+/** Adds an event of an act, to be recorded at the end of its transaction. */
 export function log(acting: Acting, act: RegistryAct, what: Recorded): void {
-  const { tenant, actor, at, why } = acting;
+  const { tenant, actor, now: at, why } = acting;
   const nothing = { package: null, version: null, channel: null, before: null, after: null };
   acting.events.push({ at, tenant, actor, act, why, ...nothing, ...what });
 }

@@ -1,12 +1,14 @@
 import { CloacinaError, DigestMismatchError } from '../../core/error.ts';
 import { beginCollecting, collectableBytes, endCollecting } from '../../store/registry/stored-bytes.ts';
 import { sweepConditions } from '../../store/registry/conditions.ts';
-import { allPackages, channelsOf, manifestsOf, versionsOf } from '../../store/registry/versions.ts';
-import type { ChannelRecord, PackageRecord, PackageStatus } from '../../store/registry/versions.ts';
+import { channelsOf } from '../../store/registry/channels.ts';
+import { allPackages, manifestsOf, versionsOf } from '../../store/registry/versions.ts';
+import type { ChannelRecord } from '../../store/registry/channels.ts';
+import type { PackageRecord, PackageStatus } from '../../store/registry/versions.ts';
 import { eventHash, registryEvents, registryHead } from '../../store/registry/log.ts';
 import type { RegistryEvent } from '../../store/registry/log.ts';
-import type { Script } from '../../store/script.ts';
-import type { Store } from '../../store/store.ts';
+import type { Script, Tx } from '../../store/script.ts';
+import type { Scripts } from '../../store/store.ts';
 import { readArchive } from '../archive/archive.ts';
 import { log, pointed } from './commands.ts';
 import type { Acting } from './commands.ts';
@@ -38,20 +40,15 @@ export interface Collected {
   readonly version: string | null;
 }
 
-/** Who collects. */
-export interface Collector {
-  /** Epoch ms. */
-  readonly now: () => number;
-  /** Runs an act as a transaction that ends with its events. */
-  readonly act: (script: (acting: Acting) => Script<void>) => Promise<void>;
-}
+/** Runs an act as a transaction that ends with its events. */
+export type RunAct = (script: (acting: Acting) => Script<void>) => Promise<void>;
 
 /** Events read in one transaction. */
 const pageSize = 1000;
 const dayMs = 86_400_000;
 
 /** Checks the log's chain, the tables against what the log says happened, and every stored file, of all tenants. */
-export async function verifyRegistry(store: Store, storage: PackageStorage): Promise<Verification> {
+export async function verifyRegistry(store: Scripts, storage: PackageStorage): Promise<Verification> {
   const replay = new Replay();
   for (;;) {
     const page = await store.read(() => readPage(replay.last));
@@ -154,7 +151,11 @@ function field(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
 }
 
-async function fileProblems(store: Store, storage: PackageStorage, record: PackageRecord): Promise<RegistryProblem[]> {
+async function fileProblems(
+  store: Scripts,
+  storage: PackageStorage,
+  record: PackageRecord,
+): Promise<RegistryProblem[]> {
   const what = `${record.name} v${record.version}`;
   try {
     const { manifest } = await readArchive(await storage.get(record.digest));
@@ -172,15 +173,15 @@ async function fileProblems(store: Store, storage: PackageStorage, record: Packa
 
 /** Deletes bytes that nothing needs any more; see `Registry.gc`. */
 export async function collectGarbage(
-  store: Store,
+  store: Scripts,
   storage: PackageStorage,
-  collector: Collector,
+  act: RunAct,
   options: { readonly graceMs?: number; readonly dryRun?: boolean },
 ): Promise<readonly Collected[]> {
-  const before = (at: number): number => at - (options.graceMs ?? dayMs);
-  const found = await store.read(function* () {
+  const before = ({ now }: Tx): number => now - (options.graceMs ?? dayMs);
+  const found = await store.read(function* (tx) {
     const list: Collected[] = [];
-    for (const digest of yield* collectableBytes(before(collector.now()), null)) {
+    for (const digest of yield* collectableBytes(before(tx), null)) {
       const [owner] = yield* versionsOf(digest);
       list.push({ digest, name: owner?.name ?? null, version: owner?.version ?? null });
     }
@@ -190,13 +191,10 @@ export async function collectGarbage(
   const collected: Collected[] = [];
   for (const bytes of found) {
     const { digest, name, version } = bytes;
-    const begun = await store.write((dialect) => {
-      const at = collector.now();
-      return beginCollecting(digest, before(at), at, dialect);
-    });
+    const begun = await store.write((tx) => beginCollecting(tx, digest, before(tx)));
     if (!begun) continue;
     await storage.delete(digest);
-    await collector.act(function* (acting) {
+    await act(function* (acting) {
       yield* endCollecting(digest);
       log(acting, 'collect', { package: name, version, before: { digest } });
     });

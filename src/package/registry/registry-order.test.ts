@@ -56,7 +56,8 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   await admin.query(`create database ${database}`);
   release(t, () => admin.query(`drop database ${database} with (force)`).then(() => undefined));
   await admin.query(`alter database ${database} set deadlock_timeout = '20ms'`);
-  const store = await openStore(there.href);
+  let now = 1_000_000;
+  const store = await openStore(there.href, { now: () => now++ });
   release(t, () => store.close());
   await store.registerRunner(sampleRunner('r1'));
   const client = new Client({ connectionString: there.href });
@@ -65,17 +66,15 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   const folder = mkdtempSync(join(tmpdir(), 'cloacina-order-'));
   release(t, () => rmSync(folder, { recursive: true, force: true }));
   const storage = openStorage(pathToFileURL(folder).href);
-  let now = 1_000_000;
   const onActivate = upsertPackageSchedules;
-  const registryOf = (tenant: string): Registry =>
-    new Registry({ store, storage, tenant, now: () => now++, actor: 'test', onActivate });
+  const registryOf = (tenant: string): Registry => new Registry({ store, storage, tenant, actor: 'test', onActivate });
   const registries = [registryOf('a'), registryOf('b')] as const;
   const packed: PackedArchive[] = [];
   for (let n = 0; n < 40; n++) packed.push(await samplePackage(`// ${n}\n`, 'p', `1.0.${n}`));
   for (const registry of registries) for (const { bytes } of packed.slice(0, 3)) await registry.register(bytes);
   const report = (n: number, outcome: Outcome): Promise<boolean> => {
-    const said = { runner: 'r1', digest: packed[n]!.digest, at: 1_000_000, conditions: [], onActivate };
-    return store.write((dialect) => outcome({ ...said, dialect }));
+    const said = { runner: 'r1', digest: packed[n]!.digest, conditions: [], onActivate };
+    return store.write((tx) => outcome({ ...tx, ...said }));
   };
   return { store, client, database, registries, packed, report };
 }

@@ -17,6 +17,7 @@ import {
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { openStore } from '../../store/open.ts';
 import { run } from '../../store/script.ts';
+import type { Tx } from '../../store/script.ts';
 import type { Store } from '../../store/store.ts';
 import { sampleManifest, sampleWorkflow } from '../../testing/sample-package.ts';
 import { packArchive } from '../archive/archive.ts';
@@ -39,16 +40,16 @@ interface Place {
 
 async function place(t: TestContext, options: Partial<RegistryOptions> = {}): Promise<Place> {
   const folder = await mkdtemp(join(tmpdir(), 'registry-'));
-  const store = await openStore(`sqlite:${join(folder, 'db.sqlite')}`);
+  const clock = { now: 1_800_000_000_000 };
+  const store = await openStore(`sqlite:${join(folder, 'db.sqlite')}`, { now: () => clock.now });
   t.after(async () => {
     await store.close();
     await rm(folder, { recursive: true });
   });
   const storage = openStorage(pathToFileURL(join(folder, 'packages')).href);
   const open = (more: Partial<RegistryOptions> = {}): Registry =>
-    new Registry({ store, storage, tenant: 'default', now: () => here.now, actor: 'test', ...options, ...more });
-  const here: Place = { folder, store, storage, now: 1_800_000_000_000, open, registry: open() };
-  return here;
+    new Registry({ store, storage, tenant: 'default', actor: 'test', ...options, ...more });
+  return Object.assign(clock, { folder, store, storage, open, registry: open() });
 }
 
 interface Sample {
@@ -162,7 +163,7 @@ test('registry.md, reading a file: a damaged file leaves neither bytes nor rows 
 
 test('registry.md, publish: two processes that register the same bytes at once make one version', async (t) => {
   const here = await place(t);
-  const other = await openStore(`sqlite:${join(here.folder, 'db.sqlite')}`);
+  const other = await openStore(`sqlite:${join(here.folder, 'db.sqlite')}`, { now: () => here.now });
   t.after(() => other.close());
   const { bytes } = await pack('1.0.0');
   const results = await Promise.all(
@@ -519,7 +520,7 @@ test('scheduling.md: packaged schedules are written in the transaction that acti
   const seen: (readonly [string, readonly string[]])[] = [];
   let refuse = false;
   // oxlint-disable-next-line require-yield -- a script without a statement
-  const onActivate = function* (_tenant: string, name: string, workflows: readonly WorkflowSpec[]) {
+  const onActivate = function* (_tx: Tx, _tenant: string, name: string, workflows: readonly WorkflowSpec[]) {
     if (refuse) throw new Error('the schedule is refused');
     seen.push([name, workflows.map((spec) => spec.name)]);
   };

@@ -6,13 +6,15 @@ import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { newId } from '../../engine/id.ts';
 import type { Pin } from '../../store/transition.ts';
 import { touchBytes } from '../../store/registry/stored-bytes.ts';
-import { channelsOf, findWorkflow, liveWorkflows, packageVersion, workflowsOf } from '../../store/registry/versions.ts';
-import type { ChannelRecord, LiveWorkflow, PackageRecord } from '../../store/registry/versions.ts';
+import { channelsOf, findWorkflow, liveWorkflows } from '../../store/registry/channels.ts';
+import { packageVersion, workflowsOf } from '../../store/registry/versions.ts';
+import type { ChannelRecord, LiveWorkflow } from '../../store/registry/channels.ts';
+import type { PackageRecord } from '../../store/registry/versions.ts';
 import { unavailable } from '../../store/commit/pinned-versions.ts';
 import { registryEvents, registrySerial } from '../../store/registry/log.ts';
 import type { RegistryEvent } from '../../store/registry/log.ts';
 import type { Script } from '../../store/script.ts';
-import type { Store } from '../../store/store.ts';
+import type { Scripts } from '../../store/store.ts';
 import { readArchive } from '../archive/archive.ts';
 import { askedFor, checkFileAccess } from '../load/grants.ts';
 import type { Asked } from '../load/grants.ts';
@@ -40,13 +42,11 @@ import type { PackageDocument, PackageItem, PackageVersion } from './views.ts';
 import type { PackageStorage } from '../storage/storage.ts';
 
 export interface RegistryOptions {
-  readonly store: Store;
+  readonly store: Scripts;
   /** Where the bytes lie. */
   readonly storage: PackageStorage;
   readonly tenant: string;
-  /** Epoch ms. */
-  readonly now: () => number;
-  /** Who acts, for the log: `cli:ada`, `runner:r-1`. */
+  /** The actor in the log: `cli:ada`, `runner:r-1`. */
   readonly actor: string;
   /** The versions that packages must fit to be published; default those of this process. */
   readonly engine?: RunningEngine;
@@ -117,7 +117,7 @@ const maxSpecs = 256;
  */
 export class Registry {
   readonly #options: RegistryOptions;
-  readonly #store: Store;
+  readonly #store: Scripts;
   readonly #tenant: string;
   readonly #specs = new Map<string, ReadonlyMap<string, WorkflowSpec>>();
 
@@ -287,8 +287,8 @@ export class Registry {
   async gc(
     options: ActOptions & { readonly graceMs?: number; readonly dryRun?: boolean } = {},
   ): Promise<readonly Collected[]> {
-    const { storage, now } = this.#options;
-    return collectGarbage(this.#store, storage, { now, act: (script) => this.#record(options, script) }, options);
+    const { storage } = this.#options;
+    return collectGarbage(this.#store, storage, (script) => this.#record(options, script), options);
   }
 
   async #publish(
@@ -309,11 +309,11 @@ export class Registry {
       return { existing: yield* packageVersion(tenantOf, name, version), heads: yield* channelsOf(tenantOf, name) };
     });
     if (existing !== undefined) sameVersion(existing, digest); // refused before a byte is written
-    const may = await this.#store.write((dialect) => touchBytes(digest, this.#options.now(), staleCollectMs, dialect));
+    const may = await this.#store.write((tx) => touchBytes(tx, digest, staleCollectMs));
     if (!may) throw collecting(name, version);
     await storage.put(digest, bytes);
     return this.#act(options, function* (acting) {
-      const { tenant, at: registeredAt } = acting;
+      const { tenant, now: registeredAt } = acting;
       const fresh = { tenant, name, version, digest, registeredAt, bytes: bytes.length };
       const wanted: PackageRecord = { ...fresh, id: newId(registeredAt), status: 'published', health: null };
       const { record, created } = yield* publishVersion(acting, wanted, JSON.stringify(manifest));
@@ -330,10 +330,10 @@ export class Registry {
   }
 
   async #record<T>(options: ActOptions, script: (acting: Acting) => Script<T>): Promise<T> {
-    const { tenant, actor, now, onActivate } = this.#options;
+    const { tenant, actor, onActivate } = this.#options;
     const { why = null } = options;
-    return this.#store.write((dialect) =>
-      recorded(dialect, (events) => script({ tenant, actor, at: now(), why, dialect, onActivate, events })),
+    return this.#store.write((tx) =>
+      recorded(tx, (events) => script({ ...tx, tenant, actor, why, onActivate, events })),
     );
   }
 

@@ -2,15 +2,16 @@ import { PackageNotFoundError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import { conditionsOf } from '../../store/registry/conditions.ts';
 import type { Condition } from '../../store/registry/conditions.ts';
+import { channelsOf } from '../../store/registry/channels.ts';
 import {
   allPackages,
-  channelsOf,
   manifestsOf,
   packageVersion,
   packageVersions,
   workflowsOf,
 } from '../../store/registry/versions.ts';
-import type { ChannelRecord, PackageRecord, PackageStatus } from '../../store/registry/versions.ts';
+import type { ChannelRecord } from '../../store/registry/channels.ts';
+import type { PackageRecord, PackageStatus } from '../../store/registry/versions.ts';
 import type { Script } from '../../store/script.ts';
 import type { Manifest } from '../archive/manifest.ts';
 import { liveChannel } from './commands.ts';

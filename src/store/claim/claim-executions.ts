@@ -1,47 +1,48 @@
-import { candidates, isAlive } from './candidates.ts';
-import type { Claim, ClaimCursor } from './claim.ts';
+import { candidates } from './candidates.ts';
+import type { Claim, ClaimTx } from './claim.ts';
 import { holdUnowned } from '../executions/commands.ts';
 import type { Candidate } from './fair-order.ts';
 import { load } from './hydrate.ts';
 import type { ClaimedExecution, ClaimedRow } from './hydrate.ts';
 import { releaseHelped } from '../sharing/offers.ts';
 import { orphanOwnersText } from '../runners/renewal.ts';
+import { isAlive } from '../runners/runners.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /** Losses without progress after which an execution is a suspect, and is loaded by itself. */
 const suspectLosses = 2;
 /** Runners that an execution may kill while it is loaded. */
 const mostLoads = 5;
 
-/** What a claim took: `suspect` still has to be loaded, in a transaction of its own. */
+/** The executions of a claim. `suspect` is still to be loaded, in a transaction of its own. */
 export interface Claimed {
   readonly loaded: readonly ClaimedExecution[];
   readonly suspect: ClaimedRow | null;
 }
 
 /**
- * Takes pending executions for a runner: the highest priority first, then the oldest, as far as their limits allow.
- * Claim, then load (see durability.md). Of suspects one at a time is taken, and is marked as being loaded.
+ * Takes pending executions for a runner: the highest priority first, then the oldest, as far as their limits allow. Claim,
+ * then load (see durability.md). A claim takes one suspect at a time and marks it as being loaded.
  */
-export function* claimExecutions(claim: Claim, cursor: ClaimCursor, dialect: Dialect): Script<Claimed> {
-  if (!(yield* isAlive(claim.runner, dialect))) return { loaded: [], suspect: null };
+export function* claimExecutions(tx: ClaimTx, claim: Claim): Script<Claimed> {
+  if (!(yield* isAlive(tx, claim.runner))) return { loaded: [], suspect: null };
   const taken: Candidate[] = [];
   let suspect: Candidate | null = null;
-  for (const found of yield* candidates(claim, cursor, dialect)) {
+  for (const found of yield* candidates(tx, claim)) {
     if (found.crash_count < suspectLosses) taken.push(found);
     else if (claim.suspects !== false) suspect ??= found;
   }
-  yield* own(claim, taken, 0, dialect);
-  if (suspect !== null) yield* own(claim, [suspect], 1, dialect);
-  return { loaded: yield* load(taken, dialect), suspect };
+  yield* own(tx, claim, taken, 0);
+  if (suspect !== null) yield* own(tx, claim, [suspect], 1);
+  return { loaded: yield* load(tx, taken), suspect };
 }
 
-function* own(claim: Claim, taken: readonly Candidate[], loads: number, dialect: Dialect): Script<void> {
+function* own(tx: Tx, claim: Claim, taken: readonly Candidate[], loads: number): Script<void> {
   if (taken.length === 0) return;
   yield* run(
     `update executions set status = 'running', reason = null, owner = $2, epoch = epoch + 1, wake_at = null,
-     load_attempts = load_attempts + $4, started_at = coalesce(started_at, $3) where ${dialect.among('id', '$1')}`,
+     load_attempts = load_attempts + $4, started_at = coalesce(started_at, $3) where ${tx.dialect.among('id', '$1')}`,
     JSON.stringify(taken.map(({ id }) => id)),
     claim.runner,
     claim.now,
@@ -50,13 +51,13 @@ function* own(claim: Claim, taken: readonly Candidate[], loads: number, dialect:
 }
 
 /**
- * Makes executions pending whose time has come; gives how many. Another runner may be about to do the same: what it holds
- * is left to it, since by the time it lets go somebody may have taken that execution, or even ended it.
+ * Makes executions pending whose time has come; returns their number. It skips rows that another runner holds: by the end
+ * of that transaction the execution may be claimed, or even ended.
  */
-export function* wakeExecutions(now: number, limit: number, dialect: Dialect): Script<number> {
+export function* wakeExecutions(tx: Tx, now: number, limit: number): Script<number> {
   return yield* run(
     `update executions set status = 'pending', reason = case when epoch = 0 then null else 'woken' end, wake_at = null where id in
-     (select id from executions where status = 'waiting' and wake_at <= $1 order by wake_at limit $2${dialect.skipLocked})`,
+     (select id from executions where status = 'waiting' and wake_at <= $1 order by wake_at limit $2${tx.dialect.lock('skip_locked')})`,
     now,
     limit,
   );
@@ -70,12 +71,12 @@ export function* nextWake(): Script<number | null> {
   return row?.at ?? null;
 }
 
-/** What the rows say this runner owns. */
+/** The executions that a runner owns by the rows of the database. */
 export function* ownedBy(runner: string): Script<readonly { readonly id: string; readonly epoch: number }[]> {
   return yield* all<{ id: string; epoch: number }>('select id, epoch from executions where owner = $1', runner);
 }
 
-/** Gives back an execution that a runner owns without knowing of it (the answer to its claim was lost). */
+/** Releases an execution that a runner owns without knowing it (the answer to its claim was lost). */
 export function* releaseExecution(id: string, runner: string, epoch: number): Script<void> {
   yield* run(
     `update executions set status = 'pending', reason = 'lost', owner = null where id = $1 and owner = $2 and epoch = $3`,
@@ -90,21 +91,21 @@ export function* releaseExecution(id: string, runner: string, epoch: number): Sc
 }
 
 /**
- * Makes pending what an owner left behind that is marked dead or has no row, and removes rows of the dead. A
- * transaction of its own, after the mark is committed: its snapshot must hold what the dead one last committed. One
- * that killed too many runners while it was loaded is held.
+ * Makes pending the executions of owners that are marked dead or have no row, and removes the rows of the dead. It is a
+ * transaction of its own, after the commit of the mark: its snapshot must hold the last commit of the dead runner. An
+ * execution that killed too many runners while it was loaded is held.
  */
-export function* releaseOrphans(now: number, dialect: Dialect): Script<number> {
+export function* releaseOrphans(tx: Tx): Script<number> {
   const owners = (yield* all<{ owner: string }>(orphanOwnersText)).map(({ owner }) => owner);
-  if (owners.length === 0) return yield* removeDead(now, dialect);
-  const orphans = `${dialect.among('owner', '$2')} and owner not in (select id from runners where dead = 0)`;
+  if (owners.length === 0) return yield* removeDead(tx);
+  const orphans = `${tx.dialect.among('owner', '$2')} and owner not in (select id from runners where dead = 0)`;
   const gone = JSON.stringify(owners);
-  // locked first, and judged again by a new statement: while a row was waited for, a runner may have registered and taken it
+  // locks first and judges by a new statement: during the wait for a row a runner may have registered and claimed it
   const found = yield* all<{ id: string }>(
-    `select id from executions where ${orphans.replace('$2', '$1')}${dialect.skipLocked}`,
+    `select id from executions where ${orphans.replace('$2', '$1')}${tx.dialect.lock('skip_locked')}`,
     gone,
   );
-  const among = `${dialect.among('id', '$1')} and ${orphans}`;
+  const among = `${tx.dialect.among('id', '$1')} and ${orphans}`;
   const ids = JSON.stringify(found.map(({ id }) => id));
   const killers = yield* all<{ id: string }>(
     `select id from executions where ${among} and load_attempts >= $3`,
@@ -117,19 +118,19 @@ export function* releaseOrphans(now: number, dialect: Dialect): Script<number> {
     ids,
     gone,
   );
-  for (const { id } of killers) yield* holdUnowned(id, 'CRASH_LOOP', now);
-  return released + (yield* removeDead(now, dialect));
+  for (const { id } of killers) yield* holdUnowned(tx, id, 'CRASH_LOOP');
+  return released + (yield* removeDead(tx));
 }
 
-/** What else the dead leave behind; gives how many attempts at helpers were lost. */
-function* removeDead(now: number, dialect: Dialect): Script<number> {
-  const lost = yield* releaseHelped(now, dialect);
-  // read once: who is marked in between goes with the next look, row and batches alike
+/** Removes the other rows of dead runners; returns the number of attempts lost at helpers. */
+function* removeDead(tx: Tx): Script<number> {
+  const lost = yield* releaseHelped(tx);
+  // read once: a runner that is marked from here on is removed by the next call, with its row and its batches
   const dead = JSON.stringify(
     (yield* all<{ id: string }>('select id from runners where dead <> 0')).map(({ id }) => id),
   );
-  yield* run(`delete from batches where ${dialect.among('runner', '$1')}`, dead);
-  yield* run(`delete from runners where ${dialect.among('id', '$1')}`, dead);
-  yield* run(`delete from runner_leases where ${dialect.among('runner', '$1')}`, dead);
+  yield* run(`delete from batches where ${tx.dialect.among('runner', '$1')}`, dead);
+  yield* run(`delete from runners where ${tx.dialect.among('id', '$1')}`, dead);
+  yield* run(`delete from runner_leases where ${tx.dialect.among('runner', '$1')}`, dead);
   return lost;
 }

@@ -1,27 +1,34 @@
-/** What a runner takes at once, and of what. */
+import type { Tx } from '../script.ts';
+
+/** The most that a runner takes at once, and from which executions. */
 export interface Claim {
   readonly runner: string;
   readonly now: number;
   readonly limit: number;
-  /** What this runner can run (see `NewExecution.code`). */
+  /** The build ids that this runner can run (see `NewExecution.buildId`). */
   readonly buildIds: readonly string[];
-  /** Where set, only executions of these roots. */
+  /** Set: only executions of these roots. */
   readonly roots: readonly string[] | null;
-  /** Executions at once, by `code workflow`, of the workflows that have a limit. */
+  /** Executions at once, by `buildId workflow`, of the workflows that have a limit. */
   readonly limits: ReadonlyMap<string, number>;
-  /** Whether a suspect may be taken; default true. */
+  /** True if a suspect may be taken; the default. */
   readonly suspects?: boolean;
-  /** Workflows that are left to others, although the code of some that are not is here too, by their code. */
+  /** Workflows that this runner leaves to other runners, by the build id that they share with workflows that it takes. */
   readonly except?: ReadonlyMap<string, readonly string[]>;
 }
 
-/** By code, where the last claim stopped among many tenants, and among many keys of limits, so that none waits for ever. */
+/** By build id, the place where the last claim stopped among many tenants and among many limit keys, so that none waits forever. */
 export interface ClaimCursor {
   readonly tenants: Map<string, string>;
   readonly keys: Map<string, string>;
 }
 
-/** Whether a workflow is left to others. */
+/** The transaction of a claim, with the cursor of its store. */
+export interface ClaimTx extends Tx {
+  readonly cursor: ClaimCursor;
+}
+
+/** True if the claim leaves a workflow to other runners. */
 export function isExcepted({ except }: Claim, code: string, workflow: string): boolean {
   return except?.get(code)?.includes(workflow) === true;
 }

@@ -1,31 +1,27 @@
 import { isExcepted } from './claim.ts';
-import type { Claim, ClaimCursor } from './claim.ts';
+import type { Claim, ClaimTx } from './claim.ts';
 import { firstsOfGroups, groupsAtOnce, locked } from './fair-order.ts';
 import type { Candidate, Groups } from './fair-order.ts';
 import { all } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
-/** Of a key, how many its version admits at once, and how many more when it was looked at. */
+/** The executions that a version admits under a key, and the number of free places at the last look. */
 interface Limit {
   readonly limit: number;
   readonly room: number;
 }
 
-/** By code, the keys that have something pending and room. */
+/** By build id, the keys that have pending executions and room. */
 type Open = Map<string, Map<string, Limit>>;
 
-/** What is first under the limits that have room. A limit that is reached is not locked, so that nobody waits for nothing. */
-export function* limited(
-  claim: Claim,
-  codes: readonly string[],
-  cursor: ClaimCursor,
-  dialect: Dialect,
-): Script<readonly Candidate[]> {
+/** The first executions under limits that have room. A limit that is reached is not locked: no claim waits in vain. */
+export function* limited(tx: ClaimTx, claim: Claim, codes: readonly string[]): Script<readonly Candidate[]> {
+  const { cursor } = tx;
   const open: Open = new Map();
   for (const code of codes) {
     const from = cursor.keys.get(code) ?? '';
     let keys = yield* keysAfter(from, code);
-    // from the first key again
+    // the end of the keys is reached: from the first one again
     if (keys.length === 0 && from !== '') keys = yield* keysAfter('', code);
     cursor.keys.delete(code);
     if (keys.length === groupsAtOnce) cursor.keys.set(code, keys.at(-1)!.limit_key);
@@ -36,8 +32,8 @@ export function* limited(
     }
     if (limits.size > 0) open.set(code, limits);
   }
-  if (keysOf(open).size > claim.limit) yield* narrow(claim, open, dialect);
-  return open.size === 0 ? [] : yield* underLimits(claim, open, dialect);
+  if (keysOf(open).size > claim.limit) yield* narrow(tx, claim, open);
+  return open.size === 0 ? [] : yield* underLimits(tx, claim, open);
 }
 
 function keysOf(open: Open): Set<string> {
@@ -46,23 +42,23 @@ function keysOf(open: Open): Set<string> {
   return keys;
 }
 
-/** Leaves only the keys that have the first in turn: every key that is locked takes room in the server's memory. */
-function* narrow(claim: Claim, open: Open, dialect: Dialect): Script<void> {
+/** Leaves only the keys of the executions that are first in turn: every locked key takes memory of the server. */
+function* narrow(tx: Tx, claim: Claim, open: Open): Script<void> {
   for (const [code, limits] of open) {
-    const firsts = yield* firstsOfGroups(underKeys(code, limits), claim.limit, dialect);
+    const firsts = yield* firstsOfGroups(tx, underKeys(code, limits), claim.limit);
     const first = new Set(firsts.slice(0, claim.limit).map(({ group_key: key }) => key));
     for (const key of limits.keys()) if (!first.has(key)) limits.delete(key);
   }
 }
 
-function* underLimits(claim: Claim, open: Open, dialect: Dialect): Script<readonly Candidate[]> {
-  const owned = yield* lockedCounts(keysOf(open), dialect);
+function* underLimits(tx: Tx, claim: Claim, open: Open): Script<readonly Candidate[]> {
+  const owned = yield* lockedCounts(tx, keysOf(open));
   const found: Candidate[] = [];
   for (const [code, limits] of open) {
-    const firsts = yield* firstsOfGroups(underKeys(code, limits), claim.limit, dialect);
-    // what one version takes counts for the others
+    const firsts = yield* firstsOfGroups(tx, underKeys(code, limits), claim.limit);
+    // executions that one version takes count for the other versions
     const admitted = firsts.filter(({ group_key: key }) => admits(owned, key, limits.get(key)!.limit));
-    found.push(...(yield* locked(admitted, code, admitted.length, dialect)));
+    found.push(...(yield* locked(tx, admitted, code, admitted.length)));
   }
   return found;
 }
@@ -77,7 +73,7 @@ function nextKey(than: string): string {
     order by e.limit_key, e.priority desc, e.created_at limit 1)`;
 }
 
-/** The keys of limits that have something pending, found by jumps in the index from key to key. */
+/** The limit keys with pending executions, found by jumps in the index from key to key. */
 function* keysAfter(
   after: string,
   code: string,
@@ -93,7 +89,7 @@ function* keysAfter(
   );
 }
 
-/** A definition that has no limit any more admits any number. */
+/** A definition without a limit admits any number. */
 export function limitOf(claim: Claim, code: string, workflow: string): number {
   return claim.limits.get(`${code} ${workflow}`) ?? Number.MAX_SAFE_INTEGER;
 }
@@ -107,16 +103,16 @@ export function admits(owned: Map<string, number>, key: string, limit: number): 
 }
 
 /**
- * How many run under each key: counted from what is owned, so nothing leaks. Until the end of the transaction nobody else
- * takes anything under them: else two who count at the same moment both find room for one.
+ * The number of running executions under each key, counted from the owned ones, so no count can leak. No other claim takes
+ * any under these keys before the end of the transaction: two that count at the same moment would both find room for one.
  */
-export function* lockedCounts(keys: ReadonlySet<string>, dialect: Dialect): Script<Map<string, number>> {
+export function* lockedCounts(tx: Tx, keys: ReadonlySet<string>): Script<Map<string, number>> {
   const list = JSON.stringify([...keys]);
-  if (dialect.lockNames !== null) yield* all(dialect.lockNames, list);
-  // what was committed while a lock was waited for is seen by a new statement only
+  if (tx.dialect.lockNames !== null) yield* all(tx.dialect.lockNames, list);
+  // a new statement sees the commits that happened during the wait for the locks
   const rows = yield* all<{ limit_key: string; owned: number }>(
     `select k.value as limit_key, (select count(*) from executions e where e.limit_key = k.value and e.owner is not null) as owned
-     from (${dialect.strings('$1')}) k`,
+     from (${tx.dialect.strings('$1')}) k`,
     list,
   );
   return new Map(rows.map(({ limit_key: key, owned }) => [key, owned]));

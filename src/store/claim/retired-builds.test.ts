@@ -94,10 +94,10 @@ function* written(dialect: Dialect): Script<void> {
 /** Asks for strays as a runner that has the newest definition; gives what was found, and how many statements that took. */
 async function look(
   store: Store,
-  { dialect, explain, slow }: Explained,
+  { explain, slow }: Explained,
 ): Promise<{ readonly found: readonly string[]; readonly statements: number; readonly slow: readonly string[] }> {
-  return store.read(function* () {
-    const script = executionsOnRetiredBuilds(['embedded/w/new'], 100, dialect);
+  return store.read(function* (tx) {
+    const script = executionsOnRetiredBuilds(tx, ['embedded/w/new'], 100);
     const reads: string[] = [];
     let statements = 0;
     let step = script.next();
@@ -125,7 +125,7 @@ function suite(name: string, explained: Explained, open: (t: Cleanup) => Promise
         assert.deepEqual(slow, []);
         assert.ok(statements <= 4, `${statements} statements`);
         const sign = await store.read(function* () {
-          const text = `${explained.explain}select exists (${retiredBuildsText('$1', explained.dialect)}) as strays`;
+          const text = `${explained.explain}select exists (${retiredBuildsText(explained.dialect, '$1')}) as strays`;
           return (yield { text, params: ['["embedded/w/new"]'] }).rows;
         });
         assert.deepEqual(explained.slow(sign), []);

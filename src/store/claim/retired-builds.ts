@@ -1,9 +1,9 @@
 import { dropHalfWritten, holdUnowned } from '../executions/commands.ts';
 import { retiredBuildsText } from '../runners/renewal.ts';
 import { all, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
-/** An execution that waits for code which no living runner has, although this one has the workflow under another definition. */
+/** An execution that waits for a build that no living runner has. This runner has its workflow under another definition. */
 export interface RetiredExecution {
   readonly id: string;
   readonly buildId: string;
@@ -12,21 +12,21 @@ export interface RetiredExecution {
   readonly begun: readonly string[];
 }
 
-/** One look takes executions of at most so many codes. */
+/** Build ids that one look takes executions of. */
 const buildsAtOnce = 10;
 
 /**
- * Pending executions of the workflows behind these codes, under codes that no living runner has: at most `limit`. The number
- * of statements does not depend on how many definitions there are, and each of them enters an index of pending executions
- * at a code: definitions are kept for ever, and so are most executions.
+ * Pending executions of the workflows behind these build ids, under build ids that no living runner has: at most `limit`.
+ * The number of statements does not depend on the number of definitions, and each statement enters an index of pending
+ * executions at a build id: definitions are kept for ever, and so are most executions.
  */
 export function* executionsOnRetiredBuilds(
+  tx: Tx,
   buildIds: readonly string[],
   limit: number,
-  dialect: Dialect,
 ): Script<RetiredExecution[]> {
   const wanted = yield* all<{ build_id: string; workflow: string }>(
-    `${retiredBuildsText('$1', dialect)} limit ${buildsAtOnce}`,
+    `${retiredBuildsText(tx.dialect, '$1')} limit ${buildsAtOnce}`,
     JSON.stringify(buildIds),
   );
   if (wanted.length === 0) return [];
@@ -38,8 +38,8 @@ export function* executionsOnRetiredBuilds(
       order by ${order}, priority desc, created_at limit $2`;
     found.push(
       ...(yield* all<{ id: string; build_id: string }>(
-        `select g.value as build_id, cast(${dialect.field('j.value', 0)} as text) as id
-         from (${dialect.strings('$1')}) g, ${dialect.rows(dialect.gathered(each, 'id'), 'j')}`,
+        `select g.value as build_id, cast(${tx.dialect.field('j.value', 0)} as text) as id
+         from (${tx.dialect.strings('$1')}) g, ${tx.dialect.rows(tx.dialect.gathered(each, 'id'), 'j')}`,
         JSON.stringify([...workflowOf.keys()]),
         limit,
       )),
@@ -48,7 +48,7 @@ export function* executionsOnRetiredBuilds(
   const some = found.slice(0, limit);
   const begun = yield* all<{ id: string; task: string }>(
     `select execution_id as id, task from task_executions
-     where ${dialect.among('execution_id', '$1')} and item = -1 and status <> 'pending'`,
+     where ${tx.dialect.among('execution_id', '$1')} and item = -1 and status <> 'pending'`,
     JSON.stringify(some.map(({ id }) => id)),
   );
   const begunOf = Map.groupBy(begun, ({ id }) => id);
@@ -57,10 +57,10 @@ export function* executionsOnRetiredBuilds(
   });
 }
 
-/** Those that are still pending under a code, locked; those that another transaction holds are left to it. */
-function* lockedUnder(ids: readonly string[], buildId: string, dialect: Dialect): Script<readonly string[]> {
+/** Executions that are still pending under a build id, locked. It skips those that another transaction holds. */
+function* lockedUnder(tx: Tx, ids: readonly string[], buildId: string): Script<readonly string[]> {
   const rows = yield* all<{ id: string }>(
-    `select id from executions where ${dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${dialect.skipLocked}`,
+    `select id from executions where ${tx.dialect.among('id', '$1')} and build_id = $2 and status = 'pending'${tx.dialect.lock('skip_locked')}`,
     JSON.stringify(ids),
     buildId,
   );
@@ -68,20 +68,20 @@ function* lockedUnder(ids: readonly string[], buildId: string, dialect: Dialect)
 }
 
 /**
- * Gives pending executions to another definition of their workflow; gives how many. What is half written of a map goes:
- * under the new definition a task of that name may be something else.
+ * Moves pending executions to another definition of their workflow; returns their number. The half-written items of maps
+ * are removed: under the new definition a task of that name may be a different one.
  */
-export function* moveToBuild(ids: readonly string[], from: string, to: string, dialect: Dialect): Script<number> {
-  const free = yield* lockedUnder(ids, from, dialect);
-  const among = dialect.among('id', '$1');
+export function* moveToBuild(tx: Tx, ids: readonly string[], from: string, to: string): Script<number> {
+  const free = yield* lockedUnder(tx, ids, from);
+  const among = tx.dialect.among('id', '$1');
   yield* run(`update executions set build_id = $2 where ${among}`, JSON.stringify(free), to);
-  yield* dropHalfWritten(free, dialect);
+  yield* dropHalfWritten(tx, free);
   return free.length;
 }
 
-/** Holds pending executions that the definitions of living runners cannot go on with; gives how many. */
-export function* holdChanged(ids: readonly string[], buildId: string, now: number, dialect: Dialect): Script<number> {
-  const free = yield* lockedUnder(ids, buildId, dialect);
-  for (const id of free) yield* holdUnowned(id, 'DEFINITION_CHANGED', now);
+/** Holds pending executions that the definitions of living runners cannot continue; returns their number. */
+export function* holdChanged(tx: Tx, ids: readonly string[], buildId: string): Script<number> {
+  const free = yield* lockedUnder(tx, ids, buildId);
+  for (const id of free) yield* holdUnowned(tx, id, 'DEFINITION_CHANGED');
   return free.length;
 }

@@ -70,7 +70,7 @@ export function pinnedText(wanted: string, dialect: Dialect): string {
     left join channels c on c.tenant = f.tenant and c.package = f.package and c.channel = 'live'),
   held as (select a.n, p.version, p.digest, p.status from aims a
     join packages p on p.tenant = a.tenant and p.name = a.package and p.version = a.version
-    order by p.registered_at, p.id${dialect.forKeyShare})`;
+    order by p.registered_at, p.id${dialect.lock('key_share')})`;
 }
 
 /** A condition on `wanted w left join held h`: the version is not there, or takes no new executions. */

@@ -38,10 +38,10 @@ export type TaskEndOutcome = 'written' | 'lost';
  */
 export function* writeTaskEnd(end: TaskEnd, dialect: Dialect): Script<TaskEndOutcome> {
   const { runner, id, epoch, task, item, attempt, seq, at, output } = end;
-  const self = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.forShare}`, runner);
+  const self = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.lock('share')}`, runner);
   if (self?.dead !== 0) return 'lost';
   const owned = yield* first<{ id: string }>(
-    `select id from executions where id = $1 and owner = $2 and epoch = $3${dialect.forUpdate}`,
+    `select id from executions where id = $1 and owner = $2 and epoch = $3${dialect.lock('update')}`,
     id,
     runner,
     epoch,

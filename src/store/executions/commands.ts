@@ -9,80 +9,80 @@ import { lockFamily } from './family.ts';
 import { childEnded, lockHead, post } from './inbox.ts';
 import type { Delivery, Head } from './inbox.ts';
 import { countTaken } from '../sharing/offers.ts';
-import { manifestWorkflows, packageVersion } from '../registry/versions.ts';
+import { holdVersion, manifestWorkflows } from '../registry/versions.ts';
 import { lockPinnedVersions } from '../commit/pinned-versions.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
-// What people ask of an execution: by mail to its owner, or carried out at once, under the row's lock, where it has none.
+// Requests to an execution: sent as a message to its owner or, if it has none, carried out at once under the row's lock.
 
 /** Cancels an execution, and with it the children that its tasks wait for. */
-export function* cancelExecution(id: string, tenant: string | null, now: number, dialect: Dialect): Script<Delivery> {
-  yield* lockFamily([id], dialect);
-  return yield* cancelLocked(id, tenant, now, dialect);
+export function* cancelExecution(tx: Tx, id: string, tenant: string | null): Script<Delivery> {
+  yield* lockFamily(tx, [id]);
+  return yield* cancelLocked(tx, id, tenant);
 }
 
-/** The same where the whole family is locked (see `lockFamily`). */
-export function* cancelLocked(id: string, tenant: string | null, now: number, dialect: Dialect): Script<Delivery> {
-  const head = yield* lockHead(id, tenant, dialect);
+/** The same if the whole family is locked (see `lockFamily`). */
+export function* cancelLocked(tx: Tx, id: string, tenant: string | null): Script<Delivery> {
+  const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
   if (isEnded(head.status)) return { status: 'ended', as: head.status };
   if (head.owner !== null) {
-    yield* post(head, { kind: 'cancel', name: null, payload: null }, now);
+    yield* post(tx, head, { kind: 'cancel', name: null, payload: null });
     return { status: 'sent' };
   }
-  yield* endUnowned(id, now, dialect);
+  yield* endUnowned(tx, id);
   return { status: 'applied', as: 'cancelled' };
 }
 
 /**
- * Removes the items of maps that are half written: the map's own row, which is written last, is missing or still pending, so
- * its items count for nothing. Once that row has another state, nothing tells them from all of the items. Nobody owns these
- * executions, and their rows are locked.
+ * Removes the items of half-written maps: the map's own row, which is written last, is missing or still pending, so its
+ * items do not count. Once that row has another state, they look like a complete list. The executions have no owner, and
+ * their rows are locked.
  */
-export function* dropHalfWritten(ids: readonly string[], dialect: Dialect): Script<void> {
+export function* dropHalfWritten(tx: Tx, ids: readonly string[]): Script<void> {
   yield* run(
-    `delete from task_executions where ${dialect.among('execution_id', '$1')} and item >= 0 and not exists (select 1 from task_executions m
+    `delete from task_executions where ${tx.dialect.among('execution_id', '$1')} and item >= 0 and not exists (select 1 from task_executions m
        where m.execution_id = task_executions.execution_id and m.task = task_executions.task and m.item = -1 and m.status <> 'pending')`,
     JSON.stringify(ids),
   );
 }
 
-/** Cancels an execution that nobody owns; its row is locked. */
-function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
-  yield* dropHalfWritten([id], dialect);
-  yield* appendEvent(id, 'execution.cancelling', now, null);
+/** Cancels an execution without an owner; its row is locked. */
+function* endUnowned(tx: Tx, id: string): Script<void> {
+  yield* dropHalfWritten(tx, [id]);
+  yield* appendEvent(id, 'execution.cancelling', tx.now, null);
   const known = yield* all<{ task: string; item: number; status: string }>(
     'select task, item, status from task_executions where execution_id = $1 order by task, item',
     id,
   );
   for (const { task, item, status } of known) {
     const isOpen = status === 'running' || status === 'waiting' || (status === 'pending' && item === -1);
-    if (isOpen) yield* appendEvent(id, 'task.cancelled', now, null, task, item === -1 ? null : item);
+    if (isOpen) yield* appendEvent(id, 'task.cancelled', tx.now, null, task, item === -1 ? null : item);
   }
   yield* run(
     `update task_executions set status = 'cancelled', ended_at = $2, wake_at = null
      where execution_id = $1 and status in ('pending', 'running', 'waiting')`,
     id,
-    now,
+    tx.now,
   );
   const begun = new Set(known.filter(({ item }) => item === -1).map(({ task }) => task));
   for (const task of yield* tasksOfDefinition(id)) {
     if (begun.has(task)) continue;
-    yield* appendEvent(id, 'task.cancelled', now, null, task);
+    yield* appendEvent(id, 'task.cancelled', tx.now, null, task);
     yield* run(
       `insert into task_executions (execution_id, task, item, status, attempt, charged_attempts, epoch, ended_at)
        values ($1, $2, -1, 'cancelled', 0, 0, 0, $3)`,
       id,
       task,
-      now,
+      tx.now,
     );
   }
-  yield* appendEvent(id, 'execution.cancelled', now, null);
+  yield* appendEvent(id, 'execution.cancelled', tx.now, null);
   yield* run(
     `update executions set status = 'cancelled', reason = null, wake_at = null, ended_at = $2, inbox_acked = inbox_seq where id = $1`,
     id,
-    now,
+    tx.now,
   );
   yield* countTaken(id);
   yield* run(`delete from inbox_messages where execution_id = $1 and kind <> 'signal'`, id);
@@ -90,16 +90,16 @@ function* endUnowned(id: string, now: number, dialect: Dialect): Script<void> {
     'select id from executions where parent_id = $1 and ended_at is null',
     id,
   );
-  for (const child of children) yield* cancelLocked(child.id, null, now, dialect);
+  for (const child of children) yield* cancelLocked(tx, child.id, null);
   const parent = yield* first<{ parent_id: string | null; parent_task: string }>(
     'select parent_id, parent_task from executions where id = $1',
     id,
   );
   if (parent === undefined || parent.parent_id === null) return;
-  yield* childEnded({ id: parent.parent_id, task: parent.parent_task }, id, now, dialect);
+  yield* childEnded(tx, { id: parent.parent_id, task: parent.parent_task }, id);
 }
 
-/** The names of an execution's tasks, those that never began too; none where its definition is damaged, or not known any more. */
+/** The names of an execution's tasks, also of those that never began; none if its definition is damaged or unknown. */
 function* tasksOfDefinition(id: string): Script<readonly string[]> {
   const row = yield* first<{ workflow: string; spec: string | null; manifest: string | null }>(
     `select e.workflow, (select d.spec from builds d where d.build_id = e.build_id) as spec,
@@ -121,46 +121,46 @@ function* tasksOfDefinition(id: string): Script<readonly string[]> {
   }
 }
 
-/** Pauses an execution: nothing new starts, what runs may end. */
-export function* pauseExecution(id: string, tenant: string, now: number, dialect: Dialect): Script<Delivery> {
-  const head = yield* lockHead(id, tenant, dialect);
+/** Pauses an execution: no task starts; running ones may finish. */
+export function* pauseExecution(tx: Tx, id: string, tenant: string): Script<Delivery> {
+  const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
   if (isEnded(head.status)) return { status: 'ended', as: head.status };
   if (head.status === 'paused') return { status: 'applied', as: 'paused' };
   if (head.owner !== null) {
-    yield* post(head, { kind: 'pause', name: null, payload: null }, now);
+    yield* post(tx, head, { kind: 'pause', name: null, payload: null });
     return { status: 'sent' };
   }
-  yield* holdUnowned(id, 'operator', now);
+  yield* holdUnowned(tx, id, 'operator');
   return { status: 'applied', as: 'paused' };
 }
 
-/** Holds an execution that nobody owns; its row is locked. */
-export function* holdUnowned(id: string, reason: string, now: number): Script<void> {
+/** Holds an execution without an owner; its row is locked. */
+export function* holdUnowned(tx: Tx, id: string, reason: string): Script<void> {
   yield* run(`update executions set status = 'paused', reason = $2 where id = $1`, id, reason);
-  yield* appendEvent(id, 'execution.paused', now, JSON.stringify({ reason }));
+  yield* appendEvent(id, 'execution.paused', tx.now, JSON.stringify({ reason }));
 }
 
-/** Lets a paused execution go on. */
-export function* resumeExecution(id: string, tenant: string, now: number, dialect: Dialect): Script<Delivery> {
-  const head = yield* lockHead(id, tenant, dialect);
+/** Resumes a paused execution. */
+export function* resumeExecution(tx: Tx, id: string, tenant: string): Script<Delivery> {
+  const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
   if (isEnded(head.status)) return { status: 'ended', as: head.status };
   if (head.owner !== null) {
-    // it may be on its way to being paused
-    yield* post(head, { kind: 'resume', name: null, payload: null }, now);
+    // a pause may be under way at the owner
+    yield* post(tx, head, { kind: 'resume', name: null, payload: null });
     return { status: 'sent' };
   }
-  // under another definition it would only be held again
+  // a runner would hold it again: its definition has changed
   if (head.status !== 'paused' || head.reason === 'DEFINITION_CHANGED') return { status: 'refused', as: head.status };
-  const as = yield* pendingAgain(head, now);
-  yield* appendEvent(id, 'execution.resumed', now, null);
+  const as = yield* pendingAgain(tx, head);
+  yield* appendEvent(id, 'execution.resumed', tx.now, null);
   return { status: 'applied', as };
 }
 
-/** One that was paused before its `startAt` waits for that again. */
-function* pendingAgain(head: Head, now: number): Script<ExecutionStatus> {
-  const early = head.epoch === 0 && head.wake_at !== null && head.wake_at > now;
+/** Sets the status after a pause: an execution that was paused before its `startAt` waits for that again. */
+function* pendingAgain(tx: Tx, head: Head): Script<ExecutionStatus> {
+  const early = head.epoch === 0 && head.wake_at !== null && head.wake_at > tx.now;
   const status = early ? 'waiting' : 'pending';
   yield* run(
     `update executions set status = $2, reason = $3, wake_at = $4, load_attempts = 0, crash_count = 0 where id = $1`,
@@ -172,55 +172,55 @@ function* pendingAgain(head: Head, now: number): Script<ExecutionStatus> {
   return status;
 }
 
-/** What an execution that ended is retried with. */
+/** The data for the retry of an execution. */
 export interface Retry {
   readonly id: string;
   readonly tenant: string;
-  /** What will run it: the code that it had, or another definition of the same workflow. */
+  /** The build id that will run it: its own, or that of another definition of the same workflow. */
   readonly buildId: string;
   /** Tasks that begin again although they completed: the definition has changed under them. */
   readonly reset: readonly string[];
-  /** Tasks that the definition does not have any more. */
+  /** Tasks that the definition has lost. */
   readonly gone: readonly string[];
 }
 
 /**
- * Lets an execution that failed, was cancelled, or is held go on: what did not complete is pending again, with a fresh
- * allowance; attempt numbers go on.
+ * Retries an execution that failed, was cancelled, or is held: every task that has not completed is pending again, with all
+ * its attempts; attempt numbers go on.
  */
-export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Script<Delivery> {
+export function* retryExecution(tx: Tx, retry: Retry): Script<Delivery> {
   const { id, tenant, buildId, reset, gone: unknown } = retry;
-  yield* packageGone(id, dialect); // for its lock, which comes before that of the execution
-  if (reset.length > 0) yield* lockFamily([id], dialect);
-  const head = yield* lockHead(id, tenant, dialect);
+  yield* packageGone(tx, id); // for its lock, which precedes the lock of the execution
+  if (reset.length > 0) yield* lockFamily(tx, [id]);
+  const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
   const isHeld = head.status === 'paused' && (head.reason === 'DEFINITION_CHANGED' || head.reason === 'CRASH_LOOP');
   const retryable = head.status === 'failed' || head.status === 'cancelled' || isHeld;
   if (!retryable || head.owner !== null) return { status: 'refused', as: head.status };
-  const gone = yield* packageGone(id, dialect);
+  const gone = yield* packageGone(tx, id);
   if (gone !== undefined) return { status: 'package_gone', ...gone };
   const open = `status in ('failed', 'cancelled', 'skipped')`;
-  const also = reset.length === 0 ? '' : ` or ${dialect.among('task', '$2')}`;
+  const also = reset.length === 0 ? '' : ` or ${tx.dialect.among('task', '$2')}`;
   const params = reset.length === 0 ? [id] : [id, JSON.stringify(reset)];
   if (reset.length > 0) {
-    // what such a task remembers is of another definition
+    // items, children and steps of such a task belong to the other definition
     yield* run(
-      `delete from task_executions where execution_id = $1 and item >= 0 and ${dialect.among('task', '$2')}`,
+      `delete from task_executions where execution_id = $1 and item >= 0 and ${tx.dialect.among('task', '$2')}`,
       ...params,
     );
     const children = yield* all<{ id: string }>(
-      `select id from executions where parent_id = $1 and ended_at is null and ${dialect.among('parent_task', '$2')}`,
+      `select id from executions where parent_id = $1 and ended_at is null and ${tx.dialect.among('parent_task', '$2')}`,
       ...params,
     );
-    for (const child of children) yield* cancelLocked(child.id, null, now, dialect);
-    yield* run(`delete from steps where execution_id = $1 and ${dialect.among('task', '$2')}`, ...params);
+    for (const child of children) yield* cancelLocked(tx, child.id, null);
+    yield* run(`delete from steps where execution_id = $1 and ${tx.dialect.among('task', '$2')}`, ...params);
   }
   if (unknown.length > 0) {
-    const text = `delete from task_executions where execution_id = $1 and ${dialect.among('task', '$2')}`;
+    const text = `delete from task_executions where execution_id = $1 and ${tx.dialect.among('task', '$2')}`;
     yield* run(text, id, JSON.stringify(unknown));
   }
-  yield* dropHalfWritten([id], dialect);
-  // a map goes on with the items that it has; their own states say which of them begin again
+  yield* dropHalfWritten(tx, [id]);
+  // a map keeps its items; their own states tell the ones that begin again
   yield* run(
     `update task_executions set status = case when item = -1 and exists (select 1 from task_executions i
        where i.execution_id = $1 and i.task = task_executions.task and i.item >= 0) then 'running' else 'pending' end,
@@ -234,64 +234,61 @@ export function* retryExecution(retry: Retry, now: number, dialect: Dialect): Sc
     id,
     buildId,
   );
-  yield* appendEvent(id, 'execution.retried', now, null);
+  yield* appendEvent(id, 'execution.retried', tx.now, null);
   return { status: 'applied', as: 'pending' };
 }
 
-/** Holds the package version that an execution is pinned to; gives it where it was deleted. */
-function* packageGone(
-  id: string,
-  dialect: Dialect,
-): Script<{ readonly package: string; readonly version: string } | undefined> {
+/** Holds the package version that an execution is pinned to; returns it if it was deleted. */
+function* packageGone(tx: Tx, id: string): Script<{ readonly package: string; readonly version: string } | undefined> {
   const pin = yield* first<{ tenant: string; package: string; version: string }>(
     'select tenant, package, version from executions where id = $1 and digest is not null',
     id,
   );
   if (pin === undefined) return undefined;
-  const held = yield* packageVersion(pin.tenant, pin.package, pin.version, dialect.forKeyShare);
+  const held = yield* holdVersion(tx, pin.tenant, pin.package, pin.version);
   const isGone = held === undefined || held.status === 'deleted';
   return isGone ? { package: pin.package, version: pin.version } : undefined;
 }
 
-/** Another execution made of one, with what that has done so far. */
+/** A new execution made of an existing one, with results of that one. */
 export interface Fork {
   readonly create: NewExecution;
   readonly from: { readonly id: string; readonly task: string };
-  /** Tasks whose outcomes (items and steps with them) the new one takes over. */
+  /** Tasks whose outcomes (with items and steps) the new execution takes over. */
   readonly keep: readonly string[];
 }
 
 /** Makes a fork; both executions have an event of it. */
-export function* forkExecution(fork: Fork, now: number, dialect: Dialect): Script<Delivery> {
+export function* forkExecution(tx: Tx, fork: Fork): Script<Delivery> {
   const { create, from, keep } = fork;
-  const pins = yield* lockPinnedVersions([create], dialect);
-  const head = yield* lockHead(from.id, create.tenant, dialect);
+  const pins = yield* lockPinnedVersions([create], tx.dialect);
+  const head = yield* lockHead(tx, from.id, create.tenant);
   if (head === undefined) return { status: 'unknown' };
   if (create.pin !== null && pins.fault(create) !== null) {
     return { status: 'package_gone', package: create.pin.package, version: create.pin.version };
   }
   yield* insertExecution(create);
-  yield* appendEvent(create.id, 'execution.created', now, null);
+  yield* appendEvent(create.id, 'execution.created', tx.now, null);
   yield* run('update executions set forked_from = $2, forked_task = $3 where id = $1', create.id, from.id, from.task);
   yield* run(
     `insert into task_executions (execution_id, task, item, status, attempt, charged_attempts, epoch, started_at, ended_at, wake_at,
        output, error, reason, cause, value)
      select $2, task, item, status, attempt, charged_attempts, 0, started_at, ended_at, wake_at, output, error, reason, cause, value
-     from task_executions where execution_id = $1 and ${dialect.among('task', '$3')}`,
+     from task_executions where execution_id = $1 and ${tx.dialect.among('task', '$3')}`,
     from.id,
     create.id,
     JSON.stringify(keep),
   );
   yield* run(
     `insert into steps (execution_id, task, item, name, output)
-     select $2, task, item, name, output from steps where execution_id = $1 and ${dialect.among('task', '$3')}`,
+     select $2, task, item, name, output from steps where execution_id = $1 and ${tx.dialect.among('task', '$3')}`,
     from.id,
     create.id,
     JSON.stringify(keep),
   );
-  yield* appendEvent(create.id, 'execution.forked', now, JSON.stringify({ from: from.id, task: from.task }));
+  yield* appendEvent(create.id, 'execution.forked', tx.now, JSON.stringify({ from: from.id, task: from.task }));
   const to = JSON.stringify({ to: create.id, task: from.task });
-  if (head.owner === null) yield* appendEvent(from.id, 'execution.forked', now, to);
-  else yield* post(head, { kind: 'forked', name: null, payload: to }, now);
+  if (head.owner === null) yield* appendEvent(from.id, 'execution.forked', tx.now, to);
+  else yield* post(tx, head, { kind: 'forked', name: null, payload: to });
   return { status: 'applied', as: 'pending' };
 }

@@ -1,14 +1,17 @@
 import { all } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
-// A cancel of an execution that nobody owns goes on to its children, and to theirs; the end of each is told to its parent.
-// A commit locks the rows of its executions, and of the parents that hear of an end, in the order of their ids. So does
-// whatever cancels: its rows are found and locked before it changes the first of them, or the two wait in a circle.
+// A cancel of an execution without an owner goes on to its children, and to theirs; the parent of each hears of its end. A
+// commit locks the rows of its executions, and of the parents that hear of an end, in the order of their ids. A cancel does
+// the same: it finds and locks its rows before it changes the first of them, or the two would wait in a circle.
 
-/** Executions with all that their cancel changes: open descendants, as far as nobody owns those above them, and parents. */
-export function* familyOf(ids: readonly string[], dialect: Dialect): Script<readonly string[]> {
-  const given = dialect.among('id', '$1');
-  // from parent to children by the index of parents, also where nobody has analysed the table: `offset 0` keeps it a loop
+/**
+ * Executions with all rows that their cancel changes: open descendants, as far as the ones above have no owner, and
+ * parents.
+ */
+export function* familyOf(tx: Tx, ids: readonly string[]): Script<readonly string[]> {
+  const given = tx.dialect.among('id', '$1');
+  // from parent to children by the index of parents, also without statistics of the table: `offset 0` keeps it a loop
   const rows = yield* all<{ id: string }>(
     `with recursive f(id, owner) as (select id, owner from executions where ${given}
        union all select e.id, e.owner from f cross join lateral
@@ -19,11 +22,11 @@ export function* familyOf(ids: readonly string[], dialect: Dialect): Script<read
   return rows.map(({ id }) => id);
 }
 
-/** Locks all that a cancel of these changes. Nothing to do where a transaction that writes is alone anyway. */
-export function* lockFamily(ids: readonly string[], dialect: Dialect): Script<void> {
-  if (dialect.forUpdate === '' || ids.length === 0) return;
+/** Locks all rows that a cancel of these changes. There is nothing to do if a transaction that writes is alone anyway. */
+export function* lockFamily(tx: Tx, ids: readonly string[]): Script<void> {
+  if (tx.dialect.lock('update') === '' || ids.length === 0) return;
   yield* all(
-    `select id from executions where ${dialect.among('id', '$1')} order by id${dialect.forUpdate}`,
-    JSON.stringify(yield* familyOf(ids, dialect)),
+    `select id from executions where ${tx.dialect.among('id', '$1')} order by id${tx.dialect.lock('update')}`,
+    JSON.stringify(yield* familyOf(tx, ids)),
   );
 }

@@ -1,11 +1,11 @@
 import { isEnded } from '../../core/execution.ts';
 import type { ExecutionStatus } from '../../core/execution.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /**
- * What others want of an execution. Persisted words. `child_ended`: one has ended; `forked`: another was made from it. `helper_started`: a
- * helper has begun with attempts; `helper_result`: how they ended; `helper_lost`: the helper died.
+ * The kinds of messages to an execution. Persisted words. `child_ended`: a child has ended; `forked`: a fork was made from
+ * it. `helper_started`: a helper has begun with attempts; `helper_result`: their ends; `helper_lost`: the helper died.
  */
 export type InboxMessageKind =
   | 'cancel'
@@ -18,31 +18,31 @@ export type InboxMessageKind =
   | 'helper_result'
   | 'helper_lost';
 
-/** One piece of mail, numbered within its execution from 1. `payload` is JSON text. */
+/** One message, numbered within its execution from 1. `payload` is JSON text. */
 export interface InboxMessage {
   readonly executionId: string;
   readonly n: number;
   readonly at: number;
   readonly kind: InboxMessageKind;
-  /** Of a signal its name, of an ended child the task that waits for it. */
+  /** The name of a signal; for an ended child the task that waits for it. */
   readonly name: string | null;
   readonly payload: string | null;
 }
 
-/** How a request to an execution was taken. */
+/** The result of a request to an execution. */
 export type Delivery =
-  /** Its owner will read it, or whoever takes it next. */
+  /** Its owner will read it, or the next one. */
   | { readonly status: 'sent' }
-  /** Nobody owns it, so the request was carried out. */
+  /** It has no owner, so the request was carried out. */
   | { readonly status: 'applied'; readonly as: ExecutionStatus }
   | { readonly status: 'ended'; readonly as: ExecutionStatus }
-  /** It is not in the state that the request is for. */
+  /** Its state does not allow the request. */
   | { readonly status: 'refused'; readonly as: ExecutionStatus }
   /** The package that it is pinned to is gone. */
   | { readonly status: 'package_gone'; readonly package: string; readonly version: string }
   | { readonly status: 'unknown' };
 
-/** What a request must know of an execution. */
+/** The columns of an execution that a request needs. */
 export interface Head {
   readonly id: string;
   readonly status: ExecutionStatus;
@@ -50,29 +50,29 @@ export interface Head {
   readonly inbox_seq: number;
   readonly epoch: number;
   readonly wake_at: number | null;
-  /** Why it is paused. */
+  /** The reason of the pause. */
   readonly reason: string | null;
 }
 
-/** The row of an execution, locked; any tenant's where none is named. */
-export function* lockHead(id: string, tenant: string | null, dialect: Dialect): Script<Head | undefined> {
+/** The row of an execution, locked; of any tenant if `tenant` is null. */
+export function* lockHead(tx: Tx, id: string, tenant: string | null): Script<Head | undefined> {
   const head = yield* first<Head & { tenant: string }>(
-    `select id, tenant, status, owner, inbox_seq, epoch, wake_at, reason from executions where id = $1 and pruned = 0${dialect.forUpdate}`,
+    `select id, tenant, status, owner, inbox_seq, epoch, wake_at, reason from executions where id = $1 and pruned = 0${tx.dialect.lock('update')}`,
     id,
   );
   return head === undefined || (tenant !== null && head.tenant !== tenant) ? undefined : head;
 }
 
 /**
- * Puts mail into the box of an execution whose row is locked. One that waits and that nobody owns becomes pending; one
- * that is paused, or not yet at its `startAt`, keeps the mail for later.
+ * Adds a message to the inbox of an execution whose row is locked. A waiting execution without an owner becomes pending;
+ * one that is paused, or before its `startAt`, keeps the message for later.
  */
-export function* post(head: Head, mail: Pick<InboxMessage, 'kind' | 'name' | 'payload'>, now: number): Script<void> {
+export function* post(tx: Tx, head: Head, mail: Pick<InboxMessage, 'kind' | 'name' | 'payload'>): Script<void> {
   yield* run(
     'insert into inbox_messages (execution_id, n, at, kind, name, payload) values ($1, $2, $3, $4, $5, $6)',
     head.id,
     head.inbox_seq + 1,
-    now,
+    tx.now,
     mail.kind,
     mail.name,
     mail.payload,
@@ -82,32 +82,24 @@ export function* post(head: Head, mail: Pick<InboxMessage, 'kind' | 'name' | 'pa
   yield* run(`update executions set inbox_seq = $2${woken} where id = $1`, head.id, head.inbox_seq + 1);
 }
 
-/** Hands a signal to an execution; whoever owns it now or takes it next will read it. */
-export function* sendSignal(
-  id: string,
-  tenant: string,
-  name: string,
-  payload: string,
-  now: number,
-  dialect: Dialect,
-): Script<Delivery> {
-  const head = yield* lockHead(id, tenant, dialect);
+/** Sends a signal to an execution; its owner, or the next one, will read it. */
+export function* sendSignal(tx: Tx, id: string, tenant: string, name: string, payload: string): Script<Delivery> {
+  const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
   if (isEnded(head.status)) return { status: 'ended', as: head.status };
-  yield* post(head, { kind: 'signal', name, payload }, now);
+  yield* post(tx, head, { kind: 'signal', name, payload });
   return { status: 'sent' };
 }
 
-/** A child has ended: its parent is told, unless that has ended itself. */
+/** Tells a parent that a child has ended, unless the parent has ended. */
 export function* childEnded(
+  tx: Tx,
   parent: { readonly id: string; readonly task: string },
   child: string,
-  now: number,
-  dialect: Dialect,
 ): Script<void> {
-  const head = yield* lockHead(parent.id, null, dialect);
+  const head = yield* lockHead(tx, parent.id, null);
   if (head === undefined || isEnded(head.status)) return;
-  yield* post(head, { kind: 'child_ended', name: parent.task, payload: JSON.stringify(child) }, now);
+  yield* post(tx, head, { kind: 'child_ended', name: parent.task, payload: JSON.stringify(child) });
 }
 
 interface MessageRow extends Omit<InboxMessage, 'executionId'> {
@@ -116,7 +108,7 @@ interface MessageRow extends Omit<InboxMessage, 'executionId'> {
 
 const columns = 'm.execution_id, m.n, m.at, m.kind, m.name, m.payload';
 
-/** The mail that a runner's executions have and it has not taken in, in order. */
+/** The unread messages of a runner's executions, in order. */
 export function* inboxOf(runner: string): Script<InboxMessage[]> {
   const rows = yield* all<MessageRow>(
     `select ${columns} from executions e join inbox_messages m on m.execution_id = e.id and m.n > e.inbox_acked
@@ -126,10 +118,13 @@ export function* inboxOf(runner: string): Script<InboxMessage[]> {
   return rows.map(messageRecord);
 }
 
-/** All mail of executions that is still there: unread, or signals that no task has waited for yet; by a JSON array of their ids. */
-export function* inboxOfAll(ids: string, dialect: Dialect): Script<InboxMessage[]> {
+/**
+ * All stored messages of executions: unread ones, and signals that no task has waited for yet; by a JSON array of their
+ * ids.
+ */
+export function* inboxOfAll(tx: Tx, ids: string): Script<InboxMessage[]> {
   const rows = yield* all<MessageRow>(
-    `select ${columns} from inbox_messages m where ${dialect.among('m.execution_id', '$1')} order by m.execution_id, m.n`,
+    `select ${columns} from inbox_messages m where ${tx.dialect.among('m.execution_id', '$1')} order by m.execution_id, m.n`,
     ids,
   );
   return rows.map(messageRecord);

@@ -1,31 +1,30 @@
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
-/** What one step of pruning did. */
+/** The result of one step of pruning. */
 export interface Pruned {
-  /** Executions that are gone. */
+  /** The number of removed executions. */
   readonly executions: number;
-  /** Whether there is more to prune. */
+  /** True if there is more to prune. */
   readonly more: boolean;
 }
 
 const tables = ['events', 'logs', 'steps', 'task_executions', 'execution_tags', 'inbox_messages'] as const;
 
 /**
- * Removes one root execution whose time is over, with its children, as far as `rows` rows go: what is left is removed
- * by the next step, the execution's own row last. `before`: roots without a retention of their own go that ended then.
- * The family is locked: runners that prune at the same moment take one each, and one of which anything is being retried is
- * left alone.
+ * Removes one root execution whose retention is over, with its children, up to `rows` rows: the next step removes the rest,
+ * the execution's own row last. `before`: the end of roots that have no retention of their own. The family is locked:
+ * runners that prune at the same moment take one each, and a family with a retry under way is skipped.
  */
-export function* prune(now: number, before: number | null, rows: number, dialect: Dialect): Script<Pruned> {
-  const root = yield* lockFamily(now, before, dialect);
+export function* prune(tx: Tx, before: number | null, rows: number): Script<Pruned> {
+  const root = yield* lockFamily(tx, before);
   if (root === undefined) return { executions: 0, more: false };
   const family = yield* all<{ id: string }>(
     'select id from executions where root_id = $1 and parent_id is not null limit $2',
     root,
     rows,
   );
-  // from the first step on nobody can find them: what is left of them is no execution any more
+  // from the first step on no query finds them: the remaining rows are no execution
   yield* run(
     'update executions set pruned = 1 where (id = $1 or (root_id = $1 and parent_id is not null)) and pruned = 0',
     root,
@@ -44,47 +43,49 @@ export function* prune(now: number, before: number | null, rows: number, dialect
   return { executions: gone, more: true };
 }
 
-/** Finds a root whose time is over, and locks it with its children; passes over those where somebody is at one of them. */
-function* lockFamily(now: number, before: number | null, dialect: Dialect): Script<string | undefined> {
+/**
+ * Finds a root whose retention is over, and locks it with its children; skips families that another transaction works on.
+ */
+function* lockFamily(tx: Tx, before: number | null): Script<string | undefined> {
   for (const busy: string[] = []; ;) {
-    const next = (yield* expired(now, busy, dialect)) ?? (yield* endedBefore(before, busy, dialect));
-    if (next === undefined || (yield* lockChildren(next, dialect))) return next;
+    const next = (yield* expired(tx, busy)) ?? (yield* endedBefore(tx, before, busy));
+    if (next === undefined || (yield* lockChildren(tx, next))) return next;
     busy.push(next);
   }
 }
 
 /**
- * Locks the children of a root that is locked; false where one of them lives, or is in the hands of somebody who may let
- * it live again. Nobody is waited for: who cancels a child goes from it to its parent.
+ * Locks the children of a locked root; returns false if one of them lives, or if another transaction that may revive it
+ * holds it. It does not wait: a cancel of a child locks the child before its parent.
  */
-function* lockChildren(root: string, dialect: Dialect): Script<boolean> {
+function* lockChildren(tx: Tx, root: string): Script<boolean> {
   const text = 'select id from executions where root_id = $1 and parent_id is not null and pruned = 0';
-  const ended = `${text} and ended_at is not null${dialect.skipLocked}`;
+  const ended = `${text} and ended_at is not null${tx.dialect.lock('skip_locked')}`;
   const locked = yield* first<{ count: number }>(`select count(*) as count from (${ended}) locked`, root);
-  // what came to live until they were locked is seen by a new statement only
+  // a new statement sees children that began to live before they were locked
   const whole = yield* first<{ count: number }>(`select count(*) as count from (${text}) children`, root);
   return locked!.count === whole!.count;
 }
 
 const noLiving = `not exists (select 1 from executions c where c.root_id = r.id and c.parent_id is not null and c.ended_at is null)`;
 
-function* expired(now: number, busy: readonly string[], dialect: Dialect): Script<string | undefined> {
+function* expired(tx: Tx, busy: readonly string[]): Script<string | undefined> {
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is not null
-     and r.ended_at + r.retention <= $1 and not ${dialect.among('r.id', '$2')} and ${noLiving}
-     order by r.ended_at + r.retention limit 1${dialect.skipLocked}`,
-    now,
+     and r.ended_at + r.retention <= $1 and not ${tx.dialect.among('r.id', '$2')} and ${noLiving}
+     order by r.ended_at + r.retention limit 1${tx.dialect.lock('skip_locked')}`,
+    tx.now,
     JSON.stringify(busy),
   );
   return row?.id;
 }
 
-function* endedBefore(before: number | null, busy: readonly string[], dialect: Dialect): Script<string | undefined> {
+function* endedBefore(tx: Tx, before: number | null, busy: readonly string[]): Script<string | undefined> {
   if (before === null) return undefined;
   const row = yield* first<{ id: string }>(
     `select r.id from executions r where r.ended_at is not null and r.parent_id is null and r.retention is null
-     and r.ended_at <= $1 and not ${dialect.among('r.id', '$2')} and ${noLiving}
-     order by r.ended_at limit 1${dialect.skipLocked}`,
+     and r.ended_at <= $1 and not ${tx.dialect.among('r.id', '$2')} and ${noLiving}
+     order by r.ended_at limit 1${tx.dialect.lock('skip_locked')}`,
     before,
     JSON.stringify(busy),
   );

@@ -12,7 +12,7 @@ import { SampleRegistry, samplePinned } from '../../testing/sample-registry.ts';
 import { sampleEffects, sampleExecution, sampleTransition } from '../../testing/samples.ts';
 import { PinRefusedError } from '../transition.ts';
 import type { NewExecution, Pin, Transition } from '../transition.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script } from '../script.ts';
 
 interface Place extends PostgresPlace {
   readonly sample: SampleRegistry;
@@ -275,9 +275,7 @@ if (typeof server === 'string') {
       await store.createWithin!(client, [samplePinned(one)]);
       const { registry } = sample;
       const report = (script: (report: Report) => Script<boolean>): Promise<boolean> =>
-        store.write((dialect: Dialect) =>
-          script({ runner: 'r1', digest: one.digest, at: 1, conditions: [], dialect, onActivate: undefined }),
-        );
+        store.write((tx) => script({ ...tx, runner: 'r1', digest: one.digest, conditions: [], onActivate: undefined }));
       await report(reportLoaded);
       await sample.register('2.0.0');
       await registry.rollback('p');
@@ -338,23 +336,16 @@ if (typeof server === 'string') {
     it('what a crash loop steps back to, and gives waiting executions to, is not taken away meanwhile', async (t) => {
       const here = await place(t, url);
       const { store, sample, client } = here;
-      await store.write((dialect) =>
-        reportLoaded({
-          runner: 'r1',
-          digest: here.one.digest,
-          at: 1,
-          conditions: [],
-          dialect,
-          onActivate: undefined,
-        }),
+      await store.write((tx) =>
+        reportLoaded({ ...tx, runner: 'r1', digest: here.one.digest, conditions: [], onActivate: undefined }),
       );
       const two = await sample.register('2.0.0');
       const waits = samplePinned(two);
       await store.createExecutions([waits]);
       await unregistering(here);
-      const reported = store.write((dialect) =>
+      const reported = store.write((tx) =>
         reportCrashLoop(
-          { runner: 'r1', digest: two.digest, at: 1_000_000, conditions: [], dialect, onActivate: undefined },
+          { ...tx, runner: 'r1', digest: two.digest, conditions: [], onActivate: undefined },
           'it crashed',
         ),
       );

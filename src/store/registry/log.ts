@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Json } from '../../core/json.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
-/** What can be done to a registry. Persisted words. */
+/** The acts on a registry. Persisted words. */
 export type RegistryAct =
   | 'publish'
   | 'activate'
@@ -14,7 +14,7 @@ export type RegistryAct =
   | 'unregister'
   | 'collect';
 
-/** One act, as it is recorded: who did what to which version, the state before and after it, and why. */
+/** One record of the log: the actor, the act and its version, the states before and after it, and the reason. */
 export interface NewRegistryEvent {
   readonly at: number;
   readonly tenant: string;
@@ -31,7 +31,7 @@ export interface NewRegistryEvent {
 export interface RegistryEvent extends NewRegistryEvent {
   /** Gapless from 1, over all tenants of the database. */
   readonly n: number;
-  /** Hex sha256 over the hash of the event before and all of this one: nothing in between changes unseen. */
+  /** Hex sha256 over the hash of the event before and all of this one: a change in between is visible. */
   readonly hash: string;
 }
 
@@ -51,13 +51,14 @@ interface EventRow {
 }
 
 /**
- * Appends events to the log, as the last that the transaction of their act does. The head's row is locked, so that two
- * acts never chain to the same event; every act of every tenant has to have it, so none waits for anything else with it.
+ * Appends events to the log, as the last statements of the transaction of their act. The head's row is locked, so that two
+ * acts never chain to the same event. Acts of all tenants need that row, so no act waits for another lock while it holds
+ * it.
  */
-export function* appendRegistryEvents(events: readonly NewRegistryEvent[], dialect: Dialect): Script<void> {
+export function* appendRegistryEvents(tx: Tx, events: readonly NewRegistryEvent[]): Script<void> {
   if (events.length === 0) return;
   const head = yield* first<{ n: number; hash: string }>(
-    `select n, hash from registry_head where id = 1${dialect.forUpdate}`,
+    `select n, hash from registry_head where id = 1${tx.dialect.lock('update')}`,
   );
   let { n, hash } = head!;
   for (const event of events) {
@@ -87,7 +88,7 @@ function* insertEvent(event: RegistryEvent): Script<void> {
   );
 }
 
-/** The number of the last event: it rises with every act, so runners compare it to see whether to look again. */
+/** The number of the last event. It rises with every act, so runners compare it to see if anything is new. */
 export function* registrySerial(): Script<number> {
   return (yield* registryHead()).n;
 }
@@ -111,7 +112,7 @@ export function* registryEvents(tenant: string | null, after: number, limit: num
   return rows.map(eventRecord);
 }
 
-/** What happened to the channels of one package, in order. */
+/** The events of the channels of one package, in order. */
 export function* channelHistory(tenant: string, name: string, channel: string): Script<RegistryEvent[]> {
   const rows = yield* all<EventRow>(
     'select * from registry_events where tenant = $1 and package = $2 and channel = $3 order by n',

@@ -1,5 +1,5 @@
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /*
  * The life of stored bytes. A row is there from before the first byte is written until after the last is gone, so
@@ -8,34 +8,34 @@ import type { Dialect, Script } from '../script.ts';
  * meets the short moment of deletion itself is turned away.
  */
 
-/** Says that these bytes are about to be stored. False where they are being deleted at this moment. */
-export function* touchBytes(digest: string, now: number, staleMs: number, dialect: Dialect): Script<boolean> {
+/** Announces that these bytes are about to be stored. Returns false if they are being deleted at this moment. */
+export function* touchBytes(tx: Tx, digest: string, staleMs: number): Script<boolean> {
   const row = yield* first<{ touched_at: number; collecting: number }>(
-    `select touched_at, collecting from package_bytes where digest = $1${dialect.forUpdate}`,
+    `select touched_at, collecting from package_bytes where digest = $1${tx.dialect.lock('update')}`,
     digest,
   );
-  // a collector that died left its mark; after `staleMs` it is not believed any more
-  if (row?.collecting === 1 && now - row.touched_at < staleMs) return false;
+  // a collector that died left its mark; it counts for `staleMs`
+  if (row?.collecting === 1 && tx.now - row.touched_at < staleMs) return false;
   yield* run(
     `insert into package_bytes (digest, touched_at, collecting) values ($1, $2, 0)
      on conflict (digest) do update set touched_at = excluded.touched_at, collecting = 0`,
     digest,
-    now,
+    tx.now,
   );
   return true;
 }
 
-/** Whether the bytes of a digest are being deleted at this moment. */
-export function* isCollecting(digest: string, dialect: Dialect): Script<boolean> {
+/** True if the bytes of a digest are being deleted at this moment. */
+export function* isCollecting(tx: Tx, digest: string): Script<boolean> {
   const row = yield* first<{ collecting: number }>(
-    `select collecting from package_bytes where digest = $1${dialect.forUpdate}`,
+    `select collecting from package_bytes where digest = $1${tx.dialect.lock('update')}`,
     digest,
   );
   return row?.collecting === 1;
 }
 
 /**
- * Bytes that no version needs, no execution that has not ended is pinned to, and nobody touched since `before`; of one
+ * Bytes that no version needs, that no open execution is pinned to, and that no publish has touched since `before`; of one
  * digest, or of all (null).
  */
 export function* collectableBytes(before: number, digest: string | null): Script<string[]> {
@@ -50,13 +50,16 @@ export function* collectableBytes(before: number, digest: string | null): Script
   return rows.map((row) => row.digest);
 }
 
-/** Marks bytes as being deleted, if they may be; false where they may not any more. */
-export function* beginCollecting(digest: string, before: number, now: number, dialect: Dialect): Script<boolean> {
-  // in the order of all who take both; and what was committed while they were waited for is seen by a new statement only
-  yield* all(`select id from packages where digest = $1 order by registered_at, id${dialect.forUpdate}`, digest);
-  yield* first(`select digest from package_bytes where digest = $1${dialect.forUpdate}`, digest);
+/** Marks bytes as being deleted; returns false if a version needs them again. */
+export function* beginCollecting(tx: Tx, digest: string, before: number): Script<boolean> {
+  // the lock order of all transactions that take both; a new statement sees the commits during the wait
+  yield* all(
+    `select id from packages where digest = $1 order by registered_at, id${tx.dialect.lock('update')}`,
+    digest,
+  );
+  yield* first(`select digest from package_bytes where digest = $1${tx.dialect.lock('update')}`, digest);
   if ((yield* collectableBytes(before, digest)).length === 0) return false;
-  yield* run('update package_bytes set collecting = 1, touched_at = $2 where digest = $1', digest, now);
+  yield* run('update package_bytes set collecting = 1, touched_at = $2 where digest = $1', digest, tx.now);
   return true;
 }
 

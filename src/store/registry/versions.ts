@@ -2,7 +2,7 @@ import { CloacinaError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /**
  * `yanked`: pinned executions go on, new ones are refused. `quarantined`: it crashed its isolate again and again; no
@@ -10,7 +10,7 @@ import type { Dialect, Script } from '../script.ts';
  */
 export type PackageStatus = 'published' | 'yanked' | 'quarantined' | 'deleted';
 
-/** What runners found when they last tried a version: `healthy` it loaded, `failed` its own fault kept it from that. */
+/** The result of the last load: `healthy` it loaded, `failed` an error of its own prevented that. */
 export type PackageHealth = 'healthy' | 'failed';
 
 /** One version of a package. Times are epoch ms. */
@@ -23,27 +23,10 @@ export interface PackageRecord {
   /** The size of the packed file. */
   readonly bytes: number;
   readonly status: PackageStatus;
-  /** Null until a runner tried it. */
+  /** Null before the first load. */
   readonly health: PackageHealth | null;
   readonly registeredAt: number;
 }
-
-export interface ChannelRecord {
-  readonly package: string;
-  readonly channel: string;
-  readonly version: string;
-  readonly digest: string;
-  /** Counts the moves of this channel, from 1. */
-  readonly serial: number;
-  /** Epoch ms of the last move. */
-  readonly activatedAt: number;
-  /** The version that was activated and does not load: the channel goes there once a runner has it loaded. */
-  readonly wantedVersion: string | null;
-  readonly wantedDigest: string | null;
-}
-
-const channelColumns = `package, channel, version, digest, serial, activated_at as "activatedAt",
-  wanted_version as "wantedVersion", wanted_digest as "wantedDigest"`;
 
 interface PackageRow {
   readonly id: string;
@@ -64,7 +47,7 @@ function packageRecord(row: PackageRow): PackageRecord {
   return { ...rest, registeredAt };
 }
 
-/** `manifest` is JSON text. False where the version exists by now. */
+/** `manifest` is JSON text. Returns false if the version exists already. */
 export function* insertPackage(record: PackageRecord, manifest: string): Script<boolean> {
   const inserted = yield* run(
     `insert into packages (id, tenant, name, version, digest, bytes, manifest, status, health, registered_at)
@@ -83,13 +66,32 @@ export function* insertPackage(record: PackageRecord, manifest: string): Script<
   return inserted === 1;
 }
 
-/** One version, tombstones included; `lock` is a piece of the dialect. */
-export function* packageVersion(
+/** One version, tombstones included. */
+export function packageVersion(tenant: string, name: string, version: string): Script<PackageRecord | undefined> {
+  return oneVersion('', tenant, name, version);
+}
+
+/** One version, locked for a change of its state: executions that hold it go on. */
+export function lockVersion(
+  { dialect }: Tx,
   tenant: string,
   name: string,
   version: string,
-  lock: string = '',
 ): Script<PackageRecord | undefined> {
+  return oneVersion(dialect.lock('no_key_update'), tenant, name, version);
+}
+
+/** One version, held: no other transaction deletes it before the end of this one. */
+export function holdVersion(
+  { dialect }: Tx,
+  tenant: string,
+  name: string,
+  version: string,
+): Script<PackageRecord | undefined> {
+  return oneVersion(dialect.lock('key_share'), tenant, name, version);
+}
+
+function* oneVersion(lock: string, tenant: string, name: string, version: string): Script<PackageRecord | undefined> {
   const row = yield* first<PackageRow>(
     `select ${packageColumns} from packages where tenant = $1 and name = $2 and version = $3${lock}`,
     tenant,
@@ -99,11 +101,16 @@ export function* packageVersion(
   return row === undefined ? undefined : packageRecord(row);
 }
 
-/** All versions, of any tenant, whose bytes are those of one, the oldest first; `lock` is a piece of the dialect. */
-export function* versionsAlike(tenant: string, name: string, version: string, lock: string): Script<PackageRecord[]> {
+/** All versions, of any tenant, with the bytes of one, the oldest first; locked for a change of their state. */
+export function* lockVersionsAlike(
+  { dialect }: Tx,
+  tenant: string,
+  name: string,
+  version: string,
+): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where digest = (select digest from packages
-       where tenant = $1 and name = $2 and version = $3) order by registered_at, id${lock}`,
+       where tenant = $1 and name = $2 and version = $3) order by registered_at, id${dialect.lock('no_key_update')}`,
     tenant,
     name,
     version,
@@ -111,13 +118,27 @@ export function* versionsAlike(tenant: string, name: string, version: string, lo
   return rows.map(packageRecord);
 }
 
-/** The versions of one package that were not deleted, or one of them, the oldest first; `lock` is a piece of the dialect. */
-export function* packageVersions(
+/** The versions of one package that were not deleted, or one of them, the oldest first. */
+export function packageVersions(tenant: string, name: string, version: string | null = null): Script<PackageRecord[]> {
+  return livingVersions('', tenant, name, version);
+}
+
+/** The same, locked: the transaction deletes them. */
+export function lockVersions(
+  { dialect }: Tx,
   tenant: string,
   name: string,
-  version: string | null = null,
-  lock: string = '',
+  version: string | null,
 ): Script<PackageRecord[]> {
+  return livingVersions(dialect.lock('update'), tenant, name, version);
+}
+
+/** All versions of one package that were not deleted, held: no other transaction deletes them before the end of this one. */
+export function holdVersions({ dialect }: Tx, tenant: string, name: string): Script<PackageRecord[]> {
+  return livingVersions(dialect.lock('key_share'), tenant, name, null);
+}
+
+function* livingVersions(lock: string, tenant: string, name: string, version: string | null): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where tenant = $1 and name = $2 and status <> 'deleted'
      and (cast($3 as text) is null or version = $3) order by registered_at, id${lock}`,
@@ -138,7 +159,7 @@ export function* allPackages(tenant: string | null): Script<PackageRecord[]> {
   return rows.map(packageRecord);
 }
 
-/** The manifests (JSON text) of a digest: one, unless a row was changed by hand; it says the same in every tenant. */
+/** The manifests (JSON text) of a digest: one, unless a row was changed by hand; it is the same in every tenant. */
 export function* manifestsOf(digest: string): Script<string[]> {
   const rows = yield* all<{ manifest: string }>('select distinct manifest from packages where digest = $1', digest);
   return rows.map((row) => row.manifest);
@@ -164,26 +185,37 @@ export function* setPackageStatus(id: string, status: PackageStatus, endedAt: nu
   yield* run('update packages set status = $2, ended_at = $3 where id = $1', id, status, endedAt);
 }
 
-/** Remembers what a runner found, for all tenants that have these bytes. */
-export function* setPackageHealth(digest: string, health: PackageHealth | null, dialect: Dialect): Script<void> {
+/** Records the result of a load, for all tenants that have these bytes. */
+export function* setPackageHealth(tx: Tx, digest: string, health: PackageHealth | null): Script<void> {
   const differs = "digest = $1 and coalesce(health, '') <> coalesce(cast($2 as text), '')";
-  // an update by itself takes the rows in whatever order it finds them
-  const text = `select id from packages where ${differs} order by registered_at, id${dialect.forNoKeyUpdate}`;
+  // an update by itself locks the rows in any order
+  const text = `select id from packages where ${differs} order by registered_at, id${tx.dialect.lock('no_key_update')}`;
   if ((yield* all(text, digest, health)).length === 0) return;
   yield* run(`update packages set health = $2 where ${differs}`, digest, health);
 }
 
-/** Holds every version of the packages that have these bytes: none of them is taken away until the end of the transaction. */
-export function* holdPackagesOf(digest: string, dialect: Dialect): Script<void> {
+/**
+ * Holds every version of the packages that have these bytes: no other transaction deletes one before the end of this one.
+ */
+export function* holdPackagesOf(tx: Tx, digest: string): Script<void> {
   yield* all(
     `select id from packages where (tenant, name) in (select tenant, name from packages where digest = $1)
-     order by registered_at, id${dialect.forKeyShare}`,
+     order by registered_at, id${tx.dialect.lock('key_share')}`,
     digest,
   );
 }
 
-/** The versions whose bytes these are or were, of all tenants, tombstones included; `lock` is a piece of the dialect. */
-export function* versionsOf(digest: string, lock: string = ''): Script<PackageRecord[]> {
+/** The versions of all tenants that have or had these bytes, tombstones included. */
+export function versionsOf(digest: string): Script<PackageRecord[]> {
+  return versionsWith('', digest);
+}
+
+/** The same, locked for a change of their state. */
+export function lockVersionsOf({ dialect }: Tx, digest: string): Script<PackageRecord[]> {
+  return versionsWith(dialect.lock('no_key_update'), digest);
+}
+
+function* versionsWith(lock: string, digest: string): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where digest = $1 order by registered_at, id${lock}`,
     digest,
@@ -191,122 +223,7 @@ export function* versionsOf(digest: string, lock: string = ''): Script<PackageRe
   return rows.map(packageRecord);
 }
 
-/** The channels of one package, or of all packages of a tenant; `lock` is a piece of the dialect. */
-export function* channelsOf(tenant: string, name: string | null, lock: string = ''): Script<ChannelRecord[]> {
-  return [
-    ...(yield* all<ChannelRecord>(
-      `select ${channelColumns} from channels
-       where tenant = $1 and (cast($2 as text) is null or package = $2) order by package, channel${lock}`,
-      tenant,
-      name,
-    )),
-  ];
-}
-
-/**
- * Where a channel points to, locked. One that has no row yet is locked by its name: of two who would make it the second
- * sees what the first made of it.
- */
-export function* lockChannel(
-  tenant: string,
-  name: string,
-  channel: string,
-  dialect: Dialect,
-): Script<ChannelRecord | undefined> {
-  const text = `select ${channelColumns} from channels
-    where tenant = $1 and package = $2 and channel = $3${dialect.forUpdate}`;
-  const head = yield* first<ChannelRecord>(text, tenant, name, channel);
-  if (head !== undefined || dialect.lockNames === null) return head;
-  yield* all(dialect.lockNames, JSON.stringify([JSON.stringify(['channel', tenant, name, channel])]));
-  return yield* first<ChannelRecord>(text, tenant, name, channel);
-}
-
-export function* writeChannel(tenant: string, head: ChannelRecord): Script<void> {
-  yield* run(
-    `insert into channels (tenant, package, channel, version, digest, serial, activated_at, wanted_version, wanted_digest)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-     on conflict (tenant, package, channel) do update set version = excluded.version, digest = excluded.digest,
-     serial = excluded.serial, activated_at = excluded.activated_at, wanted_version = excluded.wanted_version,
-     wanted_digest = excluded.wanted_digest`,
-    tenant,
-    head.package,
-    head.channel,
-    head.version,
-    head.digest,
-    head.serial,
-    head.activatedAt,
-    head.wantedVersion,
-    head.wantedDigest,
-  );
-}
-
-/** A channel with the tenant it belongs to. */
-export interface TenantChannel extends ChannelRecord {
-  readonly tenant: string;
-}
-
-/** The channels of all tenants that point to these bytes, or would if they loaded; locked. */
-export function* lockChannelsAt(digest: string, dialect: Dialect): Script<readonly TenantChannel[]> {
-  return yield* all<TenantChannel>(
-    `select tenant, ${channelColumns} from channels where digest = $1 or wanted_digest = $1
-     order by tenant, package, channel${dialect.forUpdate}`,
-    digest,
-  );
-}
-
-/** A version is not to become the head of any channel any more; the channels are locked. */
-export function* unwant(tenant: string, name: string, version: string): Script<void> {
-  yield* run(
-    `update channels set wanted_version = null, wanted_digest = null
-     where tenant = $1 and package = $2 and wanted_version = $3`,
-    tenant,
-    name,
-    version,
-  );
-}
-
-/** Says which workflows the live channel of a package offers; none takes them all away. */
-export function* writeLiveWorkflows(tenant: string, name: string, workflows: readonly string[]): Script<void> {
-  yield* run('delete from channel_workflows where tenant = $1 and package = $2', tenant, name);
-  for (const workflow of workflows) {
-    yield* run('insert into channel_workflows (tenant, workflow, package) values ($1, $2, $3)', tenant, workflow, name);
-  }
-}
-
-export function* removeChannels(tenant: string, name: string): Script<void> {
-  yield* run('delete from channels where tenant = $1 and package = $2', tenant, name);
-  yield* writeLiveWorkflows(tenant, name, []);
-}
-
-/** A workflow that a live channel offers. */
-export interface LiveWorkflow {
-  readonly workflow: string;
-  readonly package: string;
-  readonly version: string;
-  readonly digest: string;
-  readonly status: PackageStatus;
-}
-
-const liveText = `select w.workflow, w.package, c.version, c.digest, p.status from channel_workflows w
-  join channels c on c.tenant = w.tenant and c.package = w.package and c.channel = 'live'
-  join packages p on p.tenant = c.tenant and p.name = c.package and p.version = c.version`;
-
-/** Who offers a workflow of this name: every package, or one. */
-export function* findWorkflow(tenant: string, workflow: string, name: string | null): Script<readonly LiveWorkflow[]> {
-  if (name === null) {
-    const text = `${liveText} where w.tenant = $1 and w.workflow = $2 order by w.package`;
-    return yield* all<LiveWorkflow>(text, tenant, workflow);
-  }
-  const text = `${liveText} where w.tenant = $1 and w.workflow = $2 and w.package = $3`;
-  return yield* all<LiveWorkflow>(text, tenant, workflow, name);
-}
-
-/** Every workflow that the live channels of a tenant offer. */
-export function* liveWorkflows(tenant: string): Script<readonly LiveWorkflow[]> {
-  return yield* all<LiveWorkflow>(`${liveText} where w.tenant = $1 order by w.workflow, w.package`, tenant);
-}
-
-/** How many executions of a tenant (null: of any) that have not ended are pinned to a digest. */
+/** The number of executions of a tenant (null: of any) that are pinned to a digest and have not ended. */
 export function* pinnedCount(tenant: string | null, digest: string): Script<number> {
   const row = yield* first<{ count: number }>(
     'select count(*) as count from executions where digest = $1 and ended_at is null and (cast($2 as text) is null or tenant = $2)',
@@ -326,14 +243,14 @@ export interface WantedVersion {
 }
 
 /**
- * What the runners of these tenants (null: all) should have: the heads of all channels (those that do not load yet,
- * too, but none that is quarantined), and what executions that have not ended are pinned to: those of a quarantined
- * version go on, and whoever ends its process is charged. A digest that two tenants have is there twice.
+ * The versions that runners of these tenants (null: all) should have: the heads of all channels (also those that do not
+ * load yet, but none that is quarantined), and the versions that open executions are pinned to: those of a quarantined
+ * version go on, and an execution that ends its process is charged. A digest that two tenants have is in the list twice.
  */
-export function* wantedVersions(tenants: readonly string[] | null, dialect: Dialect): Script<readonly WantedVersion[]> {
-  const ours = tenants === null ? '' : ` and ${dialect.among('p.tenant', '$1')}`;
+export function* wantedVersions(tx: Tx, tenants: readonly string[] | null): Script<readonly WantedVersion[]> {
+  const ours = tenants === null ? '' : ` and ${tx.dialect.among('p.tenant', '$1')}`;
   const params = tenants === null ? [] : [JSON.stringify(tenants)];
-  // jumps from digest to digest in the index: its cost is the number of versions, not of executions
+  // jumps from digest to digest in the index: the cost is the number of versions, not of executions
   const text = `with recursive pinned(digest) as (
       select min(digest) from executions where digest is not null and ended_at is null
       union all
@@ -348,8 +265,8 @@ export function* wantedVersions(tenants: readonly string[] | null, dialect: Dial
 }
 
 /**
- * Gives executions that never began to another version of their package, where that has their workflow: the version that
- * they were made for turned out not to run. Those whose input its own code has parsed stay.
+ * Moves executions that never began to another version of their package, if that has their workflow: their own version does
+ * not run. Executions whose input its code has parsed stay.
  */
 export function* repinFresh(
   from: { readonly tenant: string; readonly package: string; readonly digest: string },

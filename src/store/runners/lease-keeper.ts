@@ -1,24 +1,27 @@
 import type { Renew, Renewal } from './renewal.ts';
 
-/** A lease that is kept from outside of the event loop: code of the user may block that for longer than a lease. */
+/** A lease that is kept from outside of the event loop: user code may block the loop for longer than a lease. */
 export interface LeaseKept extends Renew {
-  /** How long an event loop that stands still keeps its lease, ms. */
+  /** The time for which a blocked event loop keeps its lease, ms. */
   readonly stallMs: number;
   readonly onRenewal: (renewal: Renewal) => void;
-  /** A renewal failed, and is tried again. */
+  /** A renewal failed. The next try follows. */
   readonly onFailure: (error: Error) => void;
-  /** The event loop stood still, for so many ms by now, while these attempts ran. */
+  /** The event loop has been blocked for `stalledMs`, while these attempts ran. */
   readonly onStall: (stalledMs: number, attempts: readonly string[]) => void;
-  /** Nobody keeps the lease any more: whoever asked for it has to. */
+  /** The keeper has ended: its user has to keep the lease. */
   readonly onGone: (error: Error) => void;
 }
 
 export interface LeaseKeeper {
-  /** What the runner can run has changed. */
+  /** The build ids of the runner have changed. */
   runs(codes: readonly string[]): void;
-  /** Since when (epoch ms) a commit has had no answer; null: none waits. One that waits for longer than a lease ends it. */
+  /**
+   * The time (epoch ms) since which a commit has had no answer; null: none waits. A wait longer than a lease ends the
+   * lease.
+   */
   waitsSince(at: number | null): void;
-  /** An attempt of that name runs in the event loop, until what this gives is called. */
+  /** An attempt of that name runs in the event loop, until a call of the returned function. */
   attempt(name: string): () => void;
   close(): Promise<void>;
 }

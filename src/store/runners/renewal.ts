@@ -1,39 +1,39 @@
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Dialect, Script, Tx } from '../script.ts';
 import { runnerRecord, runnersText } from './runners.ts';
 import type { KnownRunner, RunnerRow } from './runners.ts';
 
-/** A sign of life of a runner, and what it wants to hear of. */
+/** A sign of life of a runner. */
 export interface Renew {
   readonly runner: string;
   readonly leaseMs: number;
-  /** What it can run. */
+  /** The build ids that it can run. */
   readonly buildIds: readonly string[];
 }
 
-/** What the database says of a renewal: whether the runner lives, and whether anything waits for it. */
+/** The answer of the database to a renewal: the state of the runner, and the work that waits for it. */
 export interface Renewal {
   /** False where it was declared dead. */
   readonly alive: boolean;
   /**
-   * By how much the database's clock is ahead of this machine's, ms; 0 where it is the same, null where the answer took too
-   * long to tell.
+   * The lead of the database's clock over the clock of this machine, ms; 0 if it is the same clock, null if the answer took
+   * too long to tell.
    */
   readonly clockAheadMs: number | null;
   readonly runners: readonly KnownRunner[];
   /** Executions owned by it. */
   readonly owned: number;
-  /** Mail for them that it has not read. */
+  /** Unread messages to them. */
   readonly hasMessages: boolean;
-  /** Pending executions or offered attempts that it can run; a limit or a queue may stand against taking them. */
+  /** Pending executions or offered attempts that it can run; a limit or a queue may still prevent that it takes them. */
   readonly hasWork: boolean;
   /** Pending executions of its workflows under definitions that no living runner has. */
   readonly hasRetiredBuilds: boolean;
   /** Executions whose owner, or offered attempts whose helper, is dead or gone. */
   readonly hasOrphans: boolean;
-  /** When the first waiting execution is due; epoch ms. */
+  /** The time at which the first waiting execution is due; epoch ms. */
   readonly nextWake: number | null;
-  /** When the first schedule is due; epoch ms. */
+  /** The time at which the first schedule is due; epoch ms. */
   readonly nextSlot: number | null;
   /** Counts the changes of the registry. */
   readonly registry: number;
@@ -41,14 +41,14 @@ export interface Renewal {
 
 const living = 'select id from runners where dead = 0';
 
-/** Found at the beginning of an index, in whose order it is asked for: also where nobody has analysed the table. */
+/** Reads the first entry of an index, and orders by that index: the plan stays right without statistics of the table. */
 export function pendingText(code: string, limited: 'null' | 'not null'): string {
   const order = limited === 'null' ? 'tenant' : 'limit_key';
   return `(select 1 from executions where status = 'pending' and limit_key is ${limited} and build_id = ${code}
     order by ${order}, priority desc, created_at limit 1) is not null`;
 }
 
-/** The codes that have something pending, as a recursive query: jumps in one of the indexes from code to code. */
+/** The build ids with pending executions, as a recursive query: jumps in one of the indexes from build id to build id. */
 function pendingCodes(name: string, limited: 'null' | 'not null'): string {
   const order = limited === 'null' ? 'e.tenant' : 'e.limit_key';
   const next = (than: string): string => `select (select e.build_id from executions e
@@ -58,11 +58,11 @@ function pendingCodes(name: string, limited: 'null' | 'not null'): string {
 }
 
 /**
- * Codes of embedded definitions that have something pending and that no living runner has, with their workflows: of those
- * workflows that are behind the codes given as a parameter. It costs by the codes that have something pending, not by the
- * definitions that there have ever been.
+ * Build ids of embedded definitions with pending executions that no living runner has, with their workflows: only the
+ * workflows behind the build ids in the parameter. The cost depends on the build ids with pending executions, not on all
+ * definitions ever written.
  */
-export function retiredBuildsText(codes: string, dialect: Dialect): string {
+export function retiredBuildsText(dialect: Dialect, codes: string): string {
   const own = dialect.strings(codes);
   return `with recursive ${pendingCodes('free', 'null')}, ${pendingCodes('limited', 'not null')}
     select c.build_id, c.workflow from (select p.build_id, (select d.workflow from builds d where d.build_id = p.build_id) as workflow
@@ -79,14 +79,14 @@ export const orphanOwnersText: string = `with recursive o(owner) as (
       from o where o.owner is not null)
   select owner from o where owner is not null and owner not in (${living})`;
 
-/** The part of `Renewal` that one row of one query gives; $1 the runner, $2 its codes as a JSON array. */
+/** The part of `Renewal` that one row of one query has; $1 the runner, $2 its build ids as a JSON array. */
 export function signsText(dialect: Dialect): string {
   const among = dialect.strings('$2');
   return `select (select count(*) from executions where owner = $1) as owned,
     cast(exists (select 1 from executions where owner = $1 and inbox_seq > inbox_acked) as integer) as has_messages,
     cast(exists (select 1 from (${among}) c where ${pendingText('c.value', 'null')} or ${pendingText('c.value', 'not null')}
       or exists (select 1 from offers where helper is null and build_id = c.value)) as integer) as has_work,
-    cast(exists (${retiredBuildsText('$2', dialect)}) as integer) as has_retired_builds,
+    cast(exists (${retiredBuildsText(dialect, '$2')}) as integer) as has_retired_builds,
     cast(exists (${orphanOwnersText})
       or exists (select 1 from offers where helper is not null and helper not in (${living})) as integer) as has_orphans,
     (select min(wake_at) from executions where status = 'waiting' and wake_at is not null) as next_wake,
@@ -121,15 +121,15 @@ export function renewalOf(row: SignsRow, alive: boolean, ahead: number | null, r
   };
 }
 
-/** Renews a lease by the clock of whoever asks, on a database that has none of its own. */
-export function* renew({ runner, leaseMs, buildIds }: Renew, now: number, dialect: Dialect): Script<Renewal> {
+/** Renews a lease by the clock of the caller, on a database that has no clock of its own. */
+export function* renew(tx: Tx, { runner, leaseMs, buildIds }: Renew): Script<Renewal> {
   const alive = yield* run(
     `update runner_leases set renewed_at = $2, lease_until = $3 where runner = $1 and runner in (${living})`,
     runner,
-    now,
-    now + leaseMs,
+    tx.now,
+    tx.now + leaseMs,
   );
   const runners = yield* all<RunnerRow>(runnersText);
-  const signs = yield* first<SignsRow>(signsText(dialect), runner, JSON.stringify(buildIds));
+  const signs = yield* first<SignsRow>(signsText(tx.dialect), runner, JSON.stringify(buildIds));
   return renewalOf(signs!, alive === 1, 0, runners);
 }

@@ -1,5 +1,5 @@
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 /** A process that owns executions. `host` is its boot id and process namespace; times are epoch ms. */
 export interface RunnerRecord {
@@ -7,28 +7,28 @@ export interface RunnerRecord {
   readonly name: string;
   readonly host: string;
   readonly pid: number;
-  /** When the process started, in the system's own words; null where the system does not tell. */
+  /** The start of the process, in the system's own format; null if the system does not tell. */
   readonly pidStarted: string | null;
   readonly leaseUntil: number;
   readonly dead: boolean;
-  /** Whose tasks it runs. */
+  /** The queues whose tasks it runs. */
   readonly queues: readonly string[];
   /** Task functions that it runs at once. */
   readonly slots: number;
 }
 
-/** A runner as others see it. */
+/** A runner as other runners see it. */
 export interface KnownRunner extends RunnerRecord {
   /** The length of its lease, ms. */
   readonly leaseMs: number;
 }
 
-// The mark of the dead and the lease are in two tables. Each commit, claim and transaction of a runner holds its row of
-// `runners` until its end, so that nobody marks it meanwhile: the fence. PostgreSQL lets those that come later share that row
-// before an update that waits for it, so under load an update may never have its turn; a renewal therefore writes a row that
-// none of them holds. A runner that is marked has no lease any more.
+// The death mark and the lease are in two tables. Each commit, claim and transaction of a runner holds its row of `runners`
+// until its end, so that no runner can mark it meanwhile: the fence. PostgreSQL lets later readers share that row before an
+// update that waits for it, so under load an update may never have its turn; a renewal therefore writes a row that none of
+// them holds. A runner that is marked has no lease.
 
-export function* registerRunner(runner: RunnerRecord, now: number): Script<void> {
+export function* registerRunner(tx: Tx, runner: RunnerRecord): Script<void> {
   const { id, name, host, pid, pidStarted, leaseUntil, queues, slots } = runner;
   // the answer to a first try may have been lost
   yield* run(
@@ -39,7 +39,7 @@ export function* registerRunner(runner: RunnerRecord, now: number): Script<void>
     host,
     pid,
     pidStarted,
-    now,
+    tx.now,
     JSON.stringify(queues),
     slots,
   );
@@ -47,7 +47,7 @@ export function* registerRunner(runner: RunnerRecord, now: number): Script<void>
     `insert into runner_leases (runner, renewed_at, lease_until) select id, $2, $3 from runners where id = $1 and dead = 0
      on conflict (runner) do nothing`,
     id,
-    now,
+    tx.now,
     leaseUntil,
   );
 }
@@ -59,7 +59,7 @@ export interface RunnerRow {
   readonly host: string;
   readonly pid: number;
   readonly pid_started: string | null;
-  /** Null, like the next, of one that is marked dead. */
+  /** Null, like the next, if it is marked dead. */
   readonly lease_until: number | null;
   readonly renewed_at: number | null;
   readonly dead: number;
@@ -92,26 +92,35 @@ export function runnerRecord(row: RunnerRow): KnownRunner {
 }
 
 /**
- * Declares a runner dead, if its lease is still the one that was watched: from its commit on, it can write nothing. Not one
- * that is caught in a commit or a renewal just now: nobody waits for that, it is tried again. Its lease goes with the mark, so
- * a renewal that comes later finds none.
+ * Declares a runner dead, if its lease is still the one that was watched: from that commit on, it can write nothing. A
+ * runner in the middle of a commit or a renewal is not marked: the caller does not wait, and tries again later. The lease
+ * goes with the mark, so a later renewal finds none.
  */
-export function* markDead(id: string, leaseUntil: number, dialect: Dialect): Script<boolean> {
+export function* markDead(tx: Tx, id: string, leaseUntil: number): Script<boolean> {
   const lease = yield* first<{ runner: string }>(
-    `select runner from runner_leases where runner = $1 and lease_until = $2${dialect.skipLocked}`,
+    `select runner from runner_leases where runner = $1 and lease_until = $2${tx.dialect.lock('skip_locked')}`,
     id,
     leaseUntil,
   );
   if (lease === undefined) return false;
   const changes = yield* run(
-    `update runners set dead = 1 where id in (select id from runners where id = $1 and dead = 0${dialect.skipLocked})`,
+    `update runners set dead = 1 where id in (select id from runners where id = $1 and dead = 0${tx.dialect.lock('skip_locked')})`,
     id,
   );
   if (changes === 1) yield* run('delete from runner_leases where runner = $1', id);
   return changes === 1;
 }
 
-/** Says which embedded definitions a runner has. */
+/**
+ * True if a runner lives: the fence of a transaction. Its row is held until the end, so no other runner can mark it dead
+ * meanwhile; the lock is shared, so its commits, claims and offers do not wait for each other.
+ */
+export function* isAlive({ dialect }: Tx, runner: string): Script<boolean> {
+  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.lock('share')}`, runner);
+  return row?.dead === 0;
+}
+
+/** Sets the embedded definitions of a runner. */
 export function* writeRunnerBuilds(id: string, codes: readonly string[]): Script<void> {
   yield* run('update runners set build_ids = $2 where id = $1', id, JSON.stringify(codes));
 }
@@ -123,7 +132,7 @@ export function* removeRunner(id: string): Script<void> {
   yield* run('delete from batches where runner = $1', id);
 }
 
-/** Whether executions of this runner have mail that it has not taken in. */
+/** True if executions of this runner have unread messages. */
 export function* hasMessages(runner: string): Script<boolean> {
   const row = yield* first<{ id: string }>(
     'select id from executions where owner = $1 and inbox_seq > inbox_acked limit 1',

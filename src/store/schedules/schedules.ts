@@ -2,7 +2,7 @@ import { CloacinaError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import type { ScheduleRule } from '../../core/definition/spec.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script, SqlValue } from '../script.ts';
+import type { Script, SqlValue, Tx } from '../script.ts';
 
 /** A schedule as it is stored. Times are epoch ms; `input` and `overrides` are JSON text. */
 export interface ScheduleRecord {
@@ -11,20 +11,20 @@ export interface ScheduleRecord {
   /** `operator`, `embedded`, or `package:<name>`. */
   readonly owner: string;
   readonly name: string;
-  /** As its owner names it; see `workflowRef`. */
+  /** The name that its owner uses; see `workflowRef`. */
   readonly workflow: string;
   readonly input: string;
   /** As it was written: for `every` without `startAt`, `anchor` is what it counts from. */
   readonly rule: ScheduleRule;
   readonly anchor: number;
-  /** What an operator changed of a schedule that is not theirs; it survives what the owner writes. */
+  /** The changes of an operator to a schedule of another owner; they survive the owner's next version. */
   readonly overrides: string | null;
-  /** False where its owner does not have it any more. */
+  /** False if its owner has removed it. */
   readonly enabled: boolean;
   readonly pausedAt: number | null;
-  /** The last slot that was handled, or when the schedule began. */
+  /** The last slot that was handled, or the time at which the schedule began. */
   readonly cursor: number;
-  /** When its next slot and that slot's jitter are over; null where nothing will fire. */
+  /** The time at which its next slot and that slot's jitter are over; null if nothing will fire. */
   readonly nextAt: number | null;
   /** The slot that waits for the running execution to end (`buffer_one`). */
   readonly bufferedSlot: number | null;
@@ -32,7 +32,7 @@ export interface ScheduleRecord {
   readonly lastSlot: number | null;
   readonly createdAt: number;
   readonly updatedAt: number;
-  /** What of the row nobody can read; there stand a rule that never fires, the input null, and no overrides then. */
+  /** The error of a row that cannot be read; the rule then never fires, the input is null, and there are no overrides. */
   readonly damaged?: CloacinaError;
 }
 
@@ -59,7 +59,7 @@ interface ScheduleRow {
 const columns = `id, tenant, owner, name, workflow, input, rule, anchor, overrides, enabled, paused_at, cursor, next_at,
   buffered_slot, last_slot, created_at, updated_at`;
 
-/** One that is damaged is a record all the same: it keeps no other schedule from firing, and can be removed. */
+/** A damaged row is a record all the same: it keeps no other schedule from firing, and can be removed. */
 function scheduleRecord(row: ScheduleRow): ScheduleRecord {
   const { id, tenant, owner, name, workflow, anchor, cursor } = row;
   const { rule, input, overrides, damaged } = readable(row);
@@ -99,7 +99,7 @@ function readable({ name, owner, rule, input, overrides }: ScheduleRow): Readabl
   }
 }
 
-/** The rule in a row, null where that is damaged. */
+/** The rule in a row; null if it is damaged. */
 export function storedRuleOrNull(text: string): ScheduleRule | null {
   try {
     return storedRule(text, 'a schedule');
@@ -149,7 +149,7 @@ const neverRule: ScheduleRule = {
   window: 0,
 };
 
-/** False where its owner has a schedule of that name already. */
+/** Returns false if its owner has a schedule of that name already. */
 export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
   const changes = yield* run(
     `insert into schedules (${columns})
@@ -176,7 +176,7 @@ export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
   return changes > 0;
 }
 
-/** Writes all of a schedule that can change; its row is locked. */
+/** Writes all columns of a schedule that can change; its row is locked. */
 export function* writeSchedule(record: ScheduleRecord): Script<void> {
   yield* run(
     `update schedules set workflow = $2, input = $3, rule = $4, anchor = $5, overrides = $6, enabled = $7, paused_at = $8,
@@ -197,7 +197,7 @@ export function* writeSchedule(record: ScheduleRecord): Script<void> {
   );
 }
 
-/** Writes what firing moves; its row is locked. */
+/** Writes the columns that firing changes; its row is locked. */
 export function* moveSchedule({ id, cursor, nextAt, bufferedSlot, lastSlot }: ScheduleRecord): Script<void> {
   yield* run(
     'update schedules set cursor = $2, next_at = $3, buffered_slot = $4, last_slot = $5 where id = $1',
@@ -209,7 +209,7 @@ export function* moveSchedule({ id, cursor, nextAt, bufferedSlot, lastSlot }: Sc
   );
 }
 
-/** Puts off a schedule that cannot be judged here, if nobody moved it meanwhile; no slot of it is lost. */
+/** Postpones a schedule that cannot be judged here, unless another runner has moved it meanwhile; no slot of it is lost. */
 export function* postponeSchedule({ id, nextAt }: ScheduleRecord, until: number): Script<void> {
   yield* run('update schedules set next_at = $3 where id = $1 and next_at = $2', id, nextAt, until);
 }
@@ -224,63 +224,57 @@ export function* schedulesOf(tenant: string): Script<ScheduleRecord[]> {
   return (yield* all<ScheduleRow>(text, tenant)).map(scheduleRecord);
 }
 
-/** The schedules of this name, whoever owns them. */
+/** The schedules of this name, of all owners. */
 export function* schedulesNamed(tenant: string, name: string): Script<ScheduleRecord[]> {
   const text = `select ${columns} from schedules where tenant = $1 and name = $2 order by owner`;
   return (yield* all<ScheduleRow>(text, tenant, name)).map(scheduleRecord);
 }
 
 /** The schedules of one owner, locked. */
-export function* lockOwned(tenant: string, owner: string, dialect: Dialect): Script<ScheduleRecord[]> {
-  const text = `select ${columns} from schedules where tenant = $1 and owner = $2 order by id${dialect.forUpdate}`;
+export function* lockOwned(tx: Tx, tenant: string, owner: string): Script<ScheduleRecord[]> {
+  const text = `select ${columns} from schedules where tenant = $1 and owner = $2 order by id${tx.dialect.lock('update')}`;
   return (yield* all<ScheduleRow>(text, tenant, owner)).map(scheduleRecord);
 }
 
-export function* lockSchedule(id: string, dialect: Dialect): Script<ScheduleRecord | undefined> {
-  const row = yield* first<ScheduleRow>(`select ${columns} from schedules where id = $1${dialect.forUpdate}`, id);
-  return row === undefined ? undefined : scheduleRecord(row);
-}
-
-/** Locks a schedule that has something to do; undefined where another runner holds it or has done it. */
-export function* lockDue(id: string, now: number, dialect: Dialect): Script<ScheduleRecord | undefined> {
+export function* lockSchedule(tx: Tx, id: string): Script<ScheduleRecord | undefined> {
   const row = yield* first<ScheduleRow>(
-    `select ${columns} from schedules where id = $1 and (next_at <= $2 or buffered_slot is not null)${dialect.skipLocked}`,
+    `select ${columns} from schedules where id = $1${tx.dialect.lock('update')}`,
     id,
-    now,
   );
   return row === undefined ? undefined : scheduleRecord(row);
 }
 
-/** What is due at `now` for these tenants (null: all), the earliest first. */
-export function* dueSchedules(
-  now: number,
-  tenants: readonly string[] | null,
-  limit: number,
-  dialect: Dialect,
-): Script<ScheduleRecord[]> {
-  const { ours, params } = tenantsAre(tenants, '$3', dialect);
+/** Locks a schedule that is due; undefined if another runner holds it or has fired it. */
+export function* lockDue(tx: Tx, id: string): Script<ScheduleRecord | undefined> {
+  const row = yield* first<ScheduleRow>(
+    `select ${columns} from schedules where id = $1 and (next_at <= $2 or buffered_slot is not null)${tx.dialect.lock('skip_locked')}`,
+    id,
+    tx.now,
+  );
+  return row === undefined ? undefined : scheduleRecord(row);
+}
+
+/** The schedules of these tenants (null: all) that are due, the earliest first. */
+export function* dueSchedules(tx: Tx, tenants: readonly string[] | null, limit: number): Script<ScheduleRecord[]> {
+  const { ours, params } = tenantsAre(tx, tenants, '$3');
   const text = `select ${columns} from schedules where next_at <= $1${ours} order by next_at limit $2`;
-  return (yield* all<ScheduleRow>(text, now, limit, ...params)).map(scheduleRecord);
+  return (yield* all<ScheduleRow>(text, tx.now, limit, ...params)).map(scheduleRecord);
 }
 
 /** Schedules with a buffered slot whose executions have all ended. */
-export function* freedSchedules(
-  tenants: readonly string[] | null,
-  limit: number,
-  dialect: Dialect,
-): Script<ScheduleRecord[]> {
-  const { ours, params } = tenantsAre(tenants, '$2', dialect);
+export function* freedSchedules(tx: Tx, tenants: readonly string[] | null, limit: number): Script<ScheduleRecord[]> {
+  const { ours, params } = tenantsAre(tx, tenants, '$2');
   const text = `select ${columns} from schedules where buffered_slot is not null${ours}
     and not exists (select 1 from executions where schedule_id = schedules.id and ended_at is null) limit $1`;
   return (yield* all<ScheduleRow>(text, limit, ...params)).map(scheduleRecord);
 }
 
-/** When the next schedule is due, and whether any slot is buffered. */
+/** The time at which the next schedule is due, and true for `buffered` if any slot is buffered. */
 export function* nextDue(
+  tx: Tx,
   tenants: readonly string[] | null,
-  dialect: Dialect,
 ): Script<{ readonly at: number | null; readonly buffered: boolean }> {
-  const { ours, params } = tenantsAre(tenants, '$1', dialect);
+  const { ours, params } = tenantsAre(tx, tenants, '$1');
   const next = yield* first<{ at: number }>(
     `select next_at as at from schedules where next_at is not null${ours} order by next_at limit 1`,
     ...params,
@@ -290,9 +284,9 @@ export function* nextDue(
 }
 
 function tenantsAre(
+  { dialect }: Tx,
   tenants: readonly string[] | null,
   parameter: string,
-  dialect: Dialect,
 ): { readonly ours: string; readonly params: readonly SqlValue[] } {
   if (tenants === null) return { ours: '', params: [] };
   return { ours: ` and ${dialect.among('tenant', parameter)}`, params: [JSON.stringify(tenants)] };

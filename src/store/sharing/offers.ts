@@ -6,25 +6,26 @@ import { lockHead, post } from '../executions/inbox.ts';
 import type { Head } from '../executions/inbox.ts';
 import { taskRecord } from '../executions/rows.ts';
 import type { ExecutionRecord, TaskRow } from '../executions/rows.ts';
+import { isAlive } from '../runners/runners.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Dialect, Script, Tx } from '../script.ts';
 
-// Offers of an execution come, change hands and go only under the lock of the execution's row, which is taken before any
-// lock of an offer: so an owner that takes one back and a helper that takes it are never both right.
+// An offer is made, taken and removed only under the lock of the execution's row, which comes before any lock of an offer:
+// an owner that withdraws an offer and a helper that takes it never both succeed.
 
-/** An attempt, as it is named between an owner and its helper. */
+/** An attempt, as owner and helper name it. */
 export interface AttemptKey extends TaskKey {
   readonly epoch: number;
   readonly attempt: number;
 }
 
-/** What a runner could help with. */
+/** The attempts that a runner could run. */
 export interface HelpWanted {
-  /** What it can run. */
+  /** The build ids that it can run. */
   readonly buildIds: readonly string[];
   /** The queues that it serves. */
   readonly queues: readonly string[];
-  /** Whether it may take a suspect: one at a time. */
+  /** True if it may take a suspect; one at a time. */
   readonly mayTakeSuspects: boolean;
 }
 
@@ -34,20 +35,20 @@ export interface Take extends HelpWanted {
   readonly limit: number;
 }
 
-/** Payload of mail `taken`: a runner has taken attempts that were offered. They count as begun. */
+/** Payload of a message `helper_started`: a runner has taken offered attempts. They count as begun. */
 export interface HelperStarted {
   readonly helper: string;
   readonly at: number;
   readonly attempts: readonly (AttemptKey & { readonly suspect: boolean })[];
 }
 
-/** Payload of mail `answer`: how attempts at a helper ended; `end` is what the engine of the helper says of it. */
+/** Payload of a message `helper_result`: the ends of attempts at a helper; `end` is in the words of the helper's engine. */
 export interface HelperResult {
   readonly helper: string;
   readonly answers: readonly { readonly key: AttemptKey; readonly end: unknown }[];
 }
 
-/** Payload of mail `helper_lost`: attempts that were running at a runner that died. */
+/** Payload of a message `helper_lost`: attempts that were running at a runner that died. */
 export interface HelperLost {
   readonly helper: string;
   readonly attempts: readonly AttemptKey[];
@@ -60,27 +61,27 @@ function wantedParams({ buildIds, queues, mayTakeSuspects }: HelpWanted): [strin
   return [JSON.stringify(buildIds), JSON.stringify(queues), Number(mayTakeSuspects)];
 }
 
-/** Whether anything is offered that a runner could take. */
-export function* helpWanted(wanted: HelpWanted, dialect: Dialect): Script<boolean> {
+/** True if there is an offer that a runner could take. */
+export function* helpWanted(tx: Tx, wanted: HelpWanted): Script<boolean> {
   return (
-    (yield* first(`select 1 as one from offers where ${wantedText(dialect)} limit 1`, ...wantedParams(wanted))) !==
+    (yield* first(`select 1 as one from offers where ${wantedText(tx.dialect)} limit 1`, ...wantedParams(wanted))) !==
     undefined
   );
 }
 
 /**
- * Takes attempts that are offered: the highest priority first, then the oldest; their owners get mail of it. Which those
- * are is for `heldOffers` to say: the answer to this may be lost. Gives how many.
+ * Takes offered attempts: the highest priority first, then the oldest; their owners get messages. Returns the number;
+ * `takenOffers` lists them, since the answer to this call may be lost.
  */
-export function* takeOffers(take: Take, dialect: Dialect): Script<number> {
-  if (!(yield* isAlive(take.runner, dialect))) return 0;
+export function* takeOffers(tx: Tx, take: Take): Script<number> {
+  if (!(yield* isAlive(tx, take.runner))) return 0;
   const found = yield* all<{ execution_id: string; epoch: number; poison_suspect: number }>(
-    `select execution_id, epoch, poison_suspect from offers where ${wantedText(dialect)} order by priority desc, offered_at limit $4`,
+    `select execution_id, epoch, poison_suspect from offers where ${wantedText(tx.dialect)} order by priority desc, offered_at limit $4`,
     ...wantedParams(take),
     take.limit,
   );
   const wanted = [...new Set(found.map((row) => row.execution_id))];
-  const heads = yield* lockHeads(wanted, dialect);
+  const heads = yield* lockHeads(tx, wanted);
   let taken = 0;
   for (const id of wanted) {
     const head = heads.get(id);
@@ -94,7 +95,7 @@ export function* takeOffers(take: Take, dialect: Dialect): Script<number> {
     }
     if (taken >= take.limit) continue;
     const suspects = rows.some(({ poison_suspect }) => poison_suspect !== 0);
-    taken += yield* takeOf(head, { ...take, mayTakeSuspects: suspects, limit: take.limit - taken }, dialect);
+    taken += yield* takeOf(tx, head, { ...take, mayTakeSuspects: suspects, limit: take.limit - taken });
   }
   return taken;
 }
@@ -107,8 +108,8 @@ interface OfferRow {
   readonly poison_suspect: number;
 }
 
-function* takeOf(head: Head, take: Take, dialect: Dialect): Script<number> {
-  // the innocent first, and of the suspects one
+function* takeOf(tx: Tx, head: Head, take: Take): Script<number> {
+  // attempts without suspicion first, and at most one suspect
   const groups = [
     { suspect: 0, limit: take.limit },
     { suspect: 1, limit: Number(take.mayTakeSuspects) },
@@ -118,7 +119,7 @@ function* takeOf(head: Head, take: Take, dialect: Dialect): Script<number> {
     if (Math.min(limit, take.limit - taken.length) <= 0) continue;
     const rows = yield* all<OfferRow>(
       `update offers set helper = $4, taken_at = $5 where execution_id = $6 and helper is null and (task, item) in
-       (select task, item from offers where execution_id = $6 and poison_suspect = $7 and ${wantedText(dialect)}
+       (select task, item from offers where execution_id = $6 and poison_suspect = $7 and ${wantedText(tx.dialect)}
         order by offered_at, task, item limit $8) returning task, item, epoch, attempt, poison_suspect`,
       ...wantedParams(take),
       take.runner,
@@ -132,7 +133,7 @@ function* takeOf(head: Head, take: Take, dialect: Dialect): Script<number> {
   if (taken.length === 0) return 0;
   const attempts = taken.map(({ poison_suspect, ...key }) => ({ ...key, suspect: poison_suspect !== 0 }));
   const said: HelperStarted = { helper: take.runner, at: take.now, attempts };
-  yield* post(head, { kind: 'helper_started', name: null, payload: JSON.stringify(said) }, take.now);
+  yield* post({ ...tx, now: take.now }, head, { kind: 'helper_started', name: null, payload: JSON.stringify(said) });
   return taken.length;
 }
 
@@ -144,12 +145,12 @@ export interface TakenOffer extends AttemptKey {
   readonly buildId: string;
   readonly priority: number;
   readonly isPoisonSuspect: boolean;
-  /** Whether its execution still has the owner that offered it. */
+  /** True if its execution still has the owner that offered it. */
   readonly valid: boolean;
   readonly status: ExecutionStatus | null;
 }
 
-/** What a runner has taken, as the database knows it. */
+/** The offers that a runner has taken, by the rows of the database. */
 export function* takenOffers(runner: string): Script<TakenOffer[]> {
   const rows = yield* all<OfferRow & TakenOfferRow>(
     `select o.execution_id, o.task, o.item, o.epoch, o.attempt, o.poison_suspect, o.build_id, o.priority, e.tenant, e.workflow, e.owner, e.epoch as now,
@@ -184,26 +185,21 @@ interface TakenOfferRow {
   readonly status: ExecutionStatus | null;
 }
 
-/** What a helper needs to run attempts of an execution. */
+/** The data for attempts of an execution at a helper. */
 export interface Help {
   readonly execution: ExecutionRecord;
-  /** The states of those tasks of it that were named. */
+  /** The states of the named tasks. */
   readonly tasks: readonly TaskState[];
   /** The items that the runner holds, as JSON text, by `task item`. */
   readonly items: ReadonlyMap<string, string>;
 }
 
-/** What it takes to run the attempts of an execution that a runner holds; undefined where that is gone. */
-export function* helpFor(
-  id: string,
-  runner: string,
-  tasks: readonly string[],
-  dialect: Dialect,
-): Script<Help | undefined> {
+/** The data for the attempts of an execution that a runner holds; undefined if the execution is gone. */
+export function* helpFor(tx: Tx, id: string, runner: string, tasks: readonly string[]): Script<Help | undefined> {
   const record = yield* execution(id);
   if (record === undefined) return undefined;
   const states = yield* all<TaskRow>(
-    `select * from task_executions where execution_id = $1 and item = -1 and ${dialect.among('task', '$2')}`,
+    `select * from task_executions where execution_id = $1 and item = -1 and ${tx.dialect.among('task', '$2')}`,
     id,
     JSON.stringify(tasks),
   );
@@ -218,48 +214,46 @@ export function* helpFor(
   return { execution: record, tasks: states.map(taskRecord), items: values };
 }
 
-/** What a helper has to write of one attempt. */
+/** The work of a helper on one attempt. */
 export interface Helped extends AttemptKey {
   readonly executionId: string;
   readonly steps: readonly Pick<NewStep, 'name' | 'output'>[];
   readonly logs: readonly Omit<NewLog, 'task' | 'item' | 'attempt'>[];
-  /** How it ended, as JSON text; null where it goes on. */
+  /** Its end, as JSON text; null while it goes on. */
   readonly end: string | null;
 }
 
-/** Answers of one piece of mail, in characters. */
+/** The most characters of answers in one message. */
 const mailLength = 1_048_576;
 
 /**
- * Writes what helpers did: steps and logs, and how attempts ended, as mail to their owners. Only where the runner lives,
- * still holds the offer, and the execution still has the owner that offered it. Gives those (by their place) that were
- * written. It holds locks that the owners' commits wait for: as few statements for many attempts as for one.
+ * Writes the work of helpers: steps and logs, and the ends of attempts as messages to their owners. Only if the runner
+ * lives, still holds the offer, and the execution still has the owner that offered it. Returns the indexes of those that
+ * were written. It holds locks that the owners' commits wait for: the number of statements does not depend on the number of
+ * attempts.
  */
-export function* writeHelped(
-  runner: string,
-  list: readonly Helped[],
-  now: number,
-  dialect: Dialect,
-): Script<readonly number[]> {
-  if (!(yield* isAlive(runner, dialect))) return [];
-  const heads = yield* lockHeads([...new Set(list.map(({ executionId }) => executionId))], dialect);
-  const held = yield* heldOf(list, runner, dialect);
+export function* writeHelped(tx: Tx, runner: string, list: readonly Helped[]): Script<readonly number[]> {
+  if (!(yield* isAlive(tx, runner))) return [];
+  const heads = yield* lockHeads(tx, [...new Set(list.map(({ executionId }) => executionId))]);
+  const held = yield* heldOf(tx, list, runner);
   const mine = [...list.entries()].filter(([, helped]) => held.has(nameOf(helped)));
   const written = mine.map(([, helped]) => helped);
-  yield* writeSteps(written, dialect);
-  yield* writeLogs(written, dialect);
+  yield* writeSteps(tx, written);
+  yield* writeLogs(tx, written);
   const ended = Map.groupBy(
     written.filter(({ end }) => end !== null),
     ({ executionId }) => executionId,
   );
-  for (const [id, answers] of ended) yield* answer(heads.get(id), runner, answers, now, dialect);
+  for (const [id, answers] of ended) yield* answer(tx, heads.get(id), runner, answers);
   return mine.map(([place]) => place);
 }
 
-/** Those of the attempts that a runner holds. Nobody changes that: the rows of their executions are locked. */
-function* heldOf(list: readonly Helped[], runner: string, dialect: Dialect): Script<ReadonlySet<string>> {
+/**
+ * The attempts of a list that a runner holds. No other transaction changes that: the rows of their executions are locked.
+ */
+function* heldOf(tx: Tx, list: readonly Helped[], runner: string): Script<ReadonlySet<string>> {
   const rows = yield* all<OfferRow & { readonly execution_id: string }>(
-    `select execution_id, task, item, epoch, attempt from offers where ${dialect.among('execution_id', '$1')} and helper = $2`,
+    `select execution_id, task, item, epoch, attempt from offers where ${tx.dialect.among('execution_id', '$1')} and helper = $2`,
     JSON.stringify([...new Set(list.map(({ executionId }) => executionId))]),
     runner,
   );
@@ -270,20 +264,20 @@ function nameOf({ executionId, task, item, epoch, attempt }: AttemptKey & { read
   return `${executionId} ${item} ${epoch} ${attempt} ${task}`;
 }
 
-/** A repetition finds what the first try wrote, where its answer was lost. */
-function* writeSteps(list: readonly Helped[], dialect: Dialect): Script<void> {
+/** A repetition after a lost answer finds the rows of the first try. */
+function* writeSteps(tx: Tx, list: readonly Helped[]): Script<void> {
   const rows = list.flatMap(({ executionId, task, item, steps }) =>
     steps.map(({ name, output }) => [executionId, task, item, name, output]),
   );
   if (rows.length === 0) return;
   yield* run(
     `insert into steps (execution_id, task, item, name, output)
-     select c0, c1, cast(c2 as integer), c3, c4 from (${dialect.fields('$1', 5)}) f where true on conflict do nothing`,
+     select c0, c1, cast(c2 as integer), c3, c4 from (${tx.dialect.fields('$1', 5)}) f where true on conflict do nothing`,
     JSON.stringify(rows),
   );
 }
 
-function* writeLogs(list: readonly Helped[], dialect: Dialect): Script<void> {
+function* writeLogs(tx: Tx, list: readonly Helped[]): Script<void> {
   const rows = list.flatMap(({ executionId, task, item, attempt, logs }) =>
     logs.map(({ n, at, level, message, data }) => [executionId, task, item, attempt, n, at, level, message, data]),
   );
@@ -291,21 +285,15 @@ function* writeLogs(list: readonly Helped[], dialect: Dialect): Script<void> {
   yield* run(
     `insert into logs (execution_id, task, item, attempt, n, at, level, message, data)
      select c0, c1, cast(c2 as integer), cast(c3 as integer), cast(c4 as integer), cast(c5 as bigint), c6, c7, c8
-     from (${dialect.fields('$1', 9)}) f where true on conflict do nothing`,
+     from (${tx.dialect.fields('$1', 9)}) f where true on conflict do nothing`,
     JSON.stringify(rows),
   );
 }
 
-/** Ends offers, and tells the owner how; where that is another one by now, there is nobody to tell. */
-function* answer(
-  head: Head | undefined,
-  helper: string,
-  ended: readonly Helped[],
-  now: number,
-  dialect: Dialect,
-): Script<void> {
+/** Ends offers, and sends their ends to the owner; not to a new owner, which has offered nothing. */
+function* answer(tx: Tx, head: Head | undefined, helper: string, ended: readonly Helped[]): Script<void> {
   yield* run(
-    `delete from offers where execution_id = $1 and helper = $2 and ${dialect.among("task || ' ' || item", '$3')}`,
+    `delete from offers where execution_id = $1 and helper = $2 and ${tx.dialect.among("task || ' ' || item", '$3')}`,
     ended[0]!.executionId,
     helper,
     JSON.stringify(ended.map(({ task, item }) => `${task} ${item}`)),
@@ -315,21 +303,21 @@ function* answer(
   let inbox = head.inbox_seq;
   for (const piece of pieces(wanted, ({ end }) => end!.length)) {
     yield* post(
+      tx,
       { ...head, inbox_seq: inbox },
       { kind: 'helper_result', name: null, payload: helperResultText(helper, piece) },
-      now,
     );
     inbox++;
   }
 }
 
-/** `AnswerMail` as JSON text; what is JSON text already is put in as it is. */
+/** A `HelperResult` as JSON text; the ends are JSON text already. */
 function helperResultText(helper: string, list: readonly Helped[]): string {
   const answers = list.map((one) => `{"key":${JSON.stringify(keyOf(one))},"end":${one.end!}}`);
   return `{"helper":${JSON.stringify(helper)},"answers":[${answers.join(',')}]}`;
 }
 
-/** A list in pieces of a bounded length each; one that is too long by itself is a piece of its own. */
+/** A list in pieces of a bounded length each; an entry that is longer by itself is a piece of its own. */
 function pieces<T>(list: readonly T[], lengthOf: (one: T) => number): T[][] {
   const found: T[][] = [];
   let length = Infinity;
@@ -346,15 +334,15 @@ function pieces<T>(list: readonly T[], lengthOf: (one: T) => number): T[][] {
 }
 
 /**
- * Tells owners of attempts that ran at runners which are marked dead or have no row, and removes offers that are void.
- * Gives how many attempts were lost. A transaction of its own, after the mark is committed.
+ * Sends messages to the owners of attempts at runners that are marked dead or have no row, and removes void offers. Returns
+ * the number of lost attempts. It is a transaction of its own, after the commit of the mark.
  */
-export function* releaseHelped(now: number, dialect: Dialect): Script<number> {
+export function* releaseHelped(tx: Tx): Script<number> {
   const gone = 'helper is not null and helper not in (select id from runners where dead = 0)';
   const rows = yield* all<OfferRow & { readonly execution_id: string; readonly helper: string }>(
     `select execution_id, task, item, epoch, attempt, helper from offers where ${gone}`,
   );
-  const heads = yield* lockHeads([...new Set(rows.map((row) => row.execution_id))], dialect);
+  const heads = yield* lockHeads(tx, [...new Set(rows.map((row) => row.execution_id))]);
   for (const head of heads.values()) {
     // read again under the lock: one that was answered meanwhile is not lost
     const lost = yield* all<OfferRow & { readonly helper: string }>(
@@ -364,26 +352,29 @@ export function* releaseHelped(now: number, dialect: Dialect): Script<number> {
     const attempts = lost.filter(({ epoch }) => epoch === head.epoch);
     if (attempts.length === 0 || head.owner === null) continue;
     const said: HelperLost = { helper: attempts[0]!.helper, attempts: attempts.map(keyOf) };
-    yield* post(head, { kind: 'helper_lost', name: null, payload: JSON.stringify(said) }, now);
+    yield* post(tx, head, { kind: 'helper_lost', name: null, payload: JSON.stringify(said) });
   }
-  yield* removeVoid(dialect);
+  yield* removeVoid(tx);
   return rows.length;
 }
 
 /**
- * Removes offers of earlier owners. The rows of their executions are locked first, and a new statement judges: what an owner
- * that came meanwhile offers is not void.
+ * Removes offers of earlier owners. It locks the rows of their executions first, and judges by a new statement: the offers
+ * of an owner that claimed meanwhile are not void.
  */
-function* removeVoid(dialect: Dialect): Script<void> {
+function* removeVoid(tx: Tx): Script<void> {
   const isVoid = `not exists (select 1 from executions e where e.id = execution_id and e.epoch = offers.epoch and e.owner is not null)`;
   const rows = yield* all<{ id: string }>(`select distinct execution_id as id from offers where ${isVoid}`);
   if (rows.length === 0) return;
   const ids = rows.map(({ id }) => id);
-  yield* lockHeads(ids, dialect);
-  yield* run(`delete from offers where ${dialect.among('execution_id', '$1')} and ${isVoid}`, JSON.stringify(ids));
+  yield* lockHeads(tx, ids);
+  yield* run(`delete from offers where ${tx.dialect.among('execution_id', '$1')} and ${isVoid}`, JSON.stringify(ids));
 }
 
-/** Attempts that helpers had begun with and no owner came to read of: their numbers are used up. The execution's row is locked. */
+/**
+ * Counts attempts that helpers had begun and that no owner has read of: their numbers are used up. The execution's row is
+ * locked.
+ */
 export function* countTaken(id: string): Script<void> {
   const mail = yield* all<{ payload: string }>(
     `select payload from inbox_messages where execution_id = $1 and kind = 'helper_started'`,
@@ -402,7 +393,7 @@ export function* countTaken(id: string): Script<void> {
   }
 }
 
-/** What of an execution is offered and waits for a runner, for whoever looks at it. */
+/** The offers of an execution that no runner has taken yet. */
 export function* openOffers(id: string): Script<readonly { readonly task: string; readonly queue: string }[]> {
   return yield* all<{ task: string; queue: string }>(
     'select distinct task, queue from offers where execution_id = $1 and helper is null',
@@ -410,17 +401,11 @@ export function* openOffers(id: string): Script<readonly { readonly task: string
   );
 }
 
-/** Whether a runner is not declared dead, and will not be before the transaction has ended. */
-function* isAlive(runner: string, dialect: Dialect): Script<boolean> {
-  const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.forShare}`, runner);
-  return row?.dead === 0;
-}
-
 /** The rows of executions, locked in the order of their ids. */
-function* lockHeads(ids: readonly string[], dialect: Dialect): Script<ReadonlyMap<string, Head>> {
+function* lockHeads(tx: Tx, ids: readonly string[]): Script<ReadonlyMap<string, Head>> {
   const heads = new Map<string, Head>();
   for (const id of ids.toSorted()) {
-    const head = yield* lockHead(id, null, dialect);
+    const head = yield* lockHead(tx, id, null);
     if (head !== undefined) heads.set(id, head);
   }
   return heads;

@@ -165,7 +165,7 @@ export class SqliteCommit {
     for (const n of messagesDone) this.#mail.run(id, n);
     for (const create of children) this.#driver.drive(createExecution(create, pins));
     for (const child of cancelChildren) {
-      this.#driver.drive(cancelExecution(child, null, this.#now(), this.#driver.dialect));
+      this.#driver.drive(cancelExecution({ dialect: this.#driver.dialect, now: this.#now() }, child, null));
     }
     for (const { task, at } of itemsCancelled) {
       const text = `update task_executions set status = 'cancelled', ended_at = $3
@@ -209,7 +209,7 @@ export class SqliteCommit {
     for (const event of letGo.events) this.#writeEvent(id, event, runner);
     if (endedAt === null) return;
     if (letGo.inboxSeen > 0) this.#allMail.run(id);
-    if (parent !== null) this.#driver.drive(childEnded(parent, id, endedAt, this.#driver.dialect));
+    if (parent !== null) this.#driver.drive(childEnded({ dialect: this.#driver.dialect, now: endedAt }, parent, id));
   }
 }
 

@@ -242,7 +242,9 @@ export class PostgresCommit {
     ]);
     const cancelled = transitions.flatMap(({ effects }) => effects?.cancelChildren ?? []);
     if (cancelled.length > 0) {
-      ids.push(...(await this.#driver.drive(client, familyOf(cancelled, this.#driver.dialect))));
+      ids.push(
+        ...(await this.#driver.drive(client, familyOf({ dialect: this.#driver.dialect, now: this.#now() }, cancelled))),
+      );
     }
     if (ids.length === 0) return new Map();
     const { rows } = await this.#driver.run<Head>(
@@ -304,7 +306,7 @@ export class PostgresCommit {
       ]);
     }
     for (const child of cancelChildren) {
-      await this.#driver.drive(client, cancelLocked(child, null, this.#now(), this.#driver.dialect));
+      await this.#driver.drive(client, cancelLocked({ dialect: this.#driver.dialect, now: this.#now() }, child, null));
     }
     for (const { task, at } of itemsCancelled) {
       await this.#driver.run(

@@ -21,7 +21,7 @@ export function wholeNumber(least: number): (given: string) => number {
   return (given) => {
     const value = Number(given);
     if (/^\d+$/.test(given) && Number.isSafeInteger(value) && value >= least) return value;
-    throw new InvalidArgumentError(`It is not a whole number from ${least}.`);
+    throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
   };
 }
 
@@ -47,7 +47,7 @@ export function addGrantOptions(command: Command): Command {
   return command.addOption(
     new Option(
       '--allow-env <names>',
-      'environment names that packages see where they ask for them: NAME,PREFIX_*; may be given again (default: none)',
+      'environment variables that packages may read if they ask for them: NAME,PREFIX_*; repeatable (default: none)',
     )
       .env('CLOACINA_ALLOW_ENV')
       .argParser(envGrants),
@@ -57,7 +57,7 @@ export function addGrantOptions(command: Command): Command {
 /** `name=value`, for an option that may be given again. */
 export function pair(given: string, before: Readonly<Record<string, string>>): Record<string, string> {
   const at = given.indexOf('=');
-  if (at < 1) throw new InvalidArgumentError('It is not of the form name=value.');
+  if (at < 1) throw new InvalidArgumentError('It must have the form name=value.');
   return { ...before, [given.slice(0, at)]: given.slice(at + 1) };
 }
 
@@ -77,10 +77,10 @@ export function moment(given: string): Date {
  */
 export async function readInput(given: string, option: string = '--input'): Promise<Json> {
   const from = given.startsWith('@') ? given.slice(1) : null;
-  const what = from === null ? `the value of ${option}` : from === '-' ? 'what came on stdin' : from;
+  const what = from === null ? `the value of ${option}` : from === '-' ? 'the text on stdin' : from;
   if (from === null && given.includes('\ufffd')) {
     // Node has put it in the place of bytes that are no text
-    throw new UsageError(`${what} is not UTF-8, or holds the character U+FFFD: write that one as \\ufffd`);
+    throw new UsageError(`${what} is not UTF-8, or contains the character U+FFFD: write that character as \\ufffd`);
   }
   const written =
     from === null ? given : decode(from === '-' ? await readSome(process.stdin) : await readBytes(from), what);
@@ -101,7 +101,7 @@ function decode(bytes: Uint8Array, what: string): string {
   if (bytes.length >= readLimit) {
     throw new CloacinaError(
       'PAYLOAD_TOO_LARGE',
-      `${what} has more than 50 MB; pass a reference to where the value lies`,
+      `${what} has more than 50 MB; store the value elsewhere and pass a reference`,
     );
   }
   try {
@@ -118,7 +118,7 @@ function exactNumber(_key: string, value: unknown, { source = '' }: { readonly s
   if (typeof value !== 'number') return value;
   const isRounded = /^-?\d+$/.test(source) && BigInt(source) !== BigInt(value);
   if (Number.isFinite(value) && !isRounded) return value;
-  throw new UsageError(`the number ${source} is not kept as it is written; write it as text: "${source}"`);
+  throw new UsageError(`the number ${source} would lose digits; write it as text: "${source}"`);
 }
 
 /** No more than the limit: the rest is left unread. */
@@ -181,7 +181,7 @@ export function packageAt(given: string): { readonly name: string; readonly vers
 export function exactPackage(given: string): { readonly name: string; readonly version: string } {
   const { name, version } = packageAt(given);
   if (version === undefined || version === '') {
-    throw new UsageError(`'${given}' names no version; write it as in ${name}@1.0.0`);
+    throw new UsageError(`'${given}' has no version; write, for example, ${name}@1.0.0`);
   }
   return { name, version };
 }

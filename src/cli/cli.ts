@@ -71,7 +71,7 @@ function refuseLostFolder(): void {
   try {
     process.cwd();
   } catch (cause) {
-    const message = 'the working folder of this command does not exist any more; change to another one';
+    const message = 'the working folder no longer exists; change to another folder';
     throw new CloacinaError('FILE_UNREADABLE', message, { cause });
   }
 }

@@ -64,8 +64,8 @@ async function compareWithout(
   // code that needs the names does not load without them, and there is nothing to compare
   const without = await isolate.describe().catch(() => workflows);
   if (JSON.stringify(without) === JSON.stringify(workflows)) return;
-  const what = `${settings.label} cannot be packed: its workflows are others with ${given.join(', ')} set than without`;
-  throw new CloacinaError('BUILD_FAILED', `${what}; read the environment in tasks, by ctx.env`);
+  const what = `${settings.label} cannot be packed: its workflows depend on ${given.join(', ')}`;
+  throw new CloacinaError('BUILD_FAILED', `${what}; read the environment inside tasks, with ctx.env`);
 }
 
 const silentLogger: Logger = { ...stderrLogger, warn: () => undefined, error: () => undefined };
@@ -98,9 +98,9 @@ function missingText(
   const notSet = meant.filter((name) => unset.includes(name));
   const notAsked = meant.filter((name) => !asked.includes(name));
   return [
-    ...notSet.map((name) => `; ${name} is in permissions.env and is not set here: set it, or use --env-file`),
+    ...notSet.map((name) => `; ${name} is in permissions.env but is not set here: set it, or use --env-file`),
     ...notAsked.map((name) => `; ${name} is not in permissions.env`),
-    ...(isListed && meant.length === 0 ? ['; of the environment it sees the names of permissions.env only'] : []),
+    ...(isListed && meant.length === 0 ? ['; it can read only the environment variables in permissions.env'] : []),
   ].join('');
 }
 

@@ -1,12 +1,12 @@
 /** What the system says of a file, for people. */
 const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is none',
-  EACCES: 'permission is denied',
-  EPERM: 'permission is denied',
+  ENOENT: 'no such file or folder',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
   EISDIR: 'it is a folder',
-  ENOTDIR: 'a file lies where a folder should be',
+  ENOTDIR: 'part of the path is a file, not a folder',
   ENOSPC: 'the disk is full',
-  EDQUOT: 'the quota of the disk is used up',
+  EDQUOT: 'the disk quota is used up',
   EFBIG: 'the file would be larger than allowed',
   EROFS: 'the disk is read-only',
 };

@@ -43,7 +43,7 @@ export function coded(thrown: unknown): CloacinaError {
   if (thrown instanceof CloacinaError) return thrown;
   if (thrown instanceof CommanderError) return new UsageError(usageMessage(thrown));
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new CloacinaError('INTERNAL', `this is a bug of cloacina: ${message}`, { cause: thrown });
+  return new CloacinaError('INTERNAL', `this is a bug in Cloacina: ${message}`, { cause: thrown });
 }
 
 function usageMessage(error: CommanderError): string {

@@ -18,25 +18,23 @@ import { stdout } from './stdout.ts';
  */
 export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}): Command {
   const program = new Command('cloacina')
-    .description('Durable workflows: package them, register them, run them, schedule them.')
+    .description('Package, register, run and schedule durable workflows.')
     .version(ownVersion(), '-V, --version')
     .addOption(
       new Option(
         '--database <url>',
-        'database; put a URL with a password into the environment, since every user of the machine can read a command line',
+        'database URL; set a URL with a password in the environment, because every user of the machine can read command lines',
       )
         .env('CLOACINA_DATABASE')
         .default(defaultDatabase),
     )
     .addOption(
-      new Option('--registry <url>', 'where the bytes of packages lie')
-        .env('CLOACINA_REGISTRY')
-        .default(defaultRegistry),
+      new Option('--registry <url>', 'storage of package files').env('CLOACINA_REGISTRY').default(defaultRegistry),
     )
-    .option('--tenant <name>', 'tenant to speak for', 'default')
-    .option('--json', 'print JSON documents on stdout, and nothing else there')
+    .option('--tenant <name>', 'tenant to act as', 'default')
+    .option('--json', 'print only JSON documents on stdout')
     .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('(--help shows how it is used)')
+    .showHelpAfterError('(see --help)')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => stdout.write(text),

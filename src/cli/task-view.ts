@@ -59,7 +59,7 @@ function changeText({ type, at }: ExecutionEvent, data: { readonly [field: strin
   const text = (field: string): string => (typeof data[field] === 'string' ? data[field] : '');
   switch (type) {
     case 'task.retrying':
-      return `again in ${formatMs(Math.max(0, Date.parse(text('at')) - at))}: ${text('message')}`;
+      return `retry in ${formatMs(Math.max(0, Date.parse(text('at')) - at))}: ${text('message')}`;
     case 'task.failed':
       return text('message');
     case 'task.skipped':

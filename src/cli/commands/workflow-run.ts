@@ -51,7 +51,7 @@ async function detach(cli: Cli, client: Client, name: string, input: Json, start
   }
   cli.output.answer({ executionId: id, status }, () => id);
   if (status === 'pending') {
-    cli.output.note('No runner has taken it yet; it waits until one does. Start one: cloacina runner');
+    cli.output.note('No runner has claimed it yet. To run it: cloacina runner');
   }
 }
 
@@ -94,7 +94,9 @@ async function runElsewhere(cli: Cli, entry: WorkflowEntry, input: Json, start: 
   using interruption = new Interruption();
   const left = await cli.client(async (client) => {
     const { id } = await client.start(`embedded/${entry.name}`, input, start);
-    cli.output.note(`${oneLine(entry.name)} is embedded in an application; execution ${id} waits for its runner`);
+    cli.output.note(
+      `${oneLine(entry.name)} is embedded in an application; execution ${id} waits for a runner of that application`,
+    );
     const view = viewOf(cli, entry);
     const ended = await seeThrough(cli, client, entry, { id, view, signal: interruption.signal, loading: null });
     return ended ? null : id;
@@ -132,7 +134,7 @@ class Loading {
     if (event.name !== this.#entry.package || event.event !== 'package.failed') return;
     this.#failures += 1;
     if (event.retryInMs !== null && this.#failures < loadsAtMost) return; // the logger says so, and it is tried again
-    const why = `package ${event.name} v${event.version} does not load here: ${event.message}`;
+    const why = `package ${event.name} v${event.version} failed to load: ${event.message}`;
     this.#gaveUp.resolve({ status: 'given up', code: event.code, why });
   }
 }
@@ -148,7 +150,7 @@ class NotLoadedError extends CloacinaError {
   readonly executionId: string;
   constructor({ code, why }: GivenUp, executionId: string) {
     const cancel = `cloacina execution cancel ${executionId}`;
-    super(code, `${why}; execution ${executionId} waits for a runner that loads it (cancel it: ${cancel})`);
+    super(code, `${why}; execution ${executionId} waits for a runner that can load it (to cancel it: ${cancel})`);
     this.executionId = executionId;
   }
 }
@@ -212,7 +214,7 @@ function endText(outcome: ExecutionOutcome<Json>, took: string): string {
   const { task, error } = outcome;
   const where = task === null ? '' : ` in task ${task}`;
   const why = error === null ? '' : `: ${error.message} (${error.code})`;
-  return `${paint('red', status, stderr)}${took}, execution ${id}${indented(`${where}${why}`)}\nMore: cloacina execution show ${id}`;
+  return `${paint('red', status, stderr)}${took}, execution ${id}${indented(`${where}${why}`)}\nDetails: cloacina execution show ${id}`;
 }
 
 async function handedBack(cli: Cli, entry: WorkflowEntry, id: string): Promise<void> {
@@ -223,9 +225,9 @@ async function handedBack(cli: Cli, entry: WorkflowEntry, id: string): Promise<v
     cli.output.answer(document, () => '');
   }
   const now = isEnded(status)
-    ? `has ended meanwhile: ${status}`
-    : 'was handed back; a runner goes on with it where it stands';
-  cli.output.note(`Execution ${id} ${now} (cloacina runner).`);
-  cli.output.note(`Follow it: cloacina execution events ${id} --follow`);
-  cli.output.note(`Cancel it: cloacina execution cancel ${id}`);
+    ? `Execution ${id} has already ended: ${status}.`
+    : `The next runner will continue ${id} from here. To start one: cloacina runner`;
+  cli.output.note(`Interrupted. ${now}`);
+  cli.output.note(`To follow it: cloacina execution events ${id} --follow`);
+  cli.output.note(`To cancel it: cloacina execution cancel ${id}`);
 }

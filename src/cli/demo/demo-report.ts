@@ -54,7 +54,7 @@ export function reportLines(report: DemoReport): string[] {
     `collect_data     collected ${report.collected} records`,
     `process_data     processed ${report.valid} valid, ${report.rejected} rejected`,
     ...reasonLines.map((line) => indent + line),
-    `generate_report  report generated: ${report.totals} totals by month and currency; of the whole year:`,
+    `generate_report  report generated: ${report.totals} totals by month and currency; whole year:`,
     ...report.currencies.map(({ currency, orders, amount }) => {
       return `${indent}${currency} ${amount.padStart(width)} in ${orders} orders`;
     }),

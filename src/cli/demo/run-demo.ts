@@ -66,7 +66,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
   demo.story.tell('stopped', { database, packages }, [
     `database: ${database}`,
     `packages: ${packages}`,
-    'started again, the demo goes on with both; to look at what is there:',
+    'the next demo continues with both; to list the executions:',
     lookText(demo.database),
   ]);
 }
@@ -83,7 +83,7 @@ function openDemo(options: DemoOptions): Demo {
   const registry = options.registry ?? `file:${join(folder, 'packages')}`;
   const databasePath = databasePlace(database);
   if (databasePath === ':memory:') {
-    throw new OptionInvalidError('database', 'the demo opens its database twice, so it must be a file');
+    throw new OptionInvalidError('database', 'the demo opens its database twice, so the database must be a file');
   }
   const story = new Story(options.out, options.json, () => systemClock.now());
   const packagesPath = fileURLToPath(openStorage(registry).url);
@@ -222,7 +222,7 @@ async function executeOnSchedule(demo: Demo, runner: Runner, openedAt: number): 
 
   const until = systemClock.now() + forMs;
   const end = timeOfDay(Math.ceil(until / 1000) * 1000);
-  story.step(`Scheduled executions for ${formatMs(forMs)}, until ${end} UTC (Ctrl-C ends it earlier)`);
+  story.step(`Scheduled executions for ${formatMs(forMs)}, until ${end} UTC (press Ctrl-C to stop earlier)`);
   const runs = new ScheduledRuns(runner, scheduleName, story, openedAt);
   while (systemClock.now() < until && !signal.aborted) {
     await runs.look();
@@ -231,15 +231,13 @@ async function executeOnSchedule(demo: Demo, runner: Runner, openedAt: number): 
   await runner.schedules.pause(scheduleName);
   const patience = AbortSignal.timeout(drainMs);
   while ((await runs.look()) > 0 && !patience.aborted) await pass(lookMs, patience);
-  story.tell('paused', { name: scheduleName }, [
-    `schedule ${scheduleName} paused: no slots pile up while nobody runs, and the next demo resumes it`,
-  ]);
+  story.tell('paused', { name: scheduleName }, [`schedule ${scheduleName} paused; the next demo resumes it`]);
 
   story.step('Statistics of the last hour');
   const since = new Date(systemClock.now() - hourMs);
   const { total, completed, failed, skipped, missed, successRate } = await runner.schedules.stats({ since });
   const counts = { total, completed, failed, skipped, missed, successRate };
-  const rate = successRate === null ? 'none has ended' : `${(successRate * 100).toFixed(1)} %`;
+  const rate = successRate === null ? 'n/a (nothing has finished)' : `${(successRate * 100).toFixed(1)} %`;
   const unstarted = skipped + missed > 0 ? [`slots without an execution: skipped ${skipped}, missed ${missed}`] : [];
   story.tell('statistics', { since: since.toISOString(), ...counts }, [
     `scheduled executions: total ${total}, successful ${completed}, failed ${failed}, success rate ${rate}`,

@@ -40,7 +40,7 @@ export class ScheduledRuns {
   #tellUnstarted({ slot, outcome, reason, error }: SlotSummary): void {
     if (slot < this.#since || (outcome !== 'skipped' && outcome !== 'failed')) return;
     this.#told.add(slot);
-    const why = error === null ? 'the execution before it had not ended' : `${error.code} ${error.message}`;
+    const why = error === null ? 'the previous execution had not ended' : `${error.code} ${error.message}`;
     this.#story.tell(outcome, { slot: new Date(slot).toISOString(), reason, error }, [
       `${timeOfDay(slot)}  ${outcome}: ${why}`,
     ]);
@@ -52,7 +52,7 @@ export class ScheduledRuns {
     if (endedAt === null || endedAt < this.#since) return;
     const ms = endedAt - (startedAt ?? createdAt);
     const fields = { executionId: id, slot: new Date(slot).toISOString(), isCatchUp, status, ms, error };
-    const late = isCatchUp ? ', catching up on what came while nobody ran' : '';
+    const late = isCatchUp ? ', catching up on a slot that came while no runner was up' : '';
     const why = error === null ? '' : `: ${error.code} ${error.message}`;
     this.#story.tell('execution', fields, [`${timeOfDay(slot)}  ${id}  ${status} in ${formatMs(ms)}${late}${why}`]);
   }

@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: prints tables and writes `bench/results.json`; with `-- --readme` into the README too, with `-- --quick`
- * on fewer executions, with `-- --sqlite` or `-- --postgres` only that. `-- --peers` compares with others instead, see
+ * `npm run bench` prints tables and writes `bench/results.json`. `-- --readme` also writes them to `bench/README.md`, `-- --quick`
+ * uses fewer executions, `-- --sqlite` and `-- --postgres` measure one database. `-- --peers` compares with other engines, see
  * `bench/peers/README.md`.
  */
 import { writeFileSync } from 'node:fs';
@@ -43,5 +43,5 @@ async function measure(): Promise<void> {
   const text = [...texts, `Measured on ${machine}.`].join('\n\n');
   console.log(text);
   writeFileSync(fileURLToPath(new URL('results.json', import.meta.url)), `${JSON.stringify(results, null, 2)}\n`);
-  if (asked.has('--readme')) fillIn(new URL('../README.md', import.meta.url), 'bench', text);
+  if (asked.has('--readme')) fillIn(new URL('README.md', import.meta.url), 'bench', text);
 }

@@ -82,7 +82,7 @@ test('issue A: a schedule that can never work is refused at add, with the field 
       'timeZone',
       /unknown option of a schedule; the options are cron, every/,
     ],
-    [{ cron: '@daily', workflow: '' }, 'workflow', /needs the name of the workflow/],
+    [{ cron: '@daily', workflow: '' }, 'workflow', /needs the name of a workflow/],
   ];
   for (const [options, field, message] of cases) {
     await assert.rejects(schedules.add('x', { workflow: 'etl', ...options }), (error) => {

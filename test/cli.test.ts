@@ -111,7 +111,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
         failure(2, 'execution', 'list', '--database', 'mysql://x'),
         failure(2, 'package', 'list', '--registry', 'ftp://x'),
       ]);
-      assert.match(String(limit['message']), /whole number from 1/);
+      assert.match(String(limit['message']), /whole number of at least 1/);
       assert.match(String(status['message']), /pending, running/);
       assert.equal(database['code'], 'DATABASE_URL_INVALID');
       assert.equal(registry['code'], 'REGISTRY_URL_INVALID');

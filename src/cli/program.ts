@@ -29,7 +29,7 @@ export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}
         .default(defaultDatabase),
     )
     .addOption(
-      new Option('--registry <url>', 'storage of package files').env('CLOACINA_REGISTRY').default(defaultRegistry),
+      new Option('--registry <url>', 'storage URL of package files').env('CLOACINA_REGISTRY').default(defaultRegistry),
     )
     .option('--tenant <name>', 'tenant to act as', 'default')
     .option('--json', 'print only JSON documents on stdout')

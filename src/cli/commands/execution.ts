@@ -24,7 +24,7 @@ export function addExecutionCommands(program: Command): void {
   const noun = program.command('execution').description('list, follow and control executions');
   noun
     .command('list')
-    .description('list executions, the newest first')
+    .description('list executions, newest first')
     .addOption(new Option('--status <status>', 'only executions in this state').choices([...executionStatuses]))
     .option('--workflow <name>', 'only executions of this workflow')
     .option('--parent <id>', 'only children of this execution')

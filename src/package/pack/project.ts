@@ -54,7 +54,7 @@ const packageJson = z.object({
 export async function readProject(dir: string): Promise<Project> {
   const folder = await realFolder(dir);
   const text = await readFile(join(folder, 'package.json'), 'utf8').catch((cause: unknown) => {
-    const missing = `there is no readable package.json in ${folder}; \`cloacina package new DIR\` makes a project`;
+    const missing = `there is no readable package.json in ${folder}; \`cloacina package new DIR\` creates a project`;
     throw new CloacinaError('PROJECT_INVALID', missing, { cause });
   });
   const parsed = packageJson.safeParse(parseText(text, folder), { reportInput: true });

@@ -345,7 +345,7 @@ export class PostgresDriver implements Driver {
       } catch (error) {
         const gaveUp = performance.now() - since > this.patienceMs;
         if (this.#closed || !isPassing(error) || gaveUp) {
-          throw storeError(error, `the database ${this.#place.shown} refused a statement`);
+          throw storeError(error, `a request to the database ${this.#place.shown} failed`);
         }
       }
       await setTimeout(retryMs);

@@ -337,7 +337,7 @@ async function untilFree<T>(attempt: () => T, where: string, patienceMs: number)
     try {
       return attempt();
     } catch (error) {
-      if (!isBusy(error)) throw storeError(error, `the database ${where} refused a statement`, where);
+      if (!isBusy(error)) throw storeError(error, `a request to the database ${where} failed`, where);
       if (performance.now() - start > patienceMs) {
         throw new StoreUnavailableError(
           `the database ${where} was locked by another process for ${patienceMs} ms`,

@@ -19,7 +19,7 @@ import { moment, pair, readInput, wholeNumber } from '../arguments.ts';
 import { fields, paint, short, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 
-/** Executions: look at them, follow them, control them. */
+/** Executions: list, follow and control them. */
 export function addExecutionCommands(program: Command): void {
   const noun = program.command('execution').description('list, follow and control executions');
   noun

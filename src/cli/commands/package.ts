@@ -17,7 +17,7 @@ interface WhyOption {
   readonly why?: string;
 }
 
-/** Packages: build them, register them, choose which version runs. */
+/** Packages: build, register and activate them. */
 export function addPackageCommands(program: Command): void {
   const noun = program.command('package').description('build, register and manage packages of workflows');
   addBuilding(noun);
@@ -138,7 +138,7 @@ async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> 
   });
 }
 
-/** As Node's own option of this name: what is set in the environment wins. */
+/** Like Node's option of the same name: variables of the environment take precedence. */
 async function withEnvFile(file: string): Promise<NodeJS.ProcessEnv> {
   const text = Buffer.from(await readBytes(file)).toString('utf8');
   return { ...parseEnv(text), ...process.env };

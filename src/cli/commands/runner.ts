@@ -20,7 +20,7 @@ import { Interruption } from '../interruption.ts';
 import { paint, short } from '../output.ts';
 import type { Style } from '../output.ts';
 
-/** The runner: executes what is started, fires schedules, until it is stopped. */
+/** The runner: runs executions and fires schedules until it is stopped. */
 export function addRunnerCommand(program: Command): void {
   const command = program
     .command('runner')
@@ -52,7 +52,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
   if (options.watch !== undefined) await checkDropFolder(options.watch);
   const journal = new RunnerJournal(cli);
   const stopped = Promise.withResolvers<never>();
-  stopped.promise.catch(() => undefined); // it may come while nobody waits any more
+  stopped.promise.catch(() => undefined); // it may reject when the race is over
   const ending = new AbortController();
   using interruption = new Interruption().also(cli.output.closed);
   const running = await Runner.open(cli.options.database, {
@@ -86,7 +86,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
       'closing: running tasks may finish, everything else is released; press Ctrl-C again to stop at once',
     );
   } catch (error) {
-    report(error, cli.output.json); // before it closes, which may take its time: the last line is `closed`
+    report(error, cli.output.json); // before the close, which may take long: the last line is `closed`
   } finally {
     await running.close({ drain: options.drain });
   }
@@ -125,7 +125,7 @@ const executionStyles: Readonly<Record<string, Style>> = {
   'task.retrying': 'yellow',
 };
 
-/** What people want to see of a runner at work; `--json` has every event. */
+/** The events shown as text; `--json` has every event. */
 const shownEvents: ReadonlySet<string> = new Set([
   'execution.created',
   'execution.adopted',
@@ -133,7 +133,7 @@ const shownEvents: ReadonlySet<string> = new Set([
   ...Object.keys(executionStyles),
 ]);
 
-/** Says what a runner does, as it happens. */
+/** Prints the events of a runner. */
 class RunnerJournal {
   readonly #cli: Cli;
   #isHeard = true;
@@ -188,7 +188,7 @@ class RunnerJournal {
       });
       this.#isHeard = true;
     } catch (error) {
-      // what it does matters more than what it says of it
+      // a failed output must not stop the runner
       if (this.#isHeard) this.#cli.output.note(`${oneLine(coded(error).message)}; the runner continues`);
       this.#isHeard = false;
     }

@@ -14,7 +14,7 @@ import { fields, paint, short, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 import { addHistoryCommand, addPreviewCommand, addStatsCommand } from './schedule-reports.ts';
 
-/** Schedules: add, look at, pause and remove them; see what became of their slots. */
+/** Schedules: add, show, pause and remove them; show the history of their slots. */
 export function addScheduleCommands(program: Command): void {
   const noun = program.command('schedule').description('run workflows on a schedule');
   addAddCommand(noun);

@@ -1,7 +1,7 @@
 /**
- * `npm run bench`: prints tables and writes `bench/results.json`; with `-- --readme` into the README too, with `-- --quick`
- * on fewer executions, with `-- --sqlite` or `-- --postgres` only that. `-- --host-loop` measures the event loop of an
- * application instead, `-- --peers` compares with others, see `bench/peers/README.md`.
+ * `npm run bench` prints tables and writes `bench/results.json`. `-- --readme` also writes them to `bench/README.md`, `-- --quick`
+ * uses fewer executions, `-- --sqlite` and `-- --postgres` measure one database. `-- --host-loop` measures the event loop of an
+ * application instead. `-- --peers` compares with other engines, see `bench/peers/README.md`.
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -45,5 +45,5 @@ async function measure(): Promise<void> {
   const text = [...texts, `Measured on ${machine}.`].join('\n\n');
   console.log(text);
   writeFileSync(fileURLToPath(new URL('results.json', import.meta.url)), `${JSON.stringify(results, null, 2)}\n`);
-  if (asked.has('--readme')) fillIn(new URL('../README.md', import.meta.url), 'bench', text);
+  if (asked.has('--readme')) fillIn(new URL('README.md', import.meta.url), 'bench', text);
 }

@@ -8,7 +8,7 @@ const [major, minor] = process.versions.node.split('.').map(Number);
 
 if (major < needed[0] || (major === needed[0] && minor < needed[1])) {
   process.stderr.write(
-    `cloacina needs Node ${needed.join('.')} or newer, and this is Node ${process.versions.node}: install a newer one from https://nodejs.org and run the command again.\n`,
+    `cloacina needs Node ${needed.join('.')} or newer, but this is Node ${process.versions.node}: install a newer version from https://nodejs.org and run the command again.\n`,
   );
   process.exitCode = 2;
 } else {

@@ -197,10 +197,10 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
 function embeddedWorkflows(workflows: readonly AnyWorkflow[]): LoadedWorkflow[] {
   const byName = new Map<string, AnyWorkflow>();
   for (const workflow of workflows) {
-    if (!isWorkflow(workflow)) throw new OptionInvalidError('workflows', `${shown(workflow)} is no workflow`);
+    if (!isWorkflow(workflow)) throw new OptionInvalidError('workflows', `${shown(workflow)} is not a workflow`);
     const other = byName.get(workflow.name);
     if (other !== undefined && other !== workflow) {
-      throw new DefinitionInvalidError(workflow.name, 'two workflows of this name were given to one runner');
+      throw new DefinitionInvalidError(workflow.name, 'one runner was given two workflows with this name');
     }
     byName.set(workflow.name, workflow);
   }
@@ -239,7 +239,7 @@ function runnerName(name: string = hostname()): string {
 
 function queueNames(queues: readonly string[]): readonly string[] {
   if (queues.length === 0) {
-    throw new OptionInvalidError('queues', `a runner serves one queue at least, such as '${defaultQueue}'`);
+    throw new OptionInvalidError('queues', `a runner needs at least one queue, such as '${defaultQueue}'`);
   }
   for (const queue of queues) {
     if (!queueName.fits(queue)) throw new OptionInvalidError('queues', `${shown(queue)} is not ${queueName.what}`);
@@ -249,7 +249,7 @@ function queueNames(queues: readonly string[]): readonly string[] {
 
 function count(option: string, value: number): number {
   if (!Number.isInteger(value) || value < 1)
-    throw new OptionInvalidError(option, `${value} is not a whole number from 1`);
+    throw new OptionInvalidError(option, `${value} is not a whole number of at least 1`);
   return value;
 }
 

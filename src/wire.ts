@@ -56,7 +56,7 @@ export function wire(
   const { clock, tenant, maxPayload, actor, logger } = settings;
   const storage = settings.registry === null ? absentStorage : openStorage(settings.registry);
   const onActivate = upsertPackageSchedules;
-  const onDamaged = (error: CloacinaError): void => logger.warn({ error }, 'a damaged row of the database is left out');
+  const onDamaged = (error: CloacinaError): void => logger.warn({ error }, 'a damaged row of the database is skipped');
   const registry = new Registry({ store, storage, tenant, actor, onActivate, onChange, onDamaged });
   const workflows = new Workflows(() => allWorkflows(store, registry));
   const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(registry, name);
@@ -120,7 +120,7 @@ export async function run(store: Store, given: RunnerSettings): Promise<Running>
 function stopped({ reconciler, loop }: Running, { logger, onStopped }: RunnerSettings, error: Error): void {
   logger.error(
     { error },
-    'the runner has stopped, since its database was taken away; it does not begin again by itself',
+    'the runner stopped because its database was deleted, moved or replaced; it does not restart on its own',
   );
   void Promise.allSettled([loop?.close(), reconciler?.close()]);
   void Promise.resolve(error)
@@ -149,7 +149,7 @@ async function writeEmbedded(store: Store, { embedded, tenant, ownOnly, logger }
   );
   const rewritten = await store.write((tx) => upsertOwned(tx, tenant, embeddedOwner, specs));
   for (const schedule of rewritten) {
-    logger.warn({ schedule, tenant }, 'the row of a schedule was damaged, and was written anew from its definition');
+    logger.warn({ schedule, tenant }, 'the damaged row of a schedule was rewritten from its definition');
   }
 }
 
@@ -307,7 +307,7 @@ function absent(): Promise<never> {
   return Promise.reject(
     new CloacinaError(
       'REGISTRY_ABSENT',
-      "this was opened without a registry; give the option registry, such as 'file:./packages'",
+      "this client or runner was opened without a registry; pass the option registry, such as 'file:./packages'",
     ),
   );
 }

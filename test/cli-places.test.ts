@@ -49,7 +49,7 @@ describe('interfaces.md, CLI: places that cannot be used', { concurrency: 2 }, (
     const script = `mkdir gone && cd gone && rmdir ../gone && ${cli} workflow list --json; ${cli} runner --json`;
     for (const { error } of await shell(script)) {
       assert.equal(error.code, 'FILE_UNREADABLE');
-      assert.match(error.message, /the working folder of this command does not exist any more/);
+      assert.match(error.message, /the working folder no longer exists/);
     }
   });
 

@@ -71,7 +71,7 @@ describe('a manifest that is damaged in the database', () => {
         (await client.workflows.list()).map(({ name }) => name),
         ['good_flow'],
       );
-      assert.match(warnings.join('\n'), /left out.*ROW_DAMAGED|left out.*manifest of/);
+      assert.match(warnings.join('\n'), /skipped.*ROW_DAMAGED|skipped.*manifest of/);
       await assert.rejects(client.start('goodflow'), {
         code: 'WORKFLOW_NOT_FOUND',
         message: /did you mean 'good_flow'/,
@@ -103,7 +103,7 @@ describe('the row of an embedded schedule', () => {
       t.after(() => runner.close());
       const detail = await runner.schedules.get('nightly');
       assert.deepEqual([detail.cron, detail.input, detail.enabled], ['0 2 * * *', { a: 1 }, true]);
-      assert.match(warnings.join('\n'), /written anew.*nightly/);
+      assert.match(warnings.join('\n'), /rewritten.*nightly/);
     });
   }
 

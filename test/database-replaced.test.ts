@@ -127,7 +127,7 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
       await assert.rejects(runner.executions.list(), isReplaced);
       await runner.close();
       assert.equal(lines.length, 1, lines.join('\n'));
-      assert.match(lines[0]!, /^error: the runner has stopped/);
+      assert.match(lines[0]!, /^error: the runner stopped/);
     });
   }
 

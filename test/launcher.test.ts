@@ -24,7 +24,7 @@ describe('the launcher', () => {
     test(`says in one line which Node it needs on Node ${node}, and ends with 2`, async () => {
       const { exitCode, output } = await launchOn(node);
       assert.equal(exitCode, 2);
-      assert.match(output, new RegExp(`^cloacina needs Node 24\\.15 or newer, and this is Node ${node}: [^\\n]+\\n$`));
+      assert.match(output, new RegExp(`^cloacina needs Node 24\\.15 or newer, but this is Node ${node}: [^\\n]+\\n$`));
     });
   }
 

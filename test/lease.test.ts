@@ -60,8 +60,8 @@ describe('durability.md: a lease on PostgreSQL is kept by a thread', { skip }, (
     const outcome = await runner.handle(id).outcome();
     assert.equal(outcome.status, 'completed');
     assert.deepEqual(began(), [spinner.pid]);
-    assert.match(said(), /has stood still for \d+ ms.*running: spinning\/spin \(/);
-    assert.match(said(), /the event loop stood still for longer than a lease/);
+    assert.match(said(), /has been blocked for \d+ ms.*running: spinning\/spin \(/);
+    assert.match(said(), /the event loop was blocked for longer than a lease/);
   });
 
   it('a loop that stands still for longer than `stall` is given up, and its late result is refused', async (t) => {
@@ -69,7 +69,7 @@ describe('durability.md: a lease on PostgreSQL is kept by a thread', { skip }, (
     const outcome = await runner.handle(id).outcome();
     assert.equal(outcome.status, 'completed');
     assert.deepEqual(began(), [spinner.pid, process.pid]);
-    assert.match(said(), /its lease is not renewed any more/);
+    assert.match(said(), /its lease is no longer renewed/);
     while (!/was declared dead/.test(said())) await setTimeout(50);
     const events = await runner.executions.events(id);
     assert.deepEqual(

@@ -176,7 +176,7 @@ describe('the CLI grants by --allow-env', { concurrency: 2 }, () => {
     writeFileSync(file, await packed('1.0.0', ['SHOP_TOKEN']));
     const first = await runCli(folder, ['package', 'register', file, ...args]);
     assert.match(first.stdout, /^ {2}asks for env: SHOP_TOKEN \(new\)$/m);
-    assert.match(first.stdout, /^ {2}runners must grant it: --allow-env SHOP_TOKEN$/m);
+    assert.match(first.stdout, /^ {2}runners must grant these: --allow-env SHOP_TOKEN$/m);
     writeFileSync(file, await packed('1.0.1', ['SHOP_TOKEN', 'STRIPE_KEY']));
     const second = await runCli(folder, ['package', 'register', file, ...args]);
     assert.match(second.stdout, /^ {2}asks for env: SHOP_TOKEN, STRIPE_KEY \(new\)$/m);
@@ -226,7 +226,7 @@ describe('the CLI grants by --allow-env', { concurrency: 2 }, () => {
     const file = join(folder, 'checked.cloacina');
     const refused = await runCli(folder, ['package', 'pack', dir, '-o', file]);
     assert.equal(refused.code, 1);
-    assert.match(refused.stderr, /exited with code 1; SHOP_MODE is in permissions\.env and is not set here/);
+    assert.match(refused.stderr, /exited with code 1; SHOP_MODE is in permissions\.env but is not set here/);
     writeFileSync(join(folder, 'pack.env'), '# for packing\nexport SHOP_MODE="test" # quoted\nSHOP_TOKEN=other\n');
     const made = await runCli(folder, ['package', 'pack', dir, '-o', file, '--env-file', 'pack.env']);
     assert.equal(made.code, 0, made.stderr);

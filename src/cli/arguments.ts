@@ -13,7 +13,7 @@ import { makeFolder } from '../store/sqlite/folder.ts';
 import { UsageError } from './failure.ts';
 import { reason } from './errno.ts';
 
-/** One byte more than a package file may have: enough for its reader to refuse it. */
+/** One byte more than the limit of a package file, so that its reader can refuse it. */
 const readLimit = 50 * 1024 * 1024 + 1;
 
 /** A whole number from `least`, for an option. */
@@ -21,43 +21,43 @@ export function wholeNumber(least: number): (given: string) => number {
   return (given) => {
     const value = Number(given);
     if (/^\d+$/.test(given) && Number.isSafeInteger(value) && value >= least) return value;
-    throw new InvalidArgumentError(`It is not a whole number from ${least}.`);
+    throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
   };
 }
 
-/** Names of queues, for an option that may be given again; in the environment with commas between them. */
+/** Names of queues, for a repeatable option; in the environment they are separated by commas. */
 export function queueNames(given: string, before: readonly string[] = []): readonly string[] {
   const names = given.split(',').map((name) => name.trim());
   if (!names.every((name) => queueName.fits(name))) throw new InvalidArgumentError(`It is not ${queueName.what}.`);
   return [...before, ...names];
 }
 
-/** Grants of environment names, for an option that may be given again, with commas between them. */
+/** Grants of environment names, for a repeatable option; separated by commas. */
 function envGrants(given: string, before: readonly string[] = []): readonly string[] {
   const names = given.split(',').map((name) => name.trim());
-  const set = names.filter((name) => name !== ''); // CLOACINA_ALLOW_ENV may be set to nothing
+  const set = names.filter((name) => name !== ''); // CLOACINA_ALLOW_ENV may be empty
   for (const name of set) {
     if (!envGrant.fits(name)) throw new InvalidArgumentError(`'${name}' is not ${envGrant.what}.`);
   }
   return [...before, ...set];
 }
 
-/** What a runner of the CLI grants to packages. */
+/** Adds the option for the grants to packages. */
 export function addGrantOptions(command: Command): Command {
   return command.addOption(
     new Option(
       '--allow-env <names>',
-      'environment names that packages see where they ask for them: NAME,PREFIX_*; may be given again (default: none)',
+      'environment variables that packages may read if they ask for them: NAME,PREFIX_*; repeatable (default: none)',
     )
       .env('CLOACINA_ALLOW_ENV')
       .argParser(envGrants),
   );
 }
 
-/** `name=value`, for an option that may be given again. */
+/** `name=value`, for a repeatable option. */
 export function pair(given: string, before: Readonly<Record<string, string>>): Record<string, string> {
   const at = given.indexOf('=');
-  if (at < 1) throw new InvalidArgumentError('It is not of the form name=value.');
+  if (at < 1) throw new InvalidArgumentError('It must have the form name=value.');
   return { ...before, [given.slice(0, at)]: given.slice(at + 1) };
 }
 
@@ -77,10 +77,10 @@ export function moment(given: string): Date {
  */
 export async function readInput(given: string, option: string = '--input'): Promise<Json> {
   const from = given.startsWith('@') ? given.slice(1) : null;
-  const what = from === null ? `the value of ${option}` : from === '-' ? 'what came on stdin' : from;
+  const what = from === null ? `the value of ${option}` : from === '-' ? 'the text on stdin' : from;
   if (from === null && given.includes('\ufffd')) {
-    // Node has put it in the place of bytes that are no text
-    throw new UsageError(`${what} is not UTF-8, or holds the character U+FFFD: write that one as \\ufffd`);
+    // Node replaces invalid bytes of an argument by U+FFFD
+    throw new UsageError(`${what} is not UTF-8, or contains the character U+FFFD: write that character as \\ufffd`);
   }
   const written =
     from === null ? given : decode(from === '-' ? await readSome(process.stdin) : await readBytes(from), what);
@@ -101,7 +101,7 @@ function decode(bytes: Uint8Array, what: string): string {
   if (bytes.length >= readLimit) {
     throw new CloacinaError(
       'PAYLOAD_TOO_LARGE',
-      `${what} has more than 50 MB; pass a reference to where the value lies`,
+      `${what} has more than 50 MB; store the value elsewhere and pass a reference`,
     );
   }
   try {
@@ -113,15 +113,15 @@ function decode(bytes: Uint8Array, what: string): string {
 
 const mayLoseDigits = /\d{16}|\d[eE]\+?\d{2}/;
 
-/** A reviver: refuses whole numbers that JavaScript would round, and those that it has no number for. */
+/** A reviver that refuses whole numbers that JavaScript rounds or cannot represent. */
 function exactNumber(_key: string, value: unknown, { source = '' }: { readonly source?: string } = {}): unknown {
   if (typeof value !== 'number') return value;
   const isRounded = /^-?\d+$/.test(source) && BigInt(source) !== BigInt(value);
   if (Number.isFinite(value) && !isRounded) return value;
-  throw new UsageError(`the number ${source} is not kept as it is written; write it as text: "${source}"`);
+  throw new UsageError(`the number ${source} would lose digits; write it as text: "${source}"`);
 }
 
-/** No more than the limit: the rest is left unread. */
+/** Reads up to the limit. */
 async function readSome(stream: AsyncIterable<unknown>): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -133,7 +133,7 @@ async function readSome(stream: AsyncIterable<unknown>): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-/** A file that the command line names; no more of it than a package may have. Throws FILE_UNREADABLE. */
+/** Reads a file up to the limit of a package file. Throws FILE_UNREADABLE. */
 export async function readBytes(path: string): Promise<Uint8Array> {
   try {
     return await readSome(createReadStream(path));
@@ -142,10 +142,10 @@ export async function readBytes(path: string): Promise<Uint8Array> {
   }
 }
 
-/** Writes a file as a whole: who reads it meanwhile sees the old one or the new one. Throws FILE_UNWRITABLE. */
+/** Writes a file atomically: a reader sees the old or the new content. Throws FILE_UNWRITABLE. */
 export async function writeWhole(path: string, bytes: Uint8Array): Promise<string> {
   const target = resolve(path);
-  // in a folder that others may write to nobody can put a link there first
+  // a random name and `wx` prevent a planted link in a folder that other users can write to
   const unfinished = `${target}.${randomUUID()}.tmp`;
   await writing(target, async () => {
     try {
@@ -160,7 +160,7 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<strin
   return target;
 }
 
-/** Turns what the file system refuses into FILE_UNWRITABLE. */
+/** Converts an error of the file system to FILE_UNWRITABLE. */
 export async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();
@@ -177,11 +177,11 @@ export function packageAt(given: string): { readonly name: string; readonly vers
   return { name: given.slice(0, at), version: given.slice(at + 1) };
 }
 
-/** `NAME@VERSION`, where the version must be there. Throws USAGE. */
+/** `NAME@VERSION` with a required version. Throws USAGE. */
 export function exactPackage(given: string): { readonly name: string; readonly version: string } {
   const { name, version } = packageAt(given);
   if (version === undefined || version === '') {
-    throw new UsageError(`'${given}' names no version; write it as in ${name}@1.0.0`);
+    throw new UsageError(`'${given}' has no version; write, for example, ${name}@1.0.0`);
   }
   return { name, version };
 }

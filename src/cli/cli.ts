@@ -3,11 +3,11 @@ import { CloacinaError } from '../core/error.ts';
 import type { Client } from '../open.ts';
 import { Output } from './output.ts';
 
-/** Where the CLI looks unless told otherwise: the same places as the library, whose `options.ts` has them too. */
+/** The defaults of the CLI, equal to those of the library in `options.ts`. */
 export const defaultDatabase = 'sqlite:./.cloacina/cloacina.db';
 export const defaultRegistry = 'file:./.cloacina/packages';
 
-/** The options that every command takes. */
+/** The global options. */
 export interface GlobalOptions {
   readonly database: string;
   readonly registry: string;
@@ -15,13 +15,13 @@ export interface GlobalOptions {
   readonly json: boolean;
 }
 
-/** The places that somebody named, on the command line or in the environment. */
+/** The places set on the command line or in the environment. */
 export interface ChosenPlaces {
   readonly database?: string;
   readonly registry?: string;
 }
 
-/** What a command gets to work with. */
+/** The options and the output of one command. */
 export class Cli {
   readonly options: GlobalOptions;
   readonly chosen: ChosenPlaces;
@@ -33,7 +33,7 @@ export class Cli {
     this.output = new Output(options.json);
   }
 
-  /** What every opening takes. */
+  /** The options for every `open`. */
   get place(): { readonly registry: string; readonly tenant: string; readonly actor: string } {
     const { registry, tenant } = this.options;
     return { registry, tenant, actor: `cli:${userName()}` };
@@ -41,14 +41,14 @@ export class Cli {
 
   /** Opens a client for the length of one call. */
   async client<T>(use: (client: Client) => Promise<T>): Promise<T> {
-    // the engine and the database driver are loaded by the commands that need them only
+    // only commands that need the engine and the database driver load them
     const { Client: Opened } = await import('../open.ts');
     await using client = await Opened.open(this.options.database, this.place);
     return await use(client);
   }
 }
 
-/** The action of a command: its arguments and options, with what it needs to work put before them. */
+/** Wraps the action of a command: puts a `Cli` before its arguments and options. */
 export function act<Given extends readonly unknown[]>(
   run: (cli: Cli, ...given: Given) => Promise<void>,
 ): (...given: [...Given, Command]) => Promise<void> {
@@ -66,12 +66,12 @@ export function act<Given extends readonly unknown[]>(
   };
 }
 
-/** Paths are looked up from there. Throws FILE_UNREADABLE. */
+/** Relative paths need a working folder. Throws FILE_UNREADABLE. */
 function refuseLostFolder(): void {
   try {
     process.cwd();
   } catch (cause) {
-    const message = 'the working folder of this command does not exist any more; change to another one';
+    const message = 'the working folder no longer exists; change to another folder';
     throw new CloacinaError('FILE_UNREADABLE', message, { cause });
   }
 }

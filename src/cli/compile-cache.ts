@@ -4,10 +4,10 @@ import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 
 /**
- * Keeps compiled code between commands, which spares most of the time that loading takes, in a folder that nobody but this
- * user can write to: Node runs what it finds there. Its own default is a folder of a known name in the temporary folder,
- * which any user of the machine can make first. Where there is no such folder nothing is kept. `NODE_COMPILE_CACHE` names
- * another folder, and `NODE_DISABLE_COMPILE_CACHE=1` keeps nothing: Node has read both before this runs.
+ * Caches compiled code between commands, which saves most of the load time. Node runs the content of the cache, so only this
+ * user may be able to write to its folder. The default of Node is a folder with a known name in the temporary folder,
+ * which any user of the machine can create first. Without a safe folder nothing is cached. Node reads `NODE_COMPILE_CACHE`
+ * (another folder) and `NODE_DISABLE_COMPILE_CACHE=1` (no cache) before this runs.
  */
 export function keepCompiledCode(): void {
   if (getCompileCacheDir() !== undefined) return;
@@ -18,7 +18,7 @@ export function keepCompiledCode(): void {
 function ownFolder(): string | null {
   try {
     const caches = cachesFolder();
-    // not recursive, which Node never ends in places such as /proc
+    // not recursive, because Node loops for ever in places such as /proc
     makePrivate(caches);
     const above = realpathSync(caches);
     if (!isKept(above)) return null;
@@ -26,11 +26,11 @@ function ownFolder(): string | null {
     makePrivate(folder);
     return isOwn(folder) ? folder : null;
   } catch {
-    return null; // no home, a read-only disk: commands start a little later
+    return null; // no home or a read-only disk: commands start without a cache
   }
 }
 
-/** Where this system keeps what can be made again. */
+/** The cache folder of this system. */
 function cachesFolder(): string {
   const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
   if (process.platform === 'win32') return LOCALAPPDATA ?? join(homedir(), 'AppData', 'Local');
@@ -47,10 +47,10 @@ function makePrivate(folder: string): void {
   }
 }
 
-/** Whether nobody but this user and root can put another folder in the place of one in here. */
+/** True if only this user and root can replace a folder in this folder. */
 function isKept(folder: string): boolean {
   const user = process.geteuid?.();
-  if (user === undefined) return true; // Windows keeps a user's folders by its own lists of rights
+  if (user === undefined) return true; // Windows protects a user's folders by access lists
   for (let at = folder; ; at = dirname(at)) {
     const { uid, mode } = statSync(at);
     // in a folder with the sticky bit only the owner of an entry can move it

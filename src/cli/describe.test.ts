@@ -98,7 +98,7 @@ function fail(name: string): never { throw new Error(name + ' is not set'); }
     const source = `${check}process.env['NOISE'];\nneed('H_TOKEN');`;
     assert.match(
       await packed('unset', source, ['H_TOKEN'], {}),
-      /^BUILD_FAILED: .* does not load: src\/index\.ts:5:\d+: H_TOKEN is not set; H_TOKEN is in permissions\.env and is not set here: set it, or use --env-file$/,
+      /^BUILD_FAILED: .* does not load: src\/index\.ts:5:\d+: H_TOKEN is not set; H_TOKEN is in permissions\.env but is not set here: set it, or use --env-file$/,
     );
     assert.match(
       await packed('unasked', source, [], { H_TOKEN: 'a' }),
@@ -116,10 +116,10 @@ function fail(name: string): never { throw new Error(name + ' is not set'); }
     ];
     for (const [at, source] of ways.entries()) {
       const said = await packed(`exit ${at}`, source, ['H_TOKEN'], {});
-      assert.match(said, /exited with code 1.*; H_TOKEN is in permissions\.env and is not set here/, source);
+      assert.match(said, /exited with code 1.*; H_TOKEN is in permissions\.env but is not set here/, source);
     }
     const listing = await packed('listing', ways[4]!, [], {});
-    assert.match(listing, /exited with code 1; of the environment it sees the names of permissions\.env only$/);
+    assert.match(listing, /exited with code 1; it can read only the environment variables in permissions\.env$/);
   });
 
   test('may write to the environment as ever', async () => {
@@ -132,7 +132,7 @@ if (process.env['MADE'] + process.env['MORE'] !== 'xy') throw new Error('not wri
     const source = `if (process.env['H_MODE'] === 'b') w.task('b', () => 2);`;
     assert.match(
       await packed('graph', source, ['H_MODE'], { H_MODE: 'b' }),
-      /^BUILD_FAILED: .*its workflows are others with H_MODE set than without; read the environment in tasks, by ctx\.env$/,
+      /^BUILD_FAILED: .*its workflows depend on H_MODE; read the environment inside tasks, with ctx\.env$/,
     );
     assert.match(await packed('no graph', source, ['H_MODE'], { H_MODE: 'a' }), /^sha256:/);
   });

@@ -13,14 +13,14 @@ import { writing } from './arguments.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Beside the bundle, whose files are `index.mjs` and what it loads late. */
+/** Next to the files of the bundle, `index.mjs` and its lazy chunks. */
 const watchPath = 'code/cloacina-watch.mjs';
 const entryPath = 'code/cloacina-describe.mjs';
 
 const watchSource = `import { ${watchEnvironment.name} } from ${JSON.stringify(new URL(`./environment-watch${extname(import.meta.url)}`, import.meta.url).href)};
 ${watchEnvironment.name}();
 `;
-/** The code with its exports, after the watch is up; a default export goes by another name. */
+/** Loads the watch first, then re-exports the code; the default export gets another name. */
 const entrySource = `import './cloacina-watch.mjs';
 import * as code from './index.mjs';
 export * from './index.mjs';
@@ -28,9 +28,9 @@ export const cloacina_default = code['default'];
 `;
 
 /**
- * Loads a bundle in an isolate, out of a temporary folder, and gives the workflows it exports. The code sees the names of
- * `env` that are set in `environment`. Throws FILE_UNWRITABLE; BUILD_FAILED where it does not load, with the names that it
- * looked for in vain, and where its workflows depend on the environment; DEFINITION_INVALID and others where it breaks a rule.
+ * Loads a bundle in an isolate from a temporary folder and returns its workflows. The code sees the names of
+ * `env` that are set in `environment`. Throws FILE_UNWRITABLE; BUILD_FAILED if the code does not load (with the missing
+ * environment names) or if its workflows depend on the environment; DEFINITION_INVALID and others if it breaks a rule.
  */
 export async function describeInIsolate(
   { label, files, env }: BundledCode,
@@ -54,7 +54,7 @@ export async function describeInIsolate(
   return workflows;
 }
 
-/** The graphs of a version are one for all machines; a runner has other values than the machine that packs. */
+/** The graphs of a version must be equal on all machines, and runners have other values than the packing machine. */
 async function compareWithout(
   given: readonly string[],
   settings: { readonly dir: string; readonly entry: string; readonly label: string },
@@ -64,13 +64,13 @@ async function compareWithout(
   // code that needs the names does not load without them, and there is nothing to compare
   const without = await isolate.describe().catch(() => workflows);
   if (JSON.stringify(without) === JSON.stringify(workflows)) return;
-  const what = `${settings.label} cannot be packed: its workflows are others with ${given.join(', ')} set than without`;
-  throw new CloacinaError('BUILD_FAILED', `${what}; read the environment in tasks, by ctx.env`);
+  const what = `${settings.label} cannot be packed: its workflows depend on ${given.join(', ')}`;
+  throw new CloacinaError('BUILD_FAILED', `${what}; read the environment inside tasks, with ctx.env`);
 }
 
 const silentLogger: Logger = { ...stderrLogger, warn: () => undefined, error: () => undefined };
 
-/** What the code prints, but what the watch says goes into `reads`. */
+/** Passes the output of the code on, and collects the lines of the watch in `reads`. */
 function readsLogger(reads: Set<string>): Logger {
   const info = (_: object, line: string): void => {
     if (line.startsWith(watchMark)) reads.add(line.slice(watchMark.length));
@@ -81,8 +81,8 @@ function readsLogger(reads: Set<string>): Logger {
 const maxNamed = 10;
 
 /**
- * What follows a message of code that did not load: the names that it looked for in vain. Where the message has some of
- * them those are meant; libraries look for many that they can do without.
+ * The suffix of a message of code that did not load: the environment names that it read and that were not set. Libraries
+ * read many optional names, so names that appear in the message take precedence.
  */
 function missingText(
   message: string,
@@ -98,13 +98,13 @@ function missingText(
   const notSet = meant.filter((name) => unset.includes(name));
   const notAsked = meant.filter((name) => !asked.includes(name));
   return [
-    ...notSet.map((name) => `; ${name} is in permissions.env and is not set here: set it, or use --env-file`),
+    ...notSet.map((name) => `; ${name} is in permissions.env but is not set here: set it, or use --env-file`),
     ...notAsked.map((name) => `; ${name} is not in permissions.env`),
-    ...(isListed && meant.length === 0 ? ['; of the environment it sees the names of permissions.env only'] : []),
+    ...(isListed && meant.length === 0 ? ['; it can read only the environment variables in permissions.env'] : []),
   ].join('');
 }
 
-/** The rules of definitions, which their author has broken. */
+/** The codes of errors in a definition. */
 const ruleCodes: ReadonlySet<unknown> = new Set<ErrorCode>([
   'DEFINITION_INVALID',
   'OPTION_INVALID',
@@ -132,7 +132,7 @@ function buildError(
   return new CloacinaError('BUILD_FAILED', message, { cause: thrown });
 }
 
-/** Where in the sources of the package something was thrown, as `src/index.ts:3:7: `; '' where its code was not there. */
+/** The place of an error in the sources, as `src/index.ts:3:7: `; '' if the stack has no frame of the package. */
 function placeIn(stack: string, folder: string): string {
   const frame = new RegExp(`${folder}[/\\\\]source[/\\\\](.+:\\d+:\\d+)\\)?$`, 'm').exec(stack)?.[1];
   return frame === undefined ? '' : `${frame.replaceAll('\\', '/')}: `;

@@ -14,22 +14,22 @@ const ending = '.cloacina';
 export interface DropFolderOptions {
   readonly register: (bytes: Uint8Array) => Promise<Registered>;
   readonly onRegistered: (file: string, registered: Registered) => void;
-  /** A file that is no package, or whose version exists with other bytes; it is looked at again once it changes. */
+  /** The file is not a package, or its version exists with other bytes. It is checked again when it changes. */
   readonly onRefused: (file: string, error: CloacinaError) => void;
-  /** The database or the file is away; it is tried again at every look. Told once for each file and code. */
+  /** The database or the file is unavailable; every poll retries. Called once for each file and code. */
   readonly onDelayed: (file: string, error: CloacinaError) => void;
-  /** The folder cannot be read; it is tried again. Told once for each time. */
+  /** The folder cannot be read; every poll retries. Called once for each outage. */
   readonly onLost: (error: CloacinaError) => void;
   readonly onFound: () => void;
   readonly signal: AbortSignal;
-  /** From one look to the next; default 500 ms. */
+  /** Interval between polls; default 500 ms. */
   readonly lookMs?: number;
 }
 
 /**
- * Registers the package files in a folder, those that are there and those that come, until the signal fires. A file is
- * taken once its size and time have stayed the same from one look to the next: it may still be being copied. Looking
- * is done by reading the folder, which works on every kind of disk, and goes on where the folder is away for a while.
+ * Registers present and future package files of a folder until the signal fires. A file is registered when its size and
+ * time are equal in two polls, because it may still be being copied. Polling reads the folder, which works on every kind of
+ * disk, and survives a missing folder.
  */
 export async function watchDropFolder(dir: string, options: DropFolderOptions): Promise<void> {
   const folder = new DropFolder(dir, options);
@@ -40,7 +40,7 @@ export async function watchDropFolder(dir: string, options: DropFolderOptions): 
   }
 }
 
-/** Throws FILE_UNREADABLE where there is no such folder. */
+/** Throws FILE_UNREADABLE if the folder cannot be read. */
 export async function checkDropFolder(dir: string): Promise<void> {
   await stamps(dir);
 }
@@ -48,7 +48,7 @@ export async function checkDropFolder(dir: string): Promise<void> {
 class DropFolder {
   readonly #dir: string;
   readonly #options: DropFolderOptions;
-  /** What each file looked like when it was registered or refused. */
+  /** Size and time of each file when it was registered or refused. */
   readonly #done = new Map<string, string>();
   readonly #delayed = new Map<string, ErrorCode>();
   #before: ReadonlyMap<string, string> = new Map();
@@ -82,7 +82,7 @@ class DropFolder {
     }
   }
 
-  /** Whether there is nothing more to do for the file as it is. */
+  /** True if the file needs no retry until it changes. */
   async #take(file: string): Promise<boolean> {
     const { register, onRegistered, onRefused, onDelayed } = this.#options;
     const path = join(this.#dir, file);
@@ -105,12 +105,12 @@ class DropFolder {
   }
 }
 
-/** Whether the same file may be taken later: what stands in the way is not in the file. */
+/** True if the same file may be accepted later, because the cause is outside the file. */
 function mayPass({ code }: CloacinaError): boolean {
   return errorTable[code].exit === 6 || code === 'CONFLICT' || code === 'FILE_UNREADABLE';
 }
 
-/** What each package file looks like now: its size and time. */
+/** Size and time of each package file. */
 async function stamps(dir: string): Promise<Map<string, string>> {
   const names = await readdir(dir).catch((cause: unknown) => {
     throw new CloacinaError('FILE_UNREADABLE', `the folder ${resolve(dir)} cannot be read`, { cause });

@@ -1,17 +1,17 @@
-/** What the system says of a file, for people. */
+/** Texts for system errors of files. */
 const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is none',
-  EACCES: 'permission is denied',
-  EPERM: 'permission is denied',
+  ENOENT: 'no such file or folder',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
   EISDIR: 'it is a folder',
-  ENOTDIR: 'a file lies where a folder should be',
+  ENOTDIR: 'part of the path is a file, not a folder',
   ENOSPC: 'the disk is full',
-  EDQUOT: 'the quota of the disk is used up',
+  EDQUOT: 'the disk quota is used up',
   EFBIG: 'the file would be larger than allowed',
   EROFS: 'the disk is read-only',
 };
 
-/** Why a file could not be read or written. */
+/** The reason of a failed read or write. */
 export function reason(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   return reasons[code] ?? (error instanceof Error ? error.message : String(error));

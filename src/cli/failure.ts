@@ -13,14 +13,14 @@ export class UsageError extends CloacinaError {
   }
 }
 
-/** Says what went wrong, on stdout as a document or on stderr for people, and sets the exit code of the process. */
+/** Prints an error, as a document on stdout or as text on stderr, and sets the exit code of the process. */
 export function report(thrown: unknown, json: boolean): void {
-  if (thrown instanceof CommanderError && thrown.exitCode === 0) return; // --help and --version were answered
+  if (thrown instanceof CommanderError && thrown.exitCode === 0) return; // --help and --version already printed their text
   const error = coded(thrown);
   process.exitCode = errorTable[error.code].exit;
   if (error.code === 'INTERNAL') process.stderr.write(`${indented(stackOf(error.cause))}\n`);
   if (json && told({ error: errorDocument(error) })) return;
-  // what commander refuses it has told people itself, with the usage of the command
+  // commander has already printed its own errors with the usage of the command
   if (!json && thrown instanceof CommanderError) return;
   const { stderr } = process;
   process.stderr.write(`${paint('red', 'error', stderr)} ${error.code}: ${indented(error.message)}\n`);
@@ -28,7 +28,7 @@ export function report(thrown: unknown, json: boolean): void {
   process.stderr.write(`${paint('dim', errorTable[error.code].remedy, stderr)}\n`);
 }
 
-/** On one line: it may end a stream of documents. False where stdout takes nothing, which may be what went wrong. */
+/** Prints one line, because it may end a stream of documents. Returns false if stdout cannot be written. */
 function told(document: object): boolean {
   try {
     stdout.write(`${plainJson(JSON.stringify(document))}\n`);
@@ -38,12 +38,12 @@ function told(document: object): boolean {
   }
 }
 
-/** Whatever was thrown as an error with a code. */
+/** Converts any thrown value to an error with a code. */
 export function coded(thrown: unknown): CloacinaError {
   if (thrown instanceof CloacinaError) return thrown;
   if (thrown instanceof CommanderError) return new UsageError(usageMessage(thrown));
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new CloacinaError('INTERNAL', `this is a bug of cloacina: ${message}`, { cause: thrown });
+  return new CloacinaError('INTERNAL', `this is a bug in Cloacina: ${message}`, { cause: thrown });
 }
 
 function usageMessage(error: CommanderError): string {
@@ -51,16 +51,16 @@ function usageMessage(error: CommanderError): string {
   return withoutValue(error.message.replace(/^error: /, '').replaceAll('\n', ' '));
 }
 
-/** What commander says of an option that it does not know, which may be a misspelt `--database=URL` with a password. */
+/** Removes the value from commander's message about an unknown option: it may be a misspelt `--database=URL` with a password. */
 export function withoutValue(text: string): string {
   return text.replace(/(unknown option '--?[\w-]+)=[^]*?'(?=\s|$)/, "$1'");
 }
 
-/** What does not fit on the line of the message. */
+/** The lines after the message: problems and causes. */
 function details(error: CloacinaError): string[] {
   const lines: string[] = [];
   const { problems = [] } = error as { readonly problems?: readonly Problem[] };
-  // the message has those of one line
+  // the message already contains a single problem without a hint
   for (const { code, path, message, hint } of problems) {
     if (problems.length > 1 || hint !== undefined)
       lines.push(`${code} ${path}: ${message}${hint === undefined ? '' : `; ${hint}`}`);

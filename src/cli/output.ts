@@ -9,8 +9,8 @@ export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 export type Cell = string | { readonly text: string; readonly style: Style };
 
 /**
- * What a command says: with `--json` one document on stdout (one a line for streams) and nothing else there, else
- * text for people. Notes go to stderr in both. What cannot be written throws FILE_UNWRITABLE.
+ * The output of a command. With `--json` stdout has only one document (streams: one per line), otherwise
+ * text. Notes go to stderr in both cases. A failed write throws FILE_UNWRITABLE.
  */
 export class Output {
   readonly json: boolean;
@@ -19,27 +19,27 @@ export class Output {
     this.json = json;
   }
 
-  /** Fires when nobody reads stdout any more (`cloacina ... | head`). */
+  /** Fires when the reader of stdout has gone (`cloacina ... | head`). */
   get closed(): AbortSignal {
     return stdout.closed;
   }
 
-  /** The one answer of a command. */
+  /** Prints the result of a command. */
   answer(document: object, text: () => string): void {
     this.#write(this.json ? pretty(document) : text());
   }
 
-  /** One of many: a document on one line, or text. */
+  /** Prints one item of a stream: a document on one line, or text. */
   item(document: object, text: () => string): void {
     this.#write(this.json ? plainJson(JSON.stringify(document)) : text());
   }
 
-  /** A line of a stream, as it is. */
+  /** Prints a line unchanged. */
   line(text: string): void {
     this.#write(text);
   }
 
-  /** For people, beside the answer: what is going on, what to do next. */
+  /** Prints progress or a hint to stderr. */
   note(text: string): void {
     process.stderr.write(`${text}\n`);
   }
@@ -49,7 +49,7 @@ export class Output {
   }
 }
 
-/** Colour where the stream is a terminal that has it, and NO_COLOR does not forbid it. */
+/** Colours a text if the stream is a terminal with colours and NO_COLOR is not set. */
 export function paint(style: Style, text: string, stream: NodeJS.WriteStream = process.stdout): string {
   return text === '' ? '' : styleText(style, text, { stream });
 }
@@ -79,7 +79,7 @@ export function table(heads: readonly string[], rows: readonly (readonly Cell[])
   return [head, ...body].join('\n');
 }
 
-/** `name: value` lines; those without a value are left out. */
+/** Lines of name and value; pairs without a value are omitted. */
 export function fields(pairs: readonly (readonly [name: string, value: Cell | null])[]): string {
   const shown = pairs.filter(([, value]) => value !== null && value !== '');
   const width = Math.max(0, ...shown.map(([name]) => name.length));
@@ -92,18 +92,18 @@ export function fields(pairs: readonly (readonly [name: string, value: Cell | nu
     .join('\n');
 }
 
-/** JSON over several lines, of the same value, and safe for a terminal. */
+/** Indented JSON that is safe for a terminal. */
 export function pretty(value: unknown): string {
   return plainJson(JSON.stringify(value, null, 2));
 }
 
-/** JSON on one line, cut where it is long. */
+/** JSON on one line, cut after `most` characters. */
 export function short(value: unknown, most = 100): string {
   const text = JSON.stringify(value) ?? '';
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
-/** Epoch ms for people: UTC, to the second. */
+/** Epoch ms as text in UTC, to the second. */
 export function time(at: number | null): string {
   return at === null ? '' : `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')}Z`;
 }

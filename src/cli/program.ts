@@ -13,30 +13,28 @@ import { withoutValue } from './failure.ts';
 import { stdout } from './stdout.ts';
 
 /**
- * All commands of the CLI. With `quiet` commander says nothing of what it refuses, since the answer is a document.
- * Nothing here loads the engine: each command loads what it needs when it runs.
+ * All commands of the CLI. With `quiet` commander prints no errors, because the error is printed as a document.
+ * This file does not load the engine: each command loads it when it runs.
  */
 export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}): Command {
   const program = new Command('cloacina')
-    .description('Durable workflows: package them, register them, run them, schedule them.')
+    .description('Package, register, run and schedule durable workflows.')
     .version(ownVersion(), '-V, --version')
     .addOption(
       new Option(
         '--database <url>',
-        'database; put a URL with a password into the environment, since every user of the machine can read a command line',
+        'database URL; set a URL with a password in the environment, because every user of the machine can read command lines',
       )
         .env('CLOACINA_DATABASE')
         .default(defaultDatabase),
     )
     .addOption(
-      new Option('--registry <url>', 'where the bytes of packages lie')
-        .env('CLOACINA_REGISTRY')
-        .default(defaultRegistry),
+      new Option('--registry <url>', 'storage URL of package files').env('CLOACINA_REGISTRY').default(defaultRegistry),
     )
-    .option('--tenant <name>', 'tenant to speak for', 'default')
-    .option('--json', 'print JSON documents on stdout, and nothing else there')
+    .option('--tenant <name>', 'tenant to act as', 'default')
+    .option('--json', 'print only JSON documents on stdout')
     .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('(--help shows how it is used)')
+    .showHelpAfterError('(see --help)')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => stdout.write(text),
@@ -53,7 +51,7 @@ export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}
   return program;
 }
 
-/** `package.json` lies two folders up, both from `src/cli` and from `dist/cli`. */
+/** `package.json` is two folders up, both from `src/cli` and from `dist/cli`. */
 function ownVersion(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;

@@ -11,7 +11,7 @@ export interface CommandDescription {
 }
 
 export interface OptionDescription {
-  /** As it is written: `-o, --output <file>`. */
+  /** Such as `-o, --output <file>`. */
   readonly flags: string;
   readonly long: string;
   readonly description: string;
@@ -20,12 +20,12 @@ export interface OptionDescription {
   readonly choices: readonly string[];
 }
 
-/** Every command that does something, in the order of the help. */
+/** Every command with an action, in the order of the help. */
 export function describeCommands(program: Command): CommandDescription[] {
   return program.commands.flatMap((command) => describe(command, []));
 }
 
-/** The options that every command takes. */
+/** The global options. */
 export function describeGlobalOptions(program: Command): OptionDescription[] {
   return program.options.filter((option) => option.long !== '--version').map(describeOption);
 }

@@ -4,16 +4,16 @@ import type { ExecutionEvent } from '../engine/client/execution-queries.ts';
 import { paint } from './output.ts';
 import type { Style } from './output.ts';
 
-/** Shows the tasks of one execution as they move; on stderr, so that stdout has the result alone. */
+/** Shows the progress of the tasks of one execution on stderr, so that stdout has only the result. */
 export interface TaskView {
   event(event: ExecutionEvent): void;
-  /** How far a running task says it is, 0 to 1. */
+  /** The reported progress of a running task, 0 to 1. */
   progress(task: string, done: number, text: string | null): void;
-  /** Shows the last state and gives the terminal back. */
+  /** Shows the last state and restores the terminal. */
   end(): void;
 }
 
-/** A live list where the stream is a terminal, else a line for each thing that happens. */
+/** A live list if the stream is a terminal, otherwise one line for each change. */
 export function openTaskView(tasks: readonly string[], stream: NodeJS.WriteStream): TaskView {
   return stream.isTTY ? new LiveTaskView(tasks, stream) : new LineTaskView(stream);
 }
@@ -43,12 +43,12 @@ const styles: Readonly<Record<Change['state'] | 'pending', Style>> = {
   cancelled: 'yellow',
 };
 
-/** What an event means for its task; null where it does not change the task's state. */
+/** The change of a task by an event; null if its state does not change. */
 function changeOf(event: ExecutionEvent, startedAt: number | undefined): Change | null {
   const state = states[event.type];
   if (state === undefined || event.task === null) return null;
   const data = (event.data ?? {}) as { readonly [field: string]: unknown };
-  // a start that became durable together with its end is told by the end alone
+  // a start that became durable together with its end has no event of its own
   const began = typeof data['startedAt'] === 'string' ? Date.parse(data['startedAt']) : startedAt;
   const took = began === undefined || event.type === 'task.started' ? '' : formatMs(event.at - began);
   const attempt = (event.attempt ?? 1) > 1 ? `attempt ${event.attempt}` : '';
@@ -59,7 +59,7 @@ function changeText({ type, at }: ExecutionEvent, data: { readonly [field: strin
   const text = (field: string): string => (typeof data[field] === 'string' ? data[field] : '');
   switch (type) {
     case 'task.retrying':
-      return `again in ${formatMs(Math.max(0, Date.parse(text('at')) - at))}: ${text('message')}`;
+      return `retry in ${formatMs(Math.max(0, Date.parse(text('at')) - at))}: ${text('message')}`;
     case 'task.failed':
       return text('message');
     case 'task.skipped':
@@ -107,7 +107,7 @@ interface Row {
 
 const frameMs = 80;
 
-/** Redraws its lines in place; of many tasks those that matter most now. */
+/** Redraws its lines in place. If the tasks do not fit, active and failed ones come first. */
 class LiveTaskView implements TaskView {
   readonly #stream: NodeJS.WriteStream;
   readonly #rows: Map<string, Row>;
@@ -148,13 +148,13 @@ class LiveTaskView implements TaskView {
     if (this.#ended) return;
     this.#ended = true;
     clearInterval(this.#timer);
-    // what is above the screen cannot be redrawn: a long list stays short to its end
+    // lines above the screen cannot be redrawn, so a long list stays short to its end
     this.#draw(this.#most());
     process.off('exit', this.#showCursor);
     this.#showCursor();
   }
 
-  /** Rows that fit on the screen, and a line for the rest. */
+  /** Number of rows that fit on the screen, including one for the rest. */
   #most(): number {
     return Math.max(3, (this.#stream.rows ?? 24) - 3);
   }
@@ -204,7 +204,7 @@ class LiveTaskView implements TaskView {
   }
 }
 
-/** Consoles of old Windows have fonts without these characters. */
+/** Old Windows consoles have fonts without these characters. */
 const unicode = process.platform !== 'win32' || process.env['WT_SESSION'] !== undefined;
 const spinner = unicode ? '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏' : '|/-\\';
 

@@ -33,7 +33,7 @@ export function durationMs(duration: Duration, option: string): number {
   if (ms >= 0 && ms <= longestMs) return Math.round(ms);
   throw new OptionInvalidError(
     option,
-    `${duration} is not a length of time from 0 to 1000 years (a number is milliseconds)`,
+    `${duration} is not a duration between 0 and 1000 years (a number means milliseconds)`,
   );
 }
 

@@ -1,7 +1,7 @@
 /**
- * Every error Cloacina raises, in one table. A code is for ever: scripts and stored executions name it.
- * `exit` is the exit code of the CLI: 1 the operation failed, 2 usage, 3 not found, 4 not allowed, 5 conflict,
- * 6 unavailable. `docs/errors.md` is generated from this table and a test keeps the two the same.
+ * Every error that Cloacina raises. A code never changes, because scripts and stored executions contain it.
+ * `exit` is the exit code of the CLI: 1 operation failed, 2 usage, 3 not found, 4 not allowed, 5 conflict,
+ * 6 unavailable. `docs/errors.md` is generated from this table.
  */
 export interface ErrorRow {
   readonly exit: 1 | 2 | 3 | 4 | 5 | 6;
@@ -14,225 +14,228 @@ const rows = {
   DEFINITION_INVALID: {
     exit: 2,
     meaning:
-      'A workflow definition breaks a rule of the graph: a cycle, a duplicate name, an unknown need, an option out of range.',
-    remedy: 'Change the definition as the message says; it names the tasks.',
+      'A workflow definition breaks a rule of the graph: a cycle, a duplicate name, an unknown need, or an option out of range.',
+    remedy: 'Correct the definition; the message names the tasks.',
   },
   OPTION_INVALID: {
     exit: 2,
-    meaning: 'An option has a value outside of what it accepts.',
-    remedy: 'Use a value of the form that the message gives.',
+    meaning: 'The value of an option is not allowed.',
+    remedy: 'Use a value that the message describes.',
   },
   USAGE: {
     exit: 2,
-    meaning: 'The command line could not be understood.',
+    meaning: 'The command line is not valid.',
     remedy: 'See `cloacina --help` or `cloacina <noun> <verb> --help`.',
   },
   NODE_TOO_OLD: {
     exit: 2,
-    meaning: 'This Node is older than the engine needs.',
+    meaning: 'This version of Node is too old for the engine.',
     remedy: 'Install the Node version that the message names.',
   },
   // values
   INPUT_INVALID: {
     exit: 1,
     meaning:
-      'The input does not fit the schema of the workflow. No execution was created, or the execution failed before its first task.',
-    remedy: 'Correct the input at the paths listed under `issues`.',
+      'The input does not match the schema of the workflow. No execution was created, or the execution failed before its first task.',
+    remedy: 'Correct the input at the paths listed in `issues`.',
   },
   NOT_SERIALIZABLE: {
     exit: 1,
-    meaning: 'A value that must be stored is not JSON.',
-    remedy: 'Return plain JSON; the message names the path and what was found there.',
+    meaning: 'A value to store is not JSON.',
+    remedy: 'Return plain JSON; the message names the path and the value.',
   },
   PAYLOAD_TOO_LARGE: {
     exit: 1,
-    meaning: 'A value that must be stored is larger than `maxPayload`.',
+    meaning: 'A value to store is larger than `maxPayload`.',
     remedy: 'Store the large value elsewhere and pass a reference, or raise `maxPayload`.',
   },
   MAP_TOO_LARGE: {
     exit: 1,
-    meaning: 'The `over` of a map gave more than 100,000 items, or more than 32 MiB of JSON in all.',
-    remedy: 'Let an item stand for a batch, pass references to large values, or split the work over child workflows.',
+    meaning: '`over` of a map returned more than 100,000 items or more than 32 MiB of JSON.',
+    remedy: 'Let one item cover a batch, pass references to large values, or split the work over child workflows.',
   },
   OUTPUT_TOO_LARGE: {
     exit: 1,
-    meaning: 'The outputs of the items of a map have more than 134,217,728 characters of JSON together.',
+    meaning: 'The item outputs of a map have more than 134,217,728 characters of JSON in total.',
     remedy: 'Store large values elsewhere and return references from the items.',
   },
   // executions
   WORKFLOW_NOT_FOUND: {
     exit: 3,
-    meaning: 'No workflow of this name is registered or embedded.',
-    remedy: 'Check the name against `cloacina workflow list`; near names are in the message.',
+    meaning: 'No workflow with this name is registered or embedded.',
+    remedy: 'Check the name with `cloacina workflow list`; the message lists similar names.',
   },
   AMBIGUOUS_WORKFLOW: {
     exit: 5,
-    meaning: 'Several packages have a workflow of this name.',
-    remedy: 'Use the long name, `package/workflow`.',
+    meaning: 'Several packages contain a workflow with this name.',
+    remedy: 'Use the full name, `package/workflow`.',
   },
   EXECUTION_NOT_FOUND: {
     exit: 3,
     meaning: 'No execution has this id.',
-    remedy: 'Check the id; ended executions are removed after their retention.',
+    remedy: 'Check the id. Ended executions are removed after their retention.',
   },
   EXECUTION_FAILED: {
     exit: 1,
-    meaning: 'An execution ended failed or cancelled.',
-    remedy: 'Look at its error and events: `cloacina execution show ID`.',
+    meaning: 'An execution failed or was cancelled.',
+    remedy: 'Read its error and events: `cloacina execution show ID`.',
   },
   EXECUTION_ENDED: {
     exit: 5,
-    meaning: 'The execution has ended, so it takes no more mail.',
-    remedy: 'Look at how it ended: `cloacina execution show ID`; a failed or cancelled one can be retried.',
+    meaning: 'The execution has ended and accepts no more signals or commands.',
+    remedy: 'Check how it ended: `cloacina execution show ID`. A failed or cancelled execution can be retried.',
   },
   EXECUTION_STATE: {
     exit: 5,
-    meaning: 'The execution is in a state in which this cannot be asked of it.',
-    remedy: 'Look at its state: `cloacina execution show ID`; the message says which state it takes.',
+    meaning: 'The current state of the execution does not allow this operation.',
+    remedy: 'Check its state: `cloacina execution show ID`. The message names the states that allow the operation.',
   },
   SIGNAL_UNKNOWN: {
     exit: 3,
-    meaning: 'No task of the execution waits, or will wait, for a signal of this name.',
+    meaning: 'No task of the execution waits, or will wait, for a signal with this name.',
     remedy: 'Use one of the names in the message.',
   },
   SIGNAL_INVALID: {
     exit: 1,
-    meaning: 'The payload of a signal does not fit the schema of the tasks that wait for it. It was not sent.',
-    remedy: 'Correct the payload at the paths listed under `issues`.',
+    meaning:
+      'The payload of a signal does not match the schema of the tasks that wait for it. The signal was not sent.',
+    remedy: 'Correct the payload at the paths listed in `issues`.',
   },
   TASK_NOT_FOUND: {
     exit: 3,
-    meaning: 'The workflow has no task of this name.',
-    remedy: 'Check the name against `cloacina workflow show NAME`; near names are in the message.',
+    meaning: 'The workflow has no task with this name.',
+    remedy: 'Check the name with `cloacina workflow show NAME`; the message lists similar names.',
   },
   IDEMPOTENCY_CONFLICT: {
     exit: 5,
-    meaning: 'The idempotency key was used before with another input.',
-    remedy: 'Use another key, or the same input.',
+    meaning: 'The idempotency key was already used with a different input.',
+    remedy: 'Use another key or the same input.',
   },
   OUTPUT_SKIPPED: {
     exit: 1,
-    meaning: 'The task whose output the workflow returns was skipped.',
+    meaning: 'The task that provides the output of the workflow was skipped.',
     remedy: 'Return `settled(task)` if the output may be missing.',
   },
   TASK_FAILED: {
     exit: 1,
-    meaning: 'A task threw an error without a code of its own.',
-    remedy: 'Look at the message, the stack and the cause.',
+    meaning: 'A task threw an error that has no code.',
+    remedy: 'Read the message, the stack and the cause.',
   },
   TASK_TIMED_OUT: {
     exit: 1,
     meaning: 'An attempt of a task took longer than its timeout.',
-    remedy: 'Raise the timeout, or make the task end on `ctx.signal`.',
+    remedy: 'Raise the timeout, or make the task stop when `ctx.signal` fires.',
   },
   TASK_INTERRUPTED: {
     exit: 1,
-    meaning: 'A task with one attempt was cut by a crash, a shutdown or a lost lease.',
-    remedy: 'See what it had done, then retry the execution.',
+    meaning: 'A crash, a shutdown or a lost lease interrupted the only attempt of a task.',
+    remedy: 'Check what the task has already done, then retry the execution.',
   },
   TASK_CRASHED_RUNNER: {
     exit: 1,
-    meaning: 'A task ended the process that ran it, as often as it has attempts.',
-    remedy: 'Look for exhausted memory, native crashes, process.exit and endless loops in it.',
+    meaning: 'A task crashed the process that ran it, in each of its attempts.',
+    remedy: 'Look for exhausted memory, native crashes, process.exit and endless loops in the task.',
   },
   TASK_CANCELLED: {
     exit: 1,
-    meaning: 'An attempt was aborted since its execution was cancelled.',
-    remedy: 'Nothing, if the cancel was meant.',
+    meaning: 'An attempt was aborted because its execution was cancelled.',
+    remedy: 'No action is needed if the cancellation was intended.',
   },
   DEFINITION_CHANGED: {
     exit: 1,
     meaning:
-      'An execution is held: its workflow has another definition by now, under which it cannot go on, and no living runner has the old one.',
+      'An execution is paused because the definition of its workflow changed in an incompatible way and no live runner has the old definition.',
     remedy: 'Start a runner with the old definition, or retry, fork or cancel the execution.',
   },
   CRASH_LOOP: {
     exit: 1,
     meaning:
-      'An execution is held: five runners ended while they loaded it or called its `when`, `over`, `input`, `until` or a schema.',
+      'An execution is paused because five runners crashed while they loaded it or called its `when`, `over`, `input`, `until` or a schema.',
     remedy:
-      'Look for process.exit, native crashes and endless loops in these functions, at the size of its data and at the memory of the runners, then resume or cancel it.',
+      'Check these functions for process.exit, native crashes and endless loops. Check the size of its data and the memory of the runners. Then resume or cancel it.',
   },
   // database
   DATABASE_URL_INVALID: {
     exit: 2,
-    meaning: 'The database URL is not of a known form.',
+    meaning: 'The database URL is not valid.',
     remedy:
-      'Use `sqlite:./path/to/file.db`, `sqlite::memory:` or `postgres://user:password@host/database?schema=name`, with special characters of the password percent-encoded.',
+      'Use `sqlite:./path/to/file.db`, `sqlite::memory:` or `postgres://user:password@host/database?schema=name`. Percent-encode special characters in the password.',
   },
   DATABASE_DRIVER_MISSING: {
     exit: 2,
-    meaning: 'The package that speaks to this kind of database is not installed.',
+    meaning: 'The driver package for this database is not installed.',
     remedy: 'Install the package that the message names.',
   },
   DATABASE_INVALID: {
     exit: 1,
-    meaning: 'The file is not a database of Cloacina, or it is damaged.',
-    remedy: 'Check the path; restore a backup if the file is damaged.',
+    meaning: 'The file is not a Cloacina database, or it is damaged.',
+    remedy: 'Check the path. Restore a backup if the file is damaged.',
   },
   ROW_DAMAGED: {
     exit: 1,
-    meaning: 'A row of the database holds something that no Cloacina wrote. The rest of the database is used on.',
-    remedy: 'Restore the row that the message names from a backup, or remove what it describes and add it again.',
+    meaning: 'A row of the database contains data that Cloacina did not write. The rest of the database stays in use.',
+    remedy: 'Restore the row named in the message from a backup, or remove the object it describes and add it again.',
   },
   DATABASE_READ_ONLY: {
     exit: 6,
     meaning: 'The database can be read but not written.',
-    remedy: 'Give the process write access to the file and its folder.',
+    remedy: 'Grant the process write access to the file and its folder.',
   },
   DATABASE_REPLACED: {
     exit: 6,
     meaning:
-      'The SQLite file, its `-wal` or `-shm` file or its folder was deleted, moved or replaced while it was open. Nothing was acknowledged after that.',
+      'The SQLite file, its `-wal` or `-shm` file, or its folder was deleted, moved or replaced while it was open. No change was acknowledged after that.',
     remedy:
-      'Stop every process on the file, put back what belongs there, and start again. Never use another SQLite library on the file in the same process.',
+      'Stop every process that uses the file, restore the right files, and start again. Never open the file with another SQLite library in the same process.',
   },
   DATABASE_TOO_NEW: {
     exit: 1,
-    meaning: 'The database was migrated by a newer Cloacina.',
-    remedy: 'Upgrade this installation to at least the version that migrated it.',
+    meaning: 'A newer version of Cloacina migrated the database.',
+    remedy: 'Upgrade this installation to that version or a later one.',
   },
   STORE_UNAVAILABLE: {
     exit: 6,
-    meaning: 'The database did not take a change in time. Nothing that was acknowledged is lost.',
+    meaning: 'The database did not accept a change in time. Acknowledged work is not lost.',
     remedy:
-      'See why the database is away (not running, no such database, a wrong password, a full disk, locked by another process, no permission); work goes on by itself when it is back.',
+      'Check that the database is running and the URL is right. Other causes: a wrong password, a full disk, a lock of another process, missing permissions. Runners resume on their own.',
   },
   STORE_REFUSED: {
     exit: 1,
-    meaning: 'The database refuses what an execution wants to store, or cannot take that much at once.',
-    remedy: 'Look at the message; it names what the database said. Return references to large values.',
+    meaning: 'The database refuses to store a change of an execution, or the change is too large.',
+    remedy: 'Read the answer of the database in the message. Return references to large values.',
   },
   OUTCOME_UNKNOWN: {
     exit: 6,
-    meaning: 'A change was sent to the database, its answer was lost, and whether it was made is not known.',
-    remedy: 'Look before asking for it again: a start names the id of its execution in the message.',
+    meaning: 'The connection broke after a change was sent. The change may or may not have been stored.',
+    remedy: 'Check before you repeat it. For a start, the message contains the execution id.',
   },
   TRANSACTION_INVALID: {
     exit: 2,
-    meaning: 'What was given as a transaction is none that is known, or is not open.',
-    remedy: 'Give the client or transaction object in which you began, and await each statement before you end it.',
+    meaning: 'The value passed as a transaction is not a supported kind, or the transaction is not open.',
+    remedy:
+      'Pass the client or transaction object that began the transaction, and await each statement before you end it.',
   },
   TRANSACTION_ENDED: {
     exit: 1,
-    meaning: 'A transaction that the engine opened for a function was ended by somebody else, or used after its end.',
-    remedy: 'Leave begin, commit, rollback and close to the engine, and keep nothing of the connection.',
+    meaning: 'The function ended a transaction that the engine owns, or used the transaction after its end.',
+    remedy: 'Leave begin, commit, rollback and close to the engine, and keep no reference to the connection.',
   },
   TRANSACTION_ASYNC: {
     exit: 1,
-    meaning: 'A function that runs as a transaction on SQLite gave a promise. Nothing was written.',
-    remedy: 'Do what takes time before or after it; within it only synchronous calls.',
+    meaning: 'A function that runs as a transaction on SQLite returned a promise. Nothing was written.',
+    remedy: 'Move asynchronous work before or after the transaction, and use only synchronous calls inside it.',
   },
   TRANSACTION_UNAVAILABLE: {
     exit: 2,
-    meaning: 'There is no transaction of this kind here: it depends on the database, and a task of a package has none.',
-    remedy: 'Use the way that the message names.',
+    meaning:
+      'This kind of transaction is not available here. It depends on the database, and tasks of packages have none.',
+    remedy: 'Use the alternative that the message names.',
   },
   RUNNER_CLOSED: { exit: 6, meaning: 'The runner or client is closed or closing.', remedy: 'Open a new one.' },
   CONFLICT: {
     exit: 5,
-    meaning: 'Somebody else changed the same thing at the same time.',
-    remedy: 'Read it again and repeat the change if it still holds.',
+    meaning: 'Another call changed the same object at the same time.',
+    remedy: 'Read the object again, and repeat the change if it is still needed.',
   },
   // archives
   ARCHIVE_CORRUPT: {
@@ -242,17 +245,17 @@ const rows = {
   },
   ARCHIVE_TOO_LARGE: {
     exit: 1,
-    meaning: 'The archive is over a limit: 50 MB packed, 500 MB or 10,000 entries unpacked, or a ratio of 200:1.',
-    remedy: 'Take large assets out of the package.',
+    meaning: 'The archive exceeds a limit: 50 MB packed, 500 MB or 10,000 entries unpacked, or a ratio of 200:1.',
+    remedy: 'Move large assets out of the package.',
   },
   ARCHIVE_ENTRY_REFUSED: {
     exit: 1,
-    meaning: 'The archive holds an entry that is not allowed.',
-    remedy: 'Build the file with `cloacina package pack`; `path` and `reason` say which entry and why.',
+    meaning: 'The archive contains an entry that is not allowed.',
+    remedy: 'Build the file with `cloacina package pack`; `path` and `reason` name the entry and the rule.',
   },
   ARCHIVE_NOT_CANONICAL: {
     exit: 1,
-    meaning: 'The archive is not the one canonical form of its content.',
+    meaning: 'The archive is not in canonical form.',
     remedy: 'Build the file with `cloacina package pack`.',
   },
   MANIFEST_MISSING: {
@@ -262,132 +265,137 @@ const rows = {
   },
   MANIFEST_INVALID: {
     exit: 1,
-    meaning: 'manifest.json breaks its schema, or is over a limit.',
+    meaning: 'manifest.json does not match its schema or exceeds a limit.',
     remedy: 'Build the file with `cloacina package pack`; `problems` lists every fault with its path.',
   },
   FORMAT_UNSUPPORTED: {
     exit: 1,
-    meaning: 'The archive has a format version that this Cloacina does not read.',
-    remedy: 'Upgrade Cloacina, or build the package with this version.',
+    meaning: 'This version of Cloacina cannot read the format version of the archive.',
+    remedy: 'Upgrade Cloacina, or build the package again with this version.',
   },
   ENGINE_UNSUPPORTED: {
     exit: 1,
-    meaning: 'The package asks for another version of Cloacina, of its guest interface, or of Node.',
-    remedy: 'Run it with the versions that the message names; a package of a newer Cloacina needs that one.',
+    meaning: 'The package requires another version of Cloacina, of its guest interface, or of Node.',
+    remedy: 'Use the versions that the message names.',
   },
   PERMISSION_NOT_GRANTED: {
     exit: 4,
-    meaning: 'The package asks for environment names that this runner does not grant. It is not loaded there.',
-    remedy: 'Grant them by `--allow-env` or the option `grants` of `Runner.open`, if the package should have them.',
+    meaning:
+      'The package asks for environment variables that this runner does not grant, so the runner does not load it.',
+    remedy: 'If the package should have them, grant them with `--allow-env` or the `grants` option of `Runner.open`.',
   },
   FILE_HASH_MISMATCH: {
     exit: 1,
-    meaning: 'A file in the archive has another hash than the manifest says.',
+    meaning: 'The hash of a file in the archive differs from the manifest.',
     remedy: 'Copy or build the file again.',
   },
   DIGEST_MISMATCH: {
     exit: 1,
-    meaning: 'Stored bytes have another digest than the registry says. They were not run.',
-    remedy: 'Restore the package bytes from a backup, or publish a new version.',
+    meaning: 'The digest of a stored package file differs from the registry. Its code was not run.',
+    remedy: 'Restore the package file from a backup, or publish a new version.',
   },
   PROJECT_INVALID: {
     exit: 1,
     meaning: 'The folder is not a project that can be packed.',
-    remedy: 'Give it a package.json with name, version and "cloacina": { "entry": ... }.',
+    remedy: 'Add a package.json with name, version and "cloacina": { "entry": ... }.',
   },
   BUILD_FAILED: {
     exit: 1,
     meaning: 'The entry of the package does not build or does not load.',
-    remedy: 'Correct the source at the file and line in the message, or give the code the environment that it names.',
+    remedy: 'Correct the source at the file and line in the message, or set the environment variables that it names.',
   },
   NO_WORKFLOWS: {
     exit: 1,
     meaning: 'The entry of the package exports no workflow.',
-    remedy: 'Export a workflow from the entry, by name or as default.',
+    remedy: 'Export a workflow from the entry, by name or as the default export.',
   },
   FILE_UNREADABLE: {
     exit: 3,
-    meaning: 'A file that the command names cannot be read.',
+    meaning: 'A file or folder that the command names cannot be read.',
     remedy: 'Check the path and the permissions.',
   },
   FILE_UNWRITABLE: {
     exit: 1,
     meaning: 'A file or folder that the command names cannot be written.',
-    remedy: 'Check the path, the permissions and the space on the disk.',
+    remedy: 'Check the path, the permissions and the free disk space.',
   },
   TARGET_EXISTS: {
     exit: 5,
-    meaning: 'The folder or file to create exists.',
-    remedy: 'Choose another place, or remove what is there.',
+    meaning: 'The folder or file to create already exists.',
+    remedy: 'Choose another path, or remove the existing one.',
   },
   // registry
   PACKAGE_EXISTS: {
     exit: 5,
-    meaning: 'This version was published with other bytes; a version is immutable.',
+    meaning: 'This version is already published with other bytes. A version is immutable.',
     remedy: 'Raise the version in package.json.',
   },
   PACKAGE_DELETED: {
     exit: 5,
-    meaning: 'This version existed and was deleted; its number is never used again.',
+    meaning: 'This version was deleted. A deleted version number cannot be reused.',
     remedy: 'Raise the version in package.json.',
   },
   PACKAGE_NOT_FOUND: {
     exit: 3,
     meaning: 'The registry has no such package or version.',
-    remedy: 'See `cloacina package list`.',
+    remedy: 'Check the name with `cloacina package list`.',
   },
   PACKAGE_IN_USE: {
     exit: 5,
-    meaning: 'Executions that have not ended are pinned to this package.',
+    meaning: 'Open executions are pinned to this package.',
     remedy: 'Wait until they end, or cancel them.',
   },
   PACKAGE_ACTIVE: {
     exit: 5,
-    meaning: 'This version is what a channel points to.',
+    meaning: 'A channel points to this version.',
     remedy: 'Activate another version first, or unregister the whole package by its name.',
   },
   PACKAGE_UNAVAILABLE: {
     exit: 5,
     meaning:
-      'The version takes no new executions: it was yanked, or quarantined since it crashed its isolate again and again.',
-    remedy: 'Activate another version, or roll back; activating a quarantined version again gives it another chance.',
+      'The version accepts no new executions: it was yanked, or it was quarantined because it crashed repeatedly.',
+    remedy: 'Activate another version or roll back. Activating a quarantined version again ends its quarantine.',
   },
   PACKAGE_LOAD_FAILED: {
     exit: 1,
-    meaning: 'The code of a package did not load, or does not export what its manifest says.',
-    remedy: 'Look at the message; build the package again.',
+    meaning: 'The code of a package failed to load, or its exports do not match its manifest.',
+    remedy: 'Read the message and build the package again.',
   },
   ISOLATE_EXITED: {
     exit: 1,
-    meaning: 'The process that ran the code of a package ended while a task was running.',
+    meaning: 'The process of a package ended while a task was running in it.',
     remedy: 'Look for process.exit, exhausted memory and native crashes in the package.',
   },
   REGISTRY_URL_INVALID: {
     exit: 2,
-    meaning: 'The registry URL is not of a known form.',
+    meaning: 'The registry URL is not valid.',
     remedy: 'Use `file:./path/to/folder`.',
   },
   REGISTRY_ABSENT: {
     exit: 2,
     meaning: 'This client or runner was opened without a registry.',
-    remedy: 'Give the option `registry`, for example `file:./packages`.',
+    remedy: 'Pass the `registry` option, for example `file:./packages`.',
   },
   // schedules
   SCHEDULE_INVALID: {
     exit: 2,
-    meaning: 'A schedule has a bad cron expression, time zone, date or policy.',
+    meaning: 'A schedule has an invalid cron expression, time zone, date or policy.',
     remedy: 'Correct the field that the message names.',
   },
   SCHEDULE_EXISTS: {
     exit: 5,
-    meaning: 'A schedule of this name exists with other settings.',
+    meaning: 'A schedule with this name exists with other settings.',
     remedy: 'Change it with `update`, or choose another name.',
   },
-  SCHEDULE_NOT_FOUND: { exit: 3, meaning: 'No schedule has this name.', remedy: 'See `cloacina schedule list`.' },
+  SCHEDULE_NOT_FOUND: {
+    exit: 3,
+    meaning: 'No schedule has this name.',
+    remedy: 'Check the name with `cloacina schedule list`.',
+  },
   AMBIGUOUS_SCHEDULE: {
     exit: 5,
-    meaning: 'Several owners have a schedule of this name.',
-    remedy: 'Use the long name, `owner/name`.',
+    meaning: 'Several owners have a schedule with this name.',
+    remedy: 'Use the full name, `owner/name`.',
   },
   // anything else
   INTERNAL: { exit: 1, meaning: 'A bug in Cloacina.', remedy: 'Please report it with the stack.' },

@@ -86,7 +86,7 @@ export class AmbiguousWorkflowError extends CloacinaError {
   constructor(workflow: string, candidates: readonly string[]) {
     super(
       'AMBIGUOUS_WORKFLOW',
-      `'${workflow}' could mean ${candidates.map((name) => `'${name}'`).join(' or ')}; use the long name`,
+      `'${workflow}' could mean ${candidates.map((name) => `'${name}'`).join(' or ')}; use the full name`,
     );
     this.workflow = workflow;
     this.candidates = candidates;
@@ -118,7 +118,7 @@ export class ExecutionStateError extends CloacinaError {
   constructor(executionId: string, status: string, what: string) {
     super(
       'EXECUTION_STATE',
-      `execution '${executionId}' is ${status}: ${stateHints[what] ?? `it cannot be asked to ${what}`}`,
+      `execution '${executionId}' is ${status}: ${stateHints[what] ?? `${what} is not possible in this state`}`,
     );
     this.executionId = executionId;
     this.status = status;
@@ -126,10 +126,9 @@ export class ExecutionStateError extends CloacinaError {
 }
 
 const stateHints: Readonly<Record<string, string>> = {
-  resume:
-    'only one that somebody paused can be resumed; one whose definition has changed is retried, forked or cancelled',
-  retry: 'only one that failed or was cancelled, or that the engine holds, can be retried',
-  fork: 'the definition that it was started with is not known any more, so it cannot be forked',
+  resume: 'only a paused execution can be resumed; if its definition changed, retry, fork or cancel it',
+  retry: 'only an execution that failed, was cancelled, or was paused by the engine can be retried',
+  fork: 'its original definition is no longer stored, so it cannot be forked',
 };
 
 /** No task of the execution waits, or will wait, for a signal of this name. */
@@ -138,7 +137,7 @@ export class SignalUnknownError extends CloacinaError {
   readonly near: readonly string[];
   constructor(workflow: string, signal: string, near: readonly string[], known: readonly string[]) {
     const list = known.map((name) => `'${name}'`).join(', ');
-    const there = known.length === 0 ? 'it waits for none' : `it waits for ${list}`;
+    const there = known.length === 0 ? 'it waits for no signal' : `it waits for ${list}`;
     super('SIGNAL_UNKNOWN', `no task of workflow '${workflow}' waits for the signal '${signal}'; ${there}`);
     this.signal = signal;
     this.near = near;
@@ -175,7 +174,7 @@ export class IdempotencyConflictError extends CloacinaError {
   constructor(idempotencyKey: string, executionId: string) {
     super(
       'IDEMPOTENCY_CONFLICT',
-      `the idempotency key '${idempotencyKey}' started execution '${executionId}' with another input`,
+      `the idempotency key '${idempotencyKey}' has already started execution '${executionId}' with another input`,
     );
     this.idempotencyKey = idempotencyKey;
     this.executionId = executionId;
@@ -224,7 +223,7 @@ export class PackageExistsError extends CloacinaError {
   constructor(packageName: string, version: string) {
     super(
       'PACKAGE_EXISTS',
-      `package ${packageName} v${version} exists with other bytes; a version never changes: raise the version`,
+      `package ${packageName} v${version} already exists with other bytes; a version is immutable: raise the version number`,
     );
     this.packageName = packageName;
     this.version = version;

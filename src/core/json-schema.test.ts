@@ -23,7 +23,7 @@ describe('a value against the JSON Schema of a package', () => {
     );
     assert.deepEqual(faults(schema, []), [': it must be an object, not an array']);
     assert.deepEqual(faults(schema, { orders: [], pair: [1.5, 'x'], more: 1 }).toSorted(), [
-      'more: there is no property of this name',
+      'more: unknown property',
       'orders: it must have at least 1 items',
       'pair[0]: it must be a whole number, not a number',
       'pair[1]: it must be a boolean, not a string',

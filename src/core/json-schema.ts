@@ -82,7 +82,7 @@ class Check {
   judge(schema: Json | undefined, place: Place): Verdict {
     this.#spend(1);
     if (schema === true) return 'fits';
-    if (schema === false) return refuse(place, 'no value is accepted here');
+    if (schema === false) return refuse(place, 'no value is allowed here');
     if (!isMembers(schema) || place.depth > maxDepth) return 'unknown';
     // a schema with an address of its own resolves references against that
     if (schema !== this.#root && Object.hasOwn(schema, '$id')) return 'unknown';
@@ -201,7 +201,7 @@ class Check {
 
   #not(schema: Json, place: Place): Verdict {
     const verdict = this.judge(schema, { ...place, found: [] });
-    if (verdict === 'fits') return refuse(place, 'it is a value that is not accepted');
+    if (verdict === 'fits') return refuse(place, 'this value is not accepted');
     return verdict === 'differs' ? 'fits' : 'unknown';
   }
 
@@ -227,7 +227,7 @@ class Check {
     const known = isMembers(schema['properties']) ? schema['properties'] : {};
     return this.#each(Object.keys(value), (name) => {
       if (Object.hasOwn(known, name)) return 'fits';
-      if (operand === false) return refuse(member(place, name, null), 'there is no property of this name');
+      if (operand === false) return refuse(member(place, name, null), 'unknown property');
       return this.judge(operand, member(place, name, value[name]));
     });
   }

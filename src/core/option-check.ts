@@ -35,7 +35,7 @@ export interface OptionFault {
 
 /** The first option that there is not, or that has a value of another kind; null where all is well. Undefined is absent. */
 export function optionFault(options: unknown, kinds: Readonly<Record<string, Kind>>): OptionFault | null {
-  if (!record.fits(options)) return { option: 'options', message: `${shown(options)} is no object with options` };
+  if (!record.fits(options)) return { option: 'options', message: `${shown(options)} is not an object with options` };
   for (const [option, value] of Object.entries(options as object) as [string, unknown][]) {
     if (!Object.hasOwn(kinds, option)) return { option, message: unknownText(option, Object.keys(kinds)) };
     const { what, fits } = kinds[option]!;
@@ -46,7 +46,7 @@ export function optionFault(options: unknown, kinds: Readonly<Record<string, Kin
 
 function unknownText(option: string, known: readonly string[]): string {
   const near = nearNames(option, known).map((name) => `'${name}'`);
-  return `there is no such option; ${near.length > 0 ? `did you mean ${near.join(' or ')}?` : `there are ${known.join(', ')}`}`;
+  return `unknown option; ${near.length > 0 ? `did you mean ${near.join(' or ')}?` : `the options are ${known.join(', ')}`}`;
 }
 
 /** A value of any kind, in a message. */

@@ -19,14 +19,15 @@ export function retrySpec(retry: Retry | undefined, place: string): RetrySpec {
   checkRetry(retry, place);
   const attempts = retry.attempts ?? defaultRetry.attempts;
   if (!Number.isInteger(attempts) || attempts < 1) {
-    throw new OptionInvalidError(`${place}.attempts`, `${attempts} is not a whole number from 1`);
+    throw new OptionInvalidError(`${place}.attempts`, `${attempts} is not a whole number of at least 1`);
   }
   const backoff = retry.backoff ?? defaultRetry.backoff;
   if (!['exponential', 'linear', 'fixed'].includes(backoff)) {
     throw new OptionInvalidError(`${place}.backoff`, `'${backoff}' is not one of exponential, linear, fixed`);
   }
   const jitter = retry.jitter ?? defaultRetry.jitter;
-  if (!(jitter >= 0 && jitter <= 1)) throw new OptionInvalidError(`${place}.jitter`, `${jitter} is not from 0 to 1`);
+  if (!(jitter >= 0 && jitter <= 1))
+    throw new OptionInvalidError(`${place}.jitter`, `${jitter} is not between 0 and 1`);
   return {
     attempts,
     backoff,

@@ -13,7 +13,7 @@ export function checkText(option: string, text: string): void {
     throw new OptionInvalidError(option, `a text of 1 to ${maxChecked} characters is needed`);
   }
   if (text.includes('\0') || !text.isWellFormed()) {
-    throw new OptionInvalidError(option, 'a NUL or a lone surrogate is no text');
+    throw new OptionInvalidError(option, 'a text must not contain a NUL or a lone surrogate');
   }
 }
 

@@ -261,7 +261,10 @@ export class Engine {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onEmpty = resolve;
     const timer = clock.timer(graceMs + handBackMs, () => {
-      logger.error({ executions: this.#lives.size }, 'executions could not be handed back; others will find them');
+      logger.error(
+        { executions: this.#lives.size },
+        'executions could not be released; other runners will take them over',
+      );
       this.#abandonAll();
     });
     await promise;
@@ -325,7 +328,7 @@ export class Engine {
       // unloaded between the claim and now: somebody else may have it
       this.#options.store.releaseExecution(id, this.#membership.id, epoch).catch((error: unknown) => {
         // what this runner owns without knowing of it is found when rows and memory are compared
-        this.#options.logger.warn({ execution: id, error }, 'an execution could not be handed back; it is tried again');
+        this.#options.logger.warn({ execution: id, error }, 'an execution could not be released; retrying');
       });
       return false;
     }
@@ -371,7 +374,10 @@ export class Engine {
     for (const live of settled) {
       const isOwned = owned.get(live.id) === live.epoch;
       if (isOwned || this.#journal.holds(live) || this.#lives.get(live.id) !== live) continue;
-      logger.warn({ execution: live.id }, 'the rows say that an execution is not owned here any more; it is let go');
+      logger.warn(
+        { execution: live.id },
+        'this runner no longer owns an execution according to its rows; it stops running it',
+      );
       live.abandon();
     }
     return handedBack;
@@ -387,7 +393,7 @@ export class Engine {
     const { logger } = this.#options;
     logger.warn(
       { runner: this.#membership.id },
-      'this runner was declared dead; it begins anew and its executions are taken over',
+      'this runner was declared dead; it registers again, and its executions are taken over',
     );
     this.#journal.fence();
     this.#submissions.cut();

@@ -122,7 +122,7 @@ describe('durability.md, the fence', () => {
     assert.equal((await rig.client.executions.list()).items.length, 2);
     assert.deepEqual(
       rig.logged.map(({ message }) => message).filter((message) => /dead|refuses|away/.test(message)),
-      ['this runner was declared dead; it begins anew and its executions are taken over'],
+      ['this runner was declared dead; it registers again, and its executions are taken over'],
     );
     assert.deepEqual([told.length, typeof told[1]![0], told[1]!.at(-1)], [2, 'number', null]);
   });
@@ -498,7 +498,7 @@ describe('engine.md, Control: close', () => {
       hasMessages: true,
     });
     await clock.settle();
-    assert.ok(rig.logged.some(({ message }) => /what a renewal told failed/.test(message)));
+    assert.ok(rig.logged.some(({ message }) => /the result of a lease renewal failed/.test(message)));
     away = false;
   });
 

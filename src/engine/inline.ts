@@ -128,9 +128,9 @@ const useless: ReadonlySet<ErrorCode> = new Set([
 /** A question runs no task: it has nothing to abort, to remember or to log. */
 const silentHost: TaskHost = {
   signal: new AbortController().signal,
-  stepResult: () => Promise.reject(new Error('ctx.step is for the function of a task')),
-  saveStep: () => Promise.reject(new Error('ctx.step is for the function of a task')),
-  transaction: () => Promise.reject(new Error('ctx.transaction is for the function of a task')),
+  stepResult: () => Promise.reject(new Error('ctx.step is available only in the function of a task')),
+  saveStep: () => Promise.reject(new Error('ctx.step is available only in the function of a task')),
+  transaction: () => Promise.reject(new Error('ctx.transaction is available only in the function of a task')),
   log: () => undefined,
   progress: () => undefined,
 };
@@ -221,7 +221,7 @@ class TaskContext {
   async #transaction(run: (tx: unknown) => unknown): Promise<unknown> {
     if (this.#ended) throw new Error('ctx.transaction: the attempt has ended');
     if (this.#host.transaction === undefined) {
-      const why = 'a task of a package runs in a process of its own, which has no database';
+      const why = 'a task of a package runs in a separate process without a database';
       throw new CloacinaError('TRANSACTION_UNAVAILABLE', `ctx.transaction: ${why}; use it in embedded workflows`);
     }
     const text = (value: unknown): string => stringifyJson(value, `output of ${this.task}`, this.#call.maxPayload);
@@ -234,7 +234,7 @@ class TaskContext {
     this.#steps ??= new Set();
     if (this.#steps.has(name)) {
       // the second would be given the result of the first
-      throw new Error(`step '${name}' was used before in this attempt; steps of a task need names of their own`);
+      throw new Error(`step '${name}' was already used in this attempt; each step of a task needs its own name`);
     }
     this.#steps.add(name);
     try {

@@ -132,10 +132,7 @@ export class Journal {
       } while (this.#dirty.size > 0 && !this.#fenced);
     } catch (error) {
       // nobody awaits this but those who close the runner
-      this.#options.logger.error(
-        { error },
-        'the journal met an error that is not of an execution and not of the database',
-      );
+      this.#options.logger.error({ error }, 'an unexpected error stopped a write of the journal');
     } finally {
       this.#running = undefined;
       // all that was to be written was given up: what the database does is not known any more
@@ -279,7 +276,7 @@ export class Journal {
   }
 
   #refuse(member: Participant, cause: unknown): void {
-    this.#options.logger.error({ execution: member.id, error: cause }, 'the database cannot take a change');
+    this.#options.logger.error({ execution: member.id, error: cause }, 'the database cannot store a change');
     guarded(member, () => member.refused(cause));
   }
 
@@ -287,8 +284,8 @@ export class Journal {
     const away = error !== undefined;
     if (away === (this.#awaySince !== undefined)) return;
     this.#awaySince = away ? this.#options.clock.monotonic() : undefined;
-    if (away) this.#options.logger.warn({ error }, 'the database is away; commits are tried again until it is back');
-    else this.#options.logger.warn({}, 'the database is back');
+    if (away) this.#options.logger.warn({ error }, 'the database is unavailable; commits are retried until it is back');
+    else this.#options.logger.warn({}, 'the database is available again');
     this.#options.onAway(away);
   }
 }

@@ -136,7 +136,7 @@ export class Poller {
         await this.#options.help();
         if (this.#compareDue && !this.#onlyMail) await this.#compare();
       } catch (error) {
-        this.#options.logger.warn({ error }, 'looking for work failed; it is tried again');
+        this.#options.logger.warn({ error }, 'polling for work failed; retrying');
         this.#wakeAfter(lookAgainMs);
       }
     }

@@ -98,7 +98,7 @@ function isUsable({ damaged, rule }: ScheduleRecord): boolean {
 function refuseTheft(record: ScheduleRecord, { workflow }: BroughtSchedule): never {
   throw new ConflictError(
     `workflow '${workflow.name}' has a schedule '${record.name}', and so has the embedded workflow '${record.workflow}' of ` +
-      `another runner; rename one, or, if that workflow is no more, remove schedule 'embedded/${record.name}'`,
+      `another runner; rename one of them, or, if that workflow no longer exists, remove schedule 'embedded/${record.name}'`,
   );
 }
 

@@ -66,7 +66,7 @@ test('scheduling.md: a firing whose commit failed leaves no slot, no execution a
   );
   await place.clock.advance('12s');
   assert.deepEqual(await place.told('tick'), []);
-  assert.ok(place.logged.some(({ message }) => message.includes('tried again')));
+  assert.ok(place.logged.some(({ message }) => message.includes('retrying')));
   await place.store.write(() => run('drop trigger broken'));
   await place.clock.advance('2s');
   assert.deepEqual(await place.told('tick'), ['01-01T00:00:10 started']);

@@ -104,10 +104,7 @@ export class ScheduleLoop {
       try {
         sleepMs = await this.#fireDue();
       } catch (error) {
-        this.#options.logger.warn(
-          { error },
-          'due schedules could not be fired; it is tried again, and no slot is lost',
-        );
+        this.#options.logger.warn({ error }, 'due schedules could not be fired; retrying, and no slot is lost');
       }
       if (!this.#closed) this.#timer = this.#options.clock.timer(sleepMs, () => this.wake());
     }

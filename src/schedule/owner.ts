@@ -40,7 +40,7 @@ export function* findSchedule(tenant: string, name: string): Script<ScheduleReco
   if (only === undefined) throw new ScheduleNotFoundError(name);
   if (others.length === 0) return only;
   const names = [only, ...others].map((each) => `'${longName(each)}'`);
-  throw new CloacinaError('AMBIGUOUS_SCHEDULE', `'${name}' could mean ${names.join(' or ')}; use the long name`);
+  throw new CloacinaError('AMBIGUOUS_SCHEDULE', `'${name}' could mean ${names.join(' or ')}; use the full name`);
 }
 
 function* byLongName(tenant: string, name: string): Script<readonly ScheduleRecord[]> {

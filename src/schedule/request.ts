@@ -32,10 +32,10 @@ const fields: readonly string[] = [...ruleFields, 'workflow', 'input', 'paused']
 /** Refuses what is not an option. Throws SCHEDULE_INVALID, OPTION_INVALID. */
 export function checkFields(options: object): void {
   if (!record.fits(options))
-    throw new OptionInvalidError('schedule', `${shown(options)} is no object with its options`);
+    throw new OptionInvalidError('schedule', `${shown(options)} is not an object with options`);
   const unknown = Object.keys(options).find((field) => !fields.includes(field));
   if (unknown !== undefined) {
-    throw new ScheduleInvalidError(unknown, `a schedule has no such option; it has ${fields.join(', ')}`);
+    throw new ScheduleInvalidError(unknown, `unknown option of a schedule; the options are ${fields.join(', ')}`);
   }
 }
 
@@ -45,7 +45,7 @@ export function checkName(name: string): void {
   // oxlint-disable-next-line no-control-regex -- control characters are what is refused here
   if (isText && !/[\u0000-\u001f/]/.test(name)) return;
   const hint = "1 to 200 characters, without control characters and '/'";
-  throw new ScheduleInvalidError('name', `${JSON.stringify(name)} is no name of a schedule: it has ${hint}`);
+  throw new ScheduleInvalidError('name', `${JSON.stringify(name)} is not a valid schedule name: it needs ${hint}`);
 }
 
 /** The rule with some fields changed; another of cron, every and at takes the place of the one that was. */

@@ -75,10 +75,14 @@ test('issue A: a schedule that can never work is refused at add, with the field 
     [{ cron: '0 0 30 2 *' }, 'cron', /no 30 February/],
     [{ cron: '@daily', timezone: 'Europe/Berlim' }, 'timezone', /did you mean 'Europe\/Berlin'/],
     [{ cron: '@daily', overlap: 'queue' }, 'overlap', /'queue' is not one of/],
-    [{ at: '2025-01-01' }, 'at', /lies in the past/],
-    [{ cron: '@daily', endAt: '2025-12-31' }, 'endAt', /lies in the past/],
-    [{ cron: '@daily', timeZone: 'Europe/Berlin' }, 'timeZone', /no such option; it has cron, every/],
-    [{ cron: '@daily', workflow: '' }, 'workflow', /needs the name of the workflow/],
+    [{ at: '2025-01-01' }, 'at', /in the past/],
+    [{ cron: '@daily', endAt: '2025-12-31' }, 'endAt', /in the past/],
+    [
+      { cron: '@daily', timeZone: 'Europe/Berlin' },
+      'timeZone',
+      /unknown option of a schedule; the options are cron, every/,
+    ],
+    [{ cron: '@daily', workflow: '' }, 'workflow', /needs the name of a workflow/],
   ];
   for (const [options, field, message] of cases) {
     await assert.rejects(schedules.add('x', { workflow: 'etl', ...options }), (error) => {

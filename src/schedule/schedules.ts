@@ -143,7 +143,7 @@ export class Schedules {
       throw new ScheduleInvalidError('workflow', `schedule '${name}' belongs to ${owner}, with its workflow`);
     }
     if (changes.paused !== undefined && changes.paused !== null && typeof changes.paused !== 'boolean') {
-      throw new ScheduleInvalidError('paused', 'it is neither true nor false');
+      throw new ScheduleInvalidError('paused', 'it must be true or false');
     }
     const isChecked = changes.input !== undefined || changes.workflow !== undefined;
     const given = changes.input === undefined ? parseJson(found.input) : changes.input;
@@ -209,7 +209,7 @@ export class Schedules {
     checkCount('n', n);
     const now = this.#options.clock.now();
     if (from !== undefined && !(from instanceof Date))
-      throw new OptionInvalidError('from', `${shown(from)} is no Date`);
+      throw new OptionInvalidError('from', `${shown(from)} is not a Date`);
     const after = from?.getTime() ?? now;
     if (Number.isNaN(after)) throw new OptionInvalidError('from', 'it is an invalid Date');
     const rule = typeof what === 'string' ? ruleOf(await this.#find(what)) : previewedRule(what, now);
@@ -258,7 +258,7 @@ export class Schedules {
   }
 
   async #findAny(name: string): Promise<ScheduleRecord> {
-    if (typeof name !== 'string') throw new OptionInvalidError('name', `${shown(name)} is no name of a schedule`);
+    if (typeof name !== 'string') throw new OptionInvalidError('name', `${shown(name)} is not a schedule name`);
     return this.#store.read(() => findSchedule(this.#tenant, name));
   }
 
@@ -288,7 +288,7 @@ export class Schedules {
   /** The input as JSON text, as it was given: it is parsed anew for every slot. */
   async #checkedInput(workflow: string, input: unknown): Promise<string> {
     if (typeof workflow !== 'string' || workflow === '') {
-      throw new ScheduleInvalidError('workflow', 'a schedule needs the name of the workflow that it starts');
+      throw new ScheduleInvalidError('workflow', 'a schedule needs the name of a workflow');
     }
     const { resolve, maxPayload } = this.#options;
     const text = stringifyJson(input === undefined ? {} : input, 'input', maxPayload);
@@ -340,7 +340,10 @@ function sameAs(existing: ScheduleRecord, wanted: ScheduleRecord, paused: boolea
 /** Throws SCHEDULE_INVALID where a schedule has no slot left. */
 function checkFires(record: Pick<ScheduleRecord, 'rule' | 'anchor'>, now: number): void {
   if (nextSlot(ruleOf(record), now) !== null) return;
-  throw new ScheduleInvalidError(record.rule.at === null ? 'endAt' : 'at', 'it lies in the past: nothing would fire');
+  throw new ScheduleInvalidError(
+    record.rule.at === null ? 'endAt' : 'at',
+    'it is in the past, so the schedule would never fire',
+  );
 }
 
 type RuledChange = ScheduleChange & { readonly rule: ScheduleRule };

@@ -86,10 +86,7 @@ export function sqlitePath(url: string): string {
   const path = /^sqlite:(?:\/\/(?=\/|\.))?(.+)$/.exec(url)?.[1];
   if (path === undefined) {
     const hint = 'use sqlite:./path/to/file.db, sqlite::memory: or postgres://host/database';
-    throw new CloacinaError(
-      'DATABASE_URL_INVALID',
-      `'${shownUrl(url)}' is not a database URL that this Cloacina knows; ${hint}`,
-    );
+    throw new CloacinaError('DATABASE_URL_INVALID', `'${shownUrl(url)}' is not a supported database URL; ${hint}`);
   }
   return path;
 }

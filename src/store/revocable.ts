@@ -15,10 +15,12 @@ export function revocable<T extends object>(connection: T, kept: readonly Proper
   let ended = false;
   const lent = new Proxy(connection, {
     get: (target, name) => {
-      if (ended && name !== 'then') throw transactionEnded('it is used after its end: keep nothing of it');
+      if (ended && name !== 'then') throw transactionEnded('it was used after its end; keep no reference to it');
       if (kept.includes(name)) {
         return () => {
-          throw transactionEnded(`'${String(name)}' is for whoever opened it: the transaction ends with the function`);
+          throw transactionEnded(
+            `'${String(name)}' is reserved for the engine: the transaction ends with the function`,
+          );
         };
       }
       const value: unknown = Reflect.get(target, name, target);

@@ -217,7 +217,7 @@ export class RefusedDataError extends Error {
   override readonly name = 'RefusedDataError';
   readonly id: string;
   constructor(id: string, cause: unknown) {
-    super(`the database refuses what execution '${id}' wants to store`, { cause });
+    super(`the database refuses to store a change of execution '${id}'`, { cause });
     this.id = id;
   }
 }

@@ -4,15 +4,15 @@ import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { Interruption } from '../interruption.ts';
 
-/** The demo: the whole way of a package, from its sources to its statistics. */
+/** The demo: the life of a package from its sources to its statistics. */
 export function addDemoCommand(program: Command): void {
   program
     .command('demo')
     .description(
-      'build, register, run and schedule a package over real orders, then show its statistics; ' +
-        'in ./.cloacina-demo unless --database and --registry name other places',
+      'build, register, run and schedule an example package, then show its statistics; ' +
+        'uses ./.cloacina-demo unless --database and --registry are set',
     )
-    .option('--for <duration>', 'how long scheduled executions are shown', '2m')
+    .option('--for <duration>', 'how long to show scheduled executions', '2m')
     .option('--every <duration>', 'how often the schedule fires', '30s')
     .action(act(demo));
 }

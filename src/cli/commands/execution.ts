@@ -19,32 +19,32 @@ import { moment, pair, readInput, wholeNumber } from '../arguments.ts';
 import { fields, paint, short, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 
-/** Executions: look at them, follow them, control them. */
+/** Executions: list, follow and control them. */
 export function addExecutionCommands(program: Command): void {
-  const noun = program.command('execution').description('look at executions, follow and control them');
+  const noun = program.command('execution').description('list, follow and control executions');
   noun
     .command('list')
-    .description('list executions, the newest first')
-    .addOption(new Option('--status <status>', 'only those in this state').choices([...executionStatuses]))
-    .option('--workflow <name>', 'only those of this workflow')
-    .option('--parent <id>', 'only those that tasks of this execution have started')
-    .option('--since <time>', 'only those created since then (ISO 8601)', moment)
-    .option('--tag <name=value>', 'only those with this tag; may be given again', pair, {})
-    .option('--limit <n>', 'at most so many, 1 to 1000', wholeNumber(1), 50)
-    .option('--after <cursor>', 'the page after this one: `next` of the page before')
+    .description('list executions, newest first')
+    .addOption(new Option('--status <status>', 'only executions in this state').choices([...executionStatuses]))
+    .option('--workflow <name>', 'only executions of this workflow')
+    .option('--parent <id>', 'only children of this execution')
+    .option('--since <time>', 'only executions created at or after this time (ISO 8601)', moment)
+    .option('--tag <name=value>', 'only executions with this tag; repeatable', pair, {})
+    .option('--limit <n>', 'maximum number of rows, 1 to 1000', wholeNumber(1), 50)
+    .option('--after <cursor>', 'start after this cursor: `next` of the previous page')
     .action(act(list));
   noun.command('show').description('show an execution with its tasks').argument('<id>', 'execution').action(act(show));
   noun
     .command('events')
-    .description('list what happened to an execution')
+    .description('list the events of an execution')
     .argument('<id>', 'execution')
-    .option('-f, --follow', 'go on until it has ended; with --json one event a line')
+    .option('-f, --follow', 'print events until the execution ends; with --json one event per line')
     .option('--after <seq>', 'only events after this number', wholeNumber(0), 0)
-    .option('--limit <n>', 'at most so many; not with --follow', wholeNumber(1))
+    .option('--limit <n>', 'maximum number of events; ignored with --follow', wholeNumber(1))
     .action(act(events));
   noun
     .command('logs')
-    .description('list what the tasks of an execution logged')
+    .description('list the log lines of an execution')
     .argument('<id>', 'execution')
     .option('--task <name>', 'only lines of this task')
     .action(act(logs));
@@ -52,31 +52,33 @@ export function addExecutionCommands(program: Command): void {
 }
 
 function addControlCommands(noun: Command): void {
-  const verb = (name: string, description: string, ask: (client: Client, id: string) => Promise<Controlled>): void => {
+  const verb = (
+    name: ControlVerb,
+    description: string,
+    ask: (client: Client, id: string) => Promise<Controlled>,
+  ): void => {
     noun
       .command(name)
       .description(description)
       .argument('<id>', 'execution')
-      .action(act((cli: Cli, id: string) => control(cli, id, (client) => ask(client, id))));
+      .action(act((cli: Cli, id: string) => control(cli, name, id, (client) => ask(client, id))));
   };
-  verb('cancel', 'cancel an execution and the children it waits for, whoever runs it', (client, id) =>
-    client.cancel(id),
-  );
-  verb('pause', 'let nothing new start; what runs may end', (client, id) => client.pause(id));
-  verb('resume', 'let a paused execution go on', (client, id) => client.resume(id));
-  verb('retry', 'let one that failed or was cancelled go on; what completed stays', (client, id) => client.retry(id));
+  verb('cancel', 'cancel an execution and its children', (client, id) => client.cancel(id));
+  verb('pause', 'stop starting tasks; running tasks may finish', (client, id) => client.pause(id));
+  verb('resume', 'resume a paused execution', (client, id) => client.resume(id));
+  verb('retry', 'retry a failed or cancelled execution; completed tasks are kept', (client, id) => client.retry(id));
   noun
     .command('fork')
-    .description('start a new execution that reuses what does not come after a task')
+    .description('start a copy that runs again from one task and reuses everything before it')
     .argument('<id>', 'execution')
-    .requiredOption('--from <task>', 'the first task that runs again')
+    .requiredOption('--from <task>', 'first task to run again')
     .action(act(fork));
   noun
     .command('signal')
-    .description('hand a signal to an execution')
+    .description('send a signal to an execution')
     .argument('<id>', 'execution')
     .argument('<name>', 'signal')
-    .option('--payload <json>', 'JSON, @FILE with JSON in it, or @- for stdin; default null')
+    .option('--payload <json>', 'payload as JSON, @FILE to read a file, or @- to read stdin (default: null)')
     .action(act(signal));
 }
 
@@ -96,7 +98,7 @@ async function list(cli: Cli, { tag, ...options }: ListOptions): Promise<void> {
     if (items.length === 0) return 'No executions.';
     return table(['ID', 'WORKFLOW', 'PACKAGE', 'STATUS', 'CREATED', 'TOOK', 'ERROR'], items.map(executionRow));
   });
-  if (next !== null && !cli.output.json) cli.output.note(`More: the same with --after ${next}`);
+  if (next !== null && !cli.output.json) cli.output.note(`More results: add --after ${next}`);
 }
 
 function executionRow(execution: ExecutionSummary): Cell[] {
@@ -114,13 +116,18 @@ async function show(cli: Cli, id: string): Promise<void> {
   cli.output.answer(executionDocument(execution), () => executionText(execution));
 }
 
+const pauseReasons: Readonly<Record<string, string>> = {
+  DEFINITION_CHANGED: 'because its definition changed (DEFINITION_CHANGED)',
+  CRASH_LOOP: 'because loading it crashed several runners (CRASH_LOOP)',
+};
+
 function executionText(execution: ExecutionDetail): string {
   const { package: from, version, schedule, error, tags, parent, forked } = execution;
   const head = fields([
     ['execution', { text: execution.id, style: 'bold' }],
     ['workflow', from === null ? execution.workflow : `${execution.workflow} (${from} v${version})`],
     ['status', status(execution.status)],
-    ['paused', execution.reason === null ? null : `since ${execution.reason}`],
+    ['paused', execution.reason === null ? null : (pauseReasons[execution.reason] ?? execution.reason)],
     ['created', time(execution.createdAt)],
     ['started', time(execution.startedAt)],
     ['ended', time(execution.endedAt)],
@@ -141,7 +148,7 @@ function executionText(execution: ExecutionDetail): string {
   const rows = execution.tasks.map((task): Cell[] => {
     const said =
       task.error?.message ??
-      (task.queue === null ? null : `waits for a runner of the queue ${task.queue}`) ??
+      (task.queue === null ? null : `waiting for a runner that serves queue ${task.queue}`) ??
       (task.items === null || task.status === 'completed' ? null : itemsText(task.items)) ??
       task.reason?.replaceAll('_', ' ') ??
       (task.output === null ? '' : short(task.output, 60));
@@ -200,28 +207,36 @@ function logLine({ task, item, attempt, at, level, message, data }: ExecutionLog
   return `${clock} ${level.padEnd(5)} ${who}: ${indented(message)}${more}`;
 }
 
-/** What is being done, where the owner of the execution still has to do it. */
-const underWay: Readonly<Record<string, string>> = {
-  cancelling: 'is being cancelled by its runner',
-  pausing: 'is being paused: nothing new starts, what runs may end',
+type ControlVerb = 'cancel' | 'pause' | 'resume' | 'retry';
+
+/** A runner that owns the execution has yet to act on `cancelling` and `pausing`. */
+const answers: Readonly<Record<string, string>> = {
+  cancel: 'Cancelled execution',
+  cancelling: 'Cancelling execution',
+  pause: 'Paused execution',
+  pausing: 'Pausing execution, running tasks may finish:',
+  resume: 'Resumed execution',
+  retry: 'Retrying execution',
 };
 
-async function control(cli: Cli, id: string, ask: (client: Client) => Promise<Controlled>): Promise<void> {
+async function control(
+  cli: Cli,
+  verb: ControlVerb,
+  id: string,
+  ask: (client: Client) => Promise<Controlled>,
+): Promise<void> {
   const done = await cli.client(ask);
-  cli.output.answer(done, () => `Execution ${id} ${underWay[done.status] ?? `is ${done.status}`}`);
+  cli.output.answer(done, () => `${answers[done.status] ?? answers[verb]} ${id}`);
 }
 
 async function fork(cli: Cli, id: string, { from }: { readonly from: string }): Promise<void> {
   const forked = await cli.client((client) => client.fork(id, { from }));
   const document = { id: forked.id, status: 'pending', from: id, task: from };
-  cli.output.answer(
-    document,
-    () => `Execution ${forked.id} begins at ${oneLine(from)}, with what ${id} has done before it`,
-  );
+  cli.output.answer(document, () => `Started execution ${forked.id} from task ${oneLine(from)} of execution ${id}`);
 }
 
 async function signal(cli: Cli, id: string, name: string, options: { readonly payload?: string }): Promise<void> {
   const payload = options.payload === undefined ? null : await readInput(options.payload, '--payload');
   const done = await cli.client((client) => client.signal(id, name, payload));
-  cli.output.answer(done, () => `Signal ${oneLine(name)} is with execution ${id}`);
+  cli.output.answer(done, () => `Sent signal '${oneLine(name)}' to execution ${id}`);
 }

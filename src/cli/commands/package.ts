@@ -17,9 +17,9 @@ interface WhyOption {
   readonly why?: string;
 }
 
-/** Packages: build them, register them, choose which version runs. */
+/** Packages: build, register and activate them. */
 export function addPackageCommands(program: Command): void {
-  const noun = program.command('package').description('build packages of workflows, and register them');
+  const noun = program.command('package').description('build, register and manage packages of workflows');
   addBuilding(noun);
   addReading(noun);
   addActs(noun);
@@ -28,20 +28,20 @@ export function addPackageCommands(program: Command): void {
 function addBuilding(noun: Command): void {
   noun
     .command('new')
-    .description('make a project that packs and runs as it is')
-    .argument('<dir>', 'folder to create; it must be absent or empty')
-    .option('--name <name>', 'name of the package (default: the name of the folder)')
+    .description('create a project that is ready to pack and run')
+    .argument('<dir>', 'folder to create; it must be new or empty')
+    .option('--name <name>', 'name of the package (default: name of the folder)')
     .action(act(newProject));
   noun
     .command('pack')
     .description('build the package file of a project')
     .argument('<dir>', 'folder of the project')
     .option('-o, --output <file>', 'file to write (default: NAME-VERSION.cloacina)')
-    .option('--env-file <file>', 'lines NAME=VALUE: environment for code that checks it when it is loaded')
+    .option('--env-file <file>', 'environment for code that reads it while loading; lines of NAME=VALUE')
     .action(act(pack));
   noun
     .command('inspect')
-    .description('check a package file and show its manifest; none of its code runs')
+    .description('check a package file and show its manifest without running its code')
     .argument('<file>', 'package file')
     .action(act(inspect));
 }
@@ -50,25 +50,25 @@ function addReading(noun: Command): void {
   noun.command('list').description('list the versions of all packages').action(act(list));
   noun
     .command('show')
-    .description('show a package: its channels, its versions, and how far each runner is with them')
+    .description('show the channels and versions of a package, and their state on each runner')
     .argument('<name[@version]>', 'package, or one version of it')
     .action(act(show));
 }
 
 function addActs(noun: Command): void {
-  const why = ['--why <text>', "reason, for the registry's log"] as const;
+  const why = ['--why <text>', 'reason to record in the registry log'] as const;
   const channel = ['--channel <name>', 'channel to move', 'live'] as const;
   noun
     .command('register')
-    .description('publish a package file and make it the version that new executions use')
+    .description('publish a package file and use it for new executions')
     .argument('<file>', 'package file')
-    .option('--no-activate', 'publish it only')
+    .option('--no-activate', 'publish without activating')
     .option(...channel)
     .option(...why)
     .action(act(register));
   noun
     .command('activate')
-    .description('make a published version the one that new executions use')
+    .description('use a published version for new executions')
     .argument('<name@version>', 'version')
     .option(...channel)
     .option(...why)
@@ -82,19 +82,19 @@ function addActs(noun: Command): void {
     .action(act(rollback));
   noun
     .command('yank')
-    .description('refuse new executions of a version; those that it has go on')
+    .description('refuse new executions of a version; existing executions continue')
     .argument('<name@version>', 'version')
     .option(...why)
     .action(act((cli, given: string, options: WhyOption) => yank(cli, given, options, 'yanked')));
   noun
     .command('unyank')
-    .description('take a yank back')
+    .description('allow new executions of a yanked version again')
     .argument('<name@version>', 'version')
     .option(...why)
     .action(act((cli, given: string, options: WhyOption) => yank(cli, given, options, 'published')));
   noun
     .command('unregister')
-    .description('delete one version, or a whole package; its version numbers are never used again')
+    .description('delete one version or a whole package; deleted version numbers cannot be reused')
     .argument('<name[@version]>', 'package, or one version of it')
     .option(...why)
     .action(act(unregister));
@@ -107,11 +107,7 @@ async function newProject(cli: Cli, dir: string, options: { readonly name?: stri
   cli.output.answer({ dir, ...made, version }, () => {
     const shown = dir.includes(' ') ? `"${dir}"` : dir;
     const next = [`cloacina package pack ${shown}`, `cloacina package register ${fileName(made.name, version)}`];
-    return [
-      `Made the project ${paint('bold', made.name)} in ${dir}:`,
-      ...made.files.map((file) => `  ${file}`),
-      'Next:',
-    ]
+    return [`Created project ${paint('bold', made.name)} in ${dir}:`, ...made.files.map((file) => `  ${file}`), 'Next:']
       .concat(next.map((command) => `  ${command}`))
       .join('\n');
   });
@@ -142,7 +138,7 @@ async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> 
   });
 }
 
-/** As Node's own option of this name: what is set in the environment wins. */
+/** Like Node's option of the same name: variables of the environment take precedence. */
 async function withEnvFile(file: string): Promise<NodeJS.ProcessEnv> {
   const text = Buffer.from(await readBytes(file)).toString('utf8');
   return { ...parseEnv(text), ...process.env };
@@ -201,13 +197,13 @@ async function register(cli: Cli, file: string, options: RegisterOptions): Promi
   const done = await cli.client((client) => client.registry.register(bytes, options));
   cli.output.answer(done, () => {
     const what = `${paint('bold', oneLine(`${done.name} v${done.version}`))} (${done.digest})`;
-    if (!done.created) return `${what} is registered already; nothing changed`;
+    if (!done.created) return `${what} is already registered; nothing changed`;
     const asked = indented(askedText(done.asks, '\nasks for '), 2);
     const needed =
-      done.asks.env.length === 0 ? '' : `\n  runners must grant it: --allow-env ${done.asks.env.join(',')}`;
+      done.asks.env.length === 0 ? '' : `\n  runners must grant these: --allow-env ${done.asks.env.join(',')}`;
     return done.activated
       ? `Registered ${what}; new executions use it (channel ${options.channel})${asked}${needed}`
-      : `Published ${what}; it runs once activated: cloacina package activate ${oneLine(`${done.name}@${done.version}`)}${asked}${needed}`;
+      : `Published ${what}; to use it: cloacina package activate ${oneLine(`${done.name}@${done.version}`)}${asked}${needed}`;
   });
 }
 

@@ -20,20 +20,20 @@ import { Interruption } from '../interruption.ts';
 import { paint, short } from '../output.ts';
 import type { Style } from '../output.ts';
 
-/** The runner: executes what is started, fires schedules, until it is stopped. */
+/** The runner: runs executions and fires schedules until it is stopped. */
 export function addRunnerCommand(program: Command): void {
   const command = program
     .command('runner')
-    .description('run executions and fire schedules until Ctrl-C; with --json one event a line, the first `ready`')
-    .option('--name <name>', 'shown to people (default: the name of the host)')
-    .option('--concurrency <n>', 'task functions at once', wholeNumber(1), 64)
+    .description('run executions and fire schedules until Ctrl-C; with --json one event per line, the first is `ready`')
+    .option('--name <name>', 'name shown in listings (default: host name)')
+    .option('--concurrency <n>', 'maximum number of task functions at once', wholeNumber(1), 64)
     .addOption(
-      new Option('--queue <names...>', 'run tasks of this queue; may be given again (default: the queue default)')
+      new Option('--queue <names...>', 'queue to serve; repeatable (default: the queue `default`)')
         .env('CLOACINA_QUEUES')
         .argParser(queueNames),
     )
-    .option('--drain <duration>', 'how long running tasks may end by themselves after Ctrl-C', '10s')
-    .option('--watch <dir>', 'register the package files that lie in a folder or are dropped there');
+    .option('--drain <duration>', 'how long running tasks may take to finish after Ctrl-C', '10s')
+    .option('--watch <dir>', 'register package files in this folder, now and when they appear');
   addGrantOptions(command).action(act(runner));
 }
 
@@ -52,7 +52,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
   if (options.watch !== undefined) await checkDropFolder(options.watch);
   const journal = new RunnerJournal(cli);
   const stopped = Promise.withResolvers<never>();
-  stopped.promise.catch(() => undefined); // it may come while nobody waits any more
+  stopped.promise.catch(() => undefined); // it may reject when the race is over
   const ending = new AbortController();
   using interruption = new Interruption().also(cli.output.closed);
   const running = await Runner.open(cli.options.database, {
@@ -71,7 +71,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
   const database = shownUrl(cli.options.database);
   const registry = shownUrl(cli.options.registry);
   try {
-    journal.say('ready', `runner ${running.id} is ready, on ${database} and ${registry}; Ctrl-C stops it`, {
+    journal.say('ready', `runner ${running.id} is ready, on ${database} and ${registry}; press Ctrl-C to stop`, {
       runner: running.id,
       database,
       registry,
@@ -81,9 +81,12 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     const until =
       options.watch === undefined ? interruption.happened : watch(options.watch, running.registry, journal, signal);
     await Promise.race([stopped.promise, until]);
-    journal.say('closing', 'closing: running tasks may end, the rest is handed back; Ctrl-C again ends it at once');
+    journal.say(
+      'closing',
+      'closing: running tasks may finish, everything else is released; press Ctrl-C again to stop at once',
+    );
   } catch (error) {
-    report(error, cli.output.json); // before it closes, which may take its time: the last line is `closed`
+    report(error, cli.output.json); // before the close, which may take long: the last line is `closed`
   } finally {
     await running.close({ drain: options.drain });
   }
@@ -102,13 +105,13 @@ async function watch(dir: string, registry: Registry, journal: RunnerJournal, si
       journal.failed('package.refused', `${file} refused`, error, { file });
     },
     onDelayed: (file, error) => {
-      journal.failed('package.delayed', `${file} is not registered yet, and is tried again`, error, { file });
+      journal.failed('package.delayed', `${file} could not be registered; retrying`, error, { file });
     },
     onLost: (error) => {
-      journal.failed('watch.lost', `${dir} is not there any more, and is looked for`, error, { dir });
+      journal.failed('watch.lost', `${dir} is missing; waiting for it`, error, { dir });
     },
     onFound: () => {
-      journal.say('watch.found', `${dir} is there again`, { dir });
+      journal.say('watch.found', `${dir} is available again`, { dir });
     },
     signal,
   });
@@ -122,7 +125,7 @@ const executionStyles: Readonly<Record<string, Style>> = {
   'task.retrying': 'yellow',
 };
 
-/** What people want to see of a runner at work; `--json` has every event. */
+/** The events shown as text; `--json` has every event. */
 const shownEvents: ReadonlySet<string> = new Set([
   'execution.created',
   'execution.adopted',
@@ -130,7 +133,7 @@ const shownEvents: ReadonlySet<string> = new Set([
   ...Object.keys(executionStyles),
 ]);
 
-/** Says what a runner does, as it happens. */
+/** Prints the events of a runner. */
 class RunnerJournal {
   readonly #cli: Cli;
   #isHeard = true;
@@ -164,8 +167,8 @@ class RunnerJournal {
         this.say(name, `${which} loaded in ${formatMs(event.ms)}`, detail, 'green');
         break;
       case 'package.failed': {
-        const again = event.retryInMs === null ? 'not tried again' : `tried again in ${formatMs(event.retryInMs)}`;
-        this.say(name, `${which} does not load: ${event.message} (${event.code}); ${again}`, detail, 'red');
+        const again = event.retryInMs === null ? 'not retried' : `retry in ${formatMs(event.retryInMs)}`;
+        this.say(name, `${which} failed to load: ${event.message} (${event.code}); ${again}`, detail, 'red');
         break;
       }
       case 'package.quarantined':
@@ -185,8 +188,8 @@ class RunnerJournal {
       });
       this.#isHeard = true;
     } catch (error) {
-      // what it does matters more than what it says of it
-      if (this.#isHeard) this.#cli.output.note(`${oneLine(coded(error).message)}; the runner goes on`);
+      // a failed output must not stop the runner
+      if (this.#isHeard) this.#cli.output.note(`${oneLine(coded(error).message)}; the runner continues`);
       this.#isHeard = false;
     }
   }

@@ -15,11 +15,11 @@ import type { Cell } from '../output.ts';
 export function addPreviewCommand(noun: Command): void {
   noun
     .command('preview')
-    .description('show the next slots of a schedule, or of a cron expression before it is one')
-    .argument('[name]', 'schedule, or owner/name; left out: give --cron')
+    .description('show the next slots of a schedule or of a cron expression')
+    .argument('[name]', 'schedule, or owner/name; omit it to use --cron')
     .option('--cron <expression>', '5 fields, or 6 with seconds first')
     .option('--timezone <zone>', 'IANA name, for --cron (default: UTC)')
-    .option('-n, --count <n>', 'how many', wholeNumber(1), 10)
+    .option('-n, --count <n>', 'number of slots', wholeNumber(1), 10)
     .option('--from <time>', 'slots after this time, ISO 8601 (default: now)', moment)
     .action(act(preview));
 }
@@ -27,16 +27,16 @@ export function addPreviewCommand(noun: Command): void {
 export function addHistoryCommand(noun: Command): void {
   noun
     .command('history')
-    .description('list what became of the slots of a schedule, the newest first')
+    .description('list the past slots of a schedule with their outcome, newest first')
     .argument('<name>', 'schedule, or owner/name')
-    .option('--limit <n>', 'at most so many', wholeNumber(1), 50)
+    .option('--limit <n>', 'maximum number of rows', wholeNumber(1), 50)
     .action(act(history));
 }
 
 export function addStatsCommand(noun: Command): void {
   noun
     .command('stats')
-    .description('count what schedules started and how it ended')
+    .description('count scheduled executions by outcome')
     .argument('[name]', 'one schedule (default: all)')
     .option('--since <duration>', 'how far back', '1h')
     .action(act(stats));
@@ -53,7 +53,7 @@ async function preview(cli: Cli, name: string | undefined, options: PreviewOptio
   const { slots, sentence, zone } = await previewed(cli, name, options);
   cli.output.answer({ slots: slots.map((slot) => iso(slot)), sentence }, () => {
     const lines = slots.map((slot) => `  ${time(slot)}${localTime(slot, zone)}`);
-    return [sentence, ...(lines.length > 0 ? lines : ['  it has no slot left'])].join('\n');
+    return [sentence, ...(lines.length > 0 ? lines : ['  no slots left'])].join('\n');
   });
 }
 
@@ -66,14 +66,14 @@ async function previewed(cli: Cli, name: string | undefined, options: PreviewOpt
   const { cron, timezone, count, from } = options;
   if (name !== undefined) {
     if (cron !== undefined || timezone !== undefined) {
-      throw new UsageError('a schedule has its own cron and time zone: give its name, or --cron and --timezone');
+      throw new UsageError('a schedule has its own cron and time zone: pass either its name, or --cron and --timezone');
     }
     return cli.client(async ({ schedules }) => {
       const { timezone: zone } = await schedules.get(name);
       return { ...(await schedules.preview(name, count, from)), zone };
     });
   }
-  if (cron === undefined) throw new UsageError('preview needs the name of a schedule, or --cron');
+  if (cron === undefined) throw new UsageError('preview needs the name of a schedule or --cron');
   const now = Date.now();
   const rule = scheduleRule({ cron, ...(timezone === undefined ? {} : { timezone }) }, now);
   const slots = [...slotsBetween(rule, (from?.getTime() ?? now) + 1, Infinity).take(count)];
@@ -100,7 +100,7 @@ function localTime(at: number, zone: string): string {
 async function history(cli: Cli, name: string, { limit }: { readonly limit: number }): Promise<void> {
   const items = await cli.client((client) => client.schedules.history(name, { limit }));
   cli.output.answer({ items: items.map(slotDocument) }, () => {
-    if (items.length === 0) return 'No slot has come yet.';
+    if (items.length === 0) return 'No slots yet.';
     return table(['SLOT', 'OUTCOME', 'REASON', 'SLOTS', 'STATUS', 'EXECUTION'], items.map(historyRow));
   });
 }
@@ -129,7 +129,7 @@ function statsText(found: ScheduleStats): string {
     ['skipped', String(skipped)],
     ['missed', String(missed)],
     ['paused', paused === 0 ? null : String(paused)],
-    ['success rate', successRate === null ? 'none has ended' : `${(successRate * 100).toFixed(1)} %`],
+    ['success rate', successRate === null ? 'n/a (nothing has finished)' : `${(successRate * 100).toFixed(1)} %`],
     ['lag', lag === null ? null : `${formatMs(lag.meanMs)} on average, ${formatMs(lag.maxMs)} at most`],
   ]);
 }

@@ -14,9 +14,9 @@ import { fields, paint, short, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 import { addHistoryCommand, addPreviewCommand, addStatsCommand } from './schedule-reports.ts';
 
-/** Schedules: add, look at, pause and remove them; see what became of their slots. */
+/** Schedules: add, show, pause and remove them; show the history of their slots. */
 export function addScheduleCommands(program: Command): void {
-  const noun = program.command('schedule').description('start workflows at times of their own');
+  const noun = program.command('schedule').description('run workflows on a schedule');
   addAddCommand(noun);
   noun.command('list').description('list schedules').action(act(list));
   noun.command('show').description('show a schedule').argument('<name>', 'schedule, or owner/name').action(act(show));
@@ -35,37 +35,43 @@ export function addScheduleCommands(program: Command): void {
 function addAddCommand(noun: Command): void {
   const add = noun
     .command('add')
-    .description('add a schedule; exactly one of --cron, --every and --at')
+    .description('add a schedule; needs exactly one of --cron, --every and --at')
     .argument('<name>', 'schedule')
     .requiredOption('--workflow <name>', 'workflow to start, or package/workflow');
-  ruleOptions(add).option('--paused', 'add it paused').action(act(addSchedule));
+  ruleOptions(add).option('--paused', 'add the schedule paused').action(act(addSchedule));
   const update = noun
     .command('update')
-    .description('change a schedule from now on; what is left out stays')
+    .description('change the given settings of a schedule; the others stay the same')
     .argument('<name>', 'schedule, or owner/name')
     .option('--workflow <name>', 'workflow to start, or package/workflow');
   ruleOptions(update).action(act(updateSchedule));
 }
 
 function ruleOptions(command: Command): Command {
-  const overlap = new Option('--overlap <policy>', 'when the execution before has not ended (at first: skip)');
+  const overlap = new Option(
+    '--overlap <policy>',
+    'what to do while the previous execution is still open (default: skip)',
+  );
   const catchup = new Option(
     '--catchup <policy>',
-    'what to do with slots that nobody fired in time (at first: latest)',
+    'what to do with slots that were not fired in time (default: latest)',
   );
   return command
     .option('--cron <expression>', '5 fields, or 6 with seconds first')
-    .option('--every <duration>', 'a length of time, such as 90s')
-    .option('--at <time>', 'one time, ISO 8601')
-    .option('--timezone <zone>', 'IANA name, such as Europe/Berlin (at first: UTC)')
-    .option('--input <json>', 'input of each execution as JSON, @FILE with JSON in it, or @- for stdin (at first: {})')
+    .option('--every <duration>', 'interval, such as 90s')
+    .option('--at <time>', 'fire once at this time, ISO 8601')
+    .option('--timezone <zone>', 'IANA name, such as Europe/Berlin (default: UTC)')
+    .option(
+      '--input <json>',
+      'input of each execution as JSON, @FILE to read a file, or @- to read stdin (default: {})',
+    )
     .addOption(overlap.choices(['skip', 'buffer_one', 'allow', 'cancel_other']))
     .addOption(catchup.choices(['latest', 'skip', 'all']))
-    .option('--max <n>', 'with --catchup all: start at most so many (at first: 100)', wholeNumber(1))
-    .option('--window <duration>', 'slots older than this are missed (at first: 24h)')
-    .option('--jitter <duration>', 'delay each slot by up to this (at first: 0s)')
-    .option('--start-at <time>', 'no slot before')
-    .option('--end-at <time>', 'no slot from then on');
+    .option('--max <n>', 'maximum number of slots to catch up on with --catchup all (default: 100)', wholeNumber(1))
+    .option('--window <duration>', 'slots older than this count as missed (default: 24h)')
+    .option('--jitter <duration>', 'random delay of each slot, up to this (default: 0s)')
+    .option('--start-at <time>', 'no slots before this time')
+    .option('--end-at <time>', 'no slots at or after this time');
 }
 
 interface RuleOptions {
@@ -97,14 +103,14 @@ async function addSchedule(cli: Cli, name: string, { input, ...options }: AddOpt
   const added = await cli.client((client) => client.schedules.add(name, { ...options, ...given }));
   const { id, next, created } = added;
   cli.output.answer({ id, name, next: iso(next), created }, () => {
-    const done = created ? 'Added' : 'There is already, with the same settings,';
-    return `${done} schedule ${paint('bold', oneLine(name))}; ${next === null ? 'it has no next slot' : `next ${time(next)}`}`;
+    const done = created ? 'Added' : 'Already exists with the same settings:';
+    return `${done} schedule ${paint('bold', oneLine(name))}; ${next === null ? 'no next slot' : `next ${time(next)}`}`;
   });
 }
 
 async function updateSchedule(cli: Cli, name: string, { input, ...options }: UpdateOptions): Promise<void> {
   const changes = { ...options, ...(await givenInput(input)) };
-  if (Object.keys(changes).length === 0) throw new UsageError('there is nothing to change; see --help');
+  if (Object.keys(changes).length === 0) throw new UsageError('nothing to change; see --help for the options');
   const schedule = await cli.client((client) => client.schedules.update(name, changes));
   cli.output.answer(scheduleDocument(schedule), () => {
     return `Changed schedule ${paint('bold', oneLine(schedule.name))}\n\n${scheduleText(schedule)}`;
@@ -155,16 +161,16 @@ function scheduleText(schedule: ScheduleDetail): string {
 }
 
 const changes = [
-  ['pause', 'stop firing; its slots are recorded as paused'],
-  ['resume', 'fire again, from the next slot on'],
-  ['remove', 'delete a schedule; executions that it started stay'],
+  ['pause', 'stop firing a schedule; its slots are recorded as paused'],
+  ['resume', 'fire a paused schedule again, from its next slot on'],
+  ['remove', 'delete a schedule; its executions are kept'],
 ] as const;
 
 async function change(cli: Cli, verb: (typeof changes)[number][0], name: string): Promise<void> {
   const schedule = await cli.client(({ schedules }) => schedules[verb](name));
   cli.output.answer(scheduleDocument(schedule), () => {
-    const done = { pause: 'is paused', resume: 'fires again', remove: 'is removed' }[verb];
+    const done = { pause: 'Paused', resume: 'Resumed', remove: 'Removed' }[verb];
     const next = verb === 'resume' && schedule.next !== null ? `; next ${time(schedule.next)}` : '';
-    return `Schedule ${paint('bold', oneLine(schedule.name))} ${done}${next}`;
+    return `${done} schedule ${paint('bold', oneLine(schedule.name))}${next}`;
   });
 }

@@ -24,12 +24,12 @@ interface RunOptions {
   readonly allowEnv?: readonly string[];
 }
 
-/** A runner takes what is pending within 100 ms; after this time nobody was there to take it. */
+/** A runner claims pending executions within 100 ms; after this time no runner is up. */
 const takenWithinMs = 300;
-/** Ctrl-C is not to take long: what is cut is tried again by whoever takes the execution over. */
+/** Ctrl-C must be fast: the next owner repeats interrupted attempts. */
 const drain = '1s';
 
-/** Starts a workflow and, unless detached, sees it through: in this process, or wherever its runner is. */
+/** Starts a workflow and, unless detached, follows it to its end, in this process or in another runner. */
 export async function run(cli: Cli, name: string, options: RunOptions): Promise<void> {
   const input = options.input === undefined ? {} : await readInput(options.input);
   const start = options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey };
@@ -51,7 +51,7 @@ async function detach(cli: Cli, client: Client, name: string, input: Json, start
   }
   cli.output.answer({ executionId: id, status }, () => id);
   if (status === 'pending') {
-    cli.output.note('No runner has taken it yet; it waits until one does. Start one: cloacina runner');
+    cli.output.note('No runner has claimed it yet. To run it: cloacina runner');
   }
 }
 
@@ -94,7 +94,9 @@ async function runElsewhere(cli: Cli, entry: WorkflowEntry, input: Json, start: 
   using interruption = new Interruption();
   const left = await cli.client(async (client) => {
     const { id } = await client.start(`embedded/${entry.name}`, input, start);
-    cli.output.note(`${oneLine(entry.name)} is embedded in an application; execution ${id} waits for its runner`);
+    cli.output.note(
+      `${oneLine(entry.name)} is embedded in an application; execution ${id} waits for a runner of that application`,
+    );
     const view = viewOf(cli, entry);
     const ended = await seeThrough(cli, client, entry, { id, view, signal: interruption.signal, loading: null });
     return ended ? null : id;
@@ -110,10 +112,10 @@ function viewOf(cli: Cli, { spec }: WorkflowEntry): TaskView | null {
   );
 }
 
-/** Loads that fail this often are given up: a script must not wait for ever for a package that is broken. */
+/** Maximum number of failed loads: a script must not wait for ever for a broken package. */
 const loadsAtMost = 3;
 
-/** What becomes of the package in this process: without it nothing runs. */
+/** The load state of the package in this process. */
 class Loading {
   readonly #entry: WorkflowEntry;
   readonly #gaveUp = Promise.withResolvers<GivenUp>();
@@ -123,7 +125,7 @@ class Loading {
     this.#entry = entry;
   }
 
-  /** Resolves with the reason once the package was given up. */
+  /** Resolves with the reason when loading was given up. */
   get gaveUp(): Promise<GivenUp> {
     return this.#gaveUp.promise;
   }
@@ -131,8 +133,8 @@ class Loading {
   happened(event: PackageEvent): void {
     if (event.name !== this.#entry.package || event.event !== 'package.failed') return;
     this.#failures += 1;
-    if (event.retryInMs !== null && this.#failures < loadsAtMost) return; // the logger says so, and it is tried again
-    const why = `package ${event.name} v${event.version} does not load here: ${event.message}`;
+    if (event.retryInMs !== null && this.#failures < loadsAtMost) return; // the logger reports it, and loading is retried
+    const why = `package ${event.name} v${event.version} failed to load: ${event.message}`;
     this.#gaveUp.resolve({ status: 'given up', code: event.code, why });
   }
 }
@@ -143,12 +145,12 @@ interface GivenUp {
   readonly why: string;
 }
 
-/** What keeps a package from being loaded; the execution is there, and waits. */
+/** The package cannot be loaded; its execution exists and waits. */
 class NotLoadedError extends CloacinaError {
   readonly executionId: string;
   constructor({ code, why }: GivenUp, executionId: string) {
     const cancel = `cloacina execution cancel ${executionId}`;
-    super(code, `${why}; execution ${executionId} waits for a runner that loads it (cancel it: ${cancel})`);
+    super(code, `${why}; execution ${executionId} waits for a runner that can load it (to cancel it: ${cancel})`);
     this.executionId = executionId;
   }
 }
@@ -160,7 +162,7 @@ interface Seen {
   readonly loading: Loading | null;
 }
 
-/** Follows an execution to its end and answers; false where Ctrl-C came first. Throws NotLoadedError. */
+/** Follows an execution to its end and prints the result. Returns false if Ctrl-C came first. Throws NotLoadedError. */
 async function seeThrough(cli: Cli, client: Client, entry: WorkflowEntry, seen: Seen): Promise<boolean> {
   const { id, view, signal, loading } = seen;
   const stop = new AbortController();
@@ -177,7 +179,7 @@ async function seeThrough(cli: Cli, client: Client, entry: WorkflowEntry, seen: 
       await answer(cli, client, entry, first);
       return true;
     }
-    outcome.catch(() => undefined); // the client will be closed, and this is how it hears of that
+    outcome.catch(() => undefined); // it rejects when the client is closed
     if (first === null) return false;
     throw new NotLoadedError(first, id);
   } finally {
@@ -212,7 +214,7 @@ function endText(outcome: ExecutionOutcome<Json>, took: string): string {
   const { task, error } = outcome;
   const where = task === null ? '' : ` in task ${task}`;
   const why = error === null ? '' : `: ${error.message} (${error.code})`;
-  return `${paint('red', status, stderr)}${took}, execution ${id}${indented(`${where}${why}`)}\nMore: cloacina execution show ${id}`;
+  return `${paint('red', status, stderr)}${took}, execution ${id}${indented(`${where}${why}`)}\nDetails: cloacina execution show ${id}`;
 }
 
 async function handedBack(cli: Cli, entry: WorkflowEntry, id: string): Promise<void> {
@@ -223,9 +225,9 @@ async function handedBack(cli: Cli, entry: WorkflowEntry, id: string): Promise<v
     cli.output.answer(document, () => '');
   }
   const now = isEnded(status)
-    ? `has ended meanwhile: ${status}`
-    : 'was handed back; a runner goes on with it where it stands';
-  cli.output.note(`Execution ${id} ${now} (cloacina runner).`);
-  cli.output.note(`Follow it: cloacina execution events ${id} --follow`);
-  cli.output.note(`Cancel it: cloacina execution cancel ${id}`);
+    ? `Execution ${id} has already ended: ${status}.`
+    : `The next runner will continue ${id} from here. To start one: cloacina runner`;
+  cli.output.note(`Interrupted. ${now}`);
+  cli.output.note(`To follow it: cloacina execution events ${id} --follow`);
+  cli.output.note(`To cancel it: cloacina execution cancel ${id}`);
 }

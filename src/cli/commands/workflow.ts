@@ -10,22 +10,22 @@ import { addGrantOptions } from '../arguments.ts';
 import { fields, paint, short, table } from '../output.ts';
 import { run } from './workflow-run.ts';
 
-/** Workflows: what there is, how it looks, and running it. */
+/** Workflows: list, show and run them. */
 export function addWorkflowCommands(program: Command): void {
   const noun = program.command('workflow').description('list, show and run workflows');
-  noun.command('list').description('list the workflows that can be started').action(act(list));
+  noun.command('list').description('list workflows').action(act(list));
   noun
     .command('show')
-    .description('show a workflow with its graph of tasks')
+    .description('show a workflow and its task graph')
     .argument('<name>', 'workflow, or package/workflow')
     .action(act(show));
   const running = noun
     .command('run')
-    .description('start a workflow, run its tasks here, and print the result')
+    .description('start a workflow, run its tasks in this process, and print the result')
     .argument('<name>', 'workflow, or package/workflow')
-    .option('--input <json>', 'input as JSON, @FILE with JSON in it, or @- for stdin (default: {})')
-    .option('--detach', 'start it only; whatever runner there is runs it')
-    .option('--idempotency-key <key>', 'the same key with the same input gives the same execution');
+    .option('--input <json>', 'input as JSON, @FILE to read a file, or @- to read stdin (default: {})')
+    .option('--detach', 'start the execution and return; a runner runs it')
+    .option('--idempotency-key <key>', 'a repeated key with the same input returns the same execution');
   addGrantOptions(running).action(act(run));
 }
 
@@ -59,7 +59,7 @@ function headText({ name, package: from, version, spec }: WorkflowEntry): string
   ]);
 }
 
-/** The graph by levels: every task stands below all that it needs, which is named behind it. */
+/** The graph by levels: every task is below its needs, and its line names them. */
 function graphText(spec: WorkflowSpec): string {
   const byName = new Map(spec.tasks.map((task) => [task.name, task]));
   const rows = levels(compileGraph(spec));

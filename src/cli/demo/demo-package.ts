@@ -3,7 +3,7 @@ import type { PackedArchive } from '../../package/archive/archive.ts';
 import { buildPackage } from '../../package/pack/build.ts';
 import { describeInIsolate } from '../describe.ts';
 
-/** Three folders up, from `src/cli/demo` in a checkout and from `dist/cli/demo` in an installed package alike. */
+/** Three folders up, both from `src/cli/demo` in a checkout and from `dist/cli/demo` in an installed package. */
 const project = fileURLToPath(new URL('../../../examples/registry-execution-demo/simple-demo/', import.meta.url));
 
 /** The workflow of the example by its long name. */

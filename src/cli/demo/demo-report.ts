@@ -13,7 +13,7 @@ const outputsSchema = z.object({
   }),
 });
 
-/** What is shown of an execution of the demo's workflow. */
+/** The summary of an execution of the demo's workflow. */
 export interface DemoReport {
   readonly collected: number;
   readonly valid: number;
@@ -24,7 +24,7 @@ export interface DemoReport {
   readonly totals: number;
 }
 
-/** Null where the outputs are of another form: the registry may hold a `simple_demo` of another making. */
+/** Returns null if the outputs have another form: the registry may contain another `simple_demo`. */
 export function readReport(outputs: { readonly [task: string]: Json }): DemoReport | null {
   const parsed = outputsSchema.safeParse(outputs);
   if (!parsed.success) return null;
@@ -40,10 +40,10 @@ export function readReport(outputs: { readonly [task: string]: Json }): DemoRepo
 }
 
 const indent = ' '.repeat(17);
-/** Reasons on one line, so that it fits a terminal of 100 columns. */
+/** Number of reasons on one line of 100 columns. */
 const reasonsPerLine = 4;
 
-/** The report for people. */
+/** The report as text. */
 export function reportLines(report: DemoReport): string[] {
   const reasons = Object.entries(report.rejectedByReason).map(([name, count]) => `${name} ${count}`);
   const reasonLines = Array.from({ length: Math.ceil(reasons.length / reasonsPerLine) }, (_, index) => {
@@ -54,7 +54,7 @@ export function reportLines(report: DemoReport): string[] {
     `collect_data     collected ${report.collected} records`,
     `process_data     processed ${report.valid} valid, ${report.rejected} rejected`,
     ...reasonLines.map((line) => indent + line),
-    `generate_report  report generated: ${report.totals} totals by month and currency; of the whole year:`,
+    `generate_report  report generated: ${report.totals} totals by month and currency; whole year:`,
     ...report.currencies.map(({ currency, orders, amount }) => {
       return `${indent}${currency} ${amount.padStart(width)} in ${orders} orders`;
     }),

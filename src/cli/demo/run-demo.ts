@@ -15,27 +15,27 @@ import { intervalRule } from './interval.ts';
 import { ScheduledRuns, timeOfDay } from './scheduled-runs.ts';
 import { Story } from './narration.ts';
 
-/** Where the demo keeps its database and packages unless told otherwise: it is found again from the same place. */
+/** The default folder of database and packages, relative to the working folder. */
 const demoFolder = './.cloacina-demo';
 const scheduleName = 'demo-report';
 const hourMs = 3_600_000;
-/** What still runs when the demo ends is waited for this long. */
+/** Maximum wait for running executions at the end of the demo. */
 const drainMs = 10_000;
-/** How often the demo looks for scheduled executions that ended; a person sees 100 ms as at once. */
+/** Polling interval for scheduled executions; a delay of 100 ms is not noticed. */
 const lookMs = 100;
 
 export interface DemoOptions {
-  /** How long scheduled executions are shown. */
+  /** Duration of the scheduled executions. */
   readonly forMs: number;
-  /** How often they start. */
+  /** Interval of the schedule. */
   readonly everyMs: number;
-  /** Holds the database and the packages, where no other place is named for them; default `./.cloacina-demo`. */
+  /** The folder for a database and packages without a place of their own; default `./.cloacina-demo`. */
   readonly folder?: string;
   readonly database?: string;
   readonly registry?: string;
-  /** Takes each line, without its end. */
+  /** Receives each line without its line end. */
   readonly out: (line: string) => void;
-  /** One JSON event a line instead of lines for people. */
+  /** One JSON event per line instead of text. */
   readonly json: boolean;
   /** Ends the demo early, cleanly. */
   readonly signal: AbortSignal;
@@ -45,15 +45,15 @@ interface Demo extends DemoOptions {
   readonly story: Story;
   readonly database: string;
   readonly registry: string;
-  /** For people: absolute paths. */
+  /** Absolute paths for the text output. */
   readonly databasePath: string;
   readonly packagesPath: string;
 }
 
 /**
- * Packs, registers, loads, executes and schedules the example of `examples/registry-execution-demo`, and says so step
- * by step. Called again with the same places it goes on there. Resolves when `forMs` have passed or the signal fired,
- * with the schedule paused and the runner closed. Throws what these acts throw: ExecutionFailedError, for one.
+ * Packs, registers, loads, executes and schedules the example of `examples/registry-execution-demo`, and reports each
+ * step. A second call with the same places continues with them. Resolves when `forMs` have passed or the signal fired,
+ * with the schedule paused and the runner closed. Throws the errors of these steps, such as ExecutionFailedError.
  */
 export async function runDemo(options: DemoOptions): Promise<void> {
   const demo = openDemo(options);
@@ -66,12 +66,12 @@ export async function runDemo(options: DemoOptions): Promise<void> {
   demo.story.tell('stopped', { database, packages }, [
     `database: ${database}`,
     `packages: ${packages}`,
-    'started again, the demo goes on with both; to look at what is there:',
+    'the next demo continues with both; to list the executions:',
     lookText(demo.database),
   ]);
 }
 
-/** The URL of a server may hold a password, which is for the environment alone. */
+/** The URL of a server may contain a password, so it is not printed. */
 function lookText(database: string): string {
   if (database.startsWith('sqlite:')) return `cloacina execution list --database "${database}"`;
   return 'cloacina execution list (CLOACINA_DATABASE names the database)';
@@ -83,14 +83,14 @@ function openDemo(options: DemoOptions): Demo {
   const registry = options.registry ?? `file:${join(folder, 'packages')}`;
   const databasePath = databasePlace(database);
   if (databasePath === ':memory:') {
-    throw new OptionInvalidError('database', 'the demo opens its database twice, so it must be a file');
+    throw new OptionInvalidError('database', 'the demo opens its database twice, so the database must be a file');
   }
   const story = new Story(options.out, options.json, () => systemClock.now());
   const packagesPath = fileURLToPath(openStorage(registry).url);
   return { ...options, story, database, registry, databasePath, packagesPath };
 }
 
-/** What somebody does who releases a package: no runner is needed for it. */
+/** Releases the package; this needs no runner. */
 async function publish({ story, database, registry, packagesPath }: Demo): Promise<WorkflowEntry> {
   story.step('Build the package');
   const startedAt = performance.now();
@@ -140,14 +140,14 @@ async function register(
     const { id, created } = await client.registry.register(bytes);
     return { id, created };
   } catch (error) {
-    // packed by another version of Cloacina, or changed by hand: what is registered is as good
+    // packed by another version of Cloacina or changed by hand: the registered version is used
     if (!(error instanceof PackageExistsError)) throw error;
     const { id } = await client.registry.get(error.packageName, error.version);
     return { id, created: false };
   }
 }
 
-/** What a machine does that runs workflows. */
+/** Runs the workflow, first once and then on a schedule. */
 async function execute(demo: Demo, workflow: WorkflowEntry): Promise<void> {
   const { story, signal } = demo;
   story.step('Start a runner');
@@ -176,14 +176,14 @@ async function execute(demo: Demo, workflow: WorkflowEntry): Promise<void> {
   }
 }
 
-/** Resolves with the event once the version is loaded; rejects where it did not load. */
+/** Resolves with the event once the version is loaded; rejects if it did not load. */
 class Loading {
   readonly #wanted: WorkflowEntry;
   readonly #done = Promise.withResolvers<PackageEvent & { readonly event: 'package.loaded' }>();
 
   constructor(wanted: WorkflowEntry) {
     this.#wanted = wanted;
-    // who does not wait any more is not told
+    // the demo may have stopped waiting
     this.#done.promise.catch(() => undefined);
   }
 
@@ -222,7 +222,7 @@ async function executeOnSchedule(demo: Demo, runner: Runner, openedAt: number): 
 
   const until = systemClock.now() + forMs;
   const end = timeOfDay(Math.ceil(until / 1000) * 1000);
-  story.step(`Scheduled executions for ${formatMs(forMs)}, until ${end} UTC (Ctrl-C ends it earlier)`);
+  story.step(`Scheduled executions for ${formatMs(forMs)}, until ${end} UTC (press Ctrl-C to stop earlier)`);
   const runs = new ScheduledRuns(runner, scheduleName, story, openedAt);
   while (systemClock.now() < until && !signal.aborted) {
     await runs.look();
@@ -231,15 +231,13 @@ async function executeOnSchedule(demo: Demo, runner: Runner, openedAt: number): 
   await runner.schedules.pause(scheduleName);
   const patience = AbortSignal.timeout(drainMs);
   while ((await runs.look()) > 0 && !patience.aborted) await pass(lookMs, patience);
-  story.tell('paused', { name: scheduleName }, [
-    `schedule ${scheduleName} paused: no slots pile up while nobody runs, and the next demo resumes it`,
-  ]);
+  story.tell('paused', { name: scheduleName }, [`schedule ${scheduleName} paused; the next demo resumes it`]);
 
   story.step('Statistics of the last hour');
   const since = new Date(systemClock.now() - hourMs);
   const { total, completed, failed, skipped, missed, successRate } = await runner.schedules.stats({ since });
   const counts = { total, completed, failed, skipped, missed, successRate };
-  const rate = successRate === null ? 'none has ended' : `${(successRate * 100).toFixed(1)} %`;
+  const rate = successRate === null ? 'n/a (nothing has finished)' : `${(successRate * 100).toFixed(1)} %`;
   const unstarted = skipped + missed > 0 ? [`slots without an execution: skipped ${skipped}, missed ${missed}`] : [];
   story.tell('statistics', { since: since.toISOString(), ...counts }, [
     `scheduled executions: total ${total}, successful ${completed}, failed ${failed}, success rate ${rate}`,
@@ -247,7 +245,7 @@ async function executeOnSchedule(demo: Demo, runner: Runner, openedAt: number): 
   ]);
 }
 
-/** Adds the schedule; one that is there from the time before gets the interval of now, and is resumed. */
+/** Adds the schedule, or updates and resumes an existing one. */
 async function schedule({ story, everyMs }: Demo, runner: Runner): Promise<void> {
   const { schedules } = runner;
   const rule = intervalRule(everyMs);
@@ -274,7 +272,7 @@ async function pass(ms: number, signal: AbortSignal): Promise<void> {
   await unlessAborted(delay(systemClock, ms), signal);
 }
 
-/** What a promise gives, or undefined once the signal has fired. */
+/** Resolves with the result of a promise, or undefined when the signal has fired. */
 async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
   const aborted = Promise.withResolvers<undefined>();
   const onAbort = (): void => aborted.resolve(undefined);

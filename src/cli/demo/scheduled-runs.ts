@@ -4,10 +4,10 @@ import type { Client } from '../../open.ts';
 import type { SlotSummary } from '../../schedule/schedules.ts';
 import type { Story } from './narration.ts';
 
-/** More slots than this do not come between two looks. */
+/** Maximum number of slots between two polls. */
 const slotLimit = 100;
 
-/** The executions of one schedule, told as they end, in the order of their slots. */
+/** Reports the executions of one schedule when they end, in the order of their slots. */
 export class ScheduledRuns {
   readonly #client: Client;
   readonly #schedule: string;
@@ -15,7 +15,7 @@ export class ScheduledRuns {
   readonly #since: number;
   readonly #told = new Set<number>();
 
-  /** `since`: what ended before, in epoch ms, is not told. */
+  /** Executions that ended before `since` (epoch ms) are not reported. */
   constructor(client: Client, schedule: string, story: Story, since: number) {
     this.#client = client;
     this.#schedule = schedule;
@@ -23,7 +23,7 @@ export class ScheduledRuns {
     this.#since = since;
   }
 
-  /** Tells what is new, and gives how many executions have not ended. */
+  /** Reports new ends and returns the number of open executions. */
   async look(): Promise<number> {
     const newestFirst = await this.#client.schedules.history(this.#schedule, { limit: slotLimit });
     let open = 0;
@@ -36,11 +36,11 @@ export class ScheduledRuns {
     return open;
   }
 
-  /** A slot that started nothing while somebody was there for it. */
+  /** Reports a slot that started no execution although a runner was up. */
   #tellUnstarted({ slot, outcome, reason, error }: SlotSummary): void {
     if (slot < this.#since || (outcome !== 'skipped' && outcome !== 'failed')) return;
     this.#told.add(slot);
-    const why = error === null ? 'the execution before it had not ended' : `${error.code} ${error.message}`;
+    const why = error === null ? 'the previous execution had not ended' : `${error.code} ${error.message}`;
     this.#story.tell(outcome, { slot: new Date(slot).toISOString(), reason, error }, [
       `${timeOfDay(slot)}  ${outcome}: ${why}`,
     ]);
@@ -52,13 +52,13 @@ export class ScheduledRuns {
     if (endedAt === null || endedAt < this.#since) return;
     const ms = endedAt - (startedAt ?? createdAt);
     const fields = { executionId: id, slot: new Date(slot).toISOString(), isCatchUp, status, ms, error };
-    const late = isCatchUp ? ', catching up on what came while nobody ran' : '';
+    const late = isCatchUp ? ', catching up on a slot that came while no runner was up' : '';
     const why = error === null ? '' : `: ${error.code} ${error.message}`;
     this.#story.tell('execution', fields, [`${timeOfDay(slot)}  ${id}  ${status} in ${formatMs(ms)}${late}${why}`]);
   }
 }
 
-/** In UTC; `14:30:00`, or with thousandths where there are some. */
+/** In UTC: `14:30:00`, with milliseconds unless they are 0. */
 export function timeOfDay(at: number): string {
   return new Date(at).toISOString().slice(11, at % 1000 === 0 ? 19 : 23);
 }

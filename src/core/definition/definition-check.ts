@@ -9,7 +9,7 @@ type Work = WorkOptions<string, never, {}>;
 type Mapped = MapOptions<string, never, {}, unknown>;
 
 const schema: Kind = {
-  what: 'a Standard Schema; zod, valibot and others make them, and unchecked() makes one that takes anything',
+  what: 'a Standard Schema (zod, valibot, arktype, ...); unchecked() accepts any input',
   fits: isSchema,
 };
 

@@ -41,7 +41,7 @@ export function compileGraph(spec: WorkflowSpec): Graph {
   }
   const needs = spec.tasks.map((task) => resolveNeeds(spec, task, indexOf));
   if (spec.output !== null && !indexOf.has(spec.output.task)) {
-    throw invalid(spec, `it returns '${spec.output.task}', which is no task of it`);
+    throw invalid(spec, `it returns '${spec.output.task}', which is not one of its tasks`);
   }
   const cycle = findCycle(spec.tasks);
   if (cycle !== null) {
@@ -58,7 +58,8 @@ export function compileGraph(spec: WorkflowSpec): Graph {
 function resolveNeeds(spec: WorkflowSpec, task: TaskSpec, indexOf: ReadonlyMap<string, number>): GraphNeed[] {
   return Object.entries(task.needs).map(([alias, need]) => {
     const index = indexOf.get(need.task);
-    if (index === undefined) throw invalid(spec, `task '${task.name}' needs '${need.task}', which is no task of it`);
+    if (index === undefined)
+      throw invalid(spec, `task '${task.name}' needs '${need.task}', which is not one of its tasks`);
     return { alias, task: index, settled: need.settled };
   });
 }

@@ -88,7 +88,7 @@ class Definition {
     this.#options = options;
     const limit = options.concurrency?.limit;
     if (limit !== undefined && !isCount(limit))
-      this.#refuse(`concurrency.limit is ${limit}, not a whole number from 1`);
+      this.#refuse(`concurrency.limit must be a whole number of at least 1, not ${limit}`);
   }
 
   task(name: string, ...rest: [TaskFunctions['run']] | [Options, TaskFunctions['run']]): object {
@@ -101,7 +101,7 @@ class Definition {
     if (options.over === undefined) this.#refuse(`map '${name}' has no function 'over'`);
     const concurrency = options.concurrency ?? null;
     if (concurrency !== null && !isCount(concurrency)) {
-      this.#refuse(`concurrency of map '${name}' is ${concurrency}, not a whole number from 1`);
+      this.#refuse(`concurrency of map '${name}' must be a whole number of at least 1, not ${concurrency}`);
     }
     const map = { concurrency, settled: options.settled === true };
     return this.#add(name, 'map', options, { run, over: options.over }, { map });
@@ -111,7 +111,7 @@ class Definition {
     this.#checkOptions('child', name, options);
     if (options.input === undefined) return this.#refuse(`child '${name}' has no function 'input'`);
     if (typeof child !== 'string' && !isWorkflow(child)) {
-      return this.#refuse(`child '${name}' is given ${shown(child)}, neither a workflow nor the name of one`);
+      return this.#refuse(`child '${name}' needs a workflow or its name, not ${shown(child)}`);
     }
     const workflow = typeof child === 'string' ? child : child.name;
     const task = this.#add(name, 'child', options, { input: orEmpty(options.input) }, { child: { workflow } });
@@ -215,7 +215,7 @@ class Definition {
       if (name === undefined) {
         const other = (settledNeed ?? need) as { name?: string } | undefined;
         this.#refuse(
-          `task '${task}' needs '${other?.name ?? alias}' (as '${alias}'), which is no task of this workflow`,
+          `task '${task}' needs '${other?.name ?? alias}' (as '${alias}'), which is not a task of this workflow`,
         );
       }
       return [alias, { task: name, settled: settledNeed !== undefined }] as const;
@@ -266,7 +266,7 @@ class Definition {
   }
 
   #open(): void {
-    if (this.#spec !== undefined) this.#refuse('it is in use, so its definition cannot change any more');
+    if (this.#spec !== undefined) this.#refuse('it is in use, so its definition can no longer change');
   }
 
   #refuse(message: string): never {

@@ -119,7 +119,7 @@ function alias(expression: string): string | null {
   if (!word.startsWith('@')) return null;
   const known = aliases[word];
   if (known !== undefined) return known;
-  const hint = word.startsWith('@every') ? '; for a length of time use the option every' : '';
+  const hint = word.startsWith('@every') ? '; for an interval use the option every' : '';
   throw new ScheduleInvalidError('cron', `'${expression}' is not one of ${Object.keys(aliases).join(', ')}${hint}`);
 }
 
@@ -221,7 +221,7 @@ class FieldReader {
 
   #notAValue(text: string): string {
     const { label, names, min, max } = this.#kind;
-    if (text === '?') return `'?' is not known: write * (and mind that 0 or 7 is Sunday here, 1 is Monday)`;
+    if (text === '?') return `'?' is not supported: write * (0 and 7 are Sunday here, 1 is Monday)`;
     if (/^L$/i.test(text) && label === 'day of week') return `'L' needs a weekday before it: 5L is the last Friday`;
     if (/^(\d+W|LW|WL)$/i.test(text)) return `'${text}': nearest weekdays (W) are not supported`;
     const named = names.length > 0 ? ` or a name from ${names[0]} to ${names.at(-1)}` : '';
@@ -237,7 +237,7 @@ class FieldReader {
     if (step > size) {
       this.#fail(
         at,
-        `a step of ${step} is more than the ${size} values of a ${label}; for a length of time use the option every`,
+        `a step of ${step} is more than the ${size} values of a ${label}; for an interval use the option every`,
       );
     }
     return step;

@@ -51,7 +51,7 @@ export function scheduleRule(options: ScheduleOptions<unknown>, now: number | nu
   };
   checkRule(rule);
   if (typeof (options.paused ?? false) !== 'boolean') {
-    throw new ScheduleInvalidError('paused', `${shown(options.paused)} is neither true nor false`);
+    throw new ScheduleInvalidError('paused', `${shown(options.paused)} is not true or false`);
   }
   return now === null ? rule : anchoredRule(rule, now);
 }
@@ -76,7 +76,7 @@ export function checkRule(rule: ScheduleRule): void {
   }
   for (const field of ['window', 'jitter'] as const) {
     if (!Number.isInteger(rule[field]) || rule[field] < 0) {
-      throw new ScheduleInvalidError(field, `${shown(rule[field])} is not a length of time in whole milliseconds`);
+      throw new ScheduleInvalidError(field, `${shown(rule[field])} is not a duration in whole milliseconds`);
     }
   }
   checkBounds(rule);
@@ -101,12 +101,15 @@ function checkBounds(rule: ScheduleRule): void {
     }
   }
   if (rule.at !== null && (startAt !== null || endAt !== null)) {
-    throw new ScheduleInvalidError(startAt === null ? 'endAt' : 'startAt', 'at is one time; it takes no bounds');
+    throw new ScheduleInvalidError(
+      startAt === null ? 'endAt' : 'startAt',
+      'a schedule with at has no startAt and no endAt',
+    );
   }
   if (startAt === null || endAt === null) return;
-  if (endAt <= startAt) throw new ScheduleInvalidError('endAt', 'it is not after startAt');
+  if (endAt <= startAt) throw new ScheduleInvalidError('endAt', 'it must be after startAt');
   if (nextSlot(rule, startAt - 1) === null) {
-    throw new ScheduleInvalidError('endAt', 'no slot lies between startAt and endAt, so it would never fire');
+    throw new ScheduleInvalidError('endAt', 'no slot falls between startAt and endAt, so it would never fire');
   }
 }
 

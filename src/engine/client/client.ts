@@ -110,7 +110,7 @@ export class EngineClient {
   execute(workflow: string, input?: unknown, options?: OwnStartOptions): Promise<Result<Json>>;
   async execute(workflow: AnyWorkflow | string, input?: unknown, options?: StartOptions): Promise<Result<never>> {
     if (options?.tx !== undefined) {
-      const why = 'execute waits for the result, which nobody can give before the transaction commits; use start';
+      const why = 'execute waits for a result, which cannot exist before the transaction commits; use start';
       throw new OptionInvalidError('tx', why);
     }
     const handle = await this.start(workflow as string, input, options);
@@ -246,7 +246,7 @@ export class EngineClient {
   protected endClient(): void {
     this.#closed = true;
     this.#options.watch.close(
-      new CloacinaError('RUNNER_CLOSED', 'the client was closed while somebody waited for a result'),
+      new CloacinaError('RUNNER_CLOSED', 'the client was closed while a call waited for a result'),
     );
   }
 

@@ -137,7 +137,7 @@ function kept(graph: Graph, from: number, tasks: readonly TaskState[]): string[]
 }
 
 function checkId(id: unknown): void {
-  if (typeof id !== 'string') throw new OptionInvalidError('id', 'the id of an execution is a text');
+  if (typeof id !== 'string') throw new OptionInvalidError('id', 'an execution id must be a string');
 }
 
 function checkSignal(spec: WorkflowSpec, name: string, payload: string): void {

@@ -145,7 +145,7 @@ export class Executions {
       throw new OptionInvalidError('status', `'${status}' is not one of ${executionStatuses.join(', ')}`);
     }
     if (parent !== null && typeof parent !== 'string') {
-      throw new OptionInvalidError('parent', 'the id of an execution is a text');
+      throw new OptionInvalidError('parent', 'an execution id must be a string');
     }
     const since = sinceMs(options.since);
     const filter = { tenant: this.#tenant, workflow, status, since, parent, tags: options.tags ?? {} };
@@ -218,7 +218,7 @@ export class Executions {
   }
 
   async #find(id: string): Promise<ExecutionRecord> {
-    if (typeof id !== 'string') throw new OptionInvalidError('id', 'the id of an execution is a text');
+    if (typeof id !== 'string') throw new OptionInvalidError('id', 'an execution id must be a string');
     const record = await this.#store.execution(id);
     if (record === undefined || record.tenant !== this.#tenant) throw new ExecutionNotFoundError(id);
     return record;
@@ -279,7 +279,7 @@ function logOf({ task, item, attempt, at, level, message, data }: LogRecord): Ex
 function sinceMs(since: Date | undefined): number | null {
   if (since === undefined) return null;
   if (since instanceof Date && !Number.isNaN(since.getTime())) return since.getTime();
-  throw new OptionInvalidError('since', 'it is no valid Date');
+  throw new OptionInvalidError('since', 'it is not a valid Date');
 }
 
 /** Where a page ends, as a text that says nothing to others. */
@@ -290,7 +290,7 @@ function cursorOf({ createdAt, id }: ExecutionSummary): string {
 function readCursor(cursor: string): { readonly createdAt: number; readonly id: string } {
   const [, createdAt, id] = /^(\d+) (\S+)$/.exec(Buffer.from(cursor, 'base64url').toString('utf8')) ?? [];
   if (createdAt === undefined || id === undefined) {
-    throw new OptionInvalidError('after', `'${cursor}' is not where a page ended; give \`next\` of the page before`);
+    throw new OptionInvalidError('after', `'${cursor}' is not a valid cursor; use \`next\` of the previous page`);
   }
   return { createdAt: Number(createdAt), id };
 }

@@ -30,7 +30,7 @@ export async function transact<T, Handle>(
 ): Promise<T> {
   const { store, onStarted } = options;
   if (store.transactionSync === undefined) {
-    const how = "PostgreSQL has transactions of the caller's own: start(workflow, input, { tx: client })";
+    const how = 'on PostgreSQL pass your own transaction: start(workflow, input, { tx: client })';
     throw new CloacinaError('TRANSACTION_UNAVAILABLE', `runner.transaction is for SQLite; ${how}`);
   }
   const started: CreatedExecution[] = [];
@@ -55,11 +55,11 @@ function newCreate(
   options: StartOptions,
 ): NewExecution {
   if (typeof workflow === 'string') {
-    const why = `a name is looked up in the database, which takes a turn of its own: give the workflow itself, not '${String(workflow)}'`;
+    const why = `looking up a name needs another query: pass the workflow itself, not '${String(workflow)}'`;
     throw new OptionInvalidError('workflow', why);
   }
   if (options.tx !== undefined) {
-    throw new OptionInvalidError('tx', 'the execution is started in the transaction of the function already');
+    throw new OptionInvalidError('tx', 'this start already uses the transaction of the function');
   }
   const resolved = resolveEmbedded(workflow);
   return newExecution({ resolved, input: checkNow(workflow, input, maxPayload), options, tenant, now: now() });
@@ -70,6 +70,6 @@ function checkNow(workflow: AnyWorkflow, input: unknown, maxPayload: number): Ch
   const outcome = parseInputNow(workflow, given, maxPayload);
   if (outcome?.status === 'valid') return { text: outcome.input, parsed: true, given };
   if (outcome?.status === 'invalid') throw new InputInvalidError(workflow.name, outcome.issues);
-  const why = `the schema of workflow '${workflow.name}' checks its input asynchronously: start it before or after`;
-  throw new CloacinaError('TRANSACTION_ASYNC', `in a transaction on SQLite everything is synchronous; ${why}`);
+  const why = `the schema of workflow '${workflow.name}' checks its input asynchronously: start it before or after the transaction`;
+  throw new CloacinaError('TRANSACTION_ASYNC', `a transaction on SQLite is synchronous; ${why}`);
 }

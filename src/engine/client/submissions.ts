@@ -125,7 +125,7 @@ export class Submissions {
       durable: () => take()?.resolve(),
       refused: (cause) => {
         const why = cause instanceof PinRefusedError ? cause.refused.get(id) : undefined;
-        take()?.reject(why ?? new CloacinaError('INTERNAL', `the database refuses execution '${id}'`, { cause }));
+        take()?.reject(why ?? new CloacinaError('INTERNAL', `the database refused execution '${id}'`, { cause }));
       },
     };
   }
@@ -138,6 +138,6 @@ function unavailable(id: string): StoreUnavailableError {
 }
 
 function unknownOutcome(id: string): CloacinaError {
-  const message = `execution '${id}' was sent to the database, and no answer came within ${patienceMs} ms; ask for it by this id before starting it again`;
+  const message = `execution '${id}' was sent to the database, but no answer came within ${patienceMs} ms; look it up by this id before you start it again`;
   return new CloacinaError('OUTCOME_UNKNOWN', message);
 }

@@ -119,5 +119,5 @@ function abortError(reason: AbortReason): CloacinaError {
 }
 
 function gone(): Promise<never> {
-  return Promise.reject(new Error('the attempt was given up; its steps are not remembered any more'));
+  return Promise.reject(new Error('the attempt was abandoned; its steps are no longer stored'));
 }

@@ -365,7 +365,7 @@ describe('engine.md: ctx', () => {
     w.task('a', { retry: { attempts: 1 } }, async ({ step }) => [await step('s', () => 1), await step('s', () => 2)]);
     const rig = await openRig(t, { workflows: [w] });
     const outcome = await finish(rig, await rig.client.start(w));
-    assert.ok(outcome.status === 'failed' && /step 's' was used before/.test(outcome.error?.message ?? ''));
+    assert.ok(outcome.status === 'failed' && /step 's' was already used/.test(outcome.error?.message ?? ''));
   });
 
   it('a step that failed may be tried again in the same attempt', async (t) => {
@@ -390,7 +390,7 @@ describe('engine.md: ctx', () => {
     });
     const rig = await openRig(t, { workflows: [w] });
     const outcome = await finish(rig, await rig.client.start(w));
-    assert.ok(outcome.status === 'failed' && /step 's' was used before/.test(outcome.error?.message ?? ''));
+    assert.ok(outcome.status === 'failed' && /step 's' was already used/.test(outcome.error?.message ?? ''));
   });
 
   it('a step with a result that is not JSON, or a name that no column can hold, fails the task', async (t) => {

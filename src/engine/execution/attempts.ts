@@ -413,7 +413,7 @@ export class Attempts {
   }
 }
 
-const notOwned = 'the execution is not owned by this runner any more; its steps are not remembered';
+const notOwned = 'this runner no longer owns the execution; its steps are not stored';
 const nothing: Promise<undefined> = Promise.resolve(undefined);
 
 /** The turn of a suspect: the next has its own once this one has ended, or has run for long. What it gives may be called again. */

@@ -116,7 +116,8 @@ export class Children {
     this.#asking(run, true);
     const record = await this.#untilThere(run, async () => {
       const found = await host.execution(child);
-      if (found === undefined) throw new CloacinaError('EXECUTION_NOT_FOUND', `the child execution '${child}' is gone`);
+      if (found === undefined)
+        throw new CloacinaError('EXECUTION_NOT_FOUND', `the child execution '${child}' no longer exists`);
       return found;
     }).catch((error: unknown) => toTaskError(error));
     this.#asking(run, false);

@@ -238,7 +238,7 @@ export class Live implements Participant {
     if (this.#failure !== null && failures.has(this.#failure.code)) {
       this.#host.logger.error(
         { execution: this.id, error: cause },
-        'the database refuses even that it failed; it is given up',
+        'the database refuses to store the failure of an execution; this runner gives it up',
       );
       this.abandon();
       return;
@@ -259,10 +259,7 @@ export class Live implements Participant {
   /** `unwritten`: what could not even be put together as a transition. */
   #thrown(cause: unknown, unwritten: TransitionDraft | null): void {
     const { logger } = this.#host;
-    logger.error(
-      { execution: this.id, error: cause },
-      'an execution could not be moved on because of an error; it fails',
-    );
+    logger.error({ execution: this.id, error: cause }, 'an internal error stopped an execution; it fails');
     if (this.#state.gone) return;
     try {
       if (unwritten !== null && unwritten.create !== null) {
@@ -276,7 +273,10 @@ export class Live implements Participant {
         this.#changed();
       }
     } catch (error) {
-      logger.error({ execution: this.id, error }, 'the execution could not be failed either; it is given up');
+      logger.error(
+        { execution: this.id, error },
+        'the failure of the execution could not be stored; this runner gives it up',
+      );
       this.#leave('lost');
     }
   }

@@ -31,8 +31,8 @@ function tooManyItems(map: string, count?: number): CloacinaError {
 }
 
 function tooManyBytes(map: string, bytes: number): CloacinaError {
-  const message = `the items of map '${map}' have ${bytes} bytes of JSON in all, more than ${maxMapBytes}; ${smaller}`;
+  const message = `the items of map '${map}' have ${bytes} bytes of JSON in total, more than ${maxMapBytes}; ${smaller}`;
   return new CloacinaError('MAP_TOO_LARGE', message);
 }
 
-const smaller = 'let an item stand for a batch or name what it reads, or split the work over child workflows';
+const smaller = 'let one item cover a batch or refer to its data, or split the work over child workflows';

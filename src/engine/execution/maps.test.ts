@@ -57,7 +57,7 @@ describe('engine.md, map', () => {
     const rig = await openRig(t, { workflows: [done] });
     for (const [input, message] of [
       [{ items: 100_001, length: 0 }, /the items of map 'm' are 100001, more than 100000/],
-      [{ items: 40, length: 900_000 }, /36000121 bytes of JSON in all, more than 33554432/],
+      [{ items: 40, length: 900_000 }, /36000121 bytes of JSON in total, more than 33554432/],
     ] as const) {
       const handle = await rig.client.start(done, input);
       const outcome = await handle.outcome();

@@ -84,7 +84,7 @@ export class Maps {
       return toTaskError(error);
     }
     if (values === null)
-      return { name: 'Error', code: 'TASK_FAILED', message: `'over' of map '${name}' gave no array` };
+      return { name: 'Error', code: 'TASK_FAILED', message: `'over' of map '${name}' did not return an array` };
     const items: TaskRun[] = [];
     for (const [item, itemText] of values.entries()) {
       const bytes = itemText.length * 3 > this.#options.maxPayload ? Buffer.byteLength(itemText) : 0;

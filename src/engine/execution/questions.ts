@@ -25,7 +25,7 @@ interface Charge {
 const unasked = {
   status: 'lost',
   alone: true,
-  error: { name: 'Error', code: 'INTERNAL', message: 'the question was given up before it was asked' },
+  error: { name: 'Error', code: 'INTERNAL', message: 'the call was abandoned before it began' },
 } as const;
 
 /**

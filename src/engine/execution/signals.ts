@@ -76,7 +76,10 @@ export class Signals {
   /** What comes of judging one signal is the matter of one task: it fails, and the process goes on. */
   #broke(run: TaskRun, error: unknown): void {
     const { logger, owner } = this.#options;
-    logger.error({ execution: this.#state.id, task: run.spec.name, error }, 'a signal could not be handed to its task');
+    logger.error(
+      { execution: this.#state.id, task: run.spec.name, error },
+      'a signal could not be delivered to its task',
+    );
     if (!isOver(this.#state, run)) owner.failed(run, toTaskError(error, 'INTERNAL'));
     owner.changed();
   }

@@ -72,7 +72,9 @@ export class TaskTransactions {
     const before = this.#attempts.get(attempt);
     if (before !== undefined) {
       const how =
-        before.output === null ? 'the attempt has one already' : 'the task has ended with the one that it had';
+        before.output === null
+          ? 'the attempt already has a transaction'
+          : 'the transaction of the attempt has already ended the task';
       throw new CloacinaError('TRANSACTION_ENDED', `ctx.transaction of task '${run.spec.name}': ${how}`);
     }
     const underway = newUnderway();
@@ -117,7 +119,7 @@ export class TaskTransactions {
       this.#attempts.delete(attempt);
       const same = end.status === 'completed' && end.output === underway.output;
       const details = { execution: this.#state.id, task: run.spec.name, end };
-      if (!same) this.#host.logger.warn(details, 'a task went on after its transaction; what came of that is dropped');
+      if (!same) this.#host.logger.warn(details, 'a task continued after its transaction; the later result is dropped');
     } else if (this.#state.sealed?.run !== run) {
       underway.fail(new Error(`the attempt of task '${run.spec.name}' ended before its transaction`));
     }
@@ -134,17 +136,17 @@ export class TaskTransactions {
     } catch (error) {
       if (!(error instanceof OutcomeUnknownError)) throw error;
       const { logger, clock } = this.#host;
-      logger.warn({ execution: this.#state.id, error }, 'the answer to the commit of a task is lost; it is asked for');
+      logger.warn(
+        { execution: this.#state.id, error },
+        'the answer to the commit of a task was lost; checking the outcome',
+      );
       for (;;) {
         // whoever owns it next reads what became of it
         if (this.#state.gone) return 'lost';
         try {
           return await this.#host.taskEndOutcome(end());
         } catch (cause) {
-          logger.debug(
-            { execution: this.#state.id, error: cause },
-            'the database does not say what became of a commit',
-          );
+          logger.debug({ execution: this.#state.id, error: cause }, 'the outcome of a commit could not be read');
         }
         await delay(clock, askMs);
       }
@@ -224,13 +226,13 @@ function newUnderway(): Underway {
   return underway;
 }
 
-const notOwned = 'the execution is not owned by this runner any more; the transaction of its task is rolled back';
+const notOwned = 'this runner no longer owns the execution; the transaction of its task is rolled back';
 
 function notOurs(run: TaskRun): Error {
-  return new Error(`the attempt of task '${run.spec.name}' is not the one that counts any more; nothing was written`);
+  return new Error(`the attempt of task '${run.spec.name}' was superseded; nothing was written`);
 }
 
 function rolledBack(run: TaskRun): StoreUnavailableError {
-  const message = `the connection of task '${run.spec.name}' broke as its transaction was committed; nothing was written`;
+  const message = `the connection of task '${run.spec.name}' broke while its transaction committed; nothing was written`;
   return new StoreUnavailableError(message);
 }

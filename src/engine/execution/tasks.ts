@@ -236,7 +236,7 @@ export class Tasks {
     } else if (run.spec.kind === 'wait') {
       this.#state.draft.event('task.timed_out', this.#clock.now(), run);
       const { signal, timeout } = run.spec.wait!;
-      const message = `task '${run.spec.name}' waited ${timeout} ms for the signal '${signal}', and it did not come`;
+      const message = `task '${run.spec.name}' received no signal '${signal}' within ${timeout} ms`;
       this.#fail(run, { name: 'TimeoutError', code: 'TASK_TIMED_OUT', message });
     } else {
       run.status = 'pending';
@@ -358,6 +358,6 @@ export class Tasks {
 }
 
 function notATime(run: TaskRun, answer: unknown): TaskError {
-  const message = `'until' of sleep '${run.spec.name}' gave ${cleanText(JSON.stringify(answer), 100)}, which is no time: neither epoch ms nor a Date`;
+  const message = `'until' of sleep '${run.spec.name}' returned ${cleanText(JSON.stringify(answer), 100)}; it must return epoch ms or a Date`;
   return { name: 'Error', code: 'TASK_FAILED', message };
 }

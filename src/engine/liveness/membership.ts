@@ -103,7 +103,7 @@ export class Membership {
       await this.#register();
       await this.announce();
     } catch (error) {
-      logger.error({ error }, 'the runner could not register anew; it is tried again');
+      logger.error({ error }, 'the runner could not register again; retrying');
       if (!this.#atRest) this.#anew = clock.timer(leaseMs / 3, () => void this.#joinAgain(onJoined));
       return;
     }
@@ -153,7 +153,7 @@ export class Membership {
     } catch (error) {
       runnerEnded(this.#id, true);
       const { logger } = this.#options;
-      logger.warn({ error }, 'the runner could not be signed off; others will see that it is gone');
+      logger.warn({ error }, 'the runner could not sign off; other runners will notice that it has ended');
     }
   }
 
@@ -171,7 +171,7 @@ export class Membership {
       }
     } catch (error) {
       this.#strangers = true;
-      this.#options.logger.debug({ error }, 'the other runners could not be read; it is tried again');
+      this.#options.logger.debug({ error }, 'the list of other runners could not be read; retrying');
     }
     if (this.#observer.sawNeighbourDie()) await this.sweep();
   }
@@ -182,7 +182,7 @@ export class Membership {
     try {
       if ((await this.#observer.sweep(this.#id)) > 0) this.#options.onReleased();
     } catch (error) {
-      logger.warn({ error }, 'looking for dead runners failed; it is tried again');
+      logger.warn({ error }, 'looking for dead runners failed; retrying');
     }
   }
 
@@ -201,7 +201,7 @@ export class Membership {
         () => undefined, // told below
       )
       .catch((error: unknown) => {
-        this.#options.logger.warn({ error }, 'looking for executions of older definitions failed; it is tried again');
+        this.#options.logger.warn({ error }, 'looking for executions of older definitions failed; retrying');
       })
       .finally(() => (this.#settling = undefined));
     await first;
@@ -253,11 +253,11 @@ export class Membership {
       onFailure: (error) => this.#failed(error),
       onStall: (stalledForMs, attempts) => {
         const message =
-          'the event loop stood still for longer than a lease; give its work to a package or a worker thread';
+          'the event loop was blocked for longer than a lease; move the blocking work to a package or a worker thread';
         logger.warn({ runner, stalledForMs, attempts }, message);
       },
       onGone: (error) => {
-        logger.error({ error }, 'the thread that keeps the lease is gone; the event loop keeps it from now on');
+        logger.error({ error }, 'the lease thread has ended; the event loop renews the lease from now on');
         if (this.#keeper === keeper) this.#keeper = undefined;
         if (runner === this.#id) this.#renewAfter(0);
       },
@@ -294,7 +294,7 @@ export class Membership {
 
   #failed(error: unknown): void {
     this.#observer.forget();
-    this.#options.logger.warn({ error }, 'the lease could not be renewed; it is tried again');
+    this.#options.logger.warn({ error }, 'the lease could not be renewed; retrying');
   }
 
   /** What a renewal says; one that was on its way while this runner began anew speaks of the one that is dead already. */
@@ -310,12 +310,12 @@ export class Membership {
       if ((anyDead || renewal.hasOrphans) && (await store.releaseOrphans()) > 0) onReleased();
       if (renewal.hasRetiredBuilds) await this.moveRetiredExecutions();
     } catch (error) {
-      logger.warn({ error }, 'looking for dead runners failed; it is tried again');
+      logger.warn({ error }, 'looking for dead runners failed; retrying');
     }
     try {
       await onRenewed(renewal);
     } catch (error) {
-      logger.warn({ error }, 'looking at what a renewal told failed; it is tried again');
+      logger.warn({ error }, 'handling the result of a lease renewal failed; retrying');
     }
   }
 }

@@ -53,8 +53,8 @@ export class Pruner {
         await new Promise<void>((resolve) => setImmediate(resolve));
       }
     } catch (error) {
-      this.#logger.warn({ error }, 'ended executions could not be removed; it is tried again');
+      this.#logger.warn({ error }, 'ended executions could not be removed; retrying');
     }
-    if (executions > 0) this.#logger.info({ executions }, 'ended executions were removed, their retention is over');
+    if (executions > 0) this.#logger.info({ executions }, 'ended executions were removed after their retention');
   }
 }

@@ -39,7 +39,7 @@ export class HelperJournal {
   /** Resolves once the result of a step is durable; rejects where the offer is gone. */
   async step(offer: TakenOffer, step: Helped['steps'][number]): Promise<void> {
     const written = await this.#add({ ...keyOf(offer), steps: [step], logs: [], end: null });
-    if (!written) throw new Error('the attempt was given up; its steps are not remembered any more');
+    if (!written) throw new Error('the attempt was abandoned; its steps are no longer stored');
   }
 
   log(offer: TakenOffer, line: Helped['logs'][number]): void {
@@ -91,7 +91,7 @@ export class HelperJournal {
       try {
         return await store.writeHelped(runner, list);
       } catch (error) {
-        const message = 'what attempts of other runners did could not be written; it is tried again';
+        const message = 'results of attempts for other runners could not be written; retrying';
         if (wait === firstRetryMs) logger.warn({ error }, message);
       }
       await delay(clock, wait);

@@ -33,7 +33,7 @@ export interface HelperOptions {
 
 const maxLogLines = 1000;
 const transactionMessage =
-  'ctx.transaction: another runner owns the execution, and only its owner can end a task so; let the runner that owns it serve the queue';
+  'ctx.transaction: another runner owns the execution, and only the owner can commit a task with its writes; let the owner serve the queue';
 
 /** An attempt of another runner's execution that this one has taken. */
 interface Helped {
@@ -287,7 +287,7 @@ export class Helper {
         const { logger } = this.#options;
         logger.error(
           { attempts: this.#held.size },
-          'attempts of others could not be given back; others will find them',
+          'attempts for other runners could not be returned; their owners will take them back',
         );
         resolve();
       });

@@ -185,7 +185,7 @@ export class OfferBudget {
     this.#warned.add(queue);
     this.#options.logger.warn(
       { queue },
-      `no living runner serves the queue '${queue}'; tasks of it wait until one opens (option queues, or runner --queue ${queue})`,
+      `no live runner serves the queue '${queue}'; its tasks wait until one starts (option queues, or runner --queue ${queue})`,
     );
   }
 }

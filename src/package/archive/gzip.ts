@@ -32,7 +32,7 @@ export async function packGzip(tar: Uint8Array): Promise<Uint8Array> {
  */
 export async function unpackGzip(bytes: Uint8Array): Promise<Uint8Array> {
   if (bytes.length > maxPackedBytes) throw tooLarge(`it has ${bytes.length} bytes, more than ${maxPackedBytes}`);
-  if (bytes[0] !== header[0] || bytes[1] !== header[1]) throw corrupt('it is no gzip file');
+  if (bytes[0] !== header[0] || bytes[1] !== header[1]) throw corrupt('it is not a gzip file');
   if (bytes.length < header.length + trailerBytes) throw corrupt('it is cut short');
   if (header.compare(bytes, 0, header.length) !== 0) {
     const reason = 'its gzip header is not the fixed one (no time, no name, OS 255)';

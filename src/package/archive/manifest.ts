@@ -85,7 +85,7 @@ export const permissionsSchema: z.ZodType<Permissions> = z.strictObject({
     z
       .string()
       .regex(/^[^=\s*,]+$/, 'it must be the name of an environment variable')
-      .regex(/^(?!cloacina_)/i, 'it must not be a name of Cloacina itself, CLOACINA_*: no package is given those'),
+      .regex(/^(?!cloacina_)/i, 'it must not be a name of Cloacina itself, CLOACINA_*: packages never receive those'),
   ),
   read: z.array(line.min(1)),
   write: z.array(line.min(1)),

@@ -23,7 +23,7 @@ function issueProblems(issue: ZodIssue, top: string): Problem[] {
       return issue.keys.slice(0, maxListed + 1).map((key) => ({
         code: 'UNKNOWN_KEY',
         path: joinPath(path, [key]),
-        message: `'${key}' is no key of this object`,
+        message: `'${key}' is not a key of this object`,
         hint: 'remove it, or check its spelling',
       }));
     case 'invalid_type':

@@ -62,8 +62,8 @@ export function checkBytes(what: string, text: string, limit: number): void {
 
 /** What is wrong with a text that is to be stored as JSON: it is none, or has too many levels; null where nothing is. */
 export function jsonFault(text: string): string | null {
-  if (isTooDeep(text)) return `what the package gave has more than ${maxJsonDepth} levels of arrays and objects`;
-  return isJson(text) ? null : 'what the package gave is not JSON';
+  if (isTooDeep(text)) return `the value from the package has more than ${maxJsonDepth} levels of arrays and objects`;
+  return isJson(text) ? null : 'the value from the package is not JSON';
 }
 
 /** The same for the items of a map, of which no two are parsed at once. Throws MAP_TOO_LARGE. */
@@ -71,7 +71,7 @@ export function itemsFault(text: string, map: string): string | null {
   const items = mapItemsOf(text, map);
   if (items === null) return jsonFault(text);
   if (isTooDeep(text)) return jsonFault(text);
-  return items.every(isJson) ? null : 'what the package gave is not JSON';
+  return items.every(isJson) ? null : 'the value from the package is not JSON';
 }
 
 function isJson(text: string): boolean {

@@ -85,7 +85,7 @@ export class GuestCalls {
   drop(call: TaskCall): boolean {
     const entry = this.#find(call);
     if (entry === undefined || entry.sent) return false;
-    const error = new CloacinaError('ISOLATE_EXITED', 'the call was given up before a process was ready for it');
+    const error = new CloacinaError('ISOLATE_EXITED', 'the call was abandoned before a process was ready');
     this.#settle(entry, { status: 'lost', alone: false, error: toTaskError(error) });
     return true;
   }
@@ -218,7 +218,7 @@ function readReply(
   texts: readonly string[],
   request: Request,
 ): Reply {
-  const otherwise = 'the package gave no answer of the kind that was asked';
+  const otherwise = 'the package returned an answer of the wrong kind';
   if (asksForInput(request)) {
     if (message.kind === 'valid') return valid(texts[0]!, request);
     if (message.kind === 'invalid') return { status: 'invalid', issues: message.issues };
@@ -279,7 +279,7 @@ function tooLarge(request: Request, length: number): Reply {
 }
 
 function over(): Error {
-  return new Error('the attempt is over; its steps are not remembered any more');
+  return new Error('the attempt has ended; its steps are no longer stored');
 }
 
 function saved(host: TaskHost, name: string, result: string): Promise<void> {

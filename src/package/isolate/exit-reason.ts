@@ -68,7 +68,8 @@ function saysMore(reason: EndReason): boolean {
 
 function causeOf({ reason, code, signal, detail }: DeathFacts): string {
   if (reason !== 'exited') return causes[reason](detail);
-  if (signal === 'SIGKILL') return 'it was killed (SIGKILL) from outside, perhaps since the machine ran out of memory';
+  if (signal === 'SIGKILL')
+    return 'it was killed (SIGKILL) from outside, perhaps because the machine ran out of memory';
   return signal === null ? `it exited with code ${code}` : `it was ended by ${signal}`;
 }
 
@@ -80,9 +81,9 @@ const causes: Readonly<Record<Exclude<EndReason, 'exited'>, (detail: string) => 
   stalled: (detail) =>
     `it did not answer for ${detail}, so it was killed; an endless loop, or work that blocks its event loop`,
   too_slow: (detail) => `it had not loaded after ${detail}, so it was killed; ${slowHint}`,
-  abandoned: () => 'a task in it did not end on its signal, so it was killed',
-  broke_protocol: (detail) => `what it sent cannot be understood (${detail}), so it was killed`,
+  abandoned: () => 'a task in it did not stop when its signal fired, so it was killed',
+  broke_protocol: (detail) => `it sent an invalid message (${detail}), so it was killed`,
   closed: () => 'the package was unloaded',
-  unused: () => 'it was not needed any more',
+  unused: () => 'it was no longer needed',
   not_started: (detail) => `it could not be started: ${detail}`,
 };

@@ -6,7 +6,7 @@ export { executionStatuses } from '../../core/execution.ts';
 export { settled, unchecked, workflow } from '../../core/definition/workflow.ts';
 export { ExecutionFailedError } from '../../engine/client/execution-failed.ts';
 
-const absence = 'is not available inside a package: its workflows are run by whoever loaded the package';
+const absence = 'is not available inside a package: the runner that loaded the package runs its workflows';
 
 /** In place of `Client`, so that sources which also run their workflows elsewhere load all the same. */
 export class Client {

@@ -94,7 +94,7 @@ type AnyFunction = (...args: unknown[]) => unknown;
 
 function functionOf(target: unknown, name: string): AnyFunction {
   const found: unknown = typeof target === 'object' && target !== null ? Reflect.get(target, name) : undefined;
-  if (typeof found !== 'function') throw new Error(`this version of Node has no ${name}, which has to be closed`);
+  if (typeof found !== 'function') throw new Error(`this version of Node has no ${name}, which must be blocked`);
   return found as AnyFunction;
 }
 

@@ -202,7 +202,7 @@ export class IsolateProcess {
     this.#heartbeat.heard();
     switch (message.kind) {
       case 'up':
-        if (this.#isUp) throw new Error('it came up twice');
+        if (this.#isUp) throw new Error('it started twice');
         this.#isUp = true;
         this.#link!.send({ kind: 'load', entry: this.#entry, env: this.#options.env.granted });
         this.#watch();

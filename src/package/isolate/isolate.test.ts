@@ -355,14 +355,14 @@ describe('registry.md: what the process tier keeps from a package', { concurrenc
       w.task('watch', ({ step }) => { forge('[' + Array(500).fill('[{"kind":"watch","id":1}]') + ']'); return step('s', () => 1); });`,
     );
     const { error: twice } = await lost(code.run(callOf('up'), hostOf()));
-    assert.match(twice.message, /it came up twice/);
+    assert.match(twice.message, /it started twice/);
     const { signal } = new AbortController();
     const watching = { ...hostOf(), signal };
     assert.equal(await completed(code.run(callOf('watch', { alone: true }), watching)), 1);
     assert.equal(getEventListeners(signal, 'abort').length, 1, 'what is asked again and again is kept once');
     for (const task of ['garbage', 'forge']) {
       const { error, alone } = await lost(code.run(callOf(task), hostOf()));
-      assert.match(error.message, /cannot be understood/);
+      assert.match(error.message, /it sent an invalid message/);
       assert.equal(alone, true);
     }
     assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number');
@@ -617,7 +617,7 @@ describe(
       const { isolate } = openSource(t, '', { dir: starred });
       await assert.rejects(isolate.describe(), (error: unknown) => {
         assert.ok(error instanceof CloacinaError && error.code === 'PACKAGE_LOAD_FAILED', String(error));
-        assert.ok(error.message.includes(`'${starred}' contains '*', which Node takes for a pattern`), error.message);
+        assert.ok(error.message.includes(`'${starred}' contains '*', which Node treats as a pattern`), error.message);
         return true;
       });
     });

@@ -142,7 +142,7 @@ describe('registry.md: what a guest sends is judged before it is used', () => {
     ['a body beyond the limit', prefixed(10, 2001, ''), /a body of 2001 bytes; the limit is 2000/],
     ['more messages than a frame may have', prefixed(28, 0, '[{},{},{},{},{},{},{},{},{}]'), /more than 5 messages/],
     ['a header that is no JSON', prefixed(3, 0, '{{{'), /JSON/],
-    ['a header that is no list', prefixed(2, 0, '{}'), /header is no list/],
+    ['a header that is no list', prefixed(2, 0, '{}'), /header is not a list/],
     ['a message that is no list', prefixed(3, 0, '[1]'), /holds no messages/],
     ['a text that ends beyond the body', prefixed(9, 2, '[[{},3]]  x'), /outside of its body/],
     ['a text of negative length', prefixed(9, 2, '[[{},-1]]xx'), /outside of its body/],

@@ -125,7 +125,7 @@ export class Link {
     const text = header.toString('utf8');
     checkMessages(text, this.#bounds);
     const heads: unknown = parse(text);
-    if (!Array.isArray(heads)) throw new Error('a frame whose header is no list');
+    if (!Array.isArray(heads)) throw new Error('a frame whose header is not a list');
     let at = 0;
     for (const head of heads as readonly unknown[]) {
       if (!Array.isArray(head)) throw new Error('a frame whose header holds no messages');

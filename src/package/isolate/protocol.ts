@@ -85,7 +85,7 @@ export function joinCall(head: CallHead, texts: readonly string[]): TaskCall {
  * guest's process, and whatever it does to the channel must cost no more than that process. Throws a plain Error that says what is wrong.
  */
 export function readToHost(value: unknown, texts: readonly string[]): ToHost {
-  if (!isRecord(value)) throw new Error('a message that is no object');
+  if (!isRecord(value)) throw new Error('a message that is not an object');
   const message = hasShape(value, texts) ? bounded(value as unknown as ToHost) : undefined;
   if (message !== undefined) return message;
   const kind: unknown = value['kind'];

@@ -58,7 +58,7 @@ function nodeFlags({ dir, net, heapMb }: SpawnOptions): string[] {
 /** `--allow-fs-read` has no way to say that a `*` is one: it would open all paths that begin like this one. */
 function literal(path: string): string {
   if (!path.includes('*')) return path;
-  throw new Error(`'${path}' contains '*', which Node takes for a pattern; move it to a folder without one`);
+  throw new Error(`'${path}' contains '*', which Node treats as a pattern; move it to a folder without one`);
 }
 
 /** SIGUSR1, which any process of the same user can send, does not open the inspector. Node has this flag since 24.8. */

@@ -47,7 +47,7 @@ export function checkFileAccess({ package: about, permissions }: Manifest): void
   for (const kind of ['read', 'write'] as const) {
     const [path] = permissions[kind];
     if (path === undefined) continue;
-    const reason = `it asks to ${kind} '${path}', and an isolate is granted no files outside of its package`;
+    const reason = `it asks to ${kind} '${path}', and an isolate may not access files outside its package`;
     throw new PackageInvalidError(
       'MANIFEST_INVALID',
       `package ${about.name} v${about.version} does not run: ${reason}`,

@@ -139,7 +139,7 @@ export class Reconciler {
         if (!this.#hasBegun) this.#inBackground(this.#tellUnable([...this.#background]));
         this.#hasBegun = true;
       } catch (error) {
-        this.#options.logger.warn({ error }, 'looking for packages failed; it is tried again');
+        this.#options.logger.warn({ error }, 'looking for packages failed; retrying');
       }
     }
     this.#arm();
@@ -249,7 +249,7 @@ export class Reconciler {
     const { name, version, digest } = entry.version;
     const retryInMs = isFinal ? null : Math.min(firstRetryMs * 2 ** entry.failures++, longestRetryMs);
     const retryAt = retryInMs === null ? null : clock.monotonic() + retryInMs;
-    logger.error({ package: name, version, reason, error: cause }, 'a package did not load');
+    logger.error({ package: name, version, reason, error: cause }, 'a package failed to load');
     this.#tell({ event: 'package.failed', ...named(entry), code: cause.code, message, retryInMs });
     let seen = serial;
     try {
@@ -280,7 +280,7 @@ export class Reconciler {
   #died(entry: Entry, death: IsolateDeath): void {
     if (this.#closing.signal.aborted || !entry.crashes.died(death, this.#options.clock.now())) return;
     entry.crashes = new CrashLoop();
-    const message = `three executions crashed it within five minutes; the last: ${death.error.message}`;
+    const message = `three executions crashed it within five minutes; last error: ${death.error.message}`;
     this.#tell({ event: 'package.quarantined', ...named(entry), message });
     this.#inBackground(this.#reporter.crashLoop(entry.version.digest, this.#serial, message));
   }
@@ -319,7 +319,7 @@ export class Reconciler {
   #inBackground(work: Promise<void>): void {
     const guarded: Promise<void> = work
       .catch((error: unknown) =>
-        this.#options.logger.warn({ error }, 'work on the packages of this runner failed; it is tried again'),
+        this.#options.logger.warn({ error }, 'reconciling the packages of this runner failed; retrying'),
       )
       .finally(() => {
         this.#background.delete(guarded);

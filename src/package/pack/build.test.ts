@@ -252,7 +252,7 @@ test('native modules, parts of the host, and assets that are not there are refus
   );
   await assertBuildFails(
     { 'src/index.ts': "import { a } from 'cloacina/server';\nexport { a };\n" },
-    /src\/index\.ts: 'cloacina\/server' is not for packages/,
+    /src\/index\.ts: 'cloacina\/server' cannot be imported in a package/,
   );
   const asset = "export const a = 1;\nexport const u = new URL('./no.csv', import.meta.url);\n";
   await assertBuildFails({ 'src/index.ts': asset }, /src\/index\.ts:2:26: the file 'src\/no\.csv' cannot be read/);

@@ -75,7 +75,7 @@ function refuseFileAccess({ package: { name, version }, permissions }: Project):
   const what = `package ${name} v${version} cannot be packed: cloacina.permissions.${kind}`;
   throw new CloacinaError(
     'PROJECT_INVALID',
-    `${what} asks for files, and no runner grants any; put them into the package`,
+    `${what} asks for files, but runners grant no file access; put the files into the package`,
   );
 }
 

@@ -108,7 +108,9 @@ function packagePlugin(dir: string, found: Findings): Plugin {
       }
       if (specifier === 'cloacina') return { id: specifier, external: true };
       if (specifier.startsWith('cloacina/')) {
-        found.refused.push(`${shown(dir, importer)}: '${specifier}' is not for packages; import from 'cloacina'`);
+        found.refused.push(
+          `${shown(dir, importer)}: '${specifier}' cannot be imported in a package; import from 'cloacina'`,
+        );
         return { id: specifier, external: true };
       }
       return null;
@@ -117,7 +119,7 @@ function packagePlugin(dir: string, found: Findings): Plugin {
       if (!id.endsWith('.node')) return null;
       const file = shown(dir, id);
       found.refused.push(
-        `${file}: a native module cannot be packed, since it fits one platform and may not run isolated`,
+        `${file}: a native module cannot be packed, because it fits one platform and may not run isolated`,
       );
       return { code: 'export default null;', moduleSideEffects: false };
     },

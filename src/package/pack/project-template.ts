@@ -58,7 +58,7 @@ const sample = 'the thread is spun, the thread is measured, the thread is cut';
 
 const flow = workflow('${workflowName}', {
   description: 'Counts the words of a text.',
-  // any Standard Schema library checks the input here: zod, valibot, arktype
+  // to validate the input, pass a schema of zod, valibot or arktype
   input: unchecked<Input | null | undefined>(),
 });
 
@@ -95,7 +95,7 @@ npx cloacina package register ${packageFileName(name, firstVersion)}
 npx cloacina workflow run ${workflowName} --input '{ "text": "one two two" }'
 \`\`\`
 
-Raise the version in \`package.json\` before each registration of a change: a version never changes.
-\`npm install\` gives an editor the types; packing does without.
+A version never changes: raise the version in \`package.json\` before you register a change.
+\`npm install\` adds types for your editor. Packing does not need it.
 `;
 }

@@ -91,8 +91,8 @@ test('a project that cannot be packed is PROJECT_INVALID, with all that is wrong
     [{ name: 'a', version: '1.0.0' }, /cloacina: it is missing/],
     [{ ...plain, cloacina: { entry: 'src/other.ts' } }, /'src\/other.ts' of package.json/],
     [{ ...plain, cloacina: { entry: 'src' } }, /'src' of package.json/],
-    [{ ...plain, cloacina: { entry: '/etc/passwd' } }, /inside of the project/],
-    [{ ...plain, cloacina: { entry: 'C:\\x.ts' } }, /inside of the project/],
+    [{ ...plain, cloacina: { entry: '/etc/passwd' } }, /inside the project/],
+    [{ ...plain, cloacina: { entry: 'C:\\x.ts' } }, /inside the project/],
     [{ ...plain, cloacina: { entry: 'src/index.ts', engine: { node: 'new' } } }, /engine.node: .*range/],
   ];
   for (const [json, message] of cases) {

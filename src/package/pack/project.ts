@@ -39,7 +39,7 @@ const packageJson = z.object({
   license: z.string().optional(),
   repository: z.union([z.string(), z.object({ url: z.string() })]).optional(),
   cloacina: z.strictObject({
-    entry: z.string().refine(isInside, 'it must be a path inside of the project, such as "src/index.ts"'),
+    entry: z.string().refine(isInside, 'it must be a path inside the project, such as "src/index.ts"'),
     permissions: permissions.optional(),
     engine: engine.optional(),
   }),
@@ -54,7 +54,7 @@ const packageJson = z.object({
 export async function readProject(dir: string): Promise<Project> {
   const folder = await realFolder(dir);
   const text = await readFile(join(folder, 'package.json'), 'utf8').catch((cause: unknown) => {
-    const missing = `there is no readable package.json in ${folder}; \`cloacina package new DIR\` makes a project`;
+    const missing = `there is no readable package.json in ${folder}; \`cloacina package new DIR\` creates a project`;
     throw new CloacinaError('PROJECT_INVALID', missing, { cause });
   });
   const parsed = packageJson.safeParse(parseText(text, folder), { reportInput: true });
@@ -69,7 +69,7 @@ export async function readProject(dir: string): Promise<Project> {
     () => false,
   );
   if (!isFile) {
-    throw new CloacinaError('PROJECT_INVALID', `the entry '${entry}' of package.json in ${folder} is no file there`);
+    throw new CloacinaError('PROJECT_INVALID', `the entry '${entry}' of package.json in ${folder} does not exist`);
   }
   const authors = [json.author, ...(json.contributors ?? [])].filter((author) => author !== undefined).map(personText);
   return {
@@ -102,7 +102,7 @@ export async function createProject(
   if (!packageName.safeParse(name).success) {
     throw new OptionInvalidError(
       'name',
-      `'${name}' is no name of a package; use lower-case letters, digits, '-' and '_'`,
+      `'${name}' is not a valid package name; use lower-case letters, digits, '-' and '_'`,
     );
   }
   await refuseOccupied(folder);

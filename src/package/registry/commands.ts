@@ -105,7 +105,7 @@ export function* publishVersion(
 export function sameVersion(existing: PackageRecord, digest: string): PackageRecord {
   const { name, version } = existing;
   if (existing.status === 'deleted') {
-    const message = `package ${name} v${version} was deleted, and a deleted version is never used again: raise the version`;
+    const message = `package ${name} v${version} was deleted, and a deleted version number cannot be reused: raise the version number`;
     throw new CloacinaError('PACKAGE_DELETED', message);
   }
   if (existing.digest !== digest) throw new PackageExistsError(name, version);
@@ -114,9 +114,7 @@ export function sameVersion(existing: PackageRecord, digest: string): PackageRec
 
 /** The error of a publish that met the deletion of the same bytes. */
 export function collecting(name: string, version: string): ConflictError {
-  return new ConflictError(
-    `the bytes of package ${name} v${version} are being deleted at this moment; publish it again`,
-  );
+  return new ConflictError(`the bytes of package ${name} v${version} are being deleted; publish it again`);
 }
 
 export interface Activation {
@@ -165,7 +163,7 @@ export function* pointChannel(
   const serial = head?.serial ?? 0;
   if (expectedSerial !== null && expectedSerial !== serial) {
     const what = `channel '${channel}' of package ${name} has serial ${serial}, not ${expectedSerial}`;
-    throw new ConflictError(`${what}: somebody moved it; look where it points and try again`);
+    throw new ConflictError(`${what}: another call moved it; read it again and retry`);
   }
   const isThere = head?.version === version && head.wantedVersion === null;
   if (isThere && record.status !== 'quarantined') return { head, moved: false };
@@ -227,7 +225,7 @@ export function* rollBack(
   }
   const earlier = yield* earlierVersion(tenant, name, head, (record) => record.health !== 'failed');
   if (earlier !== undefined) return yield* moveChannel(acting, 'rollback', head, { ...earlier, channel });
-  const message = `channel '${channel}' of package ${name} has no earlier healthy version to go back to; activate one by name`;
+  const message = `channel '${channel}' of package ${name} has no earlier healthy version; activate a version by name`;
   throw new CloacinaError('PACKAGE_NOT_FOUND', message);
 }
 
@@ -308,7 +306,7 @@ function* checkRemovable(
   if (removed.length === 0) throw new PackageNotFoundError(name, version ?? undefined);
   const head = (yield* channelsOf(tenant, name)).find((channel) => channel.version === version);
   if (head !== undefined) {
-    const what = `package ${name} v${version} is what channel '${head.channel}' points to`;
+    const what = `channel '${head.channel}' points to package ${name} v${version}`;
     throw new CloacinaError('PACKAGE_ACTIVE', `${what}; activate another version first, or unregister all of ${name}`);
   }
   for (const record of removed) {

@@ -297,7 +297,7 @@ export class Registry {
     then: (acting: Acting, record: PackageRecord) => Script<{ readonly moved: boolean }>,
   ): Promise<PublishedRecord> {
     if (!(bytes instanceof Uint8Array))
-      throw new OptionInvalidError('bytes', `${shown(bytes)} is no package file; give its bytes`);
+      throw new OptionInvalidError('bytes', `${shown(bytes)} is not a package file; pass its bytes`);
     const { manifest, digest } = await readArchive(bytes);
     const { name, version } = manifest.package;
     const { storage, engine } = this.#options;
@@ -369,7 +369,7 @@ function checkNames(...given: readonly string[]): void {
   given.forEach((value, at) => {
     if (typeof value === 'string') return;
     const option = at === 0 ? 'name' : 'version';
-    throw new OptionInvalidError(option, `${shown(value)} is no ${option} of a package`);
+    throw new OptionInvalidError(option, `${shown(value)} is not a valid ${option} of a package`);
   });
 }
 

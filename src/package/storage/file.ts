@@ -133,7 +133,10 @@ class FileStorage implements PackageStorage {
 /** Only digests become file names: nothing that a caller passes on can name another file. */
 function fileStem(digest: string): string {
   if (!isDigest(digest)) {
-    throw new CloacinaError('PACKAGE_NOT_FOUND', `'${digest}' is no digest; one has the form sha256:<64 hex digits>`);
+    throw new CloacinaError(
+      'PACKAGE_NOT_FOUND',
+      `'${digest}' is not a digest; a digest has the form sha256:<64 hex digits>`,
+    );
   }
   return digest.replace(':', '-');
 }

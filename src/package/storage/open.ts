@@ -12,7 +12,7 @@ export function openStorage(url: string): PackageStorage {
   if (/^file:/i.test(url)) return openFileStorage(url);
   const shown = shownUrl(url);
   const kind = /^[a-z][a-z0-9+.-]+:/i.exec(shown)?.[0];
-  const problem = kind === undefined ? 'it has no scheme' : `'${kind}' is no storage of this version`;
+  const problem = kind === undefined ? 'it has no scheme' : `'${kind}' is not a supported kind of storage`;
   throw new CloacinaError(
     'REGISTRY_URL_INVALID',
     `the registry URL '${shown}' cannot be opened: ${problem}; use file:./path/to/folder`,

@@ -162,8 +162,7 @@ export function checkPins(pins: Pins, made: readonly NewExecution[]): void {
 
 /** The error of an execution, or an activation, that a version does not take. */
 export function unavailable(name: string, version: string, status: 'yanked' | 'quarantined'): CloacinaError {
-  const reason =
-    status === 'yanked' ? 'it was yanked' : 'it is quarantined (CrashLoop) since it crashed again and again';
-  const message = `package ${name} v${version} takes no new executions: ${reason}; activate another version or roll back`;
+  const reason = status === 'yanked' ? 'it was yanked' : 'it is quarantined (CrashLoop) because it crashed repeatedly';
+  const message = `package ${name} v${version} accepts no new executions: ${reason}; activate another version or roll back`;
   return new CloacinaError('PACKAGE_UNAVAILABLE', message);
 }

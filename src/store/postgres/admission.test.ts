@@ -65,7 +65,7 @@ describe('those who ask the database', () => {
     assert.equal(await rest[9]!.done, 'after 9 s');
   });
 
-  it('are told that the database is away where it has answered nobody for as long as their patience', async (t) => {
+  it('are told that the database is away where it has not answered for as long as their patience', async (t) => {
     const { admission, advance } = place(t);
     const [, , third] = [1, 2, 3].map(() => asked(admission));
     await advance(900);
@@ -73,7 +73,7 @@ describe('those who ask the database', () => {
     await advance(600);
     await assert.rejects(third!.done, {
       code: 'STORE_UNAVAILABLE',
-      message: 'the database has answered nobody for 1000 ms',
+      message: 'the database has not answered for 1000 ms',
     });
     await advance(1000);
     await assert.rejects(fourth.done, { code: 'STORE_UNAVAILABLE' });

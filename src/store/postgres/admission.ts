@@ -82,7 +82,7 @@ export class Admission {
     for (let first = this.#waiting[this.#head]; first !== undefined; first = this.#waiting[this.#head]) {
       if (now - Math.max(first.since, this.#answeredAt) < this.#patienceMs) return;
       this.#head += 1;
-      first.refuse(new StoreUnavailableError(`${this.#shown} has answered nobody for ${this.#patienceMs} ms`));
+      first.refuse(new StoreUnavailableError(`${this.#shown} has not answered for ${this.#patienceMs} ms`));
     }
     this.#tidy();
   }

@@ -32,10 +32,10 @@ function queryOf(tx: unknown): Query {
     if (drizzle !== undefined) return (text, values) => drizzle(drizzleQuery(text, values));
   }
   const known =
-    "a 'pg' client, a transaction of Drizzle, Kysely or Prisma, or an object with query(text, values) that gives rows";
+    "a 'pg' client, a transaction of Drizzle, Kysely or Prisma, or an object with query(text, values) that returns rows";
   throw new CloacinaError(
     'TRANSACTION_INVALID',
-    `option 'tx': ${shown(tx)} is no transaction that is known here; give ${known}`,
+    `option 'tx': ${shown(tx)} is not a supported transaction; pass ${known}`,
   );
 }
 
@@ -53,8 +53,5 @@ function drizzleQuery(sql: string, params: readonly string[]): object {
 function rowsOf(result: unknown): readonly unknown[] {
   const rows: unknown = result instanceof Object && !Array.isArray(result) ? Reflect.get(result, 'rows') : result;
   if (Array.isArray(rows)) return rows;
-  throw new CloacinaError(
-    'TRANSACTION_INVALID',
-    `option 'tx': what it answers to a statement is ${shown(result)} without rows`,
-  );
+  throw new CloacinaError('TRANSACTION_INVALID', `option 'tx': its query() returned ${shown(result)} without rows`);
 }

@@ -63,6 +63,6 @@ function unknown(creates: readonly NewExecution[], cause: unknown): CloacinaErro
   const ids = creates.map(({ id }) => id);
   const named =
     ids.length === 1 ? `execution '${ids[0]}' was` : `${ids.length} executions, the first '${ids[0]}', were`;
-  const message = `${named} sent to the database, and no answer came; ask for it by this id before starting it again`;
+  const message = `${named} sent to the database, but no answer came; look it up by this id before you start it again`;
   return new CloacinaError('OUTCOME_UNKNOWN', message, { cause });
 }

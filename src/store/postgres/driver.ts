@@ -327,7 +327,7 @@ export class PostgresDriver implements Driver {
       } catch (error) {
         const gaveUp = performance.now() - since > this.patienceMs;
         if (this.#closed || !isPassing(error) || gaveUp) {
-          throw storeError(error, `the database ${this.#shown} refused what was asked of it`);
+          throw storeError(error, `a request to the database ${this.#shown} failed`);
         }
       }
       await setTimeout(retryMs);

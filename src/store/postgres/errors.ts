@@ -80,7 +80,7 @@ export function unknownUnlessRefused(error: unknown): unknown {
   const sentNothing =
     isStaleStatement(error) ||
     /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|53|57P03|57014|40|55P03|25006)/.test(state);
-  return sentNothing ? error : new OutcomeUnknownError('the answer to a commit is lost', { cause: error });
+  return sentNothing ? error : new OutcomeUnknownError('the answer to a commit was lost', { cause: error });
 }
 
 /** An error of PostgreSQL as one of ours: what happened, to which database. */
@@ -88,7 +88,7 @@ export function storeError(error: unknown, what: string): unknown {
   if (error instanceof CloacinaError) return error;
   const reason = error instanceof Error ? error.message || String(sqlState(error)) : String(error);
   if (error instanceof OutcomeUnknownError) {
-    const message = `${what}, and whether it was written is not known: ${reason}; look before you ask for it again`;
+    const message = `${what}; the change may or may not have been stored: ${reason}; check before you repeat it`;
     return new CloacinaError('OUTCOME_UNKNOWN', message, { cause: error });
   }
   // a database or a user that is not there, a wrong password, a privilege that is missing

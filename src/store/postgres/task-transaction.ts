@@ -62,7 +62,7 @@ async function transact(driver: PostgresDriver, task: TaskTransaction): Promise<
 async function check(client: PoolClient, deadlineMs: number): Promise<void> {
   const { rows } = await client.query<{ open: boolean | null }>(checkText, [String(deadlineMs)]);
   if (rows[0]?.open !== true) {
-    throw transactionEnded('the function has ended it by itself, so its writes are there whatever becomes of the task');
+    throw transactionEnded('the function ended it on its own, so its writes are stored even if the task fails');
   }
 }
 

@@ -39,6 +39,6 @@ export function postgresPlace(text: string): PostgresPlace {
 
 function checkSchema(schema: string): void {
   if (/^[A-Za-z_][\w$]{0,62}$/.test(schema)) return;
-  const message = `the schema '${schema}' of the database URL is no name of letters, digits, '_' and '$'; ${form}`;
+  const message = `the schema '${schema}' of the database URL must consist of letters, digits, '_' and '$'; ${form}`;
   throw new CloacinaError('DATABASE_URL_INVALID', message);
 }

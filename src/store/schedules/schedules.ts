@@ -118,7 +118,7 @@ function storedRule(text: string, what: string): ScheduleRule {
     });
     if (isRule) return rule as ScheduleRule;
   }
-  throw new CloacinaError('ROW_DAMAGED', `the rule of ${what} is damaged in the database: it is no rule`);
+  throw new CloacinaError('ROW_DAMAGED', `the rule of ${what} is damaged in the database: it is not a rule`);
 }
 
 const ruleKinds: { readonly [Field in keyof ScheduleRule]: readonly string[] } = {

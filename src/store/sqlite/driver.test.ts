@@ -89,7 +89,7 @@ describe('issue A, bad input: a database file', () => {
     db.exec('create table Executions (day text); create table people (name text)');
     await assert.rejects(openStore(`sqlite:${file}`), (error: unknown) => {
       assert.ok(error instanceof CloacinaError && error.code === 'DATABASE_INVALID');
-      assert.match(error.message, /theirs\.db has a table 'Executions' that is not Cloacina's.*a file of its own/);
+      assert.match(error.message, /theirs\.db has a table 'Executions' of another program.*a separate file/);
       return true;
     });
     assert.deepEqual(db.prepare('select name from sqlite_master order by name').all().length, 2);

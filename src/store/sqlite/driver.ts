@@ -165,7 +165,7 @@ export class SqliteDriver implements Driver {
     try {
       this.#db.exec('commit');
     } catch (error) {
-      throw storeError(error, `the database ${this.#where} did not take a transaction`, this.#where);
+      throw storeError(error, `the database ${this.#where} did not accept a transaction`, this.#where);
     }
   }
 
@@ -282,8 +282,8 @@ function* refuseForeign(where: string): Script<void> {
   const there = yield* all<{ name: string }>("select name from sqlite_master where type in ('table', 'view')");
   const foreign = there.find(({ name }) => ours.has(name.toLowerCase()));
   if (foreign === undefined) return;
-  const what = `${where} has a table '${foreign.name}' that is not Cloacina's, which has one by that name itself`;
-  throw new CloacinaError('DATABASE_INVALID', `${what}; give it a file of its own`);
+  const what = `${where} has a table '${foreign.name}' of another program, and Cloacina needs that name`;
+  throw new CloacinaError('DATABASE_INVALID', `${what}; use a separate file`);
 }
 
 /** An error of SQLite as one of ours: what happened, to which file. `where`: one that is being opened. */
@@ -337,7 +337,7 @@ async function untilFree<T>(attempt: () => T, where: string, patienceMs: number)
     try {
       return attempt();
     } catch (error) {
-      if (!isBusy(error)) throw storeError(error, `the database ${where} refused what was asked of it`, where);
+      if (!isBusy(error)) throw storeError(error, `a request to the database ${where} failed`, where);
       if (performance.now() - start > patienceMs) {
         throw new StoreUnavailableError(
           `the database ${where} was locked by another process for ${patienceMs} ms`,

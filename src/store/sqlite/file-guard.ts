@@ -137,9 +137,9 @@ export class SqliteGuard {
     const database = this.#parts[0]!.path;
     const lastSeen = new Date(this.#seenAt).toISOString();
     const message =
-      `the database ${database} was taken away from this process while it was open: ${whatHappened(part, there)}, ` +
-      `after ${lastSeen}, when it was in place. Nothing was acknowledged since; the ${this.#acknowledged} transactions ` +
-      `that this connection had acknowledged before ${fate}`;
+      `the database ${database} was deleted, moved or replaced while it was open: ${whatHappened(part, there)}, ` +
+      `after ${lastSeen}, when it was last seen in place. No change was acknowledged since; the ${this.#acknowledged} transactions ` +
+      `that this connection acknowledged before ${fate}`;
     this.#error = new DatabaseReplacedError(message, {
       database,
       file: part.path,
@@ -162,7 +162,7 @@ export class SqliteGuard {
     const isDatabase = part === this.#parts[0];
     const [database, log] = this.#parts;
     if (!isDatabase && !(isUntouched(database!, false) && (log === undefined || isUntouched(log, true)))) {
-      return 'may be missing from the database, which was written by others since; end this process';
+      return 'may be missing from the database, because other processes have written to it since; end this process';
     }
     try {
       this.#db.close();
@@ -170,7 +170,7 @@ export class SqliteGuard {
       return 'may be missing from the database; end this process';
     }
     this.#forget();
-    return isDatabase ? 'are in the file that was there then' : 'are written back as the last connection to it closes';
+    return isDatabase ? 'are in the original file' : 'are written back when the last connection to it closes';
   }
 }
 

@@ -27,7 +27,7 @@ export function userTransaction<T>(db: DatabaseSync, act: (db: DatabaseSync) => 
     return act(connection);
   } catch (error) {
     if (!isDenied(error)) throw error;
-    const why = 'it is begun and committed around the function, which sets no pragmas either';
+    const why = 'the engine begins and commits it, and the function must not set pragmas';
     throw transactionEnded(why, error);
   } finally {
     db.setAuthorizer(null);
@@ -49,7 +49,7 @@ function notSynchronous(value: PromiseLike<unknown>): CloacinaError {
   // what it goes on to do fails by itself, since the transaction is over: nobody else waits for that
   value.then(undefined, () => undefined);
   const why =
-    'SQLite has one writer, which an open transaction would hold across every await: the function must be synchronous, and gave a promise';
+    'SQLite has one writer, which an open transaction would hold across every await: the function must be synchronous, but it returned a promise';
   return new CloacinaError('TRANSACTION_ASYNC', `the transaction was rolled back: ${why}`);
 }
 

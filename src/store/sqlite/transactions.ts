@@ -19,7 +19,7 @@ async function transactionSync<T>(driver: SqliteDriver, act: (turn: SyncTransact
     let failed: { readonly error: unknown } | undefined;
     let over = false;
     const create = (one: NewExecution): CreatedExecution => {
-      if (over) throw transactionEnded('an execution is started after its end');
+      if (over) throw transactionEnded('an execution was started after its end');
       try {
         return driver.drive(createExecutions([one], driver.dialect))[0]!;
       } catch (error) {

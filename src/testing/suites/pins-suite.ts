@@ -79,7 +79,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       await sample.registry.yank('p', '2.0.0');
       await assert.rejects(store.createExecutions([one]), {
         code: 'PACKAGE_UNAVAILABLE',
-        message: /package p v2\.0\.0 takes no new executions: it was yanked/,
+        message: /package p v2\.0\.0 accepts no new executions: it was yanked/,
       });
     });
 
@@ -166,7 +166,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       });
     }
 
-    it('a child of its parent’s own version is started though that takes no new executions', async (t) => {
+    it('a child of its parent’s own version is started though that accepts no new executions', async (t) => {
       const { store, sample, commit } = await place(t);
       const pin = await sample.register('1.0.0');
       const parent = samplePinned(pin, { owned: true });

@@ -93,8 +93,8 @@ export class PostgresCommit {
       const tries = this.#silentTries(batch, error);
       if (error instanceof EncodingError || (isLarge && tries >= mostSilentTries)) return this.#giveUp(batch, error);
       if (isForJournal(error)) throw error;
-      if (isConflict(error)) throw new BusyError('another transaction was in the way', { cause: error });
-      throw storeError(error, 'the database did not take a commit');
+      if (isConflict(error)) throw new BusyError('another transaction blocked it', { cause: error });
+      throw storeError(error, 'the database did not accept a commit');
     }
   }
 
@@ -124,7 +124,7 @@ export class PostgresCommit {
         return taken.rowCount === 0 ? this.#known(client, batch) : undefined;
       })
       .catch((error: unknown) => {
-        throw isForJournal(error) ? error : storeError(error, 'the database did not take a commit');
+        throw isForJournal(error) ? error : storeError(error, 'the database did not accept a commit');
       });
     if (written !== undefined) return written;
     throw new UnwritableBatchError(cause instanceof EncodingError ? cause.cause : cause);
@@ -362,7 +362,7 @@ export class PostgresCommit {
       if (error instanceof EncodingError) return new UnwritableBatchError(error.cause);
       return error instanceof PinRefusedError
         ? error
-        : (storeError(error, 'the database did not take a commit') as Error);
+        : (storeError(error, 'the database did not accept a commit') as Error);
     }
   }
 

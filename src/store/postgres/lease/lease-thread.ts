@@ -89,9 +89,9 @@ class LeaseThread {
     this.#warned = true;
     const { attempts } = this.#memory;
     say({ said: 'stalled', stalledMs: Math.round(stalledMs), attempts });
-    const what = isGivenUp ? 'its lease is not renewed any more' : `it keeps its lease for ${stallMs} ms`;
+    const what = isGivenUp ? 'its lease is no longer renewed' : `it keeps its lease for ${stallMs} ms`;
     const running = attempts.length === 0 ? 'no attempt' : attempts.join(', ');
-    const still = `the event loop of runner ${runner} has stood still for ${Math.round(stalledMs)} ms`;
+    const still = `the event loop of runner ${runner} has been blocked for ${Math.round(stalledMs)} ms`;
     try {
       writeSync(2, `cloacina warn: ${still}; ${what}; running: ${running}\n`); // a console would go through that loop
     } catch {

@@ -17,6 +17,7 @@ const steps: readonly Step[] = [
   { name: 'lint', run: () => runNode(toolFile('oxlint'), ['--type-aware', '--deny-warnings']) },
   { name: 'types', run: () => runNode(toolFile('typescript', 'tsc'), ['-p', 'tsconfig.json']) },
   { name: 'layers', run: () => runNode(join(root, 'test', 'layers.test.ts'), []) },
+  { name: 'comments', run: () => runNode(join(root, 'scripts', 'comments.ts'), []) },
   { name: 'dead code', run: () => runNode(toolFile('knip'), ['--no-progress']) },
   { name: 'package', run: lintTarball },
 ];

@@ -11,8 +11,8 @@ const schema = `const schema = { '~standard': { version: 1, vendor: 'own', valid
   ? { value: { by: value.by, seen: true } } : { issues: [{ message: 'a name is needed', path: ['by'] }] } } };\n`;
 const beginning = `import { workflow } from 'cloacina';\nconst w = workflow('w');\n`;
 
-describe('registry.md, limits: a signal for a packaged wait is judged by its schema', () => {
-  it('one that does not fit is dropped with a warning; the next, which fits, goes on as the schema made it', async (t) => {
+describe('registry.md, Limits: the schema of a packaged wait judges a signal', () => {
+  it('an invalid signal is dropped with a warning, and the next one is taken as the schema parsed it', async (t) => {
     const wait = `const approved = w.wait('approved', { signal: 'approved', schema, timeout: '1m' });
       export const flow = w.returns(w.task('after', { needs: { approved } }, ({ needs }) => needs.approved));`;
     const { runner, logged } = await openPackaged(t, beginning + schema + wait);
@@ -42,7 +42,7 @@ const fine = `const fine = workflow('fine');
 const answer = fine.returns(fine.task('answer', () => 42));
 export { answer };\n`;
 
-describe('registry.md, limits: what a guest sends beyond them costs its process, and no runner', () => {
+describe('registry.md, Limits: a guest that exceeds a limit costs its process and no runner', () => {
   const forged: readonly (readonly [string, string, string, RegExp])[] = [
     [
       'an error of 6,000 causes is cut to those that an error has',
@@ -123,7 +123,7 @@ describe('registry.md, limits: what a guest sends beyond them costs its process,
   }
 });
 
-describe('registry.md, limits: what a package exports is judged before it is used', () => {
+describe('registry.md, Limits: exports of a package are checked before use', () => {
   it('exports of 7,000 levels do not load', async (t) => {
     const specs = `'[{"name":"w","fingerprint":"f","x":' + nested(7000) + '}]'`;
     const source = `${forger}\nforge({ kind: 'loaded' }, ${specs});\nawait never();`;
@@ -135,7 +135,7 @@ describe('registry.md, limits: what a package exports is judged before it is use
   });
 });
 
-describe('registry.md, limits: what code gives by mistake fails its task, with a code', () => {
+describe('registry.md, Limits: an accidental violation fails its task with a code', () => {
   const deep = `JSON.parse(nested(4000))`;
   const mistakes: readonly (readonly [string, string, string, RegExp])[] = [
     [
@@ -181,7 +181,7 @@ describe('registry.md, limits: what code gives by mistake fails its task, with a
     ],
   ];
   for (const [name, tasks, code, message] of mistakes) {
-    it(`${name}, in a package`, { timeout: 60_000 }, async (t) => {
+    it(`a package violates it: ${name}`, { timeout: 60_000 }, async (t) => {
       const packaged = await openPackaged(t, flow(tasks) + fine);
       const outcome = await (await packaged.runner.start('w')).outcome();
       assert.equal(outcome.status, 'failed');
@@ -191,7 +191,7 @@ describe('registry.md, limits: what code gives by mistake fails its task, with a
     });
   }
 
-  it('ten thousand items, and twenty thousand lines at once, pass', async (t) => {
+  it('ten thousand items and twenty thousand log lines at once pass', async (t) => {
     const tasks = `const m = w.map('m', { over: () => Array.from({ length: 10000 }, (_, i) => i) }, ({ item }) => item);
       const lines = w.task('lines', ({ log }) => { for (let i = 0; i < 20000; i++) log.info('line ' + i); return 1; });
       export const whole = w.returns(w.task('all', { needs: { m, lines } }, ({ needs }) => needs.m.length + needs.lines));`;
@@ -200,7 +200,7 @@ describe('registry.md, limits: what code gives by mistake fails its task, with a
     assert.equal(output, 10_001);
   });
 
-  it('an input that is larger than the runner itself would take passes where no schema changes it', async (t) => {
+  it("an input larger than the runner's own limit passes if no schema changes it", async (t) => {
     const { runner, database } = await openPackaged(t, flow(`w.task('t', ({ input }) => input.text.length);`));
     await using client = await Client.open(database, { maxPayload: 20_000_000 });
     const { id } = await client.start('w', { text: 'x'.repeat(9_000_000) });

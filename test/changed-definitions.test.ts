@@ -62,7 +62,7 @@ async function written(url: string): Promise<readonly unknown[]> {
 
 for (const [name, newUrl] of Object.entries(databases)) {
   describe(`a deployment that changes a definition and keeps its graph, on ${name}`, () => {
-    test('its signals are taken by name and schema, of new and of open executions', async (t) => {
+    test('new and open executions take signals by the new names and schemas', async (t) => {
       const url = newUrl();
       if (url === null) return t.skip(server as string);
       const older = await deploy(url, first());
@@ -89,7 +89,7 @@ for (const [name, newUrl] of Object.entries(databases)) {
       );
     });
 
-    test('forks have its limit and its retention', async (t) => {
+    test('forks have the new limit and the new retention', async (t) => {
       const url = newUrl();
       if (url === null) return t.skip(server as string);
       const older = await deploy(url, first());
@@ -111,7 +111,7 @@ for (const [name, newUrl] of Object.entries(databases)) {
       assert.deepEqual({ ...row }, { limit_key: null, retention: 90 * 86_400_000 });
     });
 
-    test('of two deployments the one that opened last counts; one that opens again and has changed nothing writes nothing', async (t) => {
+    test('the last deployment to open counts, and opening again without a change writes nothing', async (t) => {
       const url = newUrl();
       if (url === null) return t.skip(server as string);
       await using older = await deploy(url, first());

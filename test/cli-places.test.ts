@@ -45,7 +45,7 @@ interface Printed {
 }
 
 describe('interfaces.md, CLI: places that cannot be used', { concurrency: 2 }, () => {
-  test('a working folder that was removed is said to be so', { skip: posixOnly }, async () => {
+  test('an error says that the working folder was removed', { skip: posixOnly }, async () => {
     const script = `mkdir gone && cd gone && rmdir ../gone && ${cli} workflow list --json; ${cli} runner --json`;
     for (const { error } of await shell(script)) {
       assert.equal(error.code, 'FILE_UNREADABLE');
@@ -53,12 +53,12 @@ describe('interfaces.md, CLI: places that cannot be used', { concurrency: 2 }, (
     }
   });
 
-  test('an empty name of a place in the environment is none, as for the library', { skip: posixOnly }, async () => {
+  test('an empty name of a place counts as unset, as in the library', { skip: posixOnly }, async () => {
     const script = `CLOACINA_DATABASE= CLOACINA_REGISTRY= ${cli} workflow list --json | tr -d '\\n'`;
     assert.deepEqual(await shell(script), [{ items: [] }]);
   });
 
-  test('a read-only disk is said to be so, whatever is to be written there', { skip: mountsOnly }, async () => {
+  test('an error says that a disk is read-only, for every kind of write', { skip: mountsOnly }, async () => {
     await runCli(dir, ['package', 'pack', 'flows', '-o', 'flows.cloacina']);
     const commands = [
       'workflow list',
@@ -85,7 +85,7 @@ describe('interfaces.md, CLI: places that cannot be used', { concurrency: 2 }, (
     for (const { error } of all.slice(1)) assert.match(error.message, /read-only/);
   });
 
-  test('a full folder for temporary files is named', { skip: mountsOnly }, async () => {
+  test('an error names a full folder for temporary files', { skip: mountsOnly }, async () => {
     const fill = `mkdir full && mount -t tmpfs -o size=64k none full && head -c 65536 /dev/zero > full/zeros`;
     const script = `${fill}; TMPDIR="$PWD/full" ${cli} package pack flows --json`;
     const [printed] = await shell(script);

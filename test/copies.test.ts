@@ -76,8 +76,8 @@ async function endBoth({ runner, place, id }: Awaited<ReturnType<typeof openMain
 }
 
 for (const [name, { skip, url }] of Object.entries(databases)) {
-  describe(`several runners of one process leave each other alone, on ${name}`, { skip }, () => {
-    it('where they are of two copies of the library', async (t) => {
+  describe(`several runners of one process do not disturb each other, on ${name}`, { skip }, () => {
+    it('two runners of two copies of the library run side by side', async (t) => {
       // loading it stands still for longer than a database is waited for
       const copy = await copyOfLibrary(t);
       const main = await openMain(t, url(t));
@@ -89,7 +89,7 @@ for (const [name, { skip, url }] of Object.entries(databases)) {
       assert.deepEqual(deaths([...main.said, ...other.said]), []);
     });
 
-    it('where one is in a worker thread', async (t) => {
+    it('a runner in a worker thread runs beside one in the main thread', async (t) => {
       const main = await openMain(t, url(t));
       const worker = new Worker(new URL('copies/thread.ts', import.meta.url), { workerData: main.place });
       release(t, async () => void (await worker.terminate()));

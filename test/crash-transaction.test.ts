@@ -114,7 +114,7 @@ describe(
   "durability.md, The caller's transaction: a runner and its callers killed with SIGKILL under load",
   { concurrency: 2 },
   () => {
-    const what = `leaves exactly one row for each completed task, and an execution exactly where its caller's row is (${kills} kills)`;
+    const what = `each completed task has one row, and each execution has its caller's row (${kills} kills)`;
 
     it(`on SQLite, ${what}`, async (t) => {
       await killAndCheck(await onSqlite(t));

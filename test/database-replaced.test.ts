@@ -106,9 +106,9 @@ function isReplaced(error: unknown): error is DatabaseReplacedError {
   return error instanceof DatabaseReplacedError && error.code === 'DATABASE_REPLACED';
 }
 
-describe('a SQLite database that is taken away from under a runner', { skip }, () => {
+describe('a SQLite database file that is removed or replaced under a runner', { skip }, () => {
   for (const [what, harm] of Object.entries(harms)) {
-    it(`where the file ${what}, nothing more is acknowledged`, async (t) => {
+    it(`a runner acknowledges nothing more after the file ${what}`, async (t) => {
       const place = newPlace(t);
       const { runner, lines, stopped } = await openRunner(t, place);
       for (let n = 0; n < 3; n++) await runner.execute(counting, { n });
@@ -131,7 +131,7 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     });
   }
 
-  it('an idle runner notices it by itself, and whoever waits for a result is told', async (t) => {
+  it('an idle runner notices it on its own, and waiting callers get an error', async (t) => {
     const place = newPlace(t);
     const { runner, stopped } = await openRunner(t, place);
     const { id } = await runner.start(holding, { n: 1 });
@@ -141,7 +141,7 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     await result;
   });
 
-  it('a client is refused too, and told where it waits', async (t) => {
+  it('a client is refused too, and its waiting calls reject', async (t) => {
     const place = newPlace(t);
     const client = await Client.open(place.url);
     release(t, () => client.close());
@@ -164,7 +164,7 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     );
   });
 
-  it('a commit that went into deleted files is not acknowledged', async (t) => {
+  it('a commit into deleted files is not acknowledged', async (t) => {
     const place = newPlace(t);
     const { runner } = await openRunner(t, place);
     const given = runner.transaction((_, start) => {
@@ -175,7 +175,7 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     await assert.rejects(runner.start(counting, { n: 2 }), isReplaced);
   });
 
-  it('what was acknowledged is saved where only the log is gone and nobody has written since', async (t) => {
+  it('acknowledged executions are saved if only the log is gone and the file has not been written since', async (t) => {
     const place = newPlace(t);
     const { runner, stopped } = await openRunner(t, place);
     for (let n = 0; n < 5; n++) await runner.execute(counting, { n });
@@ -187,7 +187,7 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     assert.equal((await again.runner.executions.list()).items.length, 6, 'and this process may open it again');
   });
 
-  it('another that has written since is not written over, and this process cannot open the file again', async (t) => {
+  it('a database that has been written since is not overwritten, and this process cannot open the file again', async (t) => {
     const place = newPlace(t);
     const client = await Client.open(place.url);
     release(t, () => client.close());
@@ -206,8 +206,8 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
   });
 });
 
-describe('what others may do to a SQLite database while a runner is up', () => {
-  it('open and close it, write to it, checkpoint, vacuum, back it up', async (t) => {
+describe('other processes may use a SQLite database while a runner is open', () => {
+  it('they can open, close, write, checkpoint, vacuum and back it up', async (t) => {
     const place = newPlace(t);
     const { runner, lines } = await openRunner(t, place);
     await runner.execute(counting, { n: 0 });
@@ -232,7 +232,7 @@ describe('what others may do to a SQLite database while a runner is up', () => {
     assert.deepEqual(lines, []);
   });
 
-  it('it may be reached by a link', { skip }, async (t) => {
+  it('they can reach it through a link', { skip }, async (t) => {
     const place = newPlace(t);
     const link = join(place.folder, 'link.db');
     await (await Client.open(place.url)).close();
@@ -245,10 +245,10 @@ describe('what others may do to a SQLite database while a runner is up', () => {
   });
 });
 
-describe('cloacina runner on a database that is taken away', { skip }, () => {
+describe('cloacina runner ends if its database is removed', { skip }, () => {
   after(endAll);
 
-  it('ends by itself with exit code 6', async (t) => {
+  it('the process exits with code 6', async (t) => {
     const folder = tempFolder(t);
     const runner = startCli(folder, ['runner', '--database', 'sqlite:./data/app.db', '--registry', 'file:./packages']);
     await runner.line('stdout', 'is ready');

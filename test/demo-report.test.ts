@@ -117,12 +117,12 @@ async function runPackage(): Promise<z.infer<typeof reportSchema>> {
 
 const report = await runPackage();
 
-test('issue A, item 10: of 1,000 orders 950 are valid', () => {
+test('950 of 1,000 orders are valid', () => {
   assert.deepEqual([report.collected, report.valid, report.rejected], [1000, 950, 50]);
   assert.equal(expectedOf(csv).accepted, 950);
 });
 
-test('issue A, item 10: the totals by month and currency are those computed independently', () => {
+test('the totals by month and currency equal independently computed ones', () => {
   const { sums } = expectedOf(csv);
   const actual = report.totals.map(({ month, currency, orders, minor }) => {
     return [`${month} ${currency}`, { orders, minor: BigInt(minor) }] as const;
@@ -131,7 +131,7 @@ test('issue A, item 10: the totals by month and currency are those computed inde
   assert.deepEqual(new Map(actual), sums);
 });
 
-test('issue A, item 10: some totals, as another program added them up', () => {
+test('some totals equal those of another program', () => {
   const amounts = new Map(
     report.totals.map(({ month, currency, orders, amount }) => [`${month} ${currency}`, [orders, amount]]),
   );
@@ -148,7 +148,7 @@ test('issue A, item 10: some totals, as another program added them up', () => {
   ]);
 });
 
-test('issue A, item 10: each reason is counted, also where a record has two', () => {
+test('each reason is counted, also for a record with two', () => {
   assert.deepEqual(report.rejectedByReason, {
     bad_amount: 7,
     bad_date: 10,
@@ -165,7 +165,7 @@ test('issue A, item 10: each reason is counted, also where a record has two', ()
   );
 });
 
-test('the orders that the example ships are those that its script makes', () => {
+test('the orders in the example are those that its script makes', () => {
   assert.equal(makeOrders(), csv, `run node ${fileURLToPath(new URL('../../scripts/make-orders.ts', ordersFile))}`);
 });
 
@@ -180,7 +180,7 @@ test('RFC 4180: quoted fields hold commas, line ends and quotes; CRLF, a byte or
   assert.deepEqual(parseCsv(''), []);
 });
 
-test('RFC 4180: a quote that is not closed, or is followed by text, names its line', () => {
+test('RFC 4180: an unclosed quote, or text after a quote, is an error with its line', () => {
   assert.throws(() => parseCsv('a,b\n"1,2\n3'), /line 2/);
   assert.throws(() => parseCsv('a,b\n1,2\n"3"x,4\n'), /line 3/);
 });
@@ -203,7 +203,7 @@ test('an order is read with spaces around its fields, a lower-case currency and 
   assert.deepEqual(order(fields), expected);
 });
 
-test('what is wrong with an order is said in full', () => {
+test('every fault of an order is reported', () => {
   assert.deepEqual(order({ order_date: '2025-02-29' }), ['bad_date']);
   assert.deepEqual(order({ amount: '1.5', currency: 'JPY' }), ['bad_amount']);
   assert.deepEqual(order({ amount: '90071992547409.93' }), ['bad_amount']);

@@ -13,7 +13,7 @@ const suites = globSync('*.test.ts', { cwd: folder })
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('the suites of the engine on PostgreSQL', () => {
-    it('run on a server', (t) => t.skip(server));
+    it('they have a server', (t) => t.skip(server));
   });
 } else {
   rigsOnPostgres(server.url);

@@ -19,9 +19,9 @@ const hook = ['--import', pathToFileURL(join(import.meta.dirname, 'docs', 'resol
 // a test runner that is started by a test must not think that it speaks to that one
 const { NODE_TEST_CONTEXT: _, ...env } = process.env;
 
-describe('examples: each folder', () => {
+describe('each folder of examples/ is tested', () => {
   for (const name of examples) {
-    test(`${name}: its program prints what its README says`, async () => {
+    test(`${name}: its program prints the output in its README`, async () => {
       const folder = temporaryFolder(name);
       try {
         await follow(stepsOf(name), 'run', {
@@ -46,7 +46,7 @@ describe('examples: each folder', () => {
       }
     });
 
-    test(`${name}: its README is short, runs it, and says what it prints`, () => {
+    test(`${name}: its README is short, runs the program and shows its output`, () => {
       const readme = readFileSync(join(root, 'examples', name, 'README.md'), 'utf8');
       assert.ok(readme.trimEnd().split('\n').length <= 40);
       const steps = stepsOf(name);
@@ -55,7 +55,7 @@ describe('examples: each folder', () => {
     });
   }
 
-  test('is in the list of examples/README.md', () => {
+  test('examples/README.md lists every folder', () => {
     const list = readFileSync(join(root, 'examples', 'README.md'), 'utf8');
     assert.deepEqual(
       examples.filter((name) => !list.includes(`](${name}/)`)),

@@ -46,8 +46,8 @@ async function pair(t: TestContext, more: Readonly<Record<string, string>> = {})
   return { primary, standby, way };
 }
 
-describe('issue C: failover to a synchronous standby', () => {
-  it('with both hosts in one URL nothing acknowledged is lost, and work goes on by itself', async (t) => {
+describe('durability.md, Per database: failover to a synchronous standby', () => {
+  it('with both hosts in one URL no acknowledged execution is lost and work resumes on its own', async (t) => {
     const hosts = await pair(t);
     if (hosts === null) return;
     const { primary, standby, way } = hosts;
@@ -114,7 +114,7 @@ describe('issue C: failover to a synchronous standby', () => {
     );
   });
 
-  it('a standby is passed over also where the default isolation is none that it knows', async (t) => {
+  it('a standby is passed over whatever the default isolation level is', async (t) => {
     const hosts = await pair(t, { default_transaction_isolation: 'serializable' });
     if (hosts === null) return;
     const { primary, standby } = hosts;

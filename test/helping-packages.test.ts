@@ -59,7 +59,7 @@ function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: Databas
   describe(`durability.md, helpers: a package on several runners, ${name}`, () => {
     after(endAll);
 
-    it('a wide map is shared: every item runs once, and each runner has its part', async (t) => {
+    it('every item of a wide map runs once and each runner runs some of them', async (t) => {
       const place = await Place.open(t, databaseOf(t));
       const runners = await Promise.all([8, 8, 8].map((slots) => place.openRunner(slots)));
       const items = 400;
@@ -76,7 +76,7 @@ function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: Databas
       assert.equal(new Set(output.map(({ pid }) => pid)).size, 3, 'one process of the package in each runner');
     });
 
-    it('a helper that is killed: what it ran runs again, with the steps that it had, and nothing else does', async (t) => {
+    it('a killed helper repeats only its running items, with the steps they had recorded', async (t) => {
       const place = await Place.open(t, databaseOf(t));
       const runners = await Promise.all([4, 4, 4].map((slots) => place.openRunner(slots)));
       const items = 200;
@@ -109,7 +109,7 @@ function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: Databas
 
 /** What is the same on every database. */
 function losses(databaseOf: DatabaseOf): void {
-  it('an owner that is killed: a helper takes over, and what had ended does not run again', async (t) => {
+  it('a helper takes over from a killed owner, and completed items do not run again', async (t) => {
     const place = await Place.open(t, databaseOf(t));
     const runners = await Promise.all([4, 4].map((slots) => place.openRunner(slots)));
     const items = 100;
@@ -134,7 +134,7 @@ function losses(databaseOf: DatabaseOf): void {
     assert.ok(counts.filter((count) => count === 2).length <= 16, counts.join(' '));
   });
 
-  it('an item that ends its process, wherever: those beside it are not charged, and all is done', async (t) => {
+  it('an item that ends its process charges no item beside it, and the map completes', async (t) => {
     const place = await Place.open(t, databaseOf(t));
     const runners = await Promise.all([4, 4].map((slots) => place.openRunner(slots)));
     const items = 60;
@@ -159,7 +159,7 @@ const server = await testPostgres();
 let schemas = 0;
 if (typeof server === 'string') {
   describe('durability.md, helpers: a package on several runners, PostgreSQL', () => {
-    it('share a wide map', (t) => t.skip(server));
+    it('two runners share a wide map', (t) => t.skip(server));
   });
 } else {
   suite('PostgreSQL', () => `${server.url}?schema=packaged_${process.pid}_${schemas++}`, losses);

@@ -48,8 +48,8 @@ async function until(so: () => Promise<boolean>): Promise<void> {
 
 /** Processes on one database share what is wide, and nothing is lost with one of them. */
 function suite(name: string, databaseOf: (t: Cleanup) => string): void {
-  describe(`durability.md, helpers: several processes, ${name}`, () => {
-    it('share a wide map: every item runs once, and each process has its part', async (t) => {
+  describe(`durability.md, Helpers: several processes, ${name}`, () => {
+    it('every item of a wide map runs once and each process runs some of them', async (t) => {
       const database = databaseOf(t);
       const runner = await openRunner(t, database, 8);
       const children = await Promise.all(['', '', ''].map(() => openChild(t, database, '8', 'default')));
@@ -64,7 +64,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       for (const share of shares) assert.ok(share >= 60, shares.join(' '));
     });
 
-    it('a helper that is killed: what it ran runs again at once, with the steps that it had', async (t) => {
+    it('items of a killed helper run again at once, with the steps they had recorded', async (t) => {
       const database = databaseOf(t);
       const runner = await openRunner(t, database, 2);
       const helper = await openChild(t, database, '8', 'default');
@@ -84,7 +84,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       assert.ok(!events.some(({ type }) => type === 'task.retrying'), 'and they are not charged');
     });
 
-    it('an owner that is killed: its helper takes over, and goes on with what had not ended', async (t) => {
+    it('a helper takes over from a killed owner and runs only unfinished items', async (t) => {
       const database = databaseOf(t);
       const runner = await openRunner(t, database, 4);
       const owner = await openChild(t, database, '2', 'default', 'wide', JSON.stringify({ items: 40, ms: 200 }));
@@ -103,7 +103,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       assert.ok(output.some(({ pid }) => pid === process.pid));
     });
 
-    it('a queue that nobody serves waits for a runner that opens; one that is killed there runs nothing twice that may run once', async (t) => {
+    it('a queue without a runner waits for one to open; killing that runner never repeats a task with one attempt', async (t) => {
       const database = databaseOf(t);
       const runner = await openRunner(t, database, 4, ['default', 'other']);
       const client = await Client.open(database);
@@ -133,8 +133,8 @@ suite('SQLite', (t) => `sqlite:${join(tempFolder(t), 'shared.db')}`);
 const server = await testPostgres();
 let schemas = 0;
 if (typeof server === 'string') {
-  describe('durability.md, helpers: several processes, PostgreSQL', () => {
-    it('share a wide map', (t) => t.skip(server));
+  describe('durability.md, Helpers: several processes, PostgreSQL', () => {
+    it('several processes share a wide map', (t) => t.skip(server));
   });
 } else {
   suite('PostgreSQL', () => `${server.url}?schema=helping_${process.pid}_${schemas++}`);

@@ -54,8 +54,8 @@ async function spinFor(t: Cleanup, ms: number, lease: string, stall: string): Pr
   return { process: started, id, runner, said: () => said, began };
 }
 
-describe('durability.md: a lease on PostgreSQL is kept by a thread', { skip }, () => {
-  it('a task that blocks the event loop for several leases runs once, and is named in a warning', async (t) => {
+describe('durability.md, Ownership: a thread keeps a lease on PostgreSQL', { skip }, () => {
+  it('a task that blocks the event loop for several leases runs once, and a warning names it', async (t) => {
     const { runner, id, process: spinner, began, said } = await spinFor(t, 3500, '1s', '1m');
     const outcome = await runner.handle(id).outcome();
     assert.equal(outcome.status, 'completed');
@@ -64,7 +64,7 @@ describe('durability.md: a lease on PostgreSQL is kept by a thread', { skip }, (
     assert.match(said(), /the event loop stood still for longer than a lease/);
   });
 
-  it('a loop that stands still for longer than `stall` is given up, and its late result is refused', async (t) => {
+  it('a runner whose loop is blocked for longer than `stall` is declared dead, and its late result is refused', async (t) => {
     const { runner, id, process: spinner, began, said } = await spinFor(t, 6000, '1s', '1500ms');
     const outcome = await runner.handle(id).outcome();
     assert.equal(outcome.status, 'completed');
@@ -79,7 +79,7 @@ describe('durability.md: a lease on PostgreSQL is kept by a thread', { skip }, (
     assert.equal(outcome.output, process.pid);
   });
 
-  it('a process that is stopped loses its lease, whatever it was doing, and begins anew when it goes on', async (t) => {
+  it('a stopped process loses its lease and registers anew when it continues', async (t) => {
     const { runner, id, process: spinner, began, said } = await spinFor(t, 4500, '1s', '1m');
     spinner.kill('SIGSTOP');
     const outcome = await runner.handle(id).outcome();

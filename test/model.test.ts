@@ -14,8 +14,8 @@ import { openRunner, World } from './simulation/world.ts';
 const numRuns = Number(process.env['GRAPHS'] ?? 2000);
 const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
-describe('engine.md, what a graph means: the engine against an interpreter of it', () => {
-  it(`${numRuns} random graphs with random outcomes, crashes, pauses and cancels (SEED=${seed})`, async () => {
+describe('engine.md, What a graph means: the engine agrees with an interpreter', () => {
+  it(`${numRuns} random graphs end as predicted under random outcomes, crashes, pauses and cancels (SEED=${seed})`, async () => {
     const property = fc.asyncProperty(graphs, disturbances, async (graph, disturbance) => {
       await compare(fit(graph, disturbance), disturbance);
     });

@@ -49,7 +49,7 @@ describe('the packed npm package', () => {
     test(name, (t: TestContext) => (offline === undefined ? run() : t.skip(offline)));
   }
 
-  test('exports each entry file of src/, and nothing else', () => {
+  test('it exports each entry file of src/ and nothing else', () => {
     const names = ['index', 'testing', 'server', 'client'].filter((name) =>
       existsSync(join(root, 'src', `${name}.ts`)),
     );
@@ -60,7 +60,7 @@ describe('the packed npm package', () => {
     assert.deepEqual(exports, { ...Object.fromEntries(wanted), './package.json': './package.json' });
   });
 
-  test('is smaller than a megabyte', () => {
+  test('it is smaller than a megabyte', () => {
     assert.ok(statSync(tarball).size < 1_000_000, `${statSync(tarball).size} bytes`);
   });
 

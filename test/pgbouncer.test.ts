@@ -41,15 +41,15 @@ let schemas = 0;
 
 if (typeof places === 'string') {
   describe('behind pgbouncer', () => {
-    it('all works as it does without', (t) => t.skip(places));
+    it('every verb works as without it', (t) => t.skip(places));
   });
 } else {
   const place = places.refusing;
   const fresh = (): string => `${place.url}?schema=pooled_${process.pid}_${schemas++}`;
   storeSuite('PostgreSQL behind pgbouncer, which pools by transaction', () => openStore(fresh()));
 
-  describe('durability.md, wake-ups: behind a pooler that swallows LISTEN', () => {
-    it('two runners share the work of a client, and signals reach whoever waits', async (t) => {
+  describe('durability.md, Wake-ups: behind a pooler that swallows LISTEN', () => {
+    it('two runners share the work of a client, and signals reach waiting executions', async (t) => {
       const w = workflow('w', { input: unchecked<{ n: number }>() });
       const items = w.map('items', { over: ({ input }) => [input.n, input.n] }, ({ item }) => item + 1);
       const go = w.wait('go', { signal: 'go', schema: unchecked<number>() });
@@ -79,7 +79,7 @@ if (typeof places === 'string') {
       t.diagnostic(`${runners.size} runners took part`);
     });
 
-    it('a runner that waits hears of the end of what another one ran', async (t) => {
+    it('a waiting runner learns of the end of an execution that another one ran', async (t) => {
       const w = workflow('w', { input: unchecked<{ n: number }>() });
       const done = w.returns(w.task('a', ({ input }) => input.n + 1));
       const url = fresh();
@@ -103,12 +103,12 @@ if (typeof places === 'string') {
     return client;
   };
 
-  describe('durability.md, death and adoption: server-side timeouts bound how long a commit under way holds its runner', () => {
+  describe('durability.md, Death and adoption: server-side timeouts bound how long a commit under way holds its runner', () => {
     // a transaction first: by a single statement such a pooler may be found out before long
     const forms = { 'as a transaction': sampleEffects({ itemsDropped: ['nothing'] }), 'as one statement': null };
     for (const how of ['refusing', 'ignoring'] as const) {
       for (const [form, effects] of Object.entries(forms)) {
-        it(`behind a pooler that is ${how} them (${form})`, async (t) => {
+        it(`a pooler that is ${how} them does not change that (${form})`, async (t) => {
           const schema = `pooled_${process.pid}_${schemas++}`;
           const store = await openStore(`${places[how].url}?schema=${schema}`, { deadlineMs: 1500 });
           release(t, () => store.close());

@@ -61,14 +61,14 @@ function held(): { readonly workflow: ReturnType<typeof build>; readonly runs: s
 }
 
 if (typeof server === 'string') {
-  describe('a PostgreSQL that goes away', () => {
-    it('is a server of the tests', (t) => t.skip(server));
+  describe('a PostgreSQL server that goes away', () => {
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   after(() => server.remove());
 
-  describe('durability.md, death and adoption: a database that was away kills nobody', () => {
-    it('away for longer than every lease, all runners go on with what they have; what ended meanwhile counts', async (t) => {
+  describe('durability.md, Death and adoption: a database outage kills no runner', () => {
+    it('all runners resume after an outage longer than every lease, and tasks that ended meanwhile count', async (t) => {
       const { url, control } = place(server);
       const proxy = await TcpProxy.open(() => server.port);
       release(t, () => proxy.close());
@@ -98,8 +98,8 @@ if (typeof server === 'string') {
     });
   });
 
-  describe('durability.md, the journal: commits have a client deadline', () => {
-    it('a runner whose network carries nothing loses what it had to another; its late batch and its late result count for nothing', async (t) => {
+  describe('durability.md, The journal: commits have a client deadline', () => {
+    it('a runner without a network loses its executions to another; its late batch and its late result are refused', async (t) => {
       const proxy = await TcpProxy.open(() => server.port);
       release(t, () => proxy.close());
       const cutOff = place(server, proxy.port);
@@ -132,8 +132,8 @@ if (typeof server === 'string') {
     });
   });
 
-  describe("durability.md, per database: whatever the server's defaults are", () => {
-    it('a commit runs read committed with synchronous_commit on', async (t) => {
+  describe("durability.md, Per database: the server's defaults do not matter", () => {
+    it('a commit runs as read committed with synchronous_commit on', async (t) => {
       const admin = new Control(server.url);
       await admin.query('create database strange');
       for (const setting of ["default_transaction_isolation = 'serializable'", 'synchronous_commit = off']) {

@@ -121,7 +121,7 @@ function writing<T>(ctx: Ctx<unknown>, { write }: Place, name: string, give: () 
 
 function suite(kind: string, openPlace: Open, skip: string | null): void {
   describe(`durability.md, The caller’s transaction: ctx.transaction on ${kind}`, { skip: skip ?? false }, () => {
-    it("commits the task's writes and its completion together; what it gives is the output", async (t) => {
+    it('the writes and the completion of a task commit together, and the return value is its output', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const charge = pay.task('charge', (ctx) => writing(ctx, place, 'charged', () => ({ paid: 7 })));
@@ -153,7 +153,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       );
     });
 
-    it('takes the writes of an attempt back that throws, and tries again', async (t) => {
+    it('the writes of an attempt that throws are rolled back, and the task retries', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const charge = pay.task('charge', { retry: quick }, (ctx) =>
@@ -168,7 +168,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       assert.deepEqual(await place.rows(), ['attempt 2']);
     });
 
-    it('serves many tasks of one execution, and the items of a map, each once', async (t) => {
+    it('every task and every map item commits its transaction once', async (t) => {
       const place = await openPlace(t);
       const wide = workflow('wide');
       const once = (ctx: Ctx<unknown>, name: string): Promise<string> => writing(ctx, place, name, () => name);
@@ -194,7 +194,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       assert.equal(ends.length, 12 + 40 + 2);
     });
 
-    it('has one transaction in an attempt; one that was taken back does not count', async (t) => {
+    it('an attempt has one transaction; one that was rolled back does not count', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const second = Promise.withResolvers<string>();
@@ -215,7 +215,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       assert.deepEqual(await place.rows(), ['first']);
     });
 
-    it('has ended the task: what goes on after it and throws, or gives something else, changes nothing', async (t) => {
+    it('the transaction ends the task: a later throw or return value changes nothing', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const thrown = pay.task('thrown', async (ctx): Promise<string> => {
@@ -234,7 +234,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       assert.equal(warned.filter((message) => /after its transaction/.test(message)).length, 2);
     });
 
-    it('writes nothing where what it gives is no JSON', async (t) => {
+    it('an output that is not JSON rolls back the writes', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const charge = pay.task('charge', (ctx) => writing(ctx, place, 'bad', () => 1n as unknown as string));
@@ -248,7 +248,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       ['that was declared dead', 'update runners set dead = 1'],
       ['whose execution is owned by another', `update executions set owner = 'another', epoch = epoch + 1`],
     ] as const) {
-      it(`is not written by a runner ${what}; whoever takes over writes it once`, async (t) => {
+      it(`a runner ${what} writes nothing, and the next owner writes once`, async (t) => {
         const place = await openPlace(t);
         const pay = workflow('pay');
         let begun = 0;
@@ -269,7 +269,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       });
     }
 
-    it('is for the function of a task only', async (t) => {
+    it('only the function of a task has a transaction', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const refused = Promise.withResolvers<unknown>();
@@ -291,7 +291,7 @@ suite('SQLite', onSqlite, null);
 suite('PostgreSQL', onPostgres, typeof server === 'string' ? server : null);
 
 describe('durability.md, ctx.transaction on SQLite', () => {
-  it('refuses a function that gives a promise, without another attempt', async (t) => {
+  it('a function that returns a promise is refused without another attempt', async (t) => {
     const place = await onSqlite(t);
     const pay = workflow('pay');
     let attempts = 0;
@@ -315,7 +315,7 @@ const skip = typeof server === 'string' ? server : false;
 describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut in its transaction', { skip }, () => {
   const never = (): Promise<never> => new Promise(() => undefined);
 
-  it('by a cancel leaves nothing, neither rows nor a connection', async (t) => {
+  it('a cancel leaves neither rows nor a connection', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const inside = Promise.withResolvers<void>();
@@ -336,7 +336,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut i
     await runner.close();
   });
 
-  it('by its timeout leaves nothing; the next one writes', async (t) => {
+  it('a timeout leaves no rows, and the next attempt writes', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const charge = pay.task('charge', { retry: quick, timeout: 200 }, (ctx) =>
@@ -348,7 +348,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut i
     assert.deepEqual(await place.rows(), ['attempt 2']);
   });
 
-  it('as its function ends before it leaves nothing of it', async (t) => {
+  it('a task function that returns before its transaction ends leaves no rows', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const lost = Promise.withResolvers<unknown>();
@@ -370,7 +370,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut i
     assert.deepEqual(await place.rows(), []);
   });
 
-  it('by its idleness, before its lease is over, leaves nothing; the next one writes', async (t) => {
+  it('an idle transaction is cut before the lease ends, and the next attempt writes', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const charge = pay.task('charge', { retry: quick }, (ctx) =>
@@ -406,7 +406,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     return { place, pid: await place.untilBlocked(), unlock: () => client.query('rollback') };
   }
 
-  it('a failure elsewhere that ends the others (failFast) does not overwrite what is being committed', async (t) => {
+  it('a failure elsewhere (failFast) does not overwrite a task whose commit is under way', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay', { failFast: true });
     const fail = Promise.withResolvers<never>();
@@ -433,7 +433,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     assert.equal(tasks.find(({ name }) => name === 'charge')?.status, 'completed');
   });
 
-  it('and where that is taken back after all, the task ends as the failure said', async (t) => {
+  it('a task whose commit is rolled back ends as the failure elsewhere says', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay', { failFast: true });
     const fail = Promise.withResolvers<never>();
@@ -461,7 +461,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     assert.equal(tasks.find(({ name }) => name === 'charge')?.status, 'cancelled');
   });
 
-  it('a timeout does not count where it commits', async (t) => {
+  it('a timeout does not count if the transaction commits', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const entered = Promise.withResolvers<void>();
@@ -483,7 +483,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     assert.deepEqual(await place.rows(), ['attempt 1']);
   });
 
-  it('and counts where it does not', async (t) => {
+  it('a timeout counts if the transaction does not commit', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const entered = Promise.withResolvers<void>();
@@ -513,7 +513,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     ['unanswered', ['attempt 1']],
     ['unsent', ['attempt 2']],
   ] as const) {
-    it(`whose answer is lost is asked for: a commit that went ${fate} is written once`, async (t) => {
+    it(`a commit whose answer is lost is looked up: one that went ${fate} is written once`, async (t) => {
       const place = await onPostgres(t);
       const proxy = await CommitProxy.open(place.url);
       t.after(() => proxy.close());
@@ -536,8 +536,8 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
   }
 });
 
-describe('durability.md, ctx.transaction on PostgreSQL: what a function may do', { skip }, () => {
-  it('not end the transaction: the task fails, without another attempt', async (t) => {
+describe('durability.md, ctx.transaction on PostgreSQL: limits of the function', { skip }, () => {
+  it('a function that ends the transaction itself fails its task without another attempt', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const ends = (name: string, end: (tx: PoolClient) => unknown): void => {
@@ -562,7 +562,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: what a function may do',
     assert.deepEqual(await place.rows(), ['begins 1', 'commits 1'], 'what it committed by itself stays');
   });
 
-  it('not keep the client', async (t) => {
+  it('a function cannot use the client after its end', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     let client: PoolClient | undefined;
@@ -573,7 +573,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: what a function may do',
     assert.throws(() => client!.query('select 1'), { code: 'TRANSACTION_ENDED' });
   });
 
-  it('start executions in it, and read values as pg itself gives them', async (t) => {
+  it('a function can start executions and reads values as pg returns them', async (t) => {
     const place = await onPostgres(t);
     const next = workflow('next');
     next.task('only', () => 1);
@@ -596,7 +596,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: what a function may do',
     assert.deepEqual((await runner.executions.list({ tags: { attempt: '1' } })).items, []);
   });
 
-  it('wait within it: the engine has connections of its own', async (t) => {
+  it('a function can wait because the engine has connections of its own', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     let inside = 0;

@@ -94,7 +94,7 @@ async function harmless(...args: readonly string[]): Promise<Printed> {
 }
 
 describe('the text of a package cannot control a terminal or forge a line', () => {
-  test('while it is packed, registered and shown', async () => {
+  test('packing, registering and showing a package escapes its text', async () => {
     const packed = await harmless('package', 'pack', 'flows', '-o', 'flows.cloacina');
     assert.equal(packed.code, 0, packed.stderr);
     assert.match(packed.stderr, /loading seen\\u001b\[2K/);
@@ -111,7 +111,7 @@ describe('the text of a package cannot control a terminal or forge a line', () =
     }
   });
 
-  test('while it runs, and in what is kept of it', async () => {
+  test('running a package escapes its text, also in stored logs and errors', async () => {
     const ended = await harmless('workflow', 'run', 'ending');
     assert.match(ended.stderr, /running seen\\u001b\[2K/);
     const failed = await harmless('workflow', 'run', 'failing');
@@ -137,7 +137,7 @@ describe('the text of a package cannot control a terminal or forge a line', () =
   });
 
   for (const json of [[], ['--json']]) {
-    test(`while a runner has it ${json.join('')}`, async () => {
+    test(`a runner escapes the text of its packages ${json.join('')}`, async () => {
       const id = (await harmless('workflow', 'run', 'failing', '--detach')).stdout.trim();
       const runner = startCli(dir, ['runner', ...json]);
       const said = { stdout: '', stderr: '' };
@@ -152,7 +152,7 @@ describe('the text of a package cannot control a terminal or forge a line', () =
     });
   }
 
-  test('that does not load', async () => {
+  test('a package that does not load has its text escaped', async () => {
     const throws = `throw new Error(${JSON.stringify(hostile)});`;
     await writeFile(join(dir, 'broken.cloacina'), (await samplePackage(throws, 'broken')).bytes);
     await mkdir(join(dir, 'thrower'));
@@ -167,7 +167,7 @@ describe('the text of a package cannot control a terminal or forge a line', () =
     assert.match(stderr, /does not load here: .*seen\\u001b/);
   });
 
-  test('names, errors and arguments that came from it', async () => {
+  test('names, errors and arguments of a package are escaped', async () => {
     await harmless('workflow', 'run', hostile);
     await harmless('workflow', 'run', hostile, '--json');
     await harmless('package', 'show', hostile);

@@ -50,7 +50,7 @@ function checkoutOf(version: string): string {
 }
 
 describe('packages of every released version run on this one', { concurrency: 1 }, () => {
-  test('the version of this checkout is among them', () => {
+  test('a package of the version of this checkout is among them', () => {
     assert.ok(files.includes(`${ownVersion}.cloacina`), `released/${ownVersion}.cloacina is not there`);
   });
 
@@ -70,7 +70,7 @@ describe('packages of every released version run on this one', { concurrency: 1 
 
 describe('an upgrade to a later version of Cloacina', { concurrency: 1 }, () => {
   for (const version of ['0.2.0', '1.0.0']) {
-    test(`${version} runs the packages of this version, and goes on with their open executions`, async () => {
+    test(`${version} runs the packages of this version and resumes their open executions`, async () => {
       const place = join(folder, version);
       const url = `sqlite:${join(place, 'app.db')}`;
       const registry = `file:${join(place, 'packages')}`;
@@ -103,7 +103,7 @@ describe('an upgrade to a later version of Cloacina', { concurrency: 1 }, () => 
     });
   }
 
-  test('a runner says once, at its start, how many packages and open executions cannot run on it', async () => {
+  test('a runner reports once at its start how many packages and open executions it cannot run', async () => {
     const place = join(folder, 'unable');
     const url = `sqlite:${join(place, 'app.db')}`;
     const registry = `file:${join(place, 'packages')}`;

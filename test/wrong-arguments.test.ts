@@ -50,7 +50,7 @@ const definitions: readonly (readonly [string, () => unknown, RegExp])[] = [
     /'needs': an array is not an object/,
   ],
   ['a wait without options', () => workflow('f').wait('a', as(undefined)), /wait 'a': option 'options': undefined/],
-  ['a wait with a schema that is none', () => workflow('f').wait('a', as({ signal: 's', schema: {} })), /'schema'/],
+  ['a wait with an invalid schema', () => workflow('f').wait('a', as({ signal: 's', schema: {} })), /'schema'/],
   ['a child that is a number', () => workflow('f').child('a', as(5), { input: () => 1 }), /child 'a' is given 5/],
   ['a sleep with two spellings', () => workflow('f').sleep('a', as({ form: 1 })), /'form': .*did you mean 'for'/],
 ];
@@ -115,17 +115,17 @@ function refuses(code: string, call: () => unknown, message: RegExp): Promise<vo
   });
 }
 
-describe('issue A, bad input: wrong arguments are refused with a code', () => {
+describe('wrong arguments are refused with a code', () => {
   for (const [name, call, message] of definitions) {
-    test(`a definition: ${name}`, () => refuses('DEFINITION_INVALID', call, message));
+    test(`the definition is wrong: ${name}`, () => refuses('DEFINITION_INVALID', call, message));
   }
   for (const [name, call, message] of options) {
-    test(`an option: ${name}`, () => refuses('OPTION_INVALID', call, message));
+    test(`the option is wrong: ${name}`, () => refuses('OPTION_INVALID', call, message));
   }
   for (const [name, call, message] of verbs) {
-    test(`a verb: ${name}`, () => refuses('OPTION_INVALID', () => call(client), message));
+    test(`the verb is called wrongly: ${name}`, () => refuses('OPTION_INVALID', () => call(client), message));
   }
-  test('a schedule with an option that there is not', () => {
+  test('a schedule with an unknown option is refused', () => {
     const define = (): void => workflow('f').schedule('s', as({ every: '1h', timezon: 'UTC' }));
     return refuses('SCHEDULE_INVALID', define, /timezon: there is no such option; did you mean 'timezone'/);
   });

@@ -4,7 +4,7 @@ import { Runner, workflow } from '../index.ts';
 import { release } from '../testing/engine-rig.ts';
 
 describe('a logger that throws', () => {
-  it('stops neither an execution nor its runner', async (t) => {
+  it('the execution and its runner continue', async (t) => {
     const broken = (): never => {
       throw new Error('the stream is closed');
     };

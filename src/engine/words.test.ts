@@ -50,7 +50,7 @@ function graphs(clock: ManualClock, control: { fails: boolean }) {
   return [main, fast, cut];
 }
 
-it('engine.md: every state, event and reason of the design is reached', async (t) => {
+it('engine.md: graphs reach every state, event and reason of the design', async (t) => {
   const clock = new ManualClock();
   const [mine, other] = await openStores(t, 2, clock);
   const control = { fails: true };

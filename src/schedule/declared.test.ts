@@ -82,7 +82,7 @@ test("scheduling.md: an operator's pause and overrides survive the next version"
   );
 });
 
-test('a version whose own pause changes is followed where no operator has decided', async (t) => {
+test("a new version's own pause is followed if no operator has decided", async (t) => {
   const place = await SchedulePlace.open(t);
   await activate(place, [specOf({ tick: { every: '1h', paused: true } })]);
   assert.equal((await place.schedules.get('tick')).paused, true);
@@ -90,7 +90,7 @@ test('a version whose own pause changes is followed where no operator has decide
   assert.equal((await place.schedules.get('tick')).paused, false);
 });
 
-test('an override that cannot hold with the new version leaves the schedule as it was', async (t) => {
+test('an override that is invalid for the new version leaves the schedule unchanged', async (t) => {
   const place = await SchedulePlace.open(t);
   await activate(place, [specOf({ tick: { every: '1h' } })]);
   await place.schedules.update('tick', { endAt: '2026-02-01' });
@@ -99,7 +99,7 @@ test('an override that cannot hold with the new version leaves the schedule as i
   assert.deepEqual([startAt, endAt], [null, Date.UTC(2026, 1, 1)]);
 });
 
-test('scheduling.md: names are unique per owner; where several owners have one, it takes owner/name', async (t) => {
+test('scheduling.md: names are unique per owner; if several owners have one, it takes owner/name', async (t) => {
   const place = await SchedulePlace.open(t);
   const { schedules } = place;
   const spec = specOf({ tick: { every: '1h' } });
@@ -123,7 +123,7 @@ test('scheduling.md: names are unique per owner; where several owners have one, 
   await assert.rejects(schedules.get('nobody/tick'), coded('SCHEDULE_NOT_FOUND'));
 });
 
-test('scheduling.md: embedded schedules are written when opened; those of workflows of other runners stay', async (t) => {
+test('scheduling.md: embedded schedules are written when opened; those of workflows of other runners are kept', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await open(place, [specOf({ one: { every: '1m' }, two: { every: '1m' } })]);
@@ -144,7 +144,7 @@ test('scheduling.md: embedded schedules are written when opened; those of workfl
   assert.deepEqual(await place.told('mail'), ['01-01T00:01:00 failed']); // this place has no mailer
 });
 
-test('what was due and not fired when a schedule is disabled or changed is recorded as missed', async (t) => {
+test('due slots that had not fired when a schedule is disabled or changed are recorded as missed', async (t) => {
   const place = await SchedulePlace.open(t);
   await activate(place, [specOf({ gone: { every: '1m' }, moved: { every: '1m' } })]);
   await place.clock.leap('2m 100ms'); // the second is on time still
@@ -155,7 +155,7 @@ test('what was due and not fired when a schedule is disabled or changed is recor
   assert.equal((await place.schedules.get('moved')).next, place.clock.now() + 300_000);
 });
 
-test('issue A: a bad schedule of a manifest is refused before activation, named, and nothing is written', async (t) => {
+test('scheduling.md, Adding and changing: a bad schedule of a manifest is refused before activation, named, and nothing is written', async (t) => {
   const place = await SchedulePlace.open(t);
   const fine = specOf({ a: { every: '1m' }, tick: { cron: '@daily' } });
   const [a, tick] = fine.schedules;
@@ -174,7 +174,7 @@ test('issue A: a bad schedule of a manifest is refused before activation, named,
   await activate(place, [input.spec]);
 });
 
-test('issue A: a definition with a bad schedule is refused when it is checked', () => {
+test('scheduling.md, Adding and changing: a definition with a bad schedule is refused when it is checked', () => {
   const definition = withTask(workflow('etl'));
   definition.schedule('nightly', { cron: '61 * * * *' });
   assert.throws(() => definition.spec, coded('SCHEDULE_INVALID', /minute .*schedule 'nightly' of workflow 'etl'/));

@@ -26,7 +26,7 @@ test('scheduling.md: every slot starts one execution, which knows its schedule a
   assert.equal(Number.parseInt(first!.id.replace('-', '').slice(0, 12), 16), start + 30_000);
 });
 
-test('scheduling.md: exactly one execution per slot, however many runners', async (t) => {
+test('scheduling.md: there is exactly one execution per slot, whatever the number of runners', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.loop();
@@ -57,7 +57,7 @@ test('scheduling.md: a crash before or after a firing loses nothing and repeats 
   );
 });
 
-test('scheduling.md: a firing whose commit failed leaves no slot, no execution and no cursor, and is tried again', async (t) => {
+test('scheduling.md: a firing whose commit failed leaves no slot, no execution and no cursor, and is retried', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '10s', overlap: 'allow' });
@@ -73,7 +73,7 @@ test('scheduling.md: a firing whose commit failed leaves no slot, no execution a
   assert.equal((await place.executions()).length, 1);
 });
 
-test('scheduling.md: catchup latest starts one for all missed; what is older than the window is told apart', async (t) => {
+test('scheduling.md: catchup latest starts one execution for all missed slots; slots older than the window are recorded apart', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('hourly', { workflow: 'etl', cron: '@hourly', window: '3h' });
   await place.clock.leap('10h 30m');
@@ -101,7 +101,7 @@ test('scheduling.md: catchup skip starts nothing late; all starts the oldest up 
   assert.deepEqual(await place.started(), ['01-01T01:00:00 late', '01-01T02:00:00 late']);
 });
 
-test("scheduling.md: a year's outage of a second's schedule is a few rows and costs next to nothing", async (t) => {
+test("scheduling.md: a year's outage of a schedule that fires every second is a few rows and costs almost nothing", async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('second', { workflow: 'etl', cron: '* * * * * *', timezone: 'Europe/Berlin' });
   await place.clock.leap('365d');
@@ -185,7 +185,7 @@ test('scheduling.md: a buffered slot survives its runner, and a pause takes it',
   assert.deepEqual(await place.told('paused'), ['01-01T00:01:00 started', '01-01T00:02:00 paused']);
 });
 
-test('scheduling.md: overlap cancel_other cancels what runs and starts the slot', async (t) => {
+test('scheduling.md: overlap cancel_other cancels running executions and starts the slot', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m', overlap: 'cancel_other' });
@@ -256,7 +256,7 @@ test('scheduling.md: at fires once, and then the schedule has no next slot', asy
   assert.deepEqual([next, last], [null, start + 5 * 3_600_000]);
 });
 
-test('scheduling.md: a start that fails is recorded with its error, neighbours as one row, and told once', async (t) => {
+test('scheduling.md: a start that fails is recorded with its error, neighbours as one row, and reported once', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
@@ -290,7 +290,7 @@ test('scheduling.md: the input is parsed for every slot, defaults filled', async
   assert.deepEqual([execution!.input, execution!.inputParsed], ['{"rows":3}', true]);
 });
 
-test('engine.md: tenants are isolated: a loop fires only those it is given', async (t) => {
+test('engine.md: tenants are isolated: a loop fires only its own', async (t) => {
   const place = await SchedulePlace.open(t);
   const other = place.schedulesOf('acme');
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
@@ -319,7 +319,7 @@ function meanwhile(place: SchedulePlace, act: () => Promise<unknown>): void {
   };
 }
 
-test('scheduling.md: what changes between looking and firing counts: nothing is started by old settings', async (t) => {
+test('scheduling.md: changes between reading and firing count: nothing is started by old settings', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   for (const name of ['paused', 'removed', 'changed']) {
@@ -338,7 +338,7 @@ test('scheduling.md: what changes between looking and firing counts: nothing is 
   assert.deepEqual(await place.told('paused'), ['01-01T00:00:01 paused']);
 });
 
-test('a loop tells runners to look when it started something, and only then', async (t) => {
+test('a loop wakes runners when it started an execution, and only then', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
@@ -361,7 +361,7 @@ test('scheduling.md: 1,000 schedules due in the same second are all started with
   assert.ok(tookMs < 1000, `${Math.round(tookMs)} ms`);
 });
 
-test('a schedule that cannot be judged here is put off, and the others fire', async (t) => {
+test('a schedule that cannot be evaluated here is postponed, and the others fire', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('odd', { workflow: 'etl', every: '1m' });
@@ -381,7 +381,7 @@ test('a schedule that cannot be judged here is put off, and the others fire', as
   );
 });
 
-test('no timer is left when a loop is closed', async (t) => {
+test('a closed loop leaves no timer', async (t) => {
   const place = await SchedulePlace.open(t);
   const loop = await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });

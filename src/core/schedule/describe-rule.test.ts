@@ -8,7 +8,7 @@ function told(options: ScheduleOptions<unknown>): string {
   return describeRule(scheduleRule(options, Date.parse('2026-03-10T12:00:00Z')));
 }
 
-test('a cron is told as a sentence', () => {
+test('a cron is described as a sentence', () => {
   const cases: readonly (readonly [string, string])[] = [
     ['* * * * * *', 'every second'],
     ['*/30 * * * * *', 'every 30 seconds'],
@@ -53,7 +53,7 @@ test('a cron is told as a sentence', () => {
   assert.equal(told({ cron: '0 2 * * *', timezone: 'Europe/Berlin' }), 'at 02:00 every day, Europe/Berlin');
 });
 
-test('a length of time, one time, bounds and jitter are told', () => {
+test('a duration, a single time, bounds and jitter are described', () => {
   const startAt = '2026-03-28T23:00:00';
   const sentences = [
     told({ every: '30s', startAt }),

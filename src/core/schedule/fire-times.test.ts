@@ -174,7 +174,7 @@ test('scheduling.md: slots around clock changes are those of a walk through ever
   );
 });
 
-test('scheduling.md: counts and last slots of any range, seconds too, are those of the slots visited', () => {
+test('scheduling.md: counts and last slots of any range, also of seconds, equal the visited slots', () => {
   const seconds = fieldArbitrary(0, 59);
   const part = fc.tuple(fc.integer({ min: -3 * hourMs, max: 3 * hourMs }), fc.integer({ min: 0, max: 5 * hourMs }));
   fc.assert(
@@ -195,7 +195,7 @@ test('scheduling.md: counts and last slots of any range, seconds too, are those 
   );
 });
 
-test('where the rules agree (no clock change, plain days) slots are those of croner', () => {
+test('slots equal those of croner if the rules agree (no clock change, plain days)', () => {
   const from = utc('2026-02-10T11:12:13Z');
   const zones = fc.constantFrom('UTC', 'Asia/Kathmandu', 'Asia/Tokyo', 'America/Phoenix');
   const days = fc.constantFrom(
@@ -224,7 +224,7 @@ test('where the rules agree (no clock change, plain days) slots are those of cro
   );
 });
 
-test('where the rules agree (one time a day, every hour) slots around a clock change are those of croner', () => {
+test('slots around a clock change equal those of croner if the rules agree (one time a day, every hour)', () => {
   for (const [timezone, change] of windows) {
     if (['Pacific/Apia', 'America/Nuuk', 'Pacific/Kwajalein'].includes(timezone)) continue; // gaps that end a day
     const crons = ['30 2 * * *', '15 1 * * *', '0 0 * * *', '30 0 * * *', '30 * * * *', '*/15 * * * *', '0 */2 * * *'];
@@ -278,7 +278,7 @@ test('scheduling.md: at is one slot', () => {
   assert.equal(lastSlot(rule({ at }), 0, at), null);
 });
 
-test('scheduling.md: slots lie from startAt up to, not including, endAt', () => {
+test('scheduling.md: slots are in the range from startAt to before endAt', () => {
   const bounds = { startAt: utc('2026-01-10T00:00:00Z'), endAt: utc('2026-01-13T00:00:00Z') };
   for (const bounded of [rule({ cron: '0 0 * * *', ...bounds }), rule({ every: dayMs, ...bounds })]) {
     assert.deepEqual([...slotsBetween(bounded, 0, utc('2027-01-01T00:00:00Z'))].map(iso), [
@@ -304,7 +304,7 @@ test('slots end with the year 9999', () => {
   assert.equal(nextSlot(rule({ cron: '0 0 1 1 *', timezone: 'Europe/Berlin' }), utc('9999-06-01T00:00:00Z')), null);
 });
 
-test('a year of a second is counted, not visited', () => {
+test('a year of a schedule that fires every second is counted, not visited', () => {
   const from = utc('2025-01-01T00:00:00Z');
   const to = utc('2026-01-01T00:00:00Z');
   assert.equal(countSlots(rule({ cron: '* * * * * *' }), from, to), 31_536_000);

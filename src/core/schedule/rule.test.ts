@@ -55,7 +55,7 @@ test('scheduling.md: the defaults are UTC, overlap skip, catchup latest, max 100
   });
 });
 
-test('scheduling.md: every counts from startAt, and from the time it is added where there is none', () => {
+test('scheduling.md: every counts from startAt, or else from the time of adding', () => {
   assert.equal(scheduleRule({ every: '90s' }, now).startAt, now);
   assert.equal(scheduleRule({ every: '90s', startAt: new Date(5000) }, now).startAt, 5000);
   assert.equal(scheduleRule({ cron: '@daily' }, now).startAt, null);
@@ -133,7 +133,7 @@ test('a schedule that can never work is refused at creation, and the error names
   }
 });
 
-test('a rule from elsewhere is checked field by field', () => {
+test('each field of a rule from outside is checked', () => {
   const good = scheduleRule({ cron: '@daily' }, now);
   checkRule(good);
   const bad: readonly (readonly [Partial<ScheduleRule>, string])[] = [
@@ -205,7 +205,7 @@ test('scheduling.md: a slot noticed a little late is on time: 5 s where no later
   ]);
 });
 
-test('scheduling.md: catchup latest starts one for all missed, the last', () => {
+test('scheduling.md: catchup latest starts one execution for all missed slots, the last one', () => {
   const due = ask({ cron: '*/10 * * * *' }, now, now + hourMs + 60_000);
   assert.deepEqual(told(due), ['missed 03-10T12:10:00Z 03-10T12:50:00Z 5', 'catch up 03-10T13:00:00Z']);
   assert.equal(due.next, now + hourMs + 600_000);
@@ -220,13 +220,13 @@ test('scheduling.md: catchup latest after an outage that ends on a slot starts t
   ]);
 });
 
-test('scheduling.md: catchup skip records what was missed as one row', () => {
+test('scheduling.md: catchup skip records missed slots as one row', () => {
   const due = ask({ cron: '@hourly', catchup: 'skip' }, now, now + 50 * hourMs + 60_000);
   assert.deepEqual(told(due), ['missed 03-10T13:00:00Z 03-12T14:00:00Z 50']);
   assert.equal(due.cursor, now + 50 * hourMs);
 });
 
-test('scheduling.md: catchup all starts the oldest first, up to max; what exceeds it is missed', () => {
+test('scheduling.md: catchup all starts the oldest first, up to max; the rest is missed', () => {
   assert.deepEqual(told(ask({ cron: '@hourly', catchup: 'all', max: 3 }, now, now + 6 * hourMs)), [
     'catch up 03-10T13:00:00Z',
     'catch up 03-10T14:00:00Z',
@@ -273,7 +273,7 @@ test('scheduling.md: unpausing never fires at once and never loses a future slot
   assert.deepEqual(told(ask({ cron: '@hourly' }, due.cursor, now + 6 * hourMs)), ['start 03-10T18:00:00Z']);
 });
 
-test('scheduling.md: what an outage had missed before the pause is missed, not paused', () => {
+test('scheduling.md: slots that an outage missed before the pause are missed, not paused', () => {
   const pausedAt = now + 3 * hourMs + 60_000;
   assert.deepEqual(told(ask({ cron: '@hourly' }, now, now + 5 * hourMs, { pausedAt })), [
     'missed 03-10T13:00:00Z 03-10T15:00:00Z 3',
@@ -282,7 +282,7 @@ test('scheduling.md: what an outage had missed before the pause is missed, not p
   assert.deepEqual(told(ask({ cron: '@hourly' }, now, now, { pausedAt: now - 5 })), []);
 });
 
-test('scheduling.md: a second of a year, paused or down, is one row at no more cost than a few counts', () => {
+test('scheduling.md: a year of a schedule that fires every second, paused or down, is one row and costs a few counts', () => {
   const later = now + 365 * dayMs;
   for (const timezone of ['UTC', 'Europe/Berlin']) {
     const options = { cron: '* * * * * *', timezone } as const;
@@ -301,7 +301,7 @@ test('scheduling.md: a second of a year, paused or down, is one row at no more c
   }
 });
 
-test('a stalled loop starts the slots of its last second, not all that it slept through', () => {
+test('a stalled loop starts the slots of its last second, not all slots of the stall', () => {
   const due = ask({ every: 100, startAt: new Date(now) }, now, now + 60_000);
   assert.deepEqual(told(due).slice(0, 3), [
     'missed 03-10T12:00:00.100Z 03-10T12:00:58.800Z 588',
@@ -350,7 +350,7 @@ test('a schedule that ends has no next slot', () => {
   ]);
 });
 
-test('scheduling.md: every slot since the cursor is decided exactly once, however often and whenever it is asked', () => {
+test('scheduling.md: every slot since the cursor is decided exactly once, whenever and however often the decision is made', () => {
   const anyRule = fc.record({
     cron: fc.constantFrom('* * * * * *', '*/7 * * * * *', '*/5 * * * *', '0 */3 * * *', '30 2 * * *', null),
     catchup: fc.constantFrom('latest' as const, 'skip' as const, 'all' as const),

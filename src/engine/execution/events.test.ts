@@ -97,8 +97,8 @@ function checkEvents(events: readonly ExecutionEvent[], tasks: readonly Behaviou
   }
 }
 
-describe('engine.md, Events and logs: with the meaning of a graph, by random graphs', () => {
-  it('every execution ends as its graph says; events are gapless and in order; no task runs more often than it may', async (t) => {
+describe('engine.md, Events and logs: random graphs keep their meaning', () => {
+  it('every execution ends as its graph says; events are gapless and in order; no task exceeds its attempts', async (t) => {
     const { client, clock, engine } = await openRig(t);
     await fc.assert(
       fc.asyncProperty(behaviours, async (tasks) => {
@@ -126,7 +126,7 @@ describe('engine.md, Events and logs: with the meaning of a graph, by random gra
     );
   });
 
-  it('onEvent tells every event of an execution once, in order, after its commit', async (t) => {
+  it('onEvent is called for every event of an execution once, in order, after its commit', async (t) => {
     const w = workflow('w');
     const a = w.task('a', () => 1);
     w.task('b', { needs: { a } }, () => 2);

@@ -4,8 +4,8 @@ import { workflow } from '../../core/definition/workflow.ts';
 import { ManualClock } from '../../testing/clock.ts';
 import { openRig } from '../../testing/engine-rig.ts';
 
-describe('engine.md, control: retention', () => {
-  it('ended executions go after 30 days, or as their workflow says, with children and events', async (t) => {
+describe('engine.md, Retention: ended executions are removed', () => {
+  it('ended executions are removed after 30 days, or as their workflow says, with children and events', async (t) => {
     const clock = new ManualClock();
     const kid = workflow('kid', { retention: '1h' });
     const kidDone = kid.returns(kid.task('k', ({ log }) => (log.info('here'), 1)));
@@ -44,7 +44,7 @@ describe('engine.md, control: retention', () => {
     await assert.rejects(rig.client.executions.get(parent.id), { code: 'EXECUTION_NOT_FOUND' });
   });
 
-  it('goes in steps that hold the writer for a moment each', async (t) => {
+  it('removal runs in steps that hold the writer for a moment each', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w', { retention: 0 });
     w.map('m', { over: () => Array.from({ length: 5000 }, (_, i) => i) }, ({ item }) => item);

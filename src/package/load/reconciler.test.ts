@@ -218,7 +218,7 @@ function output(outcome: Outcome): unknown {
 
 const names = (events: readonly PackageEvent[]): string[] => events.map((e) => `${e.event} ${e.version}`);
 
-test('registry.md, reconciler: loads the heads of channels and says how far it is', async (t) => {
+test('registry.md, Reconciler: it loads the heads of channels and reports its progress', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -283,7 +283,7 @@ test('registry.md, hot swap: the new version is added before the old one is remo
   assert.equal(output(await here.call(two.digest)), '2.0.0');
 });
 
-test('registry.md, hot swap: what executions that have not ended are pinned to is loaded, deleted or not', async (t) => {
+test('registry.md, Hot swap: versions to which open executions are pinned stay loaded, deleted or not', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -360,7 +360,7 @@ readFileSync(new URL('./ready.txt', import.meta.url));
   assert.deepEqual((await here.registry.verify()).problems, []);
 });
 
-test('registry.md, activate: what an operator activates replaces what a channel was held back from', async (t) => {
+test('registry.md, Activate: a version that an operator activates replaces the one that a channel was held back from', async (t) => {
   const here = await place(t);
   await here.registry.register((await pack('1.0.0')).bytes);
   const reconciler = await here.open();
@@ -394,7 +394,7 @@ test('registry.md, hot swap: a version that loaded before is not taken back when
   assert.equal(output(await here.call(two.digest)), '2.0.0');
 });
 
-test('registry.md, hot swap: a version that another runner has loaded is not taken back by one that cannot', async (t) => {
+test('registry.md, Hot swap: a version that another runner has loaded is not taken back by a runner that cannot load it', async (t) => {
   const here = await place(t);
   await here.registry.register((await pack('1.0.0')).bytes);
   await here.open();
@@ -408,7 +408,7 @@ test('registry.md, hot swap: a version that another runner has loaded is not tak
   assert.equal((await here.registry.resolve('etl'))?.pin.version, '2.0.0');
 });
 
-test('registry.md, hot swap: what cannot get better is not tried again before the registry changes', async (t) => {
+test('registry.md, Hot swap: a permanent load failure is not retried before the registry changes', async (t) => {
   const here = await place(t);
   await here.registry.register((await pack('1.0.0')).bytes);
   const reconciler = await here.open();
@@ -435,7 +435,7 @@ test('registry.md, hot swap: what cannot get better is not tried again before th
   assert.equal(failures(), 2);
 });
 
-test('registry.md, reconciler: a manifest that its code does not fulfil is not loaded', async (t) => {
+test('registry.md, Reconciler: a package whose code does not match its manifest is not loaded', async (t) => {
   const here = await place(t);
   const code =
     "import { workflow } from 'cloacina';\nexport const other = workflow('other');\nother.task('one', () => 1);\n";
@@ -448,7 +448,7 @@ test('registry.md, reconciler: a manifest that its code does not fulfil is not l
   assert.match(failed.message, /does not export workflow 'etl'/);
 });
 
-test('registry.md, storage: flipped bytes are never run, and run once they are restored', async (t) => {
+test('registry.md, Storage: flipped bytes are never run, and the version runs once they are restored', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -464,7 +464,7 @@ test('registry.md, storage: flipped bytes are never run, and run once they are r
   assert.equal(output(await here.call(one.digest)), '1.0.0');
 });
 
-test('registry.md, reconciler: looks every 30 s without a wake-up', async (t) => {
+test('registry.md, Reconciler: it polls every 30 s without a wake-up', async (t) => {
   const here = await place(t);
   const reconciler = await here.open();
   const silent = new Registry({
@@ -484,7 +484,7 @@ test('registry.md, reconciler: looks every 30 s without a wake-up', async (t) =>
   assert.equal(reconciler.loaded.length, 1);
 });
 
-test('registry.md, reconciler: many wake-ups at once are one or two looks, never two at a time', async (t) => {
+test('registry.md, Reconciler: many wake-ups at once are one or two polls, never two at a time', async (t) => {
   const here = await place(t);
   let looks = 0;
   let at = 0;
@@ -504,7 +504,7 @@ test('registry.md, reconciler: many wake-ups at once are one or two looks, never
   assert(looks >= 1 && looks <= 2, `${looks} looks`);
 });
 
-test('registry.md, reconciler: loads the packages of its tenants only, and what it is asked to want', async (t) => {
+test('registry.md, Reconciler: it loads only the packages of its tenants, and versions that it is asked for', async (t) => {
   const here = await place(t);
   const theirs = new Registry({
     store: here.store,
@@ -527,7 +527,7 @@ test('registry.md, reconciler: loads the packages of its tenants only, and what 
   );
 });
 
-test('registry.md, hot swap: three executions that crash it quarantine a version and take its channel back', async (t) => {
+test('registry.md, Hot swap: three executions that crash a version quarantine it and move its channel back', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -564,7 +564,7 @@ test('registry.md, hot swap: three executions that crash it quarantine a version
   assert.deepEqual((await here.registry.verify()).problems, []);
 });
 
-test('registry.md, hot swap: a quarantined head with nothing before it refuses new executions', async (t) => {
+test('registry.md, Hot swap: a quarantined head without a predecessor refuses new executions', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -576,7 +576,7 @@ test('registry.md, hot swap: a quarantined head with nothing before it refuses n
   assert.deepEqual(here.catalog.buildIds(), [], 'no runner loads it');
 });
 
-test('registry.md, crash loop: counts executions, not deaths; only those alone in a process; within five minutes', () => {
+test('registry.md, Crash loop: executions count, not deaths, and only those alone in a process, within five minutes', () => {
   const first = new CrashLoop();
   assert.deepEqual(
     [first.died(death('a'), 0), first.died(death('a'), 1), first.died(death('b'), 2)],
@@ -594,7 +594,7 @@ test('registry.md, crash loop: counts executions, not deaths; only those alone i
   assert.equal(slow.died(death('d'), 400_000), true);
 });
 
-test('durability.md: a runner that began anew under another id says again what it has loaded', async (t) => {
+test('durability.md: a runner that registered anew under another id reports its loaded versions again', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -609,7 +609,7 @@ test('durability.md: a runner that began anew under another id says again what i
   assert.equal((await here.conditions(one.digest)).length, 4);
 });
 
-test('durability.md: what could not be written while the database was away is written when it is back', async (t) => {
+test('durability.md: reports that failed during an outage are written when the database is back', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -646,7 +646,7 @@ test('registry.md, isolation: closing ends every process and waits for a version
   assert.deepEqual(here.catalog.buildIds(), []);
 });
 
-test('registry.md, collecting: the unpacked folders of deleted versions are removed at the next start', async (t) => {
+test('registry.md, Collecting: the unpacked folders of deleted versions are removed at the next start', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   const two = await pack('2.0.0');
@@ -664,7 +664,7 @@ test('registry.md, collecting: the unpacked folders of deleted versions are remo
   await access(folder(two));
 });
 
-test('registry.md, reconciler: from register to loadable takes well under 500 ms', async (t) => {
+test('registry.md, Reconciler: from register to loadable takes well under 500 ms', async (t) => {
   const here = await place(t);
   await here.registry.register((await pack('1.0.0')).bytes);
   const reconciler = await here.open();

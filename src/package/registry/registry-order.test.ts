@@ -132,14 +132,14 @@ function act(here: Place, kind: number, turn: number): Promise<unknown> {
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('acts on a registry on PostgreSQL', () => {
-    it('are run on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   const { url } = server;
   after(() => server.stop());
 
   describe('versions-are-held.md: acts on a registry lock in one order', () => {
-    it('of every kind, of two tenants with the same bytes, at the same moment: none waits in a circle', async (t) => {
+    it('acts of every kind, of two tenants with the same bytes, at the same moment: none waits in a circle', async (t) => {
       const here = await place(t, url);
       let turn = 0;
       const actor = async (n: number): Promise<void> => {
@@ -155,7 +155,7 @@ if (typeof server === 'string') {
       assert.equal(await deadlocks(url, here.database), 0);
     });
 
-    it('whoever waits for a channel has not got the log in its hands', async (t) => {
+    it('an act that waits for a channel does not hold the log', async (t) => {
       const here = await place(t, url);
       const { registries, packed, report, client } = here;
       const [registry] = registries;
@@ -179,7 +179,7 @@ if (typeof server === 'string') {
       }
     });
 
-    it('of two who make a channel the second sees what the first made', async (t) => {
+    it('the second of two acts that create a channel sees the channel of the first', async (t) => {
       const { client, registries } = await place(t, url);
       const options = { channel: 'next', expectedSerial: 0 };
       await client.query('begin');

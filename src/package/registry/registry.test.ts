@@ -104,7 +104,7 @@ test('registry.md, publish: a version exists, is not active, and its bytes are s
   assert.equal(await registry.resolve('etl'), undefined, 'nothing points to it');
 });
 
-test('registry.md, reading a file: one that asks for another engine is refused before anything of it is stored', async (t) => {
+test('registry.md, Reading a file: a file that requires another engine is refused before anything of it is stored', async (t) => {
   const { registry, storage } = await place(t);
   const manifest = { ...sampleManifest('demo', '1.0.0'), engine: { cloacina: '^99.0.0', node: '>=24' } };
   const { bytes, digest } = await packArchive(manifest, new Map([['code/index.mjs', Buffer.from('')]]));
@@ -224,7 +224,7 @@ test('registry.md, names: a name that two packages have is AMBIGUOUS_WORKFLOW; p
   assert.equal(await registry.resolve('a/other'), undefined);
 });
 
-test('registry.md, Activate: rollback: goes back step by step, and over what is not fit to run', async (t) => {
+test('registry.md, Activate: rollback: goes back step by step, and skips versions that cannot run', async (t) => {
   const { registry } = await place(t);
   for (const version of ['1.0.0', '2.0.0', '3.0.0', '4.0.0']) await registry.register((await pack(version)).bytes);
   await registry.yank('demo', '3.0.0');
@@ -251,7 +251,7 @@ test('registry.md, yank: pinned executions go on, new ones are refused', async (
   await assert.rejects(registry.yank('demo', '9.0.0'), PackageNotFoundError);
 });
 
-test('registry.md, unregister: refuses the head of a channel and what executions are pinned to', async (t) => {
+test('registry.md, Unregister: the head of a channel, and versions with pinned executions, are refused', async (t) => {
   const { registry, store } = await place(t);
   const one = await pack('1.0.0');
   await registry.register(one.bytes);
@@ -271,7 +271,7 @@ test('registry.md, unregister: refuses the head of a channel and what executions
   assert.equal((await registry.resolve('etl'))?.pin.version, '2.0.0');
 });
 
-test('registry.md, unregister NAME takes the whole package, and its numbers are refused for ever', async (t) => {
+test('registry.md, Unregister: a name removes the whole package, and its version numbers stay refused', async (t) => {
   const { registry } = await place(t);
   const one = await pack('1.0.0');
   await registry.register(one.bytes);
@@ -306,7 +306,7 @@ test('registry.md, tenants: packages of another tenant are neither seen nor coun
   assert.deepEqual((await here.registry.verify()).problems, []);
 });
 
-test('registry.md, Register: get and show: the manifest, the channels, the versions, and what live runners say', async (t) => {
+test('registry.md, Register: get and show: the manifest, the channels, the versions, and the reports of live runners', async (t) => {
   const { registry, store } = await place(t);
   const one = await pack('1.0.0');
   await registry.register(one.bytes);
@@ -360,7 +360,7 @@ test('registry.md, Register: get and show: the manifest, the channels, the versi
   assert.deepEqual(document.versions[1]?.runners, []);
 });
 
-test('registry.md, log: every act writes one event with who, what, before, after and why', async (t) => {
+test('registry.md, Log: every act writes one event with actor, action, before, after and reason', async (t) => {
   const { registry } = await place(t, { actor: 'cli:ada' });
   const one = await pack('1.0.0');
   const two = await pack('2.0.0');
@@ -460,7 +460,7 @@ test('registry.md, publish: a crash between bytes and row leaves an orphan that 
   assert.equal((await here.registry.register(one.bytes)).created, true);
 });
 
-test('registry.md, collecting: bytes go only after the grace, and never while an execution is pinned to them', async (t) => {
+test('registry.md, Collecting: bytes are deleted only after the grace, and never while an execution is pinned to them', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   const two = await pack('2.0.0');
@@ -481,7 +481,7 @@ test('registry.md, collecting: bytes go only after the grace, and never while an
   assert.equal((await here.registry.events()).at(-1)?.act, 'collect');
 });
 
-test('registry.md, collecting: bytes that another tenant has are kept, and a publish begins the grace anew', async (t) => {
+test('registry.md, Collecting: bytes that another tenant has are kept, and a publish begins the grace anew', async (t) => {
   const here = await place(t);
   const other = here.open({ tenant: 'other' });
   const one = await pack('1.0.0');
@@ -497,7 +497,7 @@ test('registry.md, collecting: bytes that another tenant has are kept, and a pub
   assert.equal(await here.storage.has(one.digest), true);
 });
 
-test('registry.md, collecting: a publish that meets the deletion of the same bytes is refused, and works afterwards', async (t) => {
+test('registry.md, Collecting: a publish that meets the deletion of the same bytes is refused, and works afterwards', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -515,7 +515,7 @@ test('registry.md, collecting: a publish that meets the deletion of the same byt
   assert.deepEqual((await here.registry.verify()).problems, []);
 });
 
-test('scheduling.md: packaged schedules are written in the transaction that activates, taken away when unregistered', async (t) => {
+test('scheduling.md: packaged schedules are written in the transaction that activates, and removed at unregister', async (t) => {
   const seen: (readonly [string, readonly string[]])[] = [];
   let refuse = false;
   // oxlint-disable-next-line require-yield -- a script without a statement
@@ -543,7 +543,7 @@ test('scheduling.md: packaged schedules are written in the transaction that acti
   assert.deepEqual((await registry.verify()).problems, []);
 });
 
-test('registry.md: runners of this process are told once an act is durable, and not of one that failed', async (t) => {
+test('registry.md: runners of this process are notified of an act once it is durable, and not of a failed one', async (t) => {
   let told = 0;
   const { registry } = await place(t, { onChange: () => told++ });
   await registry.register((await pack('1.0.0')).bytes);

@@ -115,7 +115,7 @@ async function look(
 function suite(name: string, explained: Explained, open: (t: Cleanup) => Promise<Place>): void {
   describe(`executions of older definitions, among many: ${name}`, () => {
     for (const analysed of [false, true]) {
-      it(`are found by the index of what is pending, in as many statements for 300 definitions as for one (${analysed ? 'analysed' : 'never analysed'})`, async (t) => {
+      it(`the index of pending executions finds them, in as many statements for 300 definitions as for one (${analysed ? 'analysed' : 'never analysed'})`, async (t) => {
         const { store, schema } = await open(t);
         await store.write(() => written(explained.dialect));
         if (analysed) await store.write(() => run(`analyze ${schema}.executions`));
@@ -132,7 +132,7 @@ function suite(name: string, explained: Explained, open: (t: Cleanup) => Promise
       });
     }
 
-    it('a renewal tells of those of its own workflows that no living runner can run, and of no others', async (t) => {
+    it("a renewal lists those of the runner's own workflows that no living runner can run, and no others", async (t) => {
       const { store } = await open(t);
       const spec = sampleWorkflow('w');
       const codes = ['embedded/w/old', 'embedded/w/new', 'embedded/w/beside', 'embedded/other/1'];
@@ -175,7 +175,7 @@ const server = await testPostgres();
 let schemas = 0;
 if (typeof server === 'string') {
   describe('executions of older definitions, among many: PostgreSQL', () => {
-    it('are looked for on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   after(() => server.stop());

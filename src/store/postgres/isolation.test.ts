@@ -107,9 +107,9 @@ async function keeping(t: Cleanup, store: Store): Promise<readonly string[]> {
   return failures;
 }
 
-describe("durability.md, per database: whatever the server's defaults are", { skip }, () => {
+describe("durability.md, Per database: the server's defaults do not matter", { skip }, () => {
   for (const [how, through] of Object.entries(places)) {
-    it(`runners that renew at the same moment are in nobody's way (serializable, ${how})`, async (t) => {
+    it(`runners that renew at the same moment do not disturb each other (serializable, ${how})`, async (t) => {
       const url = await through(t, await database(t, 'serializable'));
       if (url === undefined) return t.skip('there is no pgbouncer');
       const store = await open(t, url);
@@ -122,7 +122,7 @@ describe("durability.md, per database: whatever the server's defaults are", { sk
       t.diagnostic(`${await commits} commits beside ${names.length * 30} renewals`);
     });
 
-    it(`nor are the threads that keep their leases (serializable, ${how})`, async (t) => {
+    it(`the threads that keep leases do not disturb each other either (serializable, ${how})`, async (t) => {
       const url = await through(t, await database(t, 'serializable'));
       if (url === undefined) return t.skip('there is no pgbouncer');
       const store = await open(t, url);
@@ -138,7 +138,7 @@ describe("durability.md, per database: whatever the server's defaults are", { sk
       );
     });
 
-    it(`a renewal that waited for another change of its lease goes on from that (repeatable read, ${how})`, async (t) => {
+    it(`a renewal that waited for another change of its lease continues from that (repeatable read, ${how})`, async (t) => {
       const direct = await database(t, 'repeatable read');
       const url = await through(t, direct);
       if (url === undefined) return t.skip('there is no pgbouncer');
@@ -155,7 +155,7 @@ describe("durability.md, per database: whatever the server's defaults are", { sk
     });
   }
 
-  it('sessions that a pooler lends to others, too, are left as they were', async (t) => {
+  it('connections that a pooler lends to other programs are left unchanged', async (t) => {
     const direct = await database(t, 'serializable');
     // it takes no notice of what a connection begins with, and by that looks like the server itself
     const pooler = await pgbouncer(direct, ['statement_timeout', 'idle_in_transaction_session_timeout']);

@@ -1,7 +1,7 @@
 /**
- * `npm run bench`: prints tables and writes `bench/results.json`; with `-- --readme` into the README too, with `-- --quick`
- * on fewer executions, with `-- --sqlite` or `-- --postgres` only that. `-- --peers` compares with others instead, see
- * `bench/peers/README.md`.
+ * `npm run bench` prints tables and writes `bench/results.json`. `-- --readme` also updates the README, `-- --quick`
+ * runs fewer executions, `-- --sqlite` or `-- --postgres` runs one database only. `-- --peers` compares with other
+ * engines instead, see `bench/peers/README.md`.
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-// Everything that can be said about the code without running its tests. All steps run, so one call shows all problems.
+// Every static check of the code. All steps run, so one call shows all problems.
 import { join } from 'node:path';
 import { root, runNode, toolFile, type Ran } from './tool.ts';
 

@@ -21,7 +21,7 @@ const exits = [
   [6, 'unavailable: the database or the storage is away'],
 ] as const;
 
-/** What `--json` prints, by command; fields may be added, none is removed. */
+/** The output of `--json`, by command. Fields may be added; none is removed. */
 const documents: Readonly<Record<string, string>> = {
   'package new': '{ dir, name, version, files: [paths] }',
   'package pack': '{ file, bytes, digest, name, version, workflows: [{ name, tasks: [names] }] }',
@@ -124,7 +124,7 @@ function commandSection({ name, usage, description, arguments: given, options }:
     parts.push(['| argument | |', '| --- | --- |', ...rows].join('\n'));
   }
   if (options.length > 0) parts.push(optionTable(options));
-  // a document stands alone, or with a sentence that marks its parts itself
+  // a document is shown alone, or with its own sentence that names its parts
   parts.push(`With \`--json\`: ${/^\{[^`]*\}$/.test(document) ? `\`${document}\`` : document}.`);
   return parts.join('\n\n');
 }
@@ -169,7 +169,7 @@ function cell(text: string): string {
   return text.replaceAll('|', '\\|');
 }
 
-/** What must be in which file, by its path from the root of the project. */
+/** The required text of each generated file, by its path from the root of the project. */
 export const generated: ReadonlyMap<string, () => string> = new Map([
   ['docs/cli.md', cliReference],
   ['docs/errors.md', errorReference],

@@ -27,7 +27,7 @@ try {
   await server.stop();
 }
 
-/** One after another, round by round: whatever else the machine does hits all alike. */
+/** Peers alternate round by round, so other load on the host affects all of them alike. */
 async function measureAll(url: string): Promise<ReadonlyMap<PeerName, readonly Measured[]>> {
   const measured = new Map<PeerName, Measured[]>(names.map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {

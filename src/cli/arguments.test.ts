@@ -21,7 +21,7 @@ async function inFile(bytes: Uint8Array): Promise<string> {
   return `@${file}`;
 }
 
-/** What an input is refused with: its code and message. */
+/** The code and message with which an input is refused. */
 async function refusal(given: string): Promise<string> {
   const error: unknown = await readInput(given).then(
     (value) => new Error(`it was taken: ${JSON.stringify(value)}`),

@@ -21,7 +21,7 @@ before(async () => {
 
 after(() => rm(root, { recursive: true, force: true }));
 
-/** What packing a project with this entry is refused with. */
+/** The error of packing a project with this entry. */
 async function refusal(name: string, source: string): Promise<string> {
   const dir = join(root, name.replaceAll(' ', '-'));
   await mkdir(join(dir, 'src'), { recursive: true });
@@ -77,7 +77,7 @@ describe('registry.md, Packing: code that checks its environment when it is load
 function fail(name: string): never { throw new Error(name + ' is not set'); }
 `;
 
-  /** Packs a project with this entry, with this environment. */
+  /** Packs a project with this entry and this environment. */
   async function packed(name: string, source: string, env: readonly string[], environment: object): Promise<string> {
     const dir = join(root, name.replaceAll(' ', '-'));
     await mkdir(join(dir, 'src'), { recursive: true });

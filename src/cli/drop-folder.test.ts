@@ -17,7 +17,7 @@ before(async () => {
 
 after(() => rm(root, { recursive: true, force: true }));
 
-/** Watches a folder; `register` gets the text of a file. What happens is said in a list. */
+/** Watches a folder; `register` receives the text of a file. Reports are collected in a list. */
 async function watch(t: TestContext, name: string, register: (text: string) => void): Promise<Watched> {
   const dir = join(root, name);
   await mkdir(dir);
@@ -58,7 +58,7 @@ async function watch(t: TestContext, name: string, register: (text: string) => v
 
 interface Watched {
   readonly dir: string;
-  /** Resolves once so much was said. */
+  /** Resolves after a number of reports. */
   readonly until: (count: number) => Promise<readonly string[]>;
 }
 

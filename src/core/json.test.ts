@@ -96,7 +96,7 @@ describe('a JSON value passes unchanged', () => {
   it('any JSON value comes back equal', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
-        // -0 is the one number that JSON text cannot hold apart
+        // -0 is the only number that JSON text cannot distinguish
         assert.deepEqual(parseJson(stringifyJson(value, 'v')), JSON.parse(JSON.stringify(value)));
       }),
     );

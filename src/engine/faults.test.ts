@@ -294,13 +294,13 @@ describe('durability.md, death and adoption', () => {
     const { id } = await rig.client.start(w);
     await clock.advance(100);
     away = true;
-    // a commit fails, so nothing begins any more; then the slot comes free
+    // a commit fails, so no attempt begins; then the slot becomes free
     const noticed = rig.client.start('one');
     await clock.advance(1000);
     assert.deepEqual(began, []);
     await declareDead(other!, rig.engine.id);
     away = false;
-    // it is taken up again by the same process, as its new self: once, and not by the dead one before
+    // the same process takes it again under its new id: once, and not under the dead one
     await clock.advance(6000);
     await noticed;
     assert.deepEqual(began.length, 1);

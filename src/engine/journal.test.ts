@@ -9,13 +9,13 @@ import { openRig, release, openOneStore } from '../testing/engine-rig.ts';
 import type { Cleanup, Rig, RigOptions } from '../testing/engine-rig.ts';
 
 interface Scene extends Rig<ManualClock> {
-  /** The batches that the database was given, in order. */
+  /** The batches sent to the database, in order. */
   readonly batches: readonly Batch[];
-  /** What happens to commits from now on. */
+  /** The behaviour of commits from now on. */
   readonly now: (how: 'write' | 'hold' | ((batch: Batch) => Error)) => void;
 }
 
-/** An engine whose commits pass by here. */
+/** An engine whose commits are intercepted. */
 async function open(t: Cleanup, options: RigOptions<ManualClock>): Promise<Scene> {
   const clock = options.clock ?? new ManualClock();
   const store = await openOneStore(clock);
@@ -182,7 +182,7 @@ describe('durability.md, The journal: an outage acknowledges nothing and loses n
     await clock.settle();
     now(away);
     go();
-    // what somebody else hands in meanwhile is not begun either
+    // work submitted meanwhile does not begin either
     await store.createExecutions([]);
     await clock.advance(9000);
     assert.deepEqual(ran, []);
@@ -213,7 +213,7 @@ describe('durability.md, The journal: an outage acknowledges nothing and loses n
       const errors: { readonly at: number; readonly error: unknown }[] = [];
       const failed = (thrown: unknown): void => void errors.push({ at: clock.monotonic(), error: thrown });
       const begin = clock.monotonic();
-      // the first is on its way to the database when that is found to be away, the others come later
+      // the first is in flight when the outage is detected, the others come later
       const starts = [client.start(w).catch(failed)];
       await clock.advance(2000);
       starts.push(client.start(w).catch(failed), client.start(w, {}, { startAt: '1h' }).catch(failed));
@@ -252,7 +252,7 @@ describe('durability.md, The journal: an outage acknowledges nothing and loses n
     now(away);
     const start = client.start(w);
     start.catch(() => undefined);
-    // somebody has something to write for as long as this takes
+    // transitions to write exist for this whole time
     const keep = workflow('keep');
     keep.task('a', () => 1);
     for (let i = 0; i < 4; i++) {
@@ -280,7 +280,7 @@ describe('durability.md, A commit that cannot succeed is not repeated: the execu
     const { client, clock, now } = await open(t, { workflows: [w] });
     const handle = await client.start(w);
     await clock.settle();
-    // the very commit that says that the mail was read is refused, once
+    // the very commit that acknowledges the message is refused, once
     now((batch) => {
       now('write');
       return new RefusedDataError(batch.transitions[0]!.id, new Error('too large'));
@@ -308,7 +308,7 @@ describe('durability.md, A commit that cannot succeed is not repeated: the execu
     const handles = await Promise.all(Array.from({ length: 5 }, () => client.start(done)));
     await clock.settle();
     const bad = handles[2]!.id;
-    // a row that is in the way: no repetition of the commit can ever succeed
+    // a conflicting row: no repetition of the commit can succeed
     await store.write(function* () {
       yield {
         text: `insert into steps (execution_id, task, item, name, output) values ($1, 'a', -1, 's', '0')`,

@@ -52,7 +52,7 @@ describe('engine.md, Limits: concurrency and maxExecutions', () => {
     const frozen = new ManualClock();
     const dead = await openRig(t, { workflows: [build(true)], store: stores[0]!, clock: frozen, graceMs: 0 });
     await dead.client.start('w', { name: 'first' });
-    await frozen.settle(); // it is taken
+    await frozen.settle(); // it is claimed
     await dead.client.start('w', { name: 'second' });
     await dead.client.start('w', { name: 'urgent' }, { priority: 9 });
     await frozen.settle();

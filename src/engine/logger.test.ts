@@ -15,14 +15,14 @@ describe('a logger that throws', () => {
     const runner = await Runner.open('sqlite::memory:', { workflows: [done], logger });
     release(t, () => runner.close({ drain: 0 }));
     const handle = await runner.start(done);
-    // that the signal does not fit is logged, where nobody awaits
+    // the invalid signal is logged in code that no caller awaits
     await runner.signal(handle.id, 'go', 1);
     await runner.signal(handle.id, 'go', 2);
     assert.equal((await handle.result()).output, 2);
   });
 });
 
-/** A schema that takes 2 only, which no JSON Schema says. */
+/** A schema that accepts 2 only, which no JSON Schema expresses. */
 const never = {
   '~standard': {
     version: 1,

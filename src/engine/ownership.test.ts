@@ -8,7 +8,7 @@ import type { Rig } from '../testing/engine-rig.ts';
 
 type Opened = Rig<ManualClock>;
 
-/** Declares a runner dead as an observer would, by hand: it does not know of it yet. */
+/** Declares a runner dead as an observer would; the runner does not know it yet. */
 function eventsAreGapless(events: readonly { readonly seq: number }[]): void {
   assert.deepEqual(
     events.map(({ seq }) => seq),
@@ -183,7 +183,7 @@ describe('durability.md, death and adoption', () => {
       (await two!.runners()).map(({ id }) => id),
       [rig.engine.id],
     );
-    // it takes its own execution over from its dead self
+    // it takes its own execution over from its dead id
     await clock.advance(5000);
     assert.deepEqual((await handle.result()).output, 2);
   });
@@ -286,14 +286,14 @@ describe('durability.md, death and adoption', () => {
     await one!.registerRunner({ ...other, leaseUntil: clock.now() - 3_600_000 });
     const rig = await openRig(t, { store: one!, clock });
     const known = async (): Promise<boolean> => (await one!.runners()).some(({ id }) => id === 'far');
-    // its lease has run out long ago, but nobody here has watched that yet
+    // its lease expired long ago, but no runner here has observed that yet
     await clock.advance(14_000);
     assert.ok(await known());
-    // a renewal starts the watch again
+    // a renewal restarts the observation
     await one!.renew({ runner: 'far', leaseMs: 15_000, buildIds: [] });
     await clock.advance(14_000);
     assert.ok(await known());
-    // the wall clock jumps: that alone kills nobody
+    // the wall clock jumps, which alone declares no runner dead
     clock.setNow(clock.now() + 86_400_000);
     await clock.advance(1000);
     assert.ok(await known());
@@ -304,12 +304,12 @@ describe('durability.md, death and adoption', () => {
 });
 
 describe('durability.md, Poison suspects', () => {
-  /** A workflow whose task kills: here its runner is declared dead whenever it runs. */
+  /** A workflow whose task crashes its process: its runner is declared dead whenever the task runs. */
   interface Scene {
     readonly ran: string[];
     readonly store: Store;
     readonly clock: ManualClock;
-    /** On a clock of its own it stands still once it is declared dead. */
+    /** Its own clock stops once it is declared dead. */
     readonly open: (own?: ManualClock) => Promise<Opened>;
   }
 
@@ -344,7 +344,7 @@ describe('durability.md, Poison suspects', () => {
       (await store.tasks(execution)).map((task) => task.chargedAttempts);
     let rig = first;
     const charged: number[][] = [];
-    // the crash of the process: its runner is dead, and nothing of it goes on
+    // the crash of the process: its runner is dead, and nothing of it continues
     for (let death = 1; death <= 5; death++) {
       await declareDead(store, rig.engine.id);
       rig = await open();
@@ -355,7 +355,7 @@ describe('durability.md, Poison suspects', () => {
     const record = (await store.execution(id))!;
     assert.equal(record.status, 'failed');
     assert.equal((JSON.parse(record.error!) as { code: string }).code, 'TASK_CRASHED_RUNNER');
-    // the innocent is suspected too, queues behind the killer without being charged, and has its turn when that is over
+    // the innocent execution is suspected too, queues behind the killer without being charged, and runs afterwards
     const turns = ['kill 1', 'work 1', 'kill 2', 'work 2', 'kill 3', 'kill 4', 'kill 5', 'work 3'];
     assert.deepEqual(ran, turns);
   });

@@ -23,7 +23,7 @@ function specOf(schedules: Readonly<Record<string, ScheduleOptions<unknown>>>, n
   return definition.spec;
 }
 
-/** As the registry does it: checked when it is published, written in the transaction that activates. */
+/** Acts as the registry does: checked at publish, written in the transaction that activates. */
 async function activate({ store, clock }: SchedulePlace, specs: readonly WorkflowSpec[], name = 'acme'): Promise<void> {
   checkSchedules(specs);
   await store.write((dialect) => upsertPackageSchedules('default', name, specs, clock.now(), dialect));
@@ -58,7 +58,8 @@ test('scheduling.md: packaged schedules are written at activation, changed by th
     [false, false],
   );
   await clock.advance('2h');
-  await activate(place, [specOf({ tick: { every: '1h' } })]); // and back again: what was meanwhile is not its own
+  // and restored: an override made meanwhile is not an operator's own
+  await activate(place, [specOf({ tick: { every: '1h' } })]);
   assert.deepEqual((await schedules.list())[1]!.next, start + 3 * 3_600_000);
   assert.deepEqual(await schedules.history('tick'), []);
 });
@@ -141,13 +142,13 @@ test('scheduling.md: embedded schedules are written when opened; those of workfl
   await assert.rejects(stolen, coded('CONFLICT', /remove schedule 'embedded\/one'/));
   await place.clock.advance('1m');
   assert.deepEqual(await place.told('one'), ['01-01T00:01:00 started']);
-  assert.deepEqual(await place.told('mail'), ['01-01T00:01:00 failed']); // this place has no mailer
+  assert.deepEqual(await place.told('mail'), ['01-01T00:01:00 failed']); // no workflow 'mailer' exists here
 });
 
 test('due slots that had not fired when a schedule is disabled or changed are recorded as missed', async (t) => {
   const place = await SchedulePlace.open(t);
   await activate(place, [specOf({ gone: { every: '1m' }, moved: { every: '1m' } })]);
-  await place.clock.leap('2m 100ms'); // the second is on time still
+  await place.clock.leap('2m 100ms'); // the second is still on time
   await activate(place, [specOf({ moved: { every: '5m' } })]);
   for (const name of ['gone', 'moved']) {
     assert.deepEqual(await place.told(name), ['01-01T00:01:00..01-01T00:02:00 x2 missed']);

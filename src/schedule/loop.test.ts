@@ -44,7 +44,7 @@ test('scheduling.md: a crash before or after a firing loses nothing and repeats 
   const dropped = await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '10s', overlap: 'allow' });
   await place.clock.advance('25s');
-  await dropped.close(); // as if killed: whatever it had in memory is gone
+  await dropped.close(); // as if killed: its memory is lost
   await place.clock.advance('4s');
   const other = await place.loop();
   await place.clock.advance('11s');
@@ -112,7 +112,7 @@ test("scheduling.md: a year's outage of a schedule that fires every second is a 
   assert.deepEqual(
     rows.map(({ count, reason }) => [count, reason]),
     [
-      [2, 'skipped_overlap'], // those of the last second are on time, and meet the late one
+      [2, 'skipped_overlap'], // slots of the last second are on time and meet the late one
       [1, null],
       [86_398, 'missed'],
       [364 * 86_400 - 1, 'outside_window'],
@@ -160,7 +160,7 @@ test('scheduling.md: overlap buffer_one keeps one slot until the running executi
   assert.deepEqual(await place.started(), ['01-01T00:01:00', '01-01T00:02:00']);
   assert.equal((await place.schedules.get('tick')).last, start + 120_000);
   await place.end('completed');
-  await place.clock.advance('1s'); // without a sign it looks by itself
+  await place.clock.advance('1s'); // it polls without a notification
   await place.clock.advance('49s');
   assert.deepEqual((await place.told('tick')).slice(1), [
     '01-01T00:02:00 started',
@@ -199,11 +199,11 @@ test('scheduling.md: overlap cancel_other cancels running executions and starts 
     run(`update executions set owner = 'r', status = 'running', epoch = 1 where id = $1`, second!.id),
   );
   await place.clock.advance('1m');
-  assert.equal((await place.store.execution(second!.id))!.inboxSeq, 1); // its owner is asked to
+  assert.equal((await place.store.execution(second!.id))!.inboxSeq, 1); // its owner is asked to cancel it
   assert.equal((await place.executions()).length, 3);
 });
 
-/** An hour with all its half hours, without waiting in between. */
+/** Advances one hour in half hours, without waiting in between. */
 async function hourOf({ clock }: SchedulePlace): Promise<void> {
   for (let half = 0; half < 2; half++) {
     await clock.leap('29m 59s');
@@ -306,12 +306,12 @@ test('engine.md: tenants are isolated: a loop fires only its own', async (t) => 
   assert.equal((await other.stats()).total, 1);
   assert.equal((await place.schedules.stats()).total, 0);
   const before = performance.now();
-  await place.clock.advance('1h'); // what is due for others does not keep it awake
+  await place.clock.advance('1h'); // due schedules of other tenants do not keep it awake
   assert.ok(performance.now() - before < 2000);
   assert.deepEqual(place.logged, []);
 });
 
-/** Does something once, after a loop has read what is due and before it fires that. */
+/** Runs a function once, after a loop has read the due schedules and before it fires them. */
 function meanwhile(place: SchedulePlace, act: () => Promise<unknown>): void {
   place.onResolve = async () => {
     place.onResolve = () => Promise.resolve();

@@ -17,11 +17,11 @@ interface Place {
   readonly store: Store;
   readonly sample: SampleRegistry;
   readonly schedules: Schedules;
-  /** Fires what is due; gives what it said of a start that failed, null where something was started. */
+  /** Fires due schedules; returns the reported error of a failed start, or null if an execution was started. */
   fire(): Promise<{ readonly code: string } | null>;
 }
 
-/** A schedule of `p/w` that is due, on a database where nothing runs; something happens after the workflow was looked up. */
+/** A due schedule of `p/w` on a database without a runner; a callback runs after the workflow lookup. */
 async function place(t: Cleanup, url: string, then: (sample: SampleRegistry) => Promise<void>): Promise<Place> {
   const clock = new ManualClock();
   const store = await openStore(url, { now: () => clock.now() });
@@ -72,7 +72,7 @@ const unregister = async ({ registry }: SampleRegistry): Promise<void> => {
   await registry.unregister('p');
 };
 
-/** What became of the slots, the latest first. */
+/** The outcomes of the slots, the latest first. */
 async function slots({ schedules }: Place): Promise<unknown[]> {
   const rows = await schedules.history('nightly');
   return rows.map(({ outcome, error }) => [outcome, error?.code ?? null]);

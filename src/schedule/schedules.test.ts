@@ -119,7 +119,7 @@ test('scheduling.md: unpausing never fires at once and never loses a future slot
   await place.schedules.pause('tick');
   await place.clock.leap('365d');
   const year = '01-01T00:00:20..2027-01-01T00:00:20 x3153601 paused';
-  assert.deepEqual(await place.told('tick'), ['01-01T00:00:10 started', year]); // it can be seen before it is resumed
+  assert.deepEqual(await place.told('tick'), ['01-01T00:00:10 started', year]); // it is visible before it is resumed
   assert.equal((await place.schedules.stats({ since: '1h' })).paused, 361);
   const resumed = await place.schedules.resume('tick');
   assert.deepEqual([resumed.paused, resumed.next], [false, place.clock.now() + 10_000]);
@@ -175,7 +175,7 @@ test('interfaces.md: update changes the named fields from now on; null restores 
 test('scheduling.md: a change never fires an earlier slot by the new rule, and records due slots of the old rule', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('nightly', { workflow: 'etl', cron: '0 0 * * *' });
-  await place.clock.leap('39h'); // 2 January, 15:00; nobody fired midnight
+  await place.clock.leap('39h'); // 2 January, 15:00; the slot of midnight has not fired
   await place.schedules.update('nightly', { cron: '0 14 * * *' });
   assert.deepEqual(await place.told('nightly'), ['01-02T00:00:00 started']);
   await place.loop();

@@ -61,7 +61,7 @@ test('scheduling.md: dates that never come (30 February) are refused at creation
   assert.match(refused('0 0 31 4,6,9,11 *'), /there is no 31 April or June or September or November/);
   assert.match(refused('0 0 0 31 FEB *'), /there is no 31 February/);
   assert.match(refused('0 0 31 2 */2'), /there is no 31 February/);
-  // the first day is never the last Friday; the field that begins with * does not make it either-or
+  // the first day is never the last Friday, and the field that begins with * does not turn the rule into an either-or
   assert.match(refused('0 0 */31 * 5L'), /no day of month/);
   assert.match(refused('0 0 */20 * MON#5'), /no day of month/);
 });

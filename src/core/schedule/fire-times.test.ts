@@ -38,7 +38,7 @@ function iso(instant: number): string {
 for (const row of golden) {
   test(`scheduling.md: ${row.clause}: '${row.cron}' ${row.timezone} from ${row.from}`, () => {
     const { cron, timezone } = row;
-    // a slot that came again for ever would be seen here
+    // an endlessly repeated slot would show up here
     const slots = [...slotsBetween(rule({ cron, timezone }), utc(row.from), utc(row.to)).take(100)];
     assert.deepEqual(slots.map(iso), row.slots);
     assert.equal(countSlots(rule({ cron, timezone }), utc(row.from), utc(row.to)), row.slots.length);
@@ -46,14 +46,14 @@ for (const row of golden) {
   });
 }
 
-// The slow reference: it walks real time minute by minute, reads the wall clock from Intl and remembers how far it was.
+// The slow reference: it walks real time minute by minute, reads the wall clock from Intl and remembers the position.
 
 interface Minute {
   readonly instant: number;
   readonly local: number;
 }
 
-/** Windows of 6 days in which something happens to a clock, the first two days of each to warm up. */
+/** Windows of 6 days that contain a clock change, with two days to warm up. */
 const windows: readonly (readonly [timezone: string, change: string])[] = [
   ['Europe/Berlin', '2026-03-29T01:00:00Z'],
   ['Europe/Berlin', '2026-10-25T01:00:00Z'],
@@ -96,7 +96,7 @@ interface Generated {
   readonly values: ReadonlySet<number>;
 }
 
-/** A field and, found on its own, what it allows. */
+/** A field and its allowed values, computed independently. */
 function fieldArbitrary(min: number, max: number): fc.Arbitrary<Generated> {
   const value = fc.integer({ min, max });
   const every = fc.constant({ text: '*', values: new Set(numbers(min, max, 1)) });
@@ -226,7 +226,7 @@ test('slots equal those of croner if the rules agree (no clock change, plain day
 
 test('slots around a clock change equal those of croner if the rules agree (one time a day, every hour)', () => {
   for (const [timezone, change] of windows) {
-    if (['Pacific/Apia', 'America/Nuuk', 'Pacific/Kwajalein'].includes(timezone)) continue; // gaps that end a day
+    if (['Pacific/Apia', 'America/Nuuk', 'Pacific/Kwajalein'].includes(timezone)) continue; // gaps at the end of a day
     const crons = ['30 2 * * *', '15 1 * * *', '0 0 * * *', '30 0 * * *', '30 * * * *', '*/15 * * * *', '0 */2 * * *'];
     for (const cron of crons) {
       const theirs = new Croner(cron, { timezone, paused: true }).nextRuns(30, new Date(utc(change) - dayMs));
@@ -309,7 +309,7 @@ test('a year of a schedule that fires every second is counted, not visited', () 
   const to = utc('2026-01-01T00:00:00Z');
   assert.equal(countSlots(rule({ cron: '* * * * * *' }), from, to), 31_536_000);
   assert.equal(countSlots(rule({ cron: '* * * * * *', timezone: 'Europe/Berlin' }), from, to), 31_536_000);
-  // by a fixed hour field the repeated hour is not counted again, and the skipped one is a single slot already there
+  // a fixed hour field does not count the repeated hour again, and the skipped one is a single slot already counted
   assert.equal(countSlots(rule({ cron: '* * 0-23 * * *', timezone: 'Europe/Berlin' }), from, to), 31_536_000 - 3600);
   assert.equal(lastSlot(rule({ cron: '* * * * * *' }), from, to), to - 1000);
 });

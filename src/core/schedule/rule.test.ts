@@ -77,7 +77,7 @@ test('a time without an offset is a local time of the zone of the schedule; with
   assert.equal(inBerlin('2026-07-01T12:00:00.25-0430'), '07-01T16:30:00.250Z');
   assert.equal(inBerlin('2026-07-01T12:00+05:45'), '07-01T06:15:00Z');
   assert.equal(inBerlin('2026-03-29T02:30'), '03-29T01:00:00Z'); // in the gap
-  assert.equal(inBerlin('2026-10-25T02:30'), '10-25T00:30:00Z'); // the first of two
+  assert.equal(inBerlin('2026-10-25T02:30'), '10-25T00:30:00Z'); // the first of the two instants
 });
 
 test('a schedule that can never work is refused at creation, and the error names the option', () => {
@@ -113,7 +113,7 @@ test('a schedule that can never work is refused at creation, and the error names
     [{ cron: '@daily', jitter: 'x' }, 'jitter', /not a duration/],
     [{ cron: '@daily', max: 0 }, 'max', /0 is not a whole number from 1 to 10000/],
     [{ cron: '@daily', max: 1.5 }, 'max', /1\.5 is not a whole number/],
-    // what a caller without types may write
+    // input of a caller without types
     [
       JSON.parse('{"cron":"@daily","overlap":"sometimes"}'),
       'overlap',
@@ -163,8 +163,8 @@ test('scheduling.md: jitter is a delay derived from schedule and slot, the same 
     const share = delays.filter((delay) => delay >= tenth * 1000 && delay < (tenth + 1) * 1000).length;
     assert.ok(share > 400 && share < 600, `${share} of 5000 delays in tenth ${tenth}`);
   }
-  // pinned: another value would move the slots of schedules that exist
-  assert.equal(jitterMs(rule, '0190b5a0-0000-7000-8000-000000000001', now), 197); // computed apart from this code
+  // pinned: another value would move the slots of existing schedules
+  assert.equal(jitterMs(rule, '0190b5a0-0000-7000-8000-000000000001', now), 197); // computed independently of this code
 });
 
 function ask(options: ScheduleOptions<unknown>, cursor: number, at: number, more: Partial<DueQuestion> = {}): Due {
@@ -373,7 +373,7 @@ test('scheduling.md: every slot since the cursor is decided exactly once, whenev
       const rule = scheduleRule(cron === null ? { every: 2500, ...rest } : { cron, ...rest }, begin);
       let cursor = begin;
       let at = begin;
-      let covered = begin; // the last slot decided; the next decision must begin with the slot after it
+      let covered = begin; // the last decided slot; the next decision must begin with the slot after it
       for (const [wait, share, paused] of steps) {
         const pausedAt = paused ? at : null;
         at += Math.ceil(wait * share);

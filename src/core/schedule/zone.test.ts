@@ -4,7 +4,7 @@ import { nearZones, zone } from './zone.ts';
 
 const hourMs = 3_600_000;
 
-/** What a clock on the wall shows, as ms "as if UTC": read from Intl by another way than `Zone` does. */
+/** The wall clock as ms "as if UTC", read from Intl in another way than `Zone` does. */
 function wallClock(timezone: string): (instant: number) => number {
   const format = new Intl.DateTimeFormat('sv-SE', { timeZone: timezone, dateStyle: 'short', timeStyle: 'medium' });
   return (instant) => Date.parse(`${format.format(instant).replace(' ', 'T')}Z`);

@@ -6,7 +6,7 @@ import type { Store } from '../../store/store.ts';
 import { declareDead, openClient, openRig, openStores, release } from '../../testing/engine-rig.ts';
 import type { Rig } from '../../testing/engine-rig.ts';
 
-/** Three tasks in a chain, each of which ends when it is told. */
+/** Three tasks in a chain; the test ends each of them. */
 const chain = (ran: string[]) => {
   const gates = new Map<string, () => void>();
   const w = workflow('chain');
@@ -296,7 +296,7 @@ describe('engine.md, Control: retry', () => {
         return w.returns(w.task('count', { needs: { m } }, ({ needs }) => needs.m.length));
       };
       let chunks = 0;
-      // its second commit with items never comes back
+      // its second commit with items never returns
       const answer = Promise.withResolvers<never>();
       const commit: Store['commit'] = (batch) => {
         const items = batch.transitions.some(({ tasks }) => tasks.some(({ item }) => item >= 0));

@@ -109,7 +109,7 @@ describe('engine.md, Control: cancel', () => {
     const asked = Promise.withResolvers<void>();
     w.task('a', async ({ signal }) => {
       await untilAborted(signal);
-      await asked.promise; // it ends only after both have come
+      await asked.promise; // it ends only after both cancels have arrived
       return 1;
     });
     const { client } = await openRig(t, { workflows: [w] });
@@ -144,7 +144,7 @@ describe('engine.md, Control: cancel', () => {
     let go: () => void = () => undefined;
     w.task('a', () => new Promise<number>((resolve) => (go = () => resolve(1))));
     w.sleep('nap', { for: '1d' });
-    // the mail is taken in after the commit that leaves nothing to do, and before the one that lets the execution go
+    // the message is read after the commit that leaves nothing to do and before the one that releases the execution
     let notify = (): void => undefined;
     const commit: Store['commit'] = async (batch) => {
       const result = await store!.commit(batch);
@@ -230,7 +230,7 @@ describe('interfaces.md: close ends a runner', () => {
     const second = await openRig(t, { workflows: [build('two')], store: two!, clock });
     await clock.advance(5000);
     const outcome = await second.client.handle(id).outcome();
-    // attempt 1 was cut and is not charged: 2 and 3 are the two that there may be
+    // attempt 1 was cut and is not charged, so attempts 2 and 3 remain
     assert.ok(outcome.status === 'completed', JSON.stringify(outcome));
     assert.equal(outcome.output, 3);
     assert.deepEqual(ran, ['one first', 'one long 1', 'two long 2', 'two long 3']);
@@ -362,7 +362,7 @@ describe('engine.md, Attempts: at most once', () => {
     await clock.advance(5000);
     assert.deepEqual(ran.toSorted(), ['often', 'once']);
     const seqs = await rig.client.executions.events(handle.id);
-    // written ahead of its end, where the other one's start may be left out
+    // written ahead of its end, while the start of the other task may be omitted
     assert.ok(seqs.some(({ type, task }) => type === 'task.started' && task === 'once'));
     assert.ok(!seqs.some(({ type, task }) => type === 'task.started' && task === 'often'));
     ran.length = 0;
@@ -370,7 +370,7 @@ describe('engine.md, Attempts: at most once', () => {
     await clock.settle();
     go();
     await clock.advance(4900);
-    // no other commit is on its way when the sleep ends
+    // no other commit is in flight when the sleep ends
     const batches: string[][] = [];
     const slow = rig.store;
     Object.assign(slow, {

@@ -13,7 +13,7 @@ import { sampleFilter } from '../../testing/samples.ts';
 import { loadEmbedded } from './start.ts';
 import type { ResolvedWorkflow } from './start.ts';
 
-/** What the name of a child means, by the registry; right after that was looked up something happens. */
+/** Resolves the name of a child from the registry; a callback runs directly after the lookup. */
 function resolving(sample: SampleRegistry, then: () => Promise<void> = () => Promise.resolve()) {
   return async (_: string, name: string): Promise<ResolvedWorkflow> => {
     const found = await sample.registry.resolve(name);
@@ -26,7 +26,7 @@ function resolving(sample: SampleRegistry, then: () => Promise<void> = () => Pro
 interface Place {
   readonly clock: ManualClock;
   readonly sample: SampleRegistry;
-  /** Every batch that was to be written. */
+  /** Every attempted batch. */
   readonly batches: Batch[];
   readonly open: (workflows: readonly AnyWorkflow[], then?: () => Promise<void>) => Promise<Rig<ManualClock>>;
 }
@@ -164,7 +164,7 @@ describe('durability.md, Per database: a child whose version is gone at its comm
     let refusals = 0;
     let left = 1;
     const commit: Store['commit'] = async (batch) => {
-      // of what follows the refusal one commit comes through: the parent without its child
+      // one commit after the refusal succeeds: the parent without its child
       if (refusals > 0 && left-- <= 0) throw new Error('away');
       return mine!.commit(batch).catch((error: unknown) => {
         refusals++;

@@ -9,7 +9,9 @@ const error = { name: 'Error', code: 'ISOLATE_EXITED', message: 'the process end
 const neighbour = { status: 'lost', alone: false, error } as const;
 const own = { status: 'lost', alone: true, error } as const;
 
-/** A workflow whose code runs elsewhere and loses its process: the first answers are these, then it answers. */
+/**
+ * A workflow whose code runs elsewhere and loses its process: the first answers are these, then it answers normally.
+ */
 function fragile(lost: readonly (typeof neighbour | typeof own)[]) {
   const w = workflow('fragile');
   w.task('a', { when: () => true }, () => 1);

@@ -7,7 +7,7 @@ import { openRig } from '../../testing/engine-rig.ts';
 import type { Rig } from '../../testing/engine-rig.ts';
 import type { ExecutionOutcome } from '../client/client.ts';
 
-/** Moves time on until an execution has ended. */
+/** Moves time until an execution has ended. */
 async function finish<Out>(
   { clock }: Rig<ManualClock>,
   handle: { outcome(): Promise<ExecutionOutcome<Out>> },
@@ -157,7 +157,7 @@ describe('engine.md, Attempts: retry', () => {
     it(`${what} that a task throws fails it with TASK_FAILED and is shown in the error`, async (t) => {
       const w = workflow('w');
       w.task('a', { retry: { attempts: 1 } }, () => {
-        throw thrown; // oxlint-disable-line typescript/only-throw-error -- what is tested
+        throw thrown; // oxlint-disable-line typescript/only-throw-error -- the tested behaviour
       });
       const rig = await openRig(t, { workflows: [w] });
       const outcome = await finish(rig, await rig.client.start(w));

@@ -53,7 +53,7 @@ describe('engine.md, Child: a task runs another workflow', () => {
     const done = w.returns(kid);
     const rig = await openRig(t, { workflows: [done], clock, maxExecutions: 10 });
     const inputs = Array.from({ length: rigCount(1000) }, (_, n) => ({ n }));
-    // the child comes along with its parent, though only that was given
+    // the child is available with its parent, though only the parent was passed
     rig.engine.catalog.add([(await import('../client/start.ts')).loadEmbedded(square())]);
     const handles = await rig.client.startMany(done, inputs);
     await clock.advance(10_000);

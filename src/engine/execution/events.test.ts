@@ -9,7 +9,7 @@ import type { ExecutionEvent } from '../client/execution-queries.ts';
 import { loadEmbedded } from '../client/start.ts';
 
 interface Behaviour {
-  /** What it needs: places of earlier tasks. */
+  /** Its needs: positions of earlier tasks. */
   readonly needs: readonly { readonly task: number; readonly settled: boolean }[];
   readonly does: 'complete' | 'fail' | 'skip' | 'retry' | 'wait' | 'sleep';
 }
@@ -52,7 +52,7 @@ function build(tasks: readonly Behaviour[], clock: ManualClock, ran: string[]) {
   return w;
 }
 
-/** What becomes of each task, worked out the slow and simple way. */
+/** The expected end of each task, computed in a slow and simple way. */
 function expected(tasks: readonly Behaviour[]): {
   readonly how: Readonly<Record<string, string>>;
   readonly status: string;

@@ -10,11 +10,11 @@ import type { ExecutionOutcome } from '../client/client.ts';
 const fine = workflow('fine');
 fine.task('a', () => 1);
 
-/** A clock that cannot set a timer of one length. */
+/** A clock that cannot set a timer of one specific length. */
 class BrokenClock extends ManualClock {
   #broken = false;
 
-  /** The next question for the time throws. */
+  /** The next reading of the time throws. */
   breakOnce(): never {
     this.#broken = true;
     throw new Error('no');

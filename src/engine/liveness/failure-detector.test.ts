@@ -32,14 +32,14 @@ describe('durability.md, Death and adoption: a dead process of the same host is 
   });
 
   it('a zombie is dead although kill succeeds for it', { skip: !knowsStartTimes }, async (t) => {
-    // a shell that is replaced by a program which never looks after the child that it inherits
+    // a shell that a program replaces; the program never reaps the child that it inherits
     const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 30'], { stdio: ['ignore', 'pipe', 'ignore'] });
     release(t, () => {
       parent.kill('SIGKILL');
     });
     const [line] = (await once(parent.stdout, 'data')) as [Buffer];
     const pid = Number(String(line));
-    // the 22nd field; what comes before the name in parentheses may hold blanks
+    // the 22nd field; the name in parentheses before it may contain blanks
     const stat = (): string[] => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
     const zombie = { pid, pidStarted: stat()[19]! };
     const since = performance.now();

@@ -24,7 +24,7 @@ describe('engine.md, Retention: ended executions are removed', () => {
       (await rig.client.executions.list()).items.map(({ workflow: name }) => name).toSorted();
     assert.deepEqual(await names(), ['brief', 'kid', 'napping', 'parent']);
     await clock.advance('80m');
-    // the child stays as long as its parent
+    // the child is kept as long as its parent
     assert.deepEqual(await names(), ['kid', 'napping', 'parent']);
     await assert.rejects(rig.client.executions.get(short.id), { code: 'EXECUTION_NOT_FOUND' });
     await clock.advance('31d');
@@ -64,7 +64,7 @@ describe('engine.md, Retention: ended executions are removed', () => {
         const { rows } = yield { text: 'select count(*) as n from executions', params: [] };
         return Number(rows[0]!['n']);
       });
-    // whoever looks finds it whole or not at all
+    // a reader sees the execution whole or not at all
     assert.equal((await rig.client.executions.list()).items.length, 0);
     while ((await left()) > 0) await new Promise((resolve) => setImmediate(resolve));
     assert.ok(steps.length > 20, `${steps.length} steps`);

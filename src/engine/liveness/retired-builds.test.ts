@@ -11,7 +11,7 @@ const first = (ran: string[]) => {
   const nap = w.sleep('nap', { needs: { a }, for: '60s' });
   return w.returns(w.task('b', { needs: { nap } }, () => (ran.push('b'), 'old')));
 };
-/** A task more, after what is there: what has begun is as it was. */
+/** One more task after the existing ones: everything that has begun is unchanged. */
 const grown = (ran: string[]) => {
   const w = workflow('w');
   const a = w.task('a', () => void ran.push('a'));
@@ -19,7 +19,7 @@ const grown = (ran: string[]) => {
   const b = w.task('b', { needs: { nap } }, () => (ran.push('b'), 'old'));
   return w.returns(w.task('c', { needs: { b } }, () => (ran.push('c'), 'new')));
 };
-/** What has begun needs something else. */
+/** The task that has begun has another need. */
 const changed = (ran: string[]) => {
   const w = workflow('w');
   const z = w.task('z', () => void ran.push('z'));
@@ -77,7 +77,7 @@ describe('engine.md, Versions: an embedded workflow with another definition', ()
     const old = await openRig(t, { workflows: [first(ran)], store: one!, clock });
     await old.close();
     const next = await openRig(t, { workflows: [grown(ran)], store: two!, clock });
-    await clock.advance('11m'); // what is over its retention is looked for every ten minutes
+    await clock.advance('11m'); // expired retention is checked every ten minutes
     for (let i = 0; i < 2; i++) {
       const { id } = await next.client.start(first(ran));
       await clock.advance('70s');

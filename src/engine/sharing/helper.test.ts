@@ -8,7 +8,7 @@ import type { ManualClock } from '../../testing/clock.ts';
 import { declareDead, openRig } from '../../testing/engine-rig.ts';
 import { offersIn, openRunners, takes } from '../../testing/helping-rig.ts';
 
-/** Notes when its signal fires, and why, and ends then. */
+/** Records when and why its signal fires, and then ends. */
 function untilAborted(signal: AbortSignal, told: (code: unknown) => void): Promise<never> {
   return new Promise((_, reject) => {
     signal.addEventListener('abort', () => {
@@ -164,7 +164,7 @@ describe('durability.md, Helpers: a wide execution shares its tasks', () => {
     const handle = await rigs[0]!.client.start('w');
     await clock.advance(300);
     const first = steps[0]!;
-    // what ran the first attempt runs no other
+    // the runner of the first attempt runs no other attempt
     await rigs[first === 'one' ? 1 : 2]!.close();
     await clock.advance(60_000);
     const ends = new Set(['task.retrying', 'task.completed']);
@@ -359,7 +359,7 @@ describe('durability.md, Helpers: ends of an attempt at a helper', () => {
       const { clock, rigs, store, spare } = await openRunners(t, workflows, { owner: {}, other: {} });
       const { id } = await rigs[0]!.client.start('w');
       await clock.advance(500);
-      // the owner reads no mail any more
+      // the owner no longer reads its inbox
       const { store: deaf } = rigs[0]!;
       const hasMail = deaf.hasMessages.bind(deaf);
       deaf.hasMessages = () => Promise.resolve(false);

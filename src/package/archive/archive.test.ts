@@ -20,7 +20,7 @@ interface RawEntry {
   readonly padding?: number;
 }
 
-/** A tar writer that writes anything: `name` may hold what no honest writer lets through. */
+/** A tar writer without checks: `name` may contain anything. */
 function rawTar(entries: readonly RawEntry[], end = Buffer.alloc(1024)): Buffer {
   const parts = entries.flatMap((entry) => {
     const data = Buffer.from(entry.data ?? '');
@@ -309,7 +309,7 @@ test('registry.md: a path has at most 32 parts, and all paths together 1,048,576
 
 test('registry.md: a manifest of a few kB that unpacks to a million workflows does not end the process', async () => {
   const many = `{"formatVersion":1,"workflows":[${'{"x":1},'.repeat(1_000_000)}1]}`;
-  const noise = { name: 'assets/noise', data: randomBytes(40_000) }; // else it is refused for its ratio
+  const noise = { name: 'assets/noise', data: randomBytes(40_000) }; // otherwise it is refused for its ratio
   const bytes = gzip(rawTar([{ name: 'manifest.json', data: many }, noise]));
   assert(bytes.length < 60_000);
   const error = await fault(bytes);

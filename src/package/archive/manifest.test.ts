@@ -191,7 +191,7 @@ test('a text that is not JSON, or nested without end, is refused', () => {
   assert.deepEqual(problemsOf(brackets), []);
 });
 
-/** A text of so many characters in JSON that no compressor makes large. */
+/** A JSON text of the given length that no compressor expands to a large one. */
 function repeated(begin: string, part: (at: number) => string, count: number, end: string): string {
   return begin + Array.from({ length: count }, (_, at) => part(at)).join(',') + end;
 }
@@ -276,7 +276,7 @@ test('a manifest made to use memory is refused quickly, with few problems', () =
     ['a long text', `${JSON.stringify(rest)}${' '.repeat(16 * 1024 * 1024)}`, /^TOO_LARGE/],
   ];
   for (const [what, text, first] of cases) {
-    const begun = process.cpuUsage(); // of this process: the machine may be busy
+    const begun = process.cpuUsage(); // CPU time of this process, because the host may be busy
     assert.throws(
       () => parseManifest(text),
       (error) => {
@@ -372,7 +372,7 @@ test('a package runs on every later version, unless its author gave a range that
   for (const cloacina of later) {
     const running = { ...runningEngine(), cloacina };
     checkEngine({ ...valid, engine: defaultEngine() }, running);
-    // the default range of packages from before the guest interface had a version
+    // the default range of packages older than the versioned guest interface
     checkEngine(wanting('^0.1.0', '>=24.15'), running);
   }
   const explicit = { ...valid, engine: { ...defaultEngine(), cloacina: '^0.1.0' } };

@@ -27,7 +27,7 @@ import type { Line } from '../../testing/isolate-rig.ts';
 import type { IsolateOptions } from './isolate.ts';
 import { ProcessLimit } from './process-limit.ts';
 
-/** Tasks of which the other tests make their packages: one says in which process it is, one never ends. */
+/** Tasks from which the other tests build their packages: one returns its process id, one never ends. */
 const saysPid = `w.task('pid', () => process.pid);\n`;
 const waits = `w.task('wait', () => new Promise(() => { setInterval(() => {}, 1000); console.log('waiting'); }));\n`;
 
@@ -95,7 +95,7 @@ describe('engine.md: a task in an isolate behaves as one in the process', { conc
       t,
       `import{workflow as n}from"cloacina";export const w=n("w");w.task("t",()=>{throw new Error("mapped")});\n//# sourceMappingURL=index.mjs.map\n`,
     );
-    // line 1 column 74 of the bundle, where the error is made, is line 7 column 9 of the source
+    // the error is created at line 1 column 74 of the bundle, which is line 7 column 9 of the source
     const map = { version: 3, sources: ['../source/orders.ts'], names: [], mappings: 'yEAMQ' };
     writeFileSync(join(dir, 'code', 'index.mjs.map'), JSON.stringify(map));
     const { error } = await failed(code.run(callOf('t'), hostOf()));
@@ -736,7 +736,10 @@ describe(
   },
 );
 
-/** A host in a group of its own that runs a task in an isolate; `until` gives the first line that begins so. */
+/**
+ * A host in its own process group that runs a task in an isolate; `until` returns the first line with a given
+ * beginning.
+ */
 function startHost(
   t: TestContext,
   tasks: string,
@@ -760,7 +763,7 @@ function startHost(
   return { parent, until: find };
 }
 
-/** Says its steps on stdout, and the process id of the guest; ends at once when something comes on stdin. */
+/** Prints its steps and the process id of the guest on stdout; ends at once when its stdin receives data. */
 function hostScript(dir: string, task: string): string {
   const url = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
   return `

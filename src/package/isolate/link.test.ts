@@ -11,7 +11,7 @@ interface Received {
   readonly texts: readonly string[];
 }
 
-/** A link whose frames end up in `sent`, and which reads what is written to `incoming`. */
+/** A link that writes its frames to `sent` and reads data written to `incoming`. */
 function linkOn(bounds?: FrameBounds): {
   link: Link;
   incoming: PassThrough;

@@ -8,7 +8,7 @@ import { OutputLines } from './output.ts';
 import { joinCall, readToHost, splitCall } from './protocol.ts';
 import { ProcessLimit } from './process-limit.ts';
 
-/** A clock with one timer at a time, which fires when it is told to. */
+/** A clock with one timer at a time, which the test fires. */
 class OneTimerClock implements Clock {
   time = 0;
   #fire: (() => void) | undefined;

@@ -87,7 +87,7 @@ describe('registry.md: a package does nothing to other processes', { concurrency
   });
 });
 
-/** How the processes that a process started were called; none where the system does not tell. */
+/** The command lines of the child processes of a process; none if the system does not tell them. */
 function childrenOf(pid: number): readonly string[] {
   if (process.platform !== 'linux') return [];
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ');

@@ -25,7 +25,7 @@ import { Registry } from '../registry/registry.ts';
 import { openStorage } from '../storage/open.ts';
 import type { PackageStorage } from '../storage/storage.ts';
 
-/** A clock that stands still until it is moved. */
+/** A clock that stands still until the test moves it. */
 class HandClock implements Clock {
   #now = 1_800_000_000_000;
   #timers: { readonly at: number; readonly fire: () => void }[] = [];
@@ -63,9 +63,9 @@ interface Place {
   readonly catalog: Catalog;
   readonly events: PackageEvent[];
   readonly used: Set<string>;
-  /** Opens a reconciler that is told of every act, and waits until it has nothing to do. */
+  /** Opens a reconciler that is notified of every act, and waits until it is idle. */
   open(options?: Partial<ReconcilerOptions>): Promise<Reconciler>;
-  /** Calls a task of what the catalog has for a digest. */
+  /** Calls a task of the catalog's code for a digest. */
   call(digest: string, task?: string, options?: Partial<TaskCall>): Promise<Outcome>;
   conditions(digest: string): Promise<readonly string[]>;
 }
@@ -162,7 +162,7 @@ const silentHost: TaskHost = {
   progress: () => undefined,
 };
 
-/** A package with the workflow `etl` of the tasks `one` (gives the version) and `crash` (ends its process). */
+/** A package with the workflow `etl` of the tasks `one` (returns the version) and `crash` (ends its process). */
 async function pack(version: string, options: { code?: string; engine?: string } = {}): Promise<PackedArchive> {
   const etl = workflow('etl');
   etl.task('one', () => version);
@@ -268,7 +268,7 @@ test('registry.md, hot swap: the new version is added before the old one is remo
     'both run side by side while an execution is pinned to the old one',
   );
   await end(here.store, 'e1');
-  here.used.add(one.digest); // its owner has not let go of it yet
+  here.used.add(one.digest); // its owner has not released it yet
   reconciler.wake();
   await reconciler.settled();
   assert.deepEqual(log.slice(2), ['remove 1.0.0'], 'nothing new of it is taken');
@@ -315,7 +315,7 @@ test('registry.md, hot swap: a version that fails to load never replaces a worki
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
   const reconciler = await here.open();
-  // the folder it needs is not there yet: as when a service that it asks at its start is away
+  // the folder it needs is missing, like a service that is away when the package loads
   const flag = `${codeOf('2.0.0')}import { readFileSync } from 'node:fs';
 readFileSync(new URL('./ready.txt', import.meta.url));
 `;

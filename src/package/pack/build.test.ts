@@ -33,7 +33,7 @@ function packageJson(more: object = {}): string {
 
 const literal = { describe: () => Promise.resolve([sampleWorkflow('w')]) };
 
-/** Loads the bundle as a runner does: from a folder of its own, with `cloacina` given by the host. */
+/** Loads the bundle as a runner does: from its own folder, with `cloacina` supplied by the host. */
 async function load(files: PackageFiles): Promise<Record<string, unknown>> {
   const dir = await write({
     'node_modules/cloacina/package.json': '{ "name": "cloacina", "type": "module", "exports": "./index.mjs" }',
@@ -56,7 +56,7 @@ function text(files: PackageFiles, path: string): string {
   return Buffer.from(bytes).toString('utf8');
 }
 
-/** Two modules of one name with an asset of one name each, a dependency in CommonJS, a module that is loaded late. */
+/** Two modules of one name, each with an asset of one name, a dependency in CommonJS, and a lazily loaded module. */
 const mixed = {
   'package.json': packageJson(),
   'README.md': '# Sample\n',
@@ -124,7 +124,7 @@ test('registry.md: assets are stored beside the code and found there, also two o
 test('registry.md: the same sources produce the same bytes in another folder, and name no folder', async () => {
   const one = await buildPackage(await write(mixed), literal);
   const elsewhere = join(root, 'another', 'place', 'with a longer name');
-  // the dependency lies above the project here, and a tsconfig that is not the project's own
+  // the dependency is above the project here, and the tsconfig is not the project's own
   const { 'node_modules/left/package.json': json, 'node_modules/left/main.js': main, ...own } = mixed;
   await write(
     {

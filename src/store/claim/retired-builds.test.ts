@@ -13,7 +13,7 @@ import type { Dialect, Script, SqlValue } from '../script.ts';
 import type { Store } from '../store.ts';
 import { executionsOnRetiredBuilds } from './retired-builds.ts';
 
-/** Definitions that there have been, each with ended executions, and executions that wait under codes of another service. */
+/** Old definitions, each with ended executions, and executions that wait under build ids of another service. */
 const definitions = 300;
 const endedOfEach = 20;
 const foreign = 2000;
@@ -23,11 +23,11 @@ interface Place {
   readonly schema: string;
 }
 
-/** How a database says by which way it found the rows of a statement. */
+/** The query plan of a statement, as each database reports it. */
 interface Explained {
   readonly dialect: Dialect;
   readonly explain: string;
-  /** The reads of `executions` that enter no index at a code, one as text each. */
+  /** The reads of `executions` that use no index by build id, one text each. */
   readonly slow: (plan: readonly Record<string, SqlValue>[]) => readonly string[];
 }
 
@@ -91,7 +91,10 @@ function* written(dialect: Dialect): Script<void> {
   );
 }
 
-/** Asks for strays as a runner that has the newest definition; gives what was found, and how many statements that took. */
+/**
+ * Looks for executions of retired builds as a runner with the newest definition; returns them and the number of
+ * statements.
+ */
 async function look(
   store: Store,
   { dialect, explain, slow }: Explained,

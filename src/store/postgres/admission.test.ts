@@ -6,7 +6,7 @@ import { Admission } from './admission.ts';
 
 const patienceMs = 1000;
 
-/** An admission of two at once, whose time moves when told. */
+/** An admission of two at once, with a clock that the test moves. */
 function place(t: TestContext): { readonly admission: Admission; readonly advance: (ms: number) => Promise<void> } {
   let now = 5000;
   t.mock.timers.enable({ apis: ['setInterval'] });
@@ -21,7 +21,7 @@ function place(t: TestContext): { readonly admission: Admission; readonly advanc
   return { admission, advance };
 }
 
-/** Something that is asked, answered when told. */
+/** A query that the test answers. */
 function asked(
   admission: Admission,
 ): PromiseWithResolvers<string> & { readonly since: number[]; done: Promise<string> } {
@@ -31,7 +31,7 @@ function asked(
     since.push(at);
     return answer.promise;
   });
-  done.catch(() => undefined); // looked at in the end
+  done.catch(() => undefined); // polled for in the end
   return { ...answer, since, done };
 }
 

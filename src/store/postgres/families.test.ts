@@ -7,7 +7,7 @@ import { testPostgres } from '../../testing/postgres-server.ts';
 import { sampleEffects, sampleExecution, sampleTaskState, sampleTransition } from '../../testing/samples.ts';
 import type { Store } from '../store.ts';
 
-/** A parent with two children, and a child of one of those; their ids are in another order than they were made. */
+/** A parent with two children and a grandchild; the order of their ids differs from the order of their creation. */
 const [grandchild, child, parent, sibling] = ['f0', 'f1', 'f2', 'f3'] as const;
 
 async function family(store: Store, owned: boolean): Promise<void> {
@@ -22,7 +22,10 @@ async function family(store: Store, owned: boolean): Promise<void> {
   ]);
 }
 
-/** What is held up by the first of the rows holds none of the others: a commit that has that one can go on to them. */
+/**
+ * A transaction that waits for the first of the rows must hold none of the others: a commit that holds the first can
+ * lock the others.
+ */
 async function waitsForTheFirst(client: Client, rows: readonly string[], act: () => Promise<unknown>): Promise<void> {
   const [first, ...others] = rows.toSorted();
   await client.query('begin');

@@ -26,7 +26,7 @@ async function connect(t: Cleanup, url: string): Promise<Client> {
   return client;
 }
 
-/** The URL of a database whose transactions have that isolation unless they say otherwise. */
+/** The URL of a database whose transactions have that isolation by default. */
 async function database(t: Cleanup, isolation: string): Promise<string> {
   const name = `isolated_${process.pid}_${databases++}`;
   const admin = await connect(t, base);
@@ -56,7 +56,7 @@ async function open(t: Cleanup, url: string): Promise<Store> {
 
 const names = Array.from({ length: 8 }, (_, i) => `r${i}`);
 
-/** As the journal does: what was in another's way is tried again. */
+/** Retries conflicting transactions, as the journal does. */
 async function commit(store: Store, batch: Batch): Promise<void> {
   for (;;) {
     try {
@@ -68,7 +68,7 @@ async function commit(store: Store, batch: Batch): Promise<void> {
   }
 }
 
-/** Each runner has an execution, and commits changes of it until it is told to end; gives how many. */
+/** Each runner commits changes of its execution until the test ends it; returns the number of commits. */
 async function committing(store: Store, end: AbortSignal): Promise<number> {
   for (const id of names) await store.registerRunner(sampleRunner(id));
   const counts = names.map(async (runner) => {
@@ -84,7 +84,7 @@ async function committing(store: Store, end: AbortSignal): Promise<number> {
   return (await Promise.all(counts)).reduce((sum, n) => sum + n, 0);
 }
 
-/** Keeps the leases of all until each has been renewed twenty times; gives what failed meanwhile. */
+/** Keeps the leases of all until each has been renewed twenty times; returns the failures. */
 async function keeping(t: Cleanup, store: Store): Promise<readonly string[]> {
   const failures: string[] = [];
   const kept = names.map(async (runner) => {
@@ -131,7 +131,7 @@ describe("durability.md, Per database: the server's defaults do not matter", { s
       const failures = await keeping(t, store);
       end.abort();
       await commits;
-      // on a machine under load an answer may also come late
+      // on a loaded host an answer may also come late
       assert.deepEqual(
         failures.filter((message) => /serializ/.test(message)),
         [],
@@ -157,7 +157,7 @@ describe("durability.md, Per database: the server's defaults do not matter", { s
 
   it('connections that a pooler lends to other programs are left unchanged', async (t) => {
     const direct = await database(t, 'serializable');
-    // it takes no notice of what a connection begins with, and by that looks like the server itself
+    // it ignores the startup parameters of a connection, and so looks like the server itself
     const pooler = await pgbouncer(direct, ['statement_timeout', 'idle_in_transaction_session_timeout']);
     if (typeof pooler === 'string') return t.skip(pooler);
     release(t, () => pooler.stop());

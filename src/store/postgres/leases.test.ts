@@ -16,7 +16,7 @@ async function leaseUntil(store: Store): Promise<number> {
   return (await store.runners()).find(({ id }) => id === 'r1')!.leaseUntil;
 }
 
-/** Transactions of r1 that hold its fence, each until the next one has it too; gives how many there were when it is ended. */
+/** Overlapping transactions of r1 that hold its fence without a gap; returns their number when the test ends them. */
 async function withoutAGap(t: Cleanup, of: Client, url: string): Promise<() => Promise<number>> {
   const { rows } = await of.query<{ path: string }>(`select current_setting('search_path') as path`);
   const options = `-c search_path=${rows[0]!.path}`;
@@ -118,7 +118,7 @@ if (typeof server === 'string') {
       });
       await next();
       keeper.waitsSince(Date.now() - leaseMs - 1);
-      await isHeldUp(next()); // one may be on its way
+      await isHeldUp(next()); // one may be in flight
       assert.ok(await isHeldUp(next()));
       keeper.waitsSince(null);
       await next();

@@ -18,7 +18,7 @@ interface Place extends PostgresPlace {
   readonly sample: SampleRegistry;
   /** Version 1.0.0 of the package, which is live. */
   readonly one: Pin;
-  /** An execution without a package, that r1 owns. */
+  /** An execution without a package, owned by r1. */
   readonly known: string;
 }
 
@@ -31,14 +31,14 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   return { store, sample, client, one, known: create.id };
 }
 
-/** What an `unregister` of one version has done before it commits. */
+/** The changes of an `unregister` of one version before its commit. */
 async function unregistering({ client }: Place, version = '1.0.0'): Promise<void> {
   await client.query('begin');
   await client.query('select id from packages where version = $1 for update', [version]);
   await client.query(`update packages set status = 'deleted' where version = $1`, [version]);
 }
 
-/** An execution of that version which was cancelled. */
+/** A cancelled execution of that version. */
 async function cancelled({ store }: Place, pin: Pin): Promise<string> {
   const create = samplePinned(pin);
   await store.createExecutions([create]);
@@ -46,13 +46,13 @@ async function cancelled({ store }: Place, pin: Pin): Promise<string> {
   return create.id;
 }
 
-/** A way in which an execution comes to be pinned to a version. */
+/** A way to pin an execution to a version. */
 interface Way {
-  /** Begins to pin, and gives the outcome: null where it is pinned, the code where it is refused. */
+  /** Begins to pin and returns the outcome: null if it is pinned, or the code of the refusal. */
   readonly pin: (here: Place) => Promise<() => Promise<string | null>>;
-  /** Whether it goes where its channel points. */
+  /** True if the execution follows its channel. */
   readonly follows: boolean;
-  /** Whether it waits for the row of the execution `known`, or the one that is given, with the version in its hands. */
+  /** True if it waits for the row of the execution `known`, or of a given one, while it holds the version. */
   readonly behind?: (here: Place) => string;
 }
 
@@ -68,7 +68,7 @@ async function codeOf(promise: Promise<unknown>): Promise<string | null> {
   }
 }
 
-/** Writes a change of the execution that r1 owns, and perhaps makes another one. */
+/** Writes a change of the execution that r1 owns, and optionally creates another one. */
 function commit({ store, known }: Place, change: Partial<Transition>, create?: NewExecution): Promise<unknown> {
   const made = create === undefined ? [] : [sampleTransition(create.id, { create })];
   return store.commit({ runner: 'r1', n: 2, transitions: [...made, sampleTransition(known, change)] });

@@ -39,7 +39,7 @@ if (typeof server === 'string') {
   after(() => server.stop());
 
   describe('durability.md, A batch is written once: races of two sends', () => {
-    /** Two forms of a commit: one statement, and, with effects, a transaction of several. */
+    /** Two forms of a commit: one statement, or, with effects, a transaction of several. */
     const effects = sampleEffects({ itemsDropped: ['nothing'] });
     for (const [form, change] of [
       ['as one statement', {}],
@@ -83,7 +83,7 @@ if (typeof server === 'string') {
       it(`a batch in flight twice is written by the first to arrive (${form})`, async (t) => {
         const { store, client } = await place(t, url);
         const id = await owned(store);
-        // the first try: its connection holds the number, and has not committed
+        // the first try: its connection holds the number and has not committed
         await client.query('begin');
         await client.query(
           `insert into batches (runner, n, result) values ('r1', 2, '{"lost":[],"kept":[],"moved":[],"offersTaken":[]}')`,
@@ -144,7 +144,7 @@ if (typeof server === 'string') {
       await client.query(`update runners set dead = 1 where id = 'r1'`);
       const change = sampleTransition(id, { tasks: [sampleTaskState('a')] });
       const commit = store.commit({ runner: 'r1', n: 2, transitions: [change] });
-      commit.catch(() => undefined); // it is looked at below
+      commit.catch(() => undefined); // the assertion is below
       assert.ok(await isHeldUp(commit.catch(() => undefined)));
       await client.query('commit');
       await assert.rejects(commit, FencedError);
@@ -190,7 +190,7 @@ if (typeof server === 'string') {
       const { store, client } = await place(t, url);
       const create = sampleExecution({ startAt: 2_000_000 });
       await store.createExecutions([create]);
-      // another runner has woken and taken it, and it has ended, all before this look comes to its row
+      // another runner has woken and taken it, and it has ended, all before this poll reaches its row
       await client.query('begin');
       await client.query(
         `update executions set status = 'completed', wake_at = null, ended_at = 2000001 where id = $1`,
@@ -208,7 +208,7 @@ if (typeof server === 'string') {
       const id = await owned(store);
       await client.query('begin');
       await store.removeRunner('r1');
-      // a runner that was not there when this sweep began takes it meanwhile
+      // a runner that did not exist when this sweep began takes it meanwhile
       await client.query(`update executions set owner = 'new', epoch = epoch + 1 where id = $1`, [id]);
       const swept = store.releaseOrphans();
       await isHeldUp(swept);
@@ -233,7 +233,7 @@ if (typeof server === 'string') {
       });
       const ended = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(child.id, { release: letGo })] });
       assert.ok(await isHeldUp(ended));
-      // it waits for the first of them with nothing in its hands
+      // it waits for the first of them without holding a lock
       const free = await client.query('select 1 from executions where id = $1 for update skip locked', [child.id]);
       assert.equal(free.rows.length, 1);
       await client.query('commit');
@@ -318,7 +318,7 @@ if (typeof server === 'string') {
         await client.query(`update executions set status = 'failed', ended_at = 1`);
         await client.query('update executions set ended_at = 2 where id = $1', [other.id]);
         const retried = children[1]!.id;
-        // what a retry has done before it commits
+        // the changes of a retry before its commit
         await client.query('begin');
         await client.query('select 1 from executions where id = $1 for update', [retried]);
         await client.query(`update executions set status = 'pending', ended_at = null where id = $1`, [retried]);
@@ -375,7 +375,7 @@ if (typeof server === 'string') {
       const creates = Array.from({ length: 1000 }, () => sampleExecution({ owned: true }));
       const made = creates.map((create) => sampleTransition(create.id, { create }));
       await store.commit({ runner: 'r1', n: 1, transitions: made });
-      // a sequence counts what is taken back, too
+      // a sequence also counts rolled-back values
       await client.query(`create sequence tries;
         create function try() returns trigger language plpgsql set search_path from current as $$ begin perform nextval('tries'); return null; end $$;
         create trigger try before insert on task_executions for each statement execute function try()`);
@@ -385,7 +385,7 @@ if (typeof server === 'string') {
       });
       await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions }), { name: 'RefusedDataError', id: bad });
       const { rows } = await client.query<{ tries: string }>(`select nextval('tries') - 1 as tries`);
-      // the batch itself, and one for each time that a thousand is halved
+      // the batch itself, and one try for each halving of a thousand
       assert.ok(Number(rows[0]!.tries) <= 12, `${rows[0]!.tries} tries`);
       assert.deepEqual((await client.query('select from task_executions')).rows, []);
     });

@@ -20,7 +20,7 @@ const skip = typeof server === 'string' ? server : false;
 if (typeof server !== 'string') after(() => server.stop());
 let schemas = 0;
 
-/** What the next version would do: a column for each of some tables, and a table more. */
+/** The changes of a later version: a column in some tables and a new table. */
 const next: Migration = {
   number: 1000,
   name: 'next',
@@ -73,7 +73,7 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     const options = { now: () => clock.now() };
     const older = await openRig(t, { store: await open(t, place, options), clock, workflows: [pipeline()] });
     const before = await older.client.execute('pipeline');
-    // on each of its connections the statements of the older one are prepared by now
+    // each of its connections has prepared the statements of the older version by now
     const look = (): Promise<unknown> =>
       Promise.all(
         Array.from({ length: 10 }, async () => {
@@ -164,7 +164,7 @@ describe('many queries at the same moment', { skip }, () => {
     const { executionId } = await rig.client.execute('pipeline');
     const client = await connect(t);
     await client.query(`set search_path to ${new URL(place).searchParams.get('schema')}`);
-    // whoever starts one with that key waits for this transaction
+    // a start with that key waits for this transaction
     await client.query('begin');
     await client.query(
       `insert into executions select (jsonb_populate_record(null::executions, to_jsonb(e) || '{"id":"held","root_id":"held","idempotency_key":"k"}')).*

@@ -11,7 +11,7 @@ import { UnwritableBatchError } from '../transition.ts';
 /** The server takes longer than any deadline of these tests for an output of more than 8 MiB. */
 const slowText = `create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return new; end $$;
   create trigger slow before insert on task_executions for each row when (length(new.output) > 8388608) execute function slow()`;
-/** How long an answer is waited for; a batch of 9 MiB has a tenth more. */
+/** The deadline of an answer; a batch of 9 MiB has a tenth more. */
 const deadlineMs = 700;
 
 const server = await testPostgres();

@@ -196,7 +196,7 @@ describe('interfaces.md: opening a SQLite database file', () => {
     }
   });
 
-  // permissions are for others than root, and Windows has none of these
+  // permissions do not bind root, and Windows has none of these
   const nobody = process.platform !== 'win32' && process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
   const openAsOther = (path: string): string => {
     const module = JSON.stringify(new URL('../open.ts', import.meta.url).href);
@@ -258,7 +258,8 @@ describe('durability.md, per database: SQLite', () => {
       store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] }),
       BusyError,
     );
-    // the lock is held by this very thread: a wait inside SQLite could only fail, here it goes on when it is released
+    // this same thread holds the lock: a wait inside SQLite could only fail, while the timer continues when it is
+    // released
     await setTimeout(20);
     assert.ok(!written);
     assert.equal((await store.runners()).length, 1, 'readers are not held up');

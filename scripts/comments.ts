@@ -17,16 +17,16 @@ const subjects =
 /** Largest allowed share in percent of the comments of each folder. A limit may be lowered and never raised. */
 const limits: Readonly<Record<string, Readonly<Record<Rule, number>>>> = {
   src: { opening: 18, subject: 4 },
-  'src/core': { opening: 11, subject: 3 },
+  'src/core': { opening: 10, subject: 3 },
   'src/store': { opening: 18, subject: 5 },
-  'src/engine': { opening: 17, subject: 4 },
-  'src/schedule': { opening: 15, subject: 3 },
-  'src/package': { opening: 15, subject: 3 },
-  'src/cli': { opening: 22, subject: 3 },
-  'src/testing': { opening: 21, subject: 3 },
-  test: { opening: 11, subject: 4 },
-  bench: { opening: 14, subject: 3 },
-  scripts: { opening: 11, subject: 3 },
+  'src/engine': { opening: 16, subject: 4 },
+  'src/schedule': { opening: 13, subject: 3 },
+  'src/package': { opening: 14, subject: 3 },
+  'src/cli': { opening: 21, subject: 3 },
+  'src/testing': { opening: 5, subject: 3 },
+  test: { opening: 5, subject: 3 },
+  bench: { opening: 5, subject: 3 },
+  scripts: { opening: 5, subject: 3 },
 };
 
 /** The shares in percent that every folder has to reach. */

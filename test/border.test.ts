@@ -6,7 +6,7 @@ import { forger } from './border/forger.ts';
 import { openPackaged } from './border/packaged.ts';
 import type { Packaged } from './border/packaged.ts';
 
-/** What a schema library brings along, as a package has it bundled. */
+/** The bundled code of a schema library, as packages contain it. */
 const schema = `const schema = { '~standard': { version: 1, vendor: 'own', validate: (value) => typeof value?.by === 'string'
   ? { value: { by: value.by, seen: true } } : { issues: [{ message: 'a name is needed', path: ['by'] }] } } };\n`;
 const beginning = `import { workflow } from 'cloacina';\nconst w = workflow('w');\n`;
@@ -32,7 +32,7 @@ describe('registry.md, Limits: the schema of a packaged wait judges a signal', (
 
 const flow = (tasks: string): string => `${beginning}${forger}${tasks}\nexport { w };\n`;
 
-/** The runner still runs what is started on it, and the package still answers. */
+/** The runner still runs new executions, and the package still answers. */
 async function goesOn({ runner }: Packaged): Promise<void> {
   const handle = await runner.start('fine');
   assert.equal((await handle.result()).output, 42);

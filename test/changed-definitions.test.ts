@@ -11,7 +11,7 @@ import { all } from '../src/store/script.ts';
 import { testPostgres } from '../src/testing/postgres-server.ts';
 import type { TestPostgres } from '../src/testing/postgres-server.ts';
 
-/** Two deployments of one program, whose graph is the same. */
+/** Two deployments of one program with the same graph. */
 function first(): AnyWorkflow {
   const order = workflow('order', { concurrency: { limit: 1 }, retention: '1h' });
   const ok = order.wait('ok', { signal: 'approved', schema: z.object({ by: z.string() }) });
@@ -51,9 +51,9 @@ async function written(url: string): Promise<readonly unknown[]> {
   const store = await openStore(url);
   try {
     return await store.read(function* () {
-      const codes = yield* all('select build_id, spec, written_at as at from builds order by build_id');
+      const builds = yield* all('select build_id, spec, written_at as at from builds order by build_id');
       const newest = yield* all('select workflow, spec, updated_at as at from definitions order by workflow');
-      return [...codes, ...newest];
+      return [...builds, ...newest];
     });
   } finally {
     await store.close();

@@ -59,7 +59,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       const runner = await Runner.open(database, { workflows: [parent, middle, kid], logger: silent });
       release(place, () => runner.close());
       ({ executionId: id } = await runner.execute(parent));
-      await runner.execute(parent); // others have children, too
+      await runner.execute(parent); // another parent has children too
       await runner.execute(kid, { n: 7 });
       client = await Client.open(database);
       release(place, () => client.close());
@@ -119,7 +119,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
     });
 
     it('the command line lists them', async () => {
-      const said = await runCli(tempFolder(place), [
+      const printed = await runCli(tempFolder(place), [
         'execution',
         'list',
         '--parent',
@@ -128,7 +128,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
         '--database',
         database,
       ]);
-      const { items } = JSON.parse(said.stdout) as { items: readonly { id: string; parent: object }[] };
+      const { items } = JSON.parse(printed.stdout) as { items: readonly { id: string; parent: object }[] };
       assert.deepEqual(
         items.map((item) => [item.id, item.parent]),
         children.map((item) => [item.id, item.parent]),

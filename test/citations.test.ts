@@ -21,7 +21,9 @@ function plain(text: string): string {
   return text.replaceAll('’', "'").replaceAll('`', '').toLowerCase();
 }
 
-/** Each `page.md` of a text that is no page of docs/design, and each `page.md, Heading` whose heading that page lacks. */
+/**
+ * Each `page.md` of a text that is no page of docs/design, and each `page.md, Heading` whose page lacks the heading.
+ */
 function missing(text: string): readonly string[] {
   return Array.from(text.matchAll(/(?<![\w/.-])([\w-]+\.md)\b(, [^\n]*)?/g)).flatMap(([cited, page = '', rest]) => {
     const headings = pages.get(page);

@@ -9,7 +9,7 @@ import { writeProject } from './cli/project.ts';
 import { runCli } from './cli/run-cli.ts';
 
 const posixOnly = process.platform === 'win32' ? 'a working folder cannot be removed there' : false;
-/** Disks of a process's own, gone with it. */
+/** Mounts in a namespace of the process, removed with it. */
 const mayMount = process.platform === 'linux' && spawnSync('/bin/sh', ['-c', 'unshare -m true']).status === 0;
 const mountsOnly = mayMount ? false : 'needs the right to mount a disk';
 const cli = `"${process.execPath}" "${join(root, 'bin', 'cloacina.js')}"`;
@@ -23,7 +23,7 @@ before(async () => {
 
 after(() => rm(dir, { recursive: true, force: true }));
 
-/** Runs a script of the shell in the folder; gives what its commands print on stdout, a JSON document each. */
+/** Runs a shell script in the folder; returns the JSON documents that its commands print on stdout. */
 async function shell(script: string): Promise<readonly Printed[]> {
   const child = spawn('/bin/sh', ['-c', mayMount ? 'exec unshare -m /bin/sh -c "$0"' : 'eval "$0"', script], {
     cwd: dir,

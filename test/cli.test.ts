@@ -16,7 +16,7 @@ import type { Ended } from './cli/run-cli.ts';
 
 type Document = { readonly [field: string]: unknown };
 
-/** Signals reach a process of Windows only as its end. */
+/** On Windows a signal can only end a process. */
 const posixOnly = process.platform === 'win32' ? 'needs signals that a process can handle' : false;
 
 let dir = '';
@@ -33,38 +33,38 @@ after(async () => {
   await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
 });
 
-/** Another file of the same package, made without the command; it always has other bytes than the first. */
+/** Another file of the same package, made without the command; its bytes always differ from the first. */
 async function pack(folder: string, version: string, file: string): Promise<void> {
   await writeProject(join(dir, folder), version, 'changed');
   const { bytes } = await buildPackage(join(dir, folder), { describe: describeInIsolate });
   await writeFile(join(dir, file), bytes);
 }
 
-/** Runs a command that must succeed, for people. */
+/** Runs a command that must succeed, without --json. */
 async function text(...args: readonly string[]): Promise<string> {
   const ended = await runCli(dir, args);
-  assert.equal(ended.code, 0, said(args, ended));
+  assert.equal(ended.code, 0, described(args, ended));
   assert.ok(!ended.stdout.includes('\u001b['), 'colour is for terminals only');
   return ended.stdout;
 }
 
-/** Runs a command that must succeed, for its document. */
+/** Runs a command that must succeed, and returns its document. */
 async function json(...args: readonly string[]): Promise<Document> {
   const ended = await runCli(dir, [...args, '--json']);
-  assert.equal(ended.code, 0, said(args, ended));
+  assert.equal(ended.code, 0, described(args, ended));
   return JSON.parse(ended.stdout) as Document;
 }
 
-/** Runs a command that must fail with an exit code; gives the error of its document. */
+/** Runs a command that must fail with an exit code; returns the error of its document. */
 async function failure(exit: number, ...args: readonly string[]): Promise<Document> {
   const ended = await runCli(dir, [...args, '--json']);
-  assert.equal(ended.code, exit, said(args, ended));
+  assert.equal(ended.code, exit, described(args, ended));
   const { error, ...rest } = JSON.parse(ended.stdout) as { readonly error: Document };
   assert.deepEqual(rest, {});
   return error;
 }
 
-function said(args: readonly string[], { code, stdout, stderr }: Ended): string {
+function described(args: readonly string[], { code, stdout, stderr }: Ended): string {
   return `cloacina ${args.join(' ')} ended with ${code}:\n${stdout}\n${stderr}`;
 }
 
@@ -74,7 +74,7 @@ function items(document: Document): readonly Document[] {
 
 const isoTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
-/** Suites run beside each other, each in its own database; the tests of one in their order. */
+/** Suites run concurrently, each on its own database; the tests of one suite run in order. */
 const inOrder = { concurrency: 1 };
 
 describe('interfaces.md, CLI', { concurrency: 2 }, () => {
@@ -416,11 +416,14 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       runner.child.kill('SIGTERM');
       assert.equal((await runner.ended).code, 0);
       process.env['CLOACINA_QUEUES'] = 'gpu, default';
-      const told = startCli(dir, ['runner', '--json', ...at]);
+      const configured = startCli(dir, ['runner', '--json', ...at]);
       delete process.env['CLOACINA_QUEUES'];
-      assert.deepEqual((JSON.parse(await told.line('stdout', '"ready"')) as Document)['queues'], ['gpu', 'default']);
-      told.child.kill('SIGTERM');
-      assert.equal((await told.ended).code, 0);
+      assert.deepEqual((JSON.parse(await configured.line('stdout', '"ready"')) as Document)['queues'], [
+        'gpu',
+        'default',
+      ]);
+      configured.child.kill('SIGTERM');
+      assert.equal((await configured.ended).code, 0);
       const wrong = await runCli(dir, ['runner', '--queue', '', ...at]);
       assert.equal(wrong.code, 2);
       assert.match(wrong.stderr, /It is not the name of a queue/);
@@ -465,7 +468,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
         json('schedule', 'preview', '--cron', '30 2 * * *', ...from, '--database', 'sqlite:never.db'),
         text('schedule', 'preview', '--cron', '30 2 * * *', ...from),
       ]);
-      // the second lies in the gap of the spring change, and fires at its end
+      // the second is in the gap of the spring change, and fires at its end
       assert.deepEqual(document['slots'], ['2026-03-28T01:30:00.000Z', '2026-03-29T01:00:00.000Z']);
       assert.match(person, new RegExp(`^${String(document['sentence'])}\\n {2}2026-03-28 01:30:00Z {2}Sat`));
       assert.ok(!existsSync(join(dir, 'never.db')));

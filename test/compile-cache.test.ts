@@ -26,7 +26,7 @@ interface Place {
   readonly cache: string;
 }
 
-/** A home and a temporary folder of a test's own. */
+/** A home and a temporary folder for one test. */
 function place(t: TestContext): Place {
   const folder = mkdtempSync(join(tmpdir(), 'cloacina-cache-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
@@ -51,7 +51,7 @@ async function launch({ home, temporary, cache }: Place, more: NodeJS.ProcessEnv
   assert.deepEqual(readdirSync(temporary), [], 'nothing is kept where other users could put it');
 }
 
-/** Where compiled code is kept by default, on this system. */
+/** The default folder of compiled code on this system. */
 function own({ home, cache }: Place): string {
   return process.platform === 'darwin' ? join(home, 'Library', 'Caches', 'cloacina') : join(cache, 'cloacina');
 }

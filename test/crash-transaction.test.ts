@@ -17,7 +17,7 @@ const busyCalls = 20;
 const tables = `create table done (execution text not null, task text not null, item integer not null);
   create table calls (execution text not null);`;
 
-/** A database with the test's own tables beside ours. */
+/** A database with the tables of the test beside those of Cloacina. */
 interface Place {
   readonly url: string;
   readonly ask: (text: string) => Promise<readonly Record<string, unknown>[]>;
@@ -38,7 +38,7 @@ async function onPostgres(t: Cleanup): Promise<Place> {
   const { url } = server as { readonly url: string };
   const schema = `crash_transaction_${process.pid}`;
   const pool = new Pool({ connectionString: url, options: `-c search_path=${schema}` });
-  pool.on('error', () => undefined); // of the server's own end
+  pool.on('error', () => undefined); // of the end of the server
   t.after(() => pool.end());
   await pool.query(`create schema ${schema}; set search_path to ${schema}; ${tables}`);
   return { url: `${url}?schema=${schema}`, ask: async (text) => (await pool.query(text)).rows };
@@ -46,7 +46,7 @@ async function onPostgres(t: Cleanup): Promise<Place> {
 
 interface Child {
   readonly process: ChildProcess;
-  /** Enough calls were acknowledged for tasks to be under way at any moment. */
+  /** Enough calls were acknowledged for tasks to be in progress at any moment. */
   readonly loaded: Promise<void>;
 }
 
@@ -54,12 +54,12 @@ function start(url: string, mode: 'load' | 'finish', acknowledged: Set<string>):
   const child = spawn(process.execPath, [script, url, mode], { stdio: ['ignore', 'pipe', 'inherit'] });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   child.once('exit', () => reject(new Error('the runner ended by itself')));
-  promise.catch(() => undefined); // whoever waits is told
+  promise.catch(() => undefined); // waiting callers get the error
   let text = '';
   let count = 0;
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     const lines = (text + chunk).split('\n');
-    text = lines.pop()!; // an id that was cut by the kill was not acknowledged
+    text = lines.pop()!; // an id that the kill cut short was not acknowledged
     for (const line of lines) acknowledged.add(line);
     count += lines.length;
     if (count >= busyCalls) resolve();

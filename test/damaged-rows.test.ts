@@ -18,7 +18,7 @@ interface Place {
   readonly registry: string;
   readonly warnings: string[];
   readonly logger: object & Record<'debug' | 'info' | 'warn' | 'error', (data: object, message: string) => void>;
-  /** Changes rows behind the back of all that is open. */
+  /** Changes rows directly, while runners and clients are open. */
   readonly damage: (sql: string) => void;
 }
 

@@ -21,7 +21,7 @@ const holding = held.returns(
   ),
 );
 
-/** Open files cannot be removed there. */
+/** Windows does not remove open files. */
 const skip = process.platform === 'win32';
 
 interface Place {
@@ -37,14 +37,14 @@ function newPlace(t: Cleanup): Place {
   return { folder, file, url: `sqlite:${file}` };
 }
 
-/** A copy of the database as it is now, made by another process as `docs/operating.md` says. */
+/** A copy of the current database, made by another process as `docs/operating.md` describes. */
 function backUp({ file, folder }: Place): string {
   const copy = join(folder, 'backup.db');
   elsewhere(`new DatabaseSync(${JSON.stringify(file)}).prepare('vacuum into ?').run(${JSON.stringify(copy)})`);
   return copy;
 }
 
-/** Runs a script in another process, and gives what it prints. */
+/** Runs a script in another process, and returns its output. */
 function elsewhere(script: string): string {
   const source = `import { DatabaseSync } from 'node:sqlite'; ${script}`;
   const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
@@ -54,7 +54,7 @@ function elsewhere(script: string): string {
   return stdout.trim();
 }
 
-/** How many executions another process finds, and whether it finds the file whole. */
+/** The number of executions that another process finds, and the result of its integrity check. */
 function found({ file }: Place): string {
   return elsewhere(`const d = new DatabaseSync(${JSON.stringify(file)});
     const { n } = d.prepare('select count(*) as n from executions').get();
@@ -83,7 +83,7 @@ const harms: Readonly<Record<string, (place: Place, backup: string) => void>> = 
 
 interface Watched {
   readonly runner: Runner;
-  /** What the log says, by level. */
+  /** The log lines, with their level. */
   readonly lines: string[];
   readonly stopped: Promise<Error>;
 }
@@ -168,7 +168,7 @@ describe('a SQLite database file that is removed or replaced under a runner', { 
     const place = newPlace(t);
     const { runner } = await openRunner(t, place);
     const given = runner.transaction((_, start) => {
-      rmAll(place); // it was in its place when the transaction began
+      rmAll(place); // the file was in its place when the transaction began
       return start(counting, { n: 1 });
     });
     await assert.rejects(given, isReplaced);
@@ -192,7 +192,7 @@ describe('a SQLite database file that is removed or replaced under a runner', { 
     const client = await Client.open(place.url);
     release(t, () => client.close());
     for (const part of ['-wal', '-shm']) rmSync(place.file + part);
-    // the client does not look while it is asked nothing
+    // an idle client does not check the file
     elsewhere(`const d = new DatabaseSync(${JSON.stringify(place.file)});
       d.exec('create table orders (id integer primary key, note text)');
       for (let i = 0; i < 300; i++) d.prepare('insert into orders (note) values (?)').run('x'.repeat(900)); d.close();`);

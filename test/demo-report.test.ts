@@ -1,4 +1,4 @@
-// The demo's report against values computed another way: one character at a time, and in whole numbers of any size.
+// The demo's report against values computed in another way: one character at a time, and in integers of any size.
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ import { Runner } from '../src/open.ts';
 const ordersFile = new URL('../examples/registry-execution-demo/simple-demo/src/orders.csv', import.meta.url);
 const csv = await readFile(ordersFile, 'utf8');
 
-/** Rows of fields, by a machine that looks at one character after the other. */
+/** Rows of fields, read by a state machine over single characters. */
 function tokenize(text: string): string[][] {
   const rows: string[][] = [];
   let row: string[] = [];
@@ -53,7 +53,7 @@ const days2025 = new Set(
 );
 const decimals: { readonly [currency: string]: number } = { EUR: 2, USD: 2, GBP: 2, JPY: 0 };
 
-/** Digits and one point, after groups of thousands were joined; undefined for what is no amount that can be added. */
+/** Digits and one point, after groups of thousands were joined; undefined for a text that is no amount. */
 function units(amount: string, places: number): bigint | undefined {
   const parts = amount.split('.');
   const [whole = '', fraction = ''] = parts;

@@ -1,4 +1,4 @@
-// The demo as people run it: a process of its own, in a folder of its own.
+// The demo as users run it: in a separate process, in a separate folder.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtemp, realpath, rm, stat } from 'node:fs/promises';
@@ -20,7 +20,7 @@ interface Ran {
   readonly errors: string;
 }
 
-/** Runs the demo; where a line fits `interruptAt`, Ctrl-C is sent. */
+/** Runs the demo; Ctrl-C is sent when a line matches `interruptAt`. */
 async function demo(args: readonly string[], interruptAt?: RegExp): Promise<Ran> {
   const child = spawn(process.execPath, [cloacina, 'demo', ...args], {
     cwd: folder,
@@ -126,7 +126,7 @@ test('Ctrl-C ends the demo cleanly, and --json prints one event a line', { skip:
   await assertNothingLeft();
 });
 
-/** Nothing fires any more, and nothing waits for a runner that is gone. */
+/** Nothing fires after the demo, and no execution waits for an ended runner. */
 async function assertNothingLeft(): Promise<void> {
   await using client = await Client.open(`sqlite:${join(folder, '.cloacina-demo', 'demo.db')}`);
   assert.equal((await client.schedules.get('demo-report')).paused, true);

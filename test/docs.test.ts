@@ -46,7 +46,7 @@ describe('the code blocks of README.md, docs/ and the other documents are checke
   }
 });
 
-/** Follows a document with the sources of this checkout in the place of the installed package. */
+/** Follows a document with the sources of this checkout instead of the installed package. */
 async function followHere(blocks: readonly Block[]): Promise<void> {
   const folder = temporaryFolder('run');
   const hook = pathToFileURL(join(import.meta.dirname, 'docs', 'resolve-source.ts')).href;

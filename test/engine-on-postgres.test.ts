@@ -1,4 +1,4 @@
-/** The suites of the engine that use its rig, once more on PostgreSQL: each with a schema of its own. */
+/** The suites of the engine that use its rig, once more on PostgreSQL: each with its own schema. */
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';

@@ -9,14 +9,14 @@ import { commandsOf } from './docs/commands.ts';
 import { follow, runProgram } from './docs/steps.ts';
 import { temporaryFolder } from './docs/type-check.ts';
 
-/** Folders of `examples/` that hold a program of their own. */
+/** Folders of `examples/` that contain a program. */
 const examples = globSync('examples/*/main.ts', { cwd: root })
   .map((file) => basename(dirname(file)))
   .toSorted();
 
-/** There, `cloacina` is the sources of this checkout. */
+/** `cloacina` resolves to the sources of this checkout there. */
 const hook = ['--import', pathToFileURL(join(import.meta.dirname, 'docs', 'resolve-source.ts')).href];
-// a test runner that is started by a test must not think that it speaks to that one
+// a test runner started by a test must not report to the outer one
 const { NODE_TEST_CONTEXT: _, ...env } = process.env;
 
 describe('each folder of examples/ is tested', () => {
@@ -64,7 +64,9 @@ describe('each folder of examples/ is tested', () => {
   });
 });
 
-/** The blocks of an example's README, those marked to be run that start its program; the others speak of installing. */
+/**
+ * The blocks of an example's README that are marked to be run and start its program; the others are about installing.
+ */
 function stepsOf(name: string): readonly Block[] {
   return blocksOf(root, `examples/${name}/README.md`).map((block) => {
     const starts = block.language === 'sh' && commandsOf(block).every(({ words }) => words[1] === 'node');

@@ -12,7 +12,7 @@ import type { Item, RunnerProcess } from './helping/packaged.ts';
 
 const patienceMs = 60_000;
 
-/** Until something is so, looking every few ms. */
+/** Polls every few ms until a condition holds. */
 async function until(so: () => boolean | Promise<boolean>): Promise<void> {
   const start = performance.now();
   while (!(await so())) {
@@ -21,7 +21,7 @@ async function until(so: () => boolean | Promise<boolean>): Promise<void> {
   }
 }
 
-/** Who owns an execution, and who may help. */
+/** The owner of an execution, and the possible helpers. */
 async function rolesOf(
   place: Place,
   id: string,
@@ -46,7 +46,7 @@ function isWhole(output: readonly Item[], items: number): void {
   );
 }
 
-/** How many of the items each of the runners has done. */
+/** The number of items that each runner has completed. */
 function sharesOf(output: readonly Item[], runners: readonly RunnerProcess[]): readonly number[] {
   const parts = Map.groupBy(output, ({ runner }) => runner);
   return runners.map(({ pid }) => parts.get(pid)?.length ?? 0);
@@ -54,7 +54,7 @@ function sharesOf(output: readonly Item[], runners: readonly RunnerProcess[]): r
 
 type DatabaseOf = (t: Cleanup) => string;
 
-/** A package's map is shared as one of embedded functions is, its items run in processes of whichever runner has them. */
+/** A package's map is shared like one of embedded functions; its items run in processes of their current runner. */
 function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: DatabaseOf) => void): void {
   describe(`durability.md, helpers: a package on several runners, ${name}`, () => {
     after(endAll);
@@ -90,7 +90,7 @@ function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: Databas
       const again = output.filter(({ attempt }) => attempt > 1);
       t.diagnostic(`${again.length} again of ${sharesOf(output, runners).join(' ')}`);
       assert.ok(again.length > 0 && again.length <= 4, `${again.length} were cut`);
-      // one that was only taken, and not begun, has nothing to remember
+      // an item that was taken and not begun has no step to remember
       const begun = new Set(place.runs.filter(({ runner }) => runner === victim.pid).map(({ item }) => item));
       const cut = new Set(again.map(({ item }) => item).filter((item) => begun.has(item)));
       assert.ok(cut.size > 0, 'some had begun');
@@ -107,7 +107,7 @@ function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: Databas
   });
 }
 
-/** What is the same on every database. */
+/** Properties that hold on every database. */
 function losses(databaseOf: DatabaseOf): void {
   it('a helper takes over from a killed owner, and completed items do not run again', async (t) => {
     const place = await Place.open(t, databaseOf(t));
@@ -130,7 +130,7 @@ function losses(databaseOf: DatabaseOf): void {
       counts.every((count) => count === 1 || count === 2),
       counts.join(' '),
     );
-    // what ran when its owner died: here, at the helper, and what had ended without its owner knowing
+    // items that ran when their owner died: here, at the helper, and ended ones that the owner did not know of
     assert.ok(counts.filter((count) => count === 2).length <= 16, counts.join(' '));
   });
 

@@ -20,11 +20,11 @@ const silent = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 interface Child {
   readonly process: ChildProcess;
   readonly pid: number;
-  /** Of the execution that it was told to start. */
+  /** The result of the execution that the runner was told to start. */
   readonly id: string;
 }
 
-/** A runner in a process of its own; it is ready once this resolves. */
+/** A runner in a separate process; it is ready once this resolves. */
 async function openChild(t: Cleanup, ...args: readonly string[]): Promise<Child> {
   const started = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   release(t, async () => {
@@ -41,12 +41,12 @@ async function openRunner(t: Cleanup, database: string, concurrency: number, que
   return runner;
 }
 
-/** Until something is so, looking every few ms. */
+/** Polls every few ms until a condition holds. */
 async function until(so: () => Promise<boolean>): Promise<void> {
   while (!(await so())) await setTimeout(10);
 }
 
-/** Processes on one database share what is wide, and nothing is lost with one of them. */
+/** Processes on one database share wide executions, and the death of one loses nothing. */
 function suite(name: string, databaseOf: (t: Cleanup) => string): void {
   describe(`durability.md, Helpers: several processes, ${name}`, () => {
     it('every item of a wide map runs once and each process runs some of them', async (t) => {
@@ -109,7 +109,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       const client = await Client.open(database);
       release(t, () => client.close());
       const starter = await openChild(t, database, '4', 'gpu', 'queued', '{"owner":1}');
-      // whoever owns it: both tasks begin at the only runner of their queue
+      // whichever runner owns it, both tasks begin at the only runner of their queue
       const started = async (): Promise<readonly (string | null)[]> =>
         (await client.executions.events(starter.id)).flatMap(({ type, task }) =>
           type === 'task.started' ? [task] : [],

@@ -40,7 +40,7 @@ function scheduled(input: Json): ScheduleSpec {
   return { ...rule, name: 'nightly', input, paused: false };
 }
 
-/** Asked of 41 characters, it does not end in a lifetime. */
+/** A match against 41 characters takes longer than a lifetime. */
 const backtracking = { type: 'string', pattern: '^([a-z]+)*$' };
 const asked = `${'a'.repeat(40)}!`;
 

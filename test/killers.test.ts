@@ -7,7 +7,7 @@ import { Client } from '../src/index.ts';
 import { release, tempFolder } from '../src/testing/engine-rig.ts';
 
 const script = fileURLToPath(new URL('processes/killers.ts', import.meta.url));
-/** Two that are charged to nobody, five that are charged to the execution. */
+/** Two deaths that are not charged, and five that are charged to the execution. */
 const mostRunners = 7;
 
 describe('durability.md, Poison suspects: code that ends its process outside of a task is charged to its execution', () => {

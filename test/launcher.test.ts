@@ -12,7 +12,7 @@ const { version, engines } = JSON.parse(readFileSync(join(root, 'package.json'),
   readonly engines: { readonly node: string };
 };
 
-/** Runs the launcher where `process.versions.node` says something else. */
+/** Runs the launcher with another `process.versions.node`. */
 async function launchOn(node: string): Promise<{ readonly exitCode: number; readonly output: string }> {
   const pretend = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${node}' } });`;
   const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`, launcher, '--version'];

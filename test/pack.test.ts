@@ -44,7 +44,7 @@ describe('the packed npm package', () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  /** A test that needs npm's registry, and says so where it cannot be reached. */
+  /** A test that needs npm's registry, and is skipped with the reason if it cannot be reached. */
   function online(name: string, run: () => Promise<void> | void): void {
     test(name, (t: TestContext) => (offline === undefined ? run() : t.skip(offline)));
   }
@@ -117,7 +117,7 @@ describe('the packed npm package', () => {
   }
 });
 
-/** Does what the README says, with the tarball in the place of the published package. */
+/** Follows the README with the tarball instead of the published package. */
 async function quickStart(tools: Toolchain, folder: string, tarball: string): Promise<void> {
   const blocks = blocksOf(root, 'README.md');
   assert.ok(

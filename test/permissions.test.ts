@@ -24,7 +24,7 @@ after(() => {
 
 let projects = 0;
 
-/** A project whose workflow says which of two names it sees. */
+/** A project whose workflow returns the visible ones of two names. */
 function project(version: string, permissions: object): string {
   const dir = join(folder, `project-${++projects}`);
   mkdirSync(join(dir, 'src'), { recursive: true });

@@ -17,9 +17,9 @@ const timeouts = ['statement_timeout', 'idle_in_transaction_session_timeout'];
 
 interface Places {
   readonly direct: TestPostgres;
-  /** It refuses what is asked for at the start of a connection. */
+  /** It refuses the startup parameters. */
   readonly refusing: TestPostgres;
-  /** It takes no notice of it. */
+  /** It ignores the startup parameters. */
   readonly ignoring: TestPostgres;
 }
 
@@ -87,7 +87,7 @@ if (typeof places === 'string') {
       release(t, () => runs.close());
       const waits = await Runner.open(url, { logger: silent });
       release(t, () => waits.close());
-      await setTimeout(2500); // whether notices come has been tried out
+      await setTimeout(2500); // the runner has tested for notifications
       for (let n = 0; n < 3; n++) {
         const start = performance.now();
         assert.equal((await waits.execute('w', { n })).output, n + 1);
@@ -104,7 +104,7 @@ if (typeof places === 'string') {
   };
 
   describe('durability.md, Death and adoption: server-side timeouts bound how long a commit under way holds its runner', () => {
-    // a transaction first: by a single statement such a pooler may be found out before long
+    // a transaction first: with a single statement the pooler may be detected early
     const forms = { 'as a transaction': sampleEffects({ itemsDropped: ['nothing'] }), 'as one statement': null };
     for (const how of ['refusing', 'ignoring'] as const) {
       for (const [form, effects] of Object.entries(forms)) {
@@ -124,7 +124,7 @@ if (typeof places === 'string') {
           };
           const start = performance.now();
           const commit = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(create.id, { effects })] });
-          commit.catch(() => undefined); // nobody is there any more to be told
+          commit.catch(() => undefined); // no caller is left to receive the error
           while (!(await waiting())) assert.ok(performance.now() - start < 5000, 'it does not wait for that row');
           assert.equal(await store.markDead('r1', 2_000_000), false, 'its commit holds it');
           while (await waiting()) {

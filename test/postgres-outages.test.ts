@@ -32,19 +32,19 @@ function place(of: PostgresServer, through = of.port): Place {
 
 interface Opened {
   readonly runner: Runner;
-  readonly said: readonly string[];
+  readonly logged: readonly string[];
 }
 
 async function open(t: Cleanup, url: string, ...workflows: readonly AnyWorkflow[]): Promise<Opened> {
-  const said: string[] = [];
-  const say = (_: object, message: string): void => void said.push(message);
-  const logger: Logger = { debug: () => undefined, info: say, warn: say, error: say };
+  const logged: string[] = [];
+  const log = (_: object, message: string): void => void logged.push(message);
+  const logger: Logger = { debug: () => undefined, info: log, warn: log, error: log };
   const runner = await Runner.open(url, { workflows, logger, lease: `${leaseMs}ms` });
   release(t, () => runner.close({ drain: 0 }));
-  return { runner, said };
+  return { runner, logged };
 }
 
-/** A workflow whose one task waits until the test lets it go, and what is known of its runs. */
+/** A workflow whose only task waits until the test ends it, and the known facts about its runs. */
 function held(): { readonly workflow: ReturnType<typeof build>; readonly runs: string[]; go(): void } {
   const runs: string[] = [];
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -78,13 +78,13 @@ if (typeof server === 'string') {
       await control.query(`update runners set host = 'elsewhere' where id = $1`, two.runner.id);
       const handle = await one.runner.start(work.workflow);
       while (work.runs.length === 0) await setTimeout(10);
-      await setTimeout(leaseMs); // each has seen a lease of the other
+      await setTimeout(leaseMs); // each has observed a lease of the other
       const before = await control.query<{ id: string }>('select id from runners order by id');
       await server.stop();
       // its result waits for the database
       work.go();
       await setTimeout(2 * leaseMs);
-      // one of them finds it a little later, when the other has looked around already
+      // one of them reconnects a little later, after the other has polled already
       proxy.refuse();
       await server.start();
       await setTimeout(0.7 * leaseMs);
@@ -93,8 +93,8 @@ if (typeof server === 'string') {
       await setTimeout(2 * leaseMs);
       assert.deepEqual(await control.query('select id from runners order by id'), before);
       assert.deepEqual(work.runs, ['attempt 1']);
-      const said = [...one.said, ...two.said];
-      assert.ok(!said.some((message) => /died|declared dead/.test(message)), said.join('\n'));
+      const logged = [...one.logged, ...two.logged];
+      assert.ok(!logged.some((message) => /died|declared dead/.test(message)), logged.join('\n'));
     });
   });
 
@@ -109,7 +109,7 @@ if (typeof server === 'string') {
       const lost = await open(t, cutOff.url, work.workflow);
       const { id } = await lost.runner.start(work.workflow);
       while (work.runs.length === 0) await setTimeout(10);
-      // as if the first were on another machine: the lease is the only way to see that it is gone
+      // the first reports another host: its lease is the only sign of its death
       const other = await open(t, direct, work.workflow);
       await control.query(`update runners set host = 'elsewhere' where id = $1`, lost.runner.id);
       proxy.swallow();
@@ -123,7 +123,7 @@ if (typeof server === 'string') {
         id,
       );
       proxy.pass();
-      while (!lost.said.some((message) => /declared dead/.test(message))) await setTimeout(20);
+      while (!lost.logged.some((message) => /declared dead/.test(message))) await setTimeout(20);
       await setTimeout(leaseMs / 3);
       assert.deepEqual(
         await control.query('select seq, type, runner from events where execution_id = $1 order by seq', id),
@@ -152,7 +152,7 @@ if (typeof server === 'string') {
       );
       const { runner } = await open(t, url, done);
       const control = new Control(url);
-      // seen from within: what each transaction that writes an event runs with
+      // a trigger records the settings of each transaction that writes an event
       await control.query('create table seen (setting text primary key)');
       await control.query(`create function see() returns trigger language plpgsql as $$ begin
         insert into seen values (current_setting('transaction_isolation') || ', ' || current_setting('synchronous_commit')) on conflict do nothing;

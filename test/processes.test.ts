@@ -16,7 +16,7 @@ const script = fileURLToPath(new URL('processes/child.ts', import.meta.url));
 
 interface Child {
   readonly process: ChildProcess;
-  /** The next line that it prints. */
+  /** The next line of its output. */
   line(): Promise<Record<string, unknown>>;
   /** Resolves with its exit code. */
   readonly end: Promise<number | null>;
@@ -67,7 +67,7 @@ describe('durability.md, Ownership: several processes on one SQLite file', () =>
     }
     assert.equal(await starter.end, 0);
     delays.sort((a, b) => a - b);
-    // outliers are left to a machine that is busy with something else
+    // outliers may be due to a busy host
     assert.ok(delays[10]! <= 100, `${delays.join(', ')} ms`);
   });
 

@@ -16,7 +16,7 @@ import { endAll, runCli, startCli } from './cli/run-cli.ts';
 
 const secret = 'Zx9Secret';
 
-/** Nobody answers at port 1. */
+/** No server listens at port 1. */
 const refusedUrls = [
   `postgres://app@srv:${secret}@127.0.0.1:1/db`,
   `postgres://app:${secret}@127.0.0.1:1/db`,
@@ -72,7 +72,7 @@ const registryUrls = [
   `https://h/packages?sig%6eature=${secret}#${secret}`,
 ];
 
-/** All that a program or a logger could print of an error. */
+/** All parts of an error that a program or a logger could print. */
 function printed(error: unknown): string {
   const { message, stack } = error as Error;
   const whole = inspect(error, { depth: 10, showHidden: true });
@@ -167,7 +167,7 @@ describe('the commands print no password of a database', { concurrency: 2 }, () 
     t.after(() => server.stop());
     const url = new URL(server.url);
     if (url.password !== '') return t.skip('the server asks for its own password');
-    url.password = secret; // the server of the tests trusts everybody on this machine
+    url.password = secret; // the server of the tests accepts every local user
     const runner = startCli(dir, ['runner', '--json', '--database', `${url.href}?schema=secrets_${process.pid}`]);
     const ready = JSON.parse(await runner.line('stdout', '"ready"')) as { readonly database: string };
     runner.child.kill('SIGTERM');
@@ -191,9 +191,9 @@ describe('the commands print no password of a database', { concurrency: 2 }, () 
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     await new Promise((resolve) => child.on('close', resolve));
-    const said = stderr.slice(stderr.indexOf('CloacinaError'));
-    assert.match(said, /DATABASE_URL_INVALID/);
-    assert.ok(!said.includes(secret), said);
+    const report = stderr.slice(stderr.indexOf('CloacinaError'));
+    assert.match(report, /DATABASE_URL_INVALID/);
+    assert.ok(!report.includes(secret), report);
   });
 
   test('the help says where to put a URL with a password', async () => {

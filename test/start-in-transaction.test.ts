@@ -14,19 +14,19 @@ const greet = workflow('greet');
 const hello = greet.task('hello', ({ input }) => ({ said: (input as { name?: string }).name ?? 'nobody' }));
 const greeting = greet.returns(hello);
 
-/** Takes a piece of work back. */
+/** Rolls back a piece of work. */
 class Undo extends Error {
   override readonly name = 'Undo';
 }
 
 interface Orders {
-  /** Writes an order, within the transaction that is open. */
+  /** Writes an order, within the open transaction. */
   readonly write: (id: string) => Promise<unknown>;
-  /** What is given as `tx`. */
+  /** The value that is passed as `tx`. */
   readonly tx: object;
 }
 
-/** A kind of client: runs an act in a transaction of its own, which is undone where the act throws. */
+/** A kind of client: runs an act in its own transaction, which is rolled back if the act throws. */
 type Within = (act: (orders: Orders) => Promise<void>) => Promise<void>;
 
 const insert = 'insert into orders (id) values ($1)';
@@ -48,7 +48,7 @@ function byPg(pool: Pool): Within {
   };
 }
 
-/** What gives rows as an array, as TypeORM's query runner does. */
+/** A client that returns rows as an array, like TypeORM's query runner. */
 function byRows(pool: Pool): Within {
   return (act) =>
     byPg(pool)(({ write, tx }) => {
@@ -60,8 +60,8 @@ function byRows(pool: Pool): Within {
 }
 
 /**
- * Prisma's interactive transaction client, by its shape only: a pg client with the two methods for raw SQL that it has,
- * which take their parameters one by one and prepare what they are given.
+ * Prisma's interactive transaction client, by its shape only: a pg client with its two methods for raw SQL, which take
+ * their parameters one by one and prepare their statements.
  */
 function byPrismaShape(pool: Pool): Within {
   return (act) =>
@@ -111,9 +111,9 @@ if (typeof server === 'string') {
   let runner: Runner;
 
   before(async () => {
-    // the caller knows nothing of our schema: its tables are found all the same
+    // the caller does not know our schema, and its tables are found
     pool = new Pool({ connectionString: server.url });
-    pool.on('error', () => undefined); // of the server's own end
+    pool.on('error', () => undefined); // of the end of the server
     await pool.query('create table orders (id text primary key)');
     runner = await Runner.open(url, { workflows: [greeting] });
   });
@@ -288,7 +288,7 @@ if (typeof server === 'string') {
   });
 }
 
-/** Until a session waits for another's lock. */
+/** Resolves when a session waits for another's lock. */
 async function untilBlocked(pool: Pool): Promise<void> {
   for (;;) {
     const { rowCount } = await pool.query(

@@ -15,13 +15,13 @@ import { CommitProxy } from './transaction/commit-proxy.ts';
 const server = await testPostgres();
 after(() => (typeof server === 'string' ? undefined : server.stop()));
 
-/** A database with a table of the test's own. */
+/** A database with a table for the test. */
 interface Place {
   readonly url: string;
-  /** Writes a row within a transaction of a task: at once, or in its time. */
+  /** Writes a row within a transaction of a task, synchronously or asynchronously. */
   readonly write: (tx: unknown, name: string) => Promise<unknown> | undefined;
   readonly rows: () => Promise<readonly string[]>;
-  /** A statement on a connection of the test's own. */
+  /** A statement on the test's own connection. */
   readonly ask: (text: string) => Promise<readonly Record<string, unknown>[]>;
 }
 
@@ -48,12 +48,12 @@ let schemas = 0;
 
 interface PostgresPlace extends Place {
   readonly connect: () => Promise<PgClient>;
-  /** For whatever a test lets go on. */
+  /** Open gates that are released at the end of a test. */
   readonly goOn: PromiseWithResolvers<void>;
-  /** Until the end of a task waits for a lock; gives its process. */
+  /** Resolves with the process id when the end of a task waits for a lock. */
   readonly untilBlocked: () => Promise<number>;
   readonly untilGone: (pid: number) => Promise<void>;
-  /** Until no session does nothing within a transaction. */
+  /** Resolves when no session is idle within a transaction. */
   readonly untilNobodyIsIdle: () => Promise<void>;
 }
 
@@ -62,7 +62,7 @@ async function onPostgres(t: Cleanup): Promise<PostgresPlace> {
   const schema = `tasks_${process.pid}_${schemas++}`;
   const config = { connectionString: url, options: `-c search_path=${schema}` };
   const pool = new Pool(config);
-  pool.on('error', () => undefined); // of the server's own end
+  pool.on('error', () => undefined); // of the end of the server
   t.after(() => pool.end());
   await pool.query(`create schema ${schema}; create table ${schema}.done (name text not null)`);
   const ask = async (text: string): Promise<Record<string, unknown>[]> => (await pool.query(text)).rows;
@@ -111,7 +111,7 @@ async function open(
 
 const quick = { delay: 1 };
 
-/** The transaction of a task that writes a row and gives something: a promise of it where the database takes its time. */
+/** The transaction of a task that writes a row and returns a value, or a promise of it on an asynchronous database. */
 function writing<T>(ctx: Ctx<unknown>, { write }: Place, name: string, give: () => T | Promise<T>): Promise<T> {
   return ctx.transaction<unknown>((tx) => {
     const written = write(tx, name);
@@ -255,7 +255,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
         const charge = pay.task('charge', async (ctx) => {
           const time = ++begun;
           if (time === 1) {
-            // the journal has nothing to write any more that would find it out
+            // the journal has no further write that would detect it
             const started = `select 1 from task_executions where status = 'running'`;
             while ((await place.ask(started)).length === 0) await setTimeout(1);
             await place.ask(statement);
@@ -364,9 +364,9 @@ describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut i
     });
     const paying = pay.returns(charge);
     const { runner } = await open(t, place.url, [paying]);
-    const told = assert.rejects(lost.promise, /ended before its transaction/);
+    const rejected = assert.rejects(lost.promise, /ended before its transaction/);
     assert.equal((await runner.execute(paying)).output, 'without it');
-    await told;
+    await rejected;
     assert.deepEqual(await place.rows(), []);
   });
 
@@ -387,7 +387,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut i
 });
 
 describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the outcome', { skip }, () => {
-  /** One task whose end waits at the fence, since its row is locked; what else its workflow has is up to the test. */
+  /** One task whose end waits at the fence because its row is locked; the test adds the rest of its workflow. */
   interface Fenced {
     readonly place: PostgresPlace;
     readonly pid: number;
@@ -398,7 +398,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     const client = await place.connect();
     t.after(() => client.end());
     const runs = `select 1 from task_executions where execution_id = $1 and task = 'charge' and item = $2 and status = 'running'`;
-    // once its start is durable, the journal has nothing to do with this row until its end
+    // once its start is durable, the journal does not touch this row until its end
     while ((await client.query(runs, [id, item])).rowCount === 0) await setTimeout(5);
     await client.query('begin');
     await client.query(`${runs} for update`, [id, item]);
@@ -556,9 +556,9 @@ describe('durability.md, ctx.transaction on PostgreSQL: limits of the function',
     const execution = await runner.start(pay);
     await execution.outcome();
     const { tasks } = await runner.executions.get(execution.id);
-    const codes = Object.fromEntries(tasks.map(({ name, error }) => [name, error?.code]));
+    const errorCodes = Object.fromEntries(tasks.map(({ name, error }) => [name, error?.code]));
     const ended = 'TRANSACTION_ENDED';
-    assert.deepEqual(codes, { commits: ended, begins: ended, releases: ended });
+    assert.deepEqual(errorCodes, { commits: ended, begins: ended, releases: ended });
     assert.deepEqual(await place.rows(), ['begins 1', 'commits 1'], 'what it committed by itself stays');
   });
 

@@ -8,10 +8,13 @@ import { root } from '../scripts/tool.ts';
 import { samplePackage } from '../src/testing/sample-package.ts';
 import { endAll, startCli } from './cli/run-cli.ts';
 
-/** Erases a line, moves the cursor, sets the title; C1, bidi controls, zero width, line separators; then a line of its own. */
+/**
+ * Erases a line, moves the cursor, sets the title; C1, bidi controls, zero width, line separators; then a line of its
+ * own.
+ */
 const hostile =
   'seen\u001b[2K\u001b[1A\u001b]0;title\u0007\u009b31m\u202e\u2066\u200b\u200d\u200f\u061c\ufeff\u2028\r\nforged line';
-/** All that a terminal obeys or hides, and is no line end and no tab. */
+/** Every character that a terminal obeys or hides, except line ends and tabs. */
 const obeyed = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 
 const entry = `
@@ -63,19 +66,19 @@ after(async () => {
   await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
 });
 
-/** What a command prints, byte by byte. */
+/** The output of a command, byte by byte. */
 async function print(...args: readonly string[]): Promise<Printed> {
   const child = spawn(process.execPath, [join(root, 'bin', 'cloacina.js'), ...args], {
     cwd: dir,
     env: { ...process.env, NODE_COMPILE_CACHE: join(dir, '.compile-cache') },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const said = { stdout: '', stderr: '' };
+  const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => (said[name] += text));
+    child[name].setEncoding('utf8').on('data', (text: string) => (output[name] += text));
   }
   const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
-  return { code, ...said };
+  return { code, ...output };
 }
 
 function checkHarmless(what: string, { stdout, stderr }: Printed): void {
@@ -86,7 +89,7 @@ function checkHarmless(what: string, { stdout, stderr }: Printed): void {
   }
 }
 
-/** Prints it, checks it, and gives it. */
+/** Runs a command, checks its output, and returns it. */
 async function harmless(...args: readonly string[]): Promise<Printed> {
   const printed = await print(...args);
   checkHarmless(args.join(' '), printed);
@@ -140,15 +143,15 @@ describe('the text of a package cannot control a terminal or forge a line', () =
     test(`a runner escapes the text of its packages ${json.join('')}`, async () => {
       const id = (await harmless('workflow', 'run', 'failing', '--detach')).stdout.trim();
       const runner = startCli(dir, ['runner', ...json]);
-      const said = { stdout: '', stderr: '' };
+      const output = { stdout: '', stderr: '' };
       for (const name of ['stdout', 'stderr'] as const) {
-        runner.child[name]!.setEncoding('utf8').on('data', (text: string) => (said[name] += text));
+        runner.child[name]!.setEncoding('utf8').on('data', (text: string) => (output[name] += text));
       }
       await runner.line('stdout', 'execution.failed');
       runner.child.kill('SIGTERM');
       await runner.ended;
-      assert.ok(said.stdout.includes(id));
-      checkHarmless('runner', { code: 0, ...said });
+      assert.ok(output.stdout.includes(id));
+      checkHarmless('runner', { code: 0, ...output });
     });
   }
 

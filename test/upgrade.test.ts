@@ -7,10 +7,10 @@ import { root } from '../scripts/tool.ts';
 import { Client, Runner } from '../src/open.ts';
 import { endAll, runCli, startCli } from './cli/run-cli.ts';
 
-/*
- * `released/VERSION.cloacina` is `released/tour` as that version of Cloacina packed it. The files stay as they are for
- * ever: packages that users packed then must run on every later version. A release adds its own:
- * `cloacina package pack test/released/tour -o test/released/VERSION.cloacina`.
+/**
+ * `released/VERSION.cloacina` is `released/tour`, packed by that version of Cloacina. The files never change: packages
+ * that users packed then must run on every later version. A release adds its own: `cloacina package pack
+ * test/released/tour -o test/released/VERSION.cloacina`.
  */
 const released = join(root, 'test', 'released');
 const files = readdirSync(released).filter((name) => name.endsWith('.cloacina'));
@@ -39,7 +39,7 @@ after(() => {
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 });
 
-/** This checkout under another version number. */
+/** This checkout with another version number. */
 function checkoutOf(version: string): string {
   const home = join(folder, `cloacina-${version}`);
   for (const part of ['bin', 'src']) cpSync(join(root, part), join(home, part), { recursive: true });
@@ -121,9 +121,9 @@ describe('an upgrade to a later version of Cloacina', { concurrency: 1 }, () => 
 
     const args = ['runner', '--database', url, '--registry', registry];
     const later = startCli(folder, args, '', checkoutOf('0.2.1'));
-    const said = await later.line('stderr', 'cannot run here');
+    const warning = await later.line('stderr', 'cannot run here');
     assert.match(
-      said,
+      warning,
       /1 package, 2 open executions cannot run here: tour v1\.0\.0 \(ENGINE_UNSUPPORTED, 2 executions\)$/,
     );
     later.child.kill('SIGKILL');

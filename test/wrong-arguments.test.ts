@@ -3,14 +3,14 @@ import { after, before, describe, test } from 'node:test';
 import { CloacinaError, settled, workflow } from '../src/index.ts';
 import { Client, Runner } from '../src/open.ts';
 
-// What JavaScript lets through: each is refused with a code, and names what is wrong.
+// Arguments that JavaScript allows: each is refused with a code, and the error names the fault.
 
 type Call = (client: Client) => unknown;
 
 const one = workflow('one');
 one.task('a', () => 1);
 
-/** A value as a caller of JavaScript gives it. */
+/** A value as a caller of JavaScript passes it. */
 function as(value: unknown): never {
   return value as never;
 }

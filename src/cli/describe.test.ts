@@ -37,7 +37,7 @@ describe(
   'registry.md, Packing: a package that does not load or define workflows is refused',
   { concurrency: 2 },
   () => {
-    const cases: readonly (readonly [name: string, source: string, said: RegExp])[] = [
+    const cases: readonly (readonly [name: string, source: string, message: RegExp])[] = [
       [
         'an error',
         `function boom(): never {\n  throw new RangeError('no config');\n}\nboom();`,
@@ -66,8 +66,8 @@ describe(
         /^SCHEDULE_INVALID: cron: '61 \* \* \* \*'.*\(schedule 'nightly' of workflow 'w'\)$/,
       ],
     ];
-    for (const [name, source, said] of cases) {
-      test(name, async () => assert.match(await refusal(name, source), said));
+    for (const [name, source, message] of cases) {
+      test(name, async () => assert.match(await refusal(name, source), message));
     }
   },
 );
@@ -119,8 +119,8 @@ function fail(name: string): never { throw new Error(name + ' is not set'); }
       `if (!Object.keys(process.env).includes('H_TOKEN')) process.exit(1);`,
     ];
     for (const [at, source] of ways.entries()) {
-      const said = await packed(`exit ${at}`, source, ['H_TOKEN'], {});
-      assert.match(said, /exited with code 1.*; H_TOKEN is in permissions\.env and is not set here/, source);
+      const message = await packed(`exit ${at}`, source, ['H_TOKEN'], {});
+      assert.match(message, /exited with code 1.*; H_TOKEN is in permissions\.env and is not set here/, source);
     }
     const listing = await packed('listing', ways[4]!, [], {});
     assert.match(listing, /exited with code 1; of the environment it sees the names of permissions\.env only$/);

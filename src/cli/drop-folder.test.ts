@@ -22,10 +22,10 @@ async function watch(t: TestContext, name: string, register: (text: string) => v
   const dir = join(root, name);
   await mkdir(dir);
   const stop = new AbortController();
-  const said: string[] = [];
+  const reports: string[] = [];
   const waiting = new Set<() => void>();
   const say = (text: string): void => {
-    said.push(text);
+    reports.push(text);
     for (const look of waiting) look();
   };
   const watching = watchDropFolder(dir, {
@@ -48,7 +48,7 @@ async function watch(t: TestContext, name: string, register: (text: string) => v
   const until = (count: number): Promise<readonly string[]> =>
     new Promise((resolve) => {
       const look = (): void => {
-        if (said.length >= count) resolve(said);
+        if (reports.length >= count) resolve(reports);
       };
       waiting.add(look);
       look();

@@ -309,7 +309,7 @@ describe('durability.md, Poison suspects', () => {
     readonly ran: string[];
     readonly store: Store;
     readonly clock: ManualClock;
-    /** Its own clock stops once it is declared dead. */
+    /** Opens a runner; with its own clock its time stops once it is declared dead. */
     readonly open: (own?: ManualClock) => Promise<Opened>;
   }
 

@@ -141,8 +141,8 @@ test('scheduling.md: embedded schedules are written when opened; those of workfl
   const stolen = open(place, [specOf({ one: { every: '1m' } }, 'mailer')]);
   await assert.rejects(stolen, coded('CONFLICT', /remove schedule 'embedded\/one'/));
   await place.clock.advance('1m');
-  assert.deepEqual(await place.told('one'), ['01-01T00:01:00 started']);
-  assert.deepEqual(await place.told('mail'), ['01-01T00:01:00 failed']); // no workflow 'mailer' exists here
+  assert.deepEqual(await place.historyOf('one'), ['01-01T00:01:00 started']);
+  assert.deepEqual(await place.historyOf('mail'), ['01-01T00:01:00 failed']); // no workflow 'mailer' exists here
 });
 
 test('due slots that had not fired when a schedule is disabled or changed are recorded as missed', async (t) => {
@@ -151,7 +151,7 @@ test('due slots that had not fired when a schedule is disabled or changed are re
   await place.clock.leap('2m 100ms'); // the second is still on time
   await activate(place, [specOf({ moved: { every: '5m' } })]);
   for (const name of ['gone', 'moved']) {
-    assert.deepEqual(await place.told(name), ['01-01T00:01:00..01-01T00:02:00 x2 missed']);
+    assert.deepEqual(await place.historyOf(name), ['01-01T00:01:00..01-01T00:02:00 x2 missed']);
   }
   assert.equal((await place.schedules.get('moved')).next, place.clock.now() + 300_000);
 });

@@ -36,7 +36,7 @@ test('scheduling.md: there is exactly one execution per slot, whatever the numbe
   const slots = await place.started();
   assert.equal(slots.length, 60);
   assert.equal(new Set(slots).size, 60);
-  assert.equal((await place.told('tick')).length, 60);
+  assert.equal((await place.historyOf('tick')).length, 60);
 });
 
 test('scheduling.md: a crash before or after a firing loses nothing and repeats nothing', async (t) => {
@@ -65,11 +65,11 @@ test('scheduling.md: a firing whose commit failed leaves no slot, no execution a
     run(`create trigger broken before insert on events begin select raise(abort, 'no room'); end`),
   );
   await place.clock.advance('12s');
-  assert.deepEqual(await place.told('tick'), []);
+  assert.deepEqual(await place.historyOf('tick'), []);
   assert.ok(place.logged.some(({ message }) => message.includes('tried again')));
   await place.store.write(() => run('drop trigger broken'));
   await place.clock.advance('2s');
-  assert.deepEqual(await place.told('tick'), ['01-01T00:00:10 started']);
+  assert.deepEqual(await place.historyOf('tick'), ['01-01T00:00:10 started']);
   assert.equal((await place.executions()).length, 1);
 });
 
@@ -79,7 +79,7 @@ test('scheduling.md: catchup latest starts one execution for all missed slots; s
   await place.clock.leap('10h 30m');
   await place.loop();
   assert.deepEqual(await place.started(), ['01-01T10:00:00 late']);
-  assert.deepEqual(await place.told('hourly'), [
+  assert.deepEqual(await place.historyOf('hourly'), [
     '01-01T01:00:00..01-01T07:00:00 x7 outside_window',
     '01-01T08:00:00..01-01T09:00:00 x2 missed',
     '01-01T10:00:00 started',
@@ -92,8 +92,8 @@ test('scheduling.md: catchup skip starts nothing late; all starts the oldest up 
   await place.schedules.add('all', { workflow: 'etl', cron: '@hourly', catchup: 'all', max: 2, overlap: 'allow' });
   await place.clock.leap('4h 30m');
   await place.loop();
-  assert.deepEqual(await place.told('skip'), ['01-01T01:00:00..01-01T04:00:00 x4 missed']);
-  assert.deepEqual(await place.told('all'), [
+  assert.deepEqual(await place.historyOf('skip'), ['01-01T01:00:00..01-01T04:00:00 x4 missed']);
+  assert.deepEqual(await place.historyOf('all'), [
     '01-01T01:00:00 started',
     '01-01T02:00:00 started',
     '01-01T03:00:00..01-01T04:00:00 x2 missed',
@@ -127,7 +127,7 @@ test('scheduling.md: overlap skip records slots that meet a pending execution, n
   await place.clock.advance('5m');
   await place.end('completed');
   await place.clock.advance('3m');
-  assert.deepEqual(await place.told('tick'), [
+  assert.deepEqual(await place.historyOf('tick'), [
     '01-01T00:01:00 started',
     '01-01T00:02:00..01-01T00:05:00 x4 skipped_overlap',
     '01-01T00:06:00 started',
@@ -149,7 +149,7 @@ test('scheduling.md: overlap buffer_one keeps one slot until the running executi
   const loop = await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m', overlap: 'buffer_one' });
   await place.clock.advance('3m 10s');
-  assert.deepEqual(await place.told('tick'), [
+  assert.deepEqual(await place.historyOf('tick'), [
     '01-01T00:01:00 started',
     '01-01T00:02:00 buffered',
     '01-01T00:03:00 skipped_overlap',
@@ -162,7 +162,7 @@ test('scheduling.md: overlap buffer_one keeps one slot until the running executi
   await place.end('completed');
   await place.clock.advance('1s'); // it polls without a notification
   await place.clock.advance('49s');
-  assert.deepEqual((await place.told('tick')).slice(1), [
+  assert.deepEqual((await place.historyOf('tick')).slice(1), [
     '01-01T00:02:00 started',
     '01-01T00:03:00 skipped_overlap',
     '01-01T00:04:00 started',
@@ -181,8 +181,8 @@ test('scheduling.md: a buffered slot survives its runner, and a pause takes it',
   await place.end('completed');
   await place.loop();
   await place.clock.advance('1s');
-  assert.deepEqual(await place.told('kept'), ['01-01T00:01:00 started', '01-01T00:02:00 started']);
-  assert.deepEqual(await place.told('paused'), ['01-01T00:01:00 started', '01-01T00:02:00 paused']);
+  assert.deepEqual(await place.historyOf('kept'), ['01-01T00:01:00 started', '01-01T00:02:00 started']);
+  assert.deepEqual(await place.historyOf('paused'), ['01-01T00:01:00 started', '01-01T00:02:00 paused']);
 });
 
 test('scheduling.md: overlap cancel_other cancels running executions and starts the slot', async (t) => {
@@ -267,7 +267,7 @@ test('scheduling.md: a start that fails is recorded with its error, neighbours a
   await place.clock.advance('1m');
   place.workflows.set('etl', etl);
   await place.clock.advance('1m');
-  assert.deepEqual(await place.told('tick'), [
+  assert.deepEqual(await place.historyOf('tick'), [
     '01-01T00:01:00..01-01T00:03:00 x3 failed',
     '01-01T00:04:00 failed',
     '01-01T00:05:00 started',
@@ -335,7 +335,7 @@ test('scheduling.md: changes between reading and firing count: nothing is starte
     (await place.executions()).map(({ schedule, input }) => [schedule!.name, input]),
     [['changed', '{"a":2}']],
   );
-  assert.deepEqual(await place.told('paused'), ['01-01T00:00:01 paused']);
+  assert.deepEqual(await place.historyOf('paused'), ['01-01T00:00:01 paused']);
 });
 
 test('a loop wakes runners when it started an execution, and only then', async (t) => {

@@ -119,13 +119,13 @@ test('scheduling.md: unpausing never fires at once and never loses a future slot
   await place.schedules.pause('tick');
   await place.clock.leap('365d');
   const year = '01-01T00:00:20..2027-01-01T00:00:20 x3153601 paused';
-  assert.deepEqual(await place.told('tick'), ['01-01T00:00:10 started', year]); // it is visible before it is resumed
+  assert.deepEqual(await place.historyOf('tick'), ['01-01T00:00:10 started', year]); // it is visible before it is resumed
   assert.equal((await place.schedules.stats({ since: '1h' })).paused, 361);
   const resumed = await place.schedules.resume('tick');
   assert.deepEqual([resumed.paused, resumed.next], [false, place.clock.now() + 10_000]);
   assert.equal((await place.executions()).length, 1);
   await place.clock.advance('10s');
-  assert.deepEqual(await place.told('tick'), ['01-01T00:00:10 started', year, '2027-01-01T00:00:30 started']);
+  assert.deepEqual(await place.historyOf('tick'), ['01-01T00:00:10 started', year, '2027-01-01T00:00:30 started']);
   assert.equal((await place.schedules.stats({ since: '1h' })).paused, 360);
   assert.equal((await place.schedules.resume('tick')).paused, false);
 });
@@ -137,7 +137,7 @@ test('scheduling.md: slots that were missed before a pause began are distinguish
   await place.schedules.pause('tick');
   await place.clock.leap('5m');
   await place.schedules.resume('tick');
-  assert.deepEqual(await place.told('tick'), [
+  assert.deepEqual(await place.historyOf('tick'), [
     '01-01T00:01:00..01-01T00:05:00 x5 missed',
     '01-01T00:06:00..01-01T00:10:00 x5 paused',
   ]);
@@ -177,7 +177,7 @@ test('scheduling.md: a change never fires an earlier slot by the new rule, and r
   await place.schedules.add('nightly', { workflow: 'etl', cron: '0 0 * * *' });
   await place.clock.leap('39h'); // 2 January, 15:00; the slot of midnight has not fired
   await place.schedules.update('nightly', { cron: '0 14 * * *' });
-  assert.deepEqual(await place.told('nightly'), ['01-02T00:00:00 started']);
+  assert.deepEqual(await place.historyOf('nightly'), ['01-02T00:00:00 started']);
   await place.loop();
   await place.clock.advance('1h');
   assert.equal((await place.executions()).length, 1);

@@ -37,7 +37,7 @@ const wait = patient.task(
 );
 patient.task('after', { needs: { outcome: settled(wait) } }, ({ needs }) => needs.outcome.status);
 
-/** Waits for a signal, and fails as long as that is not what it wants. */
+/** Waits for a signal, and fails until the signal has the expected payload. */
 const gate = workflow('gate');
 const opened = gate.wait('opened', { signal: 'open' });
 const through = gate.task('through', { needs: { opened }, retry: { attempts: 1 } }, ({ needs, log, attempt }) => {
@@ -47,10 +47,10 @@ const through = gate.task('through', { needs: { opened }, retry: { attempts: 1 }
 });
 const gateDone: Workflow<Json, string, 'gate', unknown> = gate.returns(through);
 
-/** The embedded workflows that whoever executes for the suite must have. */
+/** The embedded workflows that the runner of the suite must have. */
 export const suiteWorkflows: readonly AnyWorkflow[] = [shopDone, strictDone, failing, patient, gateDone];
 
-/** A client to try, beside somebody who executes; both know a registry. */
+/** A client to test, and a runner; both know a registry. */
 export interface ClientPlace {
   readonly client: Client;
   /** Packs one module as version 1.0.0 of a package. */
@@ -58,7 +58,7 @@ export interface ClientPlace {
   readonly close: () => Promise<void>;
 }
 
-/** The verbs of a client: the same calls, whichever way they go to the engine (interfaces.md, One set of verbs). */
+/** The verbs of a client: the same calls for every kind of client (interfaces.md, One set of verbs). */
 export function clientSuite(name: string, open: () => Promise<ClientPlace>): void {
   describe(`interfaces.md, One set of verbs: ${name}`, () => {
     let place: ClientPlace;
@@ -324,7 +324,7 @@ function scheduleTests(client: () => Client): void {
   });
 }
 
-/** Waits for something that another process or thread of work brings about. */
+/** Waits for an effect of another process or of concurrent work. */
 async function until(isSo: () => Promise<boolean>): Promise<void> {
   for (let i = 0; i < 1000; i++) {
     if (await isSo()) return;

@@ -9,7 +9,7 @@ import type { Cleanup } from '../../src/testing/engine-rig.ts';
 
 const tsc = toolFile('typescript', 'tsc');
 
-/** How many types the compiler makes for a chain of so many tasks. */
+/** The number of types that the compiler instantiates for a chain of tasks. */
 function instantiations(t: Cleanup, tasks: number): number {
   const folder = tempFolder(t);
   const lines = [

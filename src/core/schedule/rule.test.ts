@@ -171,7 +171,7 @@ function ask(options: ScheduleOptions<unknown>, cursor: number, at: number, more
   return dueSlots({ rule: scheduleRule(options, 0), scheduleId: 's', cursor, now: at, pausedAt: null, ...more });
 }
 
-function told(due: Due): string[] {
+function decisions(due: Due): string[] {
   return due.decisions.map((each) =>
     each.kind === 'start'
       ? `${each.isCatchUp ? 'catch up' : 'start'} ${iso(each.slot)}`
@@ -183,23 +183,25 @@ test('scheduling.md: a slot is started at its time, not before, and once', () =>
   const before = ask({ cron: '@hourly' }, now, now + hourMs - 1);
   assert.deepEqual(before, { decisions: [], cursor: now, next: now + hourMs, wakeAt: now + hourMs });
   const due = ask({ cron: '@hourly' }, now, now + hourMs);
-  assert.deepEqual(told(due), ['start 03-10T13:00:00Z']);
+  assert.deepEqual(decisions(due), ['start 03-10T13:00:00Z']);
   assert.equal(due.cursor, now + hourMs);
   assert.equal(due.next, now + 2 * hourMs);
-  assert.deepEqual(told(ask({ cron: '@hourly' }, due.cursor, now + hourMs)), []);
-  assert.deepEqual(told(ask({ cron: '@hourly' }, due.cursor, now)), [], 'a clock that went back');
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, due.cursor, now + hourMs)), []);
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, due.cursor, now)), [], 'a clock that went back');
 });
 
 test('scheduling.md: a slot noticed a little late is on time: 5 s where no later slot came, else 1 s', () => {
   const hourly = { cron: '@hourly', catchup: 'skip' } as const;
-  assert.deepEqual(told(ask(hourly, now, now + hourMs + onTimeMs)), ['start 03-10T13:00:00Z']);
-  assert.deepEqual(told(ask(hourly, now, now + hourMs + onTimeMs + 1)), ['missed 03-10T13:00:00Z 03-10T13:00:00Z 1']);
+  assert.deepEqual(decisions(ask(hourly, now, now + hourMs + onTimeMs)), ['start 03-10T13:00:00Z']);
+  assert.deepEqual(decisions(ask(hourly, now, now + hourMs + onTimeMs + 1)), [
+    'missed 03-10T13:00:00Z 03-10T13:00:00Z 1',
+  ]);
   const secondly = { cron: '* * * * * *', catchup: 'skip' } as const;
-  assert.deepEqual(told(ask(secondly, now, now + 2000 + alwaysOnTimeMs - 1000)), [
+  assert.deepEqual(decisions(ask(secondly, now, now + 2000 + alwaysOnTimeMs - 1000)), [
     'start 03-10T12:00:01Z',
     'start 03-10T12:00:02Z',
   ]);
-  assert.deepEqual(told(ask(secondly, now, now + 3500)), [
+  assert.deepEqual(decisions(ask(secondly, now, now + 3500)), [
     'missed 03-10T12:00:01Z 03-10T12:00:02Z 2',
     'start 03-10T12:00:03Z',
   ]);
@@ -207,13 +209,13 @@ test('scheduling.md: a slot noticed a little late is on time: 5 s where no later
 
 test('scheduling.md: catchup latest starts one execution for all missed slots, the last one', () => {
   const due = ask({ cron: '*/10 * * * *' }, now, now + hourMs + 60_000);
-  assert.deepEqual(told(due), ['missed 03-10T12:10:00Z 03-10T12:50:00Z 5', 'catch up 03-10T13:00:00Z']);
+  assert.deepEqual(decisions(due), ['missed 03-10T12:10:00Z 03-10T12:50:00Z 5', 'catch up 03-10T13:00:00Z']);
   assert.equal(due.next, now + hourMs + 600_000);
-  assert.deepEqual(told(ask({ cron: '@daily' }, now, now + 13 * hourMs)), ['catch up 03-11T00:00:00Z']);
+  assert.deepEqual(decisions(ask({ cron: '@daily' }, now, now + 13 * hourMs)), ['catch up 03-11T00:00:00Z']);
 });
 
 test('scheduling.md: catchup latest after an outage that ends on a slot starts the missed one and the one on time', () => {
-  assert.deepEqual(told(ask({ cron: '@hourly' }, now, now + 3 * hourMs)), [
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, now, now + 3 * hourMs)), [
     'missed 03-10T13:00:00Z 03-10T13:00:00Z 1',
     'catch up 03-10T14:00:00Z',
     'start 03-10T15:00:00Z',
@@ -222,12 +224,12 @@ test('scheduling.md: catchup latest after an outage that ends on a slot starts t
 
 test('scheduling.md: catchup skip records missed slots as one row', () => {
   const due = ask({ cron: '@hourly', catchup: 'skip' }, now, now + 50 * hourMs + 60_000);
-  assert.deepEqual(told(due), ['missed 03-10T13:00:00Z 03-12T14:00:00Z 50']);
+  assert.deepEqual(decisions(due), ['missed 03-10T13:00:00Z 03-12T14:00:00Z 50']);
   assert.equal(due.cursor, now + 50 * hourMs);
 });
 
 test('scheduling.md: catchup all starts the oldest first, up to max; the rest is missed', () => {
-  assert.deepEqual(told(ask({ cron: '@hourly', catchup: 'all', max: 3 }, now, now + 6 * hourMs)), [
+  assert.deepEqual(decisions(ask({ cron: '@hourly', catchup: 'all', max: 3 }, now, now + 6 * hourMs)), [
     'catch up 03-10T13:00:00Z',
     'catch up 03-10T14:00:00Z',
     'catch up 03-10T15:00:00Z',
@@ -239,24 +241,24 @@ test('scheduling.md: catchup all starts the oldest first, up to max; the rest is
 });
 
 test('scheduling.md: slots older than the window are not caught up', () => {
-  assert.deepEqual(told(ask({ cron: '0 */6 * * *' }, now, now + 49 * hourMs)), [
+  assert.deepEqual(decisions(ask({ cron: '0 */6 * * *' }, now, now + 49 * hourMs)), [
     'outside_window 03-10T18:00:00Z 03-11T12:00:00Z 4',
     'missed 03-11T18:00:00Z 03-12T06:00:00Z 3',
     'catch up 03-12T12:00:00Z',
   ]);
-  assert.deepEqual(told(ask({ cron: '@hourly', catchup: 'all', window: '2h' }, now, now + 5 * hourMs + 60_000)), [
+  assert.deepEqual(decisions(ask({ cron: '@hourly', catchup: 'all', window: '2h' }, now, now + 5 * hourMs + 60_000)), [
     'outside_window 03-10T13:00:00Z 03-10T15:00:00Z 3',
     'catch up 03-10T16:00:00Z',
     'catch up 03-10T17:00:00Z',
   ]);
-  assert.deepEqual(told(ask({ cron: '@daily', window: '1h' }, now, now + 14 * hourMs)), [
+  assert.deepEqual(decisions(ask({ cron: '@daily', window: '1h' }, now, now + 14 * hourMs)), [
     'outside_window 03-11T00:00:00Z 03-11T00:00:00Z 1',
   ]);
-  assert.deepEqual(told(ask({ cron: '@daily', window: 0 }, now, now + 12 * hourMs)), ['start 03-11T00:00:00Z']);
+  assert.deepEqual(decisions(ask({ cron: '@daily', window: 0 }, now, now + 12 * hourMs)), ['start 03-11T00:00:00Z']);
 });
 
 test('scheduling.md: a slot exactly as old as the window is caught up', () => {
-  assert.deepEqual(told(ask({ cron: '@hourly', window: '1h' }, now, now + 2 * hourMs)), [
+  assert.deepEqual(decisions(ask({ cron: '@hourly', window: '1h' }, now, now + 2 * hourMs)), [
     'catch up 03-10T13:00:00Z',
     'start 03-10T14:00:00Z',
   ]);
@@ -264,22 +266,22 @@ test('scheduling.md: a slot exactly as old as the window is caught up', () => {
 
 test('scheduling.md: unpausing never fires at once and never loses a future slot', () => {
   const due = ask({ cron: '@hourly' }, now, now + 5 * hourMs, { pausedAt: now + 10 });
-  assert.deepEqual(told(due), ['paused 03-10T13:00:00Z 03-10T17:00:00Z 5']);
+  assert.deepEqual(decisions(due), ['paused 03-10T13:00:00Z 03-10T17:00:00Z 5']);
   assert.equal(due.wakeAt, null);
   assert.equal(due.next, now + 6 * hourMs);
   const resumed = ask({ cron: '@hourly' }, due.cursor, now + 5 * hourMs);
   assert.deepEqual(resumed.decisions, []);
   assert.equal(resumed.wakeAt, now + 6 * hourMs);
-  assert.deepEqual(told(ask({ cron: '@hourly' }, due.cursor, now + 6 * hourMs)), ['start 03-10T18:00:00Z']);
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, due.cursor, now + 6 * hourMs)), ['start 03-10T18:00:00Z']);
 });
 
 test('scheduling.md: slots that an outage missed before the pause are missed, not paused', () => {
   const pausedAt = now + 3 * hourMs + 60_000;
-  assert.deepEqual(told(ask({ cron: '@hourly' }, now, now + 5 * hourMs, { pausedAt })), [
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, now, now + 5 * hourMs, { pausedAt })), [
     'missed 03-10T13:00:00Z 03-10T15:00:00Z 3',
     'paused 03-10T16:00:00Z 03-10T17:00:00Z 2',
   ]);
-  assert.deepEqual(told(ask({ cron: '@hourly' }, now, now, { pausedAt: now - 5 })), []);
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, now, now, { pausedAt: now - 5 })), []);
 });
 
 test('scheduling.md: a year of a schedule that fires every second, paused or down, is one row and costs a few counts', () => {
@@ -303,7 +305,7 @@ test('scheduling.md: a year of a schedule that fires every second, paused or dow
 
 test('a stalled loop starts the slots of its last second, not all slots of the stall', () => {
   const due = ask({ every: 100, startAt: new Date(now) }, now, now + 60_000);
-  assert.deepEqual(told(due).slice(0, 3), [
+  assert.deepEqual(decisions(due).slice(0, 3), [
     'missed 03-10T12:00:00.100Z 03-10T12:00:58.800Z 588',
     'catch up 03-10T12:00:58.900Z',
     'start 03-10T12:00:59Z',
@@ -343,9 +345,9 @@ test('a schedule that ends has no next slot', () => {
     next: null,
     wakeAt: null,
   });
-  assert.deepEqual(told(ask({ at: new Date(now + 5) }, now, now + 5)), ['start 03-10T12:00:00.005Z']);
-  assert.deepEqual(told(ask({ at: new Date(now + 5) }, now, now + hourMs)), ['catch up 03-10T12:00:00.005Z']);
-  assert.deepEqual(told(ask({ at: new Date(now + 5), catchup: 'skip' }, now, now + hourMs)), [
+  assert.deepEqual(decisions(ask({ at: new Date(now + 5) }, now, now + 5)), ['start 03-10T12:00:00.005Z']);
+  assert.deepEqual(decisions(ask({ at: new Date(now + 5) }, now, now + hourMs)), ['catch up 03-10T12:00:00.005Z']);
+  assert.deepEqual(decisions(ask({ at: new Date(now + 5), catchup: 'skip' }, now, now + hourMs)), [
     'missed 03-10T12:00:00.005Z 03-10T12:00:00.005Z 1',
   ]);
 });

@@ -191,7 +191,7 @@ test('a text that is not JSON, or nested without end, is refused', () => {
   assert.deepEqual(problemsOf(brackets), []);
 });
 
-/** A JSON text of the given length that no compressor expands to a large one. */
+/** A JSON text of `count` parts between a beginning and an end. */
 function repeated(begin: string, part: (at: number) => string, count: number, end: string): string {
   return begin + Array.from({ length: count }, (_, at) => part(at)).join(',') + end;
 }

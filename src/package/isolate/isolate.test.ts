@@ -713,9 +713,9 @@ describe(
       ['loop', 'looping', 'exit'],
     ] as const) {
       test(`a process whose task would ${task} for ever ends with its host (${end}), at any moment`, async (t) => {
-        const { parent, until: said } = startHost(t, `${waits}${saysPid}${looping}`, task);
-        const pid = Number((await said('pid ')).slice(4));
-        await said(sign);
+        const { parent, until: printed } = startHost(t, `${waits}${saysPid}${looping}`, task);
+        const pid = Number((await printed('pid ')).slice(4));
+        await printed(sign);
         assert.ok(pid > 0 && isAlive(pid));
         const exited = once(parent, 'exit');
         if (end === 'exit') parent.stdin!.write('exit');
@@ -727,11 +727,11 @@ describe(
 
     test('Ctrl-C in a terminal reaches the host alone, also while a process starts', async (t) => {
       if (process.platform === 'win32') return t.skip('Windows has no groups of processes');
-      const { parent, until: said } = startHost(t, saysPid, 'pid');
-      await said('starting');
+      const { parent, until: printed } = startHost(t, saysPid, 'pid');
+      await printed('starting');
       const interrupt = setInterval(() => process.kill(-parent.pid!, 'SIGINT'), 2);
       t.after(() => clearInterval(interrupt));
-      assert.match(await said('pid '), /^pid \d+$/);
+      assert.match(await printed('pid '), /^pid \d+$/);
     });
   },
 );

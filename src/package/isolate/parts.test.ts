@@ -97,11 +97,15 @@ describe('durability.md, Poison suspects: an isolate that does not answer for is
 
 describe('registry.md, Isolation: the memory of a process is bounded', () => {
   test('a process that reports too much memory itself is reported', () => {
-    const told: number[] = [];
-    const watch = new MemoryWatch({ clock: new OneTimerClock(), limitMb: 100, over: (heldMb) => told.push(heldMb) });
+    const reported: number[] = [];
+    const watch = new MemoryWatch({
+      clock: new OneTimerClock(),
+      limitMb: 100,
+      over: (heldMb) => reported.push(heldMb),
+    });
     assert.equal(watch.reported(100 * 1_048_576), false);
     assert.equal(watch.reported(150 * 1_048_576), true);
-    assert.deepEqual(told, [150]);
+    assert.deepEqual(reported, [150]);
   });
 
   test('an ended process is not measured', () => {

@@ -24,7 +24,7 @@ import { reportCrashLoop, reportFailed, reportLoaded } from './reports.ts';
 import type { Report } from './reports.ts';
 import { openStorage } from '../storage/open.ts';
 
-/** Concurrent acts, and the number of acts that each of them performs in turn. */
+/** Concurrent actors, and the number of acts of each. */
 const actors = 8;
 const turns = 40;
 
@@ -74,8 +74,8 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   for (let n = 0; n < 40; n++) packed.push(await samplePackage(`// ${n}\n`, 'p', `1.0.${n}`));
   for (const registry of registries) for (const { bytes } of packed.slice(0, 3)) await registry.register(bytes);
   const report = (n: number, outcome: Outcome): Promise<boolean> => {
-    const said = { runner: 'r1', digest: packed[n]!.digest, at: 1_000_000, conditions: [], onActivate };
-    return store.write((dialect) => outcome({ ...said, dialect }));
+    const report = { runner: 'r1', digest: packed[n]!.digest, at: 1_000_000, conditions: [], onActivate };
+    return store.write((dialect) => outcome({ ...report, dialect }));
   };
   return { store, client, database, registries, packed, report };
 }

@@ -544,12 +544,12 @@ test('scheduling.md: packaged schedules are written in the transaction that acti
 });
 
 test('registry.md: runners of this process are notified of an act once it is durable, and not of a failed one', async (t) => {
-  let told = 0;
-  const { registry } = await place(t, { onChange: () => told++ });
+  let notifications = 0;
+  const { registry } = await place(t, { onChange: () => notifications++ });
   await registry.register((await pack('1.0.0')).bytes);
-  assert.equal(told, 1);
+  assert.equal(notifications, 1);
   await assert.rejects(registry.activate('demo', '2.0.0'));
-  assert.equal(told, 1);
+  assert.equal(notifications, 1);
   await registry.yank('demo', '1.0.0');
-  assert.equal(told, 2);
+  assert.equal(notifications, 2);
 });

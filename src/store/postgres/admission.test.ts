@@ -31,7 +31,7 @@ function asked(
     since.push(at);
     return answer.promise;
   });
-  done.catch(() => undefined); // polled for in the end
+  done.catch(() => undefined); // the rejection is asserted later
   return { ...answer, since, done };
 }
 

@@ -4,7 +4,7 @@ import type { Claim } from '../../store/store.ts';
 import { sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 import type { StorePlace } from '../store-place.ts';
 
-/** Who takes what, whatever the database. */
+/** Rules of claiming, for every database. */
 export function claimSuite(place: StorePlace): void {
   const { commit, claim, idsOf, owned, created } = place;
 

@@ -4,7 +4,7 @@ import { FencedError, RefusedDataError } from '../../store/transition.ts';
 import { sampleExecution, sampleRelease, sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 import type { StorePlace } from '../store-place.ts';
 
-/** What commits write, and mail, whatever the database. */
+/** Writes of commits, and inbox messages, for every database. */
 export function commitSuite(place: StorePlace): void {
   const { commit, claim, owned, created } = place;
 

@@ -5,11 +5,14 @@ import { sampleWorkflow } from '../sample-package.ts';
 import { sampleExecution, sampleRelease, sampleTaskState, sampleTransition } from '../samples.ts';
 import type { StorePlace } from '../store-place.ts';
 
-/** What cancel and retry do to an execution that nobody owns, whatever the database. */
+/** Effects of cancel and retry on an execution without an owner, for every database. */
 export function controlSuite(place: StorePlace): void {
   const { commit, owned, claim } = place;
 
-  /** An execution that its runner let go, with three maps: two that are half written, one whose own row makes its items count. */
+  /**
+   * An execution that its runner released, with three maps: two that are half written, and one whose own row makes its
+   * items count.
+   */
   async function halfWritten(letGo: Parameters<typeof sampleRelease>[0]): Promise<string> {
     const names = ['new', 'again', 'whole'];
     const [task] = sampleWorkflow('w').tasks;

@@ -30,7 +30,7 @@ const held = (executionId: string, task: string, change: Partial<Helped> = {}): 
   return { executionId, task, item: -1, epoch: 1, attempt: 1, steps: [], logs: [], end: null, ...change };
 };
 
-/** What every store must do with attempts that are offered. */
+/** The handling of offered attempts that every store must have. */
 export function offerSuite(name: string, open: () => Promise<Store>): void {
   describe(`store suite: ${name}, durability.md, helpers`, () => {
     let store: Store;
@@ -47,7 +47,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
         n: ++batches,
         transitions: [sampleTransition(id, { epoch, effects: effects(change) })],
       });
-    /** An execution of `owner`, in epoch 1, that offers something. */
+    /** An execution of `owner`, in epoch 1, with offers. */
     const offering = async (...offers: readonly NewOffer[]): Promise<string> => {
       const create = sampleExecution({ owned: true });
       await store.commit({ runner: 'owner', n: ++batches, transitions: [sampleTransition(create.id, { create })] });
@@ -205,7 +205,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       await take('one');
       const { leaseUntil } = (await store.runners()).find((runner) => runner.id === 'owner')!;
       await store.markDead('owner', leaseUntil);
-      // before anybody has swept
+      // before any sweep
       assert.deepEqual(
         (await store.takenOffers('one')).map(({ valid }) => valid),
         [true],

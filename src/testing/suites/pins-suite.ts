@@ -9,7 +9,7 @@ import type { Cleanup } from '../engine-rig.ts';
 import { SampleRegistry, samplePinned } from '../sample-registry.ts';
 import { sampleEffects, sampleExecution, sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 
-/** What becomes of an execution whose version was looked up before and is gone by now, whatever the database. */
+/** Executions whose version was looked up and has been removed since, for every database. */
 export function pinsSuite(name: string, open: () => Promise<Store>): void {
   describe(`durability.md, Per database: start, retry and fork hold the version: ${name}`, () => {
     let batches = 0;
@@ -40,7 +40,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       await registry.unregister('p');
     };
 
-    /** Ways to start one, with those that come along. */
+    /** Kinds of starts, with the executions that accompany them. */
     const starts: Readonly<Record<string, (create: NewExecution) => readonly NewExecution[]>> = {
       'a start': (create) => [create],
       'a start with an idempotency key': (create) => [{ ...create, idempotencyKey: 'k', inputHash: 'h' }],

@@ -16,11 +16,11 @@ const pin = { package: 'p', version: '1.0.0', digest: 'sha256:one' };
 const customer = String.raw`"Acme\N" {a,b}, null`;
 const tags = JSON.stringify({ customer, region: 'eu' });
 
-/** What a commit does beside the tasks of its executions, whatever the database. `open` gives a new, empty store. */
+/** Effects of a commit besides the tasks of its executions, for every database. `open` returns a new, empty store. */
 export function storeEffectsSuite(
   name: string,
   open: () => Promise<Store>,
-  { writesOnce = false }: { /** Whether a batch may be sent again. */ readonly writesOnce?: boolean } = {},
+  { writesOnce = false }: { /** True if a batch may be sent again. */ readonly writesOnce?: boolean } = {},
 ): void {
   describe(`effects of a commit besides tasks: ${name}`, () => {
     let store: Store;

@@ -9,7 +9,7 @@ import { sampleWorkflow } from '../sample-package.ts';
 import { sampleExecution, sampleFilter, sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 import { storePlace } from '../store-place.ts';
 
-/** What every store must do, whatever its database. `open` gives a new, empty one; the suite closes it. */
+/** The contract of every store, whatever its database. `open` returns a new, empty one; the suite closes it. */
 export function storeSuite(name: string, open: () => Promise<Store>): void {
   describe(`store suite: ${name}`, () => {
     const place = storePlace(open);

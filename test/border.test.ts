@@ -26,7 +26,7 @@ describe('registry.md, Limits: the schema of a packaged wait judges a signal', (
     await setTimeout(0);
     const again = await runner.start('w');
     await runner.signal(again.id, 'approved', { by: 'Bea' });
-    assert.deepEqual((await again.result()).output, { by: 'Bea', seen: true }, 'the runner goes on');
+    assert.deepEqual((await again.result()).output, { by: 'Bea', seen: true }, 'the runner continues');
   });
 });
 
@@ -45,7 +45,7 @@ export { answer };\n`;
 describe('registry.md, Limits: a guest that exceeds a limit costs its process and no runner', () => {
   const forged: readonly (readonly [string, string, string, RegExp])[] = [
     [
-      'an error of 6,000 causes is cut to those that an error has',
+      'an error of 6,000 causes is cut to the maximum of causes',
       `w.task('t', { retry: { attempts: 1 } }, () => {
         let error = { name: 'Error', code: 'DEEP', message: 'x' };
         let text = JSON.stringify(error);
@@ -57,55 +57,55 @@ describe('registry.md, Limits: a guest that exceeds a limit costs its process an
       /^m$/,
     ],
     [
-      'items of 7,000 levels are not JSON that can be stored',
+      'items of 7,000 levels are NOT_SERIALIZABLE',
       `w.map('m', { over: () => { forge({ kind: 'completed' }, nested(7000)); return never(); } }, () => 1);`,
       'NOT_SERIALIZABLE',
       /more than 200 levels/,
     ],
     [
-      'an output of 7,000 levels',
+      'an output of 7,000 levels is NOT_SERIALIZABLE',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'completed' }, nested(7000)); return never(); });`,
       'NOT_SERIALIZABLE',
       /more than 200 levels/,
     ],
     [
-      'an output over maxPayload',
+      'an output over maxPayload ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'completed' }, '"' + 'x'.repeat(2000000) + '"'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /an answer of 2000002 bytes; the limit is 1048576/,
     ],
     [
-      'the result of a step over maxPayload',
+      'the result of a step over maxPayload ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'save', ref: 1, name: 's' }, '"' + 'x'.repeat(2000000) + '"'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /result of a step of 2000002 bytes/,
     ],
     [
-      'the data of a line of a log of more than 64 kB',
+      'log data of more than 64 kB end the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'log', level: 'info', message: 'm' }, '"' + 'x'.repeat(70000) + '"'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /data of a log line of 70002 bytes/,
     ],
     [
-      'a body of 60 MB',
+      'a body of 60 MB ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'completed' }, '"' + 'x'.repeat(60000000) + '"'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /a body of 60000002 bytes; the limit is 8388608/,
     ],
     [
-      'a header of 60 MB',
+      'a header of 60 MB ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { frame('[' + '{},'.repeat(20000000) + '{}]'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /a header of 60000004 bytes; the limit is 1048576/,
     ],
     [
-      'a frame of 200,000 messages',
+      'a frame of 200,000 messages ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { frame('[' + '[{}],'.repeat(200000) + '[{}]]'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /a frame of more than 8192 messages/,
     ],
     [
-      'more than 100,000 items',
+      'more than 100,000 items are MAP_TOO_LARGE',
       `w.map('m', { over: () => { forge({ kind: 'completed' }, '[' + '0,'.repeat(1000000) + '0]'); return never(); } }, () => 1);`,
       'MAP_TOO_LARGE',
       /more than 100000/,
@@ -169,7 +169,7 @@ describe('registry.md, Limits: an accidental violation fails its task with a cod
       /^last: /,
     ],
     [
-      'lines of a log and progress of 10 MB, data whose path is that long',
+      'log lines and progress of 10 MB, and data with a path of that length',
       `w.task('t', { retry: { attempts: 1 } }, ({ log, progress }) => {
         const long = 'x'.repeat(10000000);
         log.info(long, { [long]: () => 1 });

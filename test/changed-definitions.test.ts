@@ -124,7 +124,7 @@ for (const [name, newUrl] of Object.entries(databases)) {
       assert.deepEqual(await written(url), once);
 
       await using again = await deploy(url, first());
-      assert.equal(new Set([older.id, newer.id, again.id]).size, 3, 'all of them are open');
+      assert.equal(new Set([older.id, newer.id, again.id]).size, 3, 'all are open');
       await assert.rejects(client.signal(id, 'released', { user: 1 }), { code: 'SIGNAL_UNKNOWN' });
       await client.signal(id, 'approved', { by: 'ada' });
     });

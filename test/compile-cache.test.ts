@@ -48,7 +48,7 @@ async function launch({ home, temporary, cache }: Place, more: NodeJS.ProcessEnv
     ...more,
   });
   assert.equal(exitCode, 0);
-  assert.deepEqual(readdirSync(temporary), [], 'nothing is kept where other users could put it');
+  assert.deepEqual(readdirSync(temporary), [], 'nothing is kept in a folder that other users can write to');
 }
 
 /** The default folder of compiled code on this system. */

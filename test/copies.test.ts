@@ -56,7 +56,7 @@ async function untilLooked(database: string): Promise<void> {
         assert.equal(dead, false, 'a healthy runner was declared dead');
         renewals.set(id, (renewals.get(id) ?? new Set()).add(leaseUntil));
       }
-      assert.ok(renewals.size <= 2, 'a runner began anew');
+      assert.ok(renewals.size <= 2, 'a runner registered anew');
       await setTimeout(20);
     }
   } finally {

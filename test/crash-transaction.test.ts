@@ -78,7 +78,7 @@ async function killAndCheck(place: Place): Promise<void> {
   }
   const last = start(place.url, 'finish', acknowledged);
   const [code] = (await once(last.process, 'close')) as [number];
-  assert.equal(code, 0, 'the last runner finishes what the killed ones left');
+  assert.equal(code, 0, 'the last runner finishes the executions of the killed ones');
   await check(place, acknowledged);
 }
 
@@ -99,7 +99,7 @@ async function check({ ask }: Place, acknowledged: ReadonlySet<string>): Promise
   assert.deepEqual(rows, ended, 'exactly one row for every task that completed');
   assert.equal(rows.length, calls.length * 5);
   const cut = await list('select execution_id as x from task_executions where attempt > 1');
-  assert.ok(cut.length > 0, 'some attempts were cut and tried again');
+  assert.ok(cut.length > 0, 'some attempts were cut and repeated');
   const gaps = await list(
     'select execution_id as x from events group by execution_id having max(seq) <> count(*) or min(seq) <> 1',
   );

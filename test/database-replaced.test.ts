@@ -118,7 +118,7 @@ describe('a SQLite database file that is removed or replaced under a runner', { 
         (error: unknown) => error,
       );
       assert.ok(isReplaced(refused), String(refused));
-      assert.ok(refused.acknowledged >= 3, 'what was acknowledged before is counted');
+      assert.ok(refused.acknowledged >= 3, 'executions acknowledged before exist');
       assert.match(refused.message, new RegExp(`the ${refused.acknowledged} transactions that this connection`));
       assert.ok(refused.file.startsWith(place.file));
       assert.equal(await stopped, refused);
@@ -184,7 +184,7 @@ describe('a SQLite database file that is removed or replaced under a runner', { 
     assert.equal(found(place), '5 ok');
     const again = await openRunner(t, place);
     await again.runner.execute(counting, { n: 6 });
-    assert.equal((await again.runner.executions.list()).items.length, 6, 'and this process may open it again');
+    assert.equal((await again.runner.executions.list()).items.length, 6, 'this process may open it again');
   });
 
   it('a database that has been written since is not overwritten, and this process cannot open the file again', async (t) => {

@@ -100,7 +100,7 @@ function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: Databas
         assert.equal(count, cut.has(item) ? 2 : 1, `item ${item} ran ${count} times`);
       const events = await place.client.executions.events(id);
       assert.ok(events.some(isOfHelper));
-      assert.ok(!events.some(({ type }) => type === 'task.retrying'), 'nobody is charged');
+      assert.ok(!events.some(({ type }) => type === 'task.retrying'), 'no attempt is charged');
     });
 
     more?.(databaseOf);
@@ -143,7 +143,7 @@ function losses(databaseOf: DatabaseOf): void {
     isWhole(output, items);
     const again = output.filter(({ attempt }) => attempt > 1);
     t.diagnostic(`${again.length} again of ${sharesOf(output, runners).join(' ')}`);
-    assert.ok(again.length <= 4 && again.some(({ item }) => item === 30), 'what was in one process');
+    assert.ok(again.length <= 4 && again.some(({ item }) => item === 30), 'only the items of one process run again');
     const events = await place.client.executions.events(id);
     const retried = events.filter(({ type }) => type === 'task.retrying').map(({ item }) => item);
     assert.ok(

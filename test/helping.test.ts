@@ -81,7 +81,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       assert.ok(again.length > 0, 'some were cut');
       assert.ok(again.every(({ pid, first }) => pid === process.pid && first === helper.pid));
       const events = await runner.executions.events(handle.id);
-      assert.ok(!events.some(({ type }) => type === 'task.retrying'), 'and they are not charged');
+      assert.ok(!events.some(({ type }) => type === 'task.retrying'), 'they are not charged');
     });
 
     it('a helper takes over from a killed owner and runs only unfinished items', async (t) => {
@@ -98,7 +98,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       );
       assert.ok(
         output.some(({ pid }) => pid === owner.pid),
-        'what the owner had done is kept',
+        'results of the owner are kept',
       );
       assert.ok(output.some(({ pid }) => pid === process.pid));
     });
@@ -117,7 +117,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       await until(async () => (await started()).length === 2);
       starter.process.kill('SIGKILL');
       await setTimeout(500);
-      assert.equal((await client.executions.get(starter.id)).endedAt, null, 'nobody serves the queue');
+      assert.equal((await client.executions.get(starter.id)).endedAt, null, 'no runner serves the queue');
       const second = await openChild(t, database, '4', 'gpu');
       const outcome = await client.handle(starter.id).outcome();
       assert.ok(outcome.status === 'failed');

@@ -91,7 +91,7 @@ if (typeof places === 'string') {
       for (let n = 0; n < 3; n++) {
         const start = performance.now();
         assert.equal((await waits.execute('w', { n })).output, n + 1);
-        assert.ok(performance.now() - start < 3000, `it heard of it after ${performance.now() - start} ms`);
+        assert.ok(performance.now() - start < 3000, `it was notified after ${performance.now() - start} ms`);
       }
     });
   });

@@ -100,7 +100,7 @@ describe('durability.md, Ownership: several processes on one SQLite file', () =>
     await crash.end;
     const killed = Date.now();
     const outcome = await runner.handle(id).outcome();
-    assert.ok(Date.now() - killed < 2000, `a neighbour that died is seen at once: ${Date.now() - killed} ms`);
+    assert.ok(Date.now() - killed < 2000, `a dead neighbour is detected at once: ${Date.now() - killed} ms`);
     assert.ok(outcome.status === 'failed');
     assert.deepEqual([outcome.task, outcome.error?.code], ['once', 'TASK_INTERRUPTED']);
     const often = outcome.outputs['often'] as { first: number; pid: number; attempt: number };
@@ -139,7 +139,7 @@ describe('durability.md, Ownership: several processes on one SQLite file', () =>
     clearInterval(timer);
     assert.equal(results.length, 20);
     assert.ok(ticks > 20, `${ticks} ticks while the file was held`);
-    assert.ok(longest < 150, `the loop stood still for ${longest} ms`);
+    assert.ok(longest < 150, `the loop was blocked for ${longest} ms`);
     assert.equal(await holder.end, 0);
   });
 });

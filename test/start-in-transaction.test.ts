@@ -140,7 +140,7 @@ if (typeof server === 'string') {
           await write(order);
           const execution = await runner.start(greeting, { name: order }, { tx, tags: { kind } });
           id = execution.id;
-          assert.equal(await exists(id), false, 'nobody sees it before the commit');
+          assert.equal(await exists(id), false, 'it is invisible before the commit');
           result = held.promise.then(() => execution.result());
         });
         await done;
@@ -197,10 +197,10 @@ if (typeof server === 'string') {
       await byPg(pool)(async ({ tx }) => {
         await client.start(greeting, {}, { tx });
         await listener.query('select 1');
-        assert.deepEqual(heard, [], 'nothing is said of what may never be');
+        assert.deepEqual(heard, [], 'no notification is sent before the commit');
       });
       await listener.query('select 1');
-      assert.deepEqual(heard, ['caller work'], 'it is said with the commit');
+      assert.deepEqual(heard, ['caller work'], 'the notification is sent with the commit');
     });
 
     it('a used idempotency key returns its execution, and another input is refused without harm to the transaction', async () => {

@@ -190,7 +190,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
         'gapless',
       );
       const ends = events.filter(({ type }) => type === 'task.completed').map(({ task, item }) => `${task} ${item}`);
-      assert.equal(new Set(ends).size, ends.length, 'no end twice');
+      assert.equal(new Set(ends).size, ends.length, 'no task ended twice');
       assert.equal(ends.length, 12 + 40 + 2);
     });
 
@@ -559,7 +559,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: limits of the function',
     const errorCodes = Object.fromEntries(tasks.map(({ name, error }) => [name, error?.code]));
     const ended = 'TRANSACTION_ENDED';
     assert.deepEqual(errorCodes, { commits: ended, begins: ended, releases: ended });
-    assert.deepEqual(await place.rows(), ['begins 1', 'commits 1'], 'what it committed by itself stays');
+    assert.deepEqual(await place.rows(), ['begins 1', 'commits 1'], 'rows of its own commit are kept');
   });
 
   it('a function cannot use the client after its end', async (t) => {

@@ -87,7 +87,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     await assert.rejects(runner.transaction(slow), { code: 'TRANSACTION_ASYNC' });
     await new Promise((resolve) => setImmediate(resolve));
     assert.deepEqual([orders(), executions()], [[], 0]);
-    assert.equal(Reflect.get(errors[0] as object, 'code'), 'TRANSACTION_ENDED', 'what it goes on to start is refused');
+    assert.equal(Reflect.get(errors[0] as object, 'code'), 'TRANSACTION_ENDED', 'a later start in it is refused');
   });
 
   it('a start in it checks the input as start does', async (t) => {
@@ -147,7 +147,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
         db.prepare('pragma table_info(orders)').all();
         return start(shipping, { id: 'b' });
       });
-      assert.equal((await after.result()).output, '1 of b', 'the engine works on');
+      assert.equal((await after.result()).output, '1 of b', 'the engine continues');
     });
   }
 

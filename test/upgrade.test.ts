@@ -51,7 +51,7 @@ function checkoutOf(version: string): string {
 
 describe('packages of every released version run on this one', { concurrency: 1 }, () => {
   test('a package of the version of this checkout is among them', () => {
-    assert.ok(files.includes(`${ownVersion}.cloacina`), `released/${ownVersion}.cloacina is not there`);
+    assert.ok(files.includes(`${ownVersion}.cloacina`), `released/${ownVersion}.cloacina does not exist`);
   });
 
   for (const file of files) {

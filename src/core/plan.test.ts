@@ -169,7 +169,7 @@ describe('plan, by properties', () => {
           const seen = new Set<number>();
           const queue = [...graph.first];
           const see = (task: number): void => {
-            assert.ok(!seen.has(task), `task ${task} was named twice`);
+            assert.ok(!seen.has(task), `task ${task} was returned twice`);
             seen.add(task);
           };
           queue.forEach(see);

@@ -70,9 +70,9 @@ describe('durability.md, The fence: a runner that is declared dead', () => {
     const w = workflow('long');
     const done = w.returns(w.task('a', () => new Promise<number>((resolve) => clock.timer(20_000, () => resolve(1)))));
     const rig = await openRig(t, { workflows: [done, one()], store: { ...mine!, renew }, clock });
-    await clock.advance(5100); // the renewal is under way
+    await clock.advance(5100); // the renewal is in flight
     await declareDead(other!, rig.engine.id);
-    await rig.client.start('one'); // finds out, and begins anew
+    await rig.client.start('one'); // it learns of its death and registers anew
     const handle = await rig.client.start(done);
     await clock.advance(100);
     const anew = rig.engine.id;
@@ -94,7 +94,7 @@ describe('durability.md, The fence: a runner that is declared dead', () => {
       if (hold) await new Promise<void>((resolve) => (go = resolve));
       return mine!.registerRunner(runner);
     };
-    // of each lease that is kept: since when a commit waits, as it was told
+    // for each kept lease: the reported time since which a commit waits
     const told: (number | null)[][] = [];
     const keepLease: NonNullable<Store['keepLease']> = () => {
       const waits: (number | null)[] = [];
@@ -111,7 +111,7 @@ describe('durability.md, The fence: a runner that is declared dead', () => {
     const rig = await openRig(t, { workflows: [w], store, clock, keepsFromThread: true });
     await declareDead(other!, rig.engine.id);
     hold = true;
-    const first = rig.client.start(w); // finds out
+    const first = rig.client.start(w); // it learns of its death
     await clock.settle();
     const second = rig.client.start(w);
     await clock.advance(100);

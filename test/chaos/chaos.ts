@@ -57,12 +57,12 @@ export async function chaos(t: TestContext, seed: number, seconds: number): Prom
       await setTimeout(100);
     }
     const exitCodes = await Promise.all(runners.map((runner) => runner.end()));
-    assert.deepEqual(exitCodes, [0, 0, 0, 0], 'every runner ends by itself');
+    assert.deepEqual(exitCodes, [0, 0, 0, 0], 'every runner ends on its own');
     await judgeDeaths(control, storm.deaths, storm.lateCommits);
     assert.deepEqual(
       runners.flatMap(({ faults }) => faults),
       [],
-      'what they start themselves is started, or the database was away',
+      'their own starts succeed, or the database was away',
     );
     await judge(control, acknowledged);
     judgeTakeovers(storm.takeovers);

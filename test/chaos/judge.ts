@@ -50,7 +50,7 @@ async function endsOnce(control: Control, acknowledged: ReadonlyMap<string, stri
   );
   const byId = new Map(rows.map((row) => [row.id, row]));
   for (const [id, workflow] of acknowledged)
-    assert.equal(byId.get(id)?.workflow, workflow, `acknowledged execution ${id} is there`);
+    assert.equal(byId.get(id)?.workflow, workflow, `acknowledged execution ${id} exists`);
   for (const { id, workflow, status, error, ends } of rows) {
     const isCut =
       workflow === 'once' && status === 'failed' && /TASK_INTERRUPTED|TASK_CRASHED_RUNNER/.test(error ?? '');
@@ -73,7 +73,7 @@ async function leavesNothing(control: Control): Promise<void> {
   assert.deepEqual(
     await control.query('select id, name, dead from runners'),
     [],
-    'every runner has signed off or was removed',
+    'every runner has closed or was removed',
   );
 }
 
@@ -129,8 +129,12 @@ async function resultsStand(control: Control): Promise<void> {
     const outputs = new Map(of.map(({ task, output }) => [task, JSON.parse(output) as unknown]));
     const first = outputs.get('first');
     const [left, right] = [outputs.get('left'), outputs.get('right')] as readonly (readonly [string, string])[];
-    assert.deepEqual(outputs.get('join'), [left, right], `what ${id} ends with is what its tasks gave`);
-    assert.deepEqual([left![0], right![0]], [first, first], `both have seen one result of the first task of ${id}`);
+    assert.deepEqual(outputs.get('join'), [left, right], `the output of ${id} is that of its tasks`);
+    assert.deepEqual(
+      [left![0], right![0]],
+      [first, first],
+      `both tasks have received one result of the first task of ${id}`,
+    );
     for (const [task, run] of [
       ['first', first],
       ['left', left![1]],
@@ -153,7 +157,7 @@ async function itemsStand(control: Control): Promise<void> {
   const of = new Map(runs.map(({ run, execution }) => [run, execution]));
   for (const { id, output } of maps) {
     const names = JSON.parse(output) as readonly string[];
-    assert.equal(new Set(names).size, width, `the items of ${id} have results of their own`);
+    assert.equal(new Set(names).size, width, `each item of ${id} has its own result`);
     assert.ok(
       names.every((name) => of.get(name) === id),
       `runs of ${id}`,

@@ -31,7 +31,7 @@ export async function killAndCheck(url: string, folder: string, times: number): 
   }
   const last = start(runner, url, journal, times, 'finish', acknowledged);
   const [code] = (await once(last.process, 'close')) as [number];
-  assert.equal(code, 0, 'the last runner finishes what the killed ones left');
+  assert.equal(code, 0, 'the last runner finishes the executions of the killed ones');
   await check(url, journal, acknowledged, durable);
 }
 

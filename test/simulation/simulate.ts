@@ -207,7 +207,7 @@ class Simulation {
       await handle.outcome();
       const record = await this.#world.store.execution(handle.id);
       if (record === undefined || record.endedAt === null)
-        this.#ledger.faults.push(`the end of ${handle.id} was told before it was durable`);
+        this.#ledger.faults.push(`the end of ${handle.id} was reported before it was durable`);
     }
   }
 
@@ -267,7 +267,7 @@ class Simulation {
     const { client } = this.#runners.at(-1)!;
     const { items } = await client.executions.list({ limit: 1000 });
     const known = new Set(items.map(({ id }) => id));
-    for (const id of this.#ledger.acknowledged) assert.ok(known.has(id), `acknowledged execution ${id} is there`);
+    for (const id of this.#ledger.acknowledged) assert.ok(known.has(id), `acknowledged execution ${id} exists`);
     for (const { id } of items) {
       if (this.#trace) await this.#show(id);
       const events = await client.executions.events(id);
@@ -277,8 +277,8 @@ class Simulation {
       assert.equal(record.owner, null, `${id} is owned by nobody`);
     }
     this.#ledger.check();
-    assert.deepEqual(await this.#offersLeft(), [], 'nothing is offered any more');
-    for (const { engine } of this.#living) assert.equal(engine.size, 0, 'no runner holds anything');
+    assert.deepEqual(await this.#offersLeft(), [], 'no offer is left');
+    for (const { engine } of this.#living) assert.equal(engine.size, 0, 'no runner owns an execution');
     const virtualMs = clock.monotonic();
     return {
       executions: items.length,

@@ -69,11 +69,11 @@ void client.start(book, order, { tx: { query: (_text: string, _values: unknown[]
 void client.start(book, order, { tx: pool });
 // @ts-expect-error a text is no transaction
 void client.start(book, order, { tx: 'begin' });
-// @ts-expect-error execute would wait for what cannot come before the commit
+// @ts-expect-error execute would wait for a result that cannot come before the commit
 void runner.execute(book, order, { tx });
-// @ts-expect-error by its name neither
+// @ts-expect-error the same by its name
 void runner.execute('book', order, { tx });
-// @ts-expect-error a schedule starts by itself
+// @ts-expect-error a schedule starts executions itself
 void client.schedules.add('nightly', { workflow: 'book', cron: '0 2 * * *', input: order, tx });
 // @ts-expect-error a signal has no transaction
 void client.signal('id', 'go', null, { tx });
@@ -91,9 +91,9 @@ const none: void = await client.transaction((db) => db.exec('delete from orders'
 void runner.transaction(async (db) => db.exec('delete from orders'));
 // @ts-expect-error a promise
 void runner.transaction((_, start) => start(book, order).result());
-// @ts-expect-error what it starts is not waited for
+// @ts-expect-error a started execution is not awaited
 void runner.transaction((_, start) => start(book, order).output);
-// @ts-expect-error a name is looked up in the database, which takes a turn of its own
+// @ts-expect-error a name is looked up in the database, which needs another turn
 void runner.transaction((_, start) => start('book', order));
 // @ts-expect-error the input is checked
 void runner.transaction((_, start) => start(book, { id: 3 }));

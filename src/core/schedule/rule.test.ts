@@ -383,7 +383,7 @@ test('scheduling.md: every slot since the cursor is decided exactly once, whenev
         for (const each of due.decisions) {
           const first = each.kind === 'start' ? each.slot : each.first;
           const last = each.kind === 'start' ? each.slot : each.last;
-          assert.equal(first, nextSlot(rule, covered), 'no slot is left out or comes twice');
+          assert.equal(first, nextSlot(rule, covered), 'no slot is missing or repeated');
           assert.ok(last <= at);
           if (each.kind === 'pass') assert.equal(each.count, countSlots(rule, first, last + 1));
           if (paused) assert.equal(each.kind, 'pass');

@@ -214,7 +214,7 @@ describe('engine.md, Map: items run as tasks', () => {
       return w.returns(w.task('count', { needs: { m } }, ({ needs }) => needs.m.length));
     };
     let commits = 0;
-    // the commit after the first chunk of items never comes back
+    // the commit after the first chunk of items never returns
     const answer = Promise.withResolvers<never>();
     const commit: Store['commit'] = (batch) => {
       const items = batch.transitions.some(({ tasks }) => tasks.some(({ item }) => item >= 0));

@@ -14,7 +14,7 @@ const approval = () => {
   return w.returns(w.task('b', { needs: { ok } }, ({ needs }) => needs.ok.by));
 };
 
-/** A schema of which no JSON Schema can be made: only its own code judges. */
+/** A schema without a JSON Schema: only its own code can check a value. */
 const even: StandardSchemaV1<unknown, number> = {
   '~standard': {
     version: 1,

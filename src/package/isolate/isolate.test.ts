@@ -206,7 +206,7 @@ describe('engine.md: a task in an isolate behaves as one in the process', { conc
     second.abort(new CloacinaError('TASK_CANCELLED', 'cancelled'));
     assert.equal((await failed(two)).error.code, 'TASK_CANCELLED');
     const before = await failed(code.run(callOf('t'), hostOf({ signal: second.signal })));
-    assert.equal(before.error.code, 'TASK_CANCELLED', 'one that fired before the task looked at it');
+    assert.equal(before.error.code, 'TASK_CANCELLED', 'a signal that fired before the task read it');
   });
 
   test('values of several megabytes pass, and one over maxPayload is refused', async (t) => {
@@ -359,7 +359,7 @@ describe('registry.md, Isolation: the process tier protects the host from a pack
     const { signal } = new AbortController();
     const watching = { ...hostOf(), signal };
     assert.equal(await completed(code.run(callOf('watch', { alone: true }), watching)), 1);
-    assert.equal(getEventListeners(signal, 'abort').length, 1, 'what is asked again and again is kept once');
+    assert.equal(getEventListeners(signal, 'abort').length, 1, 'repeated calls are kept once');
     for (const task of ['garbage', 'forge']) {
       const { error, alone } = await lost(code.run(callOf(task), hostOf()));
       assert.match(error.message, /cannot be understood/);
@@ -668,7 +668,7 @@ describe(
       const busy = b.code.run(callOf('wait'), hostOf());
       await until('it waits', () => waitingIn(b.lines) === 1);
       const queued = a.code.run(callOf('pid'), hostOf());
-      assert.equal(await completed(b.code.run(callOf('pid'), hostOf())), pid, 'a busy one is not ended');
+      assert.equal(await completed(b.code.run(callOf('pid'), hostOf())), pid, 'a busy process is not ended');
       await b.isolate.close();
       assert.equal((await lost(busy)).alone, false);
       assert.equal(typeof (await completed(queued)), 'number');

@@ -144,9 +144,9 @@ describe('registry.md: isolates are bounded in number', () => {
     room.enter(() => undefined);
     assert.deepEqual(evicted, ['b']);
     room.enter(() => undefined);
-    assert.deepEqual(evicted, ['b'], 'a busy one is left alone');
+    assert.deepEqual(evicted, ['b'], 'a busy process is left alone');
     room.idle(c, () => evicted.push('c'));
-    assert.deepEqual(evicted, ['b', 'c'], 'one that becomes idle while another waits goes at once');
+    assert.deepEqual(evicted, ['b', 'c'], 'a process that becomes idle while a call waits is ended at once');
   });
 });
 

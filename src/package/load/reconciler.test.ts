@@ -239,7 +239,7 @@ test('registry.md, Reconciler: it loads the heads of channels and reports its pr
   assert.deepEqual(names(here.events), ['package.loaded 1.0.0']);
   await here.registry.publish((await pack('2.0.0')).bytes);
   await reconciler.settled();
-  assert.equal(reconciler.loaded.length, 1, 'what no channel points to is not loaded');
+  assert.equal(reconciler.loaded.length, 1, 'a version without a channel is not loaded');
 });
 
 test('registry.md, hot swap: the new version is added before the old one is removed', async (t) => {
@@ -271,7 +271,7 @@ test('registry.md, hot swap: the new version is added before the old one is remo
   here.used.add(one.digest); // its owner has not released it yet
   reconciler.wake();
   await reconciler.settled();
-  assert.deepEqual(log.slice(2), ['remove 1.0.0'], 'nothing new of it is taken');
+  assert.deepEqual(log.slice(2), ['remove 1.0.0'], 'no new execution of it is claimed');
   here.clock.advance(60_000);
   await reconciler.settled();
   assert(!names(here.events).includes('package.unloaded 1.0.0'), 'an execution in memory keeps its isolate');
@@ -322,7 +322,7 @@ readFileSync(new URL('./ready.txt', import.meta.url));
   const two = await pack('2.0.0', { code: flag });
   await here.registry.register(two.bytes);
   await reconciler.settled();
-  assert.equal((await here.registry.resolve('etl'))?.pin.version, '1.0.0', 'new executions use what works');
+  assert.equal((await here.registry.resolve('etl'))?.pin.version, '1.0.0', 'new executions use the working version');
   assert.equal(output(await here.call(one.digest)), '1.0.0');
   const failed = here.events.at(-1)!;
   assert(failed.event === 'package.failed');
@@ -372,7 +372,7 @@ test('registry.md, Activate: a version that an operator activates replaces the o
   const failures = here.events.length;
   here.clock.advance(60_000);
   await reconciler.settled();
-  assert.equal(here.events.length, failures, 'it is not tried any more');
+  assert.equal(here.events.length, failures, 'it is not retried');
   await here.registry.unregister('demo', '2.0.0');
 });
 
@@ -491,7 +491,7 @@ test('registry.md, Reconciler: many wake-ups at once are one or two polls, never
   const store: Store = {
     ...here.store,
     read: async (script) => {
-      assert.equal(++at, 1, 'one look at a time');
+      assert.equal(++at, 1, 'one poll at a time');
       looks++;
       await sleep(2);
       return here.store.read(script).finally(() => at--);
@@ -674,6 +674,6 @@ test('registry.md, Reconciler: from register to loadable takes well under 500 ms
   await until('it is loaded', () => here.catalog.find(two.digest, 'etl', 'default') !== undefined);
   const took = performance.now() - start;
   t.diagnostic(`${Math.round(took)} ms`);
-  assert(took < 5000, 'a machine may be slow; the bench has the figure');
+  assert(took < 5000, 'the host may be slow; the bench measures it');
   await reconciler.settled();
 });

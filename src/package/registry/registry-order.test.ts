@@ -74,8 +74,8 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   for (let n = 0; n < 40; n++) packed.push(await samplePackage(`// ${n}\n`, 'p', `1.0.${n}`));
   for (const registry of registries) for (const { bytes } of packed.slice(0, 3)) await registry.register(bytes);
   const report = (n: number, outcome: Outcome): Promise<boolean> => {
-    const report = { runner: 'r1', digest: packed[n]!.digest, at: 1_000_000, conditions: [], onActivate };
-    return store.write((dialect) => outcome({ ...report, dialect }));
+    const common = { runner: 'r1', digest: packed[n]!.digest, at: 1_000_000, conditions: [], onActivate };
+    return store.write((dialect) => outcome({ ...common, dialect }));
   };
   return { store, client, database, registries, packed, report };
 }

@@ -182,7 +182,7 @@ test('registry.md, activate: compare-and-set on the serial of the channel', asyn
   const head = await registry.activate('demo', '2.0.0', { expectedSerial: 1 });
   assert.deepEqual([head.version, head.serial], ['2.0.0', 2]);
   await assert.rejects(registry.activate('demo', '1.0.0', { expectedSerial: 1 }), ConflictError);
-  assert.equal((await registry.activate('demo', '2.0.0')).serial, 2, 'already there: nothing happens');
+  assert.equal((await registry.activate('demo', '2.0.0')).serial, 2, 'already registered: nothing changes');
   await assert.rejects(registry.activate('demo', '9.0.0'), PackageNotFoundError);
   await assert.rejects(registry.activate('absent', '1.0.0'), PackageNotFoundError);
   await registry.activate('demo', '1.0.0', { channel: 'canary', expectedSerial: 0 });
@@ -436,7 +436,7 @@ test('registry.md, Log: registry verify: finds stored bytes that were flipped or
   await assert.rejects(registry.bytes('demo', '1.0.0'), code('DIGEST_MISMATCH'));
   await registry.register(one.bytes);
   await registry.register(two.bytes);
-  assert.deepEqual((await registry.verify()).problems, [], 'registering the same bytes again heals them');
+  assert.deepEqual((await registry.verify()).problems, [], 'registering the same bytes again repairs them');
 });
 
 test('registry.md, publish: a crash between bytes and row leaves an orphan that gc sweeps after the grace', async (t) => {
@@ -449,8 +449,8 @@ test('registry.md, publish: a crash between bytes and row leaves an orphan that 
   };
   await assert.rejects(here.open({ store: crashing }).register(one.bytes), /died here/);
   assert.equal(await here.storage.has(one.digest), true);
-  assert.deepEqual(await here.registry.list(), [], 'never a half package');
-  assert.deepEqual(await here.registry.gc(), [], 'it may be a publish that is under way');
+  assert.deepEqual(await here.registry.list(), [], 'there is never half a package');
+  assert.deepEqual(await here.registry.gc(), [], 'it may belong to a publish in progress');
   here.now += dayMs;
   assert.deepEqual(await here.registry.gc({ dryRun: true }), [{ digest: one.digest, name: null, version: null }]);
   assert.equal(await here.storage.has(one.digest), true);
@@ -467,7 +467,7 @@ test('registry.md, Collecting: bytes are deleted only after the grace, and never
   await here.registry.register(one.bytes);
   await here.registry.register(two.bytes);
   here.now += 10 * dayMs;
-  assert.deepEqual(await here.registry.gc(), [], 'what exists stays, however old');
+  assert.deepEqual(await here.registry.gc(), [], 'bytes of existing versions are kept, whatever their age');
   await here.registry.unregister('demo', '1.0.0');
   here.now += dayMs - 1;
   assert.deepEqual(await here.registry.gc(), []);

@@ -95,7 +95,7 @@ test('the remains of a process that died in a write are never listed, and are re
   const leftover = (digit: string): string => join(folder, `${two.digest.replace(':', '-')}.${digit.repeat(36)}.tmp`);
   await writeFile(leftover('0'), two.bytes.subarray(0, 50));
   await writeFile(leftover('1'), two.bytes.subarray(0, 50));
-  await writeFile(join(folder, 'notes.txt'), 'of somebody else');
+  await writeFile(join(folder, 'notes.txt'), 'of another program');
   const old = new Date(Date.now() - 2 * 3_600_000);
   await utimes(leftover('0'), old, old);
   const storage = openStorage(`file:${folder}`);

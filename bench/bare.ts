@@ -9,15 +9,15 @@ import type { Store } from '../src/store/store.ts';
 import { run } from '../src/wire.ts';
 import { inFolder, median, round } from './measure.ts';
 
-/** What the database alone does: a loop that commits the same rows, with the same group commit. */
+/** The limit of the database: a loop that commits the same rows with the same group commit, without an engine. */
 export interface Bare {
-  /** Executions a second, by how many are committed together. */
+  /** Executions a second, by the number committed together. */
   readonly perSecond: ReadonlyMap<number, number>;
-  /** One commit of one execution's next step, median, ms; 0 where the width 1 was not measured. */
+  /** Median ms of the commit of one execution's next step; 0 if width 1 was not measured. */
   readonly commitMs: number;
 }
 
-/** Records what the engine commits for one execution, then commits the same for others without an engine. */
+/** Records the commits of the engine for one execution, then repeats them for other executions without an engine. */
 export async function bareLimit(
   workflow: AnyWorkflow,
   widths: readonly number[],

@@ -8,7 +8,7 @@ export function fillIn(file: URL, name: string, text: string): void {
   writeFileSync(file, `${head}<!-- ${name} -->\n\n${text}\n\n${tail}`);
 }
 
-/** On what this is measured. */
+/** The platform of the measurement. */
 export function machineText(): string {
   const memory = Math.round(totalmem() / 2 ** 30);
   return `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, ${memory} GiB, ${platform()}, Node ${process.version}`;

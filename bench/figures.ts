@@ -33,13 +33,13 @@ export async function memoryPerExecution(count: number): Promise<number> {
   });
 }
 
-/** Bytes of heap in use, after a collection. */
+/** Bytes of used heap, after a collection. */
 export function heap(): number {
   collect();
   return process.memoryUsage().heapUsed;
 }
 
-/** Ms from handing a new version's bytes to the registry until an execution of it is done. */
+/** Ms from passing a new version's bytes to the registry until an execution of it has completed. */
 export async function registerToDone(times: number): Promise<number> {
   return withPackage(async (runner, folder) => {
     const taken: number[] = [];
@@ -54,7 +54,7 @@ export async function registerToDone(times: number): Promise<number> {
   });
 }
 
-/** Ms until a runner is open on a database with many ended executions. */
+/** Ms to open a runner on a database with many ended executions. */
 export async function endedStart(count: number): Promise<number> {
   return inFolder(async (folder) => {
     const { pipeline } = shapes();
@@ -76,7 +76,7 @@ export async function endedStart(count: number): Promise<number> {
   });
 }
 
-/** Makes many ended executions of one, with its tasks and events, without running them. */
+/** Copies one ended execution many times, with its tasks and events, without running the copies. */
 function copyExecutions(file: string, count: number): void {
   const database = new DatabaseSync(file);
   const { id } = database.prepare('select id from executions').get() as { id: string };

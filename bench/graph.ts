@@ -3,7 +3,7 @@ import { Client, Runner, unchecked, workflow } from '../src/index.ts';
 import { heap } from './figures.ts';
 import { inFolder, median } from './measure.ts';
 
-/** Items/s of a map over so many items, each durable on its own. */
+/** Items/s of a map over `items` items, each durable on its own. */
 export async function mapRate(items: number): Promise<number> {
   const made = workflow('wide');
   made.map('m', { over: () => Array.from({ length: items }, (_, i) => i) }, ({ item }) => item + 1);
@@ -15,7 +15,7 @@ export async function mapRate(items: number): Promise<number> {
   });
 }
 
-/** Ms for one task, then so many beside each other, then one that needs them all. */
+/** Ms for one task, then a number of parallel tasks, then one that needs them all. */
 export async function fanOutAndIn(width: number): Promise<number> {
   const made = workflow('fan');
   const first = made.task('first', () => 1);
@@ -52,7 +52,7 @@ export async function sleepersWake(count: number): Promise<number> {
   });
 }
 
-/** Ms from a signal until the task after the wait has it, in the same process. */
+/** Ms from a signal until the waiting task has received it, in the same process. */
 export async function signalToResume(times: number): Promise<number> {
   const made = workflow('gate');
   const go = made.wait('go', { signal: 'go' });
@@ -75,13 +75,13 @@ export async function signalToResume(times: number): Promise<number> {
 }
 
 export interface ListFigures {
-  /** By what is asked for. */
+  /** By the kind of query. */
   readonly pagesMs: Readonly<Record<string, number>>;
-  /** MB of heap that a runner takes with them all waiting. */
+  /** MB of heap that a runner takes while all of them wait. */
   readonly waitingMb: number;
 }
 
-/** What a page of 50 costs on a database with so many executions, and what as many that wait cost a runner. */
+/** The cost of a page of 50 on a database with many executions, and the cost to a runner of as many waiting ones. */
 export async function listing(count: number): Promise<ListFigures> {
   return inFolder(async (folder) => {
     const url = `sqlite:${folder}/bench.db`;
@@ -96,8 +96,8 @@ export async function listing(count: number): Promise<ListFigures> {
     fill(`${folder}/bench.db`, count);
     const before = heap();
     const runner = await Runner.open(url, { workflows: [made] });
-    await new Promise((resolve) => setTimeout(resolve, 1000)); // it looks around as an idle runner does
-    const waitingMb = Math.max(0, (heap() - before) / 2 ** 20); // below nothing is noise
+    await new Promise((resolve) => setTimeout(resolve, 1000)); // the poll of an idle runner
+    const waitingMb = Math.max(0, (heap() - before) / 2 ** 20); // smaller differences are noise
     await using client = await Client.open(url);
     const page = async (options: Parameters<typeof client.executions.list>[0]): Promise<number> => {
       const taken: number[] = [];
@@ -124,7 +124,7 @@ export async function listing(count: number): Promise<ListFigures> {
   });
 }
 
-/** Copies of the one execution there is, a few of them failed and tagged: what a year leaves behind, without running it. */
+/** Copies the one existing execution, some copies failed or tagged: the rows of a year without running them. */
 function fill(file: string, count: number): void {
   const database = new DatabaseSync(file);
   const { id } = database.prepare('select id from executions').get() as { id: string };

@@ -2,20 +2,20 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** What one scenario gave: executions a second, and how long one took. */
+/** The result of one scenario: executions a second, and the latency of one. */
 export interface Rate {
   readonly perSecond: number;
   readonly medianMs: number;
   readonly p99Ms: number;
 }
 
-/** Runs `one` `total` times, `atOnce` of them at any moment. */
+/** Runs `one` `total` times, at most `atOnce` at the same time. */
 export async function rate(total: number, atOnce: number, one: () => Promise<unknown>): Promise<Rate> {
   let started = 0;
   return rateWhile(() => started++ < total, atOnce, one);
 }
 
-/** Runs `one` again and again for so long, `atOnce` of them at any moment; those that have begun then may end. */
+/** Runs `one` repeatedly for the given time, at most `atOnce` at the same time. Started ones may finish afterwards. */
 export async function rateFor(ms: number, atOnce: number, one: () => Promise<unknown>): Promise<Rate> {
   const until = performance.now() + ms;
   return rateWhile(() => performance.now() < until, atOnce, one);
@@ -41,7 +41,7 @@ async function rateWhile(goesOn: () => boolean, atOnce: number, one: () => Promi
   };
 }
 
-/** Ms by the monotonic clock that all processes of a machine share. */
+/** Ms of the monotonic clock that all processes of a host share. */
 export function systemMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }
@@ -54,7 +54,7 @@ export function median(values: readonly number[]): number {
   return round(values.toSorted((a, b) => a - b)[values.length >> 1]!);
 }
 
-/** Runs something in a folder of its own, which is removed afterwards. */
+/** Runs a function in a new folder, which is removed afterwards. */
 export async function inFolder<T>(run: (folder: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'cloacina-bench-'));
   try {

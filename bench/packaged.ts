@@ -33,7 +33,7 @@ export async function pack(folder: string, version: string): Promise<Uint8Array>
   return bytes;
 }
 
-/** Runs something with a runner that has the package loaded. */
+/** Runs a function with a runner that has loaded the package. */
 export async function withPackage<T>(run: (runner: Runner, folder: string) => Promise<T>): Promise<T> {
   return inFolder(async (folder) => {
     const bytes = await pack(folder, '1.0.0');
@@ -56,7 +56,7 @@ export async function packaged(
   });
 }
 
-/** A call of a task in an isolate and its answer, one at a time, ms. */
+/** Ms of one call of a task in an isolate with its answer, one call at a time. */
 export async function isolateRoundTrip(): Promise<number> {
   return inFolder(async (folder) => {
     const { files, manifest } = await readArchive(await pack(folder, '1.0.0'));

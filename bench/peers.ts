@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 const folder = fileURLToPath(new URL('peers/', import.meta.url));
 
 /**
- * Runs the comparison in `bench/peers`, whose dependencies are its own: they are installed there, as its lockfile says,
- * when they are missing. Its types are checked before each run, since only then they are there. Gives the exit code.
+ * Runs the comparison in `bench/peers` and returns its exit code. Its dependencies are separate: they are installed
+ * there from its lockfile if they are missing. Its types are checked before each run, because they exist only then.
  */
 export async function comparePeers(args: readonly string[]): Promise<number> {
   if (!existsSync(`${folder}node_modules`)) {

@@ -23,7 +23,7 @@ const tasks: Table = {
     epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at, output = excluded.output`,
 };
 
-/** One statement that writes what each table has rows for, and nothing else: no fence, no number, no conditions. */
+/** One statement that writes the rows of every table and nothing else: no fence, no batch number, no conditions. */
 class Writer {
   readonly #client: Client;
   readonly #rows = new Map<Table, readonly (readonly unknown[])[]>();
@@ -63,7 +63,7 @@ class Writer {
   }
 }
 
-/** What the engine commits for one execution, step by step, and who commits it. */
+/** The commits of the engine for one execution, step by step, with the runner that made them. */
 export interface Recorded {
   readonly runner: string;
   readonly steps: readonly Transition[];
@@ -77,7 +77,7 @@ export async function recorded(url: string, workflow: AnyWorkflow): Promise<Reco
   return { runner: engine.id, steps };
 }
 
-/** Executions a second of a loop that commits the rows of so many at once, one statement a commit. */
+/** Executions a second of a loop that commits the rows of `width` executions at once, one statement a commit. */
 export async function bareRate(
   url: string,
   { runner, steps }: Recorded,
@@ -129,7 +129,9 @@ function endRow(id: string, { status, endedAt, output }: ExecutionRelease): unkn
   return [id, status, endedAt, output];
 }
 
-/** Executions a second of a loop that inserts so many at once as `startMany` does, with the first event, in one statement. */
+/**
+ * Executions a second of a loop that inserts executions with their first event in one statement, as `startMany` does.
+ */
 export async function bareInserts(url: string, { steps }: Recorded, width: number, rounds: number): Promise<number> {
   const client = await benchClient(url);
   const create = steps[0]!.create!;

@@ -11,7 +11,7 @@ import { countStatements } from './statement-count.ts';
 
 type Of<What extends Answer['what']> = Extract<Answer, { readonly what: What }>;
 
-/** A runner in a process of its own. */
+/** A runner in a separate process. */
 class RunnerProcess {
   readonly #child: ChildProcess;
 
@@ -84,7 +84,7 @@ export async function wakeUps(url: string, times: number): Promise<WakeUps> {
     const starts: number[] = [];
     const signals: number[] = [];
     for (let i = 0; i < times; i++) {
-      await setTimeout(5 + Math.random() * 50); // any moment of whatever the runner does in turns
+      await setTimeout(5 + Math.random() * 50); // any phase of the runner's periodic work
       starts.push(await taken(() => client.start('woken')));
       const { id } = await client.start('gate');
       while ((await client.executions.get(id)).status !== 'waiting') await setTimeout(5);
@@ -96,9 +96,9 @@ export async function wakeUps(url: string, times: number): Promise<WakeUps> {
 }
 
 export interface Idle {
-  /** Of all of them together. */
+  /** Sum over all runners. */
   readonly statementsPerMinute: number;
-  /** Ms of CPU a second, of all of them together. */
+  /** Ms of CPU a second, summed over all runners. */
   readonly cpuMsPerSecond: number;
 }
 
@@ -106,7 +106,7 @@ export async function idle(url: string, count: number, seconds: number): Promise
   const counted = await countStatements(url);
   try {
     return await withRunners(counted.url, count, async (runners) => {
-      await setTimeout(10_000); // what they do when they have just come does not count
+      await setTimeout(10_000); // start-up work does not count
       const cpu = async (): Promise<number> => {
         const answers = await Promise.all(runners.map((runner) => runner.ask({ what: 'cpu' })));
         return answers.reduce((sum, { ms }) => sum + ms, 0);
@@ -124,9 +124,9 @@ export async function idle(url: string, count: number, seconds: number): Promise
 }
 
 export interface Several {
-  /** Pipelines a second, where each runner starts its own, so many at once in each. */
+  /** Pipelines a second if each runner starts its own, a fixed number at once. */
   readonly own: number;
-  /** Pipelines a second that a client starts, 500 with each call, and whoever has room takes. */
+  /** Pipelines a second that a client starts, 500 with each call, for any runner with room. */
   readonly backlog: number;
   /** A client starts ten a second and waits for each. */
   readonly paced: Pick<Rate, 'medianMs' | 'p99Ms'>;
@@ -152,7 +152,7 @@ export async function several(url: string, count: number, amounts: Amounts): Pro
   });
 }
 
-/** Pipelines a second that others take, from the first that is started until the last has ended. */
+/** Pipelines a second that other runners claim, from the first start until the last end. */
 async function backlogRate(client: Client, url: string, total: number): Promise<number> {
   const from = performance.now();
   for (let started = 0; started < total; started += 500) {
@@ -161,7 +161,7 @@ async function backlogRate(client: Client, url: string, total: number): Promise<
       Array.from({ length: 500 }, () => ({})),
     );
   }
-  // looked up with one query, and not asked of each: that would be a measure of the questions
+  // one query for all, because one query for each would measure the queries
   const database = await benchClient(url);
   const open = `select exists (select 1 from executions where status = 'pending' or owner is not null) as open`;
   while ((await database.query<{ open: boolean }>(open)).rows[0]!.open) await setTimeout(10);

@@ -10,9 +10,9 @@ import { shapes } from './scenarios.ts';
 
 export const postgresWidths: readonly number[] = [1, 32, 500];
 
-/** A server of our own with its default durability, or a sentence where there is none to be had. */
+/** A new server with its default durability, or a sentence that says why there is none. */
 export async function durablePostgres(): Promise<{ readonly url: string; stop(): Promise<void> } | string> {
-  // what PostgreSQL has by default
+  // the defaults of PostgreSQL
   const server = await startedServer({ fsync: 'on', shared_buffers: '128MB', max_wal_size: '1GB' });
   if (typeof server === 'string') return server;
   const client = new PgClient(server.url);
@@ -25,7 +25,9 @@ export async function durablePostgres(): Promise<{ readonly url: string; stop():
   return { url: server.url, stop: () => server.remove() };
 }
 
-/** What PostgreSQL gives, on a server with `fsync` and `synchronous_commit` on, beside the bare limit of the same run. */
+/**
+ * Throughput on a PostgreSQL server with `fsync` and `synchronous_commit` on, beside the bare limit of the same run.
+ */
 export async function postgresReport(server: string, quick: boolean): Promise<Report> {
   const report = new Report();
   const { pipeline, simple } = shapes();
@@ -71,13 +73,13 @@ export async function postgresReport(server: string, quick: boolean): Promise<Re
   return report;
 }
 
-/** What the engine reaches of what the database alone does, measured one right after the other; the median of three. */
+/** The engine's share of the bare limit, measured one directly after the other; the median of three. */
 async function shareOfBare(url: string, recording: Recorded, width: number, total: number): Promise<number> {
   const { pipeline } = shapes();
   const shares: number[] = [];
   for (let i = 0; i < 3; i++) {
     const limit = await bareRate(url, recording, width, total);
-    // opened after that: it would take over what the loop writes for a runner that has no row
+    // opened after the bare loop, whose rows belong to an unknown runner and would be adopted
     await using runner = await Runner.open(url, { workflows: [pipeline] });
     await rate(200, 32, () => runner.execute(pipeline));
     shares.push((await rate(total, width, () => runner.execute(pipeline))).perSecond / limit);
@@ -100,7 +102,7 @@ async function startManyShare(url: string, recording: Recorded, rounds: number):
   return median(shares);
 }
 
-/** Takes away what nobody is to run. */
+/** Removes rows that no runner is to execute. */
 async function emptied(url: string): Promise<void> {
   const client = new PgClient(url.split('?')[0]);
   await client.connect();

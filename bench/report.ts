@@ -1,6 +1,6 @@
 import type { Rate } from './measure.ts';
 
-/** One line of a table of rates: what was run, and what came of it by how many at once. */
+/** One row of a table of rates: a scenario and its result by the number at once. */
 export interface Row {
   readonly what: string;
   readonly byWidth: ReadonlyMap<number, Partial<Rate> & Pick<Rate, 'perSecond'>>;
@@ -10,11 +10,11 @@ export interface Figure {
   readonly figure: string;
   readonly value: number;
   readonly unit: string;
-  /** Empty where there is none. */
+  /** Empty if there is none. */
   readonly goal: string;
 }
 
-/** What one part of the bench found. */
+/** The results of one part of the bench. */
 export class Report {
   readonly rows: Row[] = [];
   readonly figures: Figure[] = [];
@@ -42,7 +42,7 @@ export class Report {
     ].join('\n');
   }
 
-  /** For a file that programs read. */
+  /** The results as JSON, for programs. */
   json(): unknown {
     const rows = this.rows.map(({ what, byWidth }) => ({ what, byWidth: Object.fromEntries(byWidth) }));
     return { rows, figures: this.figures };

@@ -1,4 +1,6 @@
-/** A runner in a process of its own, which does what the bench tells it and answers. `node bench/runner-process.ts URL` */
+/**
+ * A runner in a separate process that executes commands of the bench and answers: `node bench/runner-process.ts URL`.
+ */
 import { Runner, workflow } from '../src/index.ts';
 import { rate, systemMs } from './measure.ts';
 import type { Rate } from './measure.ts';
@@ -12,9 +14,9 @@ export type Asked =
 export type Answer =
   | { readonly what: 'ready' }
   | { readonly what: 'rate'; readonly rate: Rate }
-  /** Ms of CPU that the process has taken so far. */
+  /** Ms of CPU that the process has used so far. */
   | { readonly what: 'cpu'; readonly ms: number }
-  /** A task has begun; by `systemMs`. */
+  /** A task has begun, in `systemMs`. */
   | { readonly what: 'began'; readonly at: number };
 
 const { pipeline } = shapes();

@@ -1,7 +1,7 @@
 import { workflow } from '../src/index.ts';
 import type { AnyWorkflow } from '../src/index.ts';
 
-/** Workflows that do nothing but move: what is measured is the engine. */
+/** Workflows without work of their own, so only the engine is measured. */
 export function shapes(): {
   readonly simple: AnyWorkflow;
   readonly pipeline: AnyWorkflow;
@@ -29,7 +29,7 @@ export function shapes(): {
   return { simple: simple.returns(only), pipeline: pipeline.returns(load), parallel: parallel.returns(join) };
 }
 
-/** A chain of tasks, each needing the one before. */
+/** A chain of tasks, each of which needs the previous one. */
 export function chain(length: number): AnyWorkflow {
   const made = workflow(`chain_${length}`);
   let last = made.task('t0', () => 0);

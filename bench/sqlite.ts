@@ -11,7 +11,9 @@ import { chain, shapes } from './scenarios.ts';
 
 export const sqliteWidths: readonly number[] = [1, 32, 1000];
 
-/** What SQLite gives: everything on a database file with full durability, beside the bare limit of the same run. */
+/**
+ * Throughput on SQLite: every scenario on a database file with full durability, beside the bare limit of the same run.
+ */
 export async function sqliteReport(quick: boolean): Promise<Report> {
   const report = new Report();
   const totals = new Map(
@@ -88,7 +90,7 @@ export async function sqliteReport(quick: boolean): Promise<Report> {
   return report;
 }
 
-/** What the engine reaches of what the database alone does, measured one right after the other. */
+/** The engine's share of the bare limit, measured one directly after the other. */
 async function share(pipeline: AnyWorkflow, count: number): Promise<number> {
   const total = new Map([[32, count]]);
   const limit = (await bareLimit(pipeline, [32], total)).perSecond.get(32)!;
@@ -109,7 +111,7 @@ async function rates(workflow: AnyWorkflow, totals: ReadonlyMap<number, number>)
   });
 }
 
-/** Chains one after another: what one task of a chain costs, durable, with nothing beside it. */
+/** Chains one after another: the cost of one durable task of a chain, with no parallel work. */
 async function chainCost(length: number): Promise<number> {
   return inFolder(async (folder) => {
     const workflow = chain(length);

@@ -1,10 +1,10 @@
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 
-/** A way to a PostgreSQL on which every statement that is sent to it is counted. */
+/** A proxy to a PostgreSQL server that counts every statement sent to it. */
 export interface Counted {
   readonly url: string;
-  /** Statements so far, `begin` and `commit` among them. */
+  /** Statements so far, including `begin` and `commit`. */
   statements(): number;
   close(): void;
 }
@@ -39,7 +39,7 @@ export async function countStatements(url: string): Promise<Counted> {
   return { url: through.href, statements: () => statements, close };
 }
 
-/** Finds the messages in what a client sends; the first has no type. */
+/** Splits the bytes of a client into messages; the first message has no type. */
 class Messages {
   readonly #onMessage: (type: number) => void;
   #rest = Buffer.alloc(0);

@@ -1,4 +1,4 @@
-// Makes dist/ anew from src/. What is not TypeScript does not lie in src/: the demo's package is published from examples/.
+// Makes dist/ anew from src/. All files of src/ are TypeScript: the demo's package is published from examples/.
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, runNode, toolFile } from './tool.ts';

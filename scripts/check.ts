@@ -1,4 +1,4 @@
-// Everything that can be said about the code without running its tests. All steps run, so one call shows all problems.
+// Every static check of the code. All steps run, so one call shows all problems.
 import { join } from 'node:path';
 import { root, runNode, toolFile, type Ran } from './tool.ts';
 
@@ -17,6 +17,7 @@ const steps: readonly Step[] = [
   { name: 'lint', run: () => runNode(toolFile('oxlint'), ['--type-aware', '--deny-warnings']) },
   { name: 'types', run: () => runNode(toolFile('typescript', 'tsc'), ['-p', 'tsconfig.json']) },
   { name: 'layers', run: () => runNode(join(root, 'test', 'layers.test.ts'), []) },
+  { name: 'comments', run: () => runNode(join(root, 'scripts', 'comments.ts'), []) },
   { name: 'dead code', run: () => runNode(toolFile('knip'), ['--no-progress']) },
   { name: 'package', run: lintTarball },
 ];

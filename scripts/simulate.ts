@@ -1,4 +1,5 @@
-// npm run simulate -- [--seeds N] [--seed N [--trace]]: lives of a small cluster, each drawn from a seed; a seed that fails replays exactly.
+// npm run simulate -- [--seeds N] [--seed N [--trace]] simulates a small cluster for each seed. A seed that fails
+// replays exactly.
 import { parseArgs } from 'node:util';
 import { simulate } from '../test/simulation/simulate.ts';
 

@@ -1,4 +1,5 @@
-// npm test [-- PART...]: runs every *.test.ts (with --soak: every *.soak.ts), or those whose path has one of the parts in it.
+// npm test [-- PART...] runs every *.test.ts (with --soak: every *.soak.ts), or those whose path contains one of the
+// parts.
 import { globSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
@@ -11,11 +12,14 @@ import { startedServer } from '../src/testing/postgres-server.ts';
 import type { PostgresServer } from '../src/testing/postgres-server.ts';
 import { root } from './tool.ts';
 
-/** No test is silent for so long. A file that left a timer or a connection open never ends, and is named and failed then. */
+/**
+ * The longest silence of a test. A file that leaves a timer or a connection open never ends, and is reported and failed
+ * after this time.
+ */
 const quietMs = 170_000;
 
 function testFiles(ending: 'test' | 'soak', parts: readonly string[]): readonly string[] {
-  // The folder test/ holds the slow ones, which cross layers: they come first, so that none of them is left for the end.
+  // The folder test/ holds the slow tests, which cross layers. They run first, so no slow test is left for the end.
   return ['test/simulation', 'test', 'src']
     .flatMap((folder) => globSync([`${folder}/**/*.${ending}.ts`, `${folder}.${ending}.ts`], { cwd: root }).toSorted())
     .filter((file, at, all) => all.indexOf(file) === at)
@@ -23,8 +27,8 @@ function testFiles(ending: 'test' | 'soak', parts: readonly string[]): readonly 
 }
 
 /**
- * One PostgreSQL for all files, started when the first of them knocks; gives the URL of the door, and what closes it. In the
- * answer is the URL of the server, or why there is none.
+ * An HTTP endpoint that starts one PostgreSQL server for all files at the first request. It answers with the URL of the
+ * server, or with the reason why there is none.
  */
 async function postgresDoor(): Promise<{ readonly url: string; close(): Promise<void> }> {
   let server: Promise<PostgresServer | string> | undefined;
@@ -81,7 +85,7 @@ if (files.length === 0) {
   console.error(`There is no *.${ending}.ts in test/ and src/${parts}.`);
   process.exitCode = 1;
 } else {
-  // A database or a server named in the developer's own environment is none of the tests' business.
+  // A database or a server in the developer's own environment must not affect the tests.
   for (const name of Object.keys(process.env)) {
     if (name.startsWith('CLOACINA_') && name !== 'CLOACINA_TEST_POSTGRES') delete process.env[name];
   }

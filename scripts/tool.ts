@@ -6,16 +6,16 @@ import { fileURLToPath } from 'node:url';
 /** The folder of package.json. */
 export const root: string = dirname(import.meta.dirname);
 
-/** What a program printed, in the order it came, and how it ended. */
+/** The output of a program, in order, and its exit code. */
 export interface Ran {
-  /** 1 too where the program was ended by a signal. */
+  /** Also 1 if a signal ended the program. */
   readonly exitCode: number;
   readonly output: string;
 }
 
 /**
  * The file of a command of an installed package, to be run with this Node. `node_modules/.bin` holds shell shims on
- * Windows, and those would need a shell.
+ * Windows, which would need a shell.
  */
 export function toolFile(packageName: string, command: string = packageName): string {
   const folder = join(root, 'node_modules', packageName);
@@ -25,7 +25,7 @@ export function toolFile(packageName: string, command: string = packageName): st
   return join(folder, file);
 }
 
-/** Runs a script with this Node and collects what it prints. */
+/** Runs a script with this Node and collects its output. */
 export function runNode(file: string | URL, args: readonly string[]): Promise<Ran> {
   const { promise, resolve, reject } = Promise.withResolvers<Ran>();
   const script = typeof file === 'string' ? file : fileURLToPath(file);

@@ -6,13 +6,13 @@ import { forger } from './border/forger.ts';
 import { openPackaged } from './border/packaged.ts';
 import type { Packaged } from './border/packaged.ts';
 
-/** What a schema library brings along, as a package has it bundled. */
+/** The bundled code of a schema library, as packages contain it. */
 const schema = `const schema = { '~standard': { version: 1, vendor: 'own', validate: (value) => typeof value?.by === 'string'
   ? { value: { by: value.by, seen: true } } : { issues: [{ message: 'a name is needed', path: ['by'] }] } } };\n`;
 const beginning = `import { workflow } from 'cloacina';\nconst w = workflow('w');\n`;
 
-describe('registry.md, limits: a signal for a packaged wait is judged by its schema', () => {
-  it('one that does not fit is dropped with a warning; the next, which fits, goes on as the schema made it', async (t) => {
+describe('registry.md, Limits: the schema of a packaged wait judges a signal', () => {
+  it('an invalid signal is dropped with a warning, and the next one is taken as the schema parsed it', async (t) => {
     const wait = `const approved = w.wait('approved', { signal: 'approved', schema, timeout: '1m' });
       export const flow = w.returns(w.task('after', { needs: { approved } }, ({ needs }) => needs.approved));`;
     const { runner, logged } = await openPackaged(t, beginning + schema + wait);
@@ -26,13 +26,13 @@ describe('registry.md, limits: a signal for a packaged wait is judged by its sch
     await setTimeout(0);
     const again = await runner.start('w');
     await runner.signal(again.id, 'approved', { by: 'Bea' });
-    assert.deepEqual((await again.result()).output, { by: 'Bea', seen: true }, 'the runner goes on');
+    assert.deepEqual((await again.result()).output, { by: 'Bea', seen: true }, 'the runner continues');
   });
 });
 
 const flow = (tasks: string): string => `${beginning}${forger}${tasks}\nexport { w };\n`;
 
-/** The runner still runs what is started on it, and the package still answers. */
+/** The runner still runs new executions, and the package still answers. */
 async function goesOn({ runner }: Packaged): Promise<void> {
   const handle = await runner.start('fine');
   assert.equal((await handle.result()).output, 42);
@@ -42,10 +42,10 @@ const fine = `const fine = workflow('fine');
 const answer = fine.returns(fine.task('answer', () => 42));
 export { answer };\n`;
 
-describe('registry.md, limits: what a guest sends beyond them costs its process, and no runner', () => {
+describe('registry.md, Limits: a guest that exceeds a limit costs its process and no runner', () => {
   const forged: readonly (readonly [string, string, string, RegExp])[] = [
     [
-      'an error of 6,000 causes is cut to those that an error has',
+      'an error of 6,000 causes is cut to the maximum of causes',
       `w.task('t', { retry: { attempts: 1 } }, () => {
         let error = { name: 'Error', code: 'DEEP', message: 'x' };
         let text = JSON.stringify(error);
@@ -57,55 +57,55 @@ describe('registry.md, limits: what a guest sends beyond them costs its process,
       /^m$/,
     ],
     [
-      'items of 7,000 levels are not JSON that can be stored',
+      'items of 7,000 levels are NOT_SERIALIZABLE',
       `w.map('m', { over: () => { forge({ kind: 'completed' }, nested(7000)); return never(); } }, () => 1);`,
       'NOT_SERIALIZABLE',
       /more than 200 levels/,
     ],
     [
-      'an output of 7,000 levels',
+      'an output of 7,000 levels is NOT_SERIALIZABLE',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'completed' }, nested(7000)); return never(); });`,
       'NOT_SERIALIZABLE',
       /more than 200 levels/,
     ],
     [
-      'an output over maxPayload',
+      'an output over maxPayload ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'completed' }, '"' + 'x'.repeat(2000000) + '"'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /an answer of 2000002 bytes; the limit is 1048576/,
     ],
     [
-      'the result of a step over maxPayload',
+      'the result of a step over maxPayload ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'save', ref: 1, name: 's' }, '"' + 'x'.repeat(2000000) + '"'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /result of a step of 2000002 bytes/,
     ],
     [
-      'the data of a line of a log of more than 64 kB',
+      'log data of more than 64 kB end the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'log', level: 'info', message: 'm' }, '"' + 'x'.repeat(70000) + '"'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /data of a log line of 70002 bytes/,
     ],
     [
-      'a body of 60 MB',
+      'a body of 60 MB ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { forge({ kind: 'completed' }, '"' + 'x'.repeat(60000000) + '"'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /a body of 60000002 bytes; the limit is 8388608/,
     ],
     [
-      'a header of 60 MB',
+      'a header of 60 MB ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { frame('[' + '{},'.repeat(20000000) + '{}]'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /a header of 60000004 bytes; the limit is 1048576/,
     ],
     [
-      'a frame of 200,000 messages',
+      'a frame of 200,000 messages ends the process',
       `w.task('t', { retry: { attempts: 1 } }, () => { frame('[' + '[{}],'.repeat(200000) + '[{}]]'); return never(); });`,
       'TASK_CRASHED_RUNNER',
       /a frame of more than 8192 messages/,
     ],
     [
-      'more than 100,000 items',
+      'more than 100,000 items are MAP_TOO_LARGE',
       `w.map('m', { over: () => { forge({ kind: 'completed' }, '[' + '0,'.repeat(1000000) + '0]'); return never(); } }, () => 1);`,
       'MAP_TOO_LARGE',
       /more than 100000/,
@@ -123,7 +123,7 @@ describe('registry.md, limits: what a guest sends beyond them costs its process,
   }
 });
 
-describe('registry.md, limits: what a package exports is judged before it is used', () => {
+describe('registry.md, Limits: exports of a package are checked before use', () => {
   it('exports of 7,000 levels do not load', async (t) => {
     const specs = `'[{"name":"w","fingerprint":"f","x":' + nested(7000) + '}]'`;
     const source = `${forger}\nforge({ kind: 'loaded' }, ${specs});\nawait never();`;
@@ -135,7 +135,7 @@ describe('registry.md, limits: what a package exports is judged before it is use
   });
 });
 
-describe('registry.md, limits: what code gives by mistake fails its task, with a code', () => {
+describe('registry.md, Limits: an accidental violation fails its task with a code', () => {
   const deep = `JSON.parse(nested(4000))`;
   const mistakes: readonly (readonly [string, string, string, RegExp])[] = [
     [
@@ -169,7 +169,7 @@ describe('registry.md, limits: what code gives by mistake fails its task, with a
       /^last: /,
     ],
     [
-      'lines of a log and progress of 10 MB, data whose path is that long',
+      'log lines and progress of 10 MB, and data with a path of that length',
       `w.task('t', { retry: { attempts: 1 } }, ({ log, progress }) => {
         const long = 'x'.repeat(10000000);
         log.info(long, { [long]: () => 1 });
@@ -181,7 +181,7 @@ describe('registry.md, limits: what code gives by mistake fails its task, with a
     ],
   ];
   for (const [name, tasks, code, message] of mistakes) {
-    it(`${name}, in a package`, { timeout: 60_000 }, async (t) => {
+    it(`a package violates it: ${name}`, { timeout: 60_000 }, async (t) => {
       const packaged = await openPackaged(t, flow(tasks) + fine);
       const outcome = await (await packaged.runner.start('w')).outcome();
       assert.equal(outcome.status, 'failed');
@@ -191,7 +191,7 @@ describe('registry.md, limits: what code gives by mistake fails its task, with a
     });
   }
 
-  it('ten thousand items, and twenty thousand lines at once, pass', async (t) => {
+  it('ten thousand items and twenty thousand log lines at once pass', async (t) => {
     const tasks = `const m = w.map('m', { over: () => Array.from({ length: 10000 }, (_, i) => i) }, ({ item }) => item);
       const lines = w.task('lines', ({ log }) => { for (let i = 0; i < 20000; i++) log.info('line ' + i); return 1; });
       export const whole = w.returns(w.task('all', { needs: { m, lines } }, ({ needs }) => needs.m.length + needs.lines));`;
@@ -200,7 +200,7 @@ describe('registry.md, limits: what code gives by mistake fails its task, with a
     assert.equal(output, 10_001);
   });
 
-  it('an input that is larger than the runner itself would take passes where no schema changes it', async (t) => {
+  it("an input larger than the runner's own limit passes if no schema changes it", async (t) => {
     const { runner, database } = await openPackaged(t, flow(`w.task('t', ({ input }) => input.text.length);`));
     await using client = await Client.open(database, { maxPayload: 20_000_000 });
     const { id } = await client.start('w', { text: 'x'.repeat(9_000_000) });

@@ -11,7 +11,7 @@ import { all } from '../src/store/script.ts';
 import { testPostgres } from '../src/testing/postgres-server.ts';
 import type { TestPostgres } from '../src/testing/postgres-server.ts';
 
-/** Two deployments of one program, whose graph is the same. */
+/** Two deployments of one program with the same graph. */
 function first(): AnyWorkflow {
   const order = workflow('order', { concurrency: { limit: 1 }, retention: '1h' });
   const ok = order.wait('ok', { signal: 'approved', schema: z.object({ by: z.string() }) });
@@ -51,9 +51,9 @@ async function written(url: string): Promise<readonly unknown[]> {
   const store = await openStore(url);
   try {
     return await store.read(function* () {
-      const codes = yield* all('select build_id, spec, written_at as at from builds order by build_id');
+      const builds = yield* all('select build_id, spec, written_at as at from builds order by build_id');
       const newest = yield* all('select workflow, spec, updated_at as at from definitions order by workflow');
-      return [...codes, ...newest];
+      return [...builds, ...newest];
     });
   } finally {
     await store.close();
@@ -62,7 +62,7 @@ async function written(url: string): Promise<readonly unknown[]> {
 
 for (const [name, newUrl] of Object.entries(databases)) {
   describe(`a deployment that changes a definition and keeps its graph, on ${name}`, () => {
-    test('its signals are taken by name and schema, of new and of open executions', async (t) => {
+    test('new and open executions take signals by the new names and schemas', async (t) => {
       const url = newUrl();
       if (url === null) return t.skip(server as string);
       const older = await deploy(url, first());
@@ -89,7 +89,7 @@ for (const [name, newUrl] of Object.entries(databases)) {
       );
     });
 
-    test('forks have its limit and its retention', async (t) => {
+    test('forks have the new limit and the new retention', async (t) => {
       const url = newUrl();
       if (url === null) return t.skip(server as string);
       const older = await deploy(url, first());
@@ -111,7 +111,7 @@ for (const [name, newUrl] of Object.entries(databases)) {
       assert.deepEqual({ ...row }, { limit_key: null, retention: 90 * 86_400_000 });
     });
 
-    test('of two deployments the one that opened last counts; one that opens again and has changed nothing writes nothing', async (t) => {
+    test('the last deployment to open counts, and opening again without a change writes nothing', async (t) => {
       const url = newUrl();
       if (url === null) return t.skip(server as string);
       await using older = await deploy(url, first());
@@ -124,7 +124,7 @@ for (const [name, newUrl] of Object.entries(databases)) {
       assert.deepEqual(await written(url), once);
 
       await using again = await deploy(url, first());
-      assert.equal(new Set([older.id, newer.id, again.id]).size, 3, 'all of them are open');
+      assert.equal(new Set([older.id, newer.id, again.id]).size, 3, 'all are open');
       await assert.rejects(client.signal(id, 'released', { user: 1 }), { code: 'SIGNAL_UNKNOWN' });
       await client.signal(id, 'approved', { by: 'ada' });
     });

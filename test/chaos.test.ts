@@ -4,8 +4,8 @@ import { chaos } from './chaos/chaos.ts';
 
 const seconds = 60;
 
-describe('issue C: four runners on PostgreSQL in a storm', () => {
-  it(`every acknowledged execution ends once, limits hold, nothing is left (${seconds} s)`, async (t) => {
+describe('durability.md: four runners on PostgreSQL in a storm', () => {
+  it(`every acknowledged execution ends once, limits hold and nothing is left behind (${seconds} s)`, async (t) => {
     await chaos(t, randomInt(1_000_000), seconds);
   });
 });

@@ -59,7 +59,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       const runner = await Runner.open(database, { workflows: [parent, middle, kid], logger: silent });
       release(place, () => runner.close());
       ({ executionId: id } = await runner.execute(parent));
-      await runner.execute(parent); // others have children, too
+      await runner.execute(parent); // another parent has children too
       await runner.execute(kid, { n: 7 });
       client = await Client.open(database);
       release(place, () => client.close());
@@ -71,7 +71,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       for (const act of cleanups) await act();
     });
 
-    it('are listed by it in the order of every list, each with the task that started it; theirs are not among them', async () => {
+    it('the list shows each child with the task that started it, in the usual order, without grandchildren', async () => {
       assert.deepEqual(
         new Set(children.map((item) => item.parent?.task)),
         new Set(['one', 'two', 'three', 'four', 'five', 'six']),
@@ -85,12 +85,12 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       assert.deepEqual(await client.executions.list({ parent: grandchild!.id }), { items: [], next: null });
     });
 
-    it('come page by page', async () => {
+    it('the list has pages', async () => {
       const pages = await pagesOf(client, { parent: id, limit: 4 });
       assert.deepEqual(pages.map(idsOf), [idsOf(children.slice(0, 4)), idsOf(children.slice(4))]);
     });
 
-    it('are found by whatever else a list can be asked for', async () => {
+    it('the list accepts the other filters', async () => {
       const list = async (options: ListOptions): Promise<readonly string[]> =>
         idsOf((await client.executions.list({ parent: id, ...options })).items);
       const which = (so: (item: ExecutionSummary) => boolean): readonly string[] => idsOf(children.filter(so));
@@ -111,15 +111,15 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       assert.deepEqual(await list({ tags: { team: 'shop' } }), []);
     });
 
-    it('of one that there is not are none; an id is a text; another tenant has none', async () => {
+    it('an unknown parent has no children, an id must be a text, and another tenant sees none', async () => {
       assert.deepEqual(await client.executions.list({ parent: 'nobody' }), { items: [], next: null });
       await assert.rejects(client.executions.list({ parent: 1 as unknown as string }), { code: 'OPTION_INVALID' });
       await using stranger = await Client.open(database, { tenant: 'other' });
       assert.deepEqual(await stranger.executions.list({ parent: id }), { items: [], next: null });
     });
 
-    it('are listed by the command line', async () => {
-      const said = await runCli(tempFolder(place), [
+    it('the command line lists them', async () => {
+      const printed = await runCli(tempFolder(place), [
         'execution',
         'list',
         '--parent',
@@ -128,7 +128,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
         '--database',
         database,
       ]);
-      const { items } = JSON.parse(said.stdout) as { items: readonly { id: string; parent: object }[] };
+      const { items } = JSON.parse(printed.stdout) as { items: readonly { id: string; parent: object }[] };
       assert.deepEqual(
         items.map((item) => [item.id, item.parent]),
         children.map((item) => [item.id, item.parent]),
@@ -142,7 +142,7 @@ suite('SQLite', (t) => `sqlite:${join(tempFolder(t), 'family.db')}`);
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('interfaces.md, TypeScript: run: executions.list: the children of an execution, PostgreSQL', () => {
-    it('are listed', (t) => t.skip(server));
+    it('the database is PostgreSQL', (t) => t.skip(server));
   });
 } else {
   suite('PostgreSQL', () => `${server.url}?schema=family_${process.pid}`);

@@ -21,7 +21,9 @@ function plain(text: string): string {
   return text.replaceAll('’', "'").replaceAll('`', '').toLowerCase();
 }
 
-/** Each `page.md` of a text that is no page of docs/design, and each `page.md, Heading` whose heading that page lacks. */
+/**
+ * Each `page.md` of a text that is no page of docs/design, and each `page.md, Heading` whose page lacks the heading.
+ */
 function missing(text: string): readonly string[] {
   return Array.from(text.matchAll(/(?<![\w/.-])([\w-]+\.md)\b(, [^\n]*)?/g)).flatMap(([cited, page = '', rest]) => {
     const headings = pages.get(page);
@@ -38,18 +40,18 @@ const guides = new Set(
   globSync(['*.md', 'docs/*.md', 'docs/decisions/*.md', 'bench/**/*.md'], { cwd: root }).map((file) => basename(file)),
 );
 
-describe('code-style.md, Habits: what cites a clause of the design', () => {
+describe('code-style.md, Habits: test names and comments cite clauses of the design', () => {
   const files = globSync('{src,test,bench,scripts}/**/*.ts', { cwd: root }).filter(
     (file) => !file.includes('node_modules') && !/^(citations|docs)\.test\.ts$/.test(basename(file)),
   );
-  test('cites one that is there', () => {
+  test('every cited page and heading exists', () => {
     const found = files.flatMap((file) =>
       missing(readFileSync(join(root, file), 'utf8')).map((cited) => `${file}: ${cited}`),
     );
     assert.deepEqual(found, []);
   });
 
-  test('is refused where the page or its heading is not there', () => {
+  test('a page or a heading that does not exist is reported', () => {
     assert.deepEqual(missing('durability.md, The fence: a zombie writes nothing'), []);
     assert.deepEqual(missing('durability.md: a zombie writes nothing'), []);
     assert.deepEqual(missing('durability.md, The fences'), ['durability.md, The fences']);

@@ -26,8 +26,8 @@ after(async () => {
   await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
 });
 
-describe('registry.md, storage: flipped bytes are DIGEST_MISMATCH, never run', { concurrency: 2 }, () => {
-  test('workflow run says so with the code and the execution that waits', async () => {
+describe('registry.md, Storage: flipped bytes are DIGEST_MISMATCH and never run', { concurrency: 2 }, () => {
+  test('workflow run reports the code and the waiting execution', async () => {
     const { code, stdout } = await runCli(dir, ['workflow', 'run', 'failing', '--json']);
     const { error } = JSON.parse(stdout) as { readonly error: { readonly [field: string]: unknown } };
     assert.deepEqual([code, error['code']], [1, 'DIGEST_MISMATCH']);
@@ -35,7 +35,7 @@ describe('registry.md, storage: flipped bytes are DIGEST_MISMATCH, never run', {
     assert.equal((await client.executions.get(String(error['executionId']))).workflow, 'failing');
   });
 
-  test('package show names the condition that failed first', async () => {
+  test('package show names the first condition that failed', async () => {
     const runner = startCli(dir, ['runner', '--name', 'loom', '--json']);
     await runner.line('stdout', 'package.failed');
     const { stdout } = await runCli(dir, ['package', 'show', 'cli_flows']);

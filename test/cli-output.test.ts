@@ -43,8 +43,8 @@ function ended(command: string, args: readonly string[], stdio: StdioOptions): P
   return new Promise((resolve) => child.on('close', (code) => resolve({ code, stderr })));
 }
 
-describe('interfaces.md, CLI: what cannot be written', { concurrency: 2 }, () => {
-  test('an answer that finds no room ends with 1 and says why', { skip: linuxOnly }, async () => {
+describe('interfaces.md, CLI: output that cannot be written', { concurrency: 2 }, () => {
+  test('a result without room on the disk exits with 1 and names the reason', { skip: linuxOnly }, async () => {
     const all = await Promise.all([
       onFullDisk('workflow', 'list', '--json'),
       onFullDisk('completions', 'bash'),
@@ -58,7 +58,7 @@ describe('interfaces.md, CLI: what cannot be written', { concurrency: 2 }, () =>
   });
 
   test(
-    'a failure that its document cannot tell is told on stderr, with its own exit code',
+    'a failure whose document cannot be written is reported on stderr with its own exit code',
     {
       skip: linuxOnly,
     },
@@ -68,7 +68,7 @@ describe('interfaces.md, CLI: what cannot be written', { concurrency: 2 }, () =>
     },
   );
 
-  test('an answer that is cut by the disk is no success', { skip: posixOnly }, async () => {
+  test('a result that the disk cuts short is a failure', { skip: posixOnly }, async () => {
     const script = `ulimit -f 1; exec "$0" "$1" completions bash --json > cut.json`;
     const { code, stderr } = await ended('/bin/sh', ['-c', script, process.execPath, main], ['ignore', 'pipe', 'pipe']);
     assert.equal(code, 1, stderr);
@@ -76,13 +76,13 @@ describe('interfaces.md, CLI: what cannot be written', { concurrency: 2 }, () =>
     assert.ok(readFileSync(join(dir, 'cut.json')).length > 0);
   });
 
-  test('an error is one line, so that it may end a stream', async () => {
+  test('an error is printed as one line, so it can end a stream of lines', async () => {
     const { code, stdout } = await runCli(dir, ['runner', '--json', '--watch', 'nowhere']);
     const { error } = JSON.parse(stdout) as { readonly error: { readonly code: string } };
     assert.deepEqual([code, error.code, stdout.split('\n').length], [3, 'FILE_UNREADABLE', 1]);
   });
 
-  test('a runner whose stdout is full and whose stderr nobody reads goes on', { skip: linuxOnly }, async (t) => {
+  test('a runner continues when its stdout is full and its stderr is not read', { skip: linuxOnly }, async (t) => {
     await writeProject(join(dir, 'flows'), '1.0.0');
     await runCli(dir, ['package', 'pack', 'flows', '-o', 'flows.cloacina']);
     await runCli(dir, ['package', 'register', 'flows.cloacina']);

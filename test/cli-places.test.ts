@@ -9,7 +9,7 @@ import { writeProject } from './cli/project.ts';
 import { runCli } from './cli/run-cli.ts';
 
 const posixOnly = process.platform === 'win32' ? 'a working folder cannot be removed there' : false;
-/** Disks of a process's own, gone with it. */
+/** Mounts in a namespace of the process, removed with it. */
 const mayMount = process.platform === 'linux' && spawnSync('/bin/sh', ['-c', 'unshare -m true']).status === 0;
 const mountsOnly = mayMount ? false : 'needs the right to mount a disk';
 const cli = `"${process.execPath}" "${join(root, 'bin', 'cloacina.js')}"`;
@@ -23,7 +23,7 @@ before(async () => {
 
 after(() => rm(dir, { recursive: true, force: true }));
 
-/** Runs a script of the shell in the folder; gives what its commands print on stdout, a JSON document each. */
+/** Runs a shell script in the folder; returns the JSON documents that its commands print on stdout. */
 async function shell(script: string): Promise<readonly Printed[]> {
   const child = spawn('/bin/sh', ['-c', mayMount ? 'exec unshare -m /bin/sh -c "$0"' : 'eval "$0"', script], {
     cwd: dir,
@@ -45,7 +45,7 @@ interface Printed {
 }
 
 describe('interfaces.md, CLI: places that cannot be used', { concurrency: 2 }, () => {
-  test('a working folder that was removed is said to be so', { skip: posixOnly }, async () => {
+  test('an error says that the working folder was removed', { skip: posixOnly }, async () => {
     const script = `mkdir gone && cd gone && rmdir ../gone && ${cli} workflow list --json; ${cli} runner --json`;
     for (const { error } of await shell(script)) {
       assert.equal(error.code, 'FILE_UNREADABLE');
@@ -53,12 +53,12 @@ describe('interfaces.md, CLI: places that cannot be used', { concurrency: 2 }, (
     }
   });
 
-  test('an empty name of a place in the environment is none, as for the library', { skip: posixOnly }, async () => {
+  test('an empty name of a place counts as unset, as in the library', { skip: posixOnly }, async () => {
     const script = `CLOACINA_DATABASE= CLOACINA_REGISTRY= ${cli} workflow list --json | tr -d '\\n'`;
     assert.deepEqual(await shell(script), [{ items: [] }]);
   });
 
-  test('a read-only disk is said to be so, whatever is to be written there', { skip: mountsOnly }, async () => {
+  test('an error says that a disk is read-only, for every kind of write', { skip: mountsOnly }, async () => {
     await runCli(dir, ['package', 'pack', 'flows', '-o', 'flows.cloacina']);
     const commands = [
       'workflow list',
@@ -85,7 +85,7 @@ describe('interfaces.md, CLI: places that cannot be used', { concurrency: 2 }, (
     for (const { error } of all.slice(1)) assert.match(error.message, /read-only/);
   });
 
-  test('a full folder for temporary files is named', { skip: mountsOnly }, async () => {
+  test('an error names a full folder for temporary files', { skip: mountsOnly }, async () => {
     const fill = `mkdir full && mount -t tmpfs -o size=64k none full && head -c 65536 /dev/zero > full/zeros`;
     const script = `${fill}; TMPDIR="$PWD/full" ${cli} package pack flows --json`;
     const [printed] = await shell(script);

@@ -16,7 +16,7 @@ import type { Ended } from './cli/run-cli.ts';
 
 type Document = { readonly [field: string]: unknown };
 
-/** Signals reach a process of Windows only as its end. */
+/** On Windows a signal can only end a process. */
 const posixOnly = process.platform === 'win32' ? 'needs signals that a process can handle' : false;
 
 let dir = '';
@@ -33,38 +33,38 @@ after(async () => {
   await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
 });
 
-/** Another file of the same package, made without the command; it always has other bytes than the first. */
+/** Another file of the same package, made without the command; its bytes always differ from the first. */
 async function pack(folder: string, version: string, file: string): Promise<void> {
   await writeProject(join(dir, folder), version, 'changed');
   const { bytes } = await buildPackage(join(dir, folder), { describe: describeInIsolate });
   await writeFile(join(dir, file), bytes);
 }
 
-/** Runs a command that must succeed, for people. */
+/** Runs a command that must succeed, without --json. */
 async function text(...args: readonly string[]): Promise<string> {
   const ended = await runCli(dir, args);
-  assert.equal(ended.code, 0, said(args, ended));
+  assert.equal(ended.code, 0, described(args, ended));
   assert.ok(!ended.stdout.includes('\u001b['), 'colour is for terminals only');
   return ended.stdout;
 }
 
-/** Runs a command that must succeed, for its document. */
+/** Runs a command that must succeed, and returns its document. */
 async function json(...args: readonly string[]): Promise<Document> {
   const ended = await runCli(dir, [...args, '--json']);
-  assert.equal(ended.code, 0, said(args, ended));
+  assert.equal(ended.code, 0, described(args, ended));
   return JSON.parse(ended.stdout) as Document;
 }
 
-/** Runs a command that must fail with an exit code; gives the error of its document. */
+/** Runs a command that must fail with an exit code; returns the error of its document. */
 async function failure(exit: number, ...args: readonly string[]): Promise<Document> {
   const ended = await runCli(dir, [...args, '--json']);
-  assert.equal(ended.code, exit, said(args, ended));
+  assert.equal(ended.code, exit, described(args, ended));
   const { error, ...rest } = JSON.parse(ended.stdout) as { readonly error: Document };
   assert.deepEqual(rest, {});
   return error;
 }
 
-function said(args: readonly string[], { code, stdout, stderr }: Ended): string {
+function described(args: readonly string[], { code, stdout, stderr }: Ended): string {
   return `cloacina ${args.join(' ')} ended with ${code}:\n${stdout}\n${stderr}`;
 }
 
@@ -74,17 +74,17 @@ function items(document: Document): readonly Document[] {
 
 const isoTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
-/** Suites run beside each other, each in its own database; the tests of one in their order. */
+/** Suites run concurrently, each on its own database; the tests of one suite run in order. */
 const inOrder = { concurrency: 1 };
 
 describe('interfaces.md, CLI', { concurrency: 2 }, () => {
-  describe('as a whole', inOrder, () => {
-    test('it looks at the same places as the library unless told otherwise', () => {
+  describe('the program as a whole', inOrder, () => {
+    test('it uses the same places as the library by default', () => {
       assert.equal(defaultDatabase, options.defaultDatabase);
       assert.equal(defaultRegistry, options.defaultRegistry);
     });
 
-    test('--version and --help exit with 0; what cannot be understood exits with 2 and says what is near', async () => {
+    test('--version and --help exit with 0; a usage error exits with 2 and suggests a near name', async () => {
       const [version, help, none, unknown, option] = await Promise.all([
         text('--version'),
         text('package', '--help'),
@@ -117,7 +117,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.equal(registry['code'], 'REGISTRY_URL_INVALID');
     });
 
-    test('a database file that is none exits with 1 and is left as it is', async () => {
+    test('a file that is no database exits with 1 and is not changed', async () => {
       await writeFile(join(dir, 'poem.txt'), 'so much depends upon a red wheel barrow\n'.repeat(100));
       const error = await failure(1, 'workflow', 'list', '--database', 'sqlite:./poem.txt');
       assert.equal(error['code'], 'DATABASE_INVALID');
@@ -139,7 +139,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
   describe('packages', inOrder, () => {
     const place = ['--database', 'sqlite:packages.db', '--registry', 'file:./packages-registry'];
 
-    test('new makes a project that packs as it is, and refuses a folder that is not empty', async () => {
+    test('new makes a project that packs without changes, and refuses a folder that is not empty', async () => {
       const made = await json('package', 'new', 'fresh', '--name', 'spindle');
       assert.deepEqual([made['dir'], made['name']], ['fresh', 'spindle']);
       const [done, error] = await Promise.all([
@@ -151,7 +151,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.match(await text('package', 'inspect', 'spindle-1.0.0.cloacina'), /package +spindle v1\.0\.0/);
     });
 
-    test('pack says what is in the file, inspect gives its manifest', async () => {
+    test('pack lists the contents of the file, and inspect prints its manifest', async () => {
       const { file, bytes, digest, name, version, workflows } = packed;
       assert.deepEqual([file, name, version], ['flows.cloacina', 'cli_flows', '1.0.0']);
       assert.ok((workflows as readonly Document[]).some((flow) => flow['name'] === 'adding'));
@@ -159,7 +159,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.deepEqual([manifest['digest'], manifest['bytes'], manifest['formatVersion']], [digest, bytes, 1]);
     });
 
-    test('files that cannot be read, written or unpacked: each its code and exit code', async () => {
+    test('a file that cannot be read, written or unpacked has its code and exit code', async () => {
       const whole = await readFile(join(dir, 'flows.cloacina'));
       await writeFile(join(dir, 'half.cloacina'), whole.subarray(0, whole.length / 2));
       const [missing, half, folder, unwritable] = await Promise.all([
@@ -248,7 +248,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.match(unknown.stderr, /WORKFLOW_NOT_FOUND: there is no workflow 'ading'; did you mean 'adding'\?/);
     });
 
-    test('run prints the result; its tasks go to stderr, one line each where that is no terminal', async () => {
+    test('run prints the result on stdout and its tasks on stderr, one a line without a terminal', async () => {
       await writeFile(join(dir, 'input.json'), '\ufeff{ "numbers": [1, 2, 4] }');
       const [person, document, stdin] = await Promise.all([
         runCli(dir, ['workflow', 'run', 'adding', '--input', '{"numbers":[1,2]}']),
@@ -281,7 +281,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.equal(lines.at(-1)!['type'], 'execution.completed');
     });
 
-    test('wrong input exits with 1, names the paths, and leaves no execution', async () => {
+    test('invalid input exits with 1, names the paths and leaves no execution', async () => {
       const place = ['--database', 'sqlite:empty.db'];
       await json('package', 'register', 'flows.cloacina', ...place);
       const wrong = '{"numbers":[1,"two",3,"four"]}';
@@ -298,7 +298,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.deepEqual(await json('execution', 'list', ...place), { items: [], next: null });
     });
 
-    test('an execution that failed prints its document and exits with 1; nothing of it moves the cursor', async () => {
+    test('a failed execution prints its document and exits with 1, without moving the cursor', async () => {
       const [person, document] = await Promise.all([
         runCli(dir, ['workflow', 'run', 'failing']),
         runCli(dir, ['workflow', 'run', 'failing', '--json']),
@@ -311,7 +311,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.match(await text('execution', 'list', '--status', 'failed'), /the \\u001b\[31mwell is dry/);
     });
 
-    test('the same idempotency key gives the same execution, and is refused with another input', async () => {
+    test('the same idempotency key returns the same execution, and another input is refused', async () => {
       const run = ['workflow', 'run', 'adding', '--idempotency-key', 'k1', '--input'];
       const first = await json(...run, '{"numbers":[1]}');
       const [again, conflict] = await Promise.all([
@@ -322,7 +322,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.equal(conflict['code'], 'IDEMPOTENCY_CONFLICT');
     });
 
-    test('an execution that is embedded elsewhere is started here and run by its runner', async () => {
+    test('an execution of an embedded workflow is started here and run by its own runner', async () => {
       const greeting = workflow('greeting', { input: unchecked<{ name: string }>() });
       const greet = greeting.task('greet', ({ input }) => `hello ${input.name}`);
       await using runner = await Runner.open(`sqlite:${join(dir, 'embedded.db')}`, {
@@ -342,7 +342,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.equal((await runner.executions.list()).items.length, 1);
     });
 
-    test('a detached execution waits for a runner, and the command says so; it can be cancelled', async () => {
+    test('a detached execution waits for a runner, the command says so, and it can be cancelled', async () => {
       const place = ['--database', 'sqlite:detached.db'];
       await json('package', 'register', 'flows.cloacina', ...place);
       const ended = await runCli(dir, ['workflow', 'run', 'endless', '--detach', '--json', ...place]);
@@ -371,7 +371,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.match(await text('execution', 'show', id, ...place), /status +cancelled/);
     });
 
-    test('Ctrl-C hands the execution back, and says how to follow and cancel it', { skip: posixOnly }, async () => {
+    test('Ctrl-C releases the execution and prints how to follow and cancel it', { skip: posixOnly }, async () => {
       const running = startCli(dir, ['workflow', 'run', 'endless', '--database', 'sqlite:interrupted.db']);
       assert.equal((await running.ended).code, 3, 'nothing is registered there yet');
       await json('package', 'register', 'flows.cloacina', '--database', 'sqlite:interrupted.db');
@@ -390,7 +390,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
   describe('runner', inOrder, () => {
     const place = ['--database', 'sqlite:runner.db', '--registry', 'file:./runner-registry'];
 
-    test('--json: one event a line, ready first; Ctrl-C ends it with 0', { skip: posixOnly }, async () => {
+    test('--json prints one event a line, ready first, and Ctrl-C exits with 0', { skip: posixOnly }, async () => {
       await json('package', 'register', 'flows.cloacina', ...place);
       const runner = startCli(dir, ['runner', '--json', '--name', 'loom', ...place]);
       const ready = JSON.parse(await runner.line('stdout', '"ready"')) as Document;
@@ -408,7 +408,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.equal(events.at(-1)!['event'], 'closed');
     });
 
-    test('--queue says which queues it serves, as CLOACINA_QUEUES does', { skip: posixOnly }, async () => {
+    test('--queue selects the queues, as CLOACINA_QUEUES does', { skip: posixOnly }, async () => {
       const at = ['--database', 'sqlite:queues.db'];
       const runner = startCli(dir, ['runner', '--json', '--queue', 'gpu', '--queue', 'big', ...at]);
       const ready = JSON.parse(await runner.line('stdout', '"ready"')) as Document;
@@ -416,17 +416,20 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       runner.child.kill('SIGTERM');
       assert.equal((await runner.ended).code, 0);
       process.env['CLOACINA_QUEUES'] = 'gpu, default';
-      const told = startCli(dir, ['runner', '--json', ...at]);
+      const configured = startCli(dir, ['runner', '--json', ...at]);
       delete process.env['CLOACINA_QUEUES'];
-      assert.deepEqual((JSON.parse(await told.line('stdout', '"ready"')) as Document)['queues'], ['gpu', 'default']);
-      told.child.kill('SIGTERM');
-      assert.equal((await told.ended).code, 0);
+      assert.deepEqual((JSON.parse(await configured.line('stdout', '"ready"')) as Document)['queues'], [
+        'gpu',
+        'default',
+      ]);
+      configured.child.kill('SIGTERM');
+      assert.equal((await configured.ended).code, 0);
       const wrong = await runCli(dir, ['runner', '--queue', '', ...at]);
       assert.equal(wrong.code, 2);
       assert.match(wrong.stderr, /It is not the name of a queue/);
     });
 
-    test('--watch registers what lies in a folder, and goes on after a bad file', { skip: posixOnly }, async () => {
+    test('--watch registers the files of a folder and continues after a bad one', { skip: posixOnly }, async () => {
       const drop = await mkdtemp(join(dir, 'drop-'));
       await writeFile(join(drop, 'bad.cloacina'), 'no package');
       await writeFile(join(drop, 'good.cloacina'), await readFile(join(dir, 'flows.cloacina')));
@@ -446,7 +449,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.ok(existsSync(join(dir, 'w')));
     });
 
-    test('a reader of stdout that goes away ends it quietly', { skip: posixOnly }, async () => {
+    test('closing its stdout ends it quietly', { skip: posixOnly }, async () => {
       const runner = startCli(dir, ['runner', '--json', '--database', 'sqlite:pipe.db', '--registry', 'file:./pipe']);
       await runner.line('stdout', 'ready');
       runner.child.stdout!.destroy();
@@ -459,13 +462,13 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
   describe('schedules', inOrder, () => {
     const place = ['--database', 'sqlite:schedules.db', '--registry', 'file:./schedules-registry'];
 
-    test('preview shows the slots of a cron expression without any database, in words and times', async () => {
+    test('preview shows the slots of a cron expression in words and times, without a database', async () => {
       const from = ['--timezone', 'Europe/Berlin', '--from', '2026-03-28', '-n', '2'];
       const [document, person] = await Promise.all([
         json('schedule', 'preview', '--cron', '30 2 * * *', ...from, '--database', 'sqlite:never.db'),
         text('schedule', 'preview', '--cron', '30 2 * * *', ...from),
       ]);
-      // the second lies in the gap of the spring change, and fires at its end
+      // the second is in the gap of the spring change, and fires at its end
       assert.deepEqual(document['slots'], ['2026-03-28T01:30:00.000Z', '2026-03-29T01:00:00.000Z']);
       assert.match(person, new RegExp(`^${String(document['sentence'])}\\n {2}2026-03-28 01:30:00Z {2}Sat`));
       assert.ok(!existsSync(join(dir, 'never.db')));
@@ -549,7 +552,7 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       assert.deepEqual(await json('schedule', 'list', ...place), { items: [] });
     });
 
-    test('what a runner fires is in the history and the statistics', { skip: posixOnly }, async () => {
+    test('history and statistics include the slots that a runner fired', { skip: posixOnly }, async () => {
       await json('package', 'register', 'flows.cloacina', ...place);
       const every = ['--every', '200ms', '--overlap', 'allow', '--input', '{"numbers":[3]}'];
       await json('schedule', 'add', 'often', '--workflow', 'cli_flows/adding', ...every, ...place);

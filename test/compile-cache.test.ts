@@ -26,7 +26,7 @@ interface Place {
   readonly cache: string;
 }
 
-/** A home and a temporary folder of a test's own. */
+/** A home and a temporary folder for one test. */
 function place(t: TestContext): Place {
   const folder = mkdtempSync(join(tmpdir(), 'cloacina-cache-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
@@ -48,16 +48,16 @@ async function launch({ home, temporary, cache }: Place, more: NodeJS.ProcessEnv
     ...more,
   });
   assert.equal(exitCode, 0);
-  assert.deepEqual(readdirSync(temporary), [], 'nothing is kept where other users could put it');
+  assert.deepEqual(readdirSync(temporary), [], 'nothing is kept in a folder that other users can write to');
 }
 
-/** Where compiled code is kept by default, on this system. */
+/** The default folder of compiled code on this system. */
 function own({ home, cache }: Place): string {
   return process.platform === 'darwin' ? join(home, 'Library', 'Caches', 'cloacina') : join(cache, 'cloacina');
 }
 
-describe('compiled code of the CLI is kept', () => {
-  test("in a folder of the user's own", async (t) => {
+describe('the CLI keeps its compiled code', () => {
+  test('the default folder belongs to the user', async (t) => {
     const here = place(t);
     if (process.platform === 'darwin') mkdirSync(join(here.home, 'Library'));
     await launch(here);
@@ -65,7 +65,7 @@ describe('compiled code of the CLI is kept', () => {
     if (process.platform !== 'win32') assert.equal(statSync(own(here)).mode & 0o777, 0o700);
   });
 
-  test('below the home where the environment names no other place', { skip: posixOnly }, async (t) => {
+  test('the folder is in the home if the environment names no other', { skip: posixOnly }, async (t) => {
     const here = place(t);
     for (const cache of ['', 'relative']) {
       await launch(here, { XDG_CACHE_HOME: cache });
@@ -74,7 +74,7 @@ describe('compiled code of the CLI is kept', () => {
     }
   });
 
-  test('where NODE_COMPILE_CACHE says', async (t) => {
+  test('NODE_COMPILE_CACHE overrides the folder', async (t) => {
     const here = place(t);
     await launch(here, { NODE_COMPILE_CACHE: join(here.home, 'chosen') });
     assert.ok(existsSync(join(here.home, 'chosen')));
@@ -82,9 +82,9 @@ describe('compiled code of the CLI is kept', () => {
   });
 });
 
-describe('compiled code of the CLI is not kept, and none is read', { skip: posixOnly }, () => {
+describe('the CLI neither keeps nor reads compiled code in an unsafe folder', { skip: posixOnly }, () => {
   for (const mode of [0o777, 0o770, 0o707]) {
-    test(`in a folder of the mode ${mode.toString(8)}, in which others can put theirs`, async (t) => {
+    test(`a folder of the mode ${mode.toString(8)} is unsafe because other users can write to it`, async (t) => {
       const here = place(t);
       mkdirSync(own(here), { recursive: true });
       chmodSync(own(here), mode);
@@ -93,7 +93,7 @@ describe('compiled code of the CLI is not kept, and none is read', { skip: posix
     });
   }
 
-  test('behind a symbolic link', async (t) => {
+  test('a symbolic link is unsafe', async (t) => {
     const here = place(t);
     const planted = join(here.home, 'planted');
     mkdirSync(planted, { mode: 0o700 });
@@ -103,7 +103,7 @@ describe('compiled code of the CLI is not kept, and none is read', { skip: posix
     assert.deepEqual(readdirSync(planted), []);
   });
 
-  test('in a folder of another user', { skip: rootOnly }, async (t) => {
+  test('a folder of another user is unsafe', { skip: rootOnly }, async (t) => {
     const here = place(t);
     mkdirSync(own(here), { recursive: true, mode: 0o700 });
     chownSync(own(here), 65_534, 65_534);
@@ -111,14 +111,14 @@ describe('compiled code of the CLI is not kept, and none is read', { skip: posix
     assert.deepEqual(readdirSync(own(here)), []);
   });
 
-  test('below a folder whose owner or neighbours could put another one there', async (t) => {
+  test('a folder whose parent other users can replace is unsafe', async (t) => {
     const here = place(t);
     chmodSync(here.cache, 0o777);
     await launch(here);
     assert.deepEqual(readdirSync(here.cache), []);
   });
 
-  test('where there is no place for it', async (t) => {
+  test('nothing is kept if there is no folder to use', async (t) => {
     const here = place(t);
     await launch(here, { HOME: '/proc/none', XDG_CACHE_HOME: '/proc/none/cache' });
   });

@@ -35,7 +35,7 @@ async function openMain(t: Cleanup, url: string): Promise<Opened & { readonly pl
   return { ...main, place, id };
 }
 
-/** Another copy of the library in this process, as a bundle or a dev server that reloads brings one. */
+/** Another copy of the library in this process, such as a bundle or a reloading dev server loads. */
 async function copyOfLibrary(t: Cleanup): Promise<typeof library> {
   const folder = tempFolder(t);
   mkdirSync(join(folder, 'copy'));
@@ -46,7 +46,7 @@ async function copyOfLibrary(t: Cleanup): Promise<typeof library> {
   return (await import(entry)) as typeof library;
 }
 
-/** Waits until both runners have renewed their leases twice: each has looked at the other by then. */
+/** Waits until both runners have renewed their leases twice, so each has observed the other. */
 async function untilLooked(database: string): Promise<void> {
   const store = await openStore(database);
   try {
@@ -56,7 +56,7 @@ async function untilLooked(database: string): Promise<void> {
         assert.equal(dead, false, 'a healthy runner was declared dead');
         renewals.set(id, (renewals.get(id) ?? new Set()).add(leaseUntil));
       }
-      assert.ok(renewals.size <= 2, 'a runner began anew');
+      assert.ok(renewals.size <= 2, 'a runner registered anew');
       await setTimeout(20);
     }
   } finally {
@@ -64,11 +64,11 @@ async function untilLooked(database: string): Promise<void> {
   }
 }
 
-function deaths(said: readonly string[]): readonly string[] {
-  return said.filter((line) => /died|dead/.test(line));
+function deaths(logged: readonly string[]): readonly string[] {
+  return logged.filter((line) => /died|dead/.test(line));
 }
 
-/** Both executions are let end, and each has begun once. */
+/** Both executions are ended, and each has begun once. */
 async function endBoth({ runner, place, id }: Awaited<ReturnType<typeof openMain>>, other: string): Promise<void> {
   writeFileSync(join(place.folder, 'go'), '');
   for (const one of [id, other]) assert.equal((await runner.handle(one).outcome()).status, 'completed');
@@ -76,9 +76,9 @@ async function endBoth({ runner, place, id }: Awaited<ReturnType<typeof openMain
 }
 
 for (const [name, { skip, url }] of Object.entries(databases)) {
-  describe(`several runners of one process leave each other alone, on ${name}`, { skip }, () => {
-    it('where they are of two copies of the library', async (t) => {
-      // loading it stands still for longer than a database is waited for
+  describe(`several runners of one process do not disturb each other, on ${name}`, { skip }, () => {
+    it('two runners of two copies of the library run side by side', async (t) => {
+      // loading it blocks for longer than a runner waits for a database
       const copy = await copyOfLibrary(t);
       const main = await openMain(t, url(t));
       const other = await openWith(copy, 'copy', main.place);
@@ -86,10 +86,10 @@ for (const [name, { skip, url }] of Object.entries(databases)) {
       const { id } = await other.runner.start(other.work, { n: 2 });
       await untilLooked(main.place.database);
       await endBoth(main, id);
-      assert.deepEqual(deaths([...main.said, ...other.said]), []);
+      assert.deepEqual(deaths([...main.logged, ...other.logged]), []);
     });
 
-    it('where one is in a worker thread', async (t) => {
+    it('a runner in a worker thread runs beside one in the main thread', async (t) => {
       const main = await openMain(t, url(t));
       const worker = new Worker(new URL('copies/thread.ts', import.meta.url), { workerData: main.place });
       release(t, async () => void (await worker.terminate()));
@@ -98,8 +98,8 @@ for (const [name, { skip, url }] of Object.entries(databases)) {
       await endBoth(main, id);
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
       worker.postMessage('close');
-      const [said] = (await once(worker, 'message')) as [string[]];
-      assert.deepEqual(deaths([...main.said, ...said]), []);
+      const [logged] = (await once(worker, 'message')) as [string[]];
+      assert.deepEqual(deaths([...main.logged, ...logged]), []);
     });
   });
 }

@@ -17,7 +17,7 @@ const busyCalls = 20;
 const tables = `create table done (execution text not null, task text not null, item integer not null);
   create table calls (execution text not null);`;
 
-/** A database with the test's own tables beside ours. */
+/** A database with the tables of the test beside those of Cloacina. */
 interface Place {
   readonly url: string;
   readonly ask: (text: string) => Promise<readonly Record<string, unknown>[]>;
@@ -38,7 +38,7 @@ async function onPostgres(t: Cleanup): Promise<Place> {
   const { url } = server as { readonly url: string };
   const schema = `crash_transaction_${process.pid}`;
   const pool = new Pool({ connectionString: url, options: `-c search_path=${schema}` });
-  pool.on('error', () => undefined); // of the server's own end
+  pool.on('error', () => undefined); // of the end of the server
   t.after(() => pool.end());
   await pool.query(`create schema ${schema}; set search_path to ${schema}; ${tables}`);
   return { url: `${url}?schema=${schema}`, ask: async (text) => (await pool.query(text)).rows };
@@ -46,7 +46,7 @@ async function onPostgres(t: Cleanup): Promise<Place> {
 
 interface Child {
   readonly process: ChildProcess;
-  /** Enough calls were acknowledged for tasks to be under way at any moment. */
+  /** Enough calls were acknowledged for tasks to be in progress at any moment. */
   readonly loaded: Promise<void>;
 }
 
@@ -54,12 +54,12 @@ function start(url: string, mode: 'load' | 'finish', acknowledged: Set<string>):
   const child = spawn(process.execPath, [script, url, mode], { stdio: ['ignore', 'pipe', 'inherit'] });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   child.once('exit', () => reject(new Error('the runner ended by itself')));
-  promise.catch(() => undefined); // whoever waits is told
+  promise.catch(() => undefined); // waiting callers get the error
   let text = '';
   let count = 0;
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     const lines = (text + chunk).split('\n');
-    text = lines.pop()!; // an id that was cut by the kill was not acknowledged
+    text = lines.pop()!; // an id that the kill cut short was not acknowledged
     for (const line of lines) acknowledged.add(line);
     count += lines.length;
     if (count >= busyCalls) resolve();
@@ -78,7 +78,7 @@ async function killAndCheck(place: Place): Promise<void> {
   }
   const last = start(place.url, 'finish', acknowledged);
   const [code] = (await once(last.process, 'close')) as [number];
-  assert.equal(code, 0, 'the last runner finishes what the killed ones left');
+  assert.equal(code, 0, 'the last runner finishes the executions of the killed ones');
   await check(place, acknowledged);
 }
 
@@ -99,7 +99,7 @@ async function check({ ask }: Place, acknowledged: ReadonlySet<string>): Promise
   assert.deepEqual(rows, ended, 'exactly one row for every task that completed');
   assert.equal(rows.length, calls.length * 5);
   const cut = await list('select execution_id as x from task_executions where attempt > 1');
-  assert.ok(cut.length > 0, 'some attempts were cut and tried again');
+  assert.ok(cut.length > 0, 'some attempts were cut and repeated');
   const gaps = await list(
     'select execution_id as x from events group by execution_id having max(seq) <> count(*) or min(seq) <> 1',
   );
@@ -114,7 +114,7 @@ describe(
   "durability.md, The caller's transaction: a runner and its callers killed with SIGKILL under load",
   { concurrency: 2 },
   () => {
-    const what = `leaves exactly one row for each completed task, and an execution exactly where its caller's row is (${kills} kills)`;
+    const what = `each completed task has one row, and each execution has its caller's row (${kills} kills)`;
 
     it(`on SQLite, ${what}`, async (t) => {
       await killAndCheck(await onSqlite(t));

@@ -4,7 +4,7 @@ import { testPostgres } from '../src/testing/postgres-server.ts';
 import { killAndCheck } from './crash/kill-and-check.ts';
 
 describe('durability.md: a runner killed with SIGKILL at random moments under load, on PostgreSQL', () => {
-  it('ends every acknowledged execution once and repeats no durable task (300 kills)', async (t) => {
+  it('every acknowledged execution ends once and no durable task repeats (300 kills)', async (t) => {
     const server = await testPostgres();
     if (typeof server === 'string') return t.skip(server);
     release(t, () => server.stop());

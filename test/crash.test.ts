@@ -10,13 +10,13 @@ const killsOnPostgres = 20;
 
 describe('durability.md: a runner killed with SIGKILL at random moments under load', { concurrency: lanes }, () => {
   for (let lane = 0; lane < lanes; lane++) {
-    it(`ends every acknowledged execution once and repeats no durable task (${kills / lanes} kills, lane ${lane + 1})`, async (t) => {
+    it(`every acknowledged execution ends once and no durable task repeats (${kills / lanes} kills, lane ${lane + 1})`, async (t) => {
       const folder = tempFolder(t);
       await killAndCheck(`sqlite:${join(folder, 'crash.db')}`, folder, kills / lanes);
     });
   }
 
-  it(`on PostgreSQL too (${killsOnPostgres} kills)`, async (t) => {
+  it(`the same is true on PostgreSQL (${killsOnPostgres} kills)`, async (t) => {
     const server = await testPostgres();
     if (typeof server === 'string') return t.skip(server);
     release(t, () => server.stop());

@@ -18,7 +18,7 @@ interface Place {
   readonly registry: string;
   readonly warnings: string[];
   readonly logger: object & Record<'debug' | 'info' | 'warn' | 'error', (data: object, message: string) => void>;
-  /** Changes rows behind the back of all that is open. */
+  /** Changes rows directly, while runners and clients are open. */
   readonly damage: (sql: string) => void;
 }
 
@@ -53,9 +53,9 @@ describe('a manifest that is damaged in the database', () => {
   for (const [what, text] of [
     ['is cut', '{"workflows": ['],
     ['has no workflows', '{}'],
-    ['has none of the name', '{"workflows": []}'],
+    ['lacks the workflow', '{"workflows": []}'],
   ] as const) {
-    it(`and ${what} is an error with a code, and hides no other package`, async (t) => {
+    it(`a manifest that ${what} is an error with a code and hides no other package`, async (t) => {
       const { url, registry, warnings, logger, damage } = place(t);
       const writer = await Client.open(url, { registry });
       await register(writer, 'good');
@@ -85,15 +85,15 @@ describe('a manifest that is damaged in the database', () => {
 
 const rows = {
   'a rule that is cut': `rule = '{"cron": '`,
-  'a rule that is none': `rule = '{"cron": 5}'`,
-  'a cron expression that is none': `rule = json_set(rule, '$.cron', 'every so often')`,
+  'a rule that is invalid': `rule = '{"cron": 5}'`,
+  'a cron expression that is invalid': `rule = json_set(rule, '$.cron', 'every so often')`,
   'an input that is cut': `input = '{'`,
   'overrides that are cut': `overrides = '{'`,
 } as const;
 
-describe('the row of an embedded schedule', () => {
+describe('a damaged row of an embedded schedule', () => {
   for (const [what, set] of Object.entries(rows)) {
-    it(`with ${what} keeps no runner from opening, and is written anew`, async (t) => {
+    it(`${what} in the row does not stop a runner from opening, and the row is written anew`, async (t) => {
       const { url, warnings, logger, damage } = place(t);
       const definition = withTask(workflow('etl'));
       definition.schedule('nightly', { cron: '0 2 * * *', input: { a: 1 } });
@@ -107,7 +107,7 @@ describe('the row of an embedded schedule', () => {
     });
   }
 
-  it("keeps an operator's pause when it is written anew", async (t) => {
+  it("an operator's pause survives the new row", async (t) => {
     const { url, logger, damage } = place(t);
     const definition = withTask(workflow('etl'));
     definition.schedule('nightly', { cron: '0 2 * * *' });
@@ -124,7 +124,7 @@ describe('the row of an embedded schedule', () => {
   });
 });
 
-test('a damaged schedule keeps no other from firing, is left out of lists with a warning, and can be removed', async (t) => {
+test('a damaged schedule stops no other from firing, is left out of lists with a warning, and can be removed', async (t) => {
   const here = await SchedulePlace.open(t);
   await here.schedules.add('bad', { workflow: 'etl', every: '10s', overlap: 'allow' });
   await here.schedules.add('good', { workflow: 'etl', every: '10s', overlap: 'allow' });

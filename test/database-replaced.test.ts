@@ -21,7 +21,7 @@ const holding = held.returns(
   ),
 );
 
-/** Open files cannot be removed there. */
+/** Windows does not remove open files. */
 const skip = process.platform === 'win32';
 
 interface Place {
@@ -37,14 +37,14 @@ function newPlace(t: Cleanup): Place {
   return { folder, file, url: `sqlite:${file}` };
 }
 
-/** A copy of the database as it is now, made by another process as `docs/operating.md` says. */
+/** A copy of the current database, made by another process as `docs/operating.md` describes. */
 function backUp({ file, folder }: Place): string {
   const copy = join(folder, 'backup.db');
   elsewhere(`new DatabaseSync(${JSON.stringify(file)}).prepare('vacuum into ?').run(${JSON.stringify(copy)})`);
   return copy;
 }
 
-/** Runs a script in another process, and gives what it prints. */
+/** Runs a script in another process, and returns its output. */
 function elsewhere(script: string): string {
   const source = `import { DatabaseSync } from 'node:sqlite'; ${script}`;
   const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
@@ -54,7 +54,7 @@ function elsewhere(script: string): string {
   return stdout.trim();
 }
 
-/** How many executions another process finds, and whether it finds the file whole. */
+/** The number of executions that another process finds, and the result of its integrity check. */
 function found({ file }: Place): string {
   return elsewhere(`const d = new DatabaseSync(${JSON.stringify(file)});
     const { n } = d.prepare('select count(*) as n from executions').get();
@@ -83,7 +83,7 @@ const harms: Readonly<Record<string, (place: Place, backup: string) => void>> = 
 
 interface Watched {
   readonly runner: Runner;
-  /** What the log says, by level. */
+  /** The log lines, with their level. */
   readonly lines: string[];
   readonly stopped: Promise<Error>;
 }
@@ -106,9 +106,9 @@ function isReplaced(error: unknown): error is DatabaseReplacedError {
   return error instanceof DatabaseReplacedError && error.code === 'DATABASE_REPLACED';
 }
 
-describe('a SQLite database that is taken away from under a runner', { skip }, () => {
+describe('a SQLite database file that is removed or replaced under a runner', { skip }, () => {
   for (const [what, harm] of Object.entries(harms)) {
-    it(`where the file ${what}, nothing more is acknowledged`, async (t) => {
+    it(`a runner acknowledges nothing more after the file ${what}`, async (t) => {
       const place = newPlace(t);
       const { runner, lines, stopped } = await openRunner(t, place);
       for (let n = 0; n < 3; n++) await runner.execute(counting, { n });
@@ -118,7 +118,7 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
         (error: unknown) => error,
       );
       assert.ok(isReplaced(refused), String(refused));
-      assert.ok(refused.acknowledged >= 3, 'what was acknowledged before is counted');
+      assert.ok(refused.acknowledged >= 3, 'executions acknowledged before exist');
       assert.match(refused.message, new RegExp(`the ${refused.acknowledged} transactions that this connection`));
       assert.ok(refused.file.startsWith(place.file));
       assert.equal(await stopped, refused);
@@ -131,7 +131,7 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     });
   }
 
-  it('an idle runner notices it by itself, and whoever waits for a result is told', async (t) => {
+  it('an idle runner notices it on its own, and waiting callers get an error', async (t) => {
     const place = newPlace(t);
     const { runner, stopped } = await openRunner(t, place);
     const { id } = await runner.start(holding, { n: 1 });
@@ -141,7 +141,7 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     await result;
   });
 
-  it('a client is refused too, and told where it waits', async (t) => {
+  it('a client is refused too, and its waiting calls reject', async (t) => {
     const place = newPlace(t);
     const client = await Client.open(place.url);
     release(t, () => client.close());
@@ -164,18 +164,18 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     );
   });
 
-  it('a commit that went into deleted files is not acknowledged', async (t) => {
+  it('a commit into deleted files is not acknowledged', async (t) => {
     const place = newPlace(t);
     const { runner } = await openRunner(t, place);
     const given = runner.transaction((_, start) => {
-      rmAll(place); // it was in its place when the transaction began
+      rmAll(place); // the file was in its place when the transaction began
       return start(counting, { n: 1 });
     });
     await assert.rejects(given, isReplaced);
     await assert.rejects(runner.start(counting, { n: 2 }), isReplaced);
   });
 
-  it('what was acknowledged is saved where only the log is gone and nobody has written since', async (t) => {
+  it('acknowledged executions are saved if only the log is gone and the file has not been written since', async (t) => {
     const place = newPlace(t);
     const { runner, stopped } = await openRunner(t, place);
     for (let n = 0; n < 5; n++) await runner.execute(counting, { n });
@@ -184,15 +184,15 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
     assert.equal(found(place), '5 ok');
     const again = await openRunner(t, place);
     await again.runner.execute(counting, { n: 6 });
-    assert.equal((await again.runner.executions.list()).items.length, 6, 'and this process may open it again');
+    assert.equal((await again.runner.executions.list()).items.length, 6, 'this process may open it again');
   });
 
-  it('another that has written since is not written over, and this process cannot open the file again', async (t) => {
+  it('a database that has been written since is not overwritten, and this process cannot open the file again', async (t) => {
     const place = newPlace(t);
     const client = await Client.open(place.url);
     release(t, () => client.close());
     for (const part of ['-wal', '-shm']) rmSync(place.file + part);
-    // the client does not look while it is asked nothing
+    // an idle client does not check the file
     elsewhere(`const d = new DatabaseSync(${JSON.stringify(place.file)});
       d.exec('create table orders (id integer primary key, note text)');
       for (let i = 0; i < 300; i++) d.prepare('insert into orders (note) values (?)').run('x'.repeat(900)); d.close();`);
@@ -206,8 +206,8 @@ describe('a SQLite database that is taken away from under a runner', { skip }, (
   });
 });
 
-describe('what others may do to a SQLite database while a runner is up', () => {
-  it('open and close it, write to it, checkpoint, vacuum, back it up', async (t) => {
+describe('other processes may use a SQLite database while a runner is open', () => {
+  it('they can open, close, write, checkpoint, vacuum and back it up', async (t) => {
     const place = newPlace(t);
     const { runner, lines } = await openRunner(t, place);
     await runner.execute(counting, { n: 0 });
@@ -232,7 +232,7 @@ describe('what others may do to a SQLite database while a runner is up', () => {
     assert.deepEqual(lines, []);
   });
 
-  it('it may be reached by a link', { skip }, async (t) => {
+  it('they can reach it through a link', { skip }, async (t) => {
     const place = newPlace(t);
     const link = join(place.folder, 'link.db');
     await (await Client.open(place.url)).close();
@@ -245,10 +245,10 @@ describe('what others may do to a SQLite database while a runner is up', () => {
   });
 });
 
-describe('cloacina runner on a database that is taken away', { skip }, () => {
+describe('cloacina runner ends if its database is removed', { skip }, () => {
   after(endAll);
 
-  it('ends by itself with exit code 6', async (t) => {
+  it('the process exits with code 6', async (t) => {
     const folder = tempFolder(t);
     const runner = startCli(folder, ['runner', '--database', 'sqlite:./data/app.db', '--registry', 'file:./packages']);
     await runner.line('stdout', 'is ready');

@@ -1,4 +1,4 @@
-// The demo's report against values computed another way: one character at a time, and in whole numbers of any size.
+// The demo's report against values computed in another way: one character at a time, and in integers of any size.
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ import { Runner } from '../src/open.ts';
 const ordersFile = new URL('../examples/registry-execution-demo/simple-demo/src/orders.csv', import.meta.url);
 const csv = await readFile(ordersFile, 'utf8');
 
-/** Rows of fields, by a machine that looks at one character after the other. */
+/** Rows of fields, read by a state machine over single characters. */
 function tokenize(text: string): string[][] {
   const rows: string[][] = [];
   let row: string[] = [];
@@ -53,7 +53,7 @@ const days2025 = new Set(
 );
 const decimals: { readonly [currency: string]: number } = { EUR: 2, USD: 2, GBP: 2, JPY: 0 };
 
-/** Digits and one point, after groups of thousands were joined; undefined for what is no amount that can be added. */
+/** Digits and one point, after groups of thousands were joined; undefined for a text that is no amount. */
 function units(amount: string, places: number): bigint | undefined {
   const parts = amount.split('.');
   const [whole = '', fraction = ''] = parts;
@@ -117,12 +117,12 @@ async function runPackage(): Promise<z.infer<typeof reportSchema>> {
 
 const report = await runPackage();
 
-test('issue A, item 10: of 1,000 orders 950 are valid', () => {
+test('950 of 1,000 orders are valid', () => {
   assert.deepEqual([report.collected, report.valid, report.rejected], [1000, 950, 50]);
   assert.equal(expectedOf(csv).accepted, 950);
 });
 
-test('issue A, item 10: the totals by month and currency are those computed independently', () => {
+test('the totals by month and currency equal independently computed ones', () => {
   const { sums } = expectedOf(csv);
   const actual = report.totals.map(({ month, currency, orders, minor }) => {
     return [`${month} ${currency}`, { orders, minor: BigInt(minor) }] as const;
@@ -131,7 +131,7 @@ test('issue A, item 10: the totals by month and currency are those computed inde
   assert.deepEqual(new Map(actual), sums);
 });
 
-test('issue A, item 10: some totals, as another program added them up', () => {
+test('some totals equal those of another program', () => {
   const amounts = new Map(
     report.totals.map(({ month, currency, orders, amount }) => [`${month} ${currency}`, [orders, amount]]),
   );
@@ -148,7 +148,7 @@ test('issue A, item 10: some totals, as another program added them up', () => {
   ]);
 });
 
-test('issue A, item 10: each reason is counted, also where a record has two', () => {
+test('each reason is counted, also for a record with two', () => {
   assert.deepEqual(report.rejectedByReason, {
     bad_amount: 7,
     bad_date: 10,
@@ -165,7 +165,7 @@ test('issue A, item 10: each reason is counted, also where a record has two', ()
   );
 });
 
-test('the orders that the example ships are those that its script makes', () => {
+test('the orders in the example are those that its script makes', () => {
   assert.equal(makeOrders(), csv, `run node ${fileURLToPath(new URL('../../scripts/make-orders.ts', ordersFile))}`);
 });
 
@@ -180,7 +180,7 @@ test('RFC 4180: quoted fields hold commas, line ends and quotes; CRLF, a byte or
   assert.deepEqual(parseCsv(''), []);
 });
 
-test('RFC 4180: a quote that is not closed, or is followed by text, names its line', () => {
+test('RFC 4180: an unclosed quote, or text after a quote, is an error with its line', () => {
   assert.throws(() => parseCsv('a,b\n"1,2\n3'), /line 2/);
   assert.throws(() => parseCsv('a,b\n1,2\n"3"x,4\n'), /line 3/);
 });
@@ -203,7 +203,7 @@ test('an order is read with spaces around its fields, a lower-case currency and 
   assert.deepEqual(order(fields), expected);
 });
 
-test('what is wrong with an order is said in full', () => {
+test('every fault of an order is reported', () => {
   assert.deepEqual(order({ order_date: '2025-02-29' }), ['bad_date']);
   assert.deepEqual(order({ amount: '1.5', currency: 'JPY' }), ['bad_amount']);
   assert.deepEqual(order({ amount: '90071992547409.93' }), ['bad_amount']);

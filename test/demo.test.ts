@@ -1,4 +1,4 @@
-// The demo as people run it: a process of its own, in a folder of its own.
+// The demo as users run it: in a separate process, in a separate folder.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtemp, realpath, rm, stat } from 'node:fs/promises';
@@ -20,7 +20,7 @@ interface Ran {
   readonly errors: string;
 }
 
-/** Runs the demo; where a line fits `interruptAt`, Ctrl-C is sent. */
+/** Runs the demo; Ctrl-C is sent when a line matches `interruptAt`. */
 async function demo(args: readonly string[], interruptAt?: RegExp): Promise<Ran> {
   const child = spawn(process.execPath, [cloacina, 'demo', ...args], {
     cwd: folder,
@@ -50,7 +50,7 @@ function assertInOrder(text: string, patterns: readonly RegExp[]): void {
 const id = '[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}';
 const scheduled = new RegExp(`^\\d\\d:\\d\\d:\\d\\d  ${id}  completed in `);
 
-test('issue A, item 10: the demo runs from the sources of a package to its statistics', async () => {
+test('the demo runs from package sources to schedule statistics', async () => {
   const { exitCode, lines, text, errors } = await demo(['--for', '3s', '--every', '2s']);
   assert.equal(errors, '');
   assert.equal(exitCode, 0);
@@ -84,7 +84,7 @@ test('issue A, item 10: the demo runs from the sources of a package to its stati
   assert.ok((await stat(database)).isFile());
 });
 
-test('issue A, item 10: run again, it continues with the same database', async () => {
+test('a second run of the demo continues with the same database', async () => {
   const { exitCode, lines, text, errors } = await demo(['--for', '2s', '--every', '1s']);
   assert.equal(errors, '');
   assert.equal(exitCode, 0);
@@ -103,7 +103,7 @@ test('issue A, item 10: run again, it continues with the same database', async (
 
 const noSignals = process.platform === 'win32' ? 'a process on Windows cannot be sent Ctrl-C by another' : false;
 
-test('issue A, item 10: Ctrl-C ends it cleanly, and --json says one event a line', { skip: noSignals }, async () => {
+test('Ctrl-C ends the demo cleanly, and --json prints one event a line', { skip: noSignals }, async () => {
   const { exitCode, lines, errors } = await demo(['--json', '--for', '1h', '--every', '1s'], /"event":"execution"/);
   assert.equal(errors, '');
   assert.equal(exitCode, 0);
@@ -126,7 +126,7 @@ test('issue A, item 10: Ctrl-C ends it cleanly, and --json says one event a line
   await assertNothingLeft();
 });
 
-/** Nothing fires any more, and nothing waits for a runner that is gone. */
+/** Nothing fires after the demo, and no execution waits for an ended runner. */
 async function assertNothingLeft(): Promise<void> {
   await using client = await Client.open(`sqlite:${join(folder, '.cloacina-demo', 'demo.db')}`);
   assert.equal((await client.schedules.get('demo-report')).paused, true);
@@ -134,7 +134,7 @@ async function assertNothingLeft(): Promise<void> {
   assert.deepEqual(new Set(items.map(({ status }) => status)), new Set(['completed']));
 }
 
-test('an interval that cannot be kept is refused before anything is done', async () => {
+test('an interval that no schedule can keep is refused before the demo starts', async () => {
   const { exitCode, lines, errors } = await demo(['--every', '1ms']);
   assert.notEqual(exitCode, 0);
   assert.deepEqual(lines, []);

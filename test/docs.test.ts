@@ -11,18 +11,18 @@ import { modulesOf, temporaryFolder, typeErrors } from './docs/type-check.ts';
 
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
 
-describe('documentation: every code block of README.md, docs/ and the other documents', () => {
+describe('the code blocks of README.md, docs/ and the other documents are checked', () => {
   const all = new Map(documents(root).map((document) => [document, blocksOf(root, document)]));
   const blocks = [...all.values()].flat();
 
-  test('names a language that is checked, and says so where it is not', () => {
+  test('a block names a checked language or says that it is unchecked', () => {
     assert.deepEqual(
       blocks.flatMap((block) => markProblems(block)),
       [],
     );
   });
 
-  test('of sh calls commands, options and scripts that exist', () => {
+  test('a sh block calls existing commands, options and scripts', () => {
     const shell = blocks.filter(({ language }) => language === 'sh');
     assert.deepEqual(
       shell.flatMap((block) => commandProblems(block, scripts)),
@@ -30,23 +30,23 @@ describe('documentation: every code block of README.md, docs/ and the other docu
     );
   });
 
-  test('of json is JSON', () => {
+  test('a json block is JSON', () => {
     for (const block of blocks.filter(({ language }) => language === 'json')) {
       assert.doesNotThrow(() => JSON.parse(block.text), place(block));
     }
   });
 
-  test('of ts passes the type check', async () => {
+  test('a ts block passes the type check', async () => {
     assert.deepEqual(await typeErrors([...all.values()].flatMap((ones) => modulesOf(ones))), []);
   });
 
   for (const [document, ones] of all) {
     if (!ones.some(({ marks }) => marks.has('run'))) continue;
-    test(`that is marked run does what ${document} says`, () => followHere(ones));
+    test(`a block marked run works as ${document} says`, () => followHere(ones));
   }
 });
 
-/** Follows a document with the sources of this checkout in the place of the installed package. */
+/** Follows a document with the sources of this checkout instead of the installed package. */
 async function followHere(blocks: readonly Block[]): Promise<void> {
   const folder = temporaryFolder('run');
   const hook = pathToFileURL(join(import.meta.dirname, 'docs', 'resolve-source.ts')).href;
@@ -65,10 +65,10 @@ async function followHere(blocks: readonly Block[]): Promise<void> {
   }
 }
 
-describe('documentation: the check of code blocks', () => {
+describe('the check of code blocks', () => {
   const read = (...lines: readonly string[]): readonly Block[] => readBlocks('a.md', lines.join('\n'));
 
-  test('reads fences of any length, indented ones, marks and hidden setups, with their lines', () => {
+  test('it reads fences of any length, indented ones, marks and hidden setups, with their lines', () => {
     const blocks = read(
       '# Title',
       '````md text',
@@ -98,7 +98,7 @@ describe('documentation: the check of code blocks', () => {
     );
   });
 
-  test('refuses a block without a language, one of an unchecked language, and an unknown mark', () => {
+  test('it refuses a block without a language, one of an unchecked language, and an unknown mark', () => {
     const problems = read(
       '```',
       'x',
@@ -116,7 +116,7 @@ describe('documentation: the check of code blocks', () => {
     assert.equal(problems.flatMap((block) => markProblems(block)).length, 3);
   });
 
-  test('splits commands with quotes, operators, comments and continued lines', () => {
+  test('it splits commands with quotes, operators, comments and continued lines', () => {
     const [block] = read('```sh', `a 'b "c"' "d \\"e\\"" f\\ g # no`, 'h \\', '  --i && j | k', '```');
     assert.ok(block);
     assert.deepEqual(
@@ -138,14 +138,14 @@ describe('documentation: the check of code blocks', () => {
     ['npm run demo -- --for-ever', /unknown option/],
     ['frobnicate', /not among the programs/],
   ] as const) {
-    test(`refuses ${command}`, () => {
+    test(`it refuses ${command}`, () => {
       const [block] = read('```sh', command, '```');
       assert.ok(block);
       assert.match(commandProblems(block, scripts).join('\n'), why);
     });
   }
 
-  test('lets commands pass that exist', () => {
+  test('it accepts existing commands', () => {
     const [block] = read(
       '```sh',
       'npm ci && npm run demo -- --for 10s',
@@ -156,7 +156,7 @@ describe('documentation: the check of code blocks', () => {
     assert.deepEqual(commandProblems(block, scripts), []);
   });
 
-  test('finds a type error at the line of its document, across setup and continued blocks', async () => {
+  test('it finds a type error at the line of its document, across setup and continued blocks', async () => {
     const modules = modulesOf(
       read(
         '<!-- setup',
@@ -179,7 +179,7 @@ describe('documentation: the check of code blocks', () => {
     assert.match(errors[0] ?? '', /^a\.md:8:14: error TS2322/);
   });
 
-  test('follows steps: writes files, changes folders, and misses output that did not come', async () => {
+  test('it follows steps: it writes files, changes folders, and reports missing output', async () => {
     const steps = (output: string): readonly Block[] =>
       read(
         '```ts file=here/app.ts',

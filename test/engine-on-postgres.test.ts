@@ -1,4 +1,4 @@
-/** The suites of the engine that use its rig, once more on PostgreSQL: each with a schema of its own. */
+/** The suites of the engine that use its rig, once more on PostgreSQL: each with its own schema. */
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -13,7 +13,7 @@ const suites = globSync('*.test.ts', { cwd: folder })
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('the suites of the engine on PostgreSQL', () => {
-    it('run on a server', (t) => t.skip(server));
+    it('they have a server', (t) => t.skip(server));
   });
 } else {
   rigsOnPostgres(server.url);

@@ -9,19 +9,19 @@ import { commandsOf } from './docs/commands.ts';
 import { follow, runProgram } from './docs/steps.ts';
 import { temporaryFolder } from './docs/type-check.ts';
 
-/** Folders of `examples/` that hold a program of their own. */
+/** Folders of `examples/` that contain a program. */
 const examples = globSync('examples/*/main.ts', { cwd: root })
   .map((file) => basename(dirname(file)))
   .toSorted();
 
-/** There, `cloacina` is the sources of this checkout. */
+/** `cloacina` resolves to the sources of this checkout there. */
 const hook = ['--import', pathToFileURL(join(import.meta.dirname, 'docs', 'resolve-source.ts')).href];
-// a test runner that is started by a test must not think that it speaks to that one
+// a test runner started by a test must not report to the outer one
 const { NODE_TEST_CONTEXT: _, ...env } = process.env;
 
-describe('examples: each folder', () => {
+describe('each folder of examples/ is tested', () => {
   for (const name of examples) {
-    test(`${name}: its program prints what its README says`, async () => {
+    test(`${name}: its program prints the output in its README`, async () => {
       const folder = temporaryFolder(name);
       try {
         await follow(stepsOf(name), 'run', {
@@ -46,7 +46,7 @@ describe('examples: each folder', () => {
       }
     });
 
-    test(`${name}: its README is short, runs it, and says what it prints`, () => {
+    test(`${name}: its README is short, runs the program and shows its output`, () => {
       const readme = readFileSync(join(root, 'examples', name, 'README.md'), 'utf8');
       assert.ok(readme.trimEnd().split('\n').length <= 40);
       const steps = stepsOf(name);
@@ -55,7 +55,7 @@ describe('examples: each folder', () => {
     });
   }
 
-  test('is in the list of examples/README.md', () => {
+  test('examples/README.md lists every folder', () => {
     const list = readFileSync(join(root, 'examples', 'README.md'), 'utf8');
     assert.deepEqual(
       examples.filter((name) => !list.includes(`](${name}/)`)),
@@ -64,7 +64,9 @@ describe('examples: each folder', () => {
   });
 });
 
-/** The blocks of an example's README, those marked to be run that start its program; the others speak of installing. */
+/**
+ * The blocks of an example's README that are marked to be run and start its program; the others are about installing.
+ */
 function stepsOf(name: string): readonly Block[] {
   return blocksOf(root, `examples/${name}/README.md`).map((block) => {
     const starts = block.language === 'sh' && commandsOf(block).every(({ words }) => words[1] === 'node');

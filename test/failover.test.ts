@@ -16,11 +16,11 @@ const settleMs = 30_000;
 interface Pair {
   readonly primary: PostgresServer;
   readonly standby: PostgresServer;
-  /** By which the standby follows. */
+  /** The proxy through which the standby follows. */
   readonly way: TcpProxy;
 }
 
-/** A primary, and a standby that has to have a commit before that is acknowledged, to those who do not do without. */
+/** A primary and a standby that must have a commit before it is acknowledged, unless a session asks for less. */
 async function pair(t: TestContext, more: Readonly<Record<string, string>> = {}): Promise<Pair | null> {
   let primary: PostgresServer;
   try {
@@ -46,8 +46,8 @@ async function pair(t: TestContext, more: Readonly<Record<string, string>> = {})
   return { primary, standby, way };
 }
 
-describe('issue C: failover to a synchronous standby', () => {
-  it('with both hosts in one URL nothing acknowledged is lost, and work goes on by itself', async (t) => {
+describe('durability.md, Per database: failover to a synchronous standby', () => {
+  it('with both hosts in one URL no acknowledged execution is lost and work resumes on its own', async (t) => {
     const hosts = await pair(t);
     if (hosts === null) return;
     const { primary, standby, way } = hosts;
@@ -72,7 +72,7 @@ describe('issue C: failover to a synchronous standby', () => {
         try {
           acknowledged.push((await client.start(done)).id);
         } catch (error) {
-          // it may be there all the same, or not: nothing was acknowledged
+          // the execution may exist or not: nothing was acknowledged
           assert.match(String(Reflect.get(error as object, 'code')), /^(STORE_UNAVAILABLE|OUTCOME_UNKNOWN)$/);
         }
         await setTimeout(5);
@@ -80,7 +80,7 @@ describe('issue C: failover to a synchronous standby', () => {
     };
     const ended = Promise.all(Array.from({ length: lanes }, lane));
     await setTimeout(loadMs);
-    // the last that the primary writes does not reach the standby, and must not be acknowledged
+    // the last writes of the primary do not reach the standby, and must not be acknowledged
     way.swallow();
     await setTimeout(loadMs / 4);
     await primary.kill();
@@ -114,7 +114,7 @@ describe('issue C: failover to a synchronous standby', () => {
     );
   });
 
-  it('a standby is passed over also where the default isolation is none that it knows', async (t) => {
+  it('a standby is passed over whatever the default isolation level is', async (t) => {
     const hosts = await pair(t, { default_transaction_isolation: 'serializable' });
     if (hosts === null) return;
     const { primary, standby } = hosts;

@@ -7,9 +7,9 @@ import { root } from '../scripts/tool.ts';
 import { makeProgram } from '../src/cli/program.ts';
 import { describeCommands } from '../src/cli/reference.ts';
 
-describe('interfaces.md: references are written from the code', () => {
+describe('interfaces.md: references are generated from the code', () => {
   for (const [file, write] of generated) {
-    test(`${file} is what scripts/docs.ts writes now`, () => {
+    test(`${file} is up to date with scripts/docs.ts`, () => {
       const text = readFileSync(join(root, file), 'utf8').replaceAll('\r\n', '\n');
       assert.ok(text === write(), 'run: node scripts/docs.ts');
     });

@@ -12,7 +12,7 @@ import type { Item, RunnerProcess } from './helping/packaged.ts';
 
 const patienceMs = 60_000;
 
-/** Until something is so, looking every few ms. */
+/** Polls every few ms until a condition holds. */
 async function until(so: () => boolean | Promise<boolean>): Promise<void> {
   const start = performance.now();
   while (!(await so())) {
@@ -21,7 +21,7 @@ async function until(so: () => boolean | Promise<boolean>): Promise<void> {
   }
 }
 
-/** Who owns an execution, and who may help. */
+/** The owner of an execution, and the possible helpers. */
 async function rolesOf(
   place: Place,
   id: string,
@@ -46,7 +46,7 @@ function isWhole(output: readonly Item[], items: number): void {
   );
 }
 
-/** How many of the items each of the runners has done. */
+/** The number of items that each runner has completed. */
 function sharesOf(output: readonly Item[], runners: readonly RunnerProcess[]): readonly number[] {
   const parts = Map.groupBy(output, ({ runner }) => runner);
   return runners.map(({ pid }) => parts.get(pid)?.length ?? 0);
@@ -54,12 +54,12 @@ function sharesOf(output: readonly Item[], runners: readonly RunnerProcess[]): r
 
 type DatabaseOf = (t: Cleanup) => string;
 
-/** A package's map is shared as one of embedded functions is, its items run in processes of whichever runner has them. */
+/** A package's map is shared like one of embedded functions; its items run in processes of their current runner. */
 function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: DatabaseOf) => void): void {
   describe(`durability.md, helpers: a package on several runners, ${name}`, () => {
     after(endAll);
 
-    it('a wide map is shared: every item runs once, and each runner has its part', async (t) => {
+    it('every item of a wide map runs once and each runner runs some of them', async (t) => {
       const place = await Place.open(t, databaseOf(t));
       const runners = await Promise.all([8, 8, 8].map((slots) => place.openRunner(slots)));
       const items = 400;
@@ -76,7 +76,7 @@ function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: Databas
       assert.equal(new Set(output.map(({ pid }) => pid)).size, 3, 'one process of the package in each runner');
     });
 
-    it('a helper that is killed: what it ran runs again, with the steps that it had, and nothing else does', async (t) => {
+    it('a killed helper repeats only its running items, with the steps they had recorded', async (t) => {
       const place = await Place.open(t, databaseOf(t));
       const runners = await Promise.all([4, 4, 4].map((slots) => place.openRunner(slots)));
       const items = 200;
@@ -90,7 +90,7 @@ function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: Databas
       const again = output.filter(({ attempt }) => attempt > 1);
       t.diagnostic(`${again.length} again of ${sharesOf(output, runners).join(' ')}`);
       assert.ok(again.length > 0 && again.length <= 4, `${again.length} were cut`);
-      // one that was only taken, and not begun, has nothing to remember
+      // an item that was taken and not begun has no step to remember
       const begun = new Set(place.runs.filter(({ runner }) => runner === victim.pid).map(({ item }) => item));
       const cut = new Set(again.map(({ item }) => item).filter((item) => begun.has(item)));
       assert.ok(cut.size > 0, 'some had begun');
@@ -100,16 +100,16 @@ function suite(name: string, databaseOf: DatabaseOf, more?: (databaseOf: Databas
         assert.equal(count, cut.has(item) ? 2 : 1, `item ${item} ran ${count} times`);
       const events = await place.client.executions.events(id);
       assert.ok(events.some(isOfHelper));
-      assert.ok(!events.some(({ type }) => type === 'task.retrying'), 'nobody is charged');
+      assert.ok(!events.some(({ type }) => type === 'task.retrying'), 'no attempt is charged');
     });
 
     more?.(databaseOf);
   });
 }
 
-/** What is the same on every database. */
+/** Properties that hold on every database. */
 function losses(databaseOf: DatabaseOf): void {
-  it('an owner that is killed: a helper takes over, and what had ended does not run again', async (t) => {
+  it('a helper takes over from a killed owner, and completed items do not run again', async (t) => {
     const place = await Place.open(t, databaseOf(t));
     const runners = await Promise.all([4, 4].map((slots) => place.openRunner(slots)));
     const items = 100;
@@ -130,11 +130,11 @@ function losses(databaseOf: DatabaseOf): void {
       counts.every((count) => count === 1 || count === 2),
       counts.join(' '),
     );
-    // what ran when its owner died: here, at the helper, and what had ended without its owner knowing
+    // items that ran when their owner died: here, at the helper, and ended ones that the owner did not know of
     assert.ok(counts.filter((count) => count === 2).length <= 16, counts.join(' '));
   });
 
-  it('an item that ends its process, wherever: those beside it are not charged, and all is done', async (t) => {
+  it('an item that ends its process charges no item beside it, and the map completes', async (t) => {
     const place = await Place.open(t, databaseOf(t));
     const runners = await Promise.all([4, 4].map((slots) => place.openRunner(slots)));
     const items = 60;
@@ -143,7 +143,7 @@ function losses(databaseOf: DatabaseOf): void {
     isWhole(output, items);
     const again = output.filter(({ attempt }) => attempt > 1);
     t.diagnostic(`${again.length} again of ${sharesOf(output, runners).join(' ')}`);
-    assert.ok(again.length <= 4 && again.some(({ item }) => item === 30), 'what was in one process');
+    assert.ok(again.length <= 4 && again.some(({ item }) => item === 30), 'only the items of one process run again');
     const events = await place.client.executions.events(id);
     const retried = events.filter(({ type }) => type === 'task.retrying').map(({ item }) => item);
     assert.ok(
@@ -159,7 +159,7 @@ const server = await testPostgres();
 let schemas = 0;
 if (typeof server === 'string') {
   describe('durability.md, helpers: a package on several runners, PostgreSQL', () => {
-    it('share a wide map', (t) => t.skip(server));
+    it('two runners share a wide map', (t) => t.skip(server));
   });
 } else {
   suite('PostgreSQL', () => `${server.url}?schema=packaged_${process.pid}_${schemas++}`, losses);

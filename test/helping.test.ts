@@ -20,11 +20,11 @@ const silent = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 interface Child {
   readonly process: ChildProcess;
   readonly pid: number;
-  /** Of the execution that it was told to start. */
+  /** The result of the execution that the runner was told to start. */
   readonly id: string;
 }
 
-/** A runner in a process of its own; it is ready once this resolves. */
+/** A runner in a separate process; it is ready once this resolves. */
 async function openChild(t: Cleanup, ...args: readonly string[]): Promise<Child> {
   const started = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   release(t, async () => {
@@ -41,15 +41,15 @@ async function openRunner(t: Cleanup, database: string, concurrency: number, que
   return runner;
 }
 
-/** Until something is so, looking every few ms. */
+/** Polls every few ms until a condition holds. */
 async function until(so: () => Promise<boolean>): Promise<void> {
   while (!(await so())) await setTimeout(10);
 }
 
-/** Processes on one database share what is wide, and nothing is lost with one of them. */
+/** Processes on one database share wide executions, and the death of one loses nothing. */
 function suite(name: string, databaseOf: (t: Cleanup) => string): void {
-  describe(`durability.md, helpers: several processes, ${name}`, () => {
-    it('share a wide map: every item runs once, and each process has its part', async (t) => {
+  describe(`durability.md, Helpers: several processes, ${name}`, () => {
+    it('every item of a wide map runs once and each process runs some of them', async (t) => {
       const database = databaseOf(t);
       const runner = await openRunner(t, database, 8);
       const children = await Promise.all(['', '', ''].map(() => openChild(t, database, '8', 'default')));
@@ -64,7 +64,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       for (const share of shares) assert.ok(share >= 60, shares.join(' '));
     });
 
-    it('a helper that is killed: what it ran runs again at once, with the steps that it had', async (t) => {
+    it('items of a killed helper run again at once, with the steps they had recorded', async (t) => {
       const database = databaseOf(t);
       const runner = await openRunner(t, database, 2);
       const helper = await openChild(t, database, '8', 'default');
@@ -81,10 +81,10 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       assert.ok(again.length > 0, 'some were cut');
       assert.ok(again.every(({ pid, first }) => pid === process.pid && first === helper.pid));
       const events = await runner.executions.events(handle.id);
-      assert.ok(!events.some(({ type }) => type === 'task.retrying'), 'and they are not charged');
+      assert.ok(!events.some(({ type }) => type === 'task.retrying'), 'they are not charged');
     });
 
-    it('an owner that is killed: its helper takes over, and goes on with what had not ended', async (t) => {
+    it('a helper takes over from a killed owner and runs only unfinished items', async (t) => {
       const database = databaseOf(t);
       const runner = await openRunner(t, database, 4);
       const owner = await openChild(t, database, '2', 'default', 'wide', JSON.stringify({ items: 40, ms: 200 }));
@@ -98,18 +98,18 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       );
       assert.ok(
         output.some(({ pid }) => pid === owner.pid),
-        'what the owner had done is kept',
+        'results of the owner are kept',
       );
       assert.ok(output.some(({ pid }) => pid === process.pid));
     });
 
-    it('a queue that nobody serves waits for a runner that opens; one that is killed there runs nothing twice that may run once', async (t) => {
+    it('a queue without a runner waits for one to open; killing that runner never repeats a task with one attempt', async (t) => {
       const database = databaseOf(t);
       const runner = await openRunner(t, database, 4, ['default', 'other']);
       const client = await Client.open(database);
       release(t, () => client.close());
       const starter = await openChild(t, database, '4', 'gpu', 'queued', '{"owner":1}');
-      // whoever owns it: both tasks begin at the only runner of their queue
+      // whichever runner owns it, both tasks begin at the only runner of their queue
       const started = async (): Promise<readonly (string | null)[]> =>
         (await client.executions.events(starter.id)).flatMap(({ type, task }) =>
           type === 'task.started' ? [task] : [],
@@ -117,7 +117,7 @@ function suite(name: string, databaseOf: (t: Cleanup) => string): void {
       await until(async () => (await started()).length === 2);
       starter.process.kill('SIGKILL');
       await setTimeout(500);
-      assert.equal((await client.executions.get(starter.id)).endedAt, null, 'nobody serves the queue');
+      assert.equal((await client.executions.get(starter.id)).endedAt, null, 'no runner serves the queue');
       const second = await openChild(t, database, '4', 'gpu');
       const outcome = await client.handle(starter.id).outcome();
       assert.ok(outcome.status === 'failed');
@@ -133,8 +133,8 @@ suite('SQLite', (t) => `sqlite:${join(tempFolder(t), 'shared.db')}`);
 const server = await testPostgres();
 let schemas = 0;
 if (typeof server === 'string') {
-  describe('durability.md, helpers: several processes, PostgreSQL', () => {
-    it('share a wide map', (t) => t.skip(server));
+  describe('durability.md, Helpers: several processes, PostgreSQL', () => {
+    it('several processes share a wide map', (t) => t.skip(server));
   });
 } else {
   suite('PostgreSQL', () => `${server.url}?schema=helping_${process.pid}_${schemas++}`);

@@ -40,7 +40,7 @@ function scheduled(input: Json): ScheduleSpec {
   return { ...rule, name: 'nightly', input, paused: false };
 }
 
-/** Asked of 41 characters, it does not end in a lifetime. */
+/** A match against 41 characters takes longer than a lifetime. */
 const backtracking = { type: 'string', pattern: '^([a-z]+)*$' };
 const asked = `${'a'.repeat(40)}!`;
 
@@ -55,7 +55,7 @@ for (const [what, input] of [
   ['30 doubled references', doubledReferences()],
   ['a reference to itself', { $ref: '#' }],
 ] as const) {
-  test(`a packaged workflow whose input has ${what} holds up nobody: not a start, a schedule, nor its registration`, async (t) => {
+  test(`a packaged workflow whose input has ${what} delays no start, no schedule and no registration`, async (t) => {
     const { client, register } = await place(t);
     const begun = performance.now();
     await register({ input, schedules: [scheduled(asked)] });
@@ -68,7 +68,7 @@ for (const [what, input] of [
   });
 }
 
-test('a pattern in the schema of a signal holds up nobody who sends one', async (t) => {
+test('a hostile pattern in the schema of a signal does not delay its senders', async (t) => {
   const { client, register } = await place(t);
   const { tasks } = sampleWorkflow('w');
   const wait = { signal: 'go', schema: backtracking, timeout: null };
@@ -78,7 +78,7 @@ test('a pattern in the schema of a signal holds up nobody who sends one', async 
   await assert.rejects(client.signal(id, 'go', 5), { code: 'SIGNAL_INVALID' });
 });
 
-test('a package with a schedule that could start nothing is refused before its bytes are stored', async (t) => {
+test('a package whose schedule could start nothing is refused before its bytes are stored', async (t) => {
   const { client, folder, register } = await place(t);
   const input = { type: 'object', required: ['url'] };
   await assert.rejects(register({ input, schedules: [scheduled({})] }), {

@@ -7,12 +7,12 @@ import { Client } from '../src/index.ts';
 import { release, tempFolder } from '../src/testing/engine-rig.ts';
 
 const script = fileURLToPath(new URL('processes/killers.ts', import.meta.url));
-/** Two that are charged to nobody, five that are charged to the execution. */
+/** Two deaths that are not charged, and five that are charged to the execution. */
 const mostRunners = 7;
 
 describe('durability.md, Poison suspects: code that ends its process outside of a task is charged to its execution', () => {
   for (const kind of ['when', 'over', 'until', 'childInput', 'schema', 'childSchema']) {
-    it(`${kind}: it is held as CRASH_LOOP after at most ${mostRunners} runners, and its neighbours complete`, async (t) => {
+    it(`${kind}: the execution is held as CRASH_LOOP after at most ${mostRunners} runners, and its neighbours complete`, async (t) => {
       const database = `sqlite:${join(tempFolder(t), 'killers.db')}`;
       const run = (): number | null => spawnSync(process.execPath, [script, database], { stdio: 'inherit' }).status;
       assert.equal(run(), 0);

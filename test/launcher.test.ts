@@ -12,7 +12,7 @@ const { version, engines } = JSON.parse(readFileSync(join(root, 'package.json'),
   readonly engines: { readonly node: string };
 };
 
-/** Runs the launcher where `process.versions.node` says something else. */
+/** Runs the launcher with another `process.versions.node`. */
 async function launchOn(node: string): Promise<{ readonly exitCode: number; readonly output: string }> {
   const pretend = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${node}' } });`;
   const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`, launcher, '--version'];
@@ -21,7 +21,7 @@ async function launchOn(node: string): Promise<{ readonly exitCode: number; read
 
 describe('the launcher', () => {
   for (const node of ['12.22.12', '18.0.0', '20.20.2', '24.14.9']) {
-    test(`says in one line which Node it needs on Node ${node}, and ends with 2`, async () => {
+    test(`it names the required Node on Node ${node} in one line and exits with 2`, async () => {
       const { exitCode, output } = await launchOn(node);
       assert.equal(exitCode, 2);
       assert.match(output, new RegExp(`^cloacina needs Node 24\\.15 or newer, but this is Node ${node}: [^\\n]+\\n$`));
@@ -29,18 +29,18 @@ describe('the launcher', () => {
   }
 
   for (const node of ['24.15.0', '26.0.0', '100.1.0']) {
-    test(`starts the CLI on Node ${node}`, async () => {
+    test(`it starts the CLI on Node ${node}`, async () => {
       assert.deepEqual(await launchOn(node), { exitCode: 0, output: `${version}\n` });
     });
   }
 
-  test('needs the Node that package.json names', async () => {
+  test('it needs the Node that package.json names', async () => {
     const { output } = await launchOn('1.0.0');
     assert.match(output, new RegExp(`needs Node ${engines.node.slice('>='.length)} or`));
   });
 
   test(
-    'is found through a link, as npm makes one in node_modules/.bin',
+    'it is found through a link such as npm makes in node_modules/.bin',
     { skip: process.platform === 'win32' },
     async () => {
       const folder = mkdtempSync(join(tmpdir(), 'cloacina-link-'));

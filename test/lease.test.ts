@@ -23,13 +23,13 @@ interface Spinning {
   readonly process: ChildProcess;
   readonly id: string;
   readonly runner: Runner;
-  /** What the child has printed on stderr so far. */
-  readonly said: () => string;
+  /** The stderr of the child so far. */
+  readonly stderr: () => string;
   /** The processes that have begun an attempt, in order. */
   readonly began: () => readonly number[];
 }
 
-/** A process whose loop is blocked for `ms` by a task, and a runner of this one beside it. */
+/** A process whose loop a task blocks for `ms`, and a runner of this process beside it. */
 async function spinFor(t: Cleanup, ms: number, lease: string, stall: string): Promise<Spinning> {
   assert.ok(typeof server !== 'string');
   const database = `${server.url}?schema=lease_${process.pid}_${schemas++}`;
@@ -40,37 +40,37 @@ async function spinFor(t: Cleanup, ms: number, lease: string, stall: string): Pr
   release(t, () => {
     started.kill('SIGKILL');
   });
-  let said = '';
-  started.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  let stderr = '';
+  started.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   const began = (): number[] => {
     return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').map(Number) : [];
   };
   while (began().length === 0) {
-    assert.equal(started.exitCode, null, said);
+    assert.equal(started.exitCode, null, stderr);
     await setTimeout(20);
   }
   const { items } = await runner.executions.list({ workflow: 'spinning' });
   const { id } = items[0]!;
-  return { process: started, id, runner, said: () => said, began };
+  return { process: started, id, runner, stderr: () => stderr, began };
 }
 
-describe('durability.md: a lease on PostgreSQL is kept by a thread', { skip }, () => {
-  it('a task that blocks the event loop for several leases runs once, and is named in a warning', async (t) => {
-    const { runner, id, process: spinner, began, said } = await spinFor(t, 3500, '1s', '1m');
+describe('durability.md, Ownership: a thread keeps a lease on PostgreSQL', { skip }, () => {
+  it('a task that blocks the event loop for several leases runs once, and a warning names it', async (t) => {
+    const { runner, id, process: spinner, began, stderr } = await spinFor(t, 3500, '1s', '1m');
     const outcome = await runner.handle(id).outcome();
     assert.equal(outcome.status, 'completed');
     assert.deepEqual(began(), [spinner.pid]);
-    assert.match(said(), /has been blocked for \d+ ms.*running: spinning\/spin \(/);
-    assert.match(said(), /the event loop was blocked for longer than a lease/);
+    assert.match(stderr(), /has been blocked for \d+ ms.*running: spinning\/spin \(/);
+    assert.match(stderr(), /the event loop was blocked for longer than a lease/);
   });
 
-  it('a loop that stands still for longer than `stall` is given up, and its late result is refused', async (t) => {
-    const { runner, id, process: spinner, began, said } = await spinFor(t, 6000, '1s', '1500ms');
+  it('a runner whose loop is blocked for longer than `stall` is declared dead, and its late result is refused', async (t) => {
+    const { runner, id, process: spinner, began, stderr } = await spinFor(t, 6000, '1s', '1500ms');
     const outcome = await runner.handle(id).outcome();
     assert.equal(outcome.status, 'completed');
     assert.deepEqual(began(), [spinner.pid, process.pid]);
-    assert.match(said(), /its lease is no longer renewed/);
-    while (!/was declared dead/.test(said())) await setTimeout(50);
+    assert.match(stderr(), /its lease is no longer renewed/);
+    while (!/was declared dead/.test(stderr())) await setTimeout(50);
     const events = await runner.executions.events(id);
     assert.deepEqual(
       events.map(({ type }) => type),
@@ -79,14 +79,14 @@ describe('durability.md: a lease on PostgreSQL is kept by a thread', { skip }, (
     assert.equal(outcome.output, process.pid);
   });
 
-  it('a process that is stopped loses its lease, whatever it was doing, and begins anew when it goes on', async (t) => {
-    const { runner, id, process: spinner, began, said } = await spinFor(t, 4500, '1s', '1m');
+  it('a stopped process loses its lease and registers anew when it continues', async (t) => {
+    const { runner, id, process: spinner, began, stderr } = await spinFor(t, 4500, '1s', '1m');
     spinner.kill('SIGSTOP');
     const outcome = await runner.handle(id).outcome();
     assert.equal(outcome.status, 'completed');
     assert.deepEqual(began(), [spinner.pid, process.pid]);
     spinner.kill('SIGCONT');
-    while (!/was declared dead/.test(said())) await setTimeout(50);
+    while (!/was declared dead/.test(stderr())) await setTimeout(50);
     spinner.kill('SIGTERM');
     assert.deepEqual(await once(spinner, 'exit'), [0, null]);
     assert.equal((await runner.executions.get(id)).output, process.pid);

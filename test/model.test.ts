@@ -10,12 +10,12 @@ import { interpret } from './model/interpreter.ts';
 import type { Ended, Expected } from './model/interpreter.ts';
 import { openRunner, World } from './simulation/world.ts';
 
-/** `GRAPHS=100000 npm test -- model` tries more, `SEED=7 npm test -- model` the same again. */
+/** `GRAPHS=100000 npm test -- model` tries more graphs, `SEED=7 npm test -- model` the same ones again. */
 const numRuns = Number(process.env['GRAPHS'] ?? 2000);
 const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
-describe('engine.md, what a graph means: the engine against an interpreter of it', () => {
-  it(`${numRuns} random graphs with random outcomes, crashes, pauses and cancels (SEED=${seed})`, async () => {
+describe('engine.md, What a graph means: the engine agrees with an interpreter', () => {
+  it(`${numRuns} random graphs end as predicted under random outcomes, crashes, pauses and cancels (SEED=${seed})`, async () => {
     const property = fc.asyncProperty(graphs, disturbances, async (graph, disturbance) => {
       await compare(fit(graph, disturbance), disturbance);
     });
@@ -23,7 +23,7 @@ describe('engine.md, what a graph means: the engine against an interpreter of it
   });
 });
 
-/** What a crash cuts is tried again and not counted, so what an attempt does must not hang on its number. */
+/** An attempt cut by a crash is repeated uncounted, so its behaviour must not depend on its number. */
 function fit(graph: ModelGraph, { kind }: Disturbance): ModelGraph {
   if (kind !== 'crash') return graph;
   const tasks = graph.tasks.map((task) => ({
@@ -86,7 +86,7 @@ function check(expected: Expected, detail: ExecutionDetail, mayBeCancelled: bool
   }
   assert.equal(detail.status, expected.status);
   if (detail.status === 'failed')
-    assert.ok(expected.codes.has(detail.error!.code), `${detail.error!.code}: ${[...expected.codes].join()}`);
+    assert.ok(expected.errorCodes.has(detail.error!.code), `${detail.error!.code}: ${[...expected.errorCodes].join()}`);
   else assert.deepEqual(shown(detail.output), expected.output);
 }
 
@@ -100,7 +100,7 @@ function checkTask(expected: Ended, task: ExecutionDetail['tasks'][number]): voi
   }
 }
 
-/** A settled output without what the model does not say: the error. */
+/** A settled output without the parts that the model does not predict: the error. */
 function shown(output: unknown): unknown {
   if (typeof output !== 'object' || output === null || Array.isArray(output) || !('status' in output))
     return normal(output);

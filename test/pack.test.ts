@@ -44,12 +44,12 @@ describe('the packed npm package', () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  /** A test that needs npm's registry, and says so where it cannot be reached. */
+  /** A test that needs npm's registry, and is skipped with the reason if it cannot be reached. */
   function online(name: string, run: () => Promise<void> | void): void {
     test(name, (t: TestContext) => (offline === undefined ? run() : t.skip(offline)));
   }
 
-  test('exports each entry file of src/, and nothing else', () => {
+  test('it exports each entry file of src/ and nothing else', () => {
     const names = ['index', 'testing', 'server', 'client'].filter((name) =>
       existsSync(join(root, 'src', `${name}.ts`)),
     );
@@ -60,7 +60,7 @@ describe('the packed npm package', () => {
     assert.deepEqual(exports, { ...Object.fromEntries(wanted), './package.json': './package.json' });
   });
 
-  test('is smaller than a megabyte', () => {
+  test('it is smaller than a megabyte', () => {
     assert.ok(statSync(tarball).size < 1_000_000, `${statSync(tarball).size} bytes`);
   });
 
@@ -117,7 +117,7 @@ describe('the packed npm package', () => {
   }
 });
 
-/** Does what the README says, with the tarball in the place of the published package. */
+/** Follows the README with the tarball instead of the published package. */
 async function quickStart(tools: Toolchain, folder: string, tarball: string): Promise<void> {
   const blocks = blocksOf(root, 'README.md');
   assert.ok(

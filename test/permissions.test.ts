@@ -24,7 +24,7 @@ after(() => {
 
 let projects = 0;
 
-/** A project whose workflow says which of two names it sees. */
+/** A project whose workflow returns the visible ones of two names. */
 function project(version: string, permissions: object): string {
   const dir = join(folder, `project-${++projects}`);
   mkdirSync(join(dir, 'src'), { recursive: true });
@@ -58,8 +58,8 @@ function place(): Place {
   return { url, registry, args: ['--database', url, '--registry', registry] };
 }
 
-describe('the environment of packages is granted by the runner', { concurrency: 2 }, () => {
-  test('without a grant a version that asks for a name is not loaded, and the error names what to do', async () => {
+describe('registry.md, Grants: a runner grants the environment of packages', { concurrency: 2 }, () => {
+  test('a version that asks for a name without a grant does not load, and the error says how to grant it', async () => {
     const { url, registry } = place();
     const failed = Promise.withResolvers<PackageEvent>();
     await using runner = await Runner.open(url, {
@@ -78,14 +78,14 @@ describe('the environment of packages is granted by the runner', { concurrency: 
     );
   });
 
-  test('granted names are seen, by name or by prefix, and where they are not set they are missing', async () => {
+  test('granted names are visible by name or prefix, and unset names are missing', async () => {
     const { url, registry } = place();
     await using runner = await Runner.open(url, { registry, grants: { env: ['SHOP_*', 'STRIPE_KEY'] } });
     await runner.registry.register(await packed('1.0.0', ['SHOP_TOKEN', 'STRIPE_KEY']));
     assert.deepEqual((await runner.execute('sell', {})).output, ['a secret', null]);
   });
 
-  test('a version that asks for more than the one before does not replace it, until a runner grants it', async () => {
+  test('a version that asks for more than its predecessor replaces it only after a runner grants it', async () => {
     const { url, registry } = place();
     const failed = Promise.withResolvers<void>();
     const grants = { env: ['SHOP_TOKEN'] };
@@ -127,7 +127,7 @@ describe('the environment of packages is granted by the runner', { concurrency: 
     while (version !== '1.0.1') version = (await second.registry.show('shop')).channels['live']!.version;
   });
 
-  test("Cloacina's own names are refused at pack, and in a file from elsewhere at register", async () => {
+  test("Cloacina's own names are refused by pack, and by register for files packed elsewhere", async () => {
     const refused = await runCli(folder, ['package', 'pack', project('1.0.0', { env: ['CLOACINA_DATABASE'] })]);
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /cloacina\.permissions\.env\[0\]: it must not be a name of Cloacina itself/);
@@ -142,7 +142,7 @@ describe('the environment of packages is granted by the runner', { concurrency: 
     );
   });
 
-  test('a package that asks for files is refused at pack and at register, since no runner runs it', async () => {
+  test('a package that asks for files is refused by pack and register because no runner supports it', async () => {
     const dir = project('1.0.0', { read: ['/etc'] });
     const refused = await runCli(folder, ['package', 'pack', dir]);
     assert.match(refused.stderr, /PROJECT_INVALID.*cloacina\.permissions\.read asks for files/);
@@ -157,7 +157,7 @@ describe('the environment of packages is granted by the runner', { concurrency: 
     assert.deepEqual(await client.registry.list(), []);
   });
 
-  test('a grant that is no name is refused', async () => {
+  test('a grant that is no valid name is refused', async () => {
     for (const env of [['A=B'], [''], ['*_KEY'], ['A,B'], [7]]) {
       const given = { grants: { env: env as string[] } };
       await assert.rejects(Runner.open('sqlite::memory:', given), { code: 'OPTION_INVALID', option: 'grants.env' });
@@ -167,10 +167,10 @@ describe('the environment of packages is granted by the runner', { concurrency: 
   });
 });
 
-describe('the CLI grants by --allow-env', { concurrency: 2 }, () => {
+describe('registry.md, Grants: --allow-env grants names on the command line', { concurrency: 2 }, () => {
   const run = ['workflow', 'run', 'sell', '--json'];
 
-  test('register shows what is asked for, and what is new', async () => {
+  test('register shows the requested names and marks new ones', async () => {
     const { args } = place();
     const file = join(folder, 'asking.cloacina');
     writeFileSync(file, await packed('1.0.0', ['SHOP_TOKEN']));
@@ -188,7 +188,7 @@ describe('the CLI grants by --allow-env', { concurrency: 2 }, () => {
     assert.match(shown.stdout, /^1\.0\.2 +.*env: SHOP_TOKEN, STRIPE_KEY/m);
   });
 
-  test('workflow run obeys the same rule as a runner, and exits with 4', async () => {
+  test('workflow run follows the rule of a runner and exits with 4', async () => {
     const { args } = place();
     const file = join(folder, 'run.cloacina');
     writeFileSync(file, await packed('1.0.0', ['SHOP_TOKEN']));
@@ -202,7 +202,7 @@ describe('the CLI grants by --allow-env', { concurrency: 2 }, () => {
     assert.equal(bad.code, 2);
   });
 
-  test('a runner takes it too', async () => {
+  test('a runner accepts the option', async () => {
     const { url, registry, args } = place();
     await using client = await Client.open(url, { registry });
     await client.registry.register(await packed('1.0.0', ['SHOP_TOKEN']));
@@ -217,7 +217,7 @@ describe('the CLI grants by --allow-env', { concurrency: 2 }, () => {
     await granting.ended;
   });
 
-  test('pack takes the names that are asked for from the environment, and from --env-file', async () => {
+  test('pack takes requested names from the environment and from --env-file', async () => {
     const dir = project('2.0.0', { env: ['SHOP_TOKEN', 'SHOP_MODE'] });
     const check = `for (const name of ['SHOP_TOKEN', 'SHOP_MODE']) if (!process.env[name]) process.exit(1);\n`;
     writeFileSync(join(dir, 'src', 'check.ts'), `${check}export {};\n`);

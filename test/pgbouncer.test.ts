@@ -17,9 +17,9 @@ const timeouts = ['statement_timeout', 'idle_in_transaction_session_timeout'];
 
 interface Places {
   readonly direct: TestPostgres;
-  /** It refuses what is asked for at the start of a connection. */
+  /** It refuses the startup parameters. */
   readonly refusing: TestPostgres;
-  /** It takes no notice of it. */
+  /** It ignores the startup parameters. */
   readonly ignoring: TestPostgres;
 }
 
@@ -41,15 +41,15 @@ let schemas = 0;
 
 if (typeof places === 'string') {
   describe('behind pgbouncer', () => {
-    it('all works as it does without', (t) => t.skip(places));
+    it('every verb works as without it', (t) => t.skip(places));
   });
 } else {
   const place = places.refusing;
   const fresh = (): string => `${place.url}?schema=pooled_${process.pid}_${schemas++}`;
   storeSuite('PostgreSQL behind pgbouncer, which pools by transaction', () => openStore(fresh()));
 
-  describe('durability.md, wake-ups: behind a pooler that swallows LISTEN', () => {
-    it('two runners share the work of a client, and signals reach whoever waits', async (t) => {
+  describe('durability.md, Wake-ups: behind a pooler that swallows LISTEN', () => {
+    it('two runners share the work of a client, and signals reach waiting executions', async (t) => {
       const w = workflow('w', { input: unchecked<{ n: number }>() });
       const items = w.map('items', { over: ({ input }) => [input.n, input.n] }, ({ item }) => item + 1);
       const go = w.wait('go', { signal: 'go', schema: unchecked<number>() });
@@ -79,7 +79,7 @@ if (typeof places === 'string') {
       t.diagnostic(`${runners.size} runners took part`);
     });
 
-    it('a runner that waits hears of the end of what another one ran', async (t) => {
+    it('a waiting runner learns of the end of an execution that another one ran', async (t) => {
       const w = workflow('w', { input: unchecked<{ n: number }>() });
       const done = w.returns(w.task('a', ({ input }) => input.n + 1));
       const url = fresh();
@@ -87,11 +87,11 @@ if (typeof places === 'string') {
       release(t, () => runs.close());
       const waits = await Runner.open(url, { logger: silent });
       release(t, () => waits.close());
-      await setTimeout(2500); // whether notices come has been tried out
+      await setTimeout(2500); // the runner has tested for notifications
       for (let n = 0; n < 3; n++) {
         const start = performance.now();
         assert.equal((await waits.execute('w', { n })).output, n + 1);
-        assert.ok(performance.now() - start < 3000, `it heard of it after ${performance.now() - start} ms`);
+        assert.ok(performance.now() - start < 3000, `it was notified after ${performance.now() - start} ms`);
       }
     });
   });
@@ -103,12 +103,12 @@ if (typeof places === 'string') {
     return client;
   };
 
-  describe('durability.md, death and adoption: server-side timeouts bound how long a commit under way holds its runner', () => {
-    // a transaction first: by a single statement such a pooler may be found out before long
+  describe('durability.md, Death and adoption: server-side timeouts bound how long a commit under way holds its runner', () => {
+    // a transaction first: with a single statement the pooler may be detected early
     const forms = { 'as a transaction': sampleEffects({ itemsDropped: ['nothing'] }), 'as one statement': null };
     for (const how of ['refusing', 'ignoring'] as const) {
       for (const [form, effects] of Object.entries(forms)) {
-        it(`behind a pooler that is ${how} them (${form})`, async (t) => {
+        it(`a pooler that is ${how} them does not change that (${form})`, async (t) => {
           const schema = `pooled_${process.pid}_${schemas++}`;
           const store = await openStore(`${places[how].url}?schema=${schema}`, { deadlineMs: 1500 });
           release(t, () => store.close());
@@ -124,7 +124,7 @@ if (typeof places === 'string') {
           };
           const start = performance.now();
           const commit = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(create.id, { effects })] });
-          commit.catch(() => undefined); // nobody is there any more to be told
+          commit.catch(() => undefined); // no caller is left to receive the error
           while (!(await waiting())) assert.ok(performance.now() - start < 5000, 'it does not wait for that row');
           assert.equal(await store.markDead('r1', 2_000_000), false, 'its commit holds it');
           while (await waiting()) {

@@ -32,19 +32,19 @@ function place(of: PostgresServer, through = of.port): Place {
 
 interface Opened {
   readonly runner: Runner;
-  readonly said: readonly string[];
+  readonly logged: readonly string[];
 }
 
 async function open(t: Cleanup, url: string, ...workflows: readonly AnyWorkflow[]): Promise<Opened> {
-  const said: string[] = [];
-  const say = (_: object, message: string): void => void said.push(message);
-  const logger: Logger = { debug: () => undefined, info: say, warn: say, error: say };
+  const logged: string[] = [];
+  const log = (_: object, message: string): void => void logged.push(message);
+  const logger: Logger = { debug: () => undefined, info: log, warn: log, error: log };
   const runner = await Runner.open(url, { workflows, logger, lease: `${leaseMs}ms` });
   release(t, () => runner.close({ drain: 0 }));
-  return { runner, said };
+  return { runner, logged };
 }
 
-/** A workflow whose one task waits until the test lets it go, and what is known of its runs. */
+/** A workflow whose only task waits until the test ends it, and the known facts about its runs. */
 function held(): { readonly workflow: ReturnType<typeof build>; readonly runs: string[]; go(): void } {
   const runs: string[] = [];
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -61,14 +61,14 @@ function held(): { readonly workflow: ReturnType<typeof build>; readonly runs: s
 }
 
 if (typeof server === 'string') {
-  describe('a PostgreSQL that goes away', () => {
-    it('is a server of the tests', (t) => t.skip(server));
+  describe('a PostgreSQL server that goes away', () => {
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   after(() => server.remove());
 
-  describe('durability.md, death and adoption: a database that was away kills nobody', () => {
-    it('away for longer than every lease, all runners go on with what they have; what ended meanwhile counts', async (t) => {
+  describe('durability.md, Death and adoption: a database outage kills no runner', () => {
+    it('all runners resume after an outage longer than every lease, and tasks that ended meanwhile count', async (t) => {
       const { url, control } = place(server);
       const proxy = await TcpProxy.open(() => server.port);
       release(t, () => proxy.close());
@@ -78,13 +78,13 @@ if (typeof server === 'string') {
       await control.query(`update runners set host = 'elsewhere' where id = $1`, two.runner.id);
       const handle = await one.runner.start(work.workflow);
       while (work.runs.length === 0) await setTimeout(10);
-      await setTimeout(leaseMs); // each has seen a lease of the other
+      await setTimeout(leaseMs); // each has observed a lease of the other
       const before = await control.query<{ id: string }>('select id from runners order by id');
       await server.stop();
       // its result waits for the database
       work.go();
       await setTimeout(2 * leaseMs);
-      // one of them finds it a little later, when the other has looked around already
+      // one of them reconnects a little later, after the other has polled already
       proxy.refuse();
       await server.start();
       await setTimeout(0.7 * leaseMs);
@@ -93,13 +93,13 @@ if (typeof server === 'string') {
       await setTimeout(2 * leaseMs);
       assert.deepEqual(await control.query('select id from runners order by id'), before);
       assert.deepEqual(work.runs, ['attempt 1']);
-      const said = [...one.said, ...two.said];
-      assert.ok(!said.some((message) => /died|declared dead/.test(message)), said.join('\n'));
+      const logged = [...one.logged, ...two.logged];
+      assert.ok(!logged.some((message) => /died|declared dead/.test(message)), logged.join('\n'));
     });
   });
 
-  describe('durability.md, the journal: commits have a client deadline', () => {
-    it('a runner whose network carries nothing loses what it had to another; its late batch and its late result count for nothing', async (t) => {
+  describe('durability.md, The journal: commits have a client deadline', () => {
+    it('a runner without a network loses its executions to another; its late batch and its late result are refused', async (t) => {
       const proxy = await TcpProxy.open(() => server.port);
       release(t, () => proxy.close());
       const cutOff = place(server, proxy.port);
@@ -109,7 +109,7 @@ if (typeof server === 'string') {
       const lost = await open(t, cutOff.url, work.workflow);
       const { id } = await lost.runner.start(work.workflow);
       while (work.runs.length === 0) await setTimeout(10);
-      // as if the first were on another machine: the lease is the only way to see that it is gone
+      // the first reports another host: its lease is the only sign of its death
       const other = await open(t, direct, work.workflow);
       await control.query(`update runners set host = 'elsewhere' where id = $1`, lost.runner.id);
       proxy.swallow();
@@ -123,7 +123,7 @@ if (typeof server === 'string') {
         id,
       );
       proxy.pass();
-      while (!lost.said.some((message) => /declared dead/.test(message))) await setTimeout(20);
+      while (!lost.logged.some((message) => /declared dead/.test(message))) await setTimeout(20);
       await setTimeout(leaseMs / 3);
       assert.deepEqual(
         await control.query('select seq, type, runner from events where execution_id = $1 order by seq', id),
@@ -132,8 +132,8 @@ if (typeof server === 'string') {
     });
   });
 
-  describe("durability.md, per database: whatever the server's defaults are", () => {
-    it('a commit runs read committed with synchronous_commit on', async (t) => {
+  describe("durability.md, Per database: the server's defaults do not matter", () => {
+    it('a commit runs as read committed with synchronous_commit on', async (t) => {
       const admin = new Control(server.url);
       await admin.query('create database strange');
       for (const setting of ["default_transaction_isolation = 'serializable'", 'synchronous_commit = off']) {
@@ -152,7 +152,7 @@ if (typeof server === 'string') {
       );
       const { runner } = await open(t, url, done);
       const control = new Control(url);
-      // seen from within: what each transaction that writes an event runs with
+      // a trigger records the settings of each transaction that writes an event
       await control.query('create table seen (setting text primary key)');
       await control.query(`create function see() returns trigger language plpgsql as $$ begin
         insert into seen values (current_setting('transaction_isolation') || ', ' || current_setting('synchronous_commit')) on conflict do nothing;

@@ -16,7 +16,7 @@ const script = fileURLToPath(new URL('processes/child.ts', import.meta.url));
 
 interface Child {
   readonly process: ChildProcess;
-  /** The next line that it prints. */
+  /** The next line of its output. */
   line(): Promise<Record<string, unknown>>;
   /** Resolves with its exit code. */
   readonly end: Promise<number | null>;
@@ -50,8 +50,8 @@ async function openRunner(t: Cleanup, database: string, maxExecutions = 1000): P
   return runner;
 }
 
-describe('issue A, engine: several processes on one SQLite file', () => {
-  it("a runner takes what another process's client started within 100 ms", async (t) => {
+describe('durability.md, Ownership: several processes on one SQLite file', () => {
+  it('a runner takes an execution that another process started within 100 ms', async (t) => {
     const database = databaseIn(t);
     const runner = await openRunner(t, database);
     const starter = child(t, 'start', database, '20');
@@ -67,11 +67,11 @@ describe('issue A, engine: several processes on one SQLite file', () => {
     }
     assert.equal(await starter.end, 0);
     delays.sort((a, b) => a - b);
-    // outliers are left to a machine that is busy with something else
+    // outliers may be due to a busy host
     assert.ok(delays[10]! <= 100, `${delays.join(', ')} ms`);
   });
 
-  it('cancel from another process reaches a running task within a second', async (t) => {
+  it('a cancel from another process reaches a running task within a second', async (t) => {
     const database = databaseIn(t);
     const runner = await openRunner(t, database);
     const handle = await runner.start(waiting);
@@ -82,7 +82,7 @@ describe('issue A, engine: several processes on one SQLite file', () => {
     assert.ok(Date.now() - asked < 1000);
   });
 
-  it('what a killed process was running goes on here at once; steps are remembered; one attempt is one', async (t) => {
+  it('executions of a killed process resume here at once; steps are remembered, and a task with one attempt fails', async (t) => {
     const database = databaseIn(t);
     const runner = await openRunner(t, database);
     const crash = child(t, 'crash', database);
@@ -100,7 +100,7 @@ describe('issue A, engine: several processes on one SQLite file', () => {
     await crash.end;
     const killed = Date.now();
     const outcome = await runner.handle(id).outcome();
-    assert.ok(Date.now() - killed < 2000, `a neighbour that died is seen at once: ${Date.now() - killed} ms`);
+    assert.ok(Date.now() - killed < 2000, `a dead neighbour is detected at once: ${Date.now() - killed} ms`);
     assert.ok(outcome.status === 'failed');
     assert.deepEqual([outcome.task, outcome.error?.code], ['once', 'TASK_INTERRUPTED']);
     const often = outcome.outputs['often'] as { first: number; pid: number; attempt: number };
@@ -110,7 +110,7 @@ describe('issue A, engine: several processes on one SQLite file', () => {
     assert.ok(types.includes('execution.adopted'));
   });
 
-  it('processes that open a fresh file at the same moment all get on', async (t) => {
+  it('several processes can open a fresh file at the same moment', async (t) => {
     const database = databaseIn(t);
     const at = String(Date.now() + 400);
     const children = Array.from({ length: 4 }, () => child(t, 'open', database, at));
@@ -120,7 +120,7 @@ describe('issue A, engine: several processes on one SQLite file', () => {
     for (const id of ids) assert.equal((await runner.handle(id).result()).output, 1);
   });
 
-  it('durability.md, per database: a writer that holds the file for half a second does not block the event loop', async (t) => {
+  it('durability.md, Per database: a writer that holds the file for half a second does not block the event loop', async (t) => {
     const database = databaseIn(t);
     const runner = await openRunner(t, database);
     await runner.execute(quick);
@@ -139,21 +139,21 @@ describe('issue A, engine: several processes on one SQLite file', () => {
     clearInterval(timer);
     assert.equal(results.length, 20);
     assert.ok(ticks > 20, `${ticks} ticks while the file was held`);
-    assert.ok(longest < 150, `the loop stood still for ${longest} ms`);
+    assert.ok(longest < 150, `the loop was blocked for ${longest} ms`);
     assert.equal(await holder.end, 0);
   });
 });
 
-describe('code-style.md: what is opened is released', () => {
-  it('a process with a closed runner and client has nothing left, and ends by itself', async (t) => {
+describe('code-style.md, Habits: opened resources are released', () => {
+  it('a process that closed its runner and client has nothing open and ends on its own', async (t) => {
     const leaky = child(t, 'leak', databaseIn(t));
     assert.deepEqual(await leaky.line(), { left: [] });
     assert.equal(await leaky.end, 0);
   });
 });
 
-describe('issue A, speed', () => {
-  it('a live execution takes less than 10 kB of memory', async (t) => {
+describe('the memory of a runner', () => {
+  it('a live execution takes less than 10 kB', async (t) => {
     const { bytes } = (await child(t, 'memory', databaseIn(t), '10000', ['--expose-gc']).line()) as { bytes: number };
     assert.ok(bytes < 10_000, `${bytes} bytes`);
     t.diagnostic(`${Math.round(bytes)} bytes a live execution`);

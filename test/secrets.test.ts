@@ -16,7 +16,7 @@ import { endAll, runCli, startCli } from './cli/run-cli.ts';
 
 const secret = 'Zx9Secret';
 
-/** Nobody answers at port 1. */
+/** No server listens at port 1. */
 const refusedUrls = [
   `postgres://app@srv:${secret}@127.0.0.1:1/db`,
   `postgres://app:${secret}@127.0.0.1:1/db`,
@@ -72,7 +72,7 @@ const registryUrls = [
   `https://h/packages?sig%6eature=${secret}#${secret}`,
 ];
 
-/** All that a program or a logger could print of an error. */
+/** All parts of an error that a program or a logger could print. */
 function printed(error: unknown): string {
   const { message, stack } = error as Error;
   const whole = inspect(error, { depth: 10, showHidden: true });
@@ -101,9 +101,9 @@ after(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-describe('nothing that is said of a database holds its password', () => {
+describe('output about a database never contains its password', () => {
   for (const url of refusedUrls) {
-    test(`no server: ${url}`, async () => {
+    test(`no server answers: ${url}`, async () => {
       const error = await failureOf(openStore(url, { patienceMs: 0 }));
       assert.equal(error.code, 'STORE_UNAVAILABLE');
       assert.match(error.message, /postgres:\/\/127\.0\.0\.1:1/);
@@ -112,21 +112,21 @@ describe('nothing that is said of a database holds its password', () => {
   }
 
   for (const url of unreadableUrls) {
-    test(`no database URL: ${JSON.stringify(url)}`, async () => {
+    test(`the database URL is invalid: ${JSON.stringify(url)}`, async () => {
       const error = await failureOf(Client.open(url));
       assert.equal(error.code, 'DATABASE_URL_INVALID', printed(error));
       assert.ok(!printed(error).includes(secret), printed(error));
     });
   }
 
-  test('a password with special characters is said to need percent-encoding', async () => {
+  test('an error about a password with special characters asks for percent-encoding', async () => {
     for (const url of ['postgres://app:a@b/c@h/db', 'postgres://app:a/b@h/db', 'postgres://app:50%@h/db']) {
       const { message } = await failureOf(Client.open(url));
       assert.match(message, /percent-encode special characters in the password/);
     }
   });
 
-  test('a server that refuses the password gives nothing of it away', async (t) => {
+  test('an error from a server that refuses the password does not reveal it', async (t) => {
     const server = await testPostgres();
     if (typeof server === 'string') return t.skip(server);
     t.after(() => server.stop());
@@ -137,9 +137,9 @@ describe('nothing that is said of a database holds its password', () => {
   });
 });
 
-describe('nothing that is said of a registry holds its password', () => {
+describe('output about a registry never contains its password', () => {
   for (const url of registryUrls) {
-    test(`no registry URL: ${url}`, async () => {
+    test(`the registry URL is invalid: ${url}`, async () => {
       const error = await failureOf(Client.open('sqlite::memory:', { registry: url }));
       assert.equal(error.code, 'REGISTRY_URL_INVALID', printed(error));
       assert.ok(!printed(error).includes(secret), printed(error));
@@ -147,9 +147,9 @@ describe('nothing that is said of a registry holds its password', () => {
   }
 });
 
-describe('what the commands print of a database', { concurrency: 2 }, () => {
+describe('the commands print no password of a database', { concurrency: 2 }, () => {
   for (const json of [[], ['--json']]) {
-    test(`errors ${json.join('')}`, async () => {
+    test(`errors print none ${json.join('')}`, async () => {
       const urls = [unreadableUrls[0]!, unreadableUrls[4]!, 'app:Zx9Secret@h/db'];
       for (const url of urls) {
         const { stdout, stderr } = await runCli(dir, ['workflow', 'list', '--database', url, ...json]);
@@ -161,13 +161,13 @@ describe('what the commands print of a database', { concurrency: 2 }, () => {
     });
   }
 
-  test('the first line of a runner', async (t) => {
+  test('the first line of a runner prints none', async (t) => {
     const server = await testPostgres();
     if (typeof server === 'string') return t.skip(server);
     t.after(() => server.stop());
     const url = new URL(server.url);
     if (url.password !== '') return t.skip('the server asks for its own password');
-    url.password = secret; // the server of the tests trusts everybody on this machine
+    url.password = secret; // the server of the tests accepts every local user
     const runner = startCli(dir, ['runner', '--json', '--database', `${url.href}?schema=secrets_${process.pid}`]);
     const ready = JSON.parse(await runner.line('stdout', '"ready"')) as { readonly database: string };
     runner.child.kill('SIGTERM');
@@ -176,13 +176,13 @@ describe('what the commands print of a database', { concurrency: 2 }, () => {
     assert.ok(!(stdout + stderr).includes(secret), stdout + stderr);
   });
 
-  test('an option that is misspelt is not repeated with its value', async () => {
+  test('a misspelt option is reported without its value', async () => {
     const { stdout, stderr } = await runCli(dir, ['workflow', 'list', `--databse=postgres://app:${secret}@h/db`]);
     assert.match(stderr, /--databse/);
     assert.ok(!(stdout + stderr).includes(secret), stdout + stderr);
   });
 
-  test('an error that a program leaves uncaught', async () => {
+  test('an uncaught error of a program prints none', async () => {
     const open = pathToFileURL(join(root, 'src', 'index.ts')).href;
     const script = `const { Runner } = await import('${open}'); await Runner.open('${unreadableUrls[0]}');`;
     const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
@@ -191,12 +191,12 @@ describe('what the commands print of a database', { concurrency: 2 }, () => {
     let stderr = '';
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     await new Promise((resolve) => child.on('close', resolve));
-    const said = stderr.slice(stderr.indexOf('CloacinaError'));
-    assert.match(said, /DATABASE_URL_INVALID/);
-    assert.ok(!said.includes(secret), said);
+    const report = stderr.slice(stderr.indexOf('CloacinaError'));
+    assert.match(report, /DATABASE_URL_INVALID/);
+    assert.ok(!report.includes(secret), report);
   });
 
-  test('the help says where a URL with a password belongs', async () => {
+  test('the help says where to put a URL with a password', async () => {
     const { stdout } = await runCli(dir, ['--help']);
     assert.match(stdout.replaceAll(/\s+/g, ' '), /CLOACINA_DATABASE.*password|password.*CLOACINA_DATABASE/);
   });

@@ -1,7 +1,7 @@
 import { describe, it } from 'node:test';
 import { simulate } from './simulation/simulate.ts';
 
-/** `SEEDS=100000 npm test -- simulation` tries more; a seed that fails is run again by `npm run simulate -- --seed N`. */
+/** `SEEDS=100000 npm test -- simulation` tries more; `npm run simulate -- --seed N` repeats a seed that fails. */
 const seeds = Number(process.env['SEEDS'] ?? 500);
 
 describe('durability.md: a cluster that lives through storms', () => {

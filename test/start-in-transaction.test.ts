@@ -14,19 +14,19 @@ const greet = workflow('greet');
 const hello = greet.task('hello', ({ input }) => ({ said: (input as { name?: string }).name ?? 'nobody' }));
 const greeting = greet.returns(hello);
 
-/** Takes a piece of work back. */
+/** Rolls back a piece of work. */
 class Undo extends Error {
   override readonly name = 'Undo';
 }
 
 interface Orders {
-  /** Writes an order, within the transaction that is open. */
+  /** Writes an order, within the open transaction. */
   readonly write: (id: string) => Promise<unknown>;
-  /** What is given as `tx`. */
+  /** The value that is passed as `tx`. */
   readonly tx: object;
 }
 
-/** A kind of client: runs an act in a transaction of its own, which is undone where the act throws. */
+/** A kind of client: runs an act in its own transaction, which is rolled back if the act throws. */
 type Within = (act: (orders: Orders) => Promise<void>) => Promise<void>;
 
 const insert = 'insert into orders (id) values ($1)';
@@ -48,7 +48,7 @@ function byPg(pool: Pool): Within {
   };
 }
 
-/** What gives rows as an array, as TypeORM's query runner does. */
+/** A client that returns rows as an array, like TypeORM's query runner. */
 function byRows(pool: Pool): Within {
   return (act) =>
     byPg(pool)(({ write, tx }) => {
@@ -60,8 +60,8 @@ function byRows(pool: Pool): Within {
 }
 
 /**
- * Prisma's interactive transaction client, by its shape only: a pg client with the two methods for raw SQL that it has,
- * which take their parameters one by one and prepare what they are given.
+ * Prisma's interactive transaction client, by its shape only: a pg client with its two methods for raw SQL, which take
+ * their parameters one by one and prepare their statements.
  */
 function byPrismaShape(pool: Pool): Within {
   return (act) =>
@@ -103,7 +103,7 @@ const kinds: Readonly<Record<string, (pool: Pool) => Within>> = {
 
 if (typeof server === 'string') {
   describe("durability.md, The caller's transaction", () => {
-    it('is tried on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   const url = `${server.url}?schema=${schema}`;
@@ -111,9 +111,9 @@ if (typeof server === 'string') {
   let runner: Runner;
 
   before(async () => {
-    // the caller knows nothing of our schema: its tables are found all the same
+    // the caller does not know our schema, and its tables are found
     pool = new Pool({ connectionString: server.url });
-    pool.on('error', () => undefined); // of the server's own end
+    pool.on('error', () => undefined); // of the end of the server
     await pool.query('create table orders (id text primary key)');
     runner = await Runner.open(url, { workflows: [greeting] });
   });
@@ -131,7 +131,7 @@ if (typeof server === 'string') {
 
   for (const [kind, make] of Object.entries(kinds)) {
     describe(`durability.md, The caller's transaction: start with ${kind}`, () => {
-      it('is there once the caller commits, and runs', async () => {
+      it('the execution exists once the caller commits, and runs', async () => {
         let id = '';
         let result: Promise<{ output: unknown }> | undefined;
         const order = `${kind} kept`;
@@ -140,7 +140,7 @@ if (typeof server === 'string') {
           await write(order);
           const execution = await runner.start(greeting, { name: order }, { tx, tags: { kind } });
           id = execution.id;
-          assert.equal(await exists(id), false, 'nobody sees it before the commit');
+          assert.equal(await exists(id), false, 'it is invisible before the commit');
           result = held.promise.then(() => execution.result());
         });
         await done;
@@ -156,7 +156,7 @@ if (typeof server === 'string') {
         assert.equal(await hasOrder(order), true);
       });
 
-      it('leaves nothing where the caller rolls back', async () => {
+      it('a rollback of the caller leaves no execution', async () => {
         let id = '';
         const order = `${kind} undone`;
         const within = make(pool)(async ({ write, tx }) => {
@@ -174,7 +174,7 @@ if (typeof server === 'string') {
   }
 
   describe("durability.md, The caller's transaction", () => {
-    it('starts many at once, all or none, also where nobody waits for one after the other', async () => {
+    it('a transaction can start many, all or none, without awaiting them one by one', async () => {
       let ids: string[] = [];
       await byPg(pool)(async ({ tx }) => {
         const [many, one] = await Promise.all([
@@ -186,7 +186,7 @@ if (typeof server === 'string') {
       for (const id of ids) assert.equal(await exists(id), true);
     });
 
-    it('wakes runners by a notice that the database sends with the commit, not before (Wake-ups)', async (t) => {
+    it('the database notifies runners with the commit and not before (Wake-ups)', async (t) => {
       const listener = new PgClient({ connectionString: server.url });
       await listener.connect();
       t.after(() => listener.end());
@@ -197,13 +197,13 @@ if (typeof server === 'string') {
       await byPg(pool)(async ({ tx }) => {
         await client.start(greeting, {}, { tx });
         await listener.query('select 1');
-        assert.deepEqual(heard, [], 'nothing is said of what may never be');
+        assert.deepEqual(heard, [], 'no notification is sent before the commit');
       });
       await listener.query('select 1');
-      assert.deepEqual(heard, ['caller work'], 'it is said with the commit');
+      assert.deepEqual(heard, ['caller work'], 'the notification is sent with the commit');
     });
 
-    it('gives the execution that has the idempotency key, and refuses another input without harm to the transaction', async () => {
+    it('a used idempotency key returns its execution, and another input is refused without harm to the transaction', async () => {
       const idempotencyKey = 'order 7';
       let ids: string[] = [];
       await byPg(pool)(async ({ write, tx }) => {
@@ -219,7 +219,7 @@ if (typeof server === 'string') {
       assert.equal(await hasOrder('order 7'), true);
     });
 
-    it('lets the second of two who take the same key wait for the first', async () => {
+    it('the second of two transactions with the same key waits for the first', async () => {
       const idempotencyKey = 'raced';
       const first = await pool.connect();
       await first.query('begin');
@@ -235,7 +235,7 @@ if (typeof server === 'string') {
       assert.equal(other, one.id);
     });
 
-    it('refuses what is no transaction, and starts nothing', async () => {
+    it('an argument that is no transaction is refused and starts nothing', async () => {
       const refused = { code: 'TRANSACTION_INVALID' };
       await assert.rejects(runner.start(greeting, {}, { tx: {} }), refused);
       await assert.rejects(runner.start(greeting, {}, { tx: pool }), /it is a pool/);
@@ -249,7 +249,7 @@ if (typeof server === 'string') {
       await assert.rejects(runner.execute(greeting, {}, { tx: pool }), waits);
     });
 
-    it('starts nothing where the caller commits before it was written', async () => {
+    it('a commit of the caller before the start is written starts nothing', async () => {
       const client = await pool.connect();
       await client.query('begin');
       const started = runner.start(greeting, { name: 'late' }, { tx: client, tags: { late: 'yes' } });
@@ -260,7 +260,7 @@ if (typeof server === 'string') {
       assert.deepEqual((await runner.executions.list({ tags: { late: 'yes' } })).items, []);
     });
 
-    it("gives the errors of the caller's client as they are", async () => {
+    it("errors of the caller's client are passed on unchanged", async () => {
       const client = await pool.connect();
       await client.query('begin read only');
       await assert.rejects(runner.start(greeting, {}, { tx: client }), { code: '25006' });
@@ -268,7 +268,7 @@ if (typeof server === 'string') {
       client.release();
     });
 
-    it('is durable then, whatever the server says of its commits', async () => {
+    it("the commit is durable whatever the server's default is", async () => {
       const client = await pool.connect();
       await client.query('begin; set local synchronous_commit = off');
       await runner.start(greeting, {}, { tx: client });
@@ -278,7 +278,7 @@ if (typeof server === 'string') {
       client.release();
     });
 
-    it('is not for SQLite, which names its own way', async () => {
+    it('a SQLite runner refuses it and names the alternative', async () => {
       await using small = await Runner.open('sqlite::memory:', { workflows: [greeting] });
       await assert.rejects(small.start(greeting, {}, { tx: pool }), {
         code: 'TRANSACTION_UNAVAILABLE',
@@ -288,7 +288,7 @@ if (typeof server === 'string') {
   });
 }
 
-/** Until a session waits for another's lock. */
+/** Resolves when a session waits for another's lock. */
 async function untilBlocked(pool: Pool): Promise<void> {
   for (;;) {
     const { rowCount } = await pool.query(

@@ -15,13 +15,13 @@ import { CommitProxy } from './transaction/commit-proxy.ts';
 const server = await testPostgres();
 after(() => (typeof server === 'string' ? undefined : server.stop()));
 
-/** A database with a table of the test's own. */
+/** A database with a table for the test. */
 interface Place {
   readonly url: string;
-  /** Writes a row within a transaction of a task: at once, or in its time. */
+  /** Writes a row within a transaction of a task, synchronously or asynchronously. */
   readonly write: (tx: unknown, name: string) => Promise<unknown> | undefined;
   readonly rows: () => Promise<readonly string[]>;
-  /** A statement on a connection of the test's own. */
+  /** A statement on the test's own connection. */
   readonly ask: (text: string) => Promise<readonly Record<string, unknown>[]>;
 }
 
@@ -48,12 +48,12 @@ let schemas = 0;
 
 interface PostgresPlace extends Place {
   readonly connect: () => Promise<PgClient>;
-  /** For whatever a test lets go on. */
+  /** Open gates that are released at the end of a test. */
   readonly goOn: PromiseWithResolvers<void>;
-  /** Until the end of a task waits for a lock; gives its process. */
+  /** Resolves with the process id when the end of a task waits for a lock. */
   readonly untilBlocked: () => Promise<number>;
   readonly untilGone: (pid: number) => Promise<void>;
-  /** Until no session does nothing within a transaction. */
+  /** Resolves when no session is idle within a transaction. */
   readonly untilNobodyIsIdle: () => Promise<void>;
 }
 
@@ -62,7 +62,7 @@ async function onPostgres(t: Cleanup): Promise<PostgresPlace> {
   const schema = `tasks_${process.pid}_${schemas++}`;
   const config = { connectionString: url, options: `-c search_path=${schema}` };
   const pool = new Pool(config);
-  pool.on('error', () => undefined); // of the server's own end
+  pool.on('error', () => undefined); // of the end of the server
   t.after(() => pool.end());
   await pool.query(`create schema ${schema}; create table ${schema}.done (name text not null)`);
   const ask = async (text: string): Promise<Record<string, unknown>[]> => (await pool.query(text)).rows;
@@ -111,7 +111,7 @@ async function open(
 
 const quick = { delay: 1 };
 
-/** The transaction of a task that writes a row and gives something: a promise of it where the database takes its time. */
+/** The transaction of a task that writes a row and returns a value, or a promise of it on an asynchronous database. */
 function writing<T>(ctx: Ctx<unknown>, { write }: Place, name: string, give: () => T | Promise<T>): Promise<T> {
   return ctx.transaction<unknown>((tx) => {
     const written = write(tx, name);
@@ -121,7 +121,7 @@ function writing<T>(ctx: Ctx<unknown>, { write }: Place, name: string, give: () 
 
 function suite(kind: string, openPlace: Open, skip: string | null): void {
   describe(`durability.md, The caller’s transaction: ctx.transaction on ${kind}`, { skip: skip ?? false }, () => {
-    it("commits the task's writes and its completion together; what it gives is the output", async (t) => {
+    it('the writes and the completion of a task commit together, and the return value is its output', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const charge = pay.task('charge', (ctx) => writing(ctx, place, 'charged', () => ({ paid: 7 })));
@@ -153,7 +153,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       );
     });
 
-    it('takes the writes of an attempt back that throws, and tries again', async (t) => {
+    it('the writes of an attempt that throws are rolled back, and the task retries', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const charge = pay.task('charge', { retry: quick }, (ctx) =>
@@ -168,7 +168,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       assert.deepEqual(await place.rows(), ['attempt 2']);
     });
 
-    it('serves many tasks of one execution, and the items of a map, each once', async (t) => {
+    it('every task and every map item commits its transaction once', async (t) => {
       const place = await openPlace(t);
       const wide = workflow('wide');
       const once = (ctx: Ctx<unknown>, name: string): Promise<string> => writing(ctx, place, name, () => name);
@@ -190,11 +190,11 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
         'gapless',
       );
       const ends = events.filter(({ type }) => type === 'task.completed').map(({ task, item }) => `${task} ${item}`);
-      assert.equal(new Set(ends).size, ends.length, 'no end twice');
+      assert.equal(new Set(ends).size, ends.length, 'no task ended twice');
       assert.equal(ends.length, 12 + 40 + 2);
     });
 
-    it('has one transaction in an attempt; one that was taken back does not count', async (t) => {
+    it('an attempt has one transaction; one that was rolled back does not count', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const second = Promise.withResolvers<string>();
@@ -215,7 +215,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       assert.deepEqual(await place.rows(), ['first']);
     });
 
-    it('has ended the task: what goes on after it and throws, or gives something else, changes nothing', async (t) => {
+    it('the transaction ends the task: a later throw or return value changes nothing', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const thrown = pay.task('thrown', async (ctx): Promise<string> => {
@@ -234,7 +234,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       assert.equal(warned.filter((message) => /after its transaction/.test(message)).length, 2);
     });
 
-    it('writes nothing where what it gives is no JSON', async (t) => {
+    it('an output that is not JSON rolls back the writes', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const charge = pay.task('charge', (ctx) => writing(ctx, place, 'bad', () => 1n as unknown as string));
@@ -248,14 +248,14 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       ['that was declared dead', 'update runners set dead = 1'],
       ['whose execution is owned by another', `update executions set owner = 'another', epoch = epoch + 1`],
     ] as const) {
-      it(`is not written by a runner ${what}; whoever takes over writes it once`, async (t) => {
+      it(`a runner ${what} writes nothing, and the next owner writes once`, async (t) => {
         const place = await openPlace(t);
         const pay = workflow('pay');
         let begun = 0;
         const charge = pay.task('charge', async (ctx) => {
           const time = ++begun;
           if (time === 1) {
-            // the journal has nothing to write any more that would find it out
+            // the journal has no further write that would detect it
             const started = `select 1 from task_executions where status = 'running'`;
             while ((await place.ask(started)).length === 0) await setTimeout(1);
             await place.ask(statement);
@@ -269,7 +269,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       });
     }
 
-    it('is for the function of a task only', async (t) => {
+    it('only the function of a task has a transaction', async (t) => {
       const place = await openPlace(t);
       const pay = workflow('pay');
       const refused = Promise.withResolvers<unknown>();
@@ -291,7 +291,7 @@ suite('SQLite', onSqlite, null);
 suite('PostgreSQL', onPostgres, typeof server === 'string' ? server : null);
 
 describe('durability.md, ctx.transaction on SQLite', () => {
-  it('refuses a function that gives a promise, without another attempt', async (t) => {
+  it('a function that returns a promise is refused without another attempt', async (t) => {
     const place = await onSqlite(t);
     const pay = workflow('pay');
     let attempts = 0;
@@ -315,7 +315,7 @@ const skip = typeof server === 'string' ? server : false;
 describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut in its transaction', { skip }, () => {
   const never = (): Promise<never> => new Promise(() => undefined);
 
-  it('by a cancel leaves nothing, neither rows nor a connection', async (t) => {
+  it('a cancel leaves neither rows nor a connection', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const inside = Promise.withResolvers<void>();
@@ -336,7 +336,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut i
     await runner.close();
   });
 
-  it('by its timeout leaves nothing; the next one writes', async (t) => {
+  it('a timeout leaves no rows, and the next attempt writes', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const charge = pay.task('charge', { retry: quick, timeout: 200 }, (ctx) =>
@@ -348,7 +348,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut i
     assert.deepEqual(await place.rows(), ['attempt 2']);
   });
 
-  it('as its function ends before it leaves nothing of it', async (t) => {
+  it('a task function that returns before its transaction ends leaves no rows', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const lost = Promise.withResolvers<unknown>();
@@ -364,13 +364,13 @@ describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut i
     });
     const paying = pay.returns(charge);
     const { runner } = await open(t, place.url, [paying]);
-    const told = assert.rejects(lost.promise, /ended before its transaction/);
+    const rejected = assert.rejects(lost.promise, /ended before its transaction/);
     assert.equal((await runner.execute(paying)).output, 'without it');
-    await told;
+    await rejected;
     assert.deepEqual(await place.rows(), []);
   });
 
-  it('by its idleness, before its lease is over, leaves nothing; the next one writes', async (t) => {
+  it('an idle transaction is cut before the lease ends, and the next attempt writes', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const charge = pay.task('charge', { retry: quick }, (ctx) =>
@@ -387,7 +387,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: an attempt that is cut i
 });
 
 describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the outcome', { skip }, () => {
-  /** One task whose end waits at the fence, since its row is locked; what else its workflow has is up to the test. */
+  /** One task whose end waits at the fence because its row is locked; the test adds the rest of its workflow. */
   interface Fenced {
     readonly place: PostgresPlace;
     readonly pid: number;
@@ -398,7 +398,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     const client = await place.connect();
     t.after(() => client.end());
     const runs = `select 1 from task_executions where execution_id = $1 and task = 'charge' and item = $2 and status = 'running'`;
-    // once its start is durable, the journal has nothing to do with this row until its end
+    // once its start is durable, the journal does not touch this row until its end
     while ((await client.query(runs, [id, item])).rowCount === 0) await setTimeout(5);
     await client.query('begin');
     await client.query(`${runs} for update`, [id, item]);
@@ -406,7 +406,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     return { place, pid: await place.untilBlocked(), unlock: () => client.query('rollback') };
   }
 
-  it('a failure elsewhere that ends the others (failFast) does not overwrite what is being committed', async (t) => {
+  it('a failure elsewhere (failFast) does not overwrite a task whose commit is under way', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay', { failFast: true });
     const fail = Promise.withResolvers<never>();
@@ -433,7 +433,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     assert.equal(tasks.find(({ name }) => name === 'charge')?.status, 'completed');
   });
 
-  it('and where that is taken back after all, the task ends as the failure said', async (t) => {
+  it('a task whose commit is rolled back ends as the failure elsewhere says', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay', { failFast: true });
     const fail = Promise.withResolvers<never>();
@@ -461,7 +461,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     assert.equal(tasks.find(({ name }) => name === 'charge')?.status, 'cancelled');
   });
 
-  it('a timeout does not count where it commits', async (t) => {
+  it('a timeout does not count if the transaction commits', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const entered = Promise.withResolvers<void>();
@@ -483,7 +483,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     assert.deepEqual(await place.rows(), ['attempt 1']);
   });
 
-  it('and counts where it does not', async (t) => {
+  it('a timeout counts if the transaction does not commit', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const entered = Promise.withResolvers<void>();
@@ -513,7 +513,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
     ['unanswered', ['attempt 1']],
     ['unsent', ['attempt 2']],
   ] as const) {
-    it(`whose answer is lost is asked for: a commit that went ${fate} is written once`, async (t) => {
+    it(`a commit whose answer is lost is looked up: one that went ${fate} is written once`, async (t) => {
       const place = await onPostgres(t);
       const proxy = await CommitProxy.open(place.url);
       t.after(() => proxy.close());
@@ -536,8 +536,8 @@ describe('durability.md, ctx.transaction on PostgreSQL: from the fence to the ou
   }
 });
 
-describe('durability.md, ctx.transaction on PostgreSQL: what a function may do', { skip }, () => {
-  it('not end the transaction: the task fails, without another attempt', async (t) => {
+describe('durability.md, ctx.transaction on PostgreSQL: limits of the function', { skip }, () => {
+  it('a function that ends the transaction itself fails its task without another attempt', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     const ends = (name: string, end: (tx: PoolClient) => unknown): void => {
@@ -556,13 +556,13 @@ describe('durability.md, ctx.transaction on PostgreSQL: what a function may do',
     const execution = await runner.start(pay);
     await execution.outcome();
     const { tasks } = await runner.executions.get(execution.id);
-    const codes = Object.fromEntries(tasks.map(({ name, error }) => [name, error?.code]));
+    const errorCodes = Object.fromEntries(tasks.map(({ name, error }) => [name, error?.code]));
     const ended = 'TRANSACTION_ENDED';
-    assert.deepEqual(codes, { commits: ended, begins: ended, releases: ended });
-    assert.deepEqual(await place.rows(), ['begins 1', 'commits 1'], 'what it committed by itself stays');
+    assert.deepEqual(errorCodes, { commits: ended, begins: ended, releases: ended });
+    assert.deepEqual(await place.rows(), ['begins 1', 'commits 1'], 'rows of its own commit are kept');
   });
 
-  it('not keep the client', async (t) => {
+  it('a function cannot use the client after its end', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     let client: PoolClient | undefined;
@@ -573,7 +573,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: what a function may do',
     assert.throws(() => client!.query('select 1'), { code: 'TRANSACTION_ENDED' });
   });
 
-  it('start executions in it, and read values as pg itself gives them', async (t) => {
+  it('a function can start executions and reads values as pg returns them', async (t) => {
     const place = await onPostgres(t);
     const next = workflow('next');
     next.task('only', () => 1);
@@ -596,7 +596,7 @@ describe('durability.md, ctx.transaction on PostgreSQL: what a function may do',
     assert.deepEqual((await runner.executions.list({ tags: { attempt: '1' } })).items, []);
   });
 
-  it('wait within it: the engine has connections of its own', async (t) => {
+  it('a function can wait because the engine has connections of its own', async (t) => {
     const place = await onPostgres(t);
     const pay = workflow('pay');
     let inside = 0;

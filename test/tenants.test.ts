@@ -7,7 +7,7 @@ import { packArchive } from '../src/package/archive/archive.ts';
 import { tempFolder } from '../src/testing/engine-rig.ts';
 import { sampleManifest } from '../src/testing/sample-package.ts';
 
-/** A package that keeps what it was given in a variable of its module, and says what it found there. */
+/** A package that keeps its input in a variable of its module, and returns the value it found there. */
 const code = `import { workflow } from 'cloacina';
 let left = null;
 export const keep = workflow('keep');

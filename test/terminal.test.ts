@@ -8,10 +8,13 @@ import { root } from '../scripts/tool.ts';
 import { samplePackage } from '../src/testing/sample-package.ts';
 import { endAll, startCli } from './cli/run-cli.ts';
 
-/** Erases a line, moves the cursor, sets the title; C1, bidi controls, zero width, line separators; then a line of its own. */
+/**
+ * Erases a line, moves the cursor, sets the title; C1, bidi controls, zero width, line separators; then a line of its
+ * own.
+ */
 const hostile =
   'seen\u001b[2K\u001b[1A\u001b]0;title\u0007\u009b31m\u202e\u2066\u200b\u200d\u200f\u061c\ufeff\u2028\r\nforged line';
-/** All that a terminal obeys or hides, and is no line end and no tab. */
+/** Every character that a terminal obeys or hides, except line ends and tabs. */
 const obeyed = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 
 const entry = `
@@ -63,19 +66,19 @@ after(async () => {
   await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
 });
 
-/** What a command prints, byte by byte. */
+/** The output of a command, byte by byte. */
 async function print(...args: readonly string[]): Promise<Printed> {
   const child = spawn(process.execPath, [join(root, 'bin', 'cloacina.js'), ...args], {
     cwd: dir,
     env: { ...process.env, NODE_COMPILE_CACHE: join(dir, '.compile-cache') },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const said = { stdout: '', stderr: '' };
+  const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => (said[name] += text));
+    child[name].setEncoding('utf8').on('data', (text: string) => (output[name] += text));
   }
   const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
-  return { code, ...said };
+  return { code, ...output };
 }
 
 function checkHarmless(what: string, { stdout, stderr }: Printed): void {
@@ -86,7 +89,7 @@ function checkHarmless(what: string, { stdout, stderr }: Printed): void {
   }
 }
 
-/** Prints it, checks it, and gives it. */
+/** Runs a command, checks its output, and returns it. */
 async function harmless(...args: readonly string[]): Promise<Printed> {
   const printed = await print(...args);
   checkHarmless(args.join(' '), printed);
@@ -94,7 +97,7 @@ async function harmless(...args: readonly string[]): Promise<Printed> {
 }
 
 describe('the text of a package cannot control a terminal or forge a line', () => {
-  test('while it is packed, registered and shown', async () => {
+  test('packing, registering and showing a package escapes its text', async () => {
     const packed = await harmless('package', 'pack', 'flows', '-o', 'flows.cloacina');
     assert.equal(packed.code, 0, packed.stderr);
     assert.match(packed.stderr, /loading seen\\u001b\[2K/);
@@ -111,7 +114,7 @@ describe('the text of a package cannot control a terminal or forge a line', () =
     }
   });
 
-  test('while it runs, and in what is kept of it', async () => {
+  test('running a package escapes its text, also in stored logs and errors', async () => {
     const ended = await harmless('workflow', 'run', 'ending');
     assert.match(ended.stderr, /running seen\\u001b\[2K/);
     const failed = await harmless('workflow', 'run', 'failing');
@@ -137,22 +140,22 @@ describe('the text of a package cannot control a terminal or forge a line', () =
   });
 
   for (const json of [[], ['--json']]) {
-    test(`while a runner has it ${json.join('')}`, async () => {
+    test(`a runner escapes the text of its packages ${json.join('')}`, async () => {
       const id = (await harmless('workflow', 'run', 'failing', '--detach')).stdout.trim();
       const runner = startCli(dir, ['runner', ...json]);
-      const said = { stdout: '', stderr: '' };
+      const output = { stdout: '', stderr: '' };
       for (const name of ['stdout', 'stderr'] as const) {
-        runner.child[name]!.setEncoding('utf8').on('data', (text: string) => (said[name] += text));
+        runner.child[name]!.setEncoding('utf8').on('data', (text: string) => (output[name] += text));
       }
       await runner.line('stdout', 'execution.failed');
       runner.child.kill('SIGTERM');
       await runner.ended;
-      assert.ok(said.stdout.includes(id));
-      checkHarmless('runner', { code: 0, ...said });
+      assert.ok(output.stdout.includes(id));
+      checkHarmless('runner', { code: 0, ...output });
     });
   }
 
-  test('that does not load', async () => {
+  test('a package that does not load has its text escaped', async () => {
     const throws = `throw new Error(${JSON.stringify(hostile)});`;
     await writeFile(join(dir, 'broken.cloacina'), (await samplePackage(throws, 'broken')).bytes);
     await mkdir(join(dir, 'thrower'));
@@ -167,7 +170,7 @@ describe('the text of a package cannot control a terminal or forge a line', () =
     assert.match(stderr, /failed to load: .*seen\\u001b/);
   });
 
-  test('names, errors and arguments that came from it', async () => {
+  test('names, errors and arguments of a package are escaped', async () => {
     await harmless('workflow', 'run', hostile);
     await harmless('workflow', 'run', hostile, '--json');
     await harmless('package', 'show', hostile);

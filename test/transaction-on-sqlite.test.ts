@@ -43,7 +43,7 @@ async function open(t: Cleanup, options: RunnerOptions = {}): Promise<Place> {
 const insert = 'insert into orders (id) values (?)';
 
 describe("durability.md, The caller's transaction on SQLite: runner.transaction", () => {
-  it('writes rows and starts executions together, and gives what the function returns', async (t) => {
+  it('the function writes rows and starts executions together, and its return value is passed on', async (t) => {
     const { runner, orders } = await open(t);
     const { made, execution } = await runner.transaction((db, start) => {
       const changes = db.prepare(insert).run('a').changes;
@@ -55,7 +55,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     assert.equal((await runner.executions.list({ tags: { kind: 'kept' } })).items[0]?.id, execution.id);
   });
 
-  it('leaves nothing of either where the function throws', async (t) => {
+  it('a function that throws leaves neither rows nor executions', async (t) => {
     const { runner, orders, executions } = await open(t);
     const undone = runner.transaction((db, start) => {
       db.prepare(insert).run('a');
@@ -66,7 +66,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     assert.deepEqual([orders(), executions()], [[], 0]);
   });
 
-  it('refuses a function that gives a promise, and leaves nothing', async (t) => {
+  it('a function that returns a promise is refused and leaves nothing', async (t) => {
     const { runner, orders, executions } = await open(t);
     const errors: unknown[] = [];
     const slow = async (
@@ -87,10 +87,10 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     await assert.rejects(runner.transaction(slow), { code: 'TRANSACTION_ASYNC' });
     await new Promise((resolve) => setImmediate(resolve));
     assert.deepEqual([orders(), executions()], [[], 0]);
-    assert.equal(Reflect.get(errors[0] as object, 'code'), 'TRANSACTION_ENDED', 'what it goes on to start is refused');
+    assert.equal(Reflect.get(errors[0] as object, 'code'), 'TRANSACTION_ENDED', 'a later start in it is refused');
   });
 
-  it('checks inputs as start does', async (t) => {
+  it('a start in it checks the input as start does', async (t) => {
     const { runner, executions } = await open(t);
     const wrong = { id: 1 } as unknown as { id: string };
     await assert.rejects(
@@ -113,7 +113,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     assert.equal(executions(), 0);
   });
 
-  it('gives the execution that has the idempotency key; a conflict may be caught', async (t) => {
+  it('a start with a used idempotency key returns that execution; the function may catch a conflict', async (t) => {
     const { runner, orders, executions } = await open(t);
     const options = { idempotencyKey: 'k' };
     const ids = await runner.transaction((db, start) => {
@@ -133,7 +133,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     ['close the connection', (db: DatabaseSync) => db.close()],
     ['make commits less durable', (db: DatabaseSync) => db.exec('pragma synchronous = off')],
   ] as const) {
-    it(`does not let the function ${what}`, async (t) => {
+    it(`the function cannot ${what}`, async (t) => {
       const { runner, orders, executions } = await open(t);
       const ended = runner.transaction((db, start) => {
         db.prepare(insert).run('a');
@@ -147,11 +147,11 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
         db.prepare('pragma table_info(orders)').all();
         return start(shipping, { id: 'b' });
       });
-      assert.equal((await after.result()).output, '1 of b', 'the engine works on');
+      assert.equal((await after.result()).output, '1 of b', 'the engine continues');
     });
   }
 
-  it('lets nobody use the connection after its end', async (t) => {
+  it('the connection cannot be used after the function has returned', async (t) => {
     const { runner } = await open(t);
     let kept: DatabaseSync | undefined;
     await runner.transaction((db) => {
@@ -160,7 +160,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     assert.throws(() => kept!.exec('begin'), { code: 'TRANSACTION_ENDED' });
   });
 
-  it('lets what the function asks of the engine beside it come after it', async (t) => {
+  it('calls to the engine beside the function run after it', async (t) => {
     const { runner, orders } = await open(t);
     let listed: Promise<unknown> | undefined;
     let nested: Promise<unknown> | undefined;
@@ -174,7 +174,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     assert.deepEqual(orders(), ['a', 'b']);
   });
 
-  it('runs the function once, however long another process holds the database', async (t) => {
+  it('the function runs once, however long another process holds the database', async (t) => {
     const { url, runner, orders } = await open(t);
     const other = new DatabaseSync(url.slice('sqlite:'.length));
     t.after(() => other.close());
@@ -191,7 +191,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     assert.deepEqual([runs, orders()], [1, ['a']]);
   });
 
-  it('is there on a client that executes nothing', async (t) => {
+  it('a client that runs no tasks has it too', async (t) => {
     const { url, orders } = await open(t);
     await using client = await Client.open(url);
     const execution = await client.transaction((db, start) => {
@@ -202,7 +202,7 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     assert.deepEqual(orders(), ['a']);
   });
 
-  it('is not for PostgreSQL, which names its own way', async (t) => {
+  it('a PostgreSQL runner refuses it and names the alternative', async (t) => {
     const server = await testPostgres();
     if (typeof server === 'string') {
       t.skip(server);

@@ -7,10 +7,10 @@ import { root } from '../scripts/tool.ts';
 import { Client, Runner } from '../src/open.ts';
 import { endAll, runCli, startCli } from './cli/run-cli.ts';
 
-/*
- * `released/VERSION.cloacina` is `released/tour` as that version of Cloacina packed it. The files stay as they are for
- * ever: packages that users packed then must run on every later version. A release adds its own:
- * `cloacina package pack test/released/tour -o test/released/VERSION.cloacina`.
+/**
+ * `released/VERSION.cloacina` is `released/tour`, packed by that version of Cloacina. The files never change: packages
+ * that users packed then must run on every later version. A release adds its own: `cloacina package pack
+ * test/released/tour -o test/released/VERSION.cloacina`.
  */
 const released = join(root, 'test', 'released');
 const files = readdirSync(released).filter((name) => name.endsWith('.cloacina'));
@@ -39,7 +39,7 @@ after(() => {
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 });
 
-/** This checkout under another version number. */
+/** This checkout with another version number. */
 function checkoutOf(version: string): string {
   const home = join(folder, `cloacina-${version}`);
   for (const part of ['bin', 'src']) cpSync(join(root, part), join(home, part), { recursive: true });
@@ -50,8 +50,8 @@ function checkoutOf(version: string): string {
 }
 
 describe('packages of every released version run on this one', { concurrency: 1 }, () => {
-  test('the version of this checkout is among them', () => {
-    assert.ok(files.includes(`${ownVersion}.cloacina`), `released/${ownVersion}.cloacina is not there`);
+  test('a package of the version of this checkout is among them', () => {
+    assert.ok(files.includes(`${ownVersion}.cloacina`), `released/${ownVersion}.cloacina does not exist`);
   });
 
   for (const file of files) {
@@ -70,7 +70,7 @@ describe('packages of every released version run on this one', { concurrency: 1 
 
 describe('an upgrade to a later version of Cloacina', { concurrency: 1 }, () => {
   for (const version of ['0.2.0', '1.0.0']) {
-    test(`${version} runs the packages of this version, and goes on with their open executions`, async () => {
+    test(`${version} runs the packages of this version and resumes their open executions`, async () => {
       const place = join(folder, version);
       const url = `sqlite:${join(place, 'app.db')}`;
       const registry = `file:${join(place, 'packages')}`;
@@ -103,7 +103,7 @@ describe('an upgrade to a later version of Cloacina', { concurrency: 1 }, () => 
     });
   }
 
-  test('a runner says once, at its start, how many packages and open executions cannot run on it', async () => {
+  test('a runner reports once at its start how many packages and open executions it cannot run', async () => {
     const place = join(folder, 'unable');
     const url = `sqlite:${join(place, 'app.db')}`;
     const registry = `file:${join(place, 'packages')}`;
@@ -121,9 +121,9 @@ describe('an upgrade to a later version of Cloacina', { concurrency: 1 }, () => 
 
     const args = ['runner', '--database', url, '--registry', registry];
     const later = startCli(folder, args, '', checkoutOf('0.2.1'));
-    const said = await later.line('stderr', 'cannot run here');
+    const warning = await later.line('stderr', 'cannot run here');
     assert.match(
-      said,
+      warning,
       /1 package, 2 open executions cannot run here: tour v1\.0\.0 \(ENGINE_UNSUPPORTED, 2 executions\)$/,
     );
     later.child.kill('SIGKILL');

@@ -3,14 +3,14 @@ import { after, before, describe, test } from 'node:test';
 import { CloacinaError, settled, workflow } from '../src/index.ts';
 import { Client, Runner } from '../src/open.ts';
 
-// What JavaScript lets through: each is refused with a code, and names what is wrong.
+// Arguments that JavaScript allows: each is refused with a code, and the error names the fault.
 
 type Call = (client: Client) => unknown;
 
 const one = workflow('one');
 one.task('a', () => 1);
 
-/** A value as a caller of JavaScript gives it. */
+/** A value as a caller of JavaScript passes it. */
 function as(value: unknown): never {
   return value as never;
 }
@@ -50,7 +50,7 @@ const definitions: readonly (readonly [string, () => unknown, RegExp])[] = [
     /'needs': an array is not an object/,
   ],
   ['a wait without options', () => workflow('f').wait('a', as(undefined)), /wait 'a': option 'options': undefined/],
-  ['a wait with a schema that is none', () => workflow('f').wait('a', as({ signal: 's', schema: {} })), /'schema'/],
+  ['a wait with an invalid schema', () => workflow('f').wait('a', as({ signal: 's', schema: {} })), /'schema'/],
   [
     'a child that is a number',
     () => workflow('f').child('a', as(5), { input: () => 1 }),
@@ -125,15 +125,15 @@ function refuses(code: string, call: () => unknown, message: RegExp): Promise<vo
 
 describe('wrong arguments are refused with a code', () => {
   for (const [name, call, message] of definitions) {
-    test(`a definition: ${name}`, () => refuses('DEFINITION_INVALID', call, message));
+    test(`the definition is wrong: ${name}`, () => refuses('DEFINITION_INVALID', call, message));
   }
   for (const [name, call, message] of options) {
-    test(`an option: ${name}`, () => refuses('OPTION_INVALID', call, message));
+    test(`the option is wrong: ${name}`, () => refuses('OPTION_INVALID', call, message));
   }
   for (const [name, call, message] of verbs) {
-    test(`a verb: ${name}`, () => refuses('OPTION_INVALID', () => call(client), message));
+    test(`the verb is called wrongly: ${name}`, () => refuses('OPTION_INVALID', () => call(client), message));
   }
-  test('a schedule with an option that there is not', () => {
+  test('a schedule with an unknown option is refused', () => {
     const define = (): void => workflow('f').schedule('s', as({ every: '1h', timezon: 'UTC' }));
     return refuses('SCHEDULE_INVALID', define, /timezon: unknown option; did you mean 'timezone'/);
   });

@@ -9,7 +9,7 @@ export async function openCloacina(url: string, backlog: number): Promise<Peer> 
   const countdown = new Countdown(backlog);
   const trivial = workflow('trivial');
   trivial.task('only', () => countdown.ran());
-  await (await Runner.open(url, { workflows: [pipeline, trivial] })).close(); // now its workflows are known
+  await (await Runner.open(url, { workflows: [pipeline, trivial] })).close(); // registers the workflows
   {
     await using client = await Client.open(url);
     await client.startMany(

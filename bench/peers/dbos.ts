@@ -4,7 +4,7 @@ import type { Peer } from './peer.ts';
 
 const queueName = 'trivial';
 
-/** As its guide has it: a workflow of steps that is called, and a queue for what is to run in the background. */
+/** Follows the DBOS guide: a called workflow of steps, and a queue for background work. */
 export async function openDbos(url: string, backlog: number): Promise<Peer> {
   const countdown = new Countdown(backlog);
   const pipeline = DBOS.registerWorkflow(

@@ -4,7 +4,7 @@ import type { Peer } from './peer.ts';
 
 type Payload = { readonly id: number; readonly value: number };
 
-/** The settings of its page on performance. A pipeline is a chain of three jobs. */
+/** Settings from the performance page of Graphile Worker. A pipeline is a chain of three jobs. */
 export async function openGraphileWorker(url: string, backlog: number): Promise<Peer> {
   const countdown = new Countdown(backlog);
   const waiting = new Waiting();

@@ -27,7 +27,7 @@ try {
   await server.stop();
 }
 
-/** One after another, round by round: whatever else the machine does hits all alike. */
+/** Peers alternate round by round, so other load on the host affects all of them alike. */
 async function measureAll(url: string): Promise<ReadonlyMap<PeerName, readonly Measured[]>> {
   const measured = new Map<PeerName, Measured[]>(names.map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
@@ -52,9 +52,9 @@ async function database(url: string, name: string): Promise<string> {
 async function measure(name: PeerName, url: string): Promise<Measured> {
   const child = fork(new URL('peer-process.ts', import.meta.url), [name, url]);
   child.send(asked);
-  const told = once(child, 'message') as Promise<[Measured]>;
+  const measured = once(child, 'message') as Promise<[Measured]>;
   const ended = once(child, 'exit').then(() => Promise.reject(new Error(`${name} ended without a result`)));
-  const [one] = await Promise.race([told, ended]);
+  const [one] = await Promise.race([measured, ended]);
   ended.catch(() => undefined);
   await once(child, 'exit');
   return one;

@@ -4,8 +4,8 @@ import { Countdown, Waiting, times } from './peer.ts';
 import type { Peer } from './peer.ts';
 
 /**
- * A worker in the process. Whoever asks for a result looks once a second; so a pipeline counts as done when its function
- * returns, a moment before that is written.
+ * A worker in the process. A result is polled once a second, so a pipeline counts as done when its function returns,
+ * shortly before that is written.
  */
 export async function openOpenWorkflow(url: string, backlog: number): Promise<Peer> {
   const countdown = new Countdown(backlog);

@@ -1,4 +1,4 @@
-/** Measures one of them, in a process of its own. `node peer-process.ts NAME URL` */
+/** Measures one peer in a separate process: `node peer-process.ts NAME URL`. */
 import { rate, rateFor } from '../measure.ts';
 import type { Rate } from '../measure.ts';
 import { peers } from './peers.ts';
@@ -22,7 +22,7 @@ process.once('message', (asked: Asked) => void measure(asked));
 
 async function measure({ backlog, widths, forMs }: Asked): Promise<void> {
   const peer = await peers[name](url, backlog);
-  await rate(64, 32, () => peer.pipeline()); // warm
+  await rate(64, 32, () => peer.pipeline()); // warm-up
   const byWidth: Record<number, Rate> = {};
   for (const width of widths) byWidth[width] = await rateFor(forMs, width, () => peer.pipeline());
   const measured: Measured = { backlogPerSecond: Math.round((backlog / peer.backlogMs) * 1000), byWidth };

@@ -1,16 +1,16 @@
-/** One of those that are compared, open on a database of its own. */
+/** A compared engine, open on its own database. */
 export interface Peer {
-  /** Ms from when the worker was started on a backlog of trivial jobs until the last of them had run. */
+  /** Ms from the start of the worker on a backlog of trivial jobs until the last job has run. */
   readonly backlogMs: number;
-  /** Runs a pipeline of three; resolves when it is done. */
+  /** Runs a pipeline of three and resolves when it is done. */
   pipeline(): Promise<unknown>;
   close(): Promise<void>;
 }
 
-/** Opens one: leaves so many trivial jobs, and only then begins to work. */
+/** Opens a peer: enqueues a backlog of trivial jobs before it starts to work. */
 export type OpenPeer = (url: string, backlog: number) => Promise<Peer>;
 
-/** Counts what has run. */
+/** Counts the jobs that have run. */
 export class Countdown {
   readonly done: Promise<void>;
   #left: number;
@@ -26,7 +26,7 @@ export class Countdown {
   }
 }
 
-/** Who waits for which chain of jobs: for those that do not say by themselves when a job has ended. */
+/** Callers that wait for a chain of jobs, for peers that do not report the end of a job. */
 export class Waiting {
   readonly #waiting = new Map<number, () => void>();
   #last = 0;
@@ -44,7 +44,7 @@ export class Waiting {
   }
 }
 
-/** Does something so often, a few at once. */
+/** Calls a function a number of times, a few calls at once. */
 export async function times(count: number, act: () => Promise<unknown>): Promise<void> {
   let left = count;
   const lane = async (): Promise<void> => {

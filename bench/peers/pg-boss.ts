@@ -5,8 +5,8 @@ import type { Peer } from './peer.ts';
 type Payload = { readonly id: number; readonly value: number };
 
 /**
- * Wakes its workers by LISTEN and NOTIFY and fetches full batches without a pause, as its reference says for little
- * delay. A pipeline is a chain of three jobs, in three queues.
+ * Wakes its workers by LISTEN and NOTIFY and fetches full batches without a pause, which its reference recommends for
+ * low latency. A pipeline is a chain of three jobs in three queues.
  */
 export async function openPgBoss(url: string, backlog: number): Promise<Peer> {
   const countdown = new Countdown(backlog);

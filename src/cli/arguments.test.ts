@@ -21,7 +21,7 @@ async function inFile(bytes: Uint8Array): Promise<string> {
   return `@${file}`;
 }
 
-/** What an input is refused with: its code and message. */
+/** The code and message with which an input is refused. */
 async function refusal(given: string): Promise<string> {
   const error: unknown = await readInput(given).then(
     (value) => new Error(`it was taken: ${JSON.stringify(value)}`),
@@ -38,14 +38,14 @@ describe('interfaces.md, CLI: --input JSON | @FILE', () => {
     assert.match(await refusal(await inFile(large)), /^PAYLOAD_TOO_LARGE .*input\.json has more than 50 MB/);
   });
 
-  test('what is not UTF-8 is refused; a byte order mark, and U+FFFD itself, are taken', async () => {
+  test('text that is not UTF-8 is refused; a byte order mark, and U+FFFD itself, are accepted', async () => {
     assert.match(await refusal(await inFile(Buffer.from('"caf\xe9"', 'latin1'))), /^USAGE .*input\.json is not UTF-8/);
     assert.match(await refusal('"caf\ufffd"'), /^USAGE the value of --input is not UTF-8, or contains/);
     assert.equal(await readInput(await inFile(Buffer.from('\ufeff"\ufffd"'))), '\ufffd');
     assert.equal(await readInput(String.raw`"\ufffd"`), '\ufffd');
   });
 
-  test('a number that would be another one is refused; text of digits and whole powers of ten are not', async () => {
+  test('a number that JavaScript would change is refused; text of digits and whole powers of ten are not', async () => {
     for (const number of ['12345678901234567890', '-9007199254740993', '1e999']) {
       assert.match(await refusal(`{"n":[${number}]}`), new RegExp(`^USAGE the number ${number} would lose digits`));
     }
@@ -55,7 +55,7 @@ describe('interfaces.md, CLI: --input JSON | @FILE', () => {
 });
 
 describe('interfaces.md, CLI: a time', () => {
-  test('is ISO 8601; a date is its midnight in UTC, a time without offset is UTC', () => {
+  test('a time is ISO 8601; a date is its midnight in UTC, a time without offset is UTC', () => {
     assert.equal(moment('2026-03-29T02:30:00+02:00').toISOString(), '2026-03-29T00:30:00.000Z');
     assert.equal(moment('2026-03-29T02:30').toISOString(), '2026-03-29T02:30:00.000Z');
     assert.equal(moment('2028-02-29').toISOString(), '2028-02-29T00:00:00.000Z');

@@ -21,7 +21,7 @@ before(async () => {
 
 after(() => rm(root, { recursive: true, force: true }));
 
-/** What packing a project with this entry is refused with. */
+/** The error of packing a project with this entry. */
 async function refusal(name: string, source: string): Promise<string> {
   const dir = join(root, name.replaceAll(' ', '-'));
   await mkdir(join(dir, 'src'), { recursive: true });
@@ -33,47 +33,51 @@ async function refusal(name: string, source: string): Promise<string> {
   return `${error.code}: ${error.message}`;
 }
 
-describe('registry.md, packing: what does not load or define is refused', { concurrency: 2 }, () => {
-  const cases: readonly (readonly [name: string, source: string, said: RegExp])[] = [
-    [
-      'an error',
-      `function boom(): never {\n  throw new RangeError('no config');\n}\nboom();`,
-      /^BUILD_FAILED: package flows v1\.0\.0 does not load: src\/index\.ts:5:9: no config$/,
-    ],
-    ['a text', `if (w !== undefined) throw 'x';`, /^BUILD_FAILED: .* does not load: its code threw "x"$/],
-    [
-      'an error with a code of the system',
-      `throw Object.assign(new Error('away'), { code: 'ECONNREFUSED' });`,
-      /^BUILD_FAILED: .*src\/index\.ts:4:21: away$/,
-    ],
-    ['an exit', `process.exit(3);`, /^BUILD_FAILED: .*exited with code 3$/],
-    [
-      'a task twice',
-      `w.task('a', () => 2);`,
-      /^DEFINITION_INVALID: src\/index\.ts:4:3: workflow 'w': there are two tasks named 'a'$/,
-    ],
-    [
-      'an unknown need',
-      `w.task('b', { needs: { x: { name: 'zz' } as never } }, () => 2);`,
-      /^DEFINITION_INVALID: src\/index\.ts:4:3: workflow 'w': task 'b' needs 'zz'/,
-    ],
-    [
-      'a bad cron',
-      `w.schedule('nightly', { cron: '61 * * * *' });`,
-      /^SCHEDULE_INVALID: cron: '61 \* \* \* \*'.*\(schedule 'nightly' of workflow 'w'\)$/,
-    ],
-  ];
-  for (const [name, source, said] of cases) {
-    test(name, async () => assert.match(await refusal(name, source), said));
-  }
-});
+describe(
+  'registry.md, Packing: a package that does not load or define workflows is refused',
+  { concurrency: 2 },
+  () => {
+    const cases: readonly (readonly [name: string, source: string, message: RegExp])[] = [
+      [
+        'an error',
+        `function boom(): never {\n  throw new RangeError('no config');\n}\nboom();`,
+        /^BUILD_FAILED: package flows v1\.0\.0 does not load: src\/index\.ts:5:9: no config$/,
+      ],
+      ['a text', `if (w !== undefined) throw 'x';`, /^BUILD_FAILED: .* does not load: its code threw "x"$/],
+      [
+        'an error with a code of the system',
+        `throw Object.assign(new Error('away'), { code: 'ECONNREFUSED' });`,
+        /^BUILD_FAILED: .*src\/index\.ts:4:21: away$/,
+      ],
+      ['an exit', `process.exit(3);`, /^BUILD_FAILED: .*exited with code 3$/],
+      [
+        'a task twice',
+        `w.task('a', () => 2);`,
+        /^DEFINITION_INVALID: src\/index\.ts:4:3: workflow 'w': there are two tasks named 'a'$/,
+      ],
+      [
+        'an unknown need',
+        `w.task('b', { needs: { x: { name: 'zz' } as never } }, () => 2);`,
+        /^DEFINITION_INVALID: src\/index\.ts:4:3: workflow 'w': task 'b' needs 'zz'/,
+      ],
+      [
+        'a bad cron',
+        `w.schedule('nightly', { cron: '61 * * * *' });`,
+        /^SCHEDULE_INVALID: cron: '61 \* \* \* \*'.*\(schedule 'nightly' of workflow 'w'\)$/,
+      ],
+    ];
+    for (const [name, source, message] of cases) {
+      test(name, async () => assert.match(await refusal(name, source), message));
+    }
+  },
+);
 
-describe('registry.md, packing: code that checks its environment when it is loaded', { concurrency: 2 }, () => {
+describe('registry.md, Packing: code that checks its environment when it is loaded', { concurrency: 2 }, () => {
   const check = `const need = (name: string): string => process.env[name] ?? fail(name);
 function fail(name: string): never { throw new Error(name + ' is not set'); }
 `;
 
-  /** Packs a project with this entry, with this environment. */
+  /** Packs a project with this entry and this environment. */
   async function packed(name: string, source: string, env: readonly string[], environment: object): Promise<string> {
     const dir = join(root, name.replaceAll(' ', '-'));
     await mkdir(join(dir, 'src'), { recursive: true });
@@ -87,14 +91,14 @@ function fail(name: string): never { throw new Error(name + ' is not set'); }
     return (made as { readonly digest: string }).digest;
   }
 
-  test('is packed where the names that it asks for are set, whatever they are set to', async () => {
+  test('the project is packed if the names that it asks for are set, whatever their values', async () => {
     const source = `${check}export const token = need('H_TOKEN');`;
     const first = await packed('set', source, ['H_TOKEN'], { H_TOKEN: 'a' });
     assert.match(first, /^sha256:/);
     assert.equal(await packed('set again', source, ['H_TOKEN'], { H_TOKEN: 'b' }), first);
   });
 
-  test('is told which name is not set, and which is not asked for', async () => {
+  test('the error says which name is not set, and which was not requested', async () => {
     const source = `${check}process.env['NOISE'];\nneed('H_TOKEN');`;
     assert.match(
       await packed('unset', source, ['H_TOKEN'], {}),
@@ -106,7 +110,7 @@ function fail(name: string): never { throw new Error(name + ' is not set'); }
     );
   });
 
-  test('may end the process, list the environment, or look whether a name is in it', async () => {
+  test('the code may end the process, list the environment, or check for a name in it', async () => {
     const ways = [
       `if (!('H_TOKEN' in process.env)) process.exit(1);`,
       `if (process.env.H_TOKEN === undefined) process.exit(1);`,
@@ -115,20 +119,20 @@ function fail(name: string): never { throw new Error(name + ' is not set'); }
       `if (!Object.keys(process.env).includes('H_TOKEN')) process.exit(1);`,
     ];
     for (const [at, source] of ways.entries()) {
-      const said = await packed(`exit ${at}`, source, ['H_TOKEN'], {});
-      assert.match(said, /exited with code 1.*; H_TOKEN is in permissions\.env but is not set here/, source);
+      const message = await packed(`exit ${at}`, source, ['H_TOKEN'], {});
+      assert.match(message, /exited with code 1.*; H_TOKEN is in permissions\.env but is not set here/, source);
     }
     const listing = await packed('listing', ways[4]!, [], {});
     assert.match(listing, /exited with code 1; it can read only the environment variables in permissions\.env$/);
   });
 
-  test('may write to the environment as ever', async () => {
+  test('the code may write to the environment', async () => {
     const source = `process.env['MADE'] = 'x';\ndelete process.env['GONE'];\nObject.assign(process.env, { MORE: 'y' });
 if (process.env['MADE'] + process.env['MORE'] !== 'xy') throw new Error('not written');`;
     assert.match(await packed('writing', source, [], {}), /^sha256:/);
   });
 
-  test('must not make its graph of it', async () => {
+  test('the code must not derive its graph from the environment', async () => {
     const source = `if (process.env['H_MODE'] === 'b') w.task('b', () => 2);`;
     assert.match(
       await packed('graph', source, ['H_MODE'], { H_MODE: 'b' }),

@@ -17,15 +17,15 @@ before(async () => {
 
 after(() => rm(root, { recursive: true, force: true }));
 
-/** Watches a folder; `register` gets the text of a file. What happens is said in a list. */
+/** Watches a folder; `register` receives the text of a file. Reports are collected in a list. */
 async function watch(t: TestContext, name: string, register: (text: string) => void): Promise<Watched> {
   const dir = join(root, name);
   await mkdir(dir);
   const stop = new AbortController();
-  const said: string[] = [];
+  const reports: string[] = [];
   const waiting = new Set<() => void>();
   const say = (text: string): void => {
-    said.push(text);
+    reports.push(text);
     for (const look of waiting) look();
   };
   const watching = watchDropFolder(dir, {
@@ -48,7 +48,7 @@ async function watch(t: TestContext, name: string, register: (text: string) => v
   const until = (count: number): Promise<readonly string[]> =>
     new Promise((resolve) => {
       const look = (): void => {
-        if (said.length >= count) resolve(said);
+        if (reports.length >= count) resolve(reports);
       };
       waiting.add(look);
       look();
@@ -58,12 +58,12 @@ async function watch(t: TestContext, name: string, register: (text: string) => v
 
 interface Watched {
   readonly dir: string;
-  /** Resolves once so much was said. */
+  /** Resolves after a number of reports. */
   readonly until: (count: number) => Promise<readonly string[]>;
 }
 
 describe('interfaces.md, CLI: runner --watch DIR', () => {
-  test('what the database did not take is tried again until it does, and told once', async (t) => {
+  test('a file that the database did not take is retried until it does, and reported once', async (t) => {
     let tries = 0;
     const { dir, until } = await watch(t, 'away', () => {
       tries++;
@@ -74,7 +74,7 @@ describe('interfaces.md, CLI: runner --watch DIR', () => {
     assert.equal(tries, 4);
   });
 
-  test('a file that is refused is looked at again once it changes, and only then', async (t) => {
+  test('a refused file is examined again only after it changes', async (t) => {
     const tried: string[] = [];
     const { dir, until } = await watch(t, 'refused', (text) => {
       tried.push(text);
@@ -89,7 +89,7 @@ describe('interfaces.md, CLI: runner --watch DIR', () => {
     assert.deepEqual(tried, ['bad', 'good', 'better']);
   });
 
-  test('a folder that is away for a while is waited for; what it holds is not registered again', async (t) => {
+  test('a missing folder is polled for, and its files are not registered again', async (t) => {
     const tried: string[] = [];
     const { dir, until } = await watch(t, 'gone', (text) => void tried.push(text));
     await writeFile(join(dir, 'a.cloacina'), 'a');
@@ -103,7 +103,7 @@ describe('interfaces.md, CLI: runner --watch DIR', () => {
     assert.deepEqual(tried, ['a', 'b']);
   });
 
-  test('an error that is none of ours does not end it', async (t) => {
+  test('an unexpected error does not end it', async (t) => {
     const { dir, until } = await watch(t, 'bug', (text) => {
       if (text === 'a') throw new TypeError('a bug');
     });
@@ -113,7 +113,7 @@ describe('interfaces.md, CLI: runner --watch DIR', () => {
     assert.deepEqual(await until(2), ['refused INTERNAL', 'registered']);
   });
 
-  test('a folder that is not there from the start is refused', async () => {
+  test('a folder that is missing at the start is refused', async () => {
     await assert.rejects(
       checkDropFolder(join(root, 'nowhere')),
       (error) => error instanceof CloacinaError && error.code === 'FILE_UNREADABLE',

@@ -37,7 +37,7 @@ describe('durations', () => {
   }
 
   for (const bad of [-1, Number.NaN, Infinity, 1e18]) {
-    it(`${bad} is refused: no timer and no date can hold it`, () => {
+    it(`${bad} is refused because no timer and no date can hold it`, () => {
       assert.throws(() => durationMs(bad, 'timeout'), OptionInvalidError);
     });
   }
@@ -53,7 +53,7 @@ describe('durations', () => {
     assert.doesNotThrow(() => new Date(Date.UTC(2026, 0, 1) + most).toISOString());
   });
 
-  it('is told to people in at most two units', () => {
+  it('a duration is shown in at most two units', () => {
     assert.deepEqual([740, 3210, 310_000, 300_000, 7_500_000, 273_600_000].map(formatMs), [
       '740 ms',
       '3.2 s',
@@ -64,7 +64,7 @@ describe('durations', () => {
     ]);
   });
 
-  it('never says 60.0 s or 1000 ms', () => {
+  it('a duration is never shown as 60.0 s or 1000 ms', () => {
     assert.equal(formatMs(59_990), '1m');
     assert.equal(formatMs(999.6), '1.0 s');
   });

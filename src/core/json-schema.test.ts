@@ -10,8 +10,8 @@ function faults(schema: Json, value: Json): string[] {
   return jsonSchemaIssues(schema, value).map(({ path, message }) => `${path}: ${message}`);
 }
 
-describe('a value against the JSON Schema of a package', () => {
-  it('is refused with paths and with what is wanted there', () => {
+describe('a value checked against the JSON Schema of a package', () => {
+  it('a wrong value is refused with its path and the expected value', () => {
     const order = z.object({
       id: z.string().min(2),
       amount: z.number().positive().max(100),
@@ -41,7 +41,7 @@ describe('a value against the JSON Schema of a package', () => {
     assert.deepEqual(faults(schema, { orders: [{ id: 'ab', amount: 100, state: 'paid' }], pair: [1, true] }), []);
   });
 
-  it('is never refused where the library that wrote the schema takes it', () => {
+  it('a value is never refused if the library that wrote the schema accepts it', () => {
     const tree = z.object({
       name: z.string(),
       get children() {
@@ -116,7 +116,7 @@ describe('a value against the JSON Schema of a package', () => {
     assert.ok(took > 60 && refused > 300, `${took} ${refused}`);
   });
 
-  it('is not refused by a keyword that is not judged here, nor by one that is malformed', () => {
+  it('an unsupported or malformed keyword does not refuse it', () => {
     const unjudged: Json[] = [
       { pattern: '^b$' },
       { format: 'email' },
@@ -143,7 +143,7 @@ describe('a value against the JSON Schema of a package', () => {
     assert.deepEqual(faults(false, 'a').length, 1);
   });
 
-  it('follows references, and escapes in them', () => {
+  it('references are followed, and escapes in them', () => {
     const schema = { $defs: { 'a/b~c': { type: 'string' } }, properties: { x: { $ref: '#/$defs/a~1b~0c' } } };
     assert.deepEqual(faults(schema, { x: 1 }), ['x: it must be a string, not a number']);
     assert.deepEqual(faults(schema, { x: 'y' }), []);
@@ -165,7 +165,7 @@ function nested(depth: number): Json {
   return value;
 }
 
-describe('a JSON Schema that means harm', () => {
+describe('a hostile JSON Schema', () => {
   const hostile: readonly (readonly [string, Json, Json])[] = [
     ['a pattern with catastrophic backtracking', { pattern: '^([a-z]+)*$' }, `${'a'.repeat(40)}!`],
     ['such a pattern for names', { patternProperties: { '^([a-z]+)*$': {} } }, { [`${'a'.repeat(40)}!`]: 1 }],
@@ -203,7 +203,7 @@ describe('a JSON Schema that means harm', () => {
     ],
   ];
   for (const [what, schema, value] of hostile) {
-    it(`is given up soon: ${what}`, () => {
+    it(`its check is given up soon: ${what}`, () => {
       const begun = performance.now();
       const found = faults(schema, value);
       assert.ok(performance.now() - begun < 2000, `${performance.now() - begun} ms`);
@@ -211,14 +211,14 @@ describe('a JSON Schema that means harm', () => {
     });
   }
 
-  it('costs no more for being asked often', () => {
+  it('repeated checks cost no more', () => {
     const schema = doubled('anyOf');
     const begun = performance.now();
     for (let i = 0; i < 2000; i++) faults(schema, i);
     assert.ok(performance.now() - begun < 2000, `${performance.now() - begun} ms`);
   });
 
-  it('makes no message that is as long as it wants', () => {
+  it('its messages are bounded', () => {
     const name = 'n'.repeat(100_000);
     const [fault] = jsonSchemaIssues({ required: [name] }, {});
     assert.ok(fault!.path.length < 300);

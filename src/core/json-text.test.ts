@@ -6,7 +6,7 @@ import { arrayMembers, isTooDeep, maxJsonDepth } from './json-text.ts';
 const nested = (levels: number, open = '[', close = ']'): string => open.repeat(levels) + close.repeat(levels);
 
 describe('the depth of JSON is counted on its text', () => {
-  it('200 levels are allowed, 201 are not, of arrays as of objects', () => {
+  it('200 levels are allowed and 201 are not, of arrays and of objects', () => {
     for (const [open, close] of [
       ['[', ']'],
       ['{"a":', '}'],
@@ -18,7 +18,7 @@ describe('the depth of JSON is counted on its text', () => {
     assert.equal(isTooDeep(nested(1_000_000)), true);
   });
 
-  it('brackets in strings, and levels that were left again, do not count', () => {
+  it('brackets in strings and closed levels do not count', () => {
     for (const string of [
       '['.repeat(300),
       '\\"['.repeat(300),
@@ -30,7 +30,7 @@ describe('the depth of JSON is counted on its text', () => {
     assert.equal(isTooDeep(`["\\\\",${nested(199)},${nested(200)}]`), true);
   });
 
-  it('a text that is no JSON ends the count all the same', () => {
+  it('a text that is not JSON ends the count too', () => {
     for (const text of [
       '"'.padEnd(1000, '['),
       ']'.repeat(1000),
@@ -43,7 +43,7 @@ describe('the depth of JSON is counted on its text', () => {
 });
 
 describe('the members of an array are counted before they are made', () => {
-  it('any array falls into the texts of its members', () => {
+  it('any array splits into the texts of its members', () => {
     fc.assert(
       fc.property(fc.array(fc.jsonValue()), fc.boolean(), (values, spaced) => {
         const text = JSON.stringify(values, null, spaced ? 2 : 0);
@@ -63,7 +63,7 @@ describe('the members of an array are counted before they are made', () => {
     assert.deepEqual(arrayMembers(' [ ] ', 3), []);
   });
 
-  it('what is no array is none, and a fault of the text is found in a member', () => {
+  it('a text that is no array is refused, and a fault in it is found in a member', () => {
     for (const text of ['', '1', '"[1]"', '{"a":[1]}', '[1', '1]', '[1],[2]', '[1]]', '[]]'])
       assert.equal(arrayMembers(text, 10), 'not_array', text);
     for (const text of ['[1,]', '[,1]', '[1 2]', '["a]', '[{]', '[{]]', '[,]']) {

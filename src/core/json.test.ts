@@ -8,7 +8,7 @@ class Money {
   readonly cents = 5;
 }
 
-describe('engine.md, attempts: what is not JSON is NOT_SERIALIZABLE with the path', () => {
+describe('engine.md, Attempts: a value that is not JSON is NOT_SERIALIZABLE with the path', () => {
   const cycle: Record<string, unknown> = { list: [] };
   (cycle['list'] as unknown[]).push({ back: cycle });
   const sparse: unknown[] = [1];
@@ -52,7 +52,7 @@ describe('engine.md, attempts: what is not JSON is NOT_SERIALIZABLE with the pat
     });
   }
 
-  it('a value of more than 200 levels is refused with the beginning of its path, however deep it is', () => {
+  it('a value of more than 200 levels is refused with the beginning of its path, whatever its depth', () => {
     const nested = (levels: number): unknown => {
       let deep: unknown = 1;
       for (let i = 0; i < levels; i++) deep = i % 2 === 0 ? { deep } : [deep];
@@ -72,7 +72,7 @@ describe('engine.md, attempts: what is not JSON is NOT_SERIALIZABLE with the pat
     }
   });
 
-  it('a getter that gives something deep at the second look is found out', () => {
+  it('a getter that returns a deep value on second reading is detected', () => {
     let looks = 0;
     const deep = JSON.parse('['.repeat(5000) + ']'.repeat(5000)) as unknown;
     const value = Object.defineProperty({}, 'x', { enumerable: true, get: () => (looks++ === 0 ? 1 : deep) });
@@ -80,7 +80,7 @@ describe('engine.md, attempts: what is not JSON is NOT_SERIALIZABLE with the pat
   });
 });
 
-describe('what is JSON passes unchanged', () => {
+describe('a JSON value passes unchanged', () => {
   it('the same object twice is no cycle', () => {
     const shared = { a: 1 };
     assert.equal(stringifyJson({ x: shared, y: [shared, shared] }, 'v'), '{"x":{"a":1},"y":[{"a":1},{"a":1}]}');
@@ -96,13 +96,13 @@ describe('what is JSON passes unchanged', () => {
   it('any JSON value comes back equal', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
-        // -0 is the one number that JSON text cannot hold apart
+        // -0 is the only number that JSON text cannot distinguish
         assert.deepEqual(parseJson(stringifyJson(value, 'v')), JSON.parse(JSON.stringify(value)));
       }),
     );
   });
 
-  it('its text holds no NUL and no lone surrogate, which databases refuse or change', () => {
+  it('the text contains no NUL and no lone surrogate, which databases refuse or change', () => {
     const text = stringifyJson({ a: 'x\0y\uD800z', '\uDC00': 1 }, 'v');
     assert.ok(text.isWellFormed() && !text.includes('\0'));
     assert.deepEqual(parseJson(text), { a: 'x\0y\uD800z', '\uDC00': 1 });
@@ -110,7 +110,7 @@ describe('what is JSON passes unchanged', () => {
 });
 
 describe('engine.md, attempts: a payload over maxPayload is PAYLOAD_TOO_LARGE', () => {
-  it('is measured in bytes of UTF-8, exactly', () => {
+  it('the size is measured in bytes of UTF-8, exactly', () => {
     assert.equal(stringifyJson('ééé', 'v', 8), '"ééé"');
     assert.throws(
       () => stringifyJson('ééé', 'output of t', 7),
@@ -122,7 +122,7 @@ describe('engine.md, attempts: a payload over maxPayload is PAYLOAD_TOO_LARGE', 
     );
   });
 
-  it('has a default of 1 MiB', () => {
+  it('the default limit is 1 MiB', () => {
     assert.doesNotThrow(() => stringifyJson('x'.repeat(1_048_574), 'v'));
     assert.throws(() => stringifyJson('x'.repeat(1_048_575), 'v'), PayloadTooLargeError);
   });

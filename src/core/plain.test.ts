@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { indented, oneLine, plain, plainJson } from './plain.ts';
 
-test('what a terminal obeys or hides is escaped; line ends, tabs, letters and signs stay', () => {
+test('control and invisible characters are escaped; line ends, tabs, letters and symbols are kept', () => {
   assert.equal(plain('a\u001b[1A\u0007\u007f\u009b1A\rb'), 'a\\u001b[1A\\u0007\\u007f\\u009b1A\\u000db');
   assert.equal(
     plain('\u202e\u2066\u200b\u200f\u061c\ufeff\u2028'),
@@ -12,7 +12,7 @@ test('what a terminal obeys or hides is escaped; line ends, tabs, letters and si
   assert.equal(plain('Grüße,\t日本\r\nשלום ✔️'), 'Grüße,\t日本\nשלום ✔️');
 });
 
-test('further lines are indented, or joined', () => {
+test('further lines are indented or joined', () => {
   assert.equal(indented('a\r\nb\n\u001b'), 'a\n    b\n    \\u001b');
   assert.equal(oneLine('a \r\n\tb\nc'), 'a b c');
 });

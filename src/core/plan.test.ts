@@ -96,7 +96,7 @@ describe('engine.md, what a graph means', () => {
     assert.deepEqual(walk.end('a', 'failed').skipped, ['b: need_failed by a']);
   });
 
-  it('an execution fails with the first failure that nobody handled', () => {
+  it('an execution fails with the first unhandled failure', () => {
     const walk = new Walk(graphOf({ a: '', b: '', c: '?a' }));
     walk.end('a', 'failed');
     walk.end('b', 'failed');
@@ -169,7 +169,7 @@ describe('plan, by properties', () => {
           const seen = new Set<number>();
           const queue = [...graph.first];
           const see = (task: number): void => {
-            assert.ok(!seen.has(task), `task ${task} was named twice`);
+            assert.ok(!seen.has(task), `task ${task} was returned twice`);
             seen.add(task);
           };
           queue.forEach(see);
@@ -187,7 +187,7 @@ describe('plan, by properties', () => {
     );
   });
 
-  it('restoring from stored states goes on as if nothing had been interrupted', () => {
+  it('restoring from stored states continues as if there had been no interruption', () => {
     fc.assert(
       fc.property(
         arbitraryGraph,

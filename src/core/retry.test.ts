@@ -9,7 +9,7 @@ const exact = { ...defaultRetry, jitter: 0 };
 const error = { name: 'Error', code: 'TASK_FAILED', message: 'no' };
 
 describe('engine.md, attempts: the policy', () => {
-  it('defaults to 3 attempts, exponential from 1s, at most 60s, jitter 25 %', () => {
+  it('the policy defaults to 3 attempts, exponential from 1s, at most 60s, jitter 25 %', () => {
     assert.deepEqual(retrySpec(undefined, 'retry'), {
       attempts: 3,
       backoff: 'exponential',
@@ -21,7 +21,7 @@ describe('engine.md, attempts: the policy', () => {
     assert.deepEqual(retrySpec({}, 'retry'), defaultRetry);
   });
 
-  it('grows exponentially, linearly, or not at all, up to maxDelay', () => {
+  it('delays grow exponentially, linearly or not at all, up to maxDelay', () => {
     const delays = (backoff: 'exponential' | 'linear' | 'fixed'): number[] =>
       [1, 2, 3, 4, 7, 100, 2000].map((attempt) => retryDelay({ ...exact, backoff }, attempt, 0.5));
     assert.deepEqual(delays('exponential'), [1000, 2000, 4000, 8000, 60_000, 60_000, 60_000]);
@@ -45,7 +45,7 @@ describe('engine.md, attempts: the policy', () => {
     assert.equal(retryDelay(defaultRetry, 1, 0.5), 1000);
   });
 
-  it('refuses what makes no sense, naming the option', () => {
+  it('an option that makes no sense is refused by name', () => {
     for (const [retry, option] of [
       [{ attempts: 0 }, 'w.t.retry.attempts'],
       [{ attempts: 1.5 }, 'w.t.retry.attempts'],
@@ -74,12 +74,12 @@ describe('settle: attempt + outcome + now -> retry at | failed', () => {
     assert.deepEqual(settle(failure, exact, 3, 5000, 0), { status: 'failed', error });
   });
 
-  it('an error that is not worth it, or a kind without retry, ends the task at once', () => {
+  it('a non-retryable error, or a kind without retry, ends the task at once', () => {
     assert.equal(settle({ ...failure, retryable: false }, exact, 1, 0, 0).status, 'failed');
     assert.equal(settle(failure, null, 1, 0, 0).status, 'failed');
   });
 
-  it('RetryAfterError sets the delay, also beyond maxDelay, but gives no further attempt', () => {
+  it('RetryAfterError sets the delay, also beyond maxDelay, but adds no attempt', () => {
     assert.deepEqual(settle({ ...failure, retryAfter: 90_000 }, exact, 1, 0, 0), {
       status: 'retry',
       at: 90_000,

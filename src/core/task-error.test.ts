@@ -11,7 +11,7 @@ function causesOf(error: TaskError): number {
 }
 
 describe('engine.md, states: an error is stored as { name, code, message, stack?, cause? }', () => {
-  it('keeps name, message, stack and cause; what has no code gets TASK_FAILED', () => {
+  it('the error keeps name, message, stack and cause; without a code it gets TASK_FAILED', () => {
     const stored = toTaskError(new TypeError('bad', { cause: new Error('deeper') }));
     assert.equal(stored.name, 'TypeError');
     assert.equal(stored.code, 'TASK_FAILED');
@@ -20,7 +20,7 @@ describe('engine.md, states: an error is stored as { name, code, message, stack?
     assert.equal(stored.cause?.message, 'deeper');
   });
 
-  it('keeps a code of its own, as Node and libraries give them', () => {
+  it('the error keeps its own code, as Node and libraries set it', () => {
     assert.equal(toTaskError(Object.assign(new Error('x'), { code: 'ENOENT' })).code, 'ENOENT');
     assert.equal(toTaskError(Object.assign(new Error('x'), { code: 42 })).code, 'TASK_FAILED');
     assert.equal(toTaskError(Object.assign(new Error('x'), { code: '' })).code, 'TASK_FAILED');
@@ -35,7 +35,7 @@ describe('engine.md, states: an error is stored as { name, code, message, stack?
     ['a symbol', Symbol('odd'), /Symbol\(odd\)/],
     ['a BigInt', 10n, /10/],
   ] as const) {
-    it(`${what} that was thrown is an error that shows it`, () => {
+    it(`${what} as a thrown value becomes an error that shows it`, () => {
       const stored = toTaskError(thrown);
       assert.equal(stored.code, 'TASK_FAILED');
       assert.match(stored.message, shown);
@@ -48,13 +48,13 @@ describe('engine.md, states: an error is stored as { name, code, message, stack?
     assert.ok(JSON.stringify(toTaskError(error)).length < 1_000_000);
   });
 
-  it('is bounded', () => {
+  it('the error is bounded', () => {
     const error = new Error('x'.repeat(10_000_000));
     assert.ok(JSON.stringify(toTaskError(error)).length < 100_000);
     assert.ok(JSON.stringify(toTaskError({ text: 'x'.repeat(10_000_000) })).length < 100_000);
   });
 
-  it('is bounded with all of its causes: 8 of them, and 65,536 characters', () => {
+  it('the error is bounded with all of its causes: 8 of them, and 65,536 characters', () => {
     let error = new Error('x'.repeat(100_000));
     for (let i = 0; i < 50; i++) {
       error = new Error('\u0001'.repeat(100_000), { cause: error });
@@ -67,7 +67,7 @@ describe('engine.md, states: an error is stored as { name, code, message, stack?
     assert.equal(causesOf(toTaskError(short)), 8);
   });
 
-  it('one that wraps another again and again stays bounded, however deep it came', () => {
+  it('an error that is wrapped again and again stays bounded, whatever its depth was', () => {
     let wrapped: TaskError = { name: 'Error', code: 'X', message: 'first' };
     for (let i = 0; i < 50_000; i++) wrapped = { name: 'Error', code: 'X', message: `because ${i}`, cause: wrapped };
     const bounded = boundTaskError(wrapped);
@@ -76,7 +76,7 @@ describe('engine.md, states: an error is stored as { name, code, message, stack?
     assert.deepEqual(boundTaskError(bounded), bounded);
   });
 
-  it('holds no NUL and no lone surrogate, not even where it was cut', () => {
+  it('the error contains no NUL and no lone surrogate, not even at a cut', () => {
     const astral = `x${'\u{1F600}'.repeat(20_000)}`;
     for (const message of ['a\0b', 'a\uD800b', astral]) {
       const stored = toTaskError(new Error(message));
@@ -85,7 +85,7 @@ describe('engine.md, states: an error is stored as { name, code, message, stack?
     }
   });
 
-  it('never throws, whatever was thrown', () => {
+  it('the conversion never throws, whatever was thrown', () => {
     const hostile = [
       Object.defineProperty(new Error('x'), 'message', {
         get: () => {

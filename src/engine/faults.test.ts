@@ -11,8 +11,8 @@ const one = () => {
   return w.returns(w.task('a', () => 1));
 };
 
-describe('durability.md, the fence', () => {
-  it('a runner that is declared dead while the database is away begins tasks again as its new self', async (t) => {
+describe('durability.md, The fence: a runner that is declared dead', () => {
+  it('a runner that is declared dead during an outage begins tasks again under its new id', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let away = false;
@@ -31,7 +31,7 @@ describe('durability.md, the fence', () => {
     assert.equal((await other!.execution((await start).id))!.status, 'completed');
   });
 
-  it('an attempt whose start was not durable yet gives back its slot', async (t) => {
+  it('an attempt whose start was not durable yet returns its slot', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     const once = workflow('once');
@@ -57,7 +57,7 @@ describe('durability.md, the fence', () => {
     assert.equal((await other!.execution(id))!.status, 'completed');
   });
 
-  it('a renewal that was on its way for the dead self does not end the new one', async (t) => {
+  it('a renewal in flight for the dead id does not end the new one', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let hold = true;
@@ -70,9 +70,9 @@ describe('durability.md, the fence', () => {
     const w = workflow('long');
     const done = w.returns(w.task('a', () => new Promise<number>((resolve) => clock.timer(20_000, () => resolve(1)))));
     const rig = await openRig(t, { workflows: [done, one()], store: { ...mine!, renew }, clock });
-    await clock.advance(5100); // the renewal is under way
+    await clock.advance(5100); // the renewal is in flight
     await declareDead(other!, rig.engine.id);
-    await rig.client.start('one'); // finds out, and begins anew
+    await rig.client.start('one'); // it learns of its death and registers anew
     const handle = await rig.client.start(done);
     await clock.advance(100);
     const anew = rig.engine.id;
@@ -83,7 +83,7 @@ describe('durability.md, the fence', () => {
     assert.deepEqual([record!.status, record!.epoch], ['completed', 1]);
   });
 
-  it('what is started while a runner begins anew waits for its row: it is made once, and nobody begins anew again', async (t) => {
+  it('a start during registration waits for the new row: it is created once, and the runner registers once', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     const registered: string[] = [];
@@ -94,7 +94,7 @@ describe('durability.md, the fence', () => {
       if (hold) await new Promise<void>((resolve) => (go = resolve));
       return mine!.registerRunner(runner);
     };
-    // of each lease that is kept: since when a commit waits, as it was told
+    // for each kept lease: the reported time since which a commit waits
     const told: (number | null)[][] = [];
     const keepLease: NonNullable<Store['keepLease']> = () => {
       const waits: (number | null)[] = [];
@@ -111,7 +111,7 @@ describe('durability.md, the fence', () => {
     const rig = await openRig(t, { workflows: [w], store, clock, keepsFromThread: true });
     await declareDead(other!, rig.engine.id);
     hold = true;
-    const first = rig.client.start(w); // finds out
+    const first = rig.client.start(w); // it learns of its death
     await clock.settle();
     const second = rig.client.start(w);
     await clock.advance(100);
@@ -127,7 +127,7 @@ describe('durability.md, the fence', () => {
     assert.deepEqual([told.length, typeof told[1]![0], told[1]!.at(-1)], [2, 'number', null]);
   });
 
-  it('a start that waits for a runner to begin anew is answered in the end, where that cannot register', async (t) => {
+  it('a start that waits for a registration is answered in the end even if registering fails', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let away = false;
@@ -152,7 +152,7 @@ describe('durability.md, the fence', () => {
     assert.equal((await rig.client.executions.list()).items.length, 1);
   });
 
-  it('a runner that registered anew works on where its first sweep fails', async (t) => {
+  it('a runner that registered anew continues if its first sweep fails', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let fails = false;
@@ -186,7 +186,7 @@ describe('durability.md, death and adoption', () => {
     slots: 0,
   });
 
-  it('a database that was away kills nobody: what was seen of a lease before does not count', async (t) => {
+  it('an outage kills no runner: earlier observations of a lease do not count', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let away = false;
@@ -213,7 +213,7 @@ describe('durability.md, death and adoption', () => {
     assert.equal((await other!.renew({ runner: 'far', leaseMs: 15_000, buildIds: [] })).alive, false);
   });
 
-  it('a longer lease than one’s own is waited for', async (t) => {
+  it("a lease longer than the observer's own is respected", async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     await openRig(t, { store: mine!, clock });
@@ -224,7 +224,7 @@ describe('durability.md, death and adoption', () => {
     assert.equal((await other!.renew({ runner: 'far', leaseMs: 120_000, buildIds: [] })).alive, false);
   });
 
-  it('a runner that closed while the database was away leaves nothing that nobody takes', async (t) => {
+  it('a runner that closed during an outage leaves no execution without a later owner', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let away = false;
@@ -253,7 +253,7 @@ describe('durability.md, death and adoption', () => {
     assert.equal((await other!.execution(id))!.status, 'completed');
   });
 
-  it('a process whose event loop stands still keeps what it owns for `stall`, and no longer', async (t) => {
+  it('a process with a blocked event loop keeps its executions for `stall`, and no longer', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let still = false;
@@ -272,7 +272,7 @@ describe('durability.md, death and adoption', () => {
     assert.notEqual((await other!.execution(id))!.owner, owner);
   });
 
-  it('queued attempts of a runner that finds itself dead do not begin', async (t) => {
+  it('queued attempts of a runner that learns that it is dead do not begin', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let away = false;
@@ -294,13 +294,13 @@ describe('durability.md, death and adoption', () => {
     const { id } = await rig.client.start(w);
     await clock.advance(100);
     away = true;
-    // a commit fails, so nothing begins any more; then the slot comes free
+    // a commit fails, so no attempt begins; then the slot becomes free
     const noticed = rig.client.start('one');
     await clock.advance(1000);
     assert.deepEqual(began, []);
     await declareDead(other!, rig.engine.id);
     away = false;
-    // it is taken up again by the same process, as its new self: once, and not by the dead one before
+    // the same process takes it again under its new id: once, and not under the dead one
     await clock.advance(6000);
     await noticed;
     assert.deepEqual(began.length, 1);
@@ -309,7 +309,7 @@ describe('durability.md, death and adoption', () => {
 });
 
 describe('durability.md, wake-ups', () => {
-  it('a look that failed is made again', async (t) => {
+  it('a failed poll is repeated', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let fails = 1;
@@ -324,7 +324,7 @@ describe('durability.md, wake-ups', () => {
     assert.equal((await other!.execution(id))!.status, 'completed');
   });
 
-  it('what was handed in while commits failed is taken when they do not any more', async (t) => {
+  it('an execution submitted while commits failed runs once they succeed', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let away = false;
@@ -345,7 +345,7 @@ describe('durability.md, wake-ups', () => {
     assert.equal((await other!.execution(id))!.status, 'completed');
   });
 
-  it('a start that comes long after the database went away fails after 10 s', async (t) => {
+  it('a start long after the database went away fails after 10 s', async (t) => {
     const clock = new ManualClock();
     const [mine] = await openStores(t, 1, clock);
     let away = false;
@@ -370,7 +370,7 @@ describe('durability.md, wake-ups', () => {
 });
 
 describe('durability.md, Inbox', () => {
-  it('what the last owner did not read is read before anything begins', async (t) => {
+  it('a message that the last owner did not read is read before any task begins', async (t) => {
     const clock = new ManualClock();
     const [first, second] = await openStores(t, 2, clock);
     const ran: string[] = [];
@@ -418,7 +418,7 @@ describe('engine.md, Control: close', () => {
     assert.notEqual((await other!.execution(id))!.owner, rig.engine.id);
   });
 
-  it('mail that comes while it closes is read: nothing is left behind, and a cancel is a cancel', async (t) => {
+  it('an inbox message during the close is read: none is left behind, and a cancel cancels', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -446,7 +446,7 @@ describe('engine.md, Control: close', () => {
     assert.ok(rig.logged.every(({ level }) => level !== 'error'));
   });
 
-  it('a start that failed for a database that was away when the runner closed does not exist', async (t) => {
+  it('a start that failed in an outage during the close does not exist', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let away = false;
@@ -470,7 +470,7 @@ describe('engine.md, Control: close', () => {
     assert.deepEqual(items, []);
   });
 
-  it('a look that fails after a renewal by the thread is a warning, and no end of the process', async (t) => {
+  it('a poll that fails after a renewal by the thread is a warning and does not end the process', async (t) => {
     const clock = new ManualClock();
     const [mine] = await openStores(t, 1, clock);
     let kept: LeaseKept | undefined;
@@ -502,7 +502,7 @@ describe('engine.md, Control: close', () => {
     away = false;
   });
 
-  it('a renewal that is on its way when it ends is the last', async (t) => {
+  it('a renewal in flight at the end is the last', async (t) => {
     const clock = new ManualClock();
     const [mine] = await openStores(t, 1, clock);
     let hold = true;
@@ -520,7 +520,7 @@ describe('engine.md, Control: close', () => {
     assert.equal(clock.timers, 0);
   });
 
-  it('what a task still completes within its grace period counts', async (t) => {
+  it('a result that a task returns within its grace period counts', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -540,7 +540,7 @@ describe('engine.md, Control: close', () => {
 });
 
 describe('durability.md, Release', () => {
-  it('nothing begins while the commit that lets an execution go is on its way', async (t) => {
+  it('nothing begins while the commit that releases an execution is in flight', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let away = false;
@@ -568,7 +568,7 @@ describe('durability.md, Release', () => {
     assert.equal(most, 1);
   });
 
-  it('ctx.step of an execution that is not owned here any more throws', async (t) => {
+  it('ctx.step of an execution that is no longer owned here throws', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     let cleaned = false;

@@ -9,13 +9,13 @@ import { openRig, release, openOneStore } from '../testing/engine-rig.ts';
 import type { Cleanup, Rig, RigOptions } from '../testing/engine-rig.ts';
 
 interface Scene extends Rig<ManualClock> {
-  /** The batches that the database was given, in order. */
+  /** The batches sent to the database, in order. */
   readonly batches: readonly Batch[];
-  /** What happens to commits from now on. */
+  /** The behaviour of commits from now on. */
   readonly now: (how: 'write' | 'hold' | ((batch: Batch) => Error)) => void;
 }
 
-/** An engine whose commits pass by here. */
+/** An engine whose commits are intercepted. */
 async function open(t: Cleanup, options: RigOptions<ManualClock>): Promise<Scene> {
   const clock = options.clock ?? new ManualClock();
   const store = await openOneStore(clock);
@@ -50,7 +50,7 @@ const pair = (ran: string[]) => {
 };
 
 describe('durability.md, the journal: group commit', () => {
-  it('gathers what arrived while the previous commit was on its way', async (t) => {
+  it('a commit gathers the transitions that arrived during the previous one', async (t) => {
     const w = pair([]);
     const { client, batches } = await open(t, { workflows: [w] });
     await Promise.all(Array.from({ length: 500 }, () => client.execute(w)));
@@ -91,7 +91,7 @@ describe('durability.md, the journal: group commit', () => {
   });
 });
 
-describe('durability.md, the barrier: nothing that depends on a transition happens before its commit', () => {
+describe('durability.md, The barrier: effects of a transition wait for its commit', () => {
   it('start() resolves, and the first attempt begins, after the execution is durable', async (t) => {
     const ran: string[] = [];
     const w = pair(ran);
@@ -108,7 +108,7 @@ describe('durability.md, the barrier: nothing that depends on a transition happe
     assert.equal((await (await start).result()).output, 2);
   });
 
-  it('a dependent task starts after its need is durable, and result() resolves after the end is', async (t) => {
+  it('a dependent task starts after its need is durable, and result() resolves after the end is durable', async (t) => {
     const ran: string[] = [];
     const w = pair(ran);
     const { client, clock, now, store } = await open(t, { workflows: [w] });
@@ -169,8 +169,8 @@ describe('durability.md, the barrier: nothing that depends on a transition happe
   });
 });
 
-describe('durability.md: if the database is away, nothing is acknowledged and nothing is lost', () => {
-  it('the journal keeps trying the same batch; attempts that run go on, none begins; then work goes on by itself', async (t) => {
+describe('durability.md, The journal: an outage acknowledges nothing and loses nothing', () => {
+  it('the journal retries the same batch; running attempts continue, none begins, and work resumes on its own', async (t) => {
     const w = workflow('w');
     const ran: string[] = [];
     let go: () => void = () => undefined;
@@ -182,7 +182,7 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
     await clock.settle();
     now(away);
     go();
-    // what somebody else hands in meanwhile is not begun either
+    // work submitted meanwhile does not begin either
     await store.createExecutions([]);
     await clock.advance(9000);
     assert.deepEqual(ran, []);
@@ -205,7 +205,7 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
     ['fails', away],
     ['is locked by another process', () => new BusyError('locked')],
   ] as const) {
-    it(`a start that finds a database that ${what} fails after 10 s with STORE_UNAVAILABLE, and nothing exists`, async (t) => {
+    it(`a start on a database that ${what} fails after 10 s with STORE_UNAVAILABLE, and nothing exists`, async (t) => {
       const ran: string[] = [];
       const w = pair(ran);
       const { client, clock, now, engine } = await open(t, { workflows: [w], maxExecutions: 2 });
@@ -213,7 +213,7 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
       const errors: { readonly at: number; readonly error: unknown }[] = [];
       const failed = (thrown: unknown): void => void errors.push({ at: clock.monotonic(), error: thrown });
       const begin = clock.monotonic();
-      // the first is on its way to the database when that is found to be away, the others come later
+      // the first is in flight when the outage is detected, the others come later
       const starts = [client.start(w).catch(failed)];
       await clock.advance(2000);
       starts.push(client.start(w).catch(failed), client.start(w, {}, { startAt: '1h' }).catch(failed));
@@ -233,7 +233,7 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
     });
   }
 
-  it('a start goes through where the database is back within 10 s', async (t) => {
+  it('a start succeeds if the database is back within 10 s', async (t) => {
     const w = pair([]);
     const { client, clock, now } = await open(t, { workflows: [w] });
     now(away);
@@ -252,7 +252,7 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
     now(away);
     const start = client.start(w);
     start.catch(() => undefined);
-    // somebody has something to write for as long as this takes
+    // transitions to write exist for this whole time
     const keep = workflow('keep');
     keep.task('a', () => 1);
     for (let i = 0; i < 4; i++) {
@@ -269,8 +269,8 @@ describe('durability.md: if the database is away, nothing is acknowledged and no
   });
 });
 
-describe('durability.md: a commit that cannot succeed is not repeated', () => {
-  it('what was refused after mail was read can be retried, and ends', async (t) => {
+describe('durability.md, A commit that cannot succeed is not repeated: the execution fails', () => {
+  it('a refused commit after reading the inbox can be retried, and the execution ends', async (t) => {
     const w = workflow('w');
     const go: (() => void)[] = [];
     w.task('a', async () => {
@@ -280,7 +280,7 @@ describe('durability.md: a commit that cannot succeed is not repeated', () => {
     const { client, clock, now } = await open(t, { workflows: [w] });
     const handle = await client.start(w);
     await clock.settle();
-    // the very commit that says that the mail was read is refused, once
+    // the very commit that acknowledges the message is refused, once
     now((batch) => {
       now('write');
       return new RefusedDataError(batch.transitions[0]!.id, new Error('too large'));
@@ -296,7 +296,7 @@ describe('durability.md: a commit that cannot succeed is not repeated', () => {
     assert.equal((await client.executions.get(handle.id)).status, 'completed');
   });
 
-  it('data that the database refuses fails only its own execution', async (t) => {
+  it('refused data fails only its own execution', async (t) => {
     const w = workflow('w');
     let go: (() => void)[] = [];
     const a = w.task('a', async ({ step }) => {
@@ -308,7 +308,7 @@ describe('durability.md: a commit that cannot succeed is not repeated', () => {
     const handles = await Promise.all(Array.from({ length: 5 }, () => client.start(done)));
     await clock.settle();
     const bad = handles[2]!.id;
-    // a row that is in the way: no repetition of the commit can ever succeed
+    // a conflicting row: no repetition of the commit can succeed
     await store.write(function* () {
       yield {
         text: `insert into steps (execution_id, task, item, name, output) values ($1, 'a', -1, 's', '0')`,
@@ -334,7 +334,7 @@ describe('durability.md: a commit that cannot succeed is not repeated', () => {
     );
   });
 
-  it('an execution of which the database refuses everything is given up, not tried for ever', async (t) => {
+  it('an execution whose every commit is refused is given up and not retried for ever', async (t) => {
     const w = workflow('w');
     let go: () => void = () => undefined;
     w.task('a', () => new Promise<number>((resolve) => (go = () => resolve(1))));
@@ -350,7 +350,7 @@ describe('durability.md: a commit that cannot succeed is not repeated', () => {
     assert.ok(logged.some(({ level }) => level === 'error'));
   });
 
-  it('a start that it refuses is rejected, and does not exist', async (t) => {
+  it('a refused start rejects and does not exist', async (t) => {
     const w = pair([]);
     const { client, clock, now, engine } = await open(t, { workflows: [w] });
     now(({ transitions }) => new RefusedDataError(transitions[0]!.id, new Error('never')));

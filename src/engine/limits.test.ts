@@ -6,8 +6,8 @@ import { ManualClock } from '../testing/clock.ts';
 import { openClient, openRig, openStores } from '../testing/engine-rig.ts';
 import { rigCount } from '../testing/rig-store.ts';
 
-describe('engine.md, control: limits', () => {
-  it('`concurrency` allows so many executions at once, by the value of its key, over all runners', async (t) => {
+describe('engine.md, Limits: concurrency and maxExecutions', () => {
+  it('`concurrency` bounds concurrent executions by the value of its key, over all runners', async (t) => {
     const clock = new ManualClock();
     const stores = await openStores(t, 3, clock);
     const running = new Map<string, number>();
@@ -52,7 +52,7 @@ describe('engine.md, control: limits', () => {
     const frozen = new ManualClock();
     const dead = await openRig(t, { workflows: [build(true)], store: stores[0]!, clock: frozen, graceMs: 0 });
     await dead.client.start('w', { name: 'first' });
-    await frozen.settle(); // it is taken
+    await frozen.settle(); // it is claimed
     await dead.client.start('w', { name: 'second' });
     await dead.client.start('w', { name: 'urgent' }, { priority: 9 });
     await frozen.settle();
@@ -64,7 +64,7 @@ describe('engine.md, control: limits', () => {
     assert.deepEqual(order, ['first', 'urgent', 'first', 'second']);
   });
 
-  it('maxExecutions bounds what is in memory; a long backlog is worked off', async (t) => {
+  it('maxExecutions bounds the executions in memory, and a long backlog is completed', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w');
     let most = 0;
@@ -81,7 +81,7 @@ describe('engine.md, control: limits', () => {
     assert.ok(most <= 20, `${most} at once`);
   });
 
-  it('a limit that the definition has no more holds nobody back; two versions share one', async (t) => {
+  it('a limit that the definition no longer has blocks no execution, and two versions share one', async (t) => {
     const clock = new ManualClock();
     const [one, two, three] = await openStores(t, 3, clock);
     const build = (limit: number | null, second: boolean): AnyWorkflow => {

@@ -4,7 +4,7 @@ import { Runner, workflow } from '../index.ts';
 import { release } from '../testing/engine-rig.ts';
 
 describe('a logger that throws', () => {
-  it('stops neither an execution nor its runner', async (t) => {
+  it('the execution and its runner continue', async (t) => {
     const broken = (): never => {
       throw new Error('the stream is closed');
     };
@@ -15,14 +15,14 @@ describe('a logger that throws', () => {
     const runner = await Runner.open('sqlite::memory:', { workflows: [done], logger });
     release(t, () => runner.close({ drain: 0 }));
     const handle = await runner.start(done);
-    // that the signal does not fit is logged, where nobody awaits
+    // the invalid signal is logged in code that no caller awaits
     await runner.signal(handle.id, 'go', 1);
     await runner.signal(handle.id, 'go', 2);
     assert.equal((await handle.result()).output, 2);
   });
 });
 
-/** A schema that takes 2 only, which no JSON Schema says. */
+/** A schema that accepts 2 only, which no JSON Schema expresses. */
 const never = {
   '~standard': {
     version: 1,

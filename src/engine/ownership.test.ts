@@ -8,7 +8,7 @@ import type { Rig } from '../testing/engine-rig.ts';
 
 type Opened = Rig<ManualClock>;
 
-/** Declares a runner dead as an observer would, by hand: it does not know of it yet. */
+/** Declares a runner dead as an observer would; the runner does not know it yet. */
 function eventsAreGapless(events: readonly { readonly seq: number }[]): void {
   assert.deepEqual(
     events.map(({ seq }) => seq),
@@ -16,8 +16,8 @@ function eventsAreGapless(events: readonly { readonly seq: number }[]): void {
   );
 }
 
-describe('durability.md, ownership', () => {
-  it('two runners on one file share work, and never both run one execution', async (t) => {
+describe('durability.md, Ownership: an execution has one owner', () => {
+  it('two runners on one file share work and never both run one execution', async (t) => {
     const clock = new ManualClock();
     const [one, two, three] = await openStores(t, 3, clock);
     const ran = new Map<string, string[]>();
@@ -47,7 +47,7 @@ describe('durability.md, ownership', () => {
     assert.deepEqual([first.engine.size, second.engine.size], [0, 0]);
   });
 
-  it('a runner claims only workflows that it has: of this name, and of this fingerprint', async (t) => {
+  it('a runner claims only its workflows: equal in name and in fingerprint', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const mine = workflow('mine');
@@ -63,7 +63,7 @@ describe('durability.md, ownership', () => {
     assert.deepEqual([await status(yes.id), await status(no.id)], ['completed', 'pending']);
   });
 
-  it('a runner that is to take only its own (ownOnly) takes nothing else', async (t) => {
+  it('a runner with ownOnly claims only its own executions', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -82,7 +82,7 @@ describe('durability.md, ownership', () => {
     assert.equal(statuses.length, 4);
   });
 
-  it('a runner writes execution.created with itself where it claims at once; another one writes execution.started', async (t) => {
+  it('a runner that claims at once writes execution.created with itself, and a later owner writes execution.started', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -99,7 +99,7 @@ describe('durability.md, ownership', () => {
     assert.deepEqual([started!.type, started!.runner], ['execution.started', rig.engine.id]);
   });
 
-  it('an execution that a runner owns without knowing of it (the answer to its claim was lost) is handed back', async (t) => {
+  it('an execution that a runner owns without knowing it (the answer to its claim was lost) is released', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -137,7 +137,7 @@ describe('durability.md, death and adoption', () => {
     return w.returns(second);
   };
 
-  it('what a dead runner left is adopted: it goes on from what is durable, and the attempt it cut is not charged', async (t) => {
+  it('executions of a dead runner are adopted: they resume from durable state, and the cut attempt is not charged', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const ran: string[] = [];
@@ -159,7 +159,7 @@ describe('durability.md, death and adoption', () => {
     assert.equal(adopted!.runner, other.engine.id);
   });
 
-  it('a runner that finds itself dead aborts every attempt, forgets its executions, registers anew, and works on', async (t) => {
+  it('a runner that learns that it is dead aborts every attempt, forgets its executions, registers anew and continues', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     let reason: unknown;
@@ -183,12 +183,12 @@ describe('durability.md, death and adoption', () => {
       (await two!.runners()).map(({ id }) => id),
       [rig.engine.id],
     );
-    // it takes its own execution over from its dead self
+    // it takes its own execution over from its dead id
     await clock.advance(5000);
     assert.deepEqual((await handle.result()).output, 2);
   });
 
-  it('the fence: nothing that a zombie wants to write is written, and it notices at its next commit', async (t) => {
+  it('the fence: a zombie writes nothing, and notices at its next commit', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     let go: () => void = () => undefined;
@@ -224,7 +224,7 @@ describe('durability.md, death and adoption', () => {
     assert.ok(events.slice(2).every(({ runner }) => runner === other.engine.id));
   });
 
-  it('a start in the hands of a runner that is declared dead becomes durable all the same, once', async (t) => {
+  it('a start on a runner that is declared dead still becomes durable, once', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -241,7 +241,7 @@ describe('durability.md, death and adoption', () => {
     assert.equal((await rig.client.executions.list()).items.length, 2);
   });
 
-  it('every sweep releases any execution whose owner is marked dead or has no row', async (t) => {
+  it('every sweep releases executions whose owner is marked dead or has no row', async (t) => {
     const clock = new ManualClock();
     const frozen = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
@@ -257,7 +257,7 @@ describe('durability.md, death and adoption', () => {
     assert.ok(ran.includes('two second 2'), other.engine.id);
   });
 
-  it('a living process of this host keeps what it owns, however old its lease', async (t) => {
+  it('a living process of this host keeps its executions, whatever the age of its lease', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const ran: string[] = [];
@@ -270,7 +270,7 @@ describe('durability.md, death and adoption', () => {
     assert.equal((await two!.execution(id))!.owner, rig.engine.id);
   });
 
-  it('a runner of another host is dead only after its same lease was seen for a whole lease', async (t) => {
+  it('a runner of another host is dead only after the same lease was observed for a whole lease', async (t) => {
     const clock = new ManualClock();
     const [one] = await openStores(t, 1, clock);
     const other = {
@@ -286,14 +286,14 @@ describe('durability.md, death and adoption', () => {
     await one!.registerRunner({ ...other, leaseUntil: clock.now() - 3_600_000 });
     const rig = await openRig(t, { store: one!, clock });
     const known = async (): Promise<boolean> => (await one!.runners()).some(({ id }) => id === 'far');
-    // its lease has run out long ago, but nobody here has watched that yet
+    // its lease expired long ago, but no runner here has observed that yet
     await clock.advance(14_000);
     assert.ok(await known());
-    // a renewal starts the watch again
+    // a renewal restarts the observation
     await one!.renew({ runner: 'far', leaseMs: 15_000, buildIds: [] });
     await clock.advance(14_000);
     assert.ok(await known());
-    // the wall clock jumps: that alone kills nobody
+    // the wall clock jumps, which alone declares no runner dead
     clock.setNow(clock.now() + 86_400_000);
     await clock.advance(1000);
     assert.ok(await known());
@@ -304,12 +304,12 @@ describe('durability.md, death and adoption', () => {
 });
 
 describe('durability.md, Poison suspects', () => {
-  /** A workflow whose task kills: here its runner is declared dead whenever it runs. */
+  /** A workflow whose task crashes its process: its runner is declared dead whenever the task runs. */
   interface Scene {
     readonly ran: string[];
     readonly store: Store;
     readonly clock: ManualClock;
-    /** On a clock of its own it stands still once it is declared dead. */
+    /** Opens a runner; with its own clock its time stops once it is declared dead. */
     readonly open: (own?: ManualClock) => Promise<Opened>;
   }
 
@@ -334,7 +334,7 @@ describe('durability.md, Poison suspects', () => {
     return { ran, store: watcher!, clock, open };
   }
 
-  it('after two deaths without progress its attempts are durable before they begin, and charged; others are not', async (t) => {
+  it('after two deaths without progress, attempts of the execution are durable before they begin, and charged; others are not', async (t) => {
     const { ran, store, clock, open } = await scene(t, 3);
     const first = await open();
     const { id } = await first.client.start('killer');
@@ -344,7 +344,7 @@ describe('durability.md, Poison suspects', () => {
       (await store.tasks(execution)).map((task) => task.chargedAttempts);
     let rig = first;
     const charged: number[][] = [];
-    // the crash of the process: its runner is dead, and nothing of it goes on
+    // the crash of the process: its runner is dead, and nothing of it continues
     for (let death = 1; death <= 5; death++) {
       await declareDead(store, rig.engine.id);
       rig = await open();
@@ -355,12 +355,12 @@ describe('durability.md, Poison suspects', () => {
     const record = (await store.execution(id))!;
     assert.equal(record.status, 'failed');
     assert.equal((JSON.parse(record.error!) as { code: string }).code, 'TASK_CRASHED_RUNNER');
-    // the innocent is suspected too, queues behind the killer without being charged, and has its turn when that is over
+    // the innocent execution is suspected too, queues behind the killer without being charged, and runs afterwards
     const turns = ['kill 1', 'work 1', 'kill 2', 'work 2', 'kill 3', 'kill 4', 'kill 5', 'work 3'];
     assert.deepEqual(ran, turns);
   });
 
-  it('one suspect at a time runs; one that has run for 60 s lets the next begin', async (t) => {
+  it('one suspect runs at a time; after 60 s the next begins', async (t) => {
     const { ran, store, clock, open: openScene } = await scene(t, 9);
     let rig = await openScene(new ManualClock());
     await rig.client.start('killer');

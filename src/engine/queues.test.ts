@@ -6,7 +6,7 @@ import { ManualClock } from '../testing/clock.ts';
 import { openRig, openStores } from '../testing/engine-rig.ts';
 import { openRunners } from '../testing/helping-rig.ts';
 
-describe('issue C: named queues', () => {
+describe('engine.md: named queues', () => {
   it('a task with a queue runs only on runners that serve it; until one opens it is pending, and says so', async (t) => {
     const ran: string[] = [];
     const build = (who: string): AnyWorkflow[] => {
@@ -41,7 +41,7 @@ describe('issue C: named queues', () => {
     assert.deepEqual(ran, ['a on owner', 'b on gpu', 'c on owner']);
   });
 
-  it('a runner leaves executions alone that have no task for it, also where it started them; mixed ones it may own', async (t) => {
+  it('a runner ignores executions without a task for it, even its own starts, and may own mixed ones', async (t) => {
     const ran: string[] = [];
     const build = (who: string): AnyWorkflow[] => {
       const plain = workflow('plain');

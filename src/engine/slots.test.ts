@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Slots } from './slots.ts';
 
-describe('slots: how many task functions run at once', () => {
-  it('starts at once while there is room, then one for each that is given back', () => {
+describe('slots bound the number of running task functions', () => {
+  it('a request starts at once while a slot is free, then one starts for each returned slot', () => {
     const slots = new Slots(2);
     const started: number[] = [];
     for (let i = 0; i < 5; i++) slots.request(0, () => started.push(i));
@@ -17,7 +17,7 @@ describe('slots: how many task functions run at once', () => {
     assert.deepEqual([started, slots.active], [[0, 1, 2, 3, 4], 0]);
   });
 
-  it('the highest priority goes first, then who came first; nobody overtakes who waits', () => {
+  it('the highest priority starts first, then the oldest request; no request overtakes a waiting one', () => {
     const slots = new Slots(1);
     const started: string[] = [];
     slots.request(0, () => started.push('first'));
@@ -34,7 +34,7 @@ describe('slots: how many task functions run at once', () => {
     assert.deepEqual(started, ['first', 'b', 'd', 'a', 'e', 'c']);
   });
 
-  it('a request that was cancelled while it waited takes no slot', () => {
+  it('a cancelled waiting request takes no slot', () => {
     const slots = new Slots(1);
     const started: string[] = [];
     slots.request(0, () => started.push('a'));
@@ -48,7 +48,7 @@ describe('slots: how many task functions run at once', () => {
     assert.deepEqual(started, ['a', 'c', 'd']);
   });
 
-  it('while held nothing starts; afterwards as much as there is room for', () => {
+  it('held slots start nothing, and afterwards every free slot is used', () => {
     const slots = new Slots(2);
     const started: number[] = [];
     slots.hold(true);
@@ -58,7 +58,7 @@ describe('slots: how many task functions run at once', () => {
     assert.deepEqual(started, [0, 1]);
   });
 
-  it('what starts may give back and ask again at once', () => {
+  it('a started request may return its slot and ask again at once', () => {
     const slots = new Slots(1);
     let ran = 0;
     const again = (): void => {

@@ -10,7 +10,7 @@ import { openRig, openStores } from '../testing/engine-rig.ts';
 const taskStatuses = ['pending', 'running', 'waiting', 'completed', 'failed', 'skipped', 'cancelled'];
 const skipReasons = ['when_false', 'need_failed', 'need_skipped', 'need_cancelled', 'fail_fast'];
 
-/** Graphs that between them come to every state that a task can be in. */
+/** Graphs that together reach every state of a task. */
 function graphs(clock: ManualClock, control: { fails: boolean }) {
   const pause = (ms: number): Promise<void> => new Promise((resolve) => clock.timer(ms, resolve));
   const main = workflow('main');
@@ -50,7 +50,7 @@ function graphs(clock: ManualClock, control: { fails: boolean }) {
   return [main, fast, cut];
 }
 
-it('engine.md: every state, event and reason of the design is reached', async (t) => {
+it('engine.md: graphs reach every state, event and reason of the design', async (t) => {
   const clock = new ManualClock();
   const [mine, other] = await openStores(t, 2, clock);
   const control = { fails: true };
@@ -121,6 +121,6 @@ it('engine.md: every state, event and reason of the design is reached', async (t
   assert.deepEqual([...seen.statuses].toSorted(), executionStatuses.toSorted());
   assert.deepEqual([...seen.tasks].toSorted(), taskStatuses.toSorted());
   assert.deepEqual([...seen.events].toSorted(), [...eventTypes].toSorted());
-  // nothing but a cancel, which skips nothing, cancels a need of a task that is still open
+  // only a cancel, which skips nothing, cancels a need of a task that is still open
   assert.deepEqual([...seen.reasons, 'need_cancelled'].toSorted(), skipReasons.toSorted());
 });

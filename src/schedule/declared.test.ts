@@ -23,7 +23,7 @@ function specOf(schedules: Readonly<Record<string, ScheduleOptions<unknown>>>, n
   return definition.spec;
 }
 
-/** As the registry does it: checked when it is published, written in the transaction that activates. */
+/** Acts as the registry does: checked at publish, written in the transaction that activates. */
 async function activate({ store }: SchedulePlace, specs: readonly WorkflowSpec[], name = 'acme'): Promise<void> {
   checkSchedules(specs);
   await store.write((tx) => upsertPackageSchedules(tx, 'default', name, specs));
@@ -58,7 +58,8 @@ test('scheduling.md: packaged schedules are written at activation, changed by th
     [false, false],
   );
   await clock.advance('2h');
-  await activate(place, [specOf({ tick: { every: '1h' } })]); // and back again: what was meanwhile is not its own
+  // and restored: an override made meanwhile is not an operator's own
+  await activate(place, [specOf({ tick: { every: '1h' } })]);
   assert.deepEqual((await schedules.list())[1]!.next, start + 3 * 3_600_000);
   assert.deepEqual(await schedules.history('tick'), []);
 });
@@ -82,7 +83,7 @@ test("scheduling.md: an operator's pause and overrides survive the next version"
   );
 });
 
-test('a version whose own pause changes is followed where no operator has decided', async (t) => {
+test("a new version's own pause is followed if no operator has decided", async (t) => {
   const place = await SchedulePlace.open(t);
   await activate(place, [specOf({ tick: { every: '1h', paused: true } })]);
   assert.equal((await place.schedules.get('tick')).paused, true);
@@ -90,7 +91,7 @@ test('a version whose own pause changes is followed where no operator has decide
   assert.equal((await place.schedules.get('tick')).paused, false);
 });
 
-test('an override that cannot hold with the new version leaves the schedule as it was', async (t) => {
+test('an override that is invalid for the new version leaves the schedule unchanged', async (t) => {
   const place = await SchedulePlace.open(t);
   await activate(place, [specOf({ tick: { every: '1h' } })]);
   await place.schedules.update('tick', { endAt: '2026-02-01' });
@@ -99,7 +100,7 @@ test('an override that cannot hold with the new version leaves the schedule as i
   assert.deepEqual([startAt, endAt], [null, Date.UTC(2026, 1, 1)]);
 });
 
-test('scheduling.md: names are unique per owner; where several owners have one, it takes owner/name', async (t) => {
+test('scheduling.md: names are unique per owner; if several owners have one, it takes owner/name', async (t) => {
   const place = await SchedulePlace.open(t);
   const { schedules } = place;
   const spec = specOf({ tick: { every: '1h' } });
@@ -123,7 +124,7 @@ test('scheduling.md: names are unique per owner; where several owners have one, 
   await assert.rejects(schedules.get('nobody/tick'), coded('SCHEDULE_NOT_FOUND'));
 });
 
-test('scheduling.md: embedded schedules are written when opened; those of workflows of other runners stay', async (t) => {
+test('scheduling.md: embedded schedules are written when opened; those of workflows of other runners are kept', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await open(place, [specOf({ one: { every: '1m' }, two: { every: '1m' } })]);
@@ -140,22 +141,22 @@ test('scheduling.md: embedded schedules are written when opened; those of workfl
   const stolen = open(place, [specOf({ one: { every: '1m' } }, 'mailer')]);
   await assert.rejects(stolen, coded('CONFLICT', /remove schedule 'embedded\/one'/));
   await place.clock.advance('1m');
-  assert.deepEqual(await place.told('one'), ['01-01T00:01:00 started']);
-  assert.deepEqual(await place.told('mail'), ['01-01T00:01:00 failed']); // this place has no mailer
+  assert.deepEqual(await place.historyOf('one'), ['01-01T00:01:00 started']);
+  assert.deepEqual(await place.historyOf('mail'), ['01-01T00:01:00 failed']); // no workflow 'mailer' exists here
 });
 
-test('what was due and not fired when a schedule is disabled or changed is recorded as missed', async (t) => {
+test('due slots that had not fired when a schedule is disabled or changed are recorded as missed', async (t) => {
   const place = await SchedulePlace.open(t);
   await activate(place, [specOf({ gone: { every: '1m' }, moved: { every: '1m' } })]);
-  await place.clock.leap('2m 100ms'); // the second is on time still
+  await place.clock.leap('2m 100ms'); // the second is still on time
   await activate(place, [specOf({ moved: { every: '5m' } })]);
   for (const name of ['gone', 'moved']) {
-    assert.deepEqual(await place.told(name), ['01-01T00:01:00..01-01T00:02:00 x2 missed']);
+    assert.deepEqual(await place.historyOf(name), ['01-01T00:01:00..01-01T00:02:00 x2 missed']);
   }
   assert.equal((await place.schedules.get('moved')).next, place.clock.now() + 300_000);
 });
 
-test('issue A: a bad schedule of a manifest is refused before activation, named, and nothing is written', async (t) => {
+test('scheduling.md, Adding and changing: a bad schedule of a manifest is refused before activation, named, and nothing is written', async (t) => {
   const place = await SchedulePlace.open(t);
   const fine = specOf({ a: { every: '1m' }, tick: { cron: '@daily' } });
   const [a, tick] = fine.schedules;
@@ -174,7 +175,7 @@ test('issue A: a bad schedule of a manifest is refused before activation, named,
   await activate(place, [input.spec]);
 });
 
-test('issue A: a definition with a bad schedule is refused when it is checked', () => {
+test('scheduling.md, Adding and changing: a definition with a bad schedule is refused when it is checked', () => {
   const definition = withTask(workflow('etl'));
   definition.schedule('nightly', { cron: '61 * * * *' });
   assert.throws(() => definition.spec, coded('SCHEDULE_INVALID', /minute .*schedule 'nightly' of workflow 'etl'/));

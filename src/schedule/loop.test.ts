@@ -26,7 +26,7 @@ test('scheduling.md: every slot starts one execution, which knows its schedule a
   assert.equal(Number.parseInt(first!.id.replace('-', '').slice(0, 12), 16), start + 30_000);
 });
 
-test('scheduling.md: exactly one execution per slot, however many runners', async (t) => {
+test('scheduling.md: there is exactly one execution per slot, whatever the number of runners', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.loop();
@@ -36,7 +36,7 @@ test('scheduling.md: exactly one execution per slot, however many runners', asyn
   const slots = await place.started();
   assert.equal(slots.length, 60);
   assert.equal(new Set(slots).size, 60);
-  assert.equal((await place.told('tick')).length, 60);
+  assert.equal((await place.historyOf('tick')).length, 60);
 });
 
 test('scheduling.md: a crash before or after a firing loses nothing and repeats nothing', async (t) => {
@@ -44,7 +44,7 @@ test('scheduling.md: a crash before or after a firing loses nothing and repeats 
   const dropped = await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '10s', overlap: 'allow' });
   await place.clock.advance('25s');
-  await dropped.close(); // as if killed: whatever it had in memory is gone
+  await dropped.close(); // as if killed: its memory is lost
   await place.clock.advance('4s');
   const other = await place.loop();
   await place.clock.advance('11s');
@@ -57,7 +57,7 @@ test('scheduling.md: a crash before or after a firing loses nothing and repeats 
   );
 });
 
-test('scheduling.md: a firing whose commit failed leaves no slot, no execution and no cursor, and is tried again', async (t) => {
+test('scheduling.md: a firing whose commit failed leaves no slot, no execution and no cursor, and is retried', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '10s', overlap: 'allow' });
@@ -65,21 +65,21 @@ test('scheduling.md: a firing whose commit failed leaves no slot, no execution a
     run(`create trigger broken before insert on events begin select raise(abort, 'no room'); end`),
   );
   await place.clock.advance('12s');
-  assert.deepEqual(await place.told('tick'), []);
+  assert.deepEqual(await place.historyOf('tick'), []);
   assert.ok(place.logged.some(({ message }) => message.includes('retrying')));
   await place.store.write(() => run('drop trigger broken'));
   await place.clock.advance('2s');
-  assert.deepEqual(await place.told('tick'), ['01-01T00:00:10 started']);
+  assert.deepEqual(await place.historyOf('tick'), ['01-01T00:00:10 started']);
   assert.equal((await place.executions()).length, 1);
 });
 
-test('scheduling.md: catchup latest starts one for all missed; what is older than the window is told apart', async (t) => {
+test('scheduling.md: catchup latest starts one execution for all missed slots; slots older than the window are recorded apart', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('hourly', { workflow: 'etl', cron: '@hourly', window: '3h' });
   await place.clock.leap('10h 30m');
   await place.loop();
   assert.deepEqual(await place.started(), ['01-01T10:00:00 late']);
-  assert.deepEqual(await place.told('hourly'), [
+  assert.deepEqual(await place.historyOf('hourly'), [
     '01-01T01:00:00..01-01T07:00:00 x7 outside_window',
     '01-01T08:00:00..01-01T09:00:00 x2 missed',
     '01-01T10:00:00 started',
@@ -92,8 +92,8 @@ test('scheduling.md: catchup skip starts nothing late; all starts the oldest up 
   await place.schedules.add('all', { workflow: 'etl', cron: '@hourly', catchup: 'all', max: 2, overlap: 'allow' });
   await place.clock.leap('4h 30m');
   await place.loop();
-  assert.deepEqual(await place.told('skip'), ['01-01T01:00:00..01-01T04:00:00 x4 missed']);
-  assert.deepEqual(await place.told('all'), [
+  assert.deepEqual(await place.historyOf('skip'), ['01-01T01:00:00..01-01T04:00:00 x4 missed']);
+  assert.deepEqual(await place.historyOf('all'), [
     '01-01T01:00:00 started',
     '01-01T02:00:00 started',
     '01-01T03:00:00..01-01T04:00:00 x2 missed',
@@ -101,7 +101,7 @@ test('scheduling.md: catchup skip starts nothing late; all starts the oldest up 
   assert.deepEqual(await place.started(), ['01-01T01:00:00 late', '01-01T02:00:00 late']);
 });
 
-test("scheduling.md: a year's outage of a second's schedule is a few rows and costs next to nothing", async (t) => {
+test("scheduling.md: a year's outage of a schedule that fires every second is a few rows and costs almost nothing", async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('second', { workflow: 'etl', cron: '* * * * * *', timezone: 'Europe/Berlin' });
   await place.clock.leap('365d');
@@ -112,7 +112,7 @@ test("scheduling.md: a year's outage of a second's schedule is a few rows and co
   assert.deepEqual(
     rows.map(({ count, reason }) => [count, reason]),
     [
-      [2, 'skipped_overlap'], // those of the last second are on time, and meet the late one
+      [2, 'skipped_overlap'], // slots of the last second are on time and meet the late one
       [1, null],
       [86_398, 'missed'],
       [364 * 86_400 - 1, 'outside_window'],
@@ -127,7 +127,7 @@ test('scheduling.md: overlap skip records slots that meet a pending execution, n
   await place.clock.advance('5m');
   await place.end('completed');
   await place.clock.advance('3m');
-  assert.deepEqual(await place.told('tick'), [
+  assert.deepEqual(await place.historyOf('tick'), [
     '01-01T00:01:00 started',
     '01-01T00:02:00..01-01T00:05:00 x4 skipped_overlap',
     '01-01T00:06:00 started',
@@ -149,7 +149,7 @@ test('scheduling.md: overlap buffer_one keeps one slot until the running executi
   const loop = await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m', overlap: 'buffer_one' });
   await place.clock.advance('3m 10s');
-  assert.deepEqual(await place.told('tick'), [
+  assert.deepEqual(await place.historyOf('tick'), [
     '01-01T00:01:00 started',
     '01-01T00:02:00 buffered',
     '01-01T00:03:00 skipped_overlap',
@@ -160,9 +160,9 @@ test('scheduling.md: overlap buffer_one keeps one slot until the running executi
   assert.deepEqual(await place.started(), ['01-01T00:01:00', '01-01T00:02:00']);
   assert.equal((await place.schedules.get('tick')).last, start + 120_000);
   await place.end('completed');
-  await place.clock.advance('1s'); // without a sign it looks by itself
+  await place.clock.advance('1s'); // it polls without a notification
   await place.clock.advance('49s');
-  assert.deepEqual((await place.told('tick')).slice(1), [
+  assert.deepEqual((await place.historyOf('tick')).slice(1), [
     '01-01T00:02:00 started',
     '01-01T00:03:00 skipped_overlap',
     '01-01T00:04:00 started',
@@ -181,11 +181,11 @@ test('scheduling.md: a buffered slot survives its runner, and a pause takes it',
   await place.end('completed');
   await place.loop();
   await place.clock.advance('1s');
-  assert.deepEqual(await place.told('kept'), ['01-01T00:01:00 started', '01-01T00:02:00 started']);
-  assert.deepEqual(await place.told('paused'), ['01-01T00:01:00 started', '01-01T00:02:00 paused']);
+  assert.deepEqual(await place.historyOf('kept'), ['01-01T00:01:00 started', '01-01T00:02:00 started']);
+  assert.deepEqual(await place.historyOf('paused'), ['01-01T00:01:00 started', '01-01T00:02:00 paused']);
 });
 
-test('scheduling.md: overlap cancel_other cancels what runs and starts the slot', async (t) => {
+test('scheduling.md: overlap cancel_other cancels running executions and starts the slot', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m', overlap: 'cancel_other' });
@@ -199,11 +199,11 @@ test('scheduling.md: overlap cancel_other cancels what runs and starts the slot'
     run(`update executions set owner = 'r', status = 'running', epoch = 1 where id = $1`, second!.id),
   );
   await place.clock.advance('1m');
-  assert.equal((await place.store.execution(second!.id))!.inboxSeq, 1); // its owner is asked to
+  assert.equal((await place.store.execution(second!.id))!.inboxSeq, 1); // its owner is asked to cancel it
   assert.equal((await place.executions()).length, 3);
 });
 
-/** An hour with all its half hours, without waiting in between. */
+/** Advances one hour in half hours, without waiting in between. */
 async function hourOf({ clock }: SchedulePlace): Promise<void> {
   for (let half = 0; half < 2; half++) {
     await clock.leap('29m 59s');
@@ -256,7 +256,7 @@ test('scheduling.md: at fires once, and then the schedule has no next slot', asy
   assert.deepEqual([next, last], [null, start + 5 * 3_600_000]);
 });
 
-test('scheduling.md: a start that fails is recorded with its error, neighbours as one row, and told once', async (t) => {
+test('scheduling.md: a start that fails is recorded with its error, neighbours as one row, and reported once', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
@@ -267,7 +267,7 @@ test('scheduling.md: a start that fails is recorded with its error, neighbours a
   await place.clock.advance('1m');
   place.workflows.set('etl', etl);
   await place.clock.advance('1m');
-  assert.deepEqual(await place.told('tick'), [
+  assert.deepEqual(await place.historyOf('tick'), [
     '01-01T00:01:00..01-01T00:03:00 x3 failed',
     '01-01T00:04:00 failed',
     '01-01T00:05:00 started',
@@ -290,7 +290,7 @@ test('scheduling.md: the input is parsed for every slot, defaults filled', async
   assert.deepEqual([execution!.input, execution!.inputParsed], ['{"rows":3}', true]);
 });
 
-test('engine.md: tenants are isolated: a loop fires only those it is given', async (t) => {
+test('engine.md: tenants are isolated: a loop fires only its own', async (t) => {
   const place = await SchedulePlace.open(t);
   const other = place.schedulesOf('acme');
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
@@ -306,12 +306,12 @@ test('engine.md: tenants are isolated: a loop fires only those it is given', asy
   assert.equal((await other.stats()).total, 1);
   assert.equal((await place.schedules.stats()).total, 0);
   const before = performance.now();
-  await place.clock.advance('1h'); // what is due for others does not keep it awake
+  await place.clock.advance('1h'); // due schedules of other tenants do not keep it awake
   assert.ok(performance.now() - before < 2000);
   assert.deepEqual(place.logged, []);
 });
 
-/** Does something once, after a loop has read what is due and before it fires that. */
+/** Runs a function once, after a loop has read the due schedules and before it fires them. */
 function meanwhile(place: SchedulePlace, act: () => Promise<unknown>): void {
   place.onResolve = async () => {
     place.onResolve = () => Promise.resolve();
@@ -319,7 +319,7 @@ function meanwhile(place: SchedulePlace, act: () => Promise<unknown>): void {
   };
 }
 
-test('scheduling.md: what changes between looking and firing counts: nothing is started by old settings', async (t) => {
+test('scheduling.md: changes between reading and firing count: nothing is started by old settings', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   for (const name of ['paused', 'removed', 'changed']) {
@@ -335,10 +335,10 @@ test('scheduling.md: what changes between looking and firing counts: nothing is 
     (await place.executions()).map(({ schedule, input }) => [schedule!.name, input]),
     [['changed', '{"a":2}']],
   );
-  assert.deepEqual(await place.told('paused'), ['01-01T00:00:01 paused']);
+  assert.deepEqual(await place.historyOf('paused'), ['01-01T00:00:01 paused']);
 });
 
-test('a loop tells runners to look when it started something, and only then', async (t) => {
+test('a loop wakes runners when it started an execution, and only then', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
@@ -361,7 +361,7 @@ test('scheduling.md: 1,000 schedules due in the same second are all started with
   assert.ok(tookMs < 1000, `${Math.round(tookMs)} ms`);
 });
 
-test('a schedule that cannot be judged here is put off, and the others fire', async (t) => {
+test('a schedule that cannot be evaluated here is postponed, and the others fire', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('odd', { workflow: 'etl', every: '1m' });
@@ -381,7 +381,7 @@ test('a schedule that cannot be judged here is put off, and the others fire', as
   );
 });
 
-test('no timer is left when a loop is closed', async (t) => {
+test('a closed loop leaves no timer', async (t) => {
   const place = await SchedulePlace.open(t);
   const loop = await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });

@@ -17,11 +17,11 @@ interface Place {
   readonly store: Store;
   readonly sample: SampleRegistry;
   readonly schedules: Schedules;
-  /** Fires what is due; gives what it said of a start that failed, null where something was started. */
+  /** Fires due schedules; returns the reported error of a failed start, or null if an execution was started. */
   fire(): Promise<{ readonly code: string } | null>;
 }
 
-/** A schedule of `p/w` that is due, on a database where nothing runs; something happens after the workflow was looked up. */
+/** A due schedule of `p/w` on a database without a runner; a callback runs after the workflow lookup. */
 async function place(t: Cleanup, url: string, then: (sample: SampleRegistry) => Promise<void>): Promise<Place> {
   const clock = new ManualClock();
   const store = await openStore(url, { now: () => clock.now() });
@@ -72,15 +72,15 @@ const unregister = async ({ registry }: SampleRegistry): Promise<void> => {
   await registry.unregister('p');
 };
 
-/** What became of the slots, the latest first. */
+/** The outcomes of the slots, the latest first. */
 async function slots({ schedules }: Place): Promise<unknown[]> {
   const rows = await schedules.history('nightly');
   return rows.map(({ outcome, error }) => [outcome, error?.code ?? null]);
 }
 
 function suite(name: string, url: () => string): void {
-  describe(`durability.md, per database: a schedule holds the version that it starts: ${name}`, () => {
-    it('a slot whose package is gone by the time that it fires has failed, and says why', async (t) => {
+  describe(`durability.md, Per database: a schedule holds the version that it starts: ${name}`, () => {
+    it('a slot whose package is gone when it fires has failed with the reason', async (t) => {
       const here = await place(t, url(), unregister);
       assert.equal((await here.fire())!.code, 'PACKAGE_NOT_FOUND');
       assert.deepEqual(await slots(here), [['failed', 'PACKAGE_NOT_FOUND']]);
@@ -97,7 +97,7 @@ function suite(name: string, url: () => string): void {
       assert.equal((await here.store.execution(slot!.executionId!))!.pin!.version, '2.0.0');
     });
 
-    it('what is due by the old rule when a schedule is changed has failed likewise', async (t) => {
+    it('a due slot of the old rule fails likewise when a schedule is changed', async (t) => {
       const here = await place(t, url(), unregister);
       await here.schedules.update('nightly', { every: '2h' });
       assert.deepEqual(await slots(here), [['failed', 'PACKAGE_NOT_FOUND']]);
@@ -112,20 +112,20 @@ let schemas = 0;
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('schedules hold versions on PostgreSQL', () => {
-    it('is tried on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   after(() => server.stop());
   const fresh = (): string => `${server.url}?schema=slots_${process.pid}_${schemas++}`;
   suite('PostgreSQL', fresh);
 
-  describe('durability.md, per database: a schedule that fires against an unregister under way', () => {
+  describe('durability.md, Per database: a schedule that fires against an unregister under way', () => {
     const acts: Readonly<Record<string, (here: Place) => Promise<unknown>>> = {
       'a slot': (here) => here.fire(),
       'a change of the rule': ({ schedules }) => schedules.update('nightly', { every: '2h' }),
     };
     for (const [what, act] of Object.entries(acts)) {
-      it(`${what} waits for the version with no schedule in its hands`, async (t) => {
+      it(`${what} waits for the version without a lock on a schedule`, async (t) => {
         const url = fresh();
         const here = await place(t, url, () => Promise.resolve());
         const schema = new URL(url).searchParams.get('schema')!;

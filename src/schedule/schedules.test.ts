@@ -16,7 +16,7 @@ function coded(code: ErrorCode, message = /./): (error: unknown) => boolean {
   return (error) => error instanceof CloacinaError && error.code === code && message.test(error.message);
 }
 
-test('interfaces.md: add gives id and next; what is left out has the defaults of scheduling.md', async (t) => {
+test('interfaces.md: add returns id and next; omitted fields have the defaults of scheduling.md', async (t) => {
   const { schedules } = await SchedulePlace.open(t);
   const added = await schedules.add('nightly', { workflow: 'etl', cron: '0 2 * * *', timezone: 'Europe/Berlin' });
   assert.deepEqual(added, { id: added.id, name: 'nightly', next: start + 3_600_000, created: true });
@@ -47,7 +47,7 @@ test('interfaces.md: add gives id and next; what is left out has the defaults of
   assert.deepEqual(await schedules.list(), [expected]);
 });
 
-test('scheduling.md: adding the same in every field changes nothing; anything else is SCHEDULE_EXISTS', async (t) => {
+test('scheduling.md: adding the same in every field changes nothing; any difference is SCHEDULE_EXISTS', async (t) => {
   const place = await SchedulePlace.open(t);
   const { schedules } = place;
   const request: ScheduleRequest = { workflow: 'etl', every: '10m', input: { a: 1, b: [2] } };
@@ -69,7 +69,7 @@ test('scheduling.md: adding the same in every field changes nothing; anything el
   await assert.rejects(schedules.add('tick', { ...request, paused: false }), coded('SCHEDULE_EXISTS'));
 });
 
-test('issue A: a schedule that can never work is refused at add, with the field at fault; nothing is written', async (t) => {
+test('scheduling.md, Adding and changing: a schedule that can never work is refused with the field at fault, and nothing is written', async (t) => {
   const { schedules } = await SchedulePlace.open(t);
   const cases: readonly (readonly [object, field: string, RegExp])[] = [
     [{ cron: '0 0 30 2 *' }, 'cron', /no 30 February/],
@@ -123,31 +123,31 @@ test('scheduling.md: unpausing never fires at once and never loses a future slot
   await place.schedules.pause('tick');
   await place.clock.leap('365d');
   const year = '01-01T00:00:20..2027-01-01T00:00:20 x3153601 paused';
-  assert.deepEqual(await place.told('tick'), ['01-01T00:00:10 started', year]); // it can be seen before it is resumed
+  assert.deepEqual(await place.historyOf('tick'), ['01-01T00:00:10 started', year]); // it is visible before it is resumed
   assert.equal((await place.schedules.stats({ since: '1h' })).paused, 361);
   const resumed = await place.schedules.resume('tick');
   assert.deepEqual([resumed.paused, resumed.next], [false, place.clock.now() + 10_000]);
   assert.equal((await place.executions()).length, 1);
   await place.clock.advance('10s');
-  assert.deepEqual(await place.told('tick'), ['01-01T00:00:10 started', year, '2027-01-01T00:00:30 started']);
+  assert.deepEqual(await place.historyOf('tick'), ['01-01T00:00:10 started', year, '2027-01-01T00:00:30 started']);
   assert.equal((await place.schedules.stats({ since: '1h' })).paused, 360);
   assert.equal((await place.schedules.resume('tick')).paused, false);
 });
 
-test('scheduling.md: slots that were missed before a pause began are told apart from those of the pause', async (t) => {
+test('scheduling.md: slots that were missed before a pause began are distinguished from those of the pause', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('tick', { workflow: 'etl', every: '1m' });
   await place.clock.leap('5m 30s');
   await place.schedules.pause('tick');
   await place.clock.leap('5m');
   await place.schedules.resume('tick');
-  assert.deepEqual(await place.told('tick'), [
+  assert.deepEqual(await place.historyOf('tick'), [
     '01-01T00:01:00..01-01T00:05:00 x5 missed',
     '01-01T00:06:00..01-01T00:10:00 x5 paused',
   ]);
 });
 
-test('interfaces.md: update changes what it names, from now on; null takes the default again', async (t) => {
+test('interfaces.md: update changes the named fields from now on; null restores a default', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   const { schedules } = place;
@@ -176,19 +176,19 @@ test('interfaces.md: update changes what it names, from now on; null takes the d
   await assert.rejects(schedules.update('tick', { workflow: 'elt' }), coded('WORKFLOW_NOT_FOUND'));
 });
 
-test('scheduling.md: a change never fires a slot of before it by the new rule, and records what was due by the old', async (t) => {
+test('scheduling.md: a change never fires an earlier slot by the new rule, and records due slots of the old rule', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('nightly', { workflow: 'etl', cron: '0 0 * * *' });
-  await place.clock.leap('39h'); // 2 January, 15:00; nobody fired midnight
+  await place.clock.leap('39h'); // 2 January, 15:00; the slot of midnight has not fired
   await place.schedules.update('nightly', { cron: '0 14 * * *' });
-  assert.deepEqual(await place.told('nightly'), ['01-02T00:00:00 started']);
+  assert.deepEqual(await place.historyOf('nightly'), ['01-02T00:00:00 started']);
   await place.loop();
   await place.clock.advance('1h');
   assert.equal((await place.executions()).length, 1);
   assert.equal((await place.schedules.get('nightly')).next, Date.UTC(2026, 0, 3, 14));
 });
 
-test('a change that leaves the slots as they are loses and repeats none of them', async (t) => {
+test('a change that keeps the slots loses and repeats none of them', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.schedules.add('tick', { workflow: 'etl', every: '1m', overlap: 'allow' });
   await place.clock.leap('61s');
@@ -198,7 +198,7 @@ test('a change that leaves the slots as they are loses and repeats none of them'
   assert.deepEqual(await place.started(), ['01-01T00:01:00', '01-01T00:02:00']);
 });
 
-test('interfaces.md: remove takes a schedule with its history; its executions stay', async (t) => {
+test('interfaces.md: remove deletes a schedule with its history; its executions are kept', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   const { id } = await place.schedules.add('tick', { workflow: 'etl', every: '1m', overlap: 'allow' });
@@ -218,7 +218,7 @@ test('interfaces.md: remove takes a schedule with its history; its executions st
   assert.deepEqual(await place.schedules.history('tick'), []);
 });
 
-test('interfaces.md: preview gives the next slots of a schedule or of a rule, and the rule in words', async (t) => {
+test('interfaces.md: preview returns the next slots of a schedule or of a rule, and the rule in words', async (t) => {
   const { schedules } = await SchedulePlace.open(t);
   const rule = { cron: '30 2 * * *', timezone: 'Europe/Berlin' };
   const { slots, sentence } = await schedules.preview(rule, 3, new Date('2026-03-28T00:00:00Z'));
@@ -285,7 +285,7 @@ test('scheduling.md: statistics count executions and slots; the success rate is 
   await assert.rejects(schedules.stats({ schedule: 'nope' }), coded('SCHEDULE_NOT_FOUND'));
 });
 
-test('interfaces.md: history gives the latest slots first, with what their executions came to, page by page', async (t) => {
+test('interfaces.md: history returns the latest slots first, with the results of their executions, page by page', async (t) => {
   const place = await SchedulePlace.open(t);
   await place.loop();
   await place.schedules.add('tick', { workflow: 'etl', every: '1m', overlap: 'allow' });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { delay } from '../engine/clock.ts';
 import { ManualClock } from './clock.ts';
 
-test('timers fire in the order of their times, each at its time, those of one time in the order they were set', async () => {
+test('timers fire in the order of their times, each at its time, and in the order of setting within one time', async () => {
   const clock = new ManualClock({ now: 1000 });
   const fired: string[] = [];
   for (const [name, ms] of Object.entries({ c: 300, a: 100, b1: 200, b2: 200 })) {
@@ -17,7 +17,7 @@ test('timers fire in the order of their times, each at its time, those of one ti
   assert.equal(clock.timers, 0);
 });
 
-test('what a timer sets in motion comes to rest before the next one fires, and may set timers on the way', async () => {
+test('work that a timer triggers settles before the next timer fires, and may set timers in between', async () => {
   const clock = new ManualClock({ now: 0 });
   const seen: number[] = [];
   const tick = async (): Promise<void> => {
@@ -34,7 +34,7 @@ test('what a timer sets in motion comes to rest before the next one fires, and m
   );
 });
 
-test('a cancelled timer does not fire; one without delay fires by itself', async () => {
+test('a cancelled timer does not fire; one without delay fires on its own', async () => {
   const clock = new ManualClock();
   let fired = 0;
   clock.timer(10, () => fired++).cancel();
@@ -45,7 +45,7 @@ test('a cancelled timer does not fire; one without delay fires by itself', async
   assert.equal(clock.timers, 0);
 });
 
-test('a leap fires what came due meanwhile once, late; the wall clock can be set without the timers noticing', async () => {
+test('a leap fires timers that became due meanwhile once, late; the wall clock can be set without affecting timers', async () => {
   const clock = new ManualClock({ now: 0 });
   const seen: number[] = [];
   const tick = (): void => {
@@ -63,7 +63,7 @@ test('a leap fires what came due meanwhile once, late; the wall clock can be set
   assert.equal(clock.monotonic(), 3_601_000);
 });
 
-test('work that never comes to rest is an error, not a test that hangs', async () => {
+test('work that never settles is an error and not a test that hangs', async () => {
   const clock = new ManualClock();
   let going = true;
   const spin = (): void => {

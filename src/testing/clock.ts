@@ -3,7 +3,7 @@ import type { Duration } from '../core/duration.ts';
 import type { Clock, Timer } from '../engine/clock.ts';
 
 export interface ManualClockOptions {
-  /** Epoch ms, or a time; default 2026-01-01T00:00:00Z. */
+  /** Epoch ms or a Date; default 2026-01-01T00:00:00Z. */
   readonly now?: number | Date;
 }
 
@@ -14,14 +14,14 @@ interface Waiting extends Timer {
   readonly fire: () => void;
 }
 
-/** Work that answers is at rest once so many turns of the event loop set and cancelled no timer. */
+/** Work has settled once this number of event loop turns set and cancelled no timer. */
 const quietTurns = 4;
 const maxTurns = 20_000;
 
-/** What another process was asked for, and has not answered yet: that takes no time on these clocks, but has to be waited for. */
+/** Pending calls to another process. They take no time on these clocks, but have to be waited for. */
 const outside = new Set<Promise<void>>();
 
-/** Nothing is at rest until the function that this gives is called. */
+/** Returns a function; no clock settles before it is called. */
 export function holdClocks(): () => void {
   const { promise, resolve } = Promise.withResolvers<void>();
   outside.add(promise);
@@ -32,9 +32,9 @@ export function holdClocks(): () => void {
 }
 
 /**
- * A clock that moves only when told. Timers fire in the order of their times, and what each of them set in motion
- * comes to rest before the next fires, so a test that advances by three days sees what three days would do.
- * A timer without delay fires by itself, as it would on any clock.
+ * A clock that moves only when told. Timers fire in order, each at its own time, and everything they trigger settles
+ * before the next one, so advancing by three days shows the effects of three days. A timer without delay fires on its
+ * own, as on any clock.
  */
 export class ManualClock implements Clock {
   #wall: number;
@@ -65,7 +65,7 @@ export class ManualClock implements Clock {
       return { cancel: () => clearImmediate(immediate) };
     }
     const waiting: Waiting = {
-      at: this.#monotonic + Math.ceil(delayMs), // whole ms, as timers of the system are
+      at: this.#monotonic + Math.ceil(delayMs), // whole ms, like system timers
       n: this.#n++,
       fire,
       cancel: () => {
@@ -76,12 +76,12 @@ export class ManualClock implements Clock {
     return waiting;
   }
 
-  /** Timers that are set: none should be left when all is closed. */
+  /** The number of set timers; 0 is expected when all is closed. */
   get timers(): number {
     return this.#timers.size;
   }
 
-  /** Moves time on (a duration or ms): fires what comes due on the way, each at its time. */
+  /** Advances by a duration or ms and fires the timers that become due, each at its time. */
   async advance(duration: Duration): Promise<void> {
     const target = this.#monotonic + durationMs(duration, 'advance');
     await this.settle();
@@ -95,7 +95,7 @@ export class ManualClock implements Clock {
     await this.settle();
   }
 
-  /** Moves time on to the next timer that is due by then (epoch ms), and fires it; false where there is none. */
+  /** Advances to the next timer that is due by `until` (epoch ms) and fires it; false if there is none. */
   async advanceToNext(until: number): Promise<boolean> {
     const next = this.#earliest();
     const wait = next === undefined ? Infinity : Math.max(0, next.at - this.#monotonic);
@@ -104,18 +104,18 @@ export class ManualClock implements Clock {
     return true;
   }
 
-  /** Moves time on in one leap, as if the machine had slept: what came due meanwhile fires once, late. */
+  /** Advances in one leap, as if the host had slept: timers that became due meanwhile fire once, late. */
   async leap(duration: Duration): Promise<void> {
     this.#move(durationMs(duration, 'leap'));
     await this.advance(0);
   }
 
-  /** Sets the wall clock, forwards or back, as an administrator does: timers do not notice. */
+  /** Sets the wall clock, forwards or back, as an administrator does; timers are not affected. */
   setNow(now: number | Date): void {
     this.#wall = Number(now);
   }
 
-  /** Resolves when what was set in motion is at rest. */
+  /** Resolves when all triggered work has settled. */
   async settle(): Promise<void> {
     let quiet = 0;
     for (let turn = 0; quiet < quietTurns; turn++) {

@@ -14,14 +14,14 @@ import type { Store } from '../store/store.ts';
 import { ManualClock } from './clock.ts';
 import { rigDatabase, rigStores } from './rig-store.ts';
 
-/** What a test may ask of node:test's context. */
+/** The parts of node:test's context that tests use. */
 export interface Cleanup {
   after(fn: () => Promise<void> | void): void;
 }
 
 const stacks = new WeakMap<Cleanup, (() => Promise<void> | void)[]>();
 
-/** Does something after the test. What was opened last is released first (`after` by itself goes the other way). */
+/** Runs a function after the test. The last registered function runs first (`after` alone uses the opposite order). */
 export function release(t: Cleanup, act: () => Promise<void> | void): void {
   const known = stacks.get(t);
   if (known !== undefined) {
@@ -35,7 +35,7 @@ export function release(t: Cleanup, act: () => Promise<void> | void): void {
   });
 }
 
-/** Several connections to one new database that others can be on. */
+/** Several connections to one new database that others can open too. */
 export async function openStores(t: Cleanup, count: number, clock: Clock): Promise<Store[]> {
   const stores = await rigStores(
     rigDatabase(() => tempFolder(t)),
@@ -46,20 +46,20 @@ export async function openStores(t: Cleanup, count: number, clock: Clock): Promi
   return stores;
 }
 
-/** A new database on which nobody else can be: in memory, where there is such a thing. */
+/** A new database for one connection: in memory on SQLite. */
 export async function openOneStore(clock: Clock): Promise<Store> {
   const [store] = await rigStores(rigDatabase(), 1, clock);
   return { ...store!, shared: false };
 }
 
-/** Declares a runner dead, as another one would after its lease. */
+/** Declares a runner dead, as another runner would after its lease. */
 export async function declareDead(store: Store, id: string): Promise<void> {
   const runner = (await store.runners()).find((one) => one.id === id);
   if (runner === undefined || !(await store.markDead(id, runner.leaseUntil)))
     throw new Error(`runner ${id} is not there`);
 }
 
-/** A folder that is gone after the test. */
+/** A folder that is removed after the test. */
 export function tempFolder(t: Cleanup): string {
   const folder = mkdtempSync(join(tmpdir(), 'cloacina-'));
   release(t, () => rmSync(folder, { recursive: true, force: true }));
@@ -72,7 +72,7 @@ export interface Logged {
   readonly details: object;
 }
 
-/** A logger that keeps what it is told. */
+/** A logger that keeps its lines. */
 export function keepingLogger(logged: Logged[]): Logger {
   const at =
     (level: Logged['level']) =>
@@ -90,13 +90,13 @@ class RigClient extends EngineClient {
 
 export interface RigOptions<C extends Clock> extends Partial<Omit<EngineOptions, 'store' | 'clock' | 'logger'>> {
   readonly workflows?: readonly AnyWorkflow[];
-  /** Default: a new database. It is closed with the rig unless it was given. */
+  /** Default: a new database. A given store is not closed with the rig. */
   readonly store?: Store;
   readonly clock?: C;
   readonly tenant?: string;
 }
 
-/** An engine and a client of it on one store, with nothing above the engine; a test moves its clock. */
+/** An engine and a client of it on one store, without the layers above the engine; the test moves the clock. */
 export interface Rig<C extends Clock> {
   readonly engine: Engine;
   readonly client: RigClient;
@@ -154,7 +154,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
   let closed: Promise<void> | undefined;
   const close = async (drainMs: number): Promise<void> => {
     const closing = engine.close(drainMs);
-    // what an attempt does with its signal, and the grace period, are of this clock too
+    // attempts abort and reach their grace period on this clock too
     if (clock instanceof ManualClock) for (let i = 0; i < 20; i++) await clock.advance(1000);
     await closing;
     client.end();
@@ -165,7 +165,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
   return rig;
 }
 
-/** A client without an engine, as a web application or the CLI has it. */
+/** A client without an engine, as in a web application or the CLI. */
 export function openClient(t: Cleanup, store: Store, clock: Clock, tenant = 'default'): EngineClient {
   const watch = new Watch(store, clock, true);
   const client = new RigClient({ ...clientParts(store, clock, tenant), maxPayload: 1_048_576, engine: null, watch });

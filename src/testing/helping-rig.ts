@@ -8,7 +8,10 @@ import type { Cleanup, Rig, RigOptions } from './engine-rig.ts';
 type Opened = Rig<ManualClock>;
 type Options = Omit<RigOptions<ManualClock>, 'clock' | 'store' | 'workflows'>;
 
-/** Runners on one database that know of each other, and a connection to spare; `build` gives the workflows of each by its name. */
+/**
+ * Runners on one database that know each other, and a spare connection; `build` returns the workflows of each runner by
+ * its name.
+ */
 export async function openRunners(
   t: Cleanup,
   build: (who: string, clock: ManualClock) => readonly AnyWorkflow[],
@@ -25,12 +28,12 @@ export async function openRunners(
   return { clock, rigs, store: stores[0]!, spare: stores.at(-1)! };
 }
 
-/** What is offered, or taken and not answered for. */
+/** Offers that are open, or taken and not answered. */
 export const offersIn = (
   store: Store,
 ): Promise<readonly { readonly helper: string | null; readonly attempt: number }[]> =>
   store.read(() => all('select * from offers'));
 
-/** What a task's function does for a while. */
+/** The work of a task's function. */
 export const takes = (clock: ManualClock, ms: number): Promise<void> =>
   new Promise((resolve) => clock.timer(ms, resolve));

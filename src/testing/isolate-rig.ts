@@ -33,7 +33,7 @@ export function packageFolder(t: TestContext, source: string): string {
   return dir;
 }
 
-/** A package whose one workflow `w` has these tasks. */
+/** A package whose only workflow `w` has these tasks. */
 export function open(t: TestContext, tasks: string, options: Partial<IsolateOptions> = {}): Opened {
   return openSource(t, definition + tasks, options);
 }
@@ -111,7 +111,7 @@ export async function lost(outcome: Promise<Outcome>): Promise<Extract<Outcome, 
   return result;
 }
 
-/** Waits for something that another process does, and fails after ten seconds. */
+/** Waits for an effect of another process, and fails after ten seconds. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
   for (let i = 0; i < 1000; i++) {
     if (holds()) return;

@@ -10,12 +10,12 @@ import type { TestPostgres } from './postgres-server.ts';
 
 const program = '/usr/sbin/pgbouncer';
 
-/** Fewer than the clients have: each transaction may be on another one than the one before. */
+/** Fewer than the clients have, so consecutive transactions may run on different ones. */
 const serverConnections = 4;
 
 /**
- * A pgbouncer before a server, which hands out its connections for one transaction each. Of `ignored` parameters at the
- * start of a connection it takes no notice; others it refuses. A sentence where it is not installed.
+ * A pgbouncer before a server, which lends its connections for one transaction each. It ignores the `ignored` startup
+ * parameters of a connection and refuses others. Returns a sentence if it is not installed.
  */
 export async function pgbouncer(serverUrl: string, ignored: readonly string[] = []): Promise<TestPostgres | string> {
   if (!existsSync(program)) return `there is no ${program} (Debian's package pgbouncer)`;

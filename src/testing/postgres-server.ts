@@ -23,12 +23,12 @@ const testSettings: Settings = {
   unix_socket_directories: '',
   max_connections: 200,
   shared_buffers: '64MB',
-  // what a process wrote outlives the process; power is not lost in tests
+  // writes of a process outlive the process, and no test loses power
   fsync: 'off',
   max_wal_size: '256MB',
 };
 
-/** Servers of this process: none of them outlives it, also where it is told to end in the middle of a test. */
+/** Servers of this process. None outlives it, even if it is terminated in the middle of a test. */
 const running = new Set<PostgresServer>();
 
 function endWithProcess(server: PostgresServer): void {
@@ -39,7 +39,10 @@ function endWithProcess(server: PostgresServer): void {
   running.add(server);
 }
 
-/** A PostgreSQL of the test's own, on a free port and in a temporary folder, which it may stop, kill and start again. */
+/**
+ * A PostgreSQL server for one test, on a free port and in a temporary folder, which the test may stop, kill and
+ * restart.
+ */
 export class PostgresServer {
   readonly port: number;
   readonly #bin: string;
@@ -55,7 +58,7 @@ export class PostgresServer {
     this.#user = user;
   }
 
-  /** Makes a cluster; it is not started. */
+  /** Creates a cluster without starting it. */
   static async create(settings: Settings = {}): Promise<PostgresServer> {
     const server = await PostgresServer.#place();
     endWithProcess(server);
@@ -71,28 +74,31 @@ export class PostgresServer {
     const user = await unprivileged();
     if (user === undefined) return new PostgresServer(bin, folder, await freePort(), user);
     chownSync(folder, user.uid, user.gid);
-    // this checkout may be where that user cannot look
+    // the other user may have no access to this checkout
     if (fromNpm) cpSync(dirname(bin), join(folder, 'native'), { recursive: true, verbatimSymlinks: true });
     return new PostgresServer(fromNpm ? join(folder, 'native', 'bin') : bin, folder, await freePort(), user);
   }
 
-  /** Of a database that is there. */
+  /** The URL of an existing database. */
   get url(): string {
     return `postgres://postgres@127.0.0.1:${this.port}/postgres`;
   }
 
-  /** For its next start. */
+  /** Applies at the next start. */
   set(settings: Settings): void {
     const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value}'\n`);
     appendFileSync(join(this.#data, 'postgresql.conf'), lines.join(''));
   }
 
-  /** A standby of this cluster, which must be stopped: a copy of its files that follows it, through a port, from its start on. */
+  /**
+   * A standby of this cluster, which must be stopped: a copy of its files that follows it through a port from its start
+   * on.
+   */
   async standby(name: string, port: number): Promise<PostgresServer> {
     const copy = await PostgresServer.#place();
     endWithProcess(copy);
     cpSync(this.#data, copy.#data, { recursive: true, preserveTimestamps: true });
-    chmodSync(copy.#data, 0o700); // the server refuses to start where others may look
+    chmodSync(copy.#data, 0o700); // the server refuses to start if other users have access
     writeFileSync(join(copy.#data, 'standby.signal'), '');
     if (copy.#user !== undefined) await run('chown', ['-R', `${copy.#user.uid}:${copy.#user.gid}`, copy.#data]);
     copy.set({
@@ -102,7 +108,7 @@ export class PostgresServer {
     return copy;
   }
 
-  /** Starts it, and waits until it answers. */
+  /** Starts the server and waits until it answers. */
   async start(): Promise<void> {
     for (let tries = 0; ; tries++) {
       const child = spawn(join(this.#bin, 'postgres'), ['-D', this.#data, '-p', String(this.port)], {
@@ -111,41 +117,41 @@ export class PostgresServer {
       });
       this.#process = child;
       this.#ended = new Promise((resolve) => child.once('exit', resolve));
-      let said = '';
-      child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-1000)));
+      let stderr = '';
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(-1000)));
       const refused = await Promise.race([
         this.#untilUp(),
-        this.#ended.then(() => new Error(`the server ended at once: ${said}`)),
+        this.#ended.then(() => new Error(`the server ended at once: ${stderr}`)),
       ]);
       if (refused === undefined) return;
-      // processes of a killed server live for a moment longer, and hold what the next one needs
+      // processes of a killed server live a moment longer and hold resources that the next one needs
       if (tries === 50) throw refused;
       await setTimeout(100);
     }
   }
 
-  /** A fast shutdown: connections are cut, what was committed is kept. */
+  /** A fast shutdown: connections are cut, committed rows are kept. */
   async stop(): Promise<void> {
     this.#process?.kill('SIGINT');
     await this.#ended;
     this.#process = undefined;
   }
 
-  /** As a crash of the machine would end it. */
+  /** Ends the server like a crash of the host. */
   async kill(): Promise<void> {
     this.#process?.kill('SIGKILL');
     await this.#ended;
     this.#process = undefined;
   }
 
-  /** Stops it, and removes its files. */
+  /** Stops the server and removes its files. */
   async remove(): Promise<void> {
     await this.stop();
     running.delete(this);
     rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
-  /** The same within this turn, for a process that is about to end. */
+  /** Removes them synchronously, for a process that is about to end. */
   removeNow(): void {
     this.#process?.kill('SIGKILL');
     if (existsSync(this.#folder)) rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
@@ -177,16 +183,17 @@ export class PostgresServer {
   }
 }
 
-/** A PostgreSQL for tests that use schemas of their own and leave the server alone. */
+/** A PostgreSQL server for tests that use their own schemas and do not touch the server. */
 export interface TestPostgres {
-  /** Of a database that is there. */
+  /** The URL of an existing database. */
   readonly url: string;
   stop(): Promise<void>;
 }
 
 /**
- * `CLOACINA_TEST_POSTGRES`: the URL of a database, or (as `npm test` sets it) of a door that starts one server for all and
- * answers with its URL. Else a server for this process. A sentence where there is none to be had.
+ * `CLOACINA_TEST_POSTGRES` is the URL of a database, or (set by `npm test`) of an HTTP endpoint that starts one server
+ * for all and answers with its URL. Without it a server is started for this process. Returns a sentence if there is
+ * none.
  */
 export async function testPostgres(): Promise<TestPostgres | string> {
   const given = process.env['CLOACINA_TEST_POSTGRES'];
@@ -201,7 +208,7 @@ export async function testPostgres(): Promise<TestPostgres | string> {
   return typeof server === 'string' ? server : { url: server.url, stop: () => server.remove() };
 }
 
-/** A server of the caller's own, started. A sentence where none can be. */
+/** A started server for the caller, or a sentence that says why none can start. */
 export async function startedServer(settings: Settings = {}): Promise<PostgresServer | string> {
   let server: PostgresServer | undefined;
   try {
@@ -214,7 +221,7 @@ export async function startedServer(settings: Settings = {}): Promise<PostgresSe
   }
 }
 
-/** Servers of a database refuse to run as root: whom they run as then. */
+/** The user that runs the server, because PostgreSQL refuses to run as root. */
 export async function unprivileged(): Promise<User | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of ['postgres', 'nobody']) {
@@ -224,13 +231,13 @@ export async function unprivileged(): Promise<User | undefined> {
       );
       return { uid: uid!, gid: gid! };
     } catch {
-      continue; // there is no such user here
+      continue; // this user does not exist here
     }
   }
   throw new Error('it will not run as root, and there is no other user');
 }
 
-/** A port of this machine that nobody listens to. */
+/** A free port of this host. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();

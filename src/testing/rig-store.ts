@@ -6,21 +6,21 @@ import { verbs } from '../store/verbs.ts';
 import type { Verb } from '../store/verbs.ts';
 import { holdClocks } from './clock.ts';
 
-/** The server on which rigs keep their databases from now on; undefined: on SQLite. */
+/** The server on which rigs keep their databases from now on; undefined for SQLite. */
 let server: string | undefined;
 let schemas = 0;
 
-/** From here on every rig of this process has schemas of its own on that PostgreSQL. */
+/** From here on every rig of this process has its own schemas on that PostgreSQL. */
 export function rigsOnPostgres(url: string): void {
   server = url;
 }
 
-/** How many of something a test of quantity makes: a tenth of it where each costs several messages to a server. */
+/** The size of a test of quantity: a tenth of it if each item costs several messages to a server. */
 export function rigCount(count: number): number {
   return server === undefined ? count : count / 10;
 }
 
-/** A database of a rig's own; `folder` is asked for where it is to lie in a file, left out where one connection is all. */
+/** A database for one rig. `folder` is called if the database is a file, and omitted if one connection is enough. */
 export function rigDatabase(folder?: () => string): string {
   if (server !== undefined) return `${server}?schema=rig_${process.pid}_${schemas++}`;
   return folder === undefined ? 'sqlite::memory:' : `sqlite:${join(folder(), 'engine.db')}`;
@@ -38,9 +38,9 @@ const calls: ReadonlyMap<string, Verb<never, unknown>['does']> = new Map([
 ]);
 
 /**
- * Connections to one database for a test that moves the clock. SQLite answers within the turn in which it is asked; for
- * PostgreSQL the clock waits until every verb is answered, and a change by one connection is known to the others as soon
- * as it is committed (that the notices of PostgreSQL come is shown elsewhere, in real time).
+ * Connections to one database for a test that moves the clock. SQLite answers within the same turn. For PostgreSQL the
+ * clock waits until every verb is answered, and a change by one connection is known to the others as soon as it is
+ * committed (other tests show the notifications of PostgreSQL in real time).
  */
 export async function rigStores(url: string, count: number, clock: Clock): Promise<Store[]> {
   const stores: Store[] = [];

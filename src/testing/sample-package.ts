@@ -48,7 +48,7 @@ export function sampleManifest(name = 'sample', version = '1.0.0'): Omit<Manifes
   };
 }
 
-/** A package file whose code is given as text; other code, other digest. */
+/** A package file with the given code; different code has a different digest. */
 export function samplePackage(code = 'export {};\n', name = 'sample', version = '1.0.0'): Promise<PackedArchive> {
   return packArchive(sampleManifest(name, version), new Map([['code/index.mjs', Buffer.from(code)]]));
 }

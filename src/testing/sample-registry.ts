@@ -29,7 +29,7 @@ export class SampleRegistry {
     });
   }
 
-  /** A version of the package, which the live channel points to from then on. */
+  /** Registers a version of the package; the live channel points to it from then on. */
   async register(version: string, workflows: readonly string[] = ['w']): Promise<Pin> {
     const manifest = { ...sampleManifest('p', version), workflows: workflows.map((name) => sampleWorkflow(name)) };
     const { bytes, digest } = await packArchive(manifest, new Map([['code/index.mjs', Buffer.from('')]]));
@@ -38,7 +38,7 @@ export class SampleRegistry {
   }
 }
 
-/** An execution of a version, as whoever looked that up just before puts it together. */
+/** An execution of a version, as a caller creates it directly after the lookup. */
 export function samplePinned(pin: Pin, change: Partial<NewExecution> = {}): NewExecution {
   return sampleExecution({ pin, buildId: pin.digest, ...change });
 }

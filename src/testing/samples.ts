@@ -2,7 +2,7 @@ import { newId } from '../engine/id.ts';
 import type { Effects, ExecutionRelease, NewExecution, TaskState, Transition } from '../store/transition.ts';
 import type { ExecutionFilter, RunnerRecord } from '../store/store.ts';
 
-/** A new execution with what matters to a test. */
+/** A new execution with the fields that matter to a test. */
 export function sampleExecution(change: Partial<NewExecution> = {}): NewExecution {
   const id = change.id ?? newId(1_000_000);
   return {
@@ -31,7 +31,7 @@ export function sampleExecution(change: Partial<NewExecution> = {}): NewExecutio
   };
 }
 
-/** A transition that changes nothing but what it is told to. */
+/** A transition that makes only the given changes. */
 export function sampleEffects(change: Partial<Effects> = {}): Effects {
   return {
     messagesDone: [],
@@ -116,7 +116,7 @@ export function sampleRelease(change: Partial<ExecutionRelease> = {}): Execution
   };
 }
 
-/** Asks for all executions of a tenant, so many at most. */
+/** Lists all executions of a tenant, up to a maximum. */
 export function sampleFilter(change: Partial<ExecutionFilter> = {}): ExecutionFilter {
   return {
     tenant: 'default',

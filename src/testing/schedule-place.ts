@@ -16,19 +16,19 @@ import { run } from '../store/script.ts';
 import { ManualClock } from './clock.ts';
 import { sampleFilter } from './samples.ts';
 
-/** A database file with schedules on it, and no runner: executions stay pending until `end`. */
+/** A database file with schedules and without a runner: executions stay pending until `end`. */
 export class SchedulePlace {
   readonly clock: ManualClock;
   readonly store: Store;
   readonly schedules: Schedules;
-  /** What can be started, by name; tests add and take away. */
+  /** The workflows that can be started, by name; tests add and remove some. */
   readonly workflows: Map<string, AnyWorkflow> = new Map([['etl', withTask(workflow('etl'))]]);
   readonly logged: { readonly level: string; readonly message: string; readonly data: object }[] = [];
   readonly #t: TestContext;
   readonly #path: string;
-  /** How often a loop told runners to look. */
+  /** The number of times a loop woke runners. */
   notifications = 0;
-  /** Called while a loop or a verb looks a workflow up. */
+  /** Called while a loop or a verb looks up a workflow. */
   onResolve: () => Promise<void> = () => Promise.resolve();
   readonly #wakers: (() => void)[] = [];
 
@@ -57,7 +57,7 @@ export class SchedulePlace {
     return new Schedules({ store, tenant, clock, maxPayload: 10_000, resolve, onChange });
   }
 
-  /** A loop on a connection of its own, as in another process. */
+  /** A loop on its own connection, as in another process. */
   async loop(tenants: readonly string[] | null = null): Promise<ScheduleLoop> {
     const store = await openStore(`sqlite:${this.#path}`, { now: () => this.clock.now() });
     const loop = new ScheduleLoop({
@@ -78,20 +78,20 @@ export class SchedulePlace {
     return loop;
   }
 
-  /** The executions there are, by slot. */
+  /** The existing executions, by slot. */
   async executions(tenant = 'default'): Promise<readonly ExecutionRecord[]> {
     return (await this.store.list(sampleFilter({ tenant, limit: 100_000 }))).toSorted(
       (a, b) => (a.schedule?.slot ?? 0) - (b.schedule?.slot ?? 0),
     );
   }
 
-  /** The slots that started an execution, as ISO times without what all of them share. */
+  /** The slots that started an execution, as ISO times without their common parts. */
   async started(): Promise<readonly string[]> {
     return (await this.executions()).map(({ schedule }) => iso(schedule!.slot) + (schedule!.isCatchUp ? ' late' : ''));
   }
 
-  /** History of a schedule, the oldest first: `<first>[..<last> x<count>] <outcome or reason>`. */
-  async told(name: string): Promise<readonly string[]> {
+  /** The history of a schedule, oldest first: `<first>[..<last> x<count>] <outcome or reason>`. */
+  async historyOf(name: string): Promise<readonly string[]> {
     const rows = await this.schedules.history(name, { limit: 1000 });
     return rows.toReversed().map(({ slot, through, count, outcome, reason }) => {
       const range = count === 1 ? iso(slot) : `${iso(slot)}..${iso(through)} x${count}`;
@@ -99,7 +99,7 @@ export class SchedulePlace {
     });
   }
 
-  /** Ends an execution, or all. */
+  /** Ends one execution, or all. */
   async end(status: 'completed' | 'failed' | 'cancelled', id: string | null = null): Promise<void> {
     await this.store.write(() =>
       run(

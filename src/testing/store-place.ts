@@ -14,7 +14,7 @@ export interface StorePlace {
   readonly created: (...changes: readonly Partial<NewExecution>[]) => Promise<string[]>;
 }
 
-/** To be called within the `describe` of a suite. */
+/** Must be called within the `describe` of a suite. */
 export function storePlace(open: () => Promise<Store>): StorePlace {
   let store: Store;
   let batches = 0;

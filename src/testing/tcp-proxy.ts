@@ -3,7 +3,7 @@ import type { Server, Socket } from 'node:net';
 
 type Mode = 'pass' | 'hold' | 'swallow' | 'refuse';
 
-/** What was sent by one side and not forwarded yet; `end`: it has sent all. */
+/** Bytes that one side sent and the proxy has not forwarded; `end`: that side has sent all. */
 interface Way {
   readonly from: Socket;
   readonly to: Socket;
@@ -13,8 +13,8 @@ interface Way {
 }
 
 /**
- * Stands between a program and a server, and lets a test break the network: connections that stay open and carry nothing,
- * that are cut, that are refused.
+ * A proxy between a program and a server with which a test breaks the network: connections stay open and carry nothing,
+ * are cut, or are refused.
  */
 export class TcpProxy {
   readonly #server: Server;
@@ -28,7 +28,7 @@ export class TcpProxy {
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
   }
 
-  /** To a port of this machine, which is asked for at each connection. */
+  /** To a port of this host, which is read at each connection. */
   static async open(target: () => number): Promise<TcpProxy> {
     const proxy = new TcpProxy(target);
     await new Promise<void>((resolve, reject) => {
@@ -44,18 +44,18 @@ export class TcpProxy {
     return address.port;
   }
 
-  /** Forwards again; what was swallowed meanwhile arrives late, as if it had been sent again and again. */
+  /** Forwards again; withheld bytes arrive late, as if TCP had retransmitted them. */
   pass(): void {
     this.#mode = 'pass';
     for (const way of this.#ways) flush(way);
   }
 
-  /** What the program sends is kept back, and what the server says arrives. */
+  /** Withholds bytes of the program, and forwards those of the server. */
   hold(): void {
     this.#mode = 'hold';
   }
 
-  /** Whether each of these texts is in what is kept back of one and the same connection. */
+  /** True if each of these texts is in the withheld bytes of one connection. */
   holds(...texts: readonly string[]): boolean {
     return [...this.#ways].some(({ isOutward, held }) => {
       const sent = Buffer.concat(held.filter((what) => what !== 'end')).toString('latin1');
@@ -68,7 +68,7 @@ export class TcpProxy {
     this.#mode = 'swallow';
   }
 
-  /** New connections are cut at once; those that there are go on. */
+  /** Cuts new connections at once; existing ones continue. */
   refuse(): void {
     this.#mode = 'refuse';
   }
@@ -104,7 +104,7 @@ export class TcpProxy {
     };
     from.on('data', take);
     from.on('end', () => take('end'));
-    from.on('error', () => undefined); // what is left to do is done when it closes
+    from.on('error', () => undefined); // the close ends the rest
     from.on('close', () => {
       take('end');
       this.#sockets.delete(from);

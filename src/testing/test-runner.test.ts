@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { unchecked, workflow } from '../core/definition/workflow.ts';
 import { testRunner } from './test-runner.ts';
 
-describe('interfaces.md, cloacina/testing', () => {
+describe('interfaces.md, cloacina/testing: a test moves the clock', () => {
   it('a 30-day sleep and a daily schedule are tested in milliseconds', async () => {
     const ran: string[] = [];
     const reminder = workflow('reminder');
@@ -26,7 +26,7 @@ describe('interfaces.md, cloacina/testing', () => {
     assert.ok(tookMs < 1500, `${tookMs} ms`);
   });
 
-  it('`run` and `finish` move time on until the execution has ended, and say so where it does not', async () => {
+  it('`run` and `finish` move time on until the execution has ended, and throw if it does not', async () => {
     const flaky = workflow('flaky', { input: unchecked<{ n: number }>() });
     const a = flaky.task('a', { retry: { attempts: 4, delay: '1h', maxDelay: '1d' } }, ({ attempt, input }) => {
       if (attempt < 4) throw new Error('again');

@@ -1,4 +1,4 @@
-/** What the code of a package can do to the channel of its own process: `forge(message, text)` answers its first call. */
+/** Code of a package that writes to the channel of its own process: `forge(message, text)` answers its first call. */
 export const forger = `
 import { writeSync } from 'node:fs';
 function write(bytes) {

@@ -1,4 +1,4 @@
-/** A runner of this process with one package in it, whose code is given as text. */
+/** A runner of this process with one package, whose code is a text. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Runner } from '../../src/index.ts';

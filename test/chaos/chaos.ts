@@ -19,13 +19,13 @@ import { Storm } from './storm.ts';
 
 const script = fileURLToPath(new URL('runner.ts', import.meta.url));
 const schema = 'chaos';
-/** Two of this machine, one that believes itself on another, one whose clock is ahead. */
+/** Two on this host, one that reports another host, and one whose clock is ahead. */
 const members = [{ name: 'a' }, { name: 'b' }, { name: 'far', host: 'elsewhere' }, { name: 'ahead', aheadMs: 90_000 }];
 const settleMs = 60_000;
 
 /**
- * Four runners under load in a storm of so many seconds, and what is left afterwards. The seed draws the mishaps and the
- * load, not what the system makes of them: the same seed is another run of the same weather.
+ * Four runners under load in a storm of a given length, and the state of the database afterwards. The seed determines
+ * the faults and the load, but not the reactions of the system.
  */
 export async function chaos(t: TestContext, seed: number, seconds: number): Promise<void> {
   const server = await startedServer();
@@ -56,13 +56,13 @@ export async function chaos(t: TestContext, seed: number, seconds: number): Prom
         assert.fail(`after the storm something is left: ${await leftOver(control)}`);
       await setTimeout(100);
     }
-    const codes = await Promise.all(runners.map((runner) => runner.end()));
-    assert.deepEqual(codes, [0, 0, 0, 0], 'every runner ends by itself');
+    const exitCodes = await Promise.all(runners.map((runner) => runner.end()));
+    assert.deepEqual(exitCodes, [0, 0, 0, 0], 'every runner ends on its own');
     await judgeDeaths(control, storm.deaths, storm.lateCommits);
     assert.deepEqual(
       runners.flatMap(({ faults }) => faults),
       [],
-      'what they start themselves is started, or the database was away',
+      'their own starts succeed, or the database was away',
     );
     await judge(control, acknowledged);
     judgeTakeovers(storm.takeovers);
@@ -105,7 +105,7 @@ async function leftOver(control: Control): Promise<string> {
   return JSON.stringify({ counts, rows });
 }
 
-/** Keeps the logs of a run that failed. */
+/** Keeps the logs of a failed run. */
 function keep(t: Cleanup, folder: string): string {
   const kept = `${folder}-kept`;
   release(t, () => cpSync(folder, kept, { recursive: true }));

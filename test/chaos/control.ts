@@ -1,14 +1,14 @@
 import { setTimeout } from 'node:timers/promises';
 import { Client } from 'pg';
 
-/** What there is of a runner. */
+/** The columns of a runner. */
 export interface Written {
   readonly events: number;
-  /** The number of its last batch that is remembered; 0 where none is. */
+  /** The number of its last remembered batch; 0 if there is none. */
   readonly batch: number;
 }
 
-/** How the test itself looks at the database: a connection a question, and again where there is no answer. */
+/** The test's own view of the database: a new connection for each query, which is repeated if there is no answer. */
 export class Control {
   readonly #url: string;
 
@@ -19,7 +19,7 @@ export class Control {
   async query<Row extends object>(text: string, ...values: readonly unknown[]): Promise<readonly Row[]> {
     for (let tries = 0; ; tries++) {
       const client = new Client({ connectionString: this.#url, connectionTimeoutMillis: 5000 });
-      client.on('error', () => undefined); // the query is told
+      client.on('error', () => undefined); // the query rejects
       try {
         await client.connect();
         const { rows } = await client.query<Row>(text, [...values]);
@@ -45,7 +45,7 @@ export class Control {
     return row!.n;
   }
 
-  /** Of these runners, those that are not declared dead. */
+  /** Those of these runners that are not declared dead. */
   async living(runners: readonly string[]): Promise<readonly string[]> {
     const rows = await this.query<{ id: string }>('select id from runners where id = any($1) and dead = 0', runners);
     return rows.map(({ id }) => id);

@@ -1,6 +1,6 @@
 /**
- * Loaded before everything else by processes of the chaos test: with CHAOS_HOST it believes itself on another machine, with
- * CHAOS_AHEAD_MS the clock of its system is ahead.
+ * Preloaded by processes of the chaos test: with CHAOS_HOST the process reports another host, with CHAOS_AHEAD_MS its
+ * system clock is ahead.
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';

@@ -5,7 +5,7 @@ import { longestMs } from './storm.ts';
 import type { Death, Takeover } from './storm.ts';
 import { limit, width } from './workflows.ts';
 
-/** What the rules of durability.md say of a database after a storm that has passed. */
+/** Checks the rules of durability.md on a database after a storm. */
 export async function judge(control: Control, acknowledged: ReadonlyMap<string, string>): Promise<void> {
   await endsOnce(control, acknowledged);
   await leavesNothing(control);
@@ -15,7 +15,7 @@ export async function judge(control: Control, acknowledged: ReadonlyMap<string, 
   await onceIsOnce(control);
 }
 
-/** The fence: from the moment on at which it is dead a runner writes nothing, whatever it had sent before. */
+/** The fence: a runner writes nothing after it is declared dead, whatever it had sent before. */
 export async function judgeDeaths(control: Control, deaths: readonly Death[], lateCommits: number): Promise<void> {
   assert.ok(lateCommits > 0, 'a commit of a dead runner has arrived');
   for (const { runner, written } of deaths) {
@@ -30,7 +30,7 @@ export function judgeTakeovers(takeovers: readonly Takeover[]): void {
   for (const takeover of takeovers) {
     assert.ok(takeover.ms < longestMs, `its executions waited too long: ${JSON.stringify(takeover)}`);
   }
-  // one that only a lease showed would take more than a lease; a single one may meet a machine that is busy with something else
+  // adoption that only a lease can trigger takes more than a lease; a single slow one may be due to a busy host
   const atOnce = takeovers.filter(({ seenAtOnce }) => seenAtOnce).map(({ ms }) => ms);
   const median = atOnce.toSorted((a, b) => a - b)[Math.floor(atOnce.length / 2)] ?? 0;
   assert.ok(median < leaseMs, `what a dead neighbour had waited for ${atOnce.join(', ')} ms`);
@@ -50,7 +50,7 @@ async function endsOnce(control: Control, acknowledged: ReadonlyMap<string, stri
   );
   const byId = new Map(rows.map((row) => [row.id, row]));
   for (const [id, workflow] of acknowledged)
-    assert.equal(byId.get(id)?.workflow, workflow, `acknowledged execution ${id} is there`);
+    assert.equal(byId.get(id)?.workflow, workflow, `acknowledged execution ${id} exists`);
   for (const { id, workflow, status, error, ends } of rows) {
     const isCut =
       workflow === 'once' && status === 'failed' && /TASK_INTERRUPTED|TASK_CRASHED_RUNNER/.test(error ?? '');
@@ -73,7 +73,7 @@ async function leavesNothing(control: Control): Promise<void> {
   assert.deepEqual(
     await control.query('select id, name, dead from runners'),
     [],
-    'every runner has signed off or was removed',
+    'every runner has closed or was removed',
   );
 }
 
@@ -86,7 +86,7 @@ interface EventRow {
   readonly runner: string | null;
 }
 
-/** Numbers without gaps, one end a task, and nobody writes who was not the last to take the execution. */
+/** Event numbers have no gaps, each task ends once, and only the last owner of the execution writes. */
 async function eventsAreInOrder(control: Control): Promise<void> {
   const events = await control.query<EventRow>(
     'select execution_id, seq, type, task, item, runner from events order by execution_id, seq',
@@ -113,7 +113,7 @@ async function eventsAreInOrder(control: Control): Promise<void> {
   }
 }
 
-/** Each output names the run that made it, and carries the names of those it was made of. */
+/** Each output names the run that made it, and contains the names of the outputs it was made from. */
 async function resultsStand(control: Control): Promise<void> {
   await itemsStand(control);
   const tasks = await control.query<{ execution_id: string; task: string; output: string }>(
@@ -129,8 +129,12 @@ async function resultsStand(control: Control): Promise<void> {
     const outputs = new Map(of.map(({ task, output }) => [task, JSON.parse(output) as unknown]));
     const first = outputs.get('first');
     const [left, right] = [outputs.get('left'), outputs.get('right')] as readonly (readonly [string, string])[];
-    assert.deepEqual(outputs.get('join'), [left, right], `what ${id} ends with is what its tasks gave`);
-    assert.deepEqual([left![0], right![0]], [first, first], `both have seen one result of the first task of ${id}`);
+    assert.deepEqual(outputs.get('join'), [left, right], `the output of ${id} is that of its tasks`);
+    assert.deepEqual(
+      [left![0], right![0]],
+      [first, first],
+      `both tasks have received one result of the first task of ${id}`,
+    );
     for (const [task, run] of [
       ['first', first],
       ['left', left![1]],
@@ -142,7 +146,7 @@ async function resultsStand(control: Control): Promise<void> {
   }
 }
 
-/** Whoever ran them: each item of a map has the result of a run of its own. */
+/** Each item of a map has the result of a run of that item, on any runner. */
 async function itemsStand(control: Control): Promise<void> {
   const maps = await control.query<{ id: string; output: string }>(
     `select id, output from executions where workflow = 'wide'`,
@@ -153,7 +157,7 @@ async function itemsStand(control: Control): Promise<void> {
   const of = new Map(runs.map(({ run, execution }) => [run, execution]));
   for (const { id, output } of maps) {
     const names = JSON.parse(output) as readonly string[];
-    assert.equal(new Set(names).size, width, `the items of ${id} have results of their own`);
+    assert.equal(new Set(names).size, width, `each item of ${id} has its own result`);
     assert.ok(
       names.every((name) => of.get(name) === id),
       `runs of ${id}`,
@@ -161,7 +165,7 @@ async function itemsStand(control: Control): Promise<void> {
   }
 }
 
-/** By the runs whose results count: from their begin to their end their runner owned the execution. */
+/** From the begin to the end of each run whose result counts, its runner owned the execution. */
 async function limitsHold(control: Control): Promise<void> {
   const runs = await control.query<{ began: Date; ended: Date }>(
     `select r.began, r.ended from runs r join task_executions t on t.execution_id = r.execution and t.task = r.task
@@ -172,7 +176,7 @@ async function limitsHold(control: Control): Promise<void> {
     { at: began.getTime(), by: 1 },
     { at: ended.getTime(), by: -1 },
   ]);
-  // an end and a begin of one millisecond are no overlap
+  // an end and a begin in the same millisecond do not overlap
   changes.sort((a, b) => a.at - b.at || a.by - b.by);
   let now = 0;
   for (const { by } of changes) {

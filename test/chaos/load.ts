@@ -7,7 +7,7 @@ const pauseMs = 80;
 const mostLimited = 100;
 const names = ['chain', 'chain', 'limited', 'signalled', 'once', 'parent', 'wide'] as const;
 
-/** Starts executions again and again, as a web application would, whatever happens to the database meanwhile. */
+/** Starts executions continuously, as a web application would, whatever happens to the database meanwhile. */
 export class Load {
   readonly #acknowledged: Map<string, string>;
   readonly #client: Client;
@@ -16,7 +16,7 @@ export class Load {
   readonly #signals: Promise<void>[] = [];
   #on = true;
 
-  /** In `acknowledged` is noted whose start was answered: each of them has to end. */
+  /** Acknowledged starts are added to `acknowledged`; each of them has to end. */
   constructor(client: Client, random: Random, acknowledged: Map<string, string>) {
     this.#acknowledged = acknowledged;
     this.#client = client;
@@ -24,7 +24,7 @@ export class Load {
     this.#lanes = Array.from({ length: lanes }, () => this.#lane());
   }
 
-  /** Starts nothing more; resolves once every signal that is owed was taken. */
+  /** Stops starting; resolves once every expected signal has been taken. */
   async end(): Promise<void> {
     this.#on = false;
     await Promise.all(this.#lanes);
@@ -47,7 +47,7 @@ export class Load {
     }
   }
 
-  /** Two at once are what the limit admits: what comes faster than they end would be worked off long after the storm only. */
+  /** The limit admits two at once; a higher rate would leave a backlog long after the storm */
   async #limitedWait(): Promise<boolean> {
     const filter = { workflow: 'limited', status: 'pending', limit: mostLimited } as const;
     return (await this.#client.executions.list(filter)).items.length === mostLimited;
@@ -60,7 +60,7 @@ export class Load {
         await this.#client.signal(id, 'go', 1);
         return;
       } catch (error) {
-        // one that was sent although no answer came has been taken, and the execution may have ended by it
+        // a signal sent without an answer has been taken, and the execution may have ended because of it
         if (codeOf(error) === 'EXECUTION_ENDED') return;
         if (!isAway(error)) throw error;
       }

@@ -17,22 +17,22 @@ export interface MemberOptions {
   readonly script: string;
   readonly port: number;
   readonly schema: string;
-  /** Where it writes what it logs. */
+  /** The file of its log. */
   readonly logFile: string;
-  /** The machine that it believes itself on; default this one. */
+  /** The host name that it reports; default the real one. */
   readonly host?: string;
   readonly aheadMs?: number;
-  /** It has started an execution itself, and was told so. */
+  /** It has started an execution itself and received the acknowledgement. */
   readonly onStarted: (id: string, workflow: string) => void;
 }
 
-/** One of the runners: a process, and the only way by which it reaches the database. */
+/** One of the runners: a process, and the proxy that is its only way to the database. */
 export class Member {
   readonly #options: MemberOptions;
   readonly proxy: TcpProxy;
-  /** What is being done to it; a healthy one has nothing. */
+  /** The current fault; none for a healthy runner. */
   trouble: string | null = null;
-  /** Errors that no mishap explains. */
+  /** Errors that no fault explains. */
   readonly faults: string[] = [];
   #child: ChildProcess | undefined;
   #rests = Promise.withResolvers<void>();
@@ -86,7 +86,7 @@ export class Member {
     await Promise.race([ready.promise, once(child, 'exit')]);
   }
 
-  /** It starts nothing more itself. */
+  /** The runner itself starts no more executions. */
   async rest(): Promise<void> {
     if (!this.isRunning) return;
     const ended = once(this.#child!, 'exit');
@@ -109,7 +109,7 @@ export class Member {
     await ended;
   }
 
-  /** Asks it to hand back what it has and to end; gives its exit code. */
+  /** Asks it to release its executions and to end; returns its exit code. */
   async end(): Promise<number | null> {
     if (!this.isRunning) return this.#child?.exitCode ?? null;
     const ended = once(this.#child!, 'exit');

@@ -1,6 +1,6 @@
 /**
- * A runner of the chaos test: killed, stopped, cut off by its parent. It starts executions itself, as an application does that
- * has it within, until it is told to rest. It ends by itself when its input does.
+ * A runner of the chaos test: its parent kills it, stops it and cuts its network. It starts executions itself, like an
+ * application with an embedded runner, until it is told to stop. It ends when its stdin ends.
  */
 import { writeSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
@@ -11,11 +11,11 @@ import { chaosWorkflows, slots } from './workflows.ts';
 
 const [database, diaryUrl, lease, stall] = process.argv.slice(2) as [string, string, string, string];
 
-// not through the proxy: what a task writes down is to be true even where its runner is cut off
+// not through the proxy: the record of a task must be true even if its runner has no network
 const pool = new Pool({ connectionString: diaryUrl, max: 4, connectionTimeoutMillis: 5000 });
-pool.on('error', () => undefined); // whoever uses a connection is told
+pool.on('error', () => undefined); // the user of a connection gets the error
 
-// a database that is away is no fault of the task that writes something down
+// an outage is no fault of the task that writes its record
 const write = async (text: string, values: readonly string[]): Promise<void> => {
   for (;;) {
     try {
@@ -46,7 +46,7 @@ const logger: Logger = { debug: () => undefined, info: say('info'), warn: say('w
 const runner = await Runner.open(database, { workflows, concurrency: slots, lease, stall, grace: '500ms', logger });
 writeSync(1, 'ready\n');
 
-// what is limited is for the load to start, which sees how much of it waits
+// the load starts limited workflows, because it sees how many of them wait
 const names = ['chain', 'chain', 'once', 'parent', 'wide'] as const;
 const pauseMs = 250;
 const resting = new AbortController();
@@ -76,7 +76,7 @@ async function rest(): Promise<void> {
 }
 
 async function close(): Promise<void> {
-  // the parent may be gone, and the database with it: nobody ends this process then
+  // the parent and the database may be gone, and then no other process ends this one
   globalThis.setTimeout(() => process.exit(1), 60_000).unref();
   resting.abort();
   await runner.close({ drain: '5s' });

@@ -5,7 +5,7 @@ import type { Control, Written } from './control.ts';
 import { leaseMs } from './member.ts';
 import type { Member } from './member.ts';
 
-/** How long it took until others had all that a runner owned. */
+/** Time until other runners had all executions of a runner. */
 export interface Takeover {
   readonly member: string;
   readonly what: 'killed' | 'stopped';
@@ -15,20 +15,20 @@ export interface Takeover {
   readonly seenAtOnce: boolean;
 }
 
-/** A runner that was declared dead, and what it had written when that was seen. */
+/** A runner that was declared dead, and its writes when that was observed. */
 export interface Death {
   readonly runner: string;
   readonly written: Written;
 }
 
-/** After so long others must have what a dead host had; a storm goes on longer where one does not. */
+/** Other runners must own the executions of a dead host within this time; a storm is extended if they do not. */
 export const longestMs = 30_000;
 
-/** Draws one mishap after the other, two at a time, each of which passes. */
+/** Draws faults one after the other, two at a time, each of which passes. */
 export class Storm {
   readonly takeovers: Takeover[] = [];
   readonly deaths: Death[] = [];
-  /** How many commits of a runner arrived when it was dead. */
+  /** Number of commits of a runner that arrived after its death. */
   lateCommits = 0;
   readonly counts = new Map<string, number>();
   readonly #members: readonly Member[];
@@ -36,7 +36,7 @@ export class Storm {
   readonly #control: Control;
   readonly #random: Random;
   readonly #log: (line: string) => void;
-  /** Counts what befell the database. */
+  /** Counts the faults of the database. */
   #outages = 0;
   #restarting = false;
 
@@ -54,9 +54,9 @@ export class Storm {
     this.#log = log;
   }
 
-  /** Resolves once it has passed, and every runner is whole again. */
+  /** Resolves once it has passed, and every runner is healthy again. */
   async rage(ms: number): Promise<void> {
-    // once with nothing beside it that could keep the commit from arriving
+    // one time without another fault that could keep the commit from arriving
     this.counts.set('late', 1);
     await this.#late(this.#random.pick(this.#members));
     const until = performance.now() + ms;
@@ -83,7 +83,7 @@ export class Storm {
     const [name, happen] = this.#random.pick(mishaps);
     const whole = this.#members.filter(({ trouble }) => trouble === null);
     const member = this.#random.pick(this.#members);
-    // somebody has to be left who can go on
+    // one runner has to remain that can continue
     if (whole.length < 2 || member.trouble !== null) return;
     this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
     this.#log(`${name} ${member.name}`);
@@ -111,7 +111,7 @@ export class Storm {
     member.trouble = null;
   }
 
-  /** A runner that stops in the middle of a commit, which arrives when it is dead and others have what it owned. */
+  /** A runner that stops in the middle of a commit, which arrives when it is dead and others own its executions. */
   async #late(member: Member): Promise<void> {
     member.trouble = 'late';
     const runners = await this.#control.runnersOf(member.pid);
@@ -126,7 +126,7 @@ export class Storm {
     member.trouble = null;
   }
 
-  /** Gives whether they are dead. */
+  /** Returns true if they are dead. */
   async #takenOver(member: Member, what: Takeover['what'], runners: readonly string[]): Promise<boolean> {
     const owned = await this.#control.owned(runners);
     const outages = this.#outages;
@@ -140,7 +140,7 @@ export class Storm {
     return this.#died(runners);
   }
 
-  /** Whether each of them is seen to be dead, also where it owned nothing. */
+  /** True if each of them is declared dead, also one that owned nothing. */
   async #died(runners: readonly string[]): Promise<boolean> {
     const start = performance.now();
     let living = runners;
@@ -154,7 +154,7 @@ export class Storm {
     return living.length === 0;
   }
 
-  /** A network that carries nothing, for less or more than a lease; then what was sent arrives late, or never. */
+  /** A network that carries nothing, for less or more than a lease; then the withheld bytes arrive late, or never. */
   async #swallow(member: Member): Promise<void> {
     member.trouble = 'swallowed';
     member.proxy.swallow();
@@ -195,14 +195,14 @@ export class Storm {
 }
 
 /**
- * Keeps back what a runner sends, with a commit in it by which it starts an execution itself: of all that it may write, nobody
- * else can have taken that. False where none came.
+ * Withholds the bytes of a runner, with a commit by which it starts an execution itself: of all its writes, no other
+ * runner can have taken that one over. False if there was none.
  */
 async function holdBack({ proxy }: Member, runners: readonly string[]): Promise<boolean> {
   const isHeld = (): boolean => runners.some((runner) => proxy.holds(runner, 'execution.created'));
   for (let tries = 0; tries < 50; tries++) {
     proxy.hold();
-    // one commit is under way at a time: if it is another, the next is waited for
+    // one commit is in flight at a time: if it is another, the next is waited for
     for (let looks = 0; looks < 20; looks++) {
       await setTimeout(10);
       if (isHeld()) return true;

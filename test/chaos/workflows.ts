@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises';
 import { unchecked, workflow } from '../../src/index.ts';
 import type { AnyWorkflow } from '../../src/index.ts';
 
-/** Writes down what a task did, beside what the engine says of it. */
+/** Records the runs of a task, independently of the engine. */
 export interface Diary {
   begin(run: string, execution: string, task: string): Promise<void>;
   end(run: string): Promise<void>;
@@ -13,10 +13,10 @@ export const limit = 2;
 export const slots = 6;
 export const width = 20;
 
-// every cut comes from outside: none of them is to use up the attempts
+// every cut comes from outside, and none of them is to use up the attempts
 const retry = { attempts: 1000, delay: '100ms', maxDelay: '500ms' } as const;
 
-/** The workflows of the chaos test. The output of each task is a name of that very run, so an overwritten result shows. */
+/** The workflows of the chaos test. The output of each task names its run, so an overwritten result is visible. */
 export function chaosWorkflows(diary: Diary): readonly AnyWorkflow[] {
   const run = async (execution: string, task: string, ms: number): Promise<string> => {
     const name = randomUUID();
@@ -53,7 +53,7 @@ export function chaosWorkflows(diary: Diary): readonly AnyWorkflow[] {
   const kid = p.child('kid', chain, { input: () => ({}) });
   const parent = p.returns(p.task('after', { needs: { kid }, retry }, ({ needs }) => needs.kid));
 
-  // wider than a runner has slots: others help
+  // wider than the slots of a runner, so others help
   const i = workflow('wide');
   const over = (): readonly number[] => Array.from({ length: width }, (_, n) => n);
   const items = i.map('items', { over, retry }, ({ executionId }) => run(executionId, 'items', 60));

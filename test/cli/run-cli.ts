@@ -13,20 +13,23 @@ export interface Ended {
 export interface Started {
   readonly child: ChildProcess;
   readonly ended: Promise<Ended>;
-  /** Resolves with the first line of that stream in which `text` occurs; rejects where the process ends before. */
+  /** Resolves with the first line of that stream that contains `text`; rejects if the process ends before. */
   line(stream: 'stdout' | 'stderr', text: string): Promise<string>;
 }
 
-/** A command that has not said by then what it should say hangs; it says so within a second on an idle machine. */
+/** The longest wait for expected output, which takes under a second on an idle host. */
 const patienceMs = 30_000;
 const running = new Set<ChildProcess>();
 
-/** Ends what tests that failed have left running. */
+/** Ends processes that failed tests have left running. */
 export function endAll(): void {
   for (const child of running) child.kill('SIGKILL');
 }
 
-/** Starts the command in a process of its own, as people do: bin/cloacina.js, in a folder; of another checkout where `home` is given. */
+/**
+ * Starts the command in a separate process, as users do: bin/cloacina.js, in a folder; of another checkout if `home` is
+ * given.
+ */
 export function startCli(cwd: string, args: readonly string[], input = '', home: string = root): Started {
   const { NO_COLOR: _, FORCE_COLOR: __, ...rest } = process.env;
   const child = spawn(process.execPath, [join(home, 'bin', 'cloacina.js'), ...args], {

@@ -37,7 +37,7 @@ const wait = patient.task(
 );
 patient.task('after', { needs: { outcome: settled(wait) } }, ({ needs }) => needs.outcome.status);
 
-/** Waits for a signal, and fails as long as that is not what it wants. */
+/** Waits for a signal, and fails until the signal has the expected payload. */
 const gate = workflow('gate');
 const opened = gate.wait('opened', { signal: 'open' });
 const through = gate.task('through', { needs: { opened }, retry: { attempts: 1 } }, ({ needs, log, attempt }) => {
@@ -47,10 +47,10 @@ const through = gate.task('through', { needs: { opened }, retry: { attempts: 1 }
 });
 const gateDone: Workflow<Json, string, 'gate', unknown> = gate.returns(through);
 
-/** The embedded workflows that whoever executes for the suite must have. */
+/** The embedded workflows that the runner of the suite must have. */
 export const suiteWorkflows: readonly AnyWorkflow[] = [shopDone, strictDone, failing, patient, gateDone];
 
-/** A client to try, beside somebody who executes; both know a registry. */
+/** A client to test, and a runner; both know a registry. */
 export interface ClientPlace {
   readonly client: Client;
   /** Packs one module as version 1.0.0 of a package. */
@@ -58,7 +58,7 @@ export interface ClientPlace {
   readonly close: () => Promise<void>;
 }
 
-/** The verbs of a client: the same calls, whichever way they go to the engine (interfaces.md, One set of verbs). */
+/** The verbs of a client: the same calls for every kind of client (interfaces.md, One set of verbs). */
 export function clientSuite(name: string, open: () => Promise<ClientPlace>): void {
   describe(`interfaces.md, One set of verbs: ${name}`, () => {
     let place: ClientPlace;
@@ -76,13 +76,13 @@ export function clientSuite(name: string, open: () => Promise<ClientPlace>): voi
 }
 
 function startTests(client: () => Client): void {
-  it('execute gives the output, and the outputs of all tasks', async () => {
+  it('execute returns the output and the outputs of all tasks', async () => {
     const result = await client().execute(shopDone, { items: 2 });
     assert.equal(result.output, 'to pay: 6');
     assert.deepEqual(result.outputs, { price: { total: 6 }, notice: 'to pay: 6' });
   });
 
-  it('start is durable once it resolves; a workflow is named by itself or by its name', async () => {
+  it('start is durable once it resolves, and accepts a workflow or its name', async () => {
     const byItself = await client().start(shopDone, { items: 1 });
     const byName = await client().start('shop', { items: 1 });
     const byLongName = await client().start('embedded/shop', { items: 1 });
@@ -92,7 +92,7 @@ function startTests(client: () => Client): void {
     }
   });
 
-  it('result() throws ExecutionFailedError with the task and its error; outcome() does not throw', async () => {
+  it('result() throws ExecutionFailedError with the task and its error, and outcome() does not throw', async () => {
     const execution = await client().start(failing);
     const outcome = await execution.outcome();
     assert.deepEqual([outcome.status, outcome.status === 'failed' && outcome.error?.code], ['failed', 'OUT_OF_STOCK']);
@@ -105,7 +105,7 @@ function startTests(client: () => Client): void {
     });
   });
 
-  it('a wrong input is refused with its issues, and leaves no row', async () => {
+  it('an invalid input is refused with its issues and leaves no row', async () => {
     const count = (await client().executions.list({ workflow: 'strict' })).items.length;
     await assert.rejects(client().start(strictDone, {} as { to: string }), {
       code: 'INPUT_INVALID',
@@ -118,7 +118,7 @@ function startTests(client: () => Client): void {
     await assert.rejects(client().start('shopp'), { code: 'WORKFLOW_NOT_FOUND', near: ['shop'] });
   });
 
-  it('the same idempotency key gives the same execution; with another input it is refused', async () => {
+  it('the same idempotency key returns the same execution, and another input is refused', async () => {
     const first = await client().start(shopDone, { items: 5 }, { idempotencyKey: 'order-5' });
     const again = await client().start(shopDone, { items: 5 }, { idempotencyKey: 'order-5' });
     assert.equal(again.id, first.id);
@@ -140,7 +140,7 @@ function startTests(client: () => Client): void {
     assert.equal((await client().executions.list({ workflow: 'strict' })).items.length, count);
   });
 
-  it('cancel reaches a running execution; one that ended or never was is refused', async () => {
+  it('cancel reaches a running execution and is refused for an ended or unknown one', async () => {
     const execution = await client().start(patient);
     await until(async () =>
       (await client().executions.get(execution.id)).tasks.some((task) => task.status === 'running'),
@@ -198,7 +198,7 @@ function controlTests(client: () => Client): void {
   const waits = (id: string): Promise<void> =>
     until(async () => (await client().executions.get(id)).status === 'waiting');
 
-  it('a signal lets an execution go on; what it logged, and every event once, can be read', async () => {
+  it('a signal resumes an execution, and its logs and events can be read once each', async () => {
     const execution = await client().start(gateDone);
     const watched: ExecutionEvent[] = [];
     const watching = (async () => {
@@ -219,7 +219,7 @@ function controlTests(client: () => Client): void {
     await assert.rejects(client().signal(execution.id, 'open', 1), { code: 'EXECUTION_ENDED' });
   });
 
-  it('pause and resume; retry after a failure; fork with what was done before', async () => {
+  it('pause, resume, retry after a failure and fork with reused tasks work', async () => {
     const execution = await client().start(gateDone);
     await waits(execution.id);
     assert.equal((await client().pause(execution.id)).status, 'paused');
@@ -236,7 +236,7 @@ function controlTests(client: () => Client): void {
     await assert.rejects(client().resume(forked.id), { code: 'EXECUTION_ENDED' });
   });
 
-  it('pages do not shift when executions come in between', async () => {
+  it('pages do not shift when executions are added in between', async () => {
     const tags = { paging: 'test' };
     await client().startMany(
       shopDone,
@@ -306,7 +306,7 @@ function scheduleTests(client: () => Client): void {
     await assert.rejects(schedules.get('nightly'), { code: 'SCHEDULE_NOT_FOUND' });
   });
 
-  it('a slot starts an execution, which the history and the statistics show', async () => {
+  it('a slot starts an execution, and history and statistics show it', async () => {
     const { schedules } = client();
     await schedules.add('soon', { workflow: 'shop', at: new Date(Date.now() + 200), input: { items: 7 } });
     await until(async () => (await schedules.history('soon')).some((slot) => slot.status === 'completed'));
@@ -324,7 +324,7 @@ function scheduleTests(client: () => Client): void {
   });
 }
 
-/** Waits for something that another process or thread of work brings about. */
+/** Waits for an effect of another process or of concurrent work. */
 async function until(isSo: () => Promise<boolean>): Promise<void> {
   for (let i = 0; i < 1000; i++) {
     if (await isSo()) return;

@@ -5,7 +5,7 @@ import type * as Cloacina from '../../src/index.ts';
 
 export interface Place {
   readonly database: string;
-  /** Takes `began`, a line for each attempt that begins; attempts end once it has a file `go`. */
+  /** Receives `began`, a line for each attempt that begins; attempts end once the file `go` exists. */
   readonly folder: string;
 }
 
@@ -13,7 +13,7 @@ export interface Opened {
   readonly runner: Cloacina.Runner;
   readonly work: Cloacina.WorkflowRef<string, { n: number }>;
   /** Warnings and errors. */
-  readonly said: string[];
+  readonly logged: string[];
 }
 
 /** Opens a runner with a copy of the library. */
@@ -25,9 +25,9 @@ export async function openWith(library: typeof Cloacina, name: string, { databas
     return name;
   });
   const work = flow.returns(task);
-  const said: string[] = [];
-  const say = (_: object, message: string): void => void said.push(message);
-  const logger = { debug: () => undefined, info: () => undefined, warn: say, error: say };
+  const logged: string[] = [];
+  const log = (_: object, message: string): void => void logged.push(message);
+  const logger = { debug: () => undefined, info: () => undefined, warn: log, error: log };
   const runner = await library.Runner.open(database, { name, workflows: [work], lease: '2s', logger });
-  return { runner, work, said };
+  return { runner, work, logged };
 }

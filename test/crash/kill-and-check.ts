@@ -11,7 +11,7 @@ import { bundled } from './bundled.ts';
 
 const script = fileURLToPath(new URL('./runner.ts', import.meta.url));
 
-/** Kills a runner under load so many times, and checks what the database and its tasks themselves have written. */
+/** Kills a runner under load repeatedly, and checks the database and the records of its tasks. */
 export async function killAndCheck(url: string, folder: string, times: number): Promise<void> {
   const runner = await bundled(script, folder);
   const journal = join(folder, 'ran.txt');
@@ -19,9 +19,10 @@ export async function killAndCheck(url: string, folder: string, times: number): 
   const durable: Set<string>[] = [];
   for (let incarnation = 0; incarnation < times; incarnation++) {
     const child = start(runner, url, journal, incarnation, 'load', acknowledged);
-    // every other one dies at any moment from its start on, the others once they are under load
+    // every second runner dies at any moment from its start on, the others once they are under load
     await (incarnation % 2 === 0 ? child.ready : child.loaded);
-    // what is cut five times in a row while it is loaded is held, by rule: every fourth lives until all are loaded
+    // an execution cut five times in a row while it is loaded is held by rule, so every fourth runner lives until all
+    // are loaded
     if (incarnation % 4 === 3) await allLoaded(url);
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 50));
     child.process.kill('SIGKILL');
@@ -30,7 +31,7 @@ export async function killAndCheck(url: string, folder: string, times: number): 
   }
   const last = start(runner, url, journal, times, 'finish', acknowledged);
   const [code] = (await once(last.process, 'close')) as [number];
-  assert.equal(code, 0, 'the last runner finishes what the killed ones left');
+  assert.equal(code, 0, 'the last runner finishes the executions of the killed ones');
   await check(url, journal, acknowledged, durable);
 }
 
@@ -69,7 +70,7 @@ async function check(
   }
 }
 
-/** Until no execution is marked as being loaded. */
+/** Resolves when no execution is marked as being loaded. */
 async function allLoaded(url: string): Promise<void> {
   const store = await openStore(url);
   try {
@@ -86,7 +87,7 @@ async function allLoaded(url: string): Promise<void> {
 }
 
 async function completedTasks(url: string): Promise<Set<string>> {
-  // an execution that ended cannot run anything again; only those that were cut are of interest
+  // an execution that ended cannot run anything again, so only the cut ones matter
   const rows = await rowsOf<{ id: string; task: string }>(
     url,
     `select t.execution_id as id, t.task as task from task_executions t join executions e on e.id = t.execution_id
@@ -107,7 +108,7 @@ async function rowsOf<Row>(url: string, text: string): Promise<readonly Row[]> {
 interface Child {
   readonly process: ChildProcess;
   readonly ready: Promise<void>;
-  /** It has acknowledged an execution. */
+  /** The runner has acknowledged an execution. */
   readonly loaded: Promise<void>;
 }
 
@@ -127,11 +128,11 @@ function start(
   const loaded = Promise.withResolvers<void>();
   for (const { promise, reject } of [ready, loaded]) {
     child.once('exit', () => reject(new Error('the runner ended by itself')));
-    promise.catch(() => undefined); // whoever waits is told
+    promise.catch(() => undefined); // waiting callers get the error
   }
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     const lines = (text + chunk).split('\n');
-    text = lines.pop()!; // an id that was cut by the kill was not acknowledged
+    text = lines.pop()!; // an id that the kill cut short was not acknowledged
     for (const line of lines) {
       if (line === 'ready') {
         ready.resolve();

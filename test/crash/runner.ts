@@ -1,6 +1,6 @@
 /**
- * The process that the crash test kills: a runner under load. It says on stdout which executions are acknowledged,
- * and every task writes a line into a file when it runs.
+ * The process that the crash test kills: a runner under load. It prints acknowledged executions on stdout, and every
+ * task appends a line to a file when it runs.
  */
 import { appendFileSync, writeSync } from 'node:fs';
 import { Runner, workflow } from '../../src/index.ts';
@@ -11,8 +11,8 @@ const chain = workflow('chain');
 const ran = (executionId: string, task: string): void => {
   appendFileSync(journal, `${incarnation} ${executionId} ${task}\n`);
 };
-// an execution that was cut twice without progress is a suspect, and every further cut of it is charged (durability.md,
-// Suspects); here all cuts come from outside, and none of them is to use up the attempts
+// an execution that was cut twice without progress is a poison suspect, and every further cut of it is charged
+// (durability.md, Poison suspects); here all cuts come from outside, and none of them is to use up the attempts
 const retry = { attempts: 1000 };
 const first = chain.task('first', { retry }, ({ executionId }) => {
   ran(executionId, 'first');

@@ -1,5 +1,5 @@
 /**
- * The process that the test of transactions kills: a runner whose callers start executions in transactions of their own,
+ * The process that the test of transactions kills: a runner whose callers start executions in their own transactions,
  * each with a row in `calls`, and whose tasks each write one row into `done` by `ctx.transaction`.
  */
 import { writeSync } from 'node:fs';
@@ -57,7 +57,7 @@ if (mode === 'load') {
 async function keepCalling(): Promise<void> {
   for (;;) {
     const execution = await (pool === undefined ? callOnSqlite() : callOnPostgres(pool));
-    // acknowledged: from here on both are there
+    // acknowledged: from here on both exist
     writeSync(1, `${execution.id}\n`);
     await execution.result();
   }

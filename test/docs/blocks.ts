@@ -9,7 +9,7 @@ export interface Block {
   readonly line: number;
   /** The first word after the fence: `ts`, `sh`, `json`, `text` or another; `setup` for a hidden one. */
   readonly language: string;
-  /** The words after it: `run`, or `file=app.ts` as `file` with its value. A word alone has the value ''. */
+  /** The other words: `run`, or `file=app.ts` as `file` with its value. A word alone has the value ''. */
   readonly marks: ReadonlyMap<string, string>;
   readonly text: string;
 }
@@ -52,7 +52,7 @@ export function readBlocks(document: string, markdown: string): readonly Block[]
   return blocks;
 }
 
-/** What is wrong with the words after a block's fence, as one sentence each. */
+/** The problems of the words after a block's fence, as one sentence each. */
 export function markProblems(block: Block): readonly string[] {
   const { language, marks } = block;
   if (language === '') return [`${place(block)}: a code block names its language; text where there is none`];
@@ -69,7 +69,7 @@ export function markProblems(block: Block): readonly string[] {
     );
 }
 
-/** Where a block stands, as editors and terminals link it. */
+/** The place of a block, in the form that editors and terminals link. */
 export function place({ document, line }: Pick<Block, 'document' | 'line'>): string {
   return `${document}:${line}`;
 }

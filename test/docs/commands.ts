@@ -7,7 +7,7 @@ export interface ShellCommand {
   /** The line of the document, from 1. */
   readonly line: number;
   readonly words: readonly string[];
-  /** What stands behind it: `|`, `&&`, `>` ...; '' at the end of a line. */
+  /** The operator after it: `|`, `&&`, `>` ...; '' at the end of a line. */
   readonly operator: string;
 }
 
@@ -41,11 +41,11 @@ function unquote(word: string): string {
   );
 }
 
-/** Programs that the documentation may tell people to run; what they are told is theirs to keep. */
+/** Programs that the documentation may use; their arguments are not checked. */
 const otherPrograms = new Set(['cd', 'mkdir', 'cp', 'git', 'node', 'sqlite3', 'curl', 'jq', 'kill', 'docker']);
 const npmVerbs = new Set(['ci', 'init', 'install', 'pkg', 'uninstall', 'update', 'view', 'pack']);
 
-/** What is wrong with the commands of a `sh` block: a program, verb, option or script that does not exist. */
+/** The problems of the commands of a `sh` block: a program, verb, option or script that does not exist. */
 export function commandProblems(block: Block, scripts: Readonly<Record<string, string>>): readonly string[] {
   let isFile = false;
   return commandsOf(block).flatMap(({ line, words, operator }) => {
@@ -75,7 +75,7 @@ function npmProblem(
   return own === undefined ? undefined : cliProblem([...own.split(' '), ...given.filter((word) => word !== '--')]);
 }
 
-/** The CLI's own parser reads the words; only the actions are taken out of it. */
+/** The CLI's own parser reads the words; only the actions are removed from it. */
 function cliProblem(words: readonly string[]): string | undefined {
   const program = makeProgram({ quiet: true });
   disarm(program);

@@ -1,4 +1,5 @@
-// Loaded by `node --import` before a script of a document: there, the package is the sources of this checkout.
+// Loaded by `node --import` before a script of a document, so that the package resolves to the sources of this
+// checkout.
 import { registerHooks } from 'node:module';
 
 registerHooks({

@@ -4,20 +4,20 @@ import { dirname, join } from 'node:path';
 import { place, type Block } from './blocks.ts';
 import { commandsOf } from './commands.ts';
 
-/** Which program does a command of a document, and with what arguments; undefined where steps may not use it. */
+/** The program that runs a command of a document, with its arguments; undefined if steps may not use the command. */
 export type Programs = (words: readonly string[]) => readonly [file: string, ...args: string[]] | undefined;
 
 export interface Surroundings {
-  /** An empty folder, where the steps begin. */
+  /** An empty folder in which the steps begin. */
   readonly folder: string;
   readonly programs: Programs;
   readonly env: NodeJS.ProcessEnv;
 }
 
 /**
- * Does what a document says, in its order and without a shell, so that it is the same on every system: writes the
+ * Executes the steps of a document in order and without a shell, so that they behave alike on every system: writes the
  * blocks with a `file`, runs the `sh` blocks that are marked `mark`, and looks for the lines of a `text output` block
- * in what the `sh` block before it printed (`...` in them stands for anything). Throws at the first step that fails.
+ * in the output of the `sh` block before it (`...` in them matches anything). Throws at the first step that fails.
  */
 export async function follow(
   blocks: readonly Block[],
@@ -48,7 +48,7 @@ export async function follow(
   }
 }
 
-/** The lines of a `text output` block must stand in what was printed, in their order. */
+/** The lines of a `text output` block must occur in the output, in their order. */
 function expectLines(block: Block, printed: string): void {
   const lines = printed.split(/\r?\n/).map((line) => line.trimEnd());
   let from = 0;
@@ -88,7 +88,7 @@ async function runCommand(
   return output;
 }
 
-/** Runs a program to its end and collects what it prints. */
+/** Runs a program to its end and collects its output. */
 export async function runProgram(
   file: string,
   args: readonly string[],

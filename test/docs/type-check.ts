@@ -3,13 +3,13 @@ import { dirname, join, relative } from 'node:path';
 import { root, runNode, toolFile } from '../../scripts/tool.ts';
 import { place, type Block } from './blocks.ts';
 
-/** A folder of this project's own for what tests write: its imports find node_modules, and git leaves it alone. */
+/** A folder of this project for files that tests write: its imports find node_modules, and git ignores it. */
 export function temporaryFolder(name: string): string {
   mkdirSync(join(root, '.tmp'), { recursive: true });
   return mkdtempSync(join(root, '.tmp', `${name}-`));
 }
 
-/** A module made of one block, or of several where the later ones continue the first. */
+/** A module made of one block, or of several if the later ones continue the first. */
 interface Module {
   /** Below the temporary folder, with `/`. */
   readonly path: string;
@@ -17,7 +17,7 @@ interface Module {
   readonly blocks: Block[];
 }
 
-/** Puts the blocks of one document together to modules: a `setup` goes before the next block, `continues` behind the last. */
+/** Joins the blocks of one document into modules: a `setup` goes before the next block, `continues` after the last. */
 export function modulesOf(blocks: readonly Block[]): readonly Module[] {
   const modules: Module[] = [];
   let setups: Block[] = [];
@@ -67,7 +67,7 @@ export async function typeErrors(modules: readonly Module[]): Promise<readonly s
   }
 }
 
-/** Each block at the line that it has in its document, so that the compiler's lines are the document's. */
+/** Each block keeps the line that it has in its document, so that the compiler's lines are those of the document. */
 function atTheirLines(blocks: readonly Block[]): string {
   const lines: string[] = [];
   for (const { line, text } of blocks) {

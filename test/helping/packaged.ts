@@ -1,4 +1,4 @@
-/** A packaged workflow with a wide map, runners that load it, and a witness of what they run. */
+/** A packaged workflow with a wide map, runners that load it, and an observer of its runs. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -12,15 +12,15 @@ import type { Cleanup } from '../../src/testing/engine-rig.ts';
 import { runCli, startCli } from '../cli/run-cli.ts';
 import type { Started } from '../cli/run-cli.ts';
 
-/** What an item of the map gives. */
+/** The output of an item of the map. */
 export interface Item {
   readonly item: number;
   readonly index: number;
   readonly attempt: number;
-  /** The process that ran it, and the runner that has that process. */
+  /** The process that ran it, and the runner of that process. */
   readonly pid: number;
   readonly runner: number;
-  /** The runner of the attempt that came first, as its step remembers. */
+  /** The runner of the first attempt, as its step remembers. */
   readonly first: number;
 }
 
@@ -28,9 +28,9 @@ export type Run = Pick<Item, 'item' | 'attempt' | 'pid' | 'runner'>;
 
 export interface Wide {
   readonly items: number;
-  /** How long each takes. */
+  /** The duration of each item. */
   readonly ms: number;
-  /** The item that ends its process, the first time that it runs. */
+  /** The item that ends its process the first time it runs. */
   readonly fatal?: number;
 }
 
@@ -55,10 +55,10 @@ const items = wide.map(
 export default wide.returns(items);
 `;
 
-/** A runner in a process of its own, by the command line. */
+/** A runner in a separate process, by the command line. */
 export interface RunnerProcess {
   readonly pid: number;
-  /** As the database names it. */
+  /** The id of the runner in the database. */
   readonly id: string;
   kill(): Promise<void>;
 }
@@ -70,7 +70,7 @@ export class Place {
   readonly #where: readonly string[];
   readonly #witness: string;
   readonly client: Client;
-  /** Every run of an item, as it said so itself. */
+  /** Every run of an item, as the item reported it. */
   readonly runs: readonly Run[];
 
   private constructor(
@@ -98,7 +98,7 @@ export class Place {
     return new Place(t, folder, where, client, await openWitness(t));
   }
 
-  /** Ready once it can run the package. */
+  /** Resolves once the runner can run the package. */
   async openRunner(slots: number): Promise<RunnerProcess> {
     const started: Started = startCli(this.#folder, [
       'runner',
@@ -122,11 +122,11 @@ export class Place {
   async start(wide: Wide): Promise<{ readonly id: string; readonly output: Promise<readonly Item[]> }> {
     const handle = await this.client.start('wide', { ...wide, witness: this.#witness });
     const output = handle.result().then((result) => result.output as unknown as readonly Item[]);
-    output.catch(() => undefined); // whoever waits for it is told
+    output.catch(() => undefined); // waiting callers get the error
     return { id: handle.id, output };
   }
 
-  /** How often each item ran, in the order of the items. */
+  /** The number of runs of each item, in the order of the items. */
   counts(items: number): readonly number[] {
     const runs = Map.groupBy(this.runs, ({ item }) => item);
     return Array.from({ length: items }, (_, item) => runs.get(item)?.length ?? 0);
@@ -135,7 +135,7 @@ export class Place {
 
 let packed: Promise<Uint8Array> | undefined;
 
-/** The package as its project gives it. */
+/** The package as built from its project. */
 async function pack(folder: string): Promise<Uint8Array> {
   const project = join(folder, 'project');
   mkdirSync(project);
@@ -147,7 +147,7 @@ async function pack(folder: string): Promise<Uint8Array> {
   return readFileSync(join(folder, 'helped.cloacina'));
 }
 
-/** Hears of every run at once, whatever becomes of the runner. */
+/** Receives a report of every run at once, independently of the runner. */
 async function openWitness(t: Cleanup): Promise<{ readonly url: string; readonly runs: readonly Run[] }> {
   const runs: Run[] = [];
   const server = createServer((request, response) => {
@@ -155,7 +155,7 @@ async function openWitness(t: Cleanup): Promise<{ readonly url: string; readonly
       runs.push(JSON.parse(await text(request)) as Run);
       response.end();
     };
-    hear().catch(() => response.destroy()); // its runner was killed while it said so
+    hear().catch(() => response.destroy()); // its runner was killed during the report
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -1,4 +1,7 @@
-/** A runner process of `helping.test.ts`: database, slots, queues. It prints a line when it is ready, and what it is told to start. */
+/**
+ * A runner process of `helping.test.ts`: database, slots, queues. It prints a line when it is ready, and the result of
+ * the execution that it is told to start.
+ */
 import { writeSync } from 'node:fs';
 import { Runner } from '../../src/index.ts';
 import { queued, wide } from './workflows.ts';

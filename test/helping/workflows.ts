@@ -1,10 +1,10 @@
-/** Wide work for several processes: what each attempt gives says which process ran it. */
+/** Wide workflows for several processes: the output of each attempt names its process. */
 import { setTimeout } from 'node:timers/promises';
 import { unchecked, workflow } from '../../src/index.ts';
 
 interface Given {
   readonly items: number;
-  /** How long each takes. */
+  /** The duration of each item. */
   readonly ms: number;
 }
 
@@ -21,7 +21,10 @@ export const wide = m.returns(
   ),
 );
 
-/** One task that may run once and one that may run again, for the queue `gpu`; each runs for as long as its first process lives. */
+/**
+ * One task with one attempt and one with retries, for the queue `gpu`; each runs for as long as its first process
+ * lives.
+ */
 const q = workflow('queued', { input: unchecked<{ readonly owner: number }>() });
 const often = q.task('often', { queue: 'gpu' }, async ({ attempt, signal }) => {
   if (attempt === 1) await new Promise((resolve) => signal.addEventListener('abort', resolve));

@@ -10,10 +10,10 @@ export interface Import {
   readonly isType: boolean;
 }
 
-/** Per file (a path below src/ with `/`) what it imports. */
+/** The imports of each file (a path below src/ with `/`). */
 export type ImportMap = ReadonlyMap<string, readonly Import[]>;
 
-/** Reads every source of a folder; tests are left out, for they may reach for whatever they show. */
+/** Reads every source of a folder, without tests, which may import anything. */
 export function readImports(sourceFolder: string): ImportMap {
   const files = globSync('**/*.ts', { cwd: sourceFolder })
     .map((file) => file.replaceAll('\\', '/'))

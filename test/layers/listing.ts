@@ -6,7 +6,7 @@ export function foldersNamed(page: string): readonly string[] {
     .flatMap((line) => Array.from((line.split('|')[1] ?? '').matchAll(/`([\w/-]+\/)`/g), ([, name = '']) => name));
 }
 
-/** The folders of a list of files below src/, with how many files each holds. */
+/** The folders of a list of files below src/, with their numbers of files. */
 export function foldersOf(files: Iterable<string>): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
   for (const file of files) {

@@ -1,10 +1,12 @@
 import { stringsOf } from './imports.ts';
 import type { Import, ImportMap } from './imports.ts';
 
-/** What a room may import besides itself. A name ending in `.ts` is that one file, any other a folder of src/. */
+/**
+ * The rooms that a room may import besides itself. A name ending in `.ts` is that one file, any other a folder of src/.
+ */
 type Room = {
   readonly values: readonly string[];
-  /** More that it may import as types only. */
+  /** Rooms that it may also import, as types only. */
   readonly types?: readonly string[];
 };
 
@@ -21,7 +23,7 @@ const rooms: Readonly<Record<string, Room>> = {
   schedule: { values: engineAndBelow },
   wiring: { values: belowWiring },
   server: { values: [...belowWiring, ...wiring] },
-  // runs in browsers too: of what lies below it loads only what needs no Node
+  // runs in browsers too: it loads only the parts of lower layers that need no Node
   client: { values: ['core', 'server/contract.ts'], types: belowWiring },
   cli: { values: [...belowWiring, ...wiring, 'server', 'client'] },
   testing: { values: [...belowWiring, ...wiring] },
@@ -30,7 +32,7 @@ const rooms: Readonly<Record<string, Room>> = {
 
 const entries = ['index.ts', 'testing.ts', 'server.ts', 'client.ts'];
 
-/** Builtins by which a file could reach a disk, a clock, a network or the process it runs in. */
+/** Builtins by which a file could reach a disk, a clock, a network or its process. */
 const impureBuiltins =
   /^node:(fs|fs\/promises|net|tls|dgram|dns|http|http2|https|child_process|worker_threads|cluster|timers|timers\/promises|sqlite|os|process|perf_hooks|readline|inspector)$/;
 
@@ -47,7 +49,7 @@ const refusedWords = new Set([
   'services',
 ]);
 
-/** Imports that go in another direction than the layers, one sentence each. */
+/** Imports against the direction of the layers, one sentence each. */
 export function wrongDirections(map: ImportMap): readonly string[] {
   return [...map].flatMap(([file, imports]) =>
     imports.flatMap((each) => {
@@ -83,7 +85,7 @@ function roomOf(file: string): string {
   return entries.includes(file) ? 'entry' : wiring.includes(file) ? 'wiring' : file;
 }
 
-/** Every cycle once, as the files along it, the first of them in the alphabet at the front. Types count too. */
+/** Every cycle once, as the files along it, beginning with the alphabetically first. Types count too. */
 export function cycles(map: ImportMap): readonly (readonly string[])[] {
   const found = new Map<string, readonly string[]>();
   const done = new Set<string>();
@@ -111,7 +113,7 @@ export function namelessFiles(files: Iterable<string>): readonly string[] {
   return [...files].filter((file) => file.split(/[/.-]/).some((word) => refusedWords.has(word)));
 }
 
-/** Entry files that do more than re-export: their text without comments has another statement. */
+/** Entry files with another statement than re-exports and comments. */
 export function busyEntries(texts: ReadonlyMap<string, string>): readonly string[] {
   return entries.filter((file) => {
     const text = (texts.get(file) ?? '').replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');

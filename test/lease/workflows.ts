@@ -7,12 +7,12 @@ interface Spin {
   readonly file: string;
 }
 
-/** Blocks the event loop of whoever runs it. */
+/** Blocks the event loop of its runner. */
 export const spinning = workflow('spinning');
 const spin = spinning.task('spin', { retry: { attempts: 5, delay: 10 } }, ({ input }) => {
   const { ms, file } = input as unknown as Spin;
   appendFileSync(file, `${process.pid}\n`);
-  // where it is run again it goes through
+  // the second run does not block
   const end = Date.now() + (process.env['SPINS'] === undefined ? 0 : ms);
   while (Date.now() < end);
   return process.pid;

@@ -95,7 +95,7 @@ function whenOf({ when }: ModelTask): { when?: () => boolean } {
   };
 }
 
-/** What a task returns, as the interpreter says it. */
+/** The output of a task, as the interpreter computes it. */
 function value(task: ModelTask, index: number, values: Values): unknown {
   const needs = task.needs.map(({ settled: isSettled }, at) => {
     const given = values[`n${at}`];

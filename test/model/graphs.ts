@@ -1,15 +1,18 @@
 import * as fc from 'fast-check';
 
-/** What one try of a task's function does. */
+/** The behaviour of one attempt of a task's function. */
 export type Try = 'ok' | 'fail' | 'fatal' | 'hang' | 'value';
 
 /** A task of a random graph. Its needs come before it. */
 export interface ModelTask {
   readonly kind: 'task' | 'map' | 'sleep' | 'wait' | 'child';
   readonly needs: readonly { readonly task: number; readonly settled: boolean }[];
-  /** What `when` answers; null where there is none. */
+  /** The result of `when`; null if there is none. */
   readonly when: boolean | 'throws' | null;
-  /** What its attempts do, one after the other; the last goes on for ever. Of a map: of every item but the first, which always succeeds. */
+  /**
+   * The behaviour of its attempts, one after the other; the last repeats for ever. Of a map: of every item but the
+   * first, which always succeeds.
+   */
   readonly tries: readonly Try[];
   readonly attempts: number;
   /** Virtual ms that an attempt takes. */
@@ -25,7 +28,7 @@ export interface ModelGraph {
   readonly returns: { readonly task: number; readonly settled: boolean } | null;
 }
 
-/** What is done to the execution from outside, so many virtual ms after its start. */
+/** The control verb that is called from outside, at this virtual ms after the start. */
 export type Disturbance =
   | { readonly kind: 'none' }
   | { readonly kind: 'crash'; readonly atMs: number }

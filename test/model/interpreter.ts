@@ -1,6 +1,6 @@
 import type { ModelGraph, ModelTask, Try } from './graphs.ts';
 
-/** How a task of the model ended. A skip may have any of several causes: whichever need ended first. */
+/** The end of a task of the model. A skip may have any of several causes: whichever need ended first. */
 export type Ended =
   | { readonly status: 'completed'; readonly output: unknown }
   | { readonly status: 'failed'; readonly code: string }
@@ -12,10 +12,10 @@ export interface Expected {
   /** Of a completed execution. */
   readonly output: unknown;
   /** Of a failed one: any of these. */
-  readonly codes: ReadonlySet<string>;
+  readonly errorCodes: ReadonlySet<string>;
 }
 
-/** engine.md (What a graph means, Attempts), as plainly as it can be said: no time, no crash, no order. */
+/** engine.md (What a graph means, Attempts), as simply as possible: no time, no crash, no order. */
 export function interpret(graph: ModelGraph): Expected {
   const ended: Ended[] = [];
   for (const [index, task] of graph.tasks.entries()) ended.push(endOf(task, index, ended));
@@ -24,15 +24,15 @@ export function interpret(graph: ModelGraph): Expected {
     return [end.code];
   });
   const returned = graph.returns === null ? null : ended[graph.returns.task]!;
-  const codes = new Set(unhandled);
-  if (graph.returns?.settled === false && codes.size === 0 && returned!.status !== 'completed') {
-    codes.add(returned!.status === 'failed' ? returned!.code : 'OUTPUT_SKIPPED');
+  const errorCodes = new Set(unhandled);
+  if (graph.returns?.settled === false && errorCodes.size === 0 && returned!.status !== 'completed') {
+    errorCodes.add(returned!.status === 'failed' ? returned!.code : 'OUTPUT_SKIPPED');
   }
   const output = graph.returns === null ? null : graph.returns.settled ? settledOf(returned!) : outputOf(returned!);
-  return { tasks: ended, status: codes.size === 0 ? 'completed' : 'failed', output, codes };
+  return { tasks: ended, status: errorCodes.size === 0 ? 'completed' : 'failed', output, errorCodes };
 }
 
-/** Some completed task took it as a settled need, or it is returned as settled. */
+/** True if some completed task took it as a settled need, or if it is returned as settled. */
 function isHandled({ tasks, returns }: ModelGraph, ended: readonly Ended[], index: number): boolean {
   if (returns?.task === index) return returns.settled;
   return tasks.some(({ needs }, by) => {
@@ -63,7 +63,7 @@ function endOf(task: ModelTask, index: number, ended: readonly Ended[]): Ended {
   }
 }
 
-/** What a task returns: its place and what it was given, so that a wrong or a stale need shows. */
+/** The output of a task: its place and its inputs, so that a wrong or a stale need is visible. */
 export function valueOf(task: Pick<ModelTask, 'needs'>, index: number, ended: readonly Ended[]): unknown {
   const needs = task.needs.map(({ task: need, settled }) => {
     return settled ? ended[need]!.status : outputOf(ended[need]!);
@@ -75,7 +75,7 @@ function outputOf(end: Ended): unknown {
   return end.status === 'completed' ? end.output : null;
 }
 
-/** As a settled value holds it, as far as the model goes. */
+/** The value of a settled need, as far as the model predicts it. */
 function settledOf(end: Ended): unknown {
   return end.status === 'completed' ? { status: 'completed', output: end.output } : { status: end.status };
 }

@@ -3,20 +3,20 @@ import { basename, delimiter, dirname, join } from 'node:path';
 import { root } from '../../scripts/tool.ts';
 import { runProgram } from '../docs/steps.ts';
 
-/** A Node with the machine's npm: what somebody has who installs the package. */
+/** A Node with the npm of the host, as a user of the package has it. */
 export interface Toolchain {
   readonly node: string;
   /** `npm-cli.js` and `npx-cli.js`. */
   readonly npm: string;
   readonly npx: string;
-  /** That Node first on the path, and nothing of this project or of the npm that started its tests. */
+  /** That Node first on the path, without paths of this project or of the npm that started its tests. */
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** The newest Node that the package promises to work on; raised by hand. */
+/** The newest Node that the package supports; raised by hand. */
 export const newerNode = '26.10.0';
 
-/** Where npm's own settings lie on this machine; everything else that npm hands to its scripts would mislead another npm. */
+/** The location of npm's own settings; its other environment variables would mislead another npm. */
 const machineSettings =
   /^npm_config_(registry|cache|userconfig|globalconfig|cafile|proxy|https?_proxy|https-proxy|noproxy)$/i;
 
@@ -26,7 +26,7 @@ export function toolchain(node: string): Toolchain {
     ([name]) => !/^(npm_|node_options$|node_test|init_cwd$|cloacina_|path$)/i.test(name) || machineSettings.test(name),
   );
   const path = searchPath().filter((folder) => !folder.startsWith(root));
-  // npx runs what is installed, and never fetches a package of that name from the registry
+  // npx runs the installed package, and never fetches one of that name from the registry
   const env = { ...Object.fromEntries(kept), npm_config_yes: 'false', PATH: [dirname(node), ...path].join(delimiter) };
   return { node, npm, npx: join(dirname(npm), 'npx-cli.js'), env };
 }
@@ -48,14 +48,14 @@ function searchPath(): readonly string[] {
   return (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
 }
 
-/** Runs npm to its end. Throws with all that it said where it fails. */
+/** Runs npm to its end. Throws with its whole output if it fails. */
 export async function runNpm(tools: Toolchain, args: readonly string[], folder: string): Promise<string> {
   const { exitCode, output } = await runProgram(tools.node, [tools.npm, ...args], folder, tools.env);
   if (exitCode !== 0) throw new Error(`npm ${args.join(' ')} ended with ${exitCode}:\n${output}`);
   return output;
 }
 
-/** Why npm's registry cannot be asked from here; undefined where it can. */
+/** The reason why npm's registry cannot be reached; undefined if it can. */
 export async function registryProblem(tools: Toolchain, folder: string): Promise<string | undefined> {
   const args = ['view', 'commander', 'name', '--prefer-online', '--fetch-retries=1', '--fetch-timeout=10000'];
   const { exitCode, output } = await runProgram(tools.node, [tools.npm, ...args], folder, tools.env);

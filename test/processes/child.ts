@@ -1,4 +1,4 @@
-/** The other processes of `processes.test.ts`: what to do is the first argument, each line on stdout is JSON. */
+/** The other processes of `processes.test.ts`: the first argument selects the role, each line on stdout is JSON. */
 import { writeSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout } from 'node:timers/promises';
@@ -24,7 +24,7 @@ const acts: Readonly<Record<string, () => Promise<void>>> = {
     await client.cancel(argument);
     say({ asked });
   },
-  /** Holds the database for a time, as a backup or a careless script does. */
+  /** Holds the database for a time, like a backup or a careless script. */
   async hold() {
     const db = new DatabaseSync(database.slice('sqlite:'.length));
     db.exec('begin immediate');
@@ -46,7 +46,7 @@ const acts: Readonly<Record<string, () => Promise<void>>> = {
     const { id } = await runner.start(crashing);
     say({ id });
   },
-  /** Uses all there is to use, closes, and must then end by itself. */
+  /** Uses every feature, closes, and must then end on its own. */
   async leak() {
     const runner = await Runner.open(database, { workflows: [quick, waiting], logger: silent });
     await runner.execute(quick);
@@ -62,7 +62,7 @@ const acts: Readonly<Record<string, () => Promise<void>>> = {
     await runner.close({ drain: 0 });
     say({ left: process.getActiveResourcesInfo().filter((kind) => kind !== 'PipeWrap') });
   },
-  /** Bytes of a live execution that waits on a promise. */
+  /** Bytes of a live execution that waits for a promise. */
   async memory() {
     const count = Number(argument);
     const runner = await Runner.open(database, {

@@ -18,7 +18,7 @@ export const waiting = w.returns(
   }),
 );
 
-/** One task that may run once, and one that remembers a step; both are running when their process is killed. */
+/** One task with one attempt, and one that remembers a step; both are running when their process is killed. */
 const c = workflow('crashing');
 c.task('once', { retry: { attempts: 1 } }, async ({ signal }) => {
   await forever(signal);

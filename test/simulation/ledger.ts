@@ -12,19 +12,19 @@ export interface Began {
   readonly attempt: number;
 }
 
-/** What is known to be durable, and what was seen before it was: the invariants of the simulation. */
+/** The durable facts, and the earlier observations: the invariants of the simulation. */
 export class Ledger {
   readonly acknowledged = new Set<string>();
-  /** `execution task item` of what is durably completed. */
+  /** `execution task item` of each durably completed task. */
   readonly #completed = new Set<string>();
-  /** The same of what has durably ended in any way. */
+  /** The same for each task that has durably ended in any way. */
   readonly #over = new Set<string>();
   readonly #known = new Set<string>();
-  /** Who took it last. */
+  /** The last owner. */
   readonly #owners = new Map<string, string>();
   readonly #steps = new Map<string, number>();
   readonly #once = new Map<string, number>();
-  /** Violations, to be thrown where they can be seen: a task's function that threw would only be retried. */
+  /** Violations, thrown later by the simulation: an error in a task's function would only be retried. */
   readonly faults: string[] = [];
 
   /** A call of the database was carried out. */
@@ -56,7 +56,10 @@ export class Ledger {
     this.acknowledged.add(id);
   }
 
-  /** A task's function begins. One that was declared dead and does not know it may begin what others have done by now. */
+  /**
+   * A task's function begins. A runner that is declared dead and does not know it may repeat tasks that others have
+   * completed.
+   */
   began({ runner, id, task, item, attempt }: Began, needs: readonly string[]): void {
     const key = `${id} ${task} ${item ?? -1}`;
     if (this.#owners.get(id) !== runner) return;
@@ -67,13 +70,13 @@ export class Ledger {
     }
   }
 
-  /** A task that may run once begins, wherever that is. */
+  /** A task with one attempt begins, on any runner. */
   beganOnce(id: string, task: string, item: number | null): void {
     const key = `${id} ${task} ${item ?? -1}`;
     this.#once.set(key, (this.#once.get(key) ?? 0) + 1);
   }
 
-  /** Tasks that may run once ran at most once, and once more for each time that somebody asked for a retry. */
+  /** Tasks with one attempt ran at most once, and once more for each requested retry. */
   checkOnce(id: string, retries: number): void {
     for (const [key, times] of this.#once) {
       if (key.startsWith(`${id} `) && times > retries + 1)
@@ -81,7 +84,7 @@ export class Ledger {
     }
   }
 
-  /** A step gave a result: for one task execution always the same. */
+  /** A step returned a result: always the same for one task execution. */
   step(id: string, task: string, item: number | null, result: number): void {
     const key = `${id} ${task} ${item ?? -1}`;
     const before = this.#steps.get(key);
@@ -99,7 +102,7 @@ export class Ledger {
 const ends: ReadonlySet<string> = new Set(['execution.completed', 'execution.failed', 'execution.cancelled']);
 const taskEnds: ReadonlySet<string> = new Set(['task.completed', 'task.failed', 'task.skipped', 'task.cancelled']);
 
-/** Checks that the events of one execution tell a life that is possible: numbered without a gap, and no state skipped. */
+/** Checks that the events of one execution form a possible history: numbered without a gap, and no state skipped. */
 export function checkLife(events: readonly ExecutionEvent[]): void {
   let state: 'new' | 'active' | 'idle' | 'ended' = 'new';
   const tasksEnded = new Set<string>();

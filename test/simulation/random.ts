@@ -1,4 +1,4 @@
-/** Random numbers that are the same for the same seed: mulberry32, of public domain. */
+/** Random numbers that are the same for the same seed: mulberry32, public domain. */
 export class Random {
   #state: number;
 

@@ -10,7 +10,7 @@ import { openRunner, World } from './world.ts';
 import { silent } from './world.ts';
 import type { CallFate, SimRunner } from './world.ts';
 
-/** What one run did, for whoever wants to see that it did something. */
+/** Counts of one run, which show that it was not idle. */
 export interface Simulated {
   readonly executions: number;
   readonly acknowledged: number;
@@ -23,7 +23,7 @@ export interface Simulated {
 
 const steps = 36;
 const calm: CallFate = { delayMs: 0, how: 'answered' };
-/** What may go wrong with what somebody asks, while the database is away or the execution is in another state. */
+/** Expected errors of calls while the database is away or the execution is in another state. */
 const expected: ReadonlySet<string> = new Set([
   'STORE_UNAVAILABLE',
   'OUTCOME_UNKNOWN',
@@ -36,8 +36,9 @@ const expected: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * One life of a small cluster, drawn from a seed: runners that start work, are killed, stand still and come back, on a
- * database that is slow, away, or loses answers. Throws where an invariant of durability.md is broken; `trace` prints what the runners log.
+ * One simulated cluster, drawn from a seed: runners that start work, are killed, stand still and come back, on a
+ * database that is slow, away, or loses answers. Throws if an invariant of durability.md is broken; `trace` prints the
+ * logs of the runners.
  */
 export async function simulate(seed: number, trace: boolean = false): Promise<Simulated> {
   return new Simulation(seed, trace).run();
@@ -132,7 +133,7 @@ class Simulation {
     }
   }
 
-  /** With `trace` it says on stderr what each runner logs, and when. */
+  /** With `trace` it prints the log of each runner with its time on stderr. */
   #loggerOf(name: string): Logger {
     if (!this.#trace) return silent;
     const say =
@@ -176,7 +177,7 @@ class Simulation {
     await opening;
   }
 
-  /** Somebody asks for something and is answered some time, or never. */
+  /** A call is made and is answered after some time, or never. */
   #ask(question: () => Promise<void>): void {
     const asked = question().catch((error: unknown) => {
       if (error instanceof CloacinaError && expected.has(error.code)) return;
@@ -206,7 +207,7 @@ class Simulation {
       await handle.outcome();
       const record = await this.#world.store.execution(handle.id);
       if (record === undefined || record.endedAt === null)
-        this.#ledger.faults.push(`the end of ${handle.id} was told before it was durable`);
+        this.#ledger.faults.push(`the end of ${handle.id} was reported before it was durable`);
     }
   }
 
@@ -221,12 +222,12 @@ class Simulation {
     else await client[verb](id);
   }
 
-  /** The storm is over, everybody gets what they wait for, and time passes. */
+  /** The storm is over, every call is answered, and time passes. */
   async #calmDown(): Promise<void> {
     this.#stormy = false;
     await this.#untilOpen(['default', 'gpu']);
     const { client } = this.#runners.at(-1)!;
-    // what was asked of somebody who stood still comes late, and those who were slow let go of what is not theirs
+    // calls to a paused runner arrive late, and slow runners release executions that are not theirs
     for (let round = 0, quiet = 0; round < 80 && quiet < 4; round++) {
       await this.#world.clock.advance(round < 50 ? 5000 : 60_000);
       const open = await this.#unended();
@@ -249,7 +250,7 @@ class Simulation {
     return this.#world.store.read(() => all('select * from offers'));
   }
 
-  /** What is stored of an execution that has not ended, for whoever looks for the reason. */
+  /** The stored state of an execution that has not ended, for debugging. */
   async #show(id: string): Promise<void> {
     const { store } = this.#world;
     const record = (await store.execution(id))!;
@@ -266,7 +267,7 @@ class Simulation {
     const { client } = this.#runners.at(-1)!;
     const { items } = await client.executions.list({ limit: 1000 });
     const known = new Set(items.map(({ id }) => id));
-    for (const id of this.#ledger.acknowledged) assert.ok(known.has(id), `acknowledged execution ${id} is there`);
+    for (const id of this.#ledger.acknowledged) assert.ok(known.has(id), `acknowledged execution ${id} exists`);
     for (const { id } of items) {
       if (this.#trace) await this.#show(id);
       const events = await client.executions.events(id);
@@ -276,8 +277,8 @@ class Simulation {
       assert.equal(record.owner, null, `${id} is owned by nobody`);
     }
     this.#ledger.check();
-    assert.deepEqual(await this.#offersLeft(), [], 'nothing is offered any more');
-    for (const { engine } of this.#living) assert.equal(engine.size, 0, 'no runner holds anything');
+    assert.deepEqual(await this.#offersLeft(), [], 'no offer is left');
+    for (const { engine } of this.#living) assert.equal(engine.size, 0, 'no runner owns an execution');
     const virtualMs = clock.monotonic();
     return {
       executions: items.length,

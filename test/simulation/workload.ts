@@ -11,9 +11,9 @@ interface Given {
 
 type Work = Pick<Ctx<unknown>, 'executionId' | 'task' | 'attempt' | 'signal' | 'step'>;
 
-/** Some of everything that a graph can say, with functions that note in the ledger what they do. */
+/** A mix of every kind of task, with functions that record their runs in the ledger. */
 export function workload(ledger: Ledger, random: Random, clock: Clock, runner: () => string): readonly AnyWorkflow[] {
-  /** A function that takes a while, fails now and then, and sometimes does not listen. */
+  /** A function that takes time, fails now and then, and sometimes ignores its signal. */
   const work = async (ctx: Work, needs: readonly string[], item: number | null = null): Promise<number> => {
     const { executionId: id, task, attempt } = ctx;
     ledger.began({ runner: runner(), id, task, item, attempt }, needs);
@@ -26,7 +26,7 @@ export function workload(ledger: Ledger, random: Random, clock: Clock, runner: (
     if (random.chance(0.01)) throw new NonRetryableError('never');
     return random.below(1_000_000);
   };
-  /** The same for what may run once. */
+  /** The same for tasks with one attempt. */
   const once = async (ctx: Work, item: number | null = null): Promise<number> => {
     ledger.beganOnce(ctx.executionId, ctx.task, item);
     return work(ctx, [], item);

@@ -21,15 +21,18 @@ const reads: ReadonlySet<string> = new Set([
   'ask',
 ]);
 
-/** What happens to a call of the database: it is carried out, after a while, or not, and its answer may be lost; or a commit is refused. */
+/**
+ * The fate of a call of the database: it is carried out after a while, or not, and its answer may be lost; or a commit
+ * is refused.
+ */
 export interface CallFate {
   readonly delayMs: number;
-  /** `lost_after`: it was carried out, and nobody is told. */
+  /** `lost_after`: it was carried out, and the answer is lost. */
   readonly how: 'answered' | 'lost_before' | 'lost_after' | 'refused';
 }
 
 export interface WorldOptions {
-  /** Whether processes look for each other; default true. Without it time passes much faster. */
+  /** True if processes check each other; default true. Without it virtual time passes much faster. */
   readonly shared?: boolean;
   readonly fate?: (verb: string, member: Member) => CallFate;
   /** Called after every call that was carried out. */
@@ -58,7 +61,7 @@ export class World {
     return world;
   }
 
-  /** A process with a connection of its own to the database. */
+  /** A process with its own connection to the database. */
   member(name: string): Member {
     return new Member(this, name, this.#options);
   }
@@ -106,12 +109,12 @@ export class Member {
     return this.#dead;
   }
 
-  /** SIGKILL: nothing of it happens any more, and no answer reaches it. */
+  /** SIGKILL: nothing of the process continues, and no answer reaches it. */
   kill(): void {
     this.#dead = true;
   }
 
-  /** SIGSTOP, and SIGCONT after so many ms: its timers fire late, its calls wait. */
+  /** SIGSTOP, and SIGCONT after `ms`: its timers fire late, its calls wait. */
   standStill(ms: number): void {
     this.#stillUntil = Math.max(this.#stillUntil, this.world.clock.monotonic() + ms);
   }
@@ -172,7 +175,7 @@ export class Member {
     const key = `${batch.runner} ${batch.n}`;
     const before = this.#written.get(key);
     if (before !== undefined) {
-      // the fence comes first, whatever is known of the batch
+      // the fence comes first, also for a known batch
       const self = (await this.world.store.runners()).find(({ id }) => id === batch.runner);
       if (self === undefined || self.dead) throw new FencedError(`runner ${batch.runner} was declared dead`);
       return before;
@@ -208,7 +211,7 @@ export interface SimRunner {
   readonly member: Member;
   readonly engine: Engine;
   readonly client: SimClient;
-  /** Closes it, with time for what that takes. */
+  /** Closes the runner, with time for its calls. */
   close(): Promise<void>;
 }
 
@@ -228,7 +231,7 @@ export const silent: Logger = {
   error: () => undefined,
 };
 
-/** A runner of the simulation, on a host of its own. */
+/** A runner of the simulation, on its own host. */
 export async function openRunner(
   member: Member,
   workflows: readonly AnyWorkflow[],

@@ -21,19 +21,19 @@ import { sampleManifest } from '../../src/testing/sample-package.ts';
 
 const quiet = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
-/** Executions in flight all the time. */
+/** Executions in progress at any time. */
 const lanes = 16;
-/** A pause of each lane between two executions: the database, and what SQLite keeps of it in memory, grows slowly. */
+/** A pause of each lane between two executions, because the database, and its cache in memory, grows slowly. */
 const pauseMs = 20;
 
 export interface Swapped {
   readonly executions: number;
   /** Versions that ran executions. */
   readonly versions: number;
-  /** Resident memory of this process, MB: when a quarter of the swaps was done, at the end. */
+  /** Resident memory of this process, MB: after a quarter of the swaps, and at the end. */
   readonly rssStartMb: number;
   readonly rssEndMb: number;
-  /** The same for what is alive on the heap. */
+  /** The same for live objects on the heap. */
   readonly heapStartMb: number;
   readonly heapEndMb: number;
   /** Versions loaded at the end. */
@@ -41,8 +41,8 @@ export interface Swapped {
 }
 
 /**
- * Registers one version of a package after the other while executions run. Fails where a start fails, an execution
- * does not complete, or a task of an execution runs on another version than the one it is pinned to.
+ * Registers one version of a package after the other while executions run. Fails if a start fails, an execution does
+ * not complete, or a task of an execution runs on another version than its pinned one.
  */
 export async function swapUnderLoad(swaps: number): Promise<Swapped> {
   const folder = await mkdtemp(join(tmpdir(), 'swap-'));
@@ -138,7 +138,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
   }
 }
 
-/** Executions without a pause, each checked when it ended. */
+/** Executions without a pause, each checked at its end. */
 class Load {
   readonly versions = new Set<string>();
   executions = 0;
@@ -216,8 +216,8 @@ setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 
 /**
- * After a garbage collection. V8's young generation is left out of the resident memory: it doubles in steps (26, 51,
- * 84 MB) with what executions allocate, without a swap too, and nothing in it lives.
+ * After a garbage collection. V8's young generation is left out of the resident memory: it doubles in steps (26, 51, 84
+ * MB) with the allocations of executions, without a swap too, and nothing in it is live.
  */
 function memory(): { rssMb: number; heapMb: number } {
   collectGarbage();

@@ -1,7 +1,7 @@
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 
-/** What becomes of the next commit of a task's transaction. */
+/** The fate of the next commit of a task's transaction. */
 export type Fate =
   /** The server commits, and its answer is lost with the connection. */
   | 'unanswered'
@@ -10,12 +10,12 @@ export type Fate =
 
 /** A message of the simple protocol that commits. */
 const commit = Buffer.from('commit\0');
-/** What the transaction of a task begins with. */
+/** The beginning of the transaction of a task. */
 const begun = Buffer.from('cloacina.task');
 
-/** A proxy before a PostgreSQL that breaks the connection of a task's transaction as it commits. */
+/** A proxy before a PostgreSQL server that breaks the connection of a task's transaction at its commit. */
 export class CommitProxy {
-  /** For the commits of tasks to come, one each. */
+  /** For the next commits of tasks, one each. */
   readonly fates: Fate[] = [];
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();

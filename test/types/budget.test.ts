@@ -9,7 +9,7 @@ import type { Cleanup } from '../../src/testing/engine-rig.ts';
 
 const tsc = toolFile('typescript', 'tsc');
 
-/** How many types the compiler makes for a chain of so many tasks. */
+/** The number of types that the compiler instantiates for a chain of tasks. */
 function instantiations(t: Cleanup, tasks: number): number {
   const folder = tempFolder(t);
   const lines = [
@@ -39,8 +39,8 @@ function instantiations(t: Cleanup, tasks: number): number {
   return Number(/Instantiations:\s+(\d+)/.exec(stdout)![1]);
 }
 
-describe('interfaces.md: the types of the definition API stay affordable', () => {
-  it('a chain of 1,000 tasks is linear: about 70 instantiations a task', (t) => {
+describe('interfaces.md, TypeScript: define: the types of the definition API stay affordable', () => {
+  it('a chain of 1,000 tasks costs about 70 type instantiations a task', (t) => {
     const [none, few, many] = [1, 201, 1001].map((tasks) => instantiations(t, tasks)) as [number, number, number];
     const [perFew, perMany] = [(few - none) / 200, (many - none) / 1000];
     t.diagnostic(`${perMany.toFixed(1)} instantiations a task`);

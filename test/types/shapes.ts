@@ -1,4 +1,5 @@
-// Shapes of values that tasks may and may not return: every `@ts-expect-error` must stay an error. Checked by tsc, never run.
+// Shapes of values that tasks may and may not return: every `@ts-expect-error` must stay an error. Checked by tsc,
+// never run.
 import { settled, workflow } from '../../src/index.ts';
 import type { Task } from '../../src/index.ts';
 

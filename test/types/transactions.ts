@@ -1,4 +1,5 @@
-// Where the caller's transactions and those of tasks are accepted and refused: every `@ts-expect-error` must stay an error. Checked by tsc, never run.
+// Accepted and refused uses of the caller's and of the task's transactions: every `@ts-expect-error` must stay an
+// error. Checked by tsc, never run.
 import type { DatabaseSync } from 'node:sqlite';
 import type { Pool, PoolClient } from 'pg';
 import { unchecked, workflow } from '../../src/index.ts';
@@ -10,7 +11,7 @@ interface Order {
 }
 const w = workflow('book', { input: unchecked<Order>() });
 
-// what the function gives is the output of the task; what it takes is what it says that it takes
+// the return value of the function is the output of the task, and its parameter has the declared type
 const postgres = w.task('postgres', ({ input, transaction }) =>
   transaction(async (tx: PoolClient) => {
     await tx.query('update accounts set cents = cents - $1 where id = $2', [input.cents, input.id]);
@@ -63,21 +64,21 @@ declare const order: Order;
 const started: ExecutionHandle<number> = await runner.start(book, order, { tx, priority: 1 });
 const many: readonly ExecutionHandle<number>[] = await client.startMany(book, [order, order], { tx });
 const byName: ExecutionHandle<Json> = await client.start('book', order, { tx });
-// what has `query(text, values)` and gives rows is one, too; what else it may be is looked at when it is used
+// any object with `query(text, values)` that returns rows is accepted too; the rest is checked at run time
 void client.start(book, order, { tx: { query: (_text: string, _values: unknown[]) => Promise.resolve([]) } });
 void client.start(book, order, { tx: pool });
 // @ts-expect-error a text is no transaction
 void client.start(book, order, { tx: 'begin' });
-// @ts-expect-error execute would wait for what cannot come before the commit
+// @ts-expect-error execute would wait for a result that cannot come before the commit
 void runner.execute(book, order, { tx });
-// @ts-expect-error by its name neither
+// @ts-expect-error the same by its name
 void runner.execute('book', order, { tx });
-// @ts-expect-error a schedule starts by itself
+// @ts-expect-error a schedule starts executions itself
 void client.schedules.add('nightly', { workflow: 'book', cron: '0 2 * * *', input: order, tx });
 // @ts-expect-error a signal has no transaction
 void client.signal('id', 'go', null, { tx });
 
-// a transaction on SQLite: a function that gives what it gives at once
+// a transaction on SQLite: a function that returns synchronously
 const [count, handle] = await runner.transaction((db, start) => {
   db.prepare('insert into orders (id) values (?)').run(order.id);
   const execution: ExecutionHandle<number> = start(book, order, { idempotencyKey: order.id });
@@ -90,9 +91,9 @@ const none: void = await client.transaction((db) => db.exec('delete from orders'
 void runner.transaction(async (db) => db.exec('delete from orders'));
 // @ts-expect-error a promise
 void runner.transaction((_, start) => start(book, order).result());
-// @ts-expect-error what it starts is not waited for
+// @ts-expect-error a started execution is not awaited
 void runner.transaction((_, start) => start(book, order).output);
-// @ts-expect-error a name is looked up in the database, which takes a turn of its own
+// @ts-expect-error a name is looked up in the database, which needs another turn
 void runner.transaction((_, start) => start('book', order));
 // @ts-expect-error the input is checked
 void runner.transaction((_, start) => start(book, { id: 3 }));
@@ -103,7 +104,7 @@ void runner.transaction((_, start) => start(book, order, { tx }));
 // @ts-expect-error the connection is one to SQLite
 void runner.transaction((db: PoolClient) => db.query('delete from orders'));
 
-// options that were made before are accepted where there is no transaction in them
+// existing options are accepted if they contain no transaction
 declare const options: StartOptions;
 void runner.execute(book, order, { ...options, priority: 2 });
 void [a, b, c, d, f, started, many, byName, one, out, none];

@@ -1,4 +1,5 @@
-// What the types of the definition API accept and refuse: every `@ts-expect-error` must stay an error. Checked by tsc, never run.
+// Accepted and refused uses of the definition API: every `@ts-expect-error` must stay an error. Checked by tsc, never
+// run.
 import { z } from 'zod';
 import { settled, unchecked, workflow } from '../../src/index.ts';
 import type { Runner, Task } from '../../src/index.ts';
@@ -50,7 +51,7 @@ etl.task('b5', { needs: { load } }, async () => ({ at: new Date() }));
 parent.child('k2', done, { input: () => ({ url: 3 }) });
 // @ts-expect-error bad input
 void runner.execute(done, { uri: 'u' });
-// what start() takes is the schema's input: a default may be left out; a task sees it filled in
+// start() takes the schema's input, in which a default may be left out; the task sees it filled in
 const page = workflow('page', { input: z.object({ url: z.string(), depth: z.number().default(3) }) });
 const deep = page.task('deep', ({ input }) => input.depth + 1);
 const crawl = page.returns(deep);
@@ -58,7 +59,7 @@ void runner.execute(crawl, { url: 'u' });
 parent.child('k3', crawl, { input: () => ({ url: 'u' }) });
 // @ts-expect-error depth is a number
 void runner.execute(crawl, { url: 'u', depth: 'deep' });
-// without a schema the input may be left out, and an interface's value passes
+// without a schema the input may be left out, and a value of an interface type passes
 interface Order {
   id: string;
   total: number;

@@ -53,7 +53,7 @@ describe('engine.md, what a graph means: the checks at definition', () => {
 });
 
 describe('a compiled graph', () => {
-  it('counts a need once, however many aliases name it, and knows plain from settled use', () => {
+  it('a graph counts a need once, whatever number of aliases name it, and distinguishes plain from settled use', () => {
     const graph = compileGraph(
       specOf([sampleTask('a'), taskWith('b', { x: plain('a'), y: settled('a') }), taskWith('c', { z: settled('a') })]),
     );
@@ -64,7 +64,7 @@ describe('a compiled graph', () => {
     ]);
   });
 
-  it('has levels in which every need lies in an earlier one', () => {
+  it('a graph has levels, and every need is in an earlier level', () => {
     const graph = compileGraph(
       specOf([sampleTask('d', ['b', 'c']), sampleTask('b', ['a']), sampleTask('c', ['a']), sampleTask('a')]),
     );
@@ -75,7 +75,7 @@ describe('a compiled graph', () => {
 describe('engine.md, versions: the fingerprint', () => {
   const base = [sampleTask('a'), sampleTask('b', ['a'])];
 
-  it('does not change with timeouts, retries, queues, descriptions, aliases or the order of definition', () => {
+  it('the fingerprint does not change with timeouts, retries, queues, descriptions, aliases or the order of definition', () => {
     const changed: TaskSpec[] = [
       { ...taskWith('b', { other: plain('a') }), timeout: 5, retry: null, queue: 'big', description: 'text' },
       sampleTask('a'),
@@ -83,7 +83,7 @@ describe('engine.md, versions: the fingerprint', () => {
     assert.equal(fingerprint(base), fingerprint(changed));
   });
 
-  it('changes with a name, a kind, a need, or the settled flag of a need', () => {
+  it('the fingerprint changes with a name, a kind, a need, or the settled flag of a need', () => {
     const others: TaskSpec[][] = [
       [sampleTask('a'), sampleTask('c', ['a'])],
       [{ ...sampleTask('a'), kind: 'sleep' }, sampleTask('b', ['a'])],
@@ -94,7 +94,7 @@ describe('engine.md, versions: the fingerprint', () => {
     assert.equal(new Set(all).size, all.length);
   });
 
-  it('tells apart names that only look alike once joined', () => {
+  it('the fingerprint distinguishes names that look alike only when joined', () => {
     const quoted = fingerprint([sampleTask('a?'), taskWith('b', { x: plain('a?') }), sampleTask('a')]);
     const flagged = fingerprint([sampleTask('a?'), taskWith('b', { x: settled('a') }), sampleTask('a')]);
     assert.notEqual(quoted, flagged);

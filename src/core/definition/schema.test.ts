@@ -6,19 +6,19 @@ import { inputSchema, issuesOf } from './schema.ts';
 import { unchecked } from './workflow.ts';
 
 describe('the JSON Schema of an input', () => {
-  it("comes from the library's own export, and describes what is taken in: defaults may be left out", () => {
+  it("the JSON Schema comes from the library's own export and describes the unparsed input, so defaults may be left out", () => {
     const schema = inputSchema(z.object({ url: z.string(), depth: z.number().default(3) }));
     assert.deepEqual((schema as { required: unknown }).required, ['url']);
   });
 
-  it('is null where the library has none, or none for this schema', () => {
+  it('the JSON Schema is null if the library has none, or none for this schema', () => {
     assert.equal(inputSchema(unchecked<{ a: number }>()), null);
     assert.equal(inputSchema(z.object({ at: z.date() })), null);
   });
 });
 
 describe('the issues of a schema', () => {
-  it('have paths as people write them', () => {
+  it('an issue has its path as people write it', () => {
     const result = z
       .object({ orders: z.array(z.object({ amount: z.number() })) })
       .safeParse({ orders: [{ amount: 1 }, {}] });
@@ -28,7 +28,7 @@ describe('the issues of a schema', () => {
     );
   });
 
-  it('take path segments as objects, symbols, and no path at all', () => {
+  it('an issue may have path segments as objects, symbols, and no path at all', () => {
     const issues: StandardSchemaV1.Issue[] = [
       { message: 'a', path: [{ key: 'x' }, { key: 0 }] },
       { message: 'b', path: [Symbol('s')] },

@@ -12,14 +12,14 @@ function refused(act: () => unknown, message: RegExp): void {
   });
 }
 
-describe('engine.md: what is wrong with a graph is an error at definition that names the tasks', () => {
-  it('two tasks of one name', () => {
+describe('engine.md: an invalid graph is an error at definition that names the tasks', () => {
+  it('two tasks of one name are refused', () => {
     const w = workflow('w');
     w.task('a', () => 1);
     refused(() => w.task('a', () => 2), /'w'.*two tasks named 'a'/);
   });
 
-  it('a task of another workflow, plain, settled or returned', () => {
+  it('a task of another workflow is refused as a plain need, a settled need and an output', () => {
     const alien = workflow('other').task('alien', () => 1) as never;
     const w = workflow('w');
     refused(() => w.task('a', { needs: { x: alien } }, () => 1), /'a' needs 'alien' \(as 'x'\)/);
@@ -27,20 +27,20 @@ describe('engine.md: what is wrong with a graph is an error at definition that n
     refused(() => w.returns(alien), /another workflow/);
   });
 
-  it('a need that is no task at all', () => {
+  it('a need that is no task is refused', () => {
     const w = workflow('w');
     refused(() => w.task('a', { needs: { x: undefined as never } }, () => 1), /'a' needs 'x'/);
     refused(() => w.task('a', { needs: { x: { name: 'a' } as never } }, () => 1), /'a' needs 'a'/);
   });
 
-  it('a task without a function', () => {
+  it('a task without a function is refused', () => {
     refused(() => workflow('w').task('a', undefined as never), /'a' has no function/);
     refused(() => workflow('w').task('a', {}, 5 as never), /'a' has no function/);
   });
 
-  it('a workflow without tasks', () => refused(() => workflow('w').spec, /no task/));
+  it('a workflow without tasks is refused', () => refused(() => workflow('w').spec, /no task/));
 
-  it('two outputs', () => {
+  it('two outputs are refused', () => {
     const w = workflow('w');
     const a = w.task('a', () => 1);
     const b = w.task('b', () => 1);
@@ -48,7 +48,7 @@ describe('engine.md: what is wrong with a graph is an error at definition that n
     refused(() => w.returns(b), /both 'a' and 'b'/);
   });
 
-  it('a name that cannot be told apart or shown', () => {
+  it('a name that is ambiguous or cannot be shown is refused', () => {
     for (const name of ['', ' x', 'a b', 'a/b', '-x', '.', 'é', 'x'.repeat(201)]) refused(() => workflow(name), /name/);
     for (const name of ['', 'a\nb', '\uD800', 'x'.repeat(201), 5 as unknown as string]) {
       refused(() => workflow('w').task(name, () => 1), /needs a name/);
@@ -56,7 +56,7 @@ describe('engine.md: what is wrong with a graph is an error at definition that n
     assert.doesNotThrow(() => workflow('w').task('Größe / £ 1', () => 1));
   });
 
-  it('a limit that is no count, a duration that is none, a schedule that can never fire', () => {
+  it('an invalid limit or duration, and a schedule that can never fire, are refused', () => {
     refused(() => workflow('w', { concurrency: { limit: 0 } }), /limit/);
     assert.throws(() => workflow('w').task('a', { timeout: 'soon' }, () => 1), OptionInvalidError);
     assert.throws(() => workflow('w').task('a', { retry: { attempts: 0 } }, () => 1), OptionInvalidError);
@@ -66,7 +66,7 @@ describe('engine.md: what is wrong with a graph is an error at definition that n
     assert.throws(() => w.spec, ScheduleInvalidError);
   });
 
-  it('sleep, map, child and wait without what makes them', () => {
+  it('sleep, map, child and wait without their required options are refused', () => {
     const w = workflow('w');
     refused(() => w.sleep('s', {} as never), /'for'.*'until'/);
     refused(() => w.map('m', {} as never, () => 1), /'over'/);
@@ -75,8 +75,8 @@ describe('engine.md: what is wrong with a graph is an error at definition that n
   });
 });
 
-describe('a definition', () => {
-  it('is frozen by its first use: it cannot change any more', () => {
+describe('a definition is plain data', () => {
+  it('a definition is frozen by its first use', () => {
     const w = workflow('w');
     const a = w.task('a', () => 1);
     assert.equal(w.spec, w.spec);
@@ -85,7 +85,7 @@ describe('a definition', () => {
     refused(() => w.schedule('s', { every: '1m' }), /in use/);
   });
 
-  it('is plain JSON, with what is code only marked', () => {
+  it('a definition is plain JSON in which code is only marked', () => {
     const w = workflow('w', { input: z.object({ n: z.number() }), description: 'text', failFast: true });
     const a = w.task('a', { when: () => true, retry: { when: () => true } }, () => 1);
     w.task('b', { needs: { x: settled(a) }, timeout: '10m' }, () => 2);
@@ -104,7 +104,7 @@ describe('a definition', () => {
     assert.equal(spec.tasks[2]!.timeout, null);
   });
 
-  it('keeps its functions apart, and is known as a workflow', () => {
+  it('a definition keeps its functions apart and is recognised as a workflow', () => {
     const w = workflow('w');
     const run = (): number => 1;
     w.task('a', run);
@@ -113,7 +113,7 @@ describe('a definition', () => {
     assert.ok(!isWorkflow({ name: 'w' }) && !isWorkflow(null) && !isWorkflow('w'));
   });
 
-  it('takes an alias or a task named like a member of Object', () => {
+  it('a definition accepts an alias or a task named like a member of Object', () => {
     const w = workflow('w');
     const a = w.task('constructor', () => 1);
     w.task('toString', { needs: { hasOwnProperty: a } }, () => 2);

@@ -16,7 +16,7 @@ function refused(expression: string): string {
   return assert.fail(`'${expression}' was accepted`);
 }
 
-test('scheduling.md: a bad cron is refused: what is wrong, in which field, at which character', () => {
+test('scheduling.md: an error about a bad cron says what is wrong, in which field, at which character', () => {
   const cases: readonly (readonly [string, RegExp])[] = [
     ['60 * * * *', /minute \(field 1, character 1\): 60 is more than 59/],
     ['* 24 * * *', /hour \(field 2, character 3\): 24 is more than 23/],
@@ -61,7 +61,7 @@ test('scheduling.md: dates that never come (30 February) are refused at creation
   assert.match(refused('0 0 31 4,6,9,11 *'), /there is no 31 April or June or September or November/);
   assert.match(refused('0 0 0 31 FEB *'), /there is no 31 February/);
   assert.match(refused('0 0 31 2 */2'), /there is no 31 February/);
-  // the first day is never the last Friday; the field that begins with * does not make it either-or
+  // the first day is never the last Friday, and the field that begins with * does not turn the rule into an either-or
   assert.match(refused('0 0 */31 * 5L'), /no day of month/);
   assert.match(refused('0 0 */20 * MON#5'), /no day of month/);
 });
@@ -89,11 +89,11 @@ test('an expression is read into values: steps, ranges, names, Sunday as 7, L an
   assert.deepEqual(fields.dayOfWeek, { values: [0, 5, 6], star: false, last: [4], nth: [{ weekday: 2, n: 3 }] });
 });
 
-test('an expression is kept compiled', () => {
+test('a compiled expression is kept', () => {
   assert.equal(parseCron('1 2 3 4 *'), parseCron('1 2 3 4 *'));
 });
 
-test('a count of matches is that of the matches visited one by one', () => {
+test('a count of matches equals the matches visited one by one', () => {
   const cron = parseCron('*/7 3,30-34 */5 10-20 * *');
   const from = Date.UTC(2027, 11, 29, 15, 31, 8);
   const to = Date.UTC(2028, 2, 12, 10, 33, 1);

@@ -4,11 +4,11 @@ import type { ScheduleOptions } from '../definition/definition.ts';
 import { describeRule } from './describe-rule.ts';
 import { scheduleRule } from './rule.ts';
 
-function told(options: ScheduleOptions<unknown>): string {
+function described(options: ScheduleOptions<unknown>): string {
   return describeRule(scheduleRule(options, Date.parse('2026-03-10T12:00:00Z')));
 }
 
-test('a cron is told as a sentence', () => {
+test('a cron is described as a sentence', () => {
   const cases: readonly (readonly [string, string])[] = [
     ['* * * * * *', 'every second'],
     ['*/30 * * * * *', 'every 30 seconds'],
@@ -49,21 +49,21 @@ test('a cron is told as a sentence', () => {
     ['0 0 13 * FRI', 'at 00:00 on the 13th of the month, or on Friday'],
     ['0 0 */2 * MON', 'at 00:00 on every 2nd day from the 1st of the month, if it is Monday'],
   ];
-  for (const [cron, sentence] of cases) assert.equal(told({ cron }), `${sentence}, UTC`, cron);
-  assert.equal(told({ cron: '0 2 * * *', timezone: 'Europe/Berlin' }), 'at 02:00 every day, Europe/Berlin');
+  for (const [cron, sentence] of cases) assert.equal(described({ cron }), `${sentence}, UTC`, cron);
+  assert.equal(described({ cron: '0 2 * * *', timezone: 'Europe/Berlin' }), 'at 02:00 every day, Europe/Berlin');
 });
 
-test('a length of time, one time, bounds and jitter are told', () => {
+test('a duration, a single time, bounds and jitter are described', () => {
   const startAt = '2026-03-28T23:00:00';
   const sentences = [
-    told({ every: '30s', startAt }),
-    told({ every: '90m', startAt }),
-    told({ every: '1d', startAt }),
-    told({ every: '1w', startAt, timezone: 'Europe/Berlin' }),
-    told({ every: 1500, startAt }),
-    told({ at: '2026-07-01T02:00', timezone: 'Europe/Berlin' }),
-    told({ cron: '@daily', startAt: '2026-04-01', endAt: '2026-05-01', jitter: '5m' }),
-    told({ cron: '@daily', jitter: 60_000 }),
+    described({ every: '30s', startAt }),
+    described({ every: '90m', startAt }),
+    described({ every: '1d', startAt }),
+    described({ every: '1w', startAt, timezone: 'Europe/Berlin' }),
+    described({ every: 1500, startAt }),
+    described({ at: '2026-07-01T02:00', timezone: 'Europe/Berlin' }),
+    described({ cron: '@daily', startAt: '2026-04-01', endAt: '2026-05-01', jitter: '5m' }),
+    described({ cron: '@daily', jitter: 60_000 }),
   ];
   assert.deepEqual(sentences, [
     'every 30 seconds, UTC, from 2026-03-28 23:00:00',

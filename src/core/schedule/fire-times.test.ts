@@ -38,7 +38,7 @@ function iso(instant: number): string {
 for (const row of golden) {
   test(`scheduling.md: ${row.clause}: '${row.cron}' ${row.timezone} from ${row.from}`, () => {
     const { cron, timezone } = row;
-    // a slot that came again for ever would be seen here
+    // an endlessly repeated slot would show up here
     const slots = [...slotsBetween(rule({ cron, timezone }), utc(row.from), utc(row.to)).take(100)];
     assert.deepEqual(slots.map(iso), row.slots);
     assert.equal(countSlots(rule({ cron, timezone }), utc(row.from), utc(row.to)), row.slots.length);
@@ -46,14 +46,14 @@ for (const row of golden) {
   });
 }
 
-// The slow reference: it walks real time minute by minute, reads the wall clock from Intl and remembers how far it was.
+// The slow reference: it walks real time minute by minute, reads the wall clock from Intl and remembers the position.
 
 interface Minute {
   readonly instant: number;
   readonly local: number;
 }
 
-/** Windows of 6 days in which something happens to a clock, the first two days of each to warm up. */
+/** Windows of 6 days that contain a clock change, with two days to warm up. */
 const windows: readonly (readonly [timezone: string, change: string])[] = [
   ['Europe/Berlin', '2026-03-29T01:00:00Z'],
   ['Europe/Berlin', '2026-10-25T01:00:00Z'],
@@ -96,7 +96,7 @@ interface Generated {
   readonly values: ReadonlySet<number>;
 }
 
-/** A field and, found on its own, what it allows. */
+/** A field and its allowed values, computed independently. */
 function fieldArbitrary(min: number, max: number): fc.Arbitrary<Generated> {
   const value = fc.integer({ min, max });
   const every = fc.constant({ text: '*', values: new Set(numbers(min, max, 1)) });
@@ -174,7 +174,7 @@ test('scheduling.md: slots around clock changes are those of a walk through ever
   );
 });
 
-test('scheduling.md: counts and last slots of any range, seconds too, are those of the slots visited', () => {
+test('scheduling.md: counts and last slots of any range, also of seconds, equal the visited slots', () => {
   const seconds = fieldArbitrary(0, 59);
   const part = fc.tuple(fc.integer({ min: -3 * hourMs, max: 3 * hourMs }), fc.integer({ min: 0, max: 5 * hourMs }));
   fc.assert(
@@ -195,7 +195,7 @@ test('scheduling.md: counts and last slots of any range, seconds too, are those 
   );
 });
 
-test('where the rules agree (no clock change, plain days) slots are those of croner', () => {
+test('slots equal those of croner if the rules agree (no clock change, plain days)', () => {
   const from = utc('2026-02-10T11:12:13Z');
   const zones = fc.constantFrom('UTC', 'Asia/Kathmandu', 'Asia/Tokyo', 'America/Phoenix');
   const days = fc.constantFrom(
@@ -224,9 +224,9 @@ test('where the rules agree (no clock change, plain days) slots are those of cro
   );
 });
 
-test('where the rules agree (one time a day, every hour) slots around a clock change are those of croner', () => {
+test('slots around a clock change equal those of croner if the rules agree (one time a day, every hour)', () => {
   for (const [timezone, change] of windows) {
-    if (['Pacific/Apia', 'America/Nuuk', 'Pacific/Kwajalein'].includes(timezone)) continue; // gaps that end a day
+    if (['Pacific/Apia', 'America/Nuuk', 'Pacific/Kwajalein'].includes(timezone)) continue; // gaps at the end of a day
     const crons = ['30 2 * * *', '15 1 * * *', '0 0 * * *', '30 0 * * *', '30 * * * *', '*/15 * * * *', '0 */2 * * *'];
     for (const cron of crons) {
       const theirs = new Croner(cron, { timezone, paused: true }).nextRuns(30, new Date(utc(change) - dayMs));
@@ -278,7 +278,7 @@ test('scheduling.md: at is one slot', () => {
   assert.equal(lastSlot(rule({ at }), 0, at), null);
 });
 
-test('scheduling.md: slots lie from startAt up to, not including, endAt', () => {
+test('scheduling.md: slots are in the range from startAt to before endAt', () => {
   const bounds = { startAt: utc('2026-01-10T00:00:00Z'), endAt: utc('2026-01-13T00:00:00Z') };
   for (const bounded of [rule({ cron: '0 0 * * *', ...bounds }), rule({ every: dayMs, ...bounds })]) {
     assert.deepEqual([...slotsBetween(bounded, 0, utc('2027-01-01T00:00:00Z'))].map(iso), [
@@ -304,12 +304,12 @@ test('slots end with the year 9999', () => {
   assert.equal(nextSlot(rule({ cron: '0 0 1 1 *', timezone: 'Europe/Berlin' }), utc('9999-06-01T00:00:00Z')), null);
 });
 
-test('a year of a second is counted, not visited', () => {
+test('a year of a schedule that fires every second is counted, not visited', () => {
   const from = utc('2025-01-01T00:00:00Z');
   const to = utc('2026-01-01T00:00:00Z');
   assert.equal(countSlots(rule({ cron: '* * * * * *' }), from, to), 31_536_000);
   assert.equal(countSlots(rule({ cron: '* * * * * *', timezone: 'Europe/Berlin' }), from, to), 31_536_000);
-  // by a fixed hour field the repeated hour is not counted again, and the skipped one is a single slot already there
+  // a fixed hour field does not count the repeated hour again, and the skipped one is a single slot already counted
   assert.equal(countSlots(rule({ cron: '* * 0-23 * * *', timezone: 'Europe/Berlin' }), from, to), 31_536_000 - 3600);
   assert.equal(lastSlot(rule({ cron: '* * * * * *' }), from, to), to - 1000);
 });

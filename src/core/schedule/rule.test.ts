@@ -55,7 +55,7 @@ test('scheduling.md: the defaults are UTC, overlap skip, catchup latest, max 100
   });
 });
 
-test('scheduling.md: every counts from startAt, and from the time it is added where there is none', () => {
+test('scheduling.md: every counts from startAt, or else from the time of adding', () => {
   assert.equal(scheduleRule({ every: '90s' }, now).startAt, now);
   assert.equal(scheduleRule({ every: '90s', startAt: new Date(5000) }, now).startAt, 5000);
   assert.equal(scheduleRule({ cron: '@daily' }, now).startAt, null);
@@ -77,7 +77,7 @@ test('a time without an offset is a local time of the zone of the schedule; with
   assert.equal(inBerlin('2026-07-01T12:00:00.25-0430'), '07-01T16:30:00.250Z');
   assert.equal(inBerlin('2026-07-01T12:00+05:45'), '07-01T06:15:00Z');
   assert.equal(inBerlin('2026-03-29T02:30'), '03-29T01:00:00Z'); // in the gap
-  assert.equal(inBerlin('2026-10-25T02:30'), '10-25T00:30:00Z'); // the first of two
+  assert.equal(inBerlin('2026-10-25T02:30'), '10-25T00:30:00Z'); // the first of the two instants
 });
 
 test('a schedule that can never work is refused at creation, and the error names the option', () => {
@@ -113,7 +113,7 @@ test('a schedule that can never work is refused at creation, and the error names
     [{ cron: '@daily', jitter: 'x' }, 'jitter', /not a duration/],
     [{ cron: '@daily', max: 0 }, 'max', /0 is not a whole number from 1 to 10000/],
     [{ cron: '@daily', max: 1.5 }, 'max', /1\.5 is not a whole number/],
-    // what a caller without types may write
+    // input of a caller without types
     [
       JSON.parse('{"cron":"@daily","overlap":"sometimes"}'),
       'overlap',
@@ -133,7 +133,7 @@ test('a schedule that can never work is refused at creation, and the error names
   }
 });
 
-test('a rule from elsewhere is checked field by field', () => {
+test('each field of a rule from outside is checked', () => {
   const good = scheduleRule({ cron: '@daily' }, now);
   checkRule(good);
   const bad: readonly (readonly [Partial<ScheduleRule>, string])[] = [
@@ -163,15 +163,15 @@ test('scheduling.md: jitter is a delay derived from schedule and slot, the same 
     const share = delays.filter((delay) => delay >= tenth * 1000 && delay < (tenth + 1) * 1000).length;
     assert.ok(share > 400 && share < 600, `${share} of 5000 delays in tenth ${tenth}`);
   }
-  // pinned: another value would move the slots of schedules that exist
-  assert.equal(jitterMs(rule, '0190b5a0-0000-7000-8000-000000000001', now), 197); // computed apart from this code
+  // pinned: another value would move the slots of existing schedules
+  assert.equal(jitterMs(rule, '0190b5a0-0000-7000-8000-000000000001', now), 197); // computed independently of this code
 });
 
 function ask(options: ScheduleOptions<unknown>, cursor: number, at: number, more: Partial<DueQuestion> = {}): Due {
   return dueSlots({ rule: scheduleRule(options, 0), scheduleId: 's', cursor, now: at, pausedAt: null, ...more });
 }
 
-function told(due: Due): string[] {
+function decisions(due: Due): string[] {
   return due.decisions.map((each) =>
     each.kind === 'start'
       ? `${each.isCatchUp ? 'catch up' : 'start'} ${iso(each.slot)}`
@@ -183,51 +183,53 @@ test('scheduling.md: a slot is started at its time, not before, and once', () =>
   const before = ask({ cron: '@hourly' }, now, now + hourMs - 1);
   assert.deepEqual(before, { decisions: [], cursor: now, next: now + hourMs, wakeAt: now + hourMs });
   const due = ask({ cron: '@hourly' }, now, now + hourMs);
-  assert.deepEqual(told(due), ['start 03-10T13:00:00Z']);
+  assert.deepEqual(decisions(due), ['start 03-10T13:00:00Z']);
   assert.equal(due.cursor, now + hourMs);
   assert.equal(due.next, now + 2 * hourMs);
-  assert.deepEqual(told(ask({ cron: '@hourly' }, due.cursor, now + hourMs)), []);
-  assert.deepEqual(told(ask({ cron: '@hourly' }, due.cursor, now)), [], 'a clock that went back');
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, due.cursor, now + hourMs)), []);
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, due.cursor, now)), [], 'a clock that went back');
 });
 
 test('scheduling.md: a slot noticed a little late is on time: 5 s where no later slot came, else 1 s', () => {
   const hourly = { cron: '@hourly', catchup: 'skip' } as const;
-  assert.deepEqual(told(ask(hourly, now, now + hourMs + onTimeMs)), ['start 03-10T13:00:00Z']);
-  assert.deepEqual(told(ask(hourly, now, now + hourMs + onTimeMs + 1)), ['missed 03-10T13:00:00Z 03-10T13:00:00Z 1']);
+  assert.deepEqual(decisions(ask(hourly, now, now + hourMs + onTimeMs)), ['start 03-10T13:00:00Z']);
+  assert.deepEqual(decisions(ask(hourly, now, now + hourMs + onTimeMs + 1)), [
+    'missed 03-10T13:00:00Z 03-10T13:00:00Z 1',
+  ]);
   const secondly = { cron: '* * * * * *', catchup: 'skip' } as const;
-  assert.deepEqual(told(ask(secondly, now, now + 2000 + alwaysOnTimeMs - 1000)), [
+  assert.deepEqual(decisions(ask(secondly, now, now + 2000 + alwaysOnTimeMs - 1000)), [
     'start 03-10T12:00:01Z',
     'start 03-10T12:00:02Z',
   ]);
-  assert.deepEqual(told(ask(secondly, now, now + 3500)), [
+  assert.deepEqual(decisions(ask(secondly, now, now + 3500)), [
     'missed 03-10T12:00:01Z 03-10T12:00:02Z 2',
     'start 03-10T12:00:03Z',
   ]);
 });
 
-test('scheduling.md: catchup latest starts one for all missed, the last', () => {
+test('scheduling.md: catchup latest starts one execution for all missed slots, the last one', () => {
   const due = ask({ cron: '*/10 * * * *' }, now, now + hourMs + 60_000);
-  assert.deepEqual(told(due), ['missed 03-10T12:10:00Z 03-10T12:50:00Z 5', 'catch up 03-10T13:00:00Z']);
+  assert.deepEqual(decisions(due), ['missed 03-10T12:10:00Z 03-10T12:50:00Z 5', 'catch up 03-10T13:00:00Z']);
   assert.equal(due.next, now + hourMs + 600_000);
-  assert.deepEqual(told(ask({ cron: '@daily' }, now, now + 13 * hourMs)), ['catch up 03-11T00:00:00Z']);
+  assert.deepEqual(decisions(ask({ cron: '@daily' }, now, now + 13 * hourMs)), ['catch up 03-11T00:00:00Z']);
 });
 
 test('scheduling.md: catchup latest after an outage that ends on a slot starts the missed one and the one on time', () => {
-  assert.deepEqual(told(ask({ cron: '@hourly' }, now, now + 3 * hourMs)), [
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, now, now + 3 * hourMs)), [
     'missed 03-10T13:00:00Z 03-10T13:00:00Z 1',
     'catch up 03-10T14:00:00Z',
     'start 03-10T15:00:00Z',
   ]);
 });
 
-test('scheduling.md: catchup skip records what was missed as one row', () => {
+test('scheduling.md: catchup skip records missed slots as one row', () => {
   const due = ask({ cron: '@hourly', catchup: 'skip' }, now, now + 50 * hourMs + 60_000);
-  assert.deepEqual(told(due), ['missed 03-10T13:00:00Z 03-12T14:00:00Z 50']);
+  assert.deepEqual(decisions(due), ['missed 03-10T13:00:00Z 03-12T14:00:00Z 50']);
   assert.equal(due.cursor, now + 50 * hourMs);
 });
 
-test('scheduling.md: catchup all starts the oldest first, up to max; what exceeds it is missed', () => {
-  assert.deepEqual(told(ask({ cron: '@hourly', catchup: 'all', max: 3 }, now, now + 6 * hourMs)), [
+test('scheduling.md: catchup all starts the oldest first, up to max; the rest is missed', () => {
+  assert.deepEqual(decisions(ask({ cron: '@hourly', catchup: 'all', max: 3 }, now, now + 6 * hourMs)), [
     'catch up 03-10T13:00:00Z',
     'catch up 03-10T14:00:00Z',
     'catch up 03-10T15:00:00Z',
@@ -239,24 +241,24 @@ test('scheduling.md: catchup all starts the oldest first, up to max; what exceed
 });
 
 test('scheduling.md: slots older than the window are not caught up', () => {
-  assert.deepEqual(told(ask({ cron: '0 */6 * * *' }, now, now + 49 * hourMs)), [
+  assert.deepEqual(decisions(ask({ cron: '0 */6 * * *' }, now, now + 49 * hourMs)), [
     'outside_window 03-10T18:00:00Z 03-11T12:00:00Z 4',
     'missed 03-11T18:00:00Z 03-12T06:00:00Z 3',
     'catch up 03-12T12:00:00Z',
   ]);
-  assert.deepEqual(told(ask({ cron: '@hourly', catchup: 'all', window: '2h' }, now, now + 5 * hourMs + 60_000)), [
+  assert.deepEqual(decisions(ask({ cron: '@hourly', catchup: 'all', window: '2h' }, now, now + 5 * hourMs + 60_000)), [
     'outside_window 03-10T13:00:00Z 03-10T15:00:00Z 3',
     'catch up 03-10T16:00:00Z',
     'catch up 03-10T17:00:00Z',
   ]);
-  assert.deepEqual(told(ask({ cron: '@daily', window: '1h' }, now, now + 14 * hourMs)), [
+  assert.deepEqual(decisions(ask({ cron: '@daily', window: '1h' }, now, now + 14 * hourMs)), [
     'outside_window 03-11T00:00:00Z 03-11T00:00:00Z 1',
   ]);
-  assert.deepEqual(told(ask({ cron: '@daily', window: 0 }, now, now + 12 * hourMs)), ['start 03-11T00:00:00Z']);
+  assert.deepEqual(decisions(ask({ cron: '@daily', window: 0 }, now, now + 12 * hourMs)), ['start 03-11T00:00:00Z']);
 });
 
 test('scheduling.md: a slot exactly as old as the window is caught up', () => {
-  assert.deepEqual(told(ask({ cron: '@hourly', window: '1h' }, now, now + 2 * hourMs)), [
+  assert.deepEqual(decisions(ask({ cron: '@hourly', window: '1h' }, now, now + 2 * hourMs)), [
     'catch up 03-10T13:00:00Z',
     'start 03-10T14:00:00Z',
   ]);
@@ -264,25 +266,25 @@ test('scheduling.md: a slot exactly as old as the window is caught up', () => {
 
 test('scheduling.md: unpausing never fires at once and never loses a future slot', () => {
   const due = ask({ cron: '@hourly' }, now, now + 5 * hourMs, { pausedAt: now + 10 });
-  assert.deepEqual(told(due), ['paused 03-10T13:00:00Z 03-10T17:00:00Z 5']);
+  assert.deepEqual(decisions(due), ['paused 03-10T13:00:00Z 03-10T17:00:00Z 5']);
   assert.equal(due.wakeAt, null);
   assert.equal(due.next, now + 6 * hourMs);
   const resumed = ask({ cron: '@hourly' }, due.cursor, now + 5 * hourMs);
   assert.deepEqual(resumed.decisions, []);
   assert.equal(resumed.wakeAt, now + 6 * hourMs);
-  assert.deepEqual(told(ask({ cron: '@hourly' }, due.cursor, now + 6 * hourMs)), ['start 03-10T18:00:00Z']);
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, due.cursor, now + 6 * hourMs)), ['start 03-10T18:00:00Z']);
 });
 
-test('scheduling.md: what an outage had missed before the pause is missed, not paused', () => {
+test('scheduling.md: slots that an outage missed before the pause are missed, not paused', () => {
   const pausedAt = now + 3 * hourMs + 60_000;
-  assert.deepEqual(told(ask({ cron: '@hourly' }, now, now + 5 * hourMs, { pausedAt })), [
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, now, now + 5 * hourMs, { pausedAt })), [
     'missed 03-10T13:00:00Z 03-10T15:00:00Z 3',
     'paused 03-10T16:00:00Z 03-10T17:00:00Z 2',
   ]);
-  assert.deepEqual(told(ask({ cron: '@hourly' }, now, now, { pausedAt: now - 5 })), []);
+  assert.deepEqual(decisions(ask({ cron: '@hourly' }, now, now, { pausedAt: now - 5 })), []);
 });
 
-test('scheduling.md: a second of a year, paused or down, is one row at no more cost than a few counts', () => {
+test('scheduling.md: a year of a schedule that fires every second, paused or down, is one row and costs a few counts', () => {
   const later = now + 365 * dayMs;
   for (const timezone of ['UTC', 'Europe/Berlin']) {
     const options = { cron: '* * * * * *', timezone } as const;
@@ -301,9 +303,9 @@ test('scheduling.md: a second of a year, paused or down, is one row at no more c
   }
 });
 
-test('a stalled loop starts the slots of its last second, not all that it slept through', () => {
+test('a stalled loop starts the slots of its last second, not all slots of the stall', () => {
   const due = ask({ every: 100, startAt: new Date(now) }, now, now + 60_000);
-  assert.deepEqual(told(due).slice(0, 3), [
+  assert.deepEqual(decisions(due).slice(0, 3), [
     'missed 03-10T12:00:00.100Z 03-10T12:00:58.800Z 588',
     'catch up 03-10T12:00:58.900Z',
     'start 03-10T12:00:59Z',
@@ -343,14 +345,14 @@ test('a schedule that ends has no next slot', () => {
     next: null,
     wakeAt: null,
   });
-  assert.deepEqual(told(ask({ at: new Date(now + 5) }, now, now + 5)), ['start 03-10T12:00:00.005Z']);
-  assert.deepEqual(told(ask({ at: new Date(now + 5) }, now, now + hourMs)), ['catch up 03-10T12:00:00.005Z']);
-  assert.deepEqual(told(ask({ at: new Date(now + 5), catchup: 'skip' }, now, now + hourMs)), [
+  assert.deepEqual(decisions(ask({ at: new Date(now + 5) }, now, now + 5)), ['start 03-10T12:00:00.005Z']);
+  assert.deepEqual(decisions(ask({ at: new Date(now + 5) }, now, now + hourMs)), ['catch up 03-10T12:00:00.005Z']);
+  assert.deepEqual(decisions(ask({ at: new Date(now + 5), catchup: 'skip' }, now, now + hourMs)), [
     'missed 03-10T12:00:00.005Z 03-10T12:00:00.005Z 1',
   ]);
 });
 
-test('scheduling.md: every slot since the cursor is decided exactly once, however often and whenever it is asked', () => {
+test('scheduling.md: every slot since the cursor is decided exactly once, whenever and however often the decision is made', () => {
   const anyRule = fc.record({
     cron: fc.constantFrom('* * * * * *', '*/7 * * * * *', '*/5 * * * *', '0 */3 * * *', '30 2 * * *', null),
     catchup: fc.constantFrom('latest' as const, 'skip' as const, 'all' as const),
@@ -373,7 +375,7 @@ test('scheduling.md: every slot since the cursor is decided exactly once, howeve
       const rule = scheduleRule(cron === null ? { every: 2500, ...rest } : { cron, ...rest }, begin);
       let cursor = begin;
       let at = begin;
-      let covered = begin; // the last slot decided; the next decision must begin with the slot after it
+      let covered = begin; // the last decided slot; the next decision must begin with the slot after it
       for (const [wait, share, paused] of steps) {
         const pausedAt = paused ? at : null;
         at += Math.ceil(wait * share);
@@ -381,7 +383,7 @@ test('scheduling.md: every slot since the cursor is decided exactly once, howeve
         for (const each of due.decisions) {
           const first = each.kind === 'start' ? each.slot : each.first;
           const last = each.kind === 'start' ? each.slot : each.last;
-          assert.equal(first, nextSlot(rule, covered), 'no slot is left out or comes twice');
+          assert.equal(first, nextSlot(rule, covered), 'no slot is missing or repeated');
           assert.ok(last <= at);
           if (each.kind === 'pass') assert.equal(each.count, countSlots(rule, first, last + 1));
           if (paused) assert.equal(each.kind, 'pass');

@@ -4,7 +4,7 @@ import { nearZones, zone } from './zone.ts';
 
 const hourMs = 3_600_000;
 
-/** What a clock on the wall shows, as ms "as if UTC": read from Intl by another way than `Zone` does. */
+/** The wall clock as ms "as if UTC", read from Intl in another way than `Zone` does. */
 function wallClock(timezone: string): (instant: number) => number {
   const format = new Intl.DateTimeFormat('sv-SE', { timeZone: timezone, dateStyle: 'short', timeStyle: 'medium' });
   return (instant) => Date.parse(`${format.format(instant).replace(' ', 'T')}Z`);
@@ -29,7 +29,7 @@ test('scheduling.md: offsets of every zone are those of the wall clock, hour by 
   }
 });
 
-test('scheduling.md: a segment knows how far the clock had been when it starts: a gap, a repeat, or nothing', () => {
+test('scheduling.md: a segment knows how far the clock had moved at its start: a gap, a repeat, or neither', () => {
   const berlin = zone('Europe/Berlin')!;
   const spring = berlin.segmentAt(Date.parse('2026-03-29T01:00:00Z'));
   assert.equal(spring.start, Date.parse('2026-03-29T01:00:00Z'));
@@ -54,7 +54,7 @@ test('offsets before railway time have seconds', () => {
   );
 });
 
-test('a local time is its first instant where it comes twice and the end of the gap where it never comes', () => {
+test('a local time that occurs twice is its first instant, and one that never occurs is the end of the gap', () => {
   const berlin = zone('Europe/Berlin')!;
   assert.equal(berlin.instantOf(Date.UTC(2026, 6, 1, 12)), Date.UTC(2026, 6, 1, 10));
   assert.equal(berlin.instantOf(Date.UTC(2026, 9, 25, 2, 30)), Date.UTC(2026, 9, 25, 0, 30));
@@ -63,18 +63,18 @@ test('a local time is its first instant where it comes twice and the end of the 
   assert.equal(zone('Pacific/Apia')!.instantOf(Date.UTC(2011, 11, 30, 15)), Date.UTC(2011, 11, 30, 10));
 });
 
-test('a zone is found in any case and keeps the name it was given', () => {
+test('a zone is found in any case and keeps the given spelling', () => {
   assert.equal(zone('europe/berlin')?.name, 'Europe/Berlin');
   assert.equal(zone('utc')?.name, 'UTC');
   assert.equal(zone('Asia/Katmandu')?.name, 'Asia/Katmandu');
   assert.equal(zone('Asia/Kathmandu')?.name, 'Asia/Kathmandu');
 });
 
-test('what is no IANA name is no zone: an unknown city, an offset, nothing', () => {
+test('a text that is no IANA name is no zone: an unknown city, an offset, an empty text', () => {
   for (const name of ['Europe/Berlim', '+02:00', '', ' ', 'Mars/Base']) assert.equal(zone(name), null, name);
 });
 
-test('near names: a letter wrong, another continent, a city alone', () => {
+test('near names are found: a wrong letter, another continent, a city alone', () => {
   assert.equal(nearZones('Europe/Berlim')[0], 'Europe/Berlin');
   assert.equal(nearZones('America/Berlin')[0], 'Europe/Berlin');
   assert.equal(nearZones('Berlin')[0], 'Europe/Berlin');

@@ -6,7 +6,7 @@ import type { Store } from '../../store/store.ts';
 import { declareDead, openClient, openRig, openStores, release } from '../../testing/engine-rig.ts';
 import type { Rig } from '../../testing/engine-rig.ts';
 
-/** Three tasks in a chain, each of which ends when it is told. */
+/** Three tasks in a chain; the test ends each of them. */
 const chain = (ran: string[]) => {
   const gates = new Map<string, () => void>();
   const w = workflow('chain');
@@ -25,8 +25,8 @@ async function eventTypes(rig: Rig<ManualClock>, id: string): Promise<string[]> 
   return (await rig.client.executions.events(id)).map(({ type }) => type);
 }
 
-describe('engine.md, control: pause and resume', () => {
-  it('what runs may end, nothing new starts; resumed, it goes on', async (t) => {
+describe('engine.md, Control: pause and resume', () => {
+  it('a pause lets running tasks end and starts nothing; a resume continues', async (t) => {
     const ran: string[] = [];
     const clock = new ManualClock();
     const { w, end } = chain(ran);
@@ -63,7 +63,7 @@ describe('engine.md, control: pause and resume', () => {
     ]);
   });
 
-  it('resumed while it is about to be paused, it goes on as if nothing had been', async (t) => {
+  it('a resume before the pause takes effect continues as if neither had happened', async (t) => {
     const ran: string[] = [];
     const clock = new ManualClock();
     const { w, end } = chain(ran);
@@ -82,7 +82,7 @@ describe('engine.md, control: pause and resume', () => {
     assert.equal((await handle.outcome()).status, 'completed');
   });
 
-  it('of one that waits, or is pending, it happens at once, from any process; timers go on where they were', async (t) => {
+  it('a pause of a waiting or pending execution takes effect at once, from any process; timers keep their times', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -99,7 +99,7 @@ describe('engine.md, control: pause and resume', () => {
     assert.equal((await handle.outcome()).status, 'completed');
   });
 
-  it('paused before its startAt, it still waits for that when it is resumed', async (t) => {
+  it('an execution paused before its startAt still waits for it when resumed', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w');
     w.task('a', () => 1);
@@ -113,7 +113,7 @@ describe('engine.md, control: pause and resume', () => {
     assert.equal((await handle.outcome()).status, 'completed');
   });
 
-  it('a paused one keeps its signals, can be cancelled, and one that is not paused cannot be resumed', async (t) => {
+  it('a paused execution keeps its signals and can be cancelled, and one that is not paused cannot be resumed', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w');
     const done = w.returns(w.wait('go', { signal: 'go' }));
@@ -133,7 +133,7 @@ describe('engine.md, control: pause and resume', () => {
     await assert.rejects(rig.client.pause(two.id), { code: 'EXECUTION_ENDED' });
   });
 
-  it('items of a map, retries and waits of one that is paused and resumed in the same process begin once', async (t) => {
+  it('items of a map, retries and waits that are paused and resumed in one process begin once', async (t) => {
     const clock = new ManualClock();
     const ran: string[] = [];
     const w = workflow('w');
@@ -165,7 +165,7 @@ describe('engine.md, control: pause and resume', () => {
   });
 });
 
-describe('engine.md, control: retry', () => {
+describe('engine.md, Control: retry', () => {
   const flaky = (state: { works: boolean }, ran: string[]) => {
     const w = workflow('flaky', { input: unchecked<{ n: number }>() });
     const a = w.task('a', ({ input }) => {
@@ -181,7 +181,7 @@ describe('engine.md, control: retry', () => {
     return w.returns(c);
   };
 
-  it('goes on: completed outputs are kept, attempt numbers never repeat, skipped tasks run', async (t) => {
+  it('a retry keeps completed outputs, never repeats attempt numbers, and runs skipped tasks', async (t) => {
     const state = { works: false };
     const ran: string[] = [];
     const w = flaky(state, ran);
@@ -206,7 +206,7 @@ describe('engine.md, control: retry', () => {
     await assert.rejects(rig.client.retry(handle.id), { code: 'EXECUTION_STATE', status: 'completed' });
   });
 
-  it('a cancelled one too; a map goes on with its unfinished items', async (t) => {
+  it('a retry continues a cancelled execution, and a map with its unfinished items', async (t) => {
     const clock = new ManualClock();
     const ran: number[] = [];
     let fails = true;
@@ -236,7 +236,7 @@ describe('engine.md, control: retry', () => {
     assert.equal((await other.client.executions.get(cancelled.id)).status, 'waiting');
   });
 
-  it('is not for one that somebody paused; signals that no task took are kept for it', async (t) => {
+  it('a retry is refused for an execution that a user paused, and untaken signals are kept for a retried one', async (t) => {
     const clock = new ManualClock();
     let fails = true;
     const w = workflow('w');
@@ -258,7 +258,7 @@ describe('engine.md, control: retry', () => {
     assert.equal((await handle.result()).output, 7);
   });
 
-  it('of a parent starts a new child', async (t) => {
+  it('a retry of a parent starts a new child', async (t) => {
     const clock = new ManualClock();
     let works = false;
     const kid = workflow('kid');
@@ -283,7 +283,7 @@ describe('engine.md, control: retry', () => {
     assert.deepEqual(statuses.toSorted(), ['completed', 'failed']);
   });
   for (const then of ['a cancel and a retry', 'a pause, a cancel and a retry', 'a fork'] as const) {
-    it(`durability.md, wide maps: a runner that died between the commits of a map's items, then ${then}: all of them run`, async (t) => {
+    it(`durability.md, Wide maps: a runner that died between the commits of a map's items, then ${then}: all of them run`, async (t) => {
       const clock = new ManualClock();
       const [mine, other] = await openStores(t, 2, clock);
       const build = (ran: Set<number>) => {
@@ -296,7 +296,7 @@ describe('engine.md, control: retry', () => {
         return w.returns(w.task('count', { needs: { m } }, ({ needs }) => needs.m.length));
       };
       let chunks = 0;
-      // its second commit with items never comes back
+      // its second commit with items never returns
       const answer = Promise.withResolvers<never>();
       const commit: Store['commit'] = (batch) => {
         const items = batch.transitions.some(({ tasks }) => tasks.some(({ item }) => item >= 0));
@@ -327,8 +327,8 @@ describe('engine.md, control: retry', () => {
   }
 });
 
-describe('engine.md, control: fork', () => {
-  it('reuses everything not downstream of the task; lineage is kept, and both have an event', async (t) => {
+describe('engine.md, Control: fork', () => {
+  it('a fork reuses everything not downstream of the task; lineage is kept, and both have an event', async (t) => {
     const ran: string[] = [];
     const w = workflow('w', { input: unchecked<{ n: number }>() });
     const note = (name: string): void => void ran.push(name);
@@ -357,7 +357,7 @@ describe('engine.md, control: fork', () => {
     await assert.rejects(rig.client.fork(first.executionId, { from: 'bb' }), { code: 'TASK_NOT_FOUND', task: 'bb' });
   });
 
-  it('what failed runs again wherever it is; a running one is forked too, and its owner writes the event', async (t) => {
+  it('a fork repeats failed tasks everywhere; a running execution can be forked too, and its owner writes the event', async (t) => {
     const clock = new ManualClock();
     let fails = true;
     const w = workflow('w');

@@ -17,8 +17,8 @@ const napping = () => {
   return w;
 };
 
-describe('engine.md, control: cancel', () => {
-  it('of a running one: the signal fires, every task that has not ended becomes cancelled, and so the execution', async (t) => {
+describe('engine.md, Control: cancel', () => {
+  it('a cancel of a running execution fires the signal, and every open task and then the execution become cancelled', async (t) => {
     const w = workflow('w');
     const first = w.task('first', () => 1);
     let reason: unknown;
@@ -52,7 +52,7 @@ describe('engine.md, control: cancel', () => {
     assert.equal(types.at(-1), 'execution.cancelled');
   });
 
-  it('does not wait for a function that ignores its signal, and frees its slot after the grace period', async (t) => {
+  it('a cancel does not wait for a function that ignores its signal, and frees its slot after the grace period', async (t) => {
     const w = workflow('w');
     w.task('deaf', () => new Promise<number>(() => undefined));
     const next = workflow('next');
@@ -69,7 +69,7 @@ describe('engine.md, control: cancel', () => {
     assert.equal((await waiting.outcome()).status, 'completed');
   });
 
-  it('of a pending one, which nobody owns, is applied at once', async (t) => {
+  it('a cancel of a pending execution without an owner is applied at once', async (t) => {
     const [rig, w] = [await openRig(t), napping()];
     const handle = await rig.client.start(w);
     assert.equal((await rig.client.executions.get(handle.id)).status, 'pending');
@@ -79,7 +79,7 @@ describe('engine.md, control: cancel', () => {
     assert.deepEqual(types, ['execution.created', 'execution.cancelling', 'execution.cancelled']);
   });
 
-  it('of a waiting one, which nobody owns, is applied at once and its open tasks are cancelled', async (t) => {
+  it('a cancel of a waiting execution without an owner is applied at once, and its open tasks are cancelled', async (t) => {
     const w = napping();
     const { client, clock } = await openRig(t, { workflows: [w] });
     const handle = await client.start(w);
@@ -95,7 +95,7 @@ describe('engine.md, control: cancel', () => {
     assert.equal((await client.executions.get(handle.id)).status, 'cancelled');
   });
 
-  it('of one that has ended is EXECUTION_ENDED with its state; of one that there is not, EXECUTION_NOT_FOUND', async (t) => {
+  it('a cancel of an ended execution is EXECUTION_ENDED with its state, and of an unknown one EXECUTION_NOT_FOUND', async (t) => {
     const w = workflow('w');
     w.task('a', () => 1);
     const { client } = await openRig(t, { workflows: [w] });
@@ -104,12 +104,12 @@ describe('engine.md, control: cancel', () => {
     await assert.rejects(client.cancel('nobody'), { code: 'EXECUTION_NOT_FOUND' });
   });
 
-  it('twice is no harm', async (t) => {
+  it('a second cancel has no effect', async (t) => {
     const w = workflow('w');
     const asked = Promise.withResolvers<void>();
     w.task('a', async ({ signal }) => {
       await untilAborted(signal);
-      await asked.promise; // it ends only after both have come
+      await asked.promise; // it ends only after both cancels have arrived
       return 1;
     });
     const { client } = await openRig(t, { workflows: [w] });
@@ -121,7 +121,7 @@ describe('engine.md, control: cancel', () => {
     assert.equal(types.filter((type) => type === 'execution.cancelling').length, 1);
   });
 
-  it('asked on another connection reaches the owner at its next look', async (t) => {
+  it('a cancel from another connection reaches the owner at its next poll', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -137,14 +137,14 @@ describe('engine.md, control: cancel', () => {
     assert.equal((await handle.outcome()).status, 'cancelled');
   });
 
-  it('durability.md, Inbox: cancel that comes when an execution is just about to wait is not lost', async (t) => {
+  it('durability.md, Inbox: a cancel that arrives as an execution is about to wait is not lost', async (t) => {
     const clock = new ManualClock();
     const [store] = await openStores(t, 1, clock);
     const w = workflow('w');
     let go: () => void = () => undefined;
     w.task('a', () => new Promise<number>((resolve) => (go = () => resolve(1))));
     w.sleep('nap', { for: '1d' });
-    // the mail is taken in after the commit that leaves nothing to do, and before the one that lets the execution go
+    // the message is read after the commit that leaves nothing to do and before the one that releases the execution
     let notify = (): void => undefined;
     const commit: Store['commit'] = async (batch) => {
       const result = await store!.commit(batch);
@@ -167,8 +167,8 @@ describe('engine.md, control: cancel', () => {
   });
 });
 
-describe('interfaces.md: close', () => {
-  it('lets attempts end for `drain`, and begins no other', async (t) => {
+describe('interfaces.md: close ends a runner', () => {
+  it('a close lets attempts end for `drain`, and begins no other', async (t) => {
     const w = workflow('w');
     const ran: string[] = [];
     let go: () => void = () => undefined;
@@ -201,7 +201,7 @@ describe('interfaces.md: close', () => {
     assert.deepEqual(types.slice(-1), ['execution.released']);
   });
 
-  it('aborts what does not end in time and hands the rest back: another runner goes on, and no attempt is charged', async (t) => {
+  it('a close aborts attempts that do not end in time and releases the rest: another runner continues, and no attempt is charged', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     let stepped = 0;
@@ -230,7 +230,7 @@ describe('interfaces.md: close', () => {
     const second = await openRig(t, { workflows: [build('two')], store: two!, clock });
     await clock.advance(5000);
     const outcome = await second.client.handle(id).outcome();
-    // attempt 1 was cut and is not charged: 2 and 3 are the two that there may be
+    // attempt 1 was cut and is not charged, so attempts 2 and 3 remain
     assert.ok(outcome.status === 'completed', JSON.stringify(outcome));
     assert.equal(outcome.output, 3);
     assert.deepEqual(ran, ['one first', 'one long 1', 'two long 2', 'two long 3']);
@@ -239,7 +239,7 @@ describe('interfaces.md: close', () => {
     assert.equal(types[types.indexOf('execution.released') + 1], 'execution.resumed');
   });
 
-  it('a task that waits for a retry goes on in another runner, at its time', async (t) => {
+  it('a task that waits for a retry continues in another runner, at its time', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const at: number[] = [];
@@ -259,7 +259,7 @@ describe('interfaces.md: close', () => {
     assert.equal(at[1]! - at[0]!, 20_000);
   });
 
-  it('a task with one attempt that it cuts fails with TASK_INTERRUPTED', async (t) => {
+  it('a task with one attempt that a close cuts fails with TASK_INTERRUPTED', async (t) => {
     const w = workflow('w');
     w.task('once', { retry: { attempts: 1 } }, async ({ signal }) => {
       await untilAborted(signal);
@@ -276,7 +276,7 @@ describe('interfaces.md: close', () => {
     assert.equal((JSON.parse(record.error!) as { code: string }).code, 'TASK_INTERRUPTED');
   });
 
-  it('whoever waits for a result is told; later calls are refused; a second close does nothing', async (t) => {
+  it('a caller that waits for a result gets an error, later calls are refused, and a second close does nothing', async (t) => {
     const w = napping();
     const rig = await openRig(t, { workflows: [w] });
     const handle = await rig.client.start(w);
@@ -289,7 +289,7 @@ describe('interfaces.md: close', () => {
     await rig.engine.close(0);
   });
 
-  it('ends also where the runner was declared dead meanwhile, and writes nothing more', async (t) => {
+  it('a close also ends if the runner was declared dead meanwhile, and writes nothing more', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -311,7 +311,7 @@ describe('interfaces.md: close', () => {
     assert.deepEqual([record!.status, record!.owner], ['running', runner!.id]);
   });
 
-  it('ends also where the database stays away: what could not be handed back is found by others', async (t) => {
+  it('a close also ends during an outage, and other runners find the executions it could not release', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     let away = false;
@@ -337,7 +337,7 @@ describe('interfaces.md: close', () => {
   });
 });
 
-describe('engine.md, attempts: at most once', () => {
+describe('engine.md, Attempts: at most once', () => {
   it('a task with one attempt begins only after its start is durable', async (t) => {
     const clock = new ManualClock();
     const store = await openOneStore(clock);
@@ -362,7 +362,7 @@ describe('engine.md, attempts: at most once', () => {
     await clock.advance(5000);
     assert.deepEqual(ran.toSorted(), ['often', 'once']);
     const seqs = await rig.client.executions.events(handle.id);
-    // written ahead of its end, where the other one's start may be left out
+    // written ahead of its end, while the start of the other task may be omitted
     assert.ok(seqs.some(({ type, task }) => type === 'task.started' && task === 'once'));
     assert.ok(!seqs.some(({ type, task }) => type === 'task.started' && task === 'often'));
     ran.length = 0;
@@ -370,7 +370,7 @@ describe('engine.md, attempts: at most once', () => {
     await clock.settle();
     go();
     await clock.advance(4900);
-    // no other commit is on its way when the sleep ends
+    // no other commit is in flight when the sleep ends
     const batches: string[][] = [];
     const slow = rig.store;
     Object.assign(slow, {
@@ -389,7 +389,7 @@ describe('engine.md, attempts: at most once', () => {
     await rig.close();
   });
 
-  it('after a crash it fails with TASK_INTERRUPTED and never runs again; who handles that runs once', async (t) => {
+  it('a task with one attempt fails after a crash with TASK_INTERRUPTED and never runs again; its handler runs once', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const ran: string[] = [];

@@ -13,7 +13,7 @@ import { sampleFilter } from '../../testing/samples.ts';
 import { loadEmbedded } from './start.ts';
 import type { ResolvedWorkflow } from './start.ts';
 
-/** What the name of a child means, by the registry; right after that was looked up something happens. */
+/** Resolves the name of a child from the registry; a callback runs directly after the lookup. */
 function resolving(sample: SampleRegistry, then: () => Promise<void> = () => Promise.resolve()) {
   return async (_: string, name: string): Promise<ResolvedWorkflow> => {
     const found = await sample.registry.resolve(name);
@@ -26,7 +26,7 @@ function resolving(sample: SampleRegistry, then: () => Promise<void> = () => Pro
 interface Place {
   readonly clock: ManualClock;
   readonly sample: SampleRegistry;
-  /** Every batch that was to be written. */
+  /** Every attempted batch. */
   readonly batches: Batch[];
   readonly open: (workflows: readonly AnyWorkflow[], then?: () => Promise<void>) => Promise<Rig<ManualClock>>;
 }
@@ -55,8 +55,8 @@ const simple = (): AnyWorkflow => {
   return w.returns(w.task('a', () => 1));
 };
 
-describe('durability.md, per database: a start whose version is gone when it is to be durable', () => {
-  it('is refused with the reason; what is written together with it goes on', async (t) => {
+describe('durability.md, Per database: a start whose version is gone at its commit', () => {
+  it('the start is refused with the reason, and transitions of the same batch are written', async (t) => {
     const { sample, batches, open } = await place(t);
     const stale = await sample.register('1.0.0');
     await unregister(sample);
@@ -78,8 +78,8 @@ describe('durability.md, per database: a start whose version is gone when it is 
   });
 });
 
-describe('durability.md, per database: a child whose version is gone when it is to be durable', () => {
-  it('fails its task with the reason; what else its parent did stays, and is done once', async (t) => {
+describe('durability.md, Per database: a child whose version is gone at its commit', () => {
+  it('its task fails with the reason; other changes of the parent are kept and made once', async (t) => {
     const { clock, sample, batches, open } = await place(t);
     await sample.register('1.0.0');
     const gate = Promise.withResolvers<void>();
@@ -122,7 +122,7 @@ describe('durability.md, per database: a child whose version is gone when it is 
     assert.deepEqual((await rig.client.executions.list({ workflow: 'w' })).items, []);
   });
 
-  it('does not leave a parent waiting that had nothing else to do', async (t) => {
+  it('a parent with nothing else to do does not wait for ever', async (t) => {
     const { clock, sample, open } = await place(t);
     await sample.register('1.0.0');
     const w = workflow('parent');
@@ -134,7 +134,7 @@ describe('durability.md, per database: a child whose version is gone when it is 
     assert.deepEqual(outcome.status === 'failed' && [outcome.task, outcome.error!.code], ['kid', 'PACKAGE_NOT_FOUND']);
   });
 
-  it('is one of the version that its channel has by then, where that moved on', async (t) => {
+  it('the child gets the current version of its channel if that has moved', async (t) => {
     const { clock, sample, open } = await place(t);
     await sample.register('1.0.0');
     await sample.register('2.0.0');
@@ -154,7 +154,7 @@ describe('durability.md, per database: a child whose version is gone when it is 
     );
   });
 
-  it('is asked for anew by who takes the parent over, if the runner dies before the task has failed', async (t) => {
+  it('the next owner of the parent requests the child again if the runner dies before the task has failed', async (t) => {
     const clock = new ManualClock();
     const [mine, others] = await openStores(t, 2, clock);
     const sample = new SampleRegistry(t, others!);
@@ -164,7 +164,7 @@ describe('durability.md, per database: a child whose version is gone when it is 
     let refusals = 0;
     let left = 1;
     const commit: Store['commit'] = async (batch) => {
-      // of what follows the refusal one commit comes through: the parent without its child
+      // one commit after the refusal succeeds: the parent without its child
       if (refusals > 0 && left-- <= 0) throw new Error('away');
       return mine!.commit(batch).catch((error: unknown) => {
         refusals++;

@@ -11,8 +11,8 @@ function simple(name = 'simple') {
   return w.returns(a);
 }
 
-describe('engine.md, input', () => {
-  it('is parsed once by the schema: defaults are filled, transforms applied, and that is what is stored', async (t) => {
+describe('engine.md, Input: parsing by the schema', () => {
+  it('an input is parsed once by the schema: defaults are filled, transforms applied, and the result is stored', async (t) => {
     const w = workflow('w', {
       input: z.object({ n: z.number().default(3), text: z.string().transform((text) => text.toUpperCase()) }),
     });
@@ -24,7 +24,7 @@ describe('engine.md, input', () => {
     assert.deepEqual((await client.executions.get(executionId)).input, { n: 3, text: 'ABC' });
   });
 
-  it('that is wrong is INPUT_INVALID with paths, and leaves no row', async (t) => {
+  it('an invalid input is INPUT_INVALID with paths, and leaves no row', async (t) => {
     const done = simple();
     const { client } = await openRig(t, { workflows: [done] });
     await assert.rejects(client.start(done, { n: 'x' as unknown as number }), {
@@ -38,7 +38,7 @@ describe('engine.md, input', () => {
     assert.deepEqual((await client.executions.list()).items, []);
   });
 
-  it('absent input is {}', async (t) => {
+  it('an absent input is {}', async (t) => {
     const done = simple();
     const { client } = await openRig(t, { workflows: [done] });
     const { executionId, output } = await client.execute('simple');
@@ -46,7 +46,7 @@ describe('engine.md, input', () => {
     assert.deepEqual((await client.executions.get(executionId)).input, { n: 1 });
   });
 
-  it('null is null: only what was not given is {}', async (t) => {
+  it('a null input is null, and only an absent one is {}', async (t) => {
     const w = workflow('any');
     const done = w.returns(w.task('a', ({ input }) => [input]));
     const { client } = await openRig(t, { workflows: [done] });
@@ -55,7 +55,7 @@ describe('engine.md, input', () => {
     await assert.rejects(client.start(simple(), null as never), { code: 'INPUT_INVALID' });
   });
 
-  it('that no code of this process can parse is checked by JSON Schema, and parsed before the first task', async (t) => {
+  it('an input that no code of this process can parse is checked by JSON Schema, and parsed before the first task', async (t) => {
     const w = workflow('w', { input: z.object({ n: z.number().refine((n) => n !== 13, 'unlucky') }) });
     const a = w.task('a', ({ input }) => input.n);
     const done = w.returns(a);
@@ -71,7 +71,7 @@ describe('engine.md, input', () => {
     assert.ok(!(await client.executions.events(id)).some(({ type }) => type === 'task.started'));
   });
 
-  it('parsed late is stored as parsed: defaults are filled in', async (t) => {
+  it('an input that is parsed late is stored as parsed, with defaults filled in', async (t) => {
     const done = simple();
     const { store, clock, engine, client } = await openRig(t, { workflows: [done] });
     const { id } = await openClient(t, store, clock).start('simple', {});
@@ -82,20 +82,20 @@ describe('engine.md, input', () => {
   });
 });
 
-describe('a workflow by name', () => {
-  it('that is unknown is WORKFLOW_NOT_FOUND with near names', async (t) => {
+describe('a start of a workflow by name', () => {
+  it('an unknown name is WORKFLOW_NOT_FOUND with near names', async (t) => {
     const { client } = await openRig(t, { workflows: [simple('billing')] });
     await assert.rejects(client.start('biling'), { code: 'WORKFLOW_NOT_FOUND', near: ['billing'] });
   });
 
-  it('can be given as embedded/name', async (t) => {
+  it('a name can be written as embedded/name', async (t) => {
     const { client } = await openRig(t, { workflows: [simple('billing')] });
     assert.equal((await client.execute('embedded/billing')).output, 1);
   });
 });
 
-describe('engine.md, control: idempotencyKey', () => {
-  it('the same key with the same input gives the same execution, whoever asks, also once it has ended', async (t) => {
+describe('engine.md, Control: idempotencyKey', () => {
+  it('the same key with the same input returns the same execution, for every caller, also after it has ended', async (t) => {
     const done = simple();
     const { client, store, clock } = await openRig(t, { workflows: [done] });
     const options = { idempotencyKey: 'k' };
@@ -107,7 +107,7 @@ describe('engine.md, control: idempotencyKey', () => {
     assert.equal((await late.result()).output, 1);
   });
 
-  it('what a schema fills in, and the order of keys, make no other input of the same one', async (t) => {
+  it('defaults of a schema and the order of keys do not make an input different', async (t) => {
     let n = 0;
     const w = workflow('filled', {
       input: z.object({ a: z.number(), b: z.number(), at: z.number().default(() => ++n) }),
@@ -131,7 +131,7 @@ describe('engine.md, control: idempotencyKey', () => {
     });
   });
 
-  it('is unique per tenant and per workflow', async (t) => {
+  it('a key is unique per tenant and per workflow', async (t) => {
     const [one, two] = [simple('one'), simple('two')];
     const { client, store, clock } = await openRig(t, { workflows: [one, two] });
     const options = { idempotencyKey: 'k' };
@@ -145,7 +145,7 @@ describe('engine.md, control: idempotencyKey', () => {
 });
 
 describe('interfaces.md, TypeScript: run: options of start', () => {
-  it('that no database can hold are refused', async (t) => {
+  it('options that no database can store are refused', async (t) => {
     const done = simple();
     const { client } = await openRig(t, { workflows: [done] });
     for (const options of [
@@ -172,7 +172,7 @@ describe('interfaces.md, TypeScript: run: options of start', () => {
     assert.deepEqual((await client.executions.get(id)).tags, { team: 'ops', why: 'test' });
   });
 
-  it('startAt in the future waits until then, and not a moment longer; its first claim is execution.started', async (t) => {
+  it('an execution with startAt in the future waits until then and not longer; its first claim is execution.started', async (t) => {
     const done = simple();
     const { client, clock } = await openRig(t, { workflows: [done] });
     const inTwoDays = await client.start(done, {}, { startAt: '2d' });
@@ -192,7 +192,7 @@ describe('interfaces.md, TypeScript: run: options of start', () => {
     assert.deepEqual(await statuses(), ['completed', 'completed', 'completed']);
   });
 
-  it('of those that wait for a slot the highest priority runs first, then the oldest', async (t) => {
+  it('executions waiting for a slot run highest priority first, then oldest', async (t) => {
     const w = workflow('w', { input: z.object({ n: z.number() }) });
     const order: number[] = [];
     let go: () => void = () => undefined;
@@ -219,7 +219,7 @@ describe('interfaces.md, TypeScript: run: options of start', () => {
     assert.deepEqual(order, [0, 2, 4, 1, 5, 3]);
   });
 
-  it('what is beyond maxExecutions stays pending, and is taken as room comes: the highest priority first', async (t) => {
+  it('executions beyond maxExecutions stay pending and are claimed as room comes, highest priority first', async (t) => {
     const w = workflow('w', { input: z.object({ n: z.number() }) });
     const order: number[] = [];
     const waiting: (() => void)[] = [];
@@ -244,7 +244,7 @@ describe('interfaces.md, TypeScript: run: options of start', () => {
 });
 
 describe('interfaces.md: startMany', () => {
-  it('starts one for each input, and all of them run', async (t) => {
+  it('startMany starts one execution for each input, and all of them run', async (t) => {
     const done = simple();
     const { client, clock } = await openRig(t, { workflows: [done] });
     const handles = await client.startMany(
@@ -260,7 +260,7 @@ describe('interfaces.md: startMany', () => {
     assert.deepEqual(await client.startMany(done, []), []);
   });
 
-  it('is all or none: one bad input starts nothing', async (t) => {
+  it('startMany starts all or none: one bad input starts nothing', async (t) => {
     const done = simple();
     const { client } = await openRig(t, { workflows: [done] });
     await assert.rejects(client.startMany('simple', [{ n: 1 }, { n: 'x' }, { n: 3 }]), { code: 'INPUT_INVALID' });
@@ -269,7 +269,7 @@ describe('interfaces.md: startMany', () => {
 });
 
 describe('interfaces.md: executions', () => {
-  it('are listed the newest first, page by page, by workflow, status, time and tags', async (t) => {
+  it('a list is newest first, in pages, by workflow, status, time and tags', async (t) => {
     const [one, two] = [simple('one'), simple('two')];
     const { client, clock } = await openRig(t, { workflows: [one, two] });
     const ids: string[] = [];
@@ -299,7 +299,7 @@ describe('interfaces.md: executions', () => {
     await assert.rejects(client.executions.list({ status: 'done' as 'failed' }), { code: 'OPTION_INVALID' });
   });
 
-  it('of another tenant are not there: neither to see, nor to follow, nor to cancel', async (t) => {
+  it("another tenant's executions are invisible and can be neither followed nor cancelled", async (t) => {
     const w = workflow('w');
     w.sleep('nap', { for: '1d' });
     const { client, store, clock } = await openRig(t, { workflows: [w] });
@@ -316,7 +316,7 @@ describe('interfaces.md: executions', () => {
     }
   });
 
-  it('an id that there is not is EXECUTION_NOT_FOUND, also for who would wait for it', async (t) => {
+  it('an unknown id is EXECUTION_NOT_FOUND, also for a waiting call', async (t) => {
     const { client } = await openRig(t);
     for (const act of [
       () => client.executions.get('nobody'),
@@ -329,8 +329,8 @@ describe('interfaces.md: executions', () => {
   });
 });
 
-describe('issue A, store: what was acknowledged is durable', () => {
-  it('start resolves after the execution is on disk, where another connection sees it', async (t) => {
+describe('durability.md, The barrier: an acknowledged start is durable', () => {
+  it('start resolves after the execution is on disk and visible to another connection', async (t) => {
     const clock = new ManualClock();
     const [store, other] = await openStores(t, 2, clock);
     const w = workflow('w');

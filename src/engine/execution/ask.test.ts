@@ -9,7 +9,9 @@ const error = { name: 'Error', code: 'ISOLATE_EXITED', message: 'the process end
 const neighbour = { status: 'lost', alone: false, error } as const;
 const own = { status: 'lost', alone: true, error } as const;
 
-/** A workflow whose code runs elsewhere and loses its process: the first answers are these, then it answers. */
+/**
+ * A workflow whose code runs elsewhere and loses its process: the first answers are these, then it answers normally.
+ */
 function fragile(lost: readonly (typeof neighbour | typeof own)[]) {
   const w = workflow('fragile');
   w.task('a', { when: () => true }, () => 1);
@@ -30,13 +32,13 @@ function fragile(lost: readonly (typeof neighbour | typeof own)[]) {
   return { loaded: { ...rest, code: elsewhere }, resolved: { ...resolveEmbedded(w), code: null }, asked };
 }
 
-describe('durability.md, Poison suspects: the same in an isolate, for what is asked of code beside tasks', () => {
+describe('durability.md, Poison suspects: workflow code other than tasks, in an isolate', () => {
   for (const [what, lost, status, times] of [
-    ['is asked again where a neighbour ended the process', [neighbour, neighbour], 'completed', 3],
-    ['fails the execution where it ended the process itself', [own], 'failed', 1],
-    ['is given up where that happens again and again', Array.from({ length: 9 }, () => neighbour), 'failed', 5],
+    ['is repeated if a neighbour ended the process', [neighbour, neighbour], 'completed', 3],
+    ['fails the execution if it ended the process itself', [own], 'failed', 1],
+    ['is given up after repeated losses', Array.from({ length: 9 }, () => neighbour), 'failed', 5],
   ] as const) {
-    it(`the parsing of the input, and \`when\`, ${what}`, async (t) => {
+    it(`a call of the input's schema or of \`when\` ${what}`, async (t) => {
       const { loaded, resolved, asked } = fragile(lost);
       const { engine, client, clock, store } = await openRig(t);
       engine.catalog.add([loaded]);
@@ -52,7 +54,7 @@ describe('durability.md, Poison suspects: the same in an isolate, for what is as
   }
 });
 
-describe('code that breaks its word costs the execution that asked, and not the process', () => {
+describe('code that violates its contract costs the execution that called it, and not the process', () => {
   const broken = (change: Partial<WorkflowCode>) => {
     const w = workflow('broken');
     const ok = w.wait('ok', { when: () => true, signal: 'ok', timeout: '20s' });
@@ -61,16 +63,16 @@ describe('code that breaks its word costs the execution that asked, and not the 
     return { loaded: { ...rest, code: { ...code, ...change } }, resolved: { ...resolveEmbedded(w), code: null } };
   };
   for (const [what, change, message] of [
-    ['rejects when it is asked', { ask: () => Promise.reject(new Error('no words')) }, /no words/],
-    ['rejects over an input', { parseInput: () => Promise.reject(new Error('no input')) }, /no input/],
-    ['rejects over a signal', { parseSignal: () => Promise.reject(new Error('no signal')) }, /no signal/],
+    ['rejects a question', { ask: () => Promise.reject(new Error('no words')) }, /no words/],
+    ['rejects on an input', { parseInput: () => Promise.reject(new Error('no input')) }, /no input/],
+    ['rejects on a signal', { parseSignal: () => Promise.reject(new Error('no signal')) }, /no signal/],
     [
-      'answers a signal with what is no answer',
+      'answers a signal with an invalid outcome',
       { parseSignal: () => Promise.resolve({ status: 'failed' } as unknown as InputOutcome) },
       /undefined/,
     ],
   ] as const) {
-    it(`code that ${what}`, async (t) => {
+    it(`the execution fails if code ${what}`, async (t) => {
       const { loaded, resolved } = broken(change);
       const { engine, client, clock, store } = await openRig(t);
       engine.catalog.add([loaded]);

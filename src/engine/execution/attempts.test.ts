@@ -7,7 +7,7 @@ import { openRig } from '../../testing/engine-rig.ts';
 import type { Rig } from '../../testing/engine-rig.ts';
 import type { ExecutionOutcome } from '../client/client.ts';
 
-/** Moves time on until an execution has ended. */
+/** Moves time until an execution has ended. */
 async function finish<Out>(
   { clock }: Rig<ManualClock>,
   handle: { outcome(): Promise<ExecutionOutcome<Out>> },
@@ -21,8 +21,8 @@ async function finish<Out>(
   return outcome;
 }
 
-describe('engine.md, attempts: retry', () => {
-  it('`attempts` counts all runs; delays grow as the policy says; task.retrying tells error and time', async (t) => {
+describe('engine.md, Attempts: retry', () => {
+  it('`attempts` counts all runs, delays follow the policy, and task.retrying has the error and the time', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w');
     const at: number[] = [];
@@ -56,7 +56,7 @@ describe('engine.md, attempts: retry', () => {
     assert.equal(Date.parse(first.at), retrying[0]!.at + 2000);
   });
 
-  it('jitter comes from the runner: the delay lies within its share', async (t) => {
+  it('jitter comes from the runner, and the delay is within its share', async (t) => {
     for (const [random, delay] of [
       [0, 750],
       [0.999_999, 1250],
@@ -89,7 +89,7 @@ describe('engine.md, attempts: retry', () => {
     assert.deepEqual([task!.attempt, task!.error, task!.status], [3, null, 'completed']);
   });
 
-  it('retry.when decides whether an error is worth it; one that throws prolongs nothing', async (t) => {
+  it('retry.when decides whether an error is retried, and one that throws adds no attempt', async (t) => {
     for (const [when, runs] of [
       [(error: unknown) => error instanceof TypeError, 1],
       [(error: unknown) => error instanceof RangeError, 3],
@@ -135,7 +135,7 @@ describe('engine.md, attempts: retry', () => {
     assert.equal(at[1]! - at[0]!, 7000);
   });
 
-  it('RetryAfterError with a delay that is none, or longer than any time, fails the attempt and nothing else', async (t) => {
+  it('RetryAfterError with an invalid or too long delay fails the attempt and nothing else', async (t) => {
     for (const delay of ['soon', '9999999999w', -5, Number.NaN, 1e20]) {
       const w = workflow('w');
       w.task('a', { retry: { attempts: 2 } }, () => {
@@ -154,10 +154,10 @@ describe('engine.md, attempts: retry', () => {
     ['an object', { reason: 1 }, /"reason":1/],
     ['a symbol', Symbol('s'), /Symbol\(s\)/],
   ] as const) {
-    it(`${what} that a task throws fails it with TASK_FAILED and is shown`, async (t) => {
+    it(`${what} that a task throws fails it with TASK_FAILED and is shown in the error`, async (t) => {
       const w = workflow('w');
       w.task('a', { retry: { attempts: 1 } }, () => {
-        throw thrown; // oxlint-disable-line typescript/only-throw-error -- what is tested
+        throw thrown; // oxlint-disable-line typescript/only-throw-error -- the tested behaviour
       });
       const rig = await openRig(t, { workflows: [w] });
       const outcome = await finish(rig, await rig.client.start(w));
@@ -168,7 +168,7 @@ describe('engine.md, attempts: retry', () => {
   }
 });
 
-describe('engine.md, attempts: what is not JSON, or too large', () => {
+describe('engine.md, Attempts: values that are not JSON, or too large', () => {
   for (const [kind, output, path] of [
     ['a function', { f: () => 1 }, 'output of a.f'],
     ['a BigInt', { n: 1n }, 'output of a.n'],
@@ -211,7 +211,7 @@ describe('engine.md, attempts: what is not JSON, or too large', () => {
   });
 });
 
-describe('engine.md, attempts: timeout', () => {
+describe('engine.md, Attempts: timeout', () => {
   it('ctx.signal fires on timeout; the attempt fails with TASK_TIMED_OUT after task.timed_out', async (t) => {
     const w = workflow('w');
     let reason: unknown;
@@ -245,7 +245,7 @@ describe('engine.md, attempts: timeout', () => {
     assert.equal(types[at + 1], 'task.retrying');
   });
 
-  it('a task that ignores its signal is given up after the grace period; its late result is refused', async (t) => {
+  it('a task that ignores its signal is abandoned after the grace period, and its late result is refused', async (t) => {
     const w = workflow('w');
     let answer: (value: number) => void = () => undefined;
     let lateStep: Promise<unknown> | undefined;
@@ -283,8 +283,8 @@ describe('engine.md, attempts: timeout', () => {
   });
 });
 
-describe('engine.md: ctx', () => {
-  it('says who and what it is; idempotencyKey is the same for every attempt, and another one for another task', async (t) => {
+describe('engine.md, Ctx: the context of a task', () => {
+  it('ctx identifies the task; idempotencyKey is the same for every attempt, and differs between tasks', async (t) => {
     const w = workflow('w');
     const keys: string[] = [];
     const a = w.task('a', ({ idempotencyKey, attempt }) => {
@@ -305,7 +305,7 @@ describe('engine.md: ctx', () => {
     assert.equal(new Set(keys).size, 2);
   });
 
-  it('each attempt sees input and needs as they are stored, whatever another did to its copy', async (t) => {
+  it('each attempt gets input and needs as stored, whatever another did to its copy', async (t) => {
     const w = workflow('w');
     const a = w.task('a', () => ({ list: [1] }));
     const seen: unknown[] = [];
@@ -360,7 +360,7 @@ describe('engine.md: ctx', () => {
     assert.ok(outcome.status === 'completed' && outcome.output === 2);
   });
 
-  it('two steps of one name in one attempt are refused: the second would be given the first one’s result', async (t) => {
+  it('two steps of one name in one attempt are refused: the second would get the result of the first', async (t) => {
     const w = workflow('w');
     w.task('a', { retry: { attempts: 1 } }, async ({ step }) => [await step('s', () => 1), await step('s', () => 2)]);
     const rig = await openRig(t, { workflows: [w] });
@@ -368,7 +368,7 @@ describe('engine.md: ctx', () => {
     assert.ok(outcome.status === 'failed' && /step 's' was already used/.test(outcome.error?.message ?? ''));
   });
 
-  it('a step that failed may be tried again in the same attempt', async (t) => {
+  it('a failed step may be repeated in the same attempt', async (t) => {
     const w = workflow('w');
     let tries = 0;
     const flaky = (): number => {
@@ -393,7 +393,7 @@ describe('engine.md: ctx', () => {
     assert.ok(outcome.status === 'failed' && /step 's' was already used/.test(outcome.error?.message ?? ''));
   });
 
-  it('a step with a result that is not JSON, or a name that no column can hold, fails the task', async (t) => {
+  it('a step fails the task if its result is not JSON or its name cannot be stored', async (t) => {
     for (const [name, result] of [
       ['s', () => 1],
       ['', 1],
@@ -413,7 +413,7 @@ describe('engine.md: ctx', () => {
     }
   });
 
-  it('ctx.log keeps at most 1,000 lines of an attempt, each as text that any database takes', async (t) => {
+  it('ctx.log keeps at most 1,000 lines of an attempt, each as text that any database accepts', async (t) => {
     const w = workflow('w');
     w.task('a', ({ log }) => {
       log.info(`NUL \0 and \uD800`, { at: 1 });
@@ -441,7 +441,7 @@ describe('engine.md: ctx', () => {
     }
   });
 
-  it('ctx.progress reaches the hook; a hook that throws hurts nobody', async (t) => {
+  it('ctx.progress reaches the hook, and a hook that throws has no effect', async (t) => {
     const w = workflow('w');
     const a = w.task('a', ({ progress }) => {
       progress(0.5, 'half');
@@ -460,7 +460,7 @@ describe('engine.md: ctx', () => {
     assert.deepEqual(told, [['a', 0.5, 'half']]);
   });
 
-  it('an onEvent hook that throws hurts nobody', async (t) => {
+  it('an onEvent hook that throws has no effect', async (t) => {
     const w = workflow('w');
     w.task('a', () => 1);
     const rig = await openRig(t, {
@@ -474,8 +474,8 @@ describe('engine.md: ctx', () => {
   });
 });
 
-describe('engine.md: sleep', () => {
-  it('a near one holds no slot, and gives null', async (t) => {
+describe('engine.md, Sleep: short and long sleeps', () => {
+  it('a short sleep holds no slot and has the output null', async (t) => {
     const w = workflow('w');
     const nap = w.sleep('nap', { for: '20s' });
     const a = w.task('a', { needs: { nap } }, ({ needs }) => needs.nap);
@@ -488,7 +488,7 @@ describe('engine.md: sleep', () => {
     assert.deepEqual((await handle.result()).output, null);
   });
 
-  it('a far one is released to `waiting`, costs a row, and is woken at its time', async (t) => {
+  it('a long sleep is released to `waiting`, costs a row, and wakes at its time', async (t) => {
     const w = workflow('w');
     const nap = w.sleep('nap', { for: '3d' });
     const done = w.returns(nap);
@@ -518,7 +518,7 @@ describe('engine.md: sleep', () => {
     ]);
   });
 
-  it('a far retry is released to `waiting` and goes on at its time with the next attempt', async (t) => {
+  it('a long retry delay is released to `waiting` and ends at its time with the next attempt', async (t) => {
     const w = workflow('w');
     const a = w.task('a', { retry: { attempts: 2, delay: '10m', maxDelay: '10m', jitter: 0 } }, ({ attempt }) => {
       if (attempt === 1) throw new Error('later');
@@ -535,7 +535,7 @@ describe('engine.md: sleep', () => {
     assert.equal((await handle.result()).output, 2);
   });
 
-  it('while something else runs, a far one does not release the execution', async (t) => {
+  it('a long sleep does not release the execution while another task runs', async (t) => {
     const w = workflow('w');
     w.sleep('nap', { for: '1h' });
     let go: () => void = () => undefined;
@@ -549,7 +549,7 @@ describe('engine.md: sleep', () => {
     assert.equal((await rig.client.executions.get(handle.id)).status, 'waiting');
   });
 
-  it('`until` takes epoch ms and a Date; the past is now; anything else fails the task', async (t) => {
+  it('`until` accepts epoch ms and a Date; a past time is now; any other value fails the task', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w');
     w.sleep('number', { until: () => clock.now() + 5000 });

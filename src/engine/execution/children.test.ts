@@ -11,8 +11,8 @@ const square = () => {
   return w.returns(w.task('s', ({ input }) => input.n * input.n));
 };
 
-describe('engine.md, child', () => {
-  it('starts another workflow and gives its output; the parent is released meanwhile', async (t) => {
+describe('engine.md, Child: a task runs another workflow', () => {
+  it('a child starts another workflow and returns its output; the parent is released meanwhile', async (t) => {
     const clock = new ManualClock();
     const slow = workflow('slow', { input: unchecked<{ n: number }>() });
     const slept = slow.sleep('nap', { for: '1h' });
@@ -32,7 +32,7 @@ describe('engine.md, child', () => {
     assert.equal((await handle.result()).output, 3);
   });
 
-  it('gets {} where its input is absent, and null where it is null', async (t) => {
+  it('a child gets {} for an absent input, and null for null', async (t) => {
     const echo = workflow('echo');
     const said = echo.returns(echo.task('e', ({ input }) => [input]));
     const w = workflow('parent');
@@ -53,7 +53,7 @@ describe('engine.md, child', () => {
     const done = w.returns(kid);
     const rig = await openRig(t, { workflows: [done], clock, maxExecutions: 10 });
     const inputs = Array.from({ length: rigCount(1000) }, (_, n) => ({ n }));
-    // the child comes along with its parent, though only that was given
+    // the child is available with its parent, though only the parent was passed
     rig.engine.catalog.add([(await import('../client/start.ts')).loadEmbedded(square())]);
     const handles = await rig.client.startMany(done, inputs);
     await clock.advance(10_000);
@@ -64,7 +64,7 @@ describe('engine.md, child', () => {
     );
   });
 
-  it('its failure is the task’s failure; bad input fails the task without a child', async (t) => {
+  it('a failed child fails its task, and a bad input fails the task without a child', async (t) => {
     const clock = new ManualClock();
     const bad = workflow('bad');
     bad.task('x', { retry: { attempts: 1 } }, () => {
@@ -97,7 +97,7 @@ describe('engine.md, child', () => {
     assert.equal((await rig.client.executions.list({ workflow: 'square' })).items.length, 0);
   });
 
-  it('cancelling the parent cancels it, owned or not, down to grandchildren; its end is told to the parent', async (t) => {
+  it('a cancel of the parent cancels the child, owned or not, down to grandchildren; the parent learns of its end', async (t) => {
     const clock = new ManualClock();
     const leaf = workflow('leaf');
     leaf.wait('never', { signal: 'never' });
@@ -161,7 +161,7 @@ describe('engine.md, child', () => {
     assert.deepEqual(stopped, ['parent', 'kid']);
   });
 
-  it('one that was retried before its parent read of its end is waited for', async (t) => {
+  it('a child that was retried before its parent read its end is waited for', async (t) => {
     const clock = new ManualClock();
     let works = false;
     const kid = workflow('kid');

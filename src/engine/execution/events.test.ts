@@ -9,7 +9,7 @@ import type { ExecutionEvent } from '../client/execution-queries.ts';
 import { loadEmbedded } from '../client/start.ts';
 
 interface Behaviour {
-  /** What it needs: places of earlier tasks. */
+  /** Its needs: positions of earlier tasks. */
   readonly needs: readonly { readonly task: number; readonly settled: boolean }[];
   readonly does: 'complete' | 'fail' | 'skip' | 'retry' | 'wait' | 'sleep';
 }
@@ -52,7 +52,7 @@ function build(tasks: readonly Behaviour[], clock: ManualClock, ran: string[]) {
   return w;
 }
 
-/** What becomes of each task, worked out the slow and simple way. */
+/** The expected end of each task, computed in a slow and simple way. */
 function expected(tasks: readonly Behaviour[]): {
   readonly how: Readonly<Record<string, string>>;
   readonly status: string;
@@ -97,8 +97,8 @@ function checkEvents(events: readonly ExecutionEvent[], tasks: readonly Behaviou
   }
 }
 
-describe('engine.md, Events and logs: with the meaning of a graph, by random graphs', () => {
-  it('every execution ends as its graph says; events are gapless and in order; no task runs more often than it may', async (t) => {
+describe('engine.md, Events and logs: random graphs keep their meaning', () => {
+  it('every execution ends as its graph says; events are gapless and in order; no task exceeds its attempts', async (t) => {
     const { client, clock, engine } = await openRig(t);
     await fc.assert(
       fc.asyncProperty(behaviours, async (tasks) => {
@@ -126,7 +126,7 @@ describe('engine.md, Events and logs: with the meaning of a graph, by random gra
     );
   });
 
-  it('onEvent tells every event of an execution once, in order, after its commit', async (t) => {
+  it('onEvent is called for every event of an execution once, in order, after its commit', async (t) => {
     const w = workflow('w');
     const a = w.task('a', () => 1);
     w.task('b', { needs: { a } }, () => 2);

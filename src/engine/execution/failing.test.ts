@@ -10,11 +10,11 @@ import type { ExecutionOutcome } from '../client/client.ts';
 const fine = workflow('fine');
 fine.task('a', () => 1);
 
-/** A clock that cannot set a timer of one length. */
+/** A clock that cannot set a timer of one specific length. */
 class BrokenClock extends ManualClock {
   #broken = false;
 
-  /** The next question for the time throws. */
+  /** The next reading of the time throws. */
   breakOnce(): never {
     this.#broken = true;
     throw new Error('no');
@@ -32,8 +32,8 @@ class BrokenClock extends ManualClock {
   }
 }
 
-describe('an exception of what moves an execution costs that execution, and never its runner', () => {
-  it('a map whose outputs are longer together than can be stored fails with OUTPUT_TOO_LARGE', async (t) => {
+describe('an exception in the code that advances an execution costs that execution and never its runner', () => {
+  it('a map whose outputs together exceed the storage limit fails with OUTPUT_TOO_LARGE', async (t) => {
     const w = workflow('w');
     const large = 'x'.repeat(20_000_000);
     const m = w.map('m', { over: () => [0, 1, 2, 3, 4, 5, 6] }, () => large);
@@ -45,7 +45,7 @@ describe('an exception of what moves an execution costs that execution, and neve
     assert.equal(codeOf(await (await rig.client.start('fine')).outcome()), 'completed');
   });
 
-  it('a change that is longer than can be stored at once fails with STORE_REFUSED, and is not sent', async (t) => {
+  it('a change too large to store at once fails with STORE_REFUSED and is not sent', async (t) => {
     const w = workflow('w');
     w.task('a', () => 'x'.repeat(270_000_000));
     const rig = await openRig(t, { workflows: [w, fine], maxPayload: 300_000_000 });
@@ -59,7 +59,7 @@ describe('an exception of what moves an execution costs that execution, and neve
     assert.equal(codeOf(await (await rig.client.start('fine')).outcome()), 'completed');
   });
 
-  it('where an attempt ends', async (t) => {
+  it('the exception is thrown at the end of an attempt', async (t) => {
     let broken = true;
     const random = (): number => {
       if (broken) throw new RangeError('no entropy');
@@ -83,7 +83,7 @@ describe('an exception of what moves an execution costs that execution, and neve
     assert.equal(codeOf(await (await rig.client.start('fine')).outcome()), 'completed', 'its slot is free again');
   });
 
-  it('in what follows from a commit', async (t) => {
+  it('the exception is thrown after a commit', async (t) => {
     const clock = new BrokenClock();
     const w = workflow('w');
     w.sleep('s', { for: 12_345 });
@@ -96,7 +96,7 @@ describe('an exception of what moves an execution costs that execution, and neve
     assert.deepEqual(outcomes.map(codeOf), ['completed', 'INTERNAL', 'completed']);
   });
 
-  it('after a question that nobody awaits', async (t) => {
+  it('the exception is thrown after a question without a caller', async (t) => {
     const clock = new BrokenClock();
     const w = workflow('w');
     w.task('a', { when: () => clock.breakOnce() }, () => 1);

@@ -7,7 +7,7 @@ import { ExecutionFailedError } from '../client/execution-failed.ts';
 
 const noRetry = { attempts: 1 };
 
-describe('engine.md, what a graph means, on the engine', () => {
+describe('engine.md, What a graph means: on the engine', () => {
   it('a diamond runs each task once, with the outputs of its needs', async (t) => {
     const w = workflow('diamond', { input: z.object({ n: z.number() }) });
     const ran: string[] = [];
@@ -29,7 +29,7 @@ describe('engine.md, what a graph means, on the engine', () => {
     assert.equal(ran.at(-1), 'd');
   });
 
-  it('a task whose plain need failed is skipped with need_failed and the cause; independent branches go on', async (t) => {
+  it('a task whose plain need failed is skipped with need_failed and the cause; independent branches continue', async (t) => {
     const w = workflow('w');
     const bad = w.task('bad', { retry: noRetry }, (): number => {
       throw new Error('no');
@@ -61,7 +61,7 @@ describe('engine.md, what a graph means, on the engine', () => {
     ]);
   });
 
-  it('a settled need gives the union of api-types.ts, and a failure that it handled does not fail the execution', async (t) => {
+  it('a settled need is the union of its outcomes, and a failure that it handled does not fail the execution', async (t) => {
     const w = workflow('w');
     const good = w.task('good', () => ({ n: 1 }));
     const bad = w.task('bad', { retry: noRetry }, (): number => {
@@ -134,7 +134,7 @@ describe('engine.md, what a graph means, on the engine', () => {
     assert.deepEqual(result.outputs, { a: null });
   });
 
-  it('`when` is asked once all needs are met; false skips with when_false', async (t) => {
+  it('`when` is called once all needs are met; false skips with when_false', async (t) => {
     const w = workflow('w');
     const a = w.task('a', () => 5);
     const asked: number[] = [];
@@ -165,7 +165,7 @@ describe('engine.md, what a graph means, on the engine', () => {
     assert.equal(asked, 1);
   });
 
-  it('with failFast the running tasks are aborted (cancelled) and the others skipped, by the task that failed', async (t) => {
+  it('with failFast, running tasks are aborted (cancelled) and the others skipped, with the failed task as the cause', async (t) => {
     const w = workflow('w', { failFast: true });
     let aborted: unknown;
     const first = w.task('first', () => 1);
@@ -205,7 +205,7 @@ describe('engine.md, what a graph means, on the engine', () => {
   });
 });
 
-describe('issue A: the cost per task does not grow with the number of tasks', () => {
+describe('engine.md: the cost per task does not grow with the number of tasks', () => {
   it('a chain of 1,000 tasks completes, and costs at most twice as much per task as a chain of 10', async (t) => {
     const chain = (length: number): ReturnType<typeof build> => build(length);
     function build(length: number) {

@@ -10,8 +10,8 @@ import { declareDead, openRig, openStores } from '../../testing/engine-rig.ts';
 type Draft = ReturnType<typeof draft>;
 const draft = () => workflow('w');
 
-describe('engine.md, map', () => {
-  it('runs a function over the items and gives an array in item order', async (t) => {
+describe('engine.md, Map: items run as tasks', () => {
+  it('a map runs a function over the items and returns an array in item order', async (t) => {
     const w = workflow('w', { input: unchecked<{ n: number }>() });
     const numbers = w.task('numbers', ({ input }) => Array.from({ length: input.n }, (_, i) => i));
     const doubled = w.map('doubled', { needs: { numbers }, over: ({ needs }) => needs.numbers }, ({ item, index }) => [
@@ -28,7 +28,7 @@ describe('engine.md, map', () => {
     assert.deepEqual((await rig.client.execute(done, { n: 0 })).output, []);
   });
 
-  it('10,000 items work, each with a row and events of its own', async (t) => {
+  it('10,000 items work, each with its own row and events', async (t) => {
     const w = workflow('w');
     const many = w.map('many', { over: () => Array.from({ length: 10_000 }, (_, i) => i) }, ({ item }) => item + 1);
     const sum = w.task('sum', { needs: { many } }, ({ needs }) => needs.many.reduce((a, b) => a + b, 0));
@@ -46,7 +46,7 @@ describe('engine.md, map', () => {
     );
   });
 
-  it('more than 100,000 items, or than 32 MiB of JSON in all, fail the map with a code; nothing is parsed or stored', async (t) => {
+  it('more than 100,000 items, or more than 32 MiB of JSON in all, fail the map with a code; nothing is parsed or stored', async (t) => {
     const w = workflow('w', { input: unchecked<{ items: number; length: number }>() });
     const m = w.map(
       'm',
@@ -67,7 +67,7 @@ describe('engine.md, map', () => {
     }
   });
 
-  it('items are stored as `over` gave them, whatever their texts hold', async (t) => {
+  it('items are stored as `over` returned them, whatever their texts contain', async (t) => {
     const values = ['a,b', '"[', ']"', '\\', { 'k,[': [',', { x: '}' }] }, [], {}, [[]], null, 1.5, true, ''];
     const w = workflow('w');
     const done = w.returns(w.map('m', { over: () => values }, ({ item }) => [item]));
@@ -78,7 +78,7 @@ describe('engine.md, map', () => {
     );
   });
 
-  it('an output, an item or an answer of 4,000 levels fails its task, and names the path', async (t) => {
+  it('an output, an item or an answer of 4,000 levels fails its task, and the error names the path', async (t) => {
     const deep = (): readonly Json[] => JSON.parse('['.repeat(4000) + ']'.repeat(4000)) as readonly Json[];
     const outcomes = [];
     for (const [name, add] of [
@@ -102,7 +102,7 @@ describe('engine.md, map', () => {
     );
   });
 
-  it('runs at most `concurrency` items at once; one that waits for its retry gives its place to another', async (t) => {
+  it('at most `concurrency` items run at once, and an item that waits for its retry frees its place', async (t) => {
     const clock = new ManualClock();
     let running = 0;
     let most = 0;
@@ -127,7 +127,7 @@ describe('engine.md, map', () => {
     assert.equal((await handle.outcome()).status, 'completed');
   });
 
-  it('an item that failed for good fails the map, after the running ones ended; the others never begin', async (t) => {
+  it('an item that failed for good fails the map after the running ones ended; the others never begin', async (t) => {
     const clock = new ManualClock();
     const ended: number[] = [];
     const w = workflow('w');
@@ -151,7 +151,7 @@ describe('engine.md, map', () => {
     assert.deepEqual(tasks[0]!.items, { total: 4, completed: 1, failed: 1, cancelled: 2 });
   });
 
-  it('with settled: true gives an outcome for each item, and no item fails it', async (t) => {
+  it('settled: true returns an outcome for each item, and no item fails the map', async (t) => {
     const w = workflow('w');
     const retry = { attempts: 1 };
     const m = w.map('m', { over: () => [1, 2], settled: true, retry }, ({ item }) => {
@@ -169,7 +169,7 @@ describe('engine.md, map', () => {
     );
   });
 
-  it('after a crash only unfinished items run again, with their steps and keys', async (t) => {
+  it('only unfinished items run again after a crash, with their steps and keys', async (t) => {
     const clock = new ManualClock();
     const [first, second] = await openStores(t, 2, clock);
     const ran: string[] = [];
@@ -195,7 +195,7 @@ describe('engine.md, map', () => {
     assert.deepEqual(ran, ['one a m/0', 'one b m/1', 'one c m/2', 'two b m/1', 'two c m/2']);
   });
 
-  it('durability.md, wide maps: items count once the row of the map is durable; else `over` is asked again', async (t) => {
+  it('durability.md, Wide maps: items count once the row of the map is durable; else `over` is called again', async (t) => {
     const clock = new ManualClock();
     const [first, second] = await openStores(t, 2, clock);
     let asked = 0;
@@ -214,7 +214,7 @@ describe('engine.md, map', () => {
       return w.returns(w.task('count', { needs: { m } }, ({ needs }) => needs.m.length));
     };
     let commits = 0;
-    // the commit after the first chunk of items never comes back
+    // the commit after the first chunk of items never returns
     const answer = Promise.withResolvers<never>();
     const commit: Store['commit'] = (batch) => {
       const items = batch.transitions.some(({ tasks }) => tasks.some(({ item }) => item >= 0));
@@ -235,7 +235,7 @@ describe('engine.md, map', () => {
     answer.reject(new Error('away'));
   });
 
-  it('cancel ends its items; `over` that throws, gives no array, or an item that is too large fails it', async (t) => {
+  it('a cancel ends the items, and `over` that throws, returns no array or returns an item too large fails the map', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w');
     w.map(
@@ -272,7 +272,7 @@ describe('engine.md, map', () => {
   });
 
   for (const how of ['cancel', 'failFast'] as const) {
-    it(`ended by ${how} while its items were being written, it leaves none behind: a retry asks for all of them`, async (t) => {
+    it(`a map ended by ${how} while its items were being written leaves none behind, and a retry calls for all of them`, async (t) => {
       const clock = new ManualClock();
       let fails = how === 'failFast';
       const w = workflow('w', { failFast: how === 'failFast' });

@@ -14,7 +14,7 @@ const approval = () => {
   return w.returns(w.task('b', { needs: { ok } }, ({ needs }) => needs.ok.by));
 };
 
-/** A schema of which no JSON Schema can be made: only its own code judges. */
+/** A schema without a JSON Schema: only its own code can check a value. */
 const even: StandardSchemaV1<unknown, number> = {
   '~standard': {
     version: 1,
@@ -24,8 +24,8 @@ const even: StandardSchemaV1<unknown, number> = {
   },
 };
 
-describe('engine.md, wait: signals', () => {
-  it('an execution that waits is released, and costs a row; a signal lets it go on', async (t) => {
+describe('engine.md, Wait: signals', () => {
+  it('a waiting execution is released and costs a row, and a signal resumes it', async (t) => {
     const clock = new ManualClock();
     const w = approval();
     const rig = await openRig(t, { workflows: [w], clock });
@@ -55,7 +55,7 @@ describe('engine.md, wait: signals', () => {
     ]);
   });
 
-  it('a signal that comes before the wait stays until a task waits for it, over a change of owner', async (t) => {
+  it('a signal before the wait is kept until a task waits for it, across a change of owner', async (t) => {
     const clock = new ManualClock();
     const stores = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -72,7 +72,7 @@ describe('engine.md, wait: signals', () => {
     assert.deepEqual((await handle.result()).output, [1]);
   });
 
-  it('sent twice, each is taken by one task, in the order of their coming', async (t) => {
+  it('two equal signals are taken by one task each, in the order of arrival', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w');
     const one = w.wait('one', { signal: 's' });
@@ -87,7 +87,7 @@ describe('engine.md, wait: signals', () => {
     assert.deepEqual(await rig.store.inboxOf(rig.engine.id), []);
   });
 
-  it('that comes at the moment of letting go is not lost', async (t) => {
+  it('a signal that arrives during the release is not lost', async (t) => {
     const clock = new ManualClock();
     const [mine, other] = await openStores(t, 2, clock);
     const w = workflow('w');
@@ -125,7 +125,7 @@ describe('engine.md, wait: signals', () => {
     assert.deepEqual(types, ['task.waiting', 'task.timed_out', 'task.failed']);
   });
 
-  it('a signal that came before the deadline is judged, however long that takes', async (t) => {
+  it('a signal that arrived before the deadline is checked, whatever time that takes', async (t) => {
     const clock = new ManualClock();
     const slow: StandardSchemaV1<unknown, number> = {
       '~standard': {
@@ -147,7 +147,7 @@ describe('engine.md, wait: signals', () => {
     assert.equal((await handle.result()).output, 3);
   });
 
-  it('a payload that does not fit is refused at the door; what only code can judge is dropped, and the task waits on', async (t) => {
+  it('a payload that does not fit is refused at once; one that only code can refuse is dropped, and the task waits on', async (t) => {
     const clock = new ManualClock();
     const w = approval();
     const judged = workflow('judged');
@@ -173,7 +173,7 @@ describe('engine.md, wait: signals', () => {
     assert.equal((await other.result()).output, 40);
   });
 
-  it('to an execution that ended or that there is not is refused', async (t) => {
+  it('a signal to an ended or unknown execution is refused', async (t) => {
     const clock = new ManualClock();
     const w = approval();
     const rig = await openRig(t, { workflows: [w], clock });
@@ -184,7 +184,7 @@ describe('engine.md, wait: signals', () => {
     await assert.rejects(rig.client.signal('nobody', 'approved', {}), { code: 'EXECUTION_NOT_FOUND' });
   });
 
-  it('one that waits for its startAt keeps the signal until then', async (t) => {
+  it('an execution that waits for its startAt keeps the signal until then', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w');
     const done = w.returns(w.wait('go', { signal: 'go' }));

@@ -8,38 +8,38 @@ import { hostIdentity, isProcessGone } from './failure-detector.ts';
 
 const knowsStartTimes = process.platform === 'linux';
 
-describe('durability.md: on one host a dead process is seen at once', () => {
-  it('this process lives, and says so the same way every time', () => {
+describe('durability.md, Death and adoption: a dead process of the same host is detected at once', () => {
+  it('this process is alive and always has the same start time', () => {
     const identity = hostIdentity();
     assert.deepEqual(identity, hostIdentity());
     assert.equal(identity.pid, process.pid);
     assert.equal(isProcessGone(identity), false);
   });
 
-  it('a process that has ended is gone', async () => {
+  it('an ended process is dead', async () => {
     const child = spawn(process.execPath, ['-e', '']);
     await once(child, 'exit');
     assert.equal(isProcessGone({ pid: child.pid!, pidStarted: null }), true);
   });
 
-  it('another process under the same id is not the one that was', { skip: !knowsStartTimes }, () => {
+  it('another process with the same id is not the original one', { skip: !knowsStartTimes }, () => {
     assert.equal(isProcessGone({ pid: process.pid, pidStarted: '1' }), true);
   });
 
-  it('where no start time is known, a living id counts as alive', () => {
+  it('a process without a known start time counts as alive if its id is alive', () => {
     assert.equal(isProcessGone({ pid: process.pid, pidStarted: null }), false);
     assert.equal(isProcessGone({ pid: process.ppid, pidStarted: null }), false);
   });
 
-  it('a zombie is dead, though kill answers for it', { skip: !knowsStartTimes }, async (t) => {
-    // a shell that is replaced by a program which never looks after the child that it inherits
+  it('a zombie is dead although kill succeeds for it', { skip: !knowsStartTimes }, async (t) => {
+    // a shell that a program replaces; the program never reaps the child that it inherits
     const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 30'], { stdio: ['ignore', 'pipe', 'ignore'] });
     release(t, () => {
       parent.kill('SIGKILL');
     });
     const [line] = (await once(parent.stdout, 'data')) as [Buffer];
     const pid = Number(String(line));
-    // the 22nd field; what comes before the name in parentheses may hold blanks
+    // the 22nd field; the name in parentheses before it may contain blanks
     const stat = (): string[] => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
     const zombie = { pid, pidStarted: stat()[19]! };
     const since = performance.now();

@@ -4,8 +4,8 @@ import { workflow } from '../../core/definition/workflow.ts';
 import { ManualClock } from '../../testing/clock.ts';
 import { openRig } from '../../testing/engine-rig.ts';
 
-describe('engine.md, control: retention', () => {
-  it('ended executions go after 30 days, or as their workflow says, with children and events', async (t) => {
+describe('engine.md, Retention: ended executions are removed', () => {
+  it('ended executions are removed after 30 days, or as their workflow says, with children and events', async (t) => {
     const clock = new ManualClock();
     const kid = workflow('kid', { retention: '1h' });
     const kidDone = kid.returns(kid.task('k', ({ log }) => (log.info('here'), 1)));
@@ -24,7 +24,7 @@ describe('engine.md, control: retention', () => {
       (await rig.client.executions.list()).items.map(({ workflow: name }) => name).toSorted();
     assert.deepEqual(await names(), ['brief', 'kid', 'napping', 'parent']);
     await clock.advance('80m');
-    // the child stays as long as its parent
+    // the child is kept as long as its parent
     assert.deepEqual(await names(), ['kid', 'napping', 'parent']);
     await assert.rejects(rig.client.executions.get(short.id), { code: 'EXECUTION_NOT_FOUND' });
     await clock.advance('31d');
@@ -44,7 +44,7 @@ describe('engine.md, control: retention', () => {
     await assert.rejects(rig.client.executions.get(parent.id), { code: 'EXECUTION_NOT_FOUND' });
   });
 
-  it('goes in steps that hold the writer for a moment each', async (t) => {
+  it('removal runs in steps that hold the writer for a moment each', async (t) => {
     const clock = new ManualClock();
     const w = workflow('w', { retention: 0 });
     w.map('m', { over: () => Array.from({ length: 5000 }, (_, i) => i) }, ({ item }) => item);
@@ -64,7 +64,7 @@ describe('engine.md, control: retention', () => {
         const { rows } = yield { text: 'select count(*) as n from executions', params: [] };
         return Number(rows[0]!['n']);
       });
-    // whoever looks finds it whole or not at all
+    // a reader sees the execution whole or not at all
     assert.equal((await rig.client.executions.list()).items.length, 0);
     while ((await left()) > 0) await new Promise((resolve) => setImmediate(resolve));
     assert.ok(steps.length > 20, `${steps.length} steps`);

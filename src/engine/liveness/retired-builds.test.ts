@@ -11,7 +11,7 @@ const first = (ran: string[]) => {
   const nap = w.sleep('nap', { needs: { a }, for: '60s' });
   return w.returns(w.task('b', { needs: { nap } }, () => (ran.push('b'), 'old')));
 };
-/** A task more, after what is there: what has begun is as it was. */
+/** One more task after the existing ones: everything that has begun is unchanged. */
 const grown = (ran: string[]) => {
   const w = workflow('w');
   const a = w.task('a', () => void ran.push('a'));
@@ -19,7 +19,7 @@ const grown = (ran: string[]) => {
   const b = w.task('b', { needs: { nap } }, () => (ran.push('b'), 'old'));
   return w.returns(w.task('c', { needs: { b } }, () => (ran.push('c'), 'new')));
 };
-/** What has begun needs something else. */
+/** The task that has begun has another need. */
 const changed = (ran: string[]) => {
   const w = workflow('w');
   const z = w.task('z', () => void ran.push('z'));
@@ -28,8 +28,8 @@ const changed = (ran: string[]) => {
   return w.returns(w.task('b', { needs: { nap } }, () => (ran.push('b'), 'changed')));
 };
 
-describe('engine.md, versions: an embedded workflow under another definition', () => {
-  it('goes on if every task that is no longer pending still has its kind and needs', async (t) => {
+describe('engine.md, Versions: an embedded workflow with another definition', () => {
+  it('an execution continues if every task that is no longer pending has its kind and needs unchanged', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const ran: string[] = [];
@@ -44,7 +44,7 @@ describe('engine.md, versions: an embedded workflow under another definition', (
     assert.deepEqual(ran, ['a', 'b', 'c']);
   });
 
-  it('is left to a living runner that has the old one; without one it is held, and a retry goes on under the new', async (t) => {
+  it('an execution is left to a living runner with the old build id; without one it is held, and a retry continues under the new', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const ran: string[] = [];
@@ -70,14 +70,14 @@ describe('engine.md, versions: an embedded workflow under another definition', (
     assert.deepEqual(ran, ['z', 'a', 'b']);
   });
 
-  it('of a program that still starts the old one, when no runner has had it for long, goes on under the new', async (t) => {
+  it('an execution of a program that still starts the old build id continues under the new if no runner had the old for long', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     const ran: string[] = [];
     const old = await openRig(t, { workflows: [first(ran)], store: one!, clock });
     await old.close();
     const next = await openRig(t, { workflows: [grown(ran)], store: two!, clock });
-    await clock.advance('11m'); // what is over its retention is looked for every ten minutes
+    await clock.advance('11m'); // expired retention is checked every ten minutes
     for (let i = 0; i < 2; i++) {
       const { id } = await next.client.start(first(ran));
       await clock.advance('70s');
@@ -87,8 +87,8 @@ describe('engine.md, versions: an embedded workflow under another definition', (
   });
 });
 
-describe('engine.md, versions: many executions under another definition', () => {
-  it('all go on as soon as a runner opens, a hundred at each look, and those that cannot are held', async (t) => {
+describe('engine.md, Versions: many executions under another definition', () => {
+  it('all continue as soon as a runner opens, a hundred at each poll, and incompatible ones are held', async (t) => {
     const clock = new ManualClock();
     const [one, two, three] = await openStores(t, 3, clock);
     const ran: string[] = [];

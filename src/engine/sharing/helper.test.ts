@@ -8,7 +8,7 @@ import type { ManualClock } from '../../testing/clock.ts';
 import { declareDead, openRig } from '../../testing/engine-rig.ts';
 import { offersIn, openRunners, takes } from '../../testing/helping-rig.ts';
 
-/** Notes when its signal fires, and why, and ends then. */
+/** Records when and why its signal fires, and then ends. */
 function untilAborted(signal: AbortSignal, told: (code: unknown) => void): Promise<never> {
   return new Promise((_, reject) => {
     signal.addEventListener('abort', () => {
@@ -18,7 +18,7 @@ function untilAborted(signal: AbortSignal, told: (code: unknown) => void): Promi
   });
 }
 
-describe('durability.md, helpers: a wide execution shares its tasks', () => {
+describe('durability.md, Helpers: a wide execution shares its tasks', () => {
   it('items beyond the slots of the owner run on other runners, each once, and come back in order', async (t) => {
     const ran = new Map<number, string[]>();
     const wide = (who: string, clock: ManualClock): AnyWorkflow[] => {
@@ -59,7 +59,7 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
     assert.ok(helpers.includes(rigs[1]!.engine.id), 'task.started names the helper');
   });
 
-  it('a map keeps to its concurrency, helpers included; single tasks that fan out are shared too', async (t) => {
+  it('a map keeps to its concurrency with helpers included, and single tasks that fan out are shared too', async (t) => {
     let running = 0;
     let most = 0;
     const who = new Set<string>();
@@ -88,7 +88,7 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
     assert.deepEqual(who, new Set(['owner', 'helper']));
   });
 
-  it('a runner alone, and one whose tasks are over at once, offer nothing', async (t) => {
+  it('a runner alone, and a runner whose tasks end at once, offer nothing', async (t) => {
     const build = (): AnyWorkflow[] => {
       const w = workflow('w');
       w.map('items', { over: () => Array.from({ length: 50 }, (_, i) => i) }, ({ item }) => item);
@@ -108,7 +108,7 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
     assert.deepEqual(batches, []);
   });
 
-  it('a helper is called with the input, the needs, the item and the key that the owner would call with', async (t) => {
+  it('a helper calls the function with the input, needs, item and key that the owner would pass', async (t) => {
     const seen: Record<string, unknown>[] = [];
     const build = (): AnyWorkflow[] => {
       const w = workflow('w', { input: unchecked<{ n: number }>() });
@@ -140,7 +140,7 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
     assert.deepEqual(item, { item: 'x', index: 0, needs: { a: { from: 'a' } }, idempotencyKey: `${id}/each/0` });
   });
 
-  it('steps and logs of a helper are kept; a retry by another runner finds them', async (t) => {
+  it('steps and logs of a helper are kept, and a retry by another runner finds them', async (t) => {
     const steps: string[] = [];
     const build = (who: string): AnyWorkflow[] => {
       const w = workflow('w');
@@ -164,7 +164,7 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
     const handle = await rigs[0]!.client.start('w');
     await clock.advance(300);
     const first = steps[0]!;
-    // what ran the first attempt runs no other
+    // the runner of the first attempt runs no other attempt
     await rigs[first === 'one' ? 1 : 2]!.close();
     await clock.advance(60_000);
     const ends = new Set(['task.retrying', 'task.completed']);
@@ -178,7 +178,7 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
     assert.deepEqual(lines, [`attempt 1 on ${first}`, `attempt 2 on ${other}`, `attempt 3 on ${other}`]);
   });
 
-  it('a task that ends with a transaction is left to its owner, once one has been tried elsewhere', async (t) => {
+  it('a task that ends with a transaction stays with its owner once a helper has tried one', async (t) => {
     const began: string[] = [];
     const build = (who: string, clock: ManualClock): AnyWorkflow[] => {
       const w = workflow('w');
@@ -202,7 +202,7 @@ describe('durability.md, helpers: a wide execution shares its tasks', () => {
   });
 });
 
-describe('durability.md, helpers: what ends an attempt at a helper', () => {
+describe('durability.md, Helpers: ends of an attempt at a helper', () => {
   const build =
     (told: (what: string) => void, retry: { attempts: number } = { attempts: 3 }, timeout: Duration = '1h') =>
     (who: string): AnyWorkflow[] => {
@@ -221,7 +221,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
     };
   const gpu = { queues: ['gpu'] };
 
-  it('cancel reaches it at once; its answer counts for nothing', async (t) => {
+  it('a cancel reaches the helper at once, and its answer does not count', async (t) => {
     const told: string[] = [];
     const { clock, rigs, store } = await openRunners(
       t,
@@ -237,7 +237,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
     assert.deepEqual(await offersIn(store), []);
   });
 
-  it('its timeout counts as one; the next attempt is offered again', async (t) => {
+  it('a timeout at the helper counts, and the next attempt is offered again', async (t) => {
     const told: string[] = [];
     const { clock, rigs } = await openRunners(
       t,
@@ -257,7 +257,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
     assert.deepEqual([status, error?.code], ['failed', 'TASK_TIMED_OUT']);
   });
 
-  it('the close of the helper cuts it after the drain, and is not charged', async (t) => {
+  it('a close of the helper cuts the attempt after the drain, uncharged', async (t) => {
     const told: string[] = [];
     const { clock, rigs } = await openRunners(
       t,
@@ -275,7 +275,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
     assert.ok(!events.some(({ type }) => type === 'task.retrying'));
   });
 
-  it('a helper that is declared dead: the attempt runs again, uncharged; twice, and it is a suspect', async (t) => {
+  it('an attempt of a helper that is declared dead runs again, uncharged, and becomes a poison suspect after the second time', async (t) => {
     const told: string[] = [];
     const runners = { owner: {}, one: gpu, two: gpu, three: gpu };
     const { clock, rigs, store } = await openRunners(
@@ -300,7 +300,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
     assert.deepEqual([far!.attempt, far!.chargedAttempts], [3, 1], 'the third attempt is charged by its start');
   });
 
-  it('engine.md, attempts: one that may run once is not run again where its helper died', async (t) => {
+  it('engine.md, Attempts: a task with one attempt does not run again after its helper died', async (t) => {
     const told: string[] = [];
     const { clock, rigs, store } = await openRunners(
       t,
@@ -321,7 +321,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
     assert.equal(told.filter((what) => what.includes('began')).length, 1);
   });
 
-  it('an owner that is declared dead: the helper aborts, and the attempt begins again under the next owner', async (t) => {
+  it('an attempt of an owner that is declared dead is aborted by its helper and begins again under the next owner', async (t) => {
     for (const attempts of [3, 1]) {
       const told: string[] = [];
       const { clock, rigs, store } = await openRunners(
@@ -348,7 +348,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
     }
   });
 
-  it('an attempt that a helper began and its owner never heard of counts as begun', async (t) => {
+  it('an attempt that a helper began counts as begun even if its owner never learned of it', async (t) => {
     for (const [attempts, cancels] of [
       [3, false],
       [1, false],
@@ -359,7 +359,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
       const { clock, rigs, store, spare } = await openRunners(t, workflows, { owner: {}, other: {} });
       const { id } = await rigs[0]!.client.start('w');
       await clock.advance(500);
-      // the owner reads no mail any more
+      // the owner no longer reads its inbox
       const { store: deaf } = rigs[0]!;
       const hasMail = deaf.hasMessages.bind(deaf);
       deaf.hasMessages = () => Promise.resolve(false);
@@ -388,7 +388,7 @@ describe('durability.md, helpers: what ends an attempt at a helper', () => {
     }
   });
 
-  it('pause lets it end, and the execution is paused then; what was not taken is taken back', async (t) => {
+  it('a pause lets the attempt end before the execution is paused, and withdraws offers that were not taken', async (t) => {
     const ran: string[] = [];
     const halves = (who: string, clock: ManualClock): AnyWorkflow[] => {
       const w = workflow('w');

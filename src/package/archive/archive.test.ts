@@ -20,7 +20,7 @@ interface RawEntry {
   readonly padding?: number;
 }
 
-/** A tar writer that writes anything: `name` may hold what no honest writer lets through. */
+/** A tar writer without checks: `name` may contain anything. */
 function rawTar(entries: readonly RawEntry[], end = Buffer.alloc(1024)): Buffer {
   const parts = entries.flatMap((entry) => {
     const data = Buffer.from(entry.data ?? '');
@@ -85,7 +85,7 @@ const refusedAs = (path: string, ...entries: RawEntry[]): Promise<PackageInvalid
 const contents = (files: PackageFiles): unknown =>
   [...files].map(([path, bytes]) => [path, Buffer.from(bytes).toString('hex')]);
 
-test('registry.md: what is packed is read back, with the digest of the tar inside', async () => {
+test('registry.md: a packed file is read back, with the digest of the tar inside', async () => {
   const long = `source/${'é'.repeat(60)}/${'b'.repeat(99)}.ts`;
   const deep = `source/${'some-folder/'.repeat(30)}x.ts`;
   const files = new Map(
@@ -171,7 +171,7 @@ const record = (path: string): string => {
   return `${Buffer.byteLength(body) + 2}${body}`;
 };
 
-test('registry.md: no absolute path, .., NUL or what a system cannot hold', async () => {
+test('registry.md: absolute paths, .., NUL and names that a system cannot hold are refused', async () => {
   const names = [
     '/etc/passwd',
     '../evil',
@@ -196,14 +196,14 @@ test('registry.md: no absolute path, .., NUL or what a system cannot hold', asyn
   assert.equal((await refusedAs('../evil', { name: '../evil' })).reason, "the path holds '..'");
 });
 
-test('registry.md: no link, device or pipe', async () => {
+test('registry.md: links, devices and pipes are refused', async () => {
   for (const type of ['1', '2', '3', '4', '6']) {
     await refusedAs('code/link', { name: 'code/link', type, link: '/etc/passwd' });
   }
   assert.match((await refusedAs('code/l', { name: 'code/l', type: '2', link: 'x' })).message, /symbolic link/);
 });
 
-test('registry.md: no duplicate and no case-clashing name', async () => {
+test('registry.md: duplicate and case-clashing names are refused', async () => {
   assert.equal((await refusedAs('code/index.mjs', code)).reason, 'it is there twice');
   await refusedAs('manifest.json', manifestEntry());
   await refusedAs('code/INDEX.mjs', { ...code, name: 'code/INDEX.mjs' });
@@ -211,7 +211,7 @@ test('registry.md: no duplicate and no case-clashing name', async () => {
   await refusedAs('assets/a', { name: 'assets/a/b' }, { name: 'assets/a' });
 });
 
-test('a file that the manifest does not list, or that it lists and is not there, is refused', async () => {
+test('a file that the manifest does not list, or a listed file that is missing, is refused', async () => {
   await refusedAs('code/more.mjs', { name: 'code/more.mjs' });
   await assertFault([manifestEntry()], 'FILE_HASH_MISMATCH', 'code/index.mjs');
   await assertFault(
@@ -237,7 +237,7 @@ test('the manifest must come first, be UTF-8, and have no unknown key', async ()
 
 const notCanonical = async (...entries: RawEntry[]): Promise<unknown> => assertFault(entries, 'ARCHIVE_NOT_CANONICAL');
 
-test('registry.md: one content has one form; nothing hides in padding, headers, order or the text of the manifest', async () => {
+test('registry.md: one content has one form; padding, headers, order and the text of the manifest hide nothing', async () => {
   const files = { 'assets/a': sha256(Buffer.from('a')), 'code/index.mjs': sha256(Buffer.from('export {};\n')) };
   const asset = { name: 'assets/a', data: 'a' };
   await notCanonical(manifestEntry(), { ...code, padding: 65 });
@@ -307,9 +307,9 @@ test('registry.md: a path has at most 32 parts, and all paths together 1,048,576
   await assert.rejects(packArchive(sampleManifest(), files(long)), { message: /1048576 characters together/ });
 });
 
-test('registry.md: a manifest of a few kB that unpacks to a million workflows ends nobody', async () => {
+test('registry.md: a manifest of a few kB that unpacks to a million workflows does not end the process', async () => {
   const many = `{"formatVersion":1,"workflows":[${'{"x":1},'.repeat(1_000_000)}1]}`;
-  const noise = { name: 'assets/noise', data: randomBytes(40_000) }; // else it is refused for its ratio
+  const noise = { name: 'assets/noise', data: randomBytes(40_000) }; // otherwise it is refused for its ratio
   const bytes = gzip(rawTar([{ name: 'manifest.json', data: many }, noise]));
   assert(bytes.length < 60_000);
   const error = await fault(bytes);
@@ -335,7 +335,7 @@ test('registry.md: at most 50 MB packed', async () => {
   assert.equal((await fault(Buffer.alloc(50 * 1024 * 1024 + 1))).code, 'ARCHIVE_TOO_LARGE');
 });
 
-test('a size that lies is refused', async () => {
+test('a wrong size is refused', async () => {
   const tar = rawTar([manifestEntry(), code]);
   const size = 512 + Math.ceil(String(manifestEntry().data).length / 512) * 512 + 124;
   for (const lie of [
@@ -357,7 +357,7 @@ test('a size that lies is refused', async () => {
 const pack = (files: [string, string][]): Promise<unknown> =>
   packArchive(sampleManifest(), new Map(files.map(([path, text]) => [path, Buffer.from(text)])));
 
-test('nothing is packed that would not be read', async () => {
+test('a file that could not be read is not packed', async () => {
   await assert.rejects(pack([]), { code: 'MANIFEST_INVALID' });
   await assert.rejects(
     pack([

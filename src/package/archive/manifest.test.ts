@@ -27,7 +27,7 @@ function withTask(change: Partial<TaskSpec>): unknown {
   return { ...valid, workflows: [{ ...workflow, tasks: [...workflow.tasks, { ...sampleTask('extra'), ...change }] }] };
 }
 
-test('registry.md: a manifest that fits is read as it is, and written again as the same text', () => {
+test('registry.md: a valid manifest is read unchanged, and written again as the same text', () => {
   const text = formatManifest(valid);
   assert.deepEqual(parseManifest(text), valid);
   assert.equal(formatManifest(parseManifest(text)), text);
@@ -91,7 +91,7 @@ test('a workflow whose tasks do not fit together is refused', () => {
   assert.throws(() => parseManifest(JSON.stringify(tasks(ring))), /'a' -> 'c' -> 'b' -> 'a'/);
 });
 
-test('a wide and long graph is checked in no time', () => {
+test('a wide and long graph is checked quickly', () => {
   const chain = Array.from({ length: 5000 }, (_, i) => sampleTask(`t${i}`, i === 0 ? [] : [`t${i - 1}`, 't0']));
   const begun = performance.now();
   assert.deepEqual(problemsOf({ ...valid, workflows: [{ ...sampleWorkflow('w'), output: null, tasks: chain }] }), []);
@@ -133,7 +133,7 @@ test('a schedule has exactly one rule', () => {
   assert.deepEqual(problemsOf({ ...valid, workflows: workflows(5) }), ['BAD_VALUE workflows[0].schedules[0]']);
 });
 
-test('files must have paths that every system can hold, and the entry among them', () => {
+test('files must have paths that every system can hold, and include the entry', () => {
   const bad = [
     '/etc/passwd',
     'C:/x',
@@ -160,7 +160,7 @@ const named = (name: string, version: string): unknown => ({
   package: { ...valid.package, name, version },
 });
 
-test('names of packages and versions: scopes are fine, build metadata is not', () => {
+test('names of packages and versions: scopes are allowed, build metadata is not', () => {
   for (const name of ['simple_demo', '@shop/daily-load', 'a.b'])
     assert.deepEqual(problemsOf(named(name, '1.0.0-rc.1')), []);
   for (const name of ['', 'a/b/c', '../x', 'a b', '.x'])
@@ -172,18 +172,18 @@ test('names of packages and versions: scopes are fine, build metadata is not', (
 
 const described = (description: string): unknown => ({ ...valid, package: { ...valid.package, description } });
 
-test('what is shown on a terminal holds no control characters', () => {
+test('texts shown on a terminal contain no control characters', () => {
   assert.deepEqual(problemsOf(described('two\nlines\tand a tab')), []);
   assert.deepEqual(problemsOf(described('\u001b[2J')), ['BAD_VALUE package.description']);
 });
 
-test('registry.md: another format version is named before anything else is looked at', () => {
+test('registry.md: another format version is reported before anything else is checked', () => {
   const other = { formatVersion: 2, whatever: true };
   assert.throws(() => parseManifest(JSON.stringify(other)), { code: 'FORMAT_UNSUPPORTED', path: 'formatVersion' });
   assert.deepEqual(problemsOf({ ...valid, formatVersion: undefined }), ['MISSING_KEY formatVersion']);
 });
 
-test('what is no JSON, or nested without end, is refused', () => {
+test('a text that is not JSON, or nested without end, is refused', () => {
   for (const text of ['', '{', 'null', '[]', '\ufeff{}', `${'['.repeat(100_000)}${']'.repeat(100_000)}`]) {
     assert.throws(() => parseManifest(text), { code: 'MANIFEST_INVALID' });
   }
@@ -191,7 +191,7 @@ test('what is no JSON, or nested without end, is refused', () => {
   assert.deepEqual(problemsOf(brackets), []);
 });
 
-/** A text of so many characters in JSON that no compressor makes large. */
+/** A JSON text of `count` parts between a beginning and an end. */
 function repeated(begin: string, part: (at: number) => string, count: number, end: string): string {
   return begin + Array.from({ length: count }, (_, at) => part(at)).join(',') + end;
 }
@@ -200,7 +200,7 @@ const manifestWith = (key: string, text: string): string =>
   JSON.stringify({ ...valid, [key]: '@' }).replace('"@"', () => text);
 const badWorkflow = JSON.stringify({ ...sampleWorkflow('w'), tasks: '@' });
 
-test('a manifest that is made to take memory is refused in no time, with few problems', () => {
+test('a manifest made to use memory is refused quickly, with few problems', () => {
   const { workflows: _, ...rest } = valid;
   const cases: readonly (readonly [string, string, RegExp])[] = [
     [
@@ -276,7 +276,7 @@ test('a manifest that is made to take memory is refused in no time, with few pro
     ['a long text', `${JSON.stringify(rest)}${' '.repeat(16 * 1024 * 1024)}`, /^TOO_LARGE/],
   ];
   for (const [what, text, first] of cases) {
-    const begun = process.cpuUsage(); // of this process: the machine may be busy
+    const begun = process.cpuUsage(); // CPU time of this process, because the host may be busy
     assert.throws(
       () => parseManifest(text),
       (error) => {
@@ -308,7 +308,7 @@ test('lists over a limit are named', () => {
   assert.deepEqual(problemsOf({ ...valid, permissions: { ...valid.permissions, env } }), ['TOO_MANY permissions.env']);
 });
 
-test('needs of tasks that are not there are refused, however many', () => {
+test('needs of missing tasks are refused, whatever their number', () => {
   const workflow = sampleWorkflow('w');
   const [first] = workflow.tasks;
   const needs = Object.fromEntries(
@@ -317,7 +317,7 @@ test('needs of tasks that are not there are refused, however many', () => {
   assert.equal(problemsOf({ ...valid, workflows: [{ ...workflow, tasks: [{ ...first!, needs }] }] }).length, 101);
 });
 
-test('long texts are refused, and not repeated in the message', () => {
+test('long texts are refused and not repeated in the message', () => {
   const long = 'x'.repeat(100_000);
   for (const manifest of [
     described(long),
@@ -372,7 +372,7 @@ test('a package runs on every later version, unless its author gave a range that
   for (const cloacina of later) {
     const running = { ...runningEngine(), cloacina };
     checkEngine({ ...valid, engine: defaultEngine() }, running);
-    // the default range of packages from before the guest interface had a version
+    // the default range of packages older than the versioned guest interface
     checkEngine(wanting('^0.1.0', '>=24.15'), running);
   }
   const explicit = { ...valid, engine: { ...defaultEngine(), cloacina: '^0.1.0' } };
@@ -382,7 +382,7 @@ test('a package runs on every later version, unless its author gave a range that
   });
 });
 
-test('a package runs where its guest interface is served: the own one and every older one', () => {
+test('a package runs if its guest interface is served: the current one and every older one', () => {
   const running = { ...runningEngine(), cloacina: '0.2.0', guestApi: oneToThree };
   const packedFor = (guestApi: number): Manifest => ({ ...valid, engine: { ...defaultEngine(), guestApi } });
   for (const guestApi of [1, 2, 3]) checkEngine(packedFor(guestApi), running);

@@ -27,7 +27,7 @@ import type { Line } from '../../testing/isolate-rig.ts';
 import type { IsolateOptions } from './isolate.ts';
 import { ProcessLimit } from './process-limit.ts';
 
-/** Tasks of which the other tests make their packages: one says in which process it is, one never ends. */
+/** Tasks from which the other tests build their packages: one returns its process id, one never ends. */
 const saysPid = `w.task('pid', () => process.pid);\n`;
 const waits = `w.task('wait', () => new Promise(() => { setInterval(() => {}, 1000); console.log('waiting'); }));\n`;
 
@@ -35,7 +35,7 @@ function waitingIn(lines: readonly Line[]): number {
   return lines.filter((line) => line.message === 'waiting').length;
 }
 
-describe('engine.md: what a task does, it does in an isolate too', { concurrency: 2 }, () => {
+describe('engine.md: a task in an isolate behaves as one in the process', { concurrency: 2 }, () => {
   test('a task sees its input, needs, item and identity, and its result comes back', async (t) => {
     const { code } = open(
       t,
@@ -95,14 +95,14 @@ describe('engine.md: what a task does, it does in an isolate too', { concurrency
       t,
       `import{workflow as n}from"cloacina";export const w=n("w");w.task("t",()=>{throw new Error("mapped")});\n//# sourceMappingURL=index.mjs.map\n`,
     );
-    // line 1 column 74 of the bundle, where the error is made, is line 7 column 9 of the source
+    // the error is created at line 1 column 74 of the bundle, which is line 7 column 9 of the source
     const map = { version: 3, sources: ['../source/orders.ts'], names: [], mappings: 'yEAMQ' };
     writeFileSync(join(dir, 'code', 'index.mjs.map'), JSON.stringify(map));
     const { error } = await failed(code.run(callOf('t'), hostOf()));
     assert.match(error.stack ?? '', /source[\\/]orders\.ts:7:9/);
   });
 
-  test('when, over, input and until are asked like a task', async (t) => {
+  test('when, over, input and until are called like a task', async (t) => {
     const { code } = open(
       t,
       `w.task('a', { when: ({ input }) => input.go }, () => 1);
@@ -173,7 +173,7 @@ describe('engine.md: what a task does, it does in an isolate too', { concurrency
     }
   });
 
-  test("a task has no database, and is told so (durability.md, The caller's transaction)", async (t) => {
+  test("a task has no database, and the error says so (durability.md, The caller's transaction)", async (t) => {
     const { code } = open(t, `w.task('t', (ctx) => ctx.transaction(() => 1));`);
     const transaction = (): Promise<string> => Promise.resolve('"never"');
     const { error, retryable } = await failed(code.run(callOf('t'), hostOf({ transaction })));
@@ -206,7 +206,7 @@ describe('engine.md: what a task does, it does in an isolate too', { concurrency
     second.abort(new CloacinaError('TASK_CANCELLED', 'cancelled'));
     assert.equal((await failed(two)).error.code, 'TASK_CANCELLED');
     const before = await failed(code.run(callOf('t'), hostOf({ signal: second.signal })));
-    assert.equal(before.error.code, 'TASK_CANCELLED', 'one that fired before the task looked at it');
+    assert.equal(before.error.code, 'TASK_CANCELLED', 'a signal that fired before the task read it');
   });
 
   test('values of several megabytes pass, and one over maxPayload is refused', async (t) => {
@@ -231,8 +231,8 @@ describe('engine.md: what a task does, it does in an isolate too', { concurrency
   });
 });
 
-describe('registry.md: what the process tier keeps from a package', { concurrency: 2 }, () => {
-  test('it reads its own folder and nothing else, writes nothing, starts nothing', async (t) => {
+describe('registry.md, Isolation: the process tier protects the host from a package', { concurrency: 2 }, () => {
+  test('it reads its own folder and nothing else, writes nothing, and starts no process', async (t) => {
     const { code, dir } = open(
       t,
       `import { readFileSync, writeFileSync } from 'node:fs';
@@ -261,7 +261,7 @@ describe('registry.md: what the process tier keeps from a package', { concurrenc
     }
   });
 
-  test('node:sqlite cannot be had by any of its doors', async (t) => {
+  test('node:sqlite is not available in any way', async (t) => {
     const { code } = open(
       t,
       `import { createRequire } from 'node:module';
@@ -293,7 +293,7 @@ describe('registry.md: what the process tier keeps from a package', { concurrenc
     assert.deepEqual(others, []);
   });
 
-  test("'cloacina' is supplied by the host; what runs workflows is not in it", async (t) => {
+  test("'cloacina' is supplied by the host, without the parts that run workflows", async (t) => {
     const { code } = open(
       t,
       `import { Runner, Client } from 'cloacina';
@@ -305,13 +305,13 @@ describe('registry.md: what the process tier keeps from a package', { concurrenc
     assert.match((await failed(code.run(callOf('connect'), hostOf()))).error.message, /Client\.open is not available/);
   });
 
-  test('what can be imported from cloacina outside of a package can be imported inside', async () => {
+  test('every other export of cloacina can be imported inside', async () => {
     const [outside, inside] = await Promise.all([import('../../index.ts'), import('./guest-api.ts')]);
     const missing = Object.keys(outside).filter((name) => !(name in inside));
     assert.deepEqual(missing, ['defaultDatabase', 'defaultRegistry']);
   });
 
-  test('what it prints goes to the logger line by line, cut and counted', async (t) => {
+  test('its output goes to the logger line by line, cut and counted', async (t) => {
     const { code, lines } = open(
       t,
       `w.task('print', () => { console.log('one\\ntwo'); console.error('bad'); console.log('x'.repeat(20000)); });`,
@@ -337,7 +337,7 @@ describe('registry.md: what the process tier keeps from a package', { concurrenc
     assert.equal((await failed(code.run(callOf('lie'), hostOf()))).error.code, 'NOT_SERIALIZABLE');
   });
 
-  test('garbage on the channel ends the process that sent it, and nothing else', async (t) => {
+  test('garbage on the channel ends only the process that sent it', async (t) => {
     const { code } = open(
       t,
       `${saysPid}import { Socket } from 'node:net';
@@ -359,7 +359,7 @@ describe('registry.md: what the process tier keeps from a package', { concurrenc
     const { signal } = new AbortController();
     const watching = { ...hostOf(), signal };
     assert.equal(await completed(code.run(callOf('watch', { alone: true }), watching)), 1);
-    assert.equal(getEventListeners(signal, 'abort').length, 1, 'what is asked again and again is kept once');
+    assert.equal(getEventListeners(signal, 'abort').length, 1, 'repeated calls are kept once');
     for (const task of ['garbage', 'forge']) {
       const { error, alone } = await lost(code.run(callOf(task), hostOf()));
       assert.match(error.message, /it sent an invalid message/);
@@ -369,163 +369,170 @@ describe('registry.md: what the process tier keeps from a package', { concurrenc
   });
 });
 
-describe('registry.md: what one task does to its process costs what ran in it, and no more', { concurrency: 2 }, () => {
-  const deadly: readonly (readonly [string, string, RegExp])[] = [
-    ['process.exit', `() => process.exit(7)`, /exited with code 7/],
-    ['process.abort', `() => process.abort()`, /ended by SIGABRT|exited with code (134|3221226505)/],
-    [
-      'an exception that nobody catches',
-      `() => new Promise(() => setImmediate(() => { throw new Error('stray'); }))`,
-      /exited with code 1[^]*Error: stray/,
-    ],
-    [
-      'a rejection that nobody handles',
-      `() => new Promise(() => void Promise.reject(new Error('floating')))`,
-      /exited with code 1[^]*floating/,
-    ],
-  ];
-  for (const [name, run, pattern] of deadly) {
-    test(`durability.md, Poison suspects: ${name} is charged only where nothing else was in the process`, async (t) => {
-      const { code, lines, deaths } = open(t, `w.task('die', ${run});\n${waits}${saysPid}`);
+describe(
+  'registry.md, Isolation: a task that harms its process costs only the work in that process',
+  { concurrency: 2 },
+  () => {
+    const deadly: readonly (readonly [string, string, RegExp])[] = [
+      ['process.exit', `() => process.exit(7)`, /exited with code 7/],
+      ['process.abort', `() => process.abort()`, /ended by SIGABRT|exited with code (134|3221226505)/],
+      [
+        'an uncaught exception',
+        `() => new Promise(() => setImmediate(() => { throw new Error('stray'); }))`,
+        /exited with code 1[^]*Error: stray/,
+      ],
+      [
+        'an unhandled rejection',
+        `() => new Promise(() => void Promise.reject(new Error('floating')))`,
+        /exited with code 1[^]*floating/,
+      ],
+    ];
+    for (const [name, run, pattern] of deadly) {
+      test(`durability.md, Poison suspects: ${name} is charged only if nothing else was in the process`, async (t) => {
+        const { code, lines, deaths } = open(t, `w.task('die', ${run});\n${waits}${saysPid}`);
+        const waiting = code.run(callOf('wait'), hostOf());
+        await until('it waits', () => waitingIn(lines) === 1);
+        const dying = code.run(callOf('die'), hostOf());
+        const [first, second] = await Promise.all([lost(dying), lost(waiting)]);
+        assert.match(first.error.message, pattern);
+        assert.match(first.error.message, /with 2 calls in it/);
+        assert.deepEqual([first.alone, second.alone], [false, false]);
+        assert.equal((await lost(code.run(callOf('die'), hostOf()))).alone, true);
+        assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
+        assert.deepEqual(
+          deaths.map((death) => [death.reason, death.calls.length]),
+          [
+            ['exited', 2],
+            ['exited', 1],
+          ],
+        );
+      });
+    }
+
+    test('an endless loop is ended after isolateStall, and the error says so', async (t) => {
+      const { code, deaths } = open(t, `w.task('loop', () => { for (;;); });\n${saysPid}`, { isolateStallMs: 500 });
+      const { error, alone } = await lost(code.run(callOf('loop'), hostOf()));
+      assert.match(error.message, /did not answer for 500 ms/);
+      assert.equal(alone, true);
+      assert.equal(deaths[0]?.reason, 'stalled');
+      assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number');
+    });
+
+    test('work that blocks for less than isolateStall, and a task that only waits, are left alone', async (t) => {
+      const { code } = open(
+        t,
+        `w.task('block', () => { const end = Date.now() + 200; while (Date.now() < end); return 'done'; });
+      w.task('idle', () => new Promise((resolve) => setTimeout(resolve, 900, 'done')));`,
+        { isolateStallMs: 600 },
+      );
+      assert.equal(await completed(code.run(callOf('block'), hostOf())), 'done');
+      assert.equal(await completed(code.run(callOf('idle'), hostOf())), 'done');
+    });
+
+    test('memory beyond the cap ends the process, and the error names the cap', async (t) => {
+      const { code, deaths } = open(
+        t,
+        `w.task('eat', () => { const all = []; for (;;) all.push(new Array(1000).fill(all.length)); });`,
+        { heapMb: 32 },
+      );
+      const { error } = await lost(code.run(callOf('eat'), hostOf()));
+      assert.match(error.message, /ran out of memory \(its heap is capped at 32 MB\)/);
+      assert.equal(deaths[0]?.reason, 'out_of_memory');
+    });
+
+    test('memory beside its heap is bounded too, without a turn of its event loop', async (t) => {
+      if (process.platform !== 'linux') return t.skip('only Linux tells what another process holds');
+      const { code, deaths } = open(
+        t,
+        `w.task('hoard', () => { const held = []; for (let i = 0; i < 60; i++) held.push(Buffer.alloc(50e6, 1)); return held.length; });
+      w.task('borrow', () => Buffer.alloc(50e6, 1).length);`,
+        { heapMb: 64, offHeapMb: 200 },
+      );
+      assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
+      const { error, alone } = await lost(code.run(callOf('hoard'), hostOf()));
+      assert.match(
+        error.message,
+        /ran out of memory \(it held \d+ MB, and may hold 64 MB of heap and 200 MB beside it/,
+      );
+      assert.deepEqual([alone, deaths[0]?.reason], [true, 'out_of_memory']);
+      assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
+    });
+
+    test('code that outlives its task in an idle process is bounded like the task: memory', async (t) => {
+      const { code, deaths } = open(
+        t,
+        `w.task('leave', () => { const held = []; setInterval(() => held.push(Buffer.alloc(20e6, 1)), 50); return 'done'; });\n${saysPid}`,
+        { heapMb: 64, offHeapMb: 200 },
+      );
+      assert.equal(await completed(code.run(callOf('leave'), hostOf())), 'done');
+      await until('it was ended', () => deaths.length === 1);
+      assert.deepEqual([deaths[0]?.reason, deaths[0]?.calls], ['out_of_memory', []]);
+      assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
+    });
+
+    test('code that outlives its task in an idle process is bounded like the task: an endless loop', async (t) => {
+      const { code, deaths } = open(
+        t,
+        `w.task('leave', () => { setTimeout(() => { for (;;); }, 50); return 'done'; });\n${saysPid}`,
+        { isolateStallMs: 500 },
+      );
+      assert.equal(await completed(code.run(callOf('leave'), hostOf())), 'done');
+      await until('it was ended', () => deaths.length === 1);
+      assert.deepEqual([deaths[0]?.reason, deaths[0]?.calls], ['stalled', []]);
+      assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
+    });
+
+    test('a process killed from outside is replaced', async (t) => {
+      const { code, lines } = open(t, waits + saysPid);
+      const pid = await completed(code.run(callOf('pid'), hostOf()));
       const waiting = code.run(callOf('wait'), hostOf());
       await until('it waits', () => waitingIn(lines) === 1);
-      const dying = code.run(callOf('die'), hostOf());
-      const [first, second] = await Promise.all([lost(dying), lost(waiting)]);
-      assert.match(first.error.message, pattern);
-      assert.match(first.error.message, /with 2 calls in it/);
-      assert.deepEqual([first.alone, second.alone], [false, false]);
-      assert.equal((await lost(code.run(callOf('die'), hostOf()))).alone, true);
-      assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
-      assert.deepEqual(
-        deaths.map((death) => [death.reason, death.calls.length]),
-        [
-          ['exited', 2],
-          ['exited', 1],
-        ],
-      );
+      process.kill(Number(pid), 'SIGKILL');
+      const { error, alone } = await lost(waiting);
+      assert.match(error.message, /SIGKILL|exited with code/);
+      assert.equal(alone, true);
+      assert.notEqual(await completed(code.run(callOf('pid'), hostOf())), pid);
     });
-  }
 
-  test('an endless loop is ended after isolateStall, and says so', async (t) => {
-    const { code, deaths } = open(t, `w.task('loop', () => { for (;;); });\n${saysPid}`, { isolateStallMs: 500 });
-    const { error, alone } = await lost(code.run(callOf('loop'), hostOf()));
-    assert.match(error.message, /did not answer for 500 ms/);
-    assert.equal(alone, true);
-    assert.equal(deaths[0]?.reason, 'stalled');
-    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number');
-  });
+    test('a call marked alone has a process of its own, which ends with it', async (t) => {
+      const { isolate, code, lines } = open(t, waits + saysPid + `w.task('die', () => process.exit(1));`);
+      const shared = await completed(code.run(callOf('pid'), hostOf()));
+      const waiting = code.run(callOf('wait'), hostOf());
+      await until('it waits', () => waitingIn(lines) === 1);
+      const own = await completed(code.run(callOf('pid', { alone: true }), hostOf()));
+      assert.notEqual(own, shared);
+      assert.equal((await lost(code.run(callOf('die', { alone: true }), hostOf()))).alone, true);
+      await until('only the shared one is left', () => isolate.processes === 1);
+      assert.equal(await completed(code.run(callOf('pid'), hostOf())), shared);
+      await isolate.close();
+      assert.equal((await lost(waiting)).alone, false);
+    });
 
-  test('work that blocks for less than isolateStall, and a task that only waits, are left alone', async (t) => {
-    const { code } = open(
-      t,
-      `w.task('block', () => { const end = Date.now() + 200; while (Date.now() < end); return 'done'; });
-      w.task('idle', () => new Promise((resolve) => setTimeout(resolve, 900, 'done')));`,
-      { isolateStallMs: 600 },
-    );
-    assert.equal(await completed(code.run(callOf('block'), hostOf())), 'done');
-    assert.equal(await completed(code.run(callOf('idle'), hostOf())), 'done');
-  });
+    test('engine.md, Attempts: giving up a call ends its process; other calls in it are lost and not charged', async (t) => {
+      const { code, lines, deaths } = open(t, waits + saysPid);
+      const call = callOf('wait');
+      const [given, beside] = [code.run(call, hostOf()), code.run(callOf('wait'), hostOf())];
+      await until('both wait', () => waitingIn(lines) === 2);
+      code.abandon(callOf('wait'));
+      code.abandon(call);
+      assert.deepEqual([(await lost(given)).alone, (await lost(beside)).alone], [false, false]);
+      assert.equal(deaths[0]?.reason, 'abandoned');
+      assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number');
+    });
 
-  test('memory beyond the cap ends the process, and the error names the cap', async (t) => {
-    const { code, deaths } = open(
-      t,
-      `w.task('eat', () => { const all = []; for (;;) all.push(new Array(1000).fill(all.length)); });`,
-      { heapMb: 32 },
-    );
-    const { error } = await lost(code.run(callOf('eat'), hostOf()));
-    assert.match(error.message, /ran out of memory \(its heap is capped at 32 MB\)/);
-    assert.equal(deaths[0]?.reason, 'out_of_memory');
-  });
-
-  test('what it holds beside its heap is bounded too, without a turn of its event loop', async (t) => {
-    if (process.platform !== 'linux') return t.skip('only Linux tells what another process holds');
-    const { code, deaths } = open(
-      t,
-      `w.task('hoard', () => { const held = []; for (let i = 0; i < 60; i++) held.push(Buffer.alloc(50e6, 1)); return held.length; });
-      w.task('borrow', () => Buffer.alloc(50e6, 1).length);`,
-      { heapMb: 64, offHeapMb: 200 },
-    );
-    assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
-    const { error, alone } = await lost(code.run(callOf('hoard'), hostOf()));
-    assert.match(error.message, /ran out of memory \(it held \d+ MB, and may hold 64 MB of heap and 200 MB beside it/);
-    assert.deepEqual([alone, deaths[0]?.reason], [true, 'out_of_memory']);
-    assert.equal(await completed(code.run(callOf('borrow'), hostOf())), 50e6);
-  });
-
-  test('what a task leaves behind in an idle process is bounded like the task: memory', async (t) => {
-    const { code, deaths } = open(
-      t,
-      `w.task('leave', () => { const held = []; setInterval(() => held.push(Buffer.alloc(20e6, 1)), 50); return 'done'; });\n${saysPid}`,
-      { heapMb: 64, offHeapMb: 200 },
-    );
-    assert.equal(await completed(code.run(callOf('leave'), hostOf())), 'done');
-    await until('it was ended', () => deaths.length === 1);
-    assert.deepEqual([deaths[0]?.reason, deaths[0]?.calls], ['out_of_memory', []]);
-    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
-  });
-
-  test('what a task leaves behind in an idle process is bounded like the task: an endless loop', async (t) => {
-    const { code, deaths } = open(
-      t,
-      `w.task('leave', () => { setTimeout(() => { for (;;); }, 50); return 'done'; });\n${saysPid}`,
-      { isolateStallMs: 500 },
-    );
-    assert.equal(await completed(code.run(callOf('leave'), hostOf())), 'done');
-    await until('it was ended', () => deaths.length === 1);
-    assert.deepEqual([deaths[0]?.reason, deaths[0]?.calls], ['stalled', []]);
-    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number', 'it is replaced');
-  });
-
-  test('a process killed from outside is replaced', async (t) => {
-    const { code, lines } = open(t, waits + saysPid);
-    const pid = await completed(code.run(callOf('pid'), hostOf()));
-    const waiting = code.run(callOf('wait'), hostOf());
-    await until('it waits', () => waitingIn(lines) === 1);
-    process.kill(Number(pid), 'SIGKILL');
-    const { error, alone } = await lost(waiting);
-    assert.match(error.message, /SIGKILL|exited with code/);
-    assert.equal(alone, true);
-    assert.notEqual(await completed(code.run(callOf('pid'), hostOf())), pid);
-  });
-
-  test('a call marked alone has a process of its own, which ends with it', async (t) => {
-    const { isolate, code, lines } = open(t, waits + saysPid + `w.task('die', () => process.exit(1));`);
-    const shared = await completed(code.run(callOf('pid'), hostOf()));
-    const waiting = code.run(callOf('wait'), hostOf());
-    await until('it waits', () => waitingIn(lines) === 1);
-    const own = await completed(code.run(callOf('pid', { alone: true }), hostOf()));
-    assert.notEqual(own, shared);
-    assert.equal((await lost(code.run(callOf('die', { alone: true }), hostOf()))).alone, true);
-    await until('only the shared one is left', () => isolate.processes === 1);
-    assert.equal(await completed(code.run(callOf('pid'), hostOf())), shared);
-    await isolate.close();
-    assert.equal((await lost(waiting)).alone, false);
-  });
-
-  test('engine.md, Attempts: giving up a call ends its process; what ran beside it is lost and not charged', async (t) => {
-    const { code, lines, deaths } = open(t, waits + saysPid);
-    const call = callOf('wait');
-    const [given, beside] = [code.run(call, hostOf()), code.run(callOf('wait'), hostOf())];
-    await until('both wait', () => waitingIn(lines) === 2);
-    code.abandon(callOf('wait'));
-    code.abandon(call);
-    assert.deepEqual([(await lost(given)).alone, (await lost(beside)).alone], [false, false]);
-    assert.equal(deaths[0]?.reason, 'abandoned');
-    assert.equal(typeof (await completed(code.run(callOf('pid'), hostOf()))), 'number');
-  });
-
-  test('giving up a call that has not begun costs no process', async (t) => {
-    const { code } = open(t, saysPid);
-    const call = callOf('pid');
-    const [given, beside] = [code.run(call, hostOf()), code.run(callOf('pid'), hostOf())];
-    code.abandon(call);
-    assert.match((await lost(given)).error.message, /before a process was ready/);
-    assert.equal(typeof (await completed(beside)), 'number');
-  });
-});
+    test('giving up a call that has not begun costs no process', async (t) => {
+      const { code } = open(t, saysPid);
+      const call = callOf('pid');
+      const [given, beside] = [code.run(call, hostOf()), code.run(callOf('pid'), hostOf())];
+      code.abandon(call);
+      assert.match((await lost(given)).error.message, /before a process was ready/);
+      assert.equal(typeof (await completed(beside)), 'number');
+    });
+  },
+);
 
 describe(
-  'registry.md, Hot swap: a version loads, and exports what its manifest says, or is not used',
+  'registry.md, Hot swap: a version whose exports do not match its manifest is not used',
   { concurrency: 2 },
   () => {
     test('the exports are described, each workflow once', async (t) => {
@@ -549,7 +556,7 @@ describe(
       );
     });
 
-    test('what the code throws while it loads is told with its stack, and fails the calls that waited', async (t) => {
+    test('an error of code that throws on load keeps its stack and fails the waiting calls', async (t) => {
       const { isolate, code, dir } = openSource(t, `${definition}\nthrow new RangeError('no config');`);
       const waiting = code.run(callOf('a'), hostOf());
       await assert.rejects(isolate.describe(), (error: unknown) => {
@@ -583,7 +590,7 @@ describe(
         `import { workflow } from 'cloacina'; export const a = workflow('w'), b = workflow('w'); a.task('t', () => 1);`,
         /two workflows named 'w'/,
       ],
-      ['imports what the package does not hold', `import 'left-pad';`, /Cannot find package 'left-pad'/],
+      ['imports a module that is not in the package', `import 'left-pad';`, /Cannot find package 'left-pad'/],
     ];
     for (const [name, source, pattern, options] of unloadable) {
       test(`a package that ${name} is not loaded`, async (t) => {
@@ -596,7 +603,7 @@ describe(
       });
     }
 
-    test('a folder that is not there is a package that does not load, until it is there', async (t) => {
+    test('a missing folder is a package that does not load, until the folder exists', async (t) => {
       const dir = packageFolder(t, `${definition}w.task('a', () => 1);`);
       renameSync(dir, `${dir}-away`);
       const { isolate, code } = openSource(t, '', { dir });
@@ -608,7 +615,7 @@ describe(
       assert.equal(await completed(code.run(callOf('a'), hostOf())), 1);
     });
 
-    test('a folder whose path holds a * opens no other: the package does not load, and says why', async (t) => {
+    test('a folder whose path contains a * opens no other: the package does not load, and the error says why', async (t) => {
       if (process.platform === 'win32') return t.skip('Windows has no such names');
       const dir = packageFolder(t, `${definition}w.task('a', () => 1);`);
       const starred = join(dir, 'app*');
@@ -643,7 +650,7 @@ describe(
   'registry.md: isolates start on first use, stop when idle, and are bounded in number',
   { concurrency: 2 },
   () => {
-    test('no process before the first call, none after the idle time, a new one for the next call', async (t) => {
+    test('no process runs before the first call or after the idle time, and the next call starts a new one', async (t) => {
       const { isolate, code } = open(t, saysPid, { idleMs: 20 });
       assert.equal(isolate.processes, 0);
       const first = await completed(code.run(callOf('pid'), hostOf()));
@@ -652,7 +659,7 @@ describe(
       assert.notEqual(first, second);
     });
 
-    test('a process without calls gives its place to another package', async (t) => {
+    test('a process without calls makes room for another package', async (t) => {
       const room = new ProcessLimit(1);
       const [a, b] = [open(t, saysPid, { room }), open(t, saysPid + waits, { room })];
       await completed(a.code.run(callOf('pid'), hostOf()));
@@ -661,7 +668,7 @@ describe(
       const busy = b.code.run(callOf('wait'), hostOf());
       await until('it waits', () => waitingIn(b.lines) === 1);
       const queued = a.code.run(callOf('pid'), hostOf());
-      assert.equal(await completed(b.code.run(callOf('pid'), hostOf())), pid, 'a busy one is not ended');
+      assert.equal(await completed(b.code.run(callOf('pid'), hostOf())), pid, 'a busy process is not ended');
       await b.isolate.close();
       assert.equal((await lost(busy)).alone, false);
       assert.equal(typeof (await completed(queued)), 'number');
@@ -689,7 +696,7 @@ describe(
       assert.equal((await lost(call)).alone, false);
     });
 
-    test('what ends a group of processes does not end a task, which its host lets end', async (t) => {
+    test('a signal to a group of processes does not end a task, which its host lets finish', async (t) => {
       if (process.platform === 'win32') return t.skip('Windows has no signals between processes');
       const slow = `w.task('slow', () => new Promise((resolve) => setTimeout(resolve, 200, 'done')));`;
       const { code } = open(t, saysPid + slow);
@@ -705,10 +712,10 @@ describe(
       ['loop', 'looping', 'SIGKILL'],
       ['loop', 'looping', 'exit'],
     ] as const) {
-      test(`a process whose task would ${task} for ever ends with its host (${end}), however soon`, async (t) => {
-        const { parent, until: said } = startHost(t, `${waits}${saysPid}${looping}`, task);
-        const pid = Number((await said('pid ')).slice(4));
-        await said(sign);
+      test(`a process whose task would ${task} for ever ends with its host (${end}), at any moment`, async (t) => {
+        const { parent, until: printed } = startHost(t, `${waits}${saysPid}${looping}`, task);
+        const pid = Number((await printed('pid ')).slice(4));
+        await printed(sign);
         assert.ok(pid > 0 && isAlive(pid));
         const exited = once(parent, 'exit');
         if (end === 'exit') parent.stdin!.write('exit');
@@ -718,18 +725,21 @@ describe(
       });
     }
 
-    test('Ctrl-C in a terminal is for the host alone, also while a process starts', async (t) => {
+    test('Ctrl-C in a terminal reaches the host alone, also while a process starts', async (t) => {
       if (process.platform === 'win32') return t.skip('Windows has no groups of processes');
-      const { parent, until: said } = startHost(t, saysPid, 'pid');
-      await said('starting');
+      const { parent, until: printed } = startHost(t, saysPid, 'pid');
+      await printed('starting');
       const interrupt = setInterval(() => process.kill(-parent.pid!, 'SIGINT'), 2);
       t.after(() => clearInterval(interrupt));
-      assert.match(await said('pid '), /^pid \d+$/);
+      assert.match(await printed('pid '), /^pid \d+$/);
     });
   },
 );
 
-/** A host in a group of its own that runs a task in an isolate; `until` gives the first line that begins so. */
+/**
+ * A host in its own process group that runs a task in an isolate; `until` returns the first line with a given
+ * beginning.
+ */
 function startHost(
   t: TestContext,
   tasks: string,
@@ -753,7 +763,7 @@ function startHost(
   return { parent, until: find };
 }
 
-/** Says its steps on stdout, and the process id of the guest; ends at once when something comes on stdin. */
+/** Prints its steps and the process id of the guest on stdout; ends at once when its stdin receives data. */
 function hostScript(dir: string, task: string): string {
   const url = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
   return `

@@ -11,7 +11,7 @@ interface Received {
   readonly texts: readonly string[];
 }
 
-/** A link whose frames end up in `sent`, and which reads what is written to `incoming`. */
+/** A link that writes its frames to `sent` and reads data written to `incoming`. */
 function linkOn(bounds?: FrameBounds): {
   link: Link;
   incoming: PassThrough;
@@ -55,7 +55,7 @@ function prefixed(headerBytes: number, bodyBytes: number, rest: string): Buffer 
 }
 
 describe('registry.md: small calls are gathered into one message per turn of the event loop', () => {
-  test('what is sent in one turn is one frame, and arrives in order with its texts', async () => {
+  test('messages of one turn are one frame, and arrive in order with their texts', async () => {
     const { link, sent } = linkOn();
     link.send({ n: 1 }, ['"ä"', '']);
     link.send({ n: 2 });
@@ -123,7 +123,7 @@ describe('registry.md: small calls are gathered into one message per turn of the
     assert.deepEqual([reader.received.length, reader.faults], [20_010, []]);
   });
 
-  test('nothing is written to a stream that has ended', async () => {
+  test('nothing is written to an ended stream', async () => {
     let written = 0;
     const stream = new PassThrough({ allowHalfOpen: false });
     stream.on('error', () => undefined);
@@ -136,7 +136,7 @@ describe('registry.md: small calls are gathered into one message per turn of the
   });
 });
 
-describe('registry.md: what a guest sends is judged before it is used', () => {
+describe('registry.md, Limits: messages of a guest are checked before use', () => {
   const refused: readonly (readonly [string, Buffer, RegExp])[] = [
     ['a header beyond the limit', prefixed(1001, 0, ''), /a header of 1001 bytes; the limit is 1000/],
     ['a body beyond the limit', prefixed(10, 2001, ''), /a body of 2001 bytes; the limit is 2000/],

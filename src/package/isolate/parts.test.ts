@@ -8,7 +8,7 @@ import { OutputLines } from './output.ts';
 import { joinCall, readToHost, splitCall } from './protocol.ts';
 import { ProcessLimit } from './process-limit.ts';
 
-/** A clock with one timer at a time, which fires when it is told to. */
+/** A clock with one timer at a time, which the test fires. */
 class OneTimerClock implements Clock {
   time = 0;
   #fire: (() => void) | undefined;
@@ -58,7 +58,7 @@ function heartbeat(): {
 }
 
 describe('durability.md, Poison suspects: an isolate that does not answer for isolateStall is ended', () => {
-  test('it is stalled after a whole isolateStall of silence, and pinged meanwhile', () => {
+  test('an isolate is stalled after a whole isolateStall of silence, and pinged meanwhile', () => {
     const { clock, beat, counts } = heartbeat();
     beat.start();
     while (counts.stalls === 0) clock.fire();
@@ -67,7 +67,7 @@ describe('durability.md, Poison suspects: an isolate that does not answer for is
     assert.equal(clock.isSet, false);
   });
 
-  test('any sign of life begins the time anew', () => {
+  test('any message restarts the time', () => {
     const { clock, beat, counts } = heartbeat();
     beat.start();
     for (let i = 0; i < 100; i++) {
@@ -77,7 +77,7 @@ describe('durability.md, Poison suspects: an isolate that does not answer for is
     assert.equal(counts.stalls, 0);
   });
 
-  test('a host that stood still itself does not take that for the silence of the other', () => {
+  test('a host that was blocked itself does not blame the isolate for the silence', () => {
     const { clock, beat, counts } = heartbeat();
     beat.start();
     clock.fire();
@@ -85,7 +85,7 @@ describe('durability.md, Poison suspects: an isolate that does not answer for is
     assert.equal(counts.stalls, 0);
   });
 
-  test('it asks once at each start, and nothing after its stop', () => {
+  test('it pings once at each start, and never after its stop', () => {
     const { clock, beat, counts } = heartbeat();
     beat.start();
     beat.start();
@@ -95,16 +95,20 @@ describe('durability.md, Poison suspects: an isolate that does not answer for is
   });
 });
 
-describe('registry.md, Isolation: what a process holds is bounded', () => {
-  test('one that says itself that it holds more than it may is told of', () => {
-    const told: number[] = [];
-    const watch = new MemoryWatch({ clock: new OneTimerClock(), limitMb: 100, over: (heldMb) => told.push(heldMb) });
+describe('registry.md, Isolation: the memory of a process is bounded', () => {
+  test('a process that reports too much memory itself is reported', () => {
+    const reported: number[] = [];
+    const watch = new MemoryWatch({
+      clock: new OneTimerClock(),
+      limitMb: 100,
+      over: (heldMb) => reported.push(heldMb),
+    });
     assert.equal(watch.reported(100 * 1_048_576), false);
     assert.equal(watch.reported(150 * 1_048_576), true);
-    assert.deepEqual(told, [150]);
+    assert.deepEqual(reported, [150]);
   });
 
-  test('one that has ended is not looked at any more', () => {
+  test('an ended process is not measured', () => {
     const clock = new OneTimerClock();
     const watch = new MemoryWatch({ clock, limitMb: 1, over: () => assert.fail('nothing is known of it') });
     watch.start(2 ** 30);
@@ -129,7 +133,7 @@ describe('registry.md: isolates are bounded in number', () => {
     assert.deepEqual(begun, ['a', 'c', 'd']);
   });
 
-  test('one that waits gets the place of the one idle the longest', () => {
+  test('a waiting call gets the place of the process that was idle the longest', () => {
     const room = new ProcessLimit(3);
     const [a, b, c] = [{}, {}, {}];
     const evicted: string[] = [];
@@ -140,9 +144,9 @@ describe('registry.md: isolates are bounded in number', () => {
     room.enter(() => undefined);
     assert.deepEqual(evicted, ['b']);
     room.enter(() => undefined);
-    assert.deepEqual(evicted, ['b'], 'a busy one is left alone');
+    assert.deepEqual(evicted, ['b'], 'a busy process is left alone');
     room.idle(c, () => evicted.push('c'));
-    assert.deepEqual(evicted, ['b', 'c'], 'one that becomes idle while another waits goes at once');
+    assert.deepEqual(evicted, ['b', 'c'], 'a process that becomes idle while a call waits is ended at once');
   });
 });
 
@@ -153,8 +157,8 @@ function tap(): { clock: OneTimerClock; stream: PassThrough; output: OutputLines
   return { clock, stream, output: new OutputLines(stream, clock, (line) => lines.push(line)), lines };
 }
 
-describe('registry.md: what a package prints goes to the logger line by line', () => {
-  test('lines are put together from pieces, also within a character; the last needs no line end', async () => {
+describe('registry.md, Isolation: output of a package goes to the logger line by line', () => {
+  test('lines are joined from pieces, also within a character; the last needs no line end', async () => {
     const { stream, output, lines } = tap();
     const bytes = Buffer.from('one ☃\r\n\ntwo\nlast');
     for (const byte of bytes) stream.write(Buffer.from([byte]));
@@ -164,14 +168,14 @@ describe('registry.md: what a package prints goes to the logger line by line', (
     assert.equal(output.tail, 'one ☃\n\ntwo\nlast');
   });
 
-  test('what would control a terminal is escaped, in lines and in the end that an error quotes', async () => {
+  test('control characters are escaped, in lines and in the tail that an error quotes', async () => {
     const { stream, output, lines } = tap();
     stream.end('\u001b[2Jgone\u009b1A\u202e\n');
     await new Promise((resolve) => stream.once('end', resolve));
     assert.deepEqual([...lines, output.tail], Array(2).fill('\\u001b[2Jgone\\u009b1A\\u202e'));
   });
 
-  test('of more than 1,000 lines a second the rest is counted', async () => {
+  test('lines beyond 1,000 a second are counted', async () => {
     const { clock, stream, lines } = tap();
     stream.write('x\n'.repeat(2500));
     await new Promise((resolve) => setImmediate(resolve));
@@ -192,7 +196,7 @@ describe('registry.md: what a package prints goes to the logger line by line', (
   });
 });
 
-describe('registry.md: what a guest sends is judged before it is used', () => {
+describe('registry.md, Limits: messages of a guest are checked before use', () => {
   const error = { name: 'Error', code: 'X', message: 'm' };
   const refused: readonly (readonly [unknown, readonly string[]])[] = [
     [null, []],
@@ -225,7 +229,7 @@ describe('registry.md: what a guest sends is judged before it is used', () => {
     assert.deepEqual(readToHost(failed, []), failed);
   });
 
-  test('errors and issues are made anew, with what they have and within bounds', () => {
+  test('errors and issues are rebuilt, with their fields and within bounds', () => {
     const head = { kind: 'failed', id: 1, retryable: true, retryAfter: null };
     let deep: object = { ...error, message: 'first', extra: 'x' };
     for (let i = 0; i < 20_000; i++) deep = { ...error, cause: deep };
@@ -244,7 +248,7 @@ describe('registry.md: what a guest sends is judged before it is used', () => {
     assert.deepEqual(invalid.issues[99], { path: '', message: 'and 4901 more' });
   });
 
-  test('a call is the same after the way over the wire', () => {
+  test('a call is the same after the transfer', () => {
     const call = {
       executionId: 'e',
       workflow: 'w',

@@ -9,7 +9,7 @@ import { describe, test } from 'node:test';
 import { callOf, completed, definition, failed, hostOf, open, packageFolder } from '../../testing/isolate-rig.ts';
 
 describe('registry.md: a package does nothing to other processes', { concurrency: 2 }, () => {
-  test('it signals, slows down and debugs none, by whatever name', async (t) => {
+  test('it signals, slows down and debugs no process, under any name', async (t) => {
     const { code } = open(
       t,
       `import os, { setPriority } from 'node:os';
@@ -44,7 +44,7 @@ describe('registry.md: a package does nothing to other processes', { concurrency
     assert.deepEqual(await completed(code.run(callOf('own'), hostOf())), [6, true, 0]);
   });
 
-  test('SIGUSR1 opens no inspector where isolates are, and reaches the application as before', async (t) => {
+  test('SIGUSR1 opens no inspector while isolates run, and reaches the application as before', async (t) => {
     if (process.platform === 'win32') return t.skip('Windows has no such signal');
     const dir = packageFolder(t, `${definition}w.task('one', () => 1);`);
     const url = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
@@ -64,30 +64,30 @@ describe('registry.md: a package does nothing to other processes', { concurrency
     const host = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['pipe', 'pipe', 'inherit'] });
     t.after(() => host.kill('SIGKILL'));
     const lines = createInterface({ input: host.stdout })[Symbol.asyncIterator]();
-    const said = async (): Promise<unknown> => (await lines.next()).value;
+    const nextLine = async (): Promise<unknown> => (await lines.next()).value;
     const signal = async (): Promise<unknown> => {
       host.kill('SIGUSR1');
       host.kill('SIGUSR2');
-      return said();
+      return nextLine();
     };
-    assert.equal(await said(), 'up');
+    assert.equal(await nextLine(), 'up');
     for (const child of childrenOf(host.pid!)) assert.match(child, /--disable-sigusr1/);
     assert.equal(await signal(), 'url undefined');
     host.stdin.write('listen');
-    assert.equal(await said(), 'done');
+    assert.equal(await nextLine(), 'done');
     host.kill('SIGUSR1');
-    assert.equal(await said(), 'heard');
+    assert.equal(await nextLine(), 'heard');
     host.stdin.write('close');
-    assert.equal(await said(), 'done');
+    assert.equal(await nextLine(), 'done');
     const ended = once(host, 'exit');
-    const last = new Set([await signal(), await said()]);
+    const last = new Set([await signal(), await nextLine()]);
     assert.deepEqual(last, new Set(['heard', 'url undefined']), 'after its last isolate');
     host.kill('SIGTERM');
     await ended;
   });
 });
 
-/** How the processes that a process started were called; none where the system does not tell. */
+/** The command lines of the child processes of a process; none if the system does not tell them. */
 function childrenOf(pid: number): readonly string[] {
   if (process.platform !== 'linux') return [];
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ');
@@ -96,7 +96,7 @@ function childrenOf(pid: number): readonly string[] {
 }
 
 describe('registry.md: a package writes no file past the permission model', { concurrency: 2 }, () => {
-  test('flags of V8, some of which write files, stay as they are', async (t) => {
+  test('flags of V8, some of which write files, cannot be changed', async (t) => {
     const { code, dir } = open(
       t,
       `import v8, { setFlagsFromString } from 'node:v8';
@@ -117,7 +117,7 @@ describe('registry.md: a package writes no file past the permission model', { co
     assert.equal(existsSync(join(dir, 'code', 'written.txt')), false);
   });
 
-  test('a UNIX socket is neither made nor connected to, whatever the path comes through', async (t) => {
+  test('a UNIX socket is neither created nor connected to, whatever the path goes through', async (t) => {
     const { code, dir } = open(
       t,
       `import net, { createConnection } from 'node:net';

@@ -25,7 +25,7 @@ import { Registry } from '../registry/registry.ts';
 import { openStorage } from '../storage/open.ts';
 import type { PackageStorage } from '../storage/storage.ts';
 
-/** A clock that stands still until it is moved. */
+/** A clock that stands still until the test moves it. */
 class HandClock implements Clock {
   #now = 1_800_000_000_000;
   #timers: { readonly at: number; readonly fire: () => void }[] = [];
@@ -63,9 +63,9 @@ interface Place {
   readonly catalog: Catalog;
   readonly events: PackageEvent[];
   readonly used: Set<string>;
-  /** Opens a reconciler that is told of every act, and waits until it has nothing to do. */
+  /** Opens a reconciler that is notified of every act, and waits until it is idle. */
   open(options?: Partial<ReconcilerOptions>): Promise<Reconciler>;
-  /** Calls a task of what the catalog has for a digest. */
+  /** Calls a task of the catalog's code for a digest. */
   call(digest: string, task?: string, options?: Partial<TaskCall>): Promise<Outcome>;
   conditions(digest: string): Promise<readonly string[]>;
 }
@@ -162,7 +162,7 @@ const silentHost: TaskHost = {
   progress: () => undefined,
 };
 
-/** A package with the workflow `etl` of the tasks `one` (gives the version) and `crash` (ends its process). */
+/** A package with the workflow `etl` of the tasks `one` (returns the version) and `crash` (ends its process). */
 async function pack(version: string, options: { code?: string; engine?: string } = {}): Promise<PackedArchive> {
   const etl = workflow('etl');
   etl.task('one', () => version);
@@ -218,7 +218,7 @@ function output(outcome: Outcome): unknown {
 
 const names = (events: readonly PackageEvent[]): string[] => events.map((e) => `${e.event} ${e.version}`);
 
-test('registry.md, reconciler: loads the heads of channels and says how far it is', async (t) => {
+test('registry.md, Reconciler: it loads the heads of channels and reports its progress', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -239,7 +239,7 @@ test('registry.md, reconciler: loads the heads of channels and says how far it i
   assert.deepEqual(names(here.events), ['package.loaded 1.0.0']);
   await here.registry.publish((await pack('2.0.0')).bytes);
   await reconciler.settled();
-  assert.equal(reconciler.loaded.length, 1, 'what no channel points to is not loaded');
+  assert.equal(reconciler.loaded.length, 1, 'a version without a channel is not loaded');
 });
 
 test('registry.md, hot swap: the new version is added before the old one is removed', async (t) => {
@@ -268,10 +268,10 @@ test('registry.md, hot swap: the new version is added before the old one is remo
     'both run side by side while an execution is pinned to the old one',
   );
   await end(here.store, 'e1');
-  here.used.add(one.digest); // its owner has not let go of it yet
+  here.used.add(one.digest); // its owner has not released it yet
   reconciler.wake();
   await reconciler.settled();
-  assert.deepEqual(log.slice(2), ['remove 1.0.0'], 'nothing new of it is taken');
+  assert.deepEqual(log.slice(2), ['remove 1.0.0'], 'no new execution of it is claimed');
   here.clock.advance(60_000);
   await reconciler.settled();
   assert(!names(here.events).includes('package.unloaded 1.0.0'), 'an execution in memory keeps its isolate');
@@ -283,7 +283,7 @@ test('registry.md, hot swap: the new version is added before the old one is remo
   assert.equal(output(await here.call(two.digest)), '2.0.0');
 });
 
-test('registry.md, hot swap: what executions that have not ended are pinned to is loaded, deleted or not', async (t) => {
+test('registry.md, Hot swap: versions to which open executions are pinned stay loaded, deleted or not', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -315,14 +315,14 @@ test('registry.md, hot swap: a version that fails to load never replaces a worki
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
   const reconciler = await here.open();
-  // the folder it needs is not there yet: as when a service that it asks at its start is away
+  // the folder it needs is missing, like a service that is away when the package loads
   const flag = `${codeOf('2.0.0')}import { readFileSync } from 'node:fs';
 readFileSync(new URL('./ready.txt', import.meta.url));
 `;
   const two = await pack('2.0.0', { code: flag });
   await here.registry.register(two.bytes);
   await reconciler.settled();
-  assert.equal((await here.registry.resolve('etl'))?.pin.version, '1.0.0', 'new executions use what works');
+  assert.equal((await here.registry.resolve('etl'))?.pin.version, '1.0.0', 'new executions use the working version');
   assert.equal(output(await here.call(one.digest)), '1.0.0');
   const failed = here.events.at(-1)!;
   assert(failed.event === 'package.failed');
@@ -360,7 +360,7 @@ readFileSync(new URL('./ready.txt', import.meta.url));
   assert.deepEqual((await here.registry.verify()).problems, []);
 });
 
-test('registry.md, activate: what an operator activates replaces what a channel was held back from', async (t) => {
+test('registry.md, Activate: a version that an operator activates replaces the one that a channel was held back from', async (t) => {
   const here = await place(t);
   await here.registry.register((await pack('1.0.0')).bytes);
   const reconciler = await here.open();
@@ -372,7 +372,7 @@ test('registry.md, activate: what an operator activates replaces what a channel 
   const failures = here.events.length;
   here.clock.advance(60_000);
   await reconciler.settled();
-  assert.equal(here.events.length, failures, 'it is not tried any more');
+  assert.equal(here.events.length, failures, 'it is not retried');
   await here.registry.unregister('demo', '2.0.0');
 });
 
@@ -394,7 +394,7 @@ test('registry.md, hot swap: a version that loaded before is not taken back when
   assert.equal(output(await here.call(two.digest)), '2.0.0');
 });
 
-test('registry.md, hot swap: a version that another runner has loaded is not taken back by one that cannot', async (t) => {
+test('registry.md, Hot swap: a version that another runner has loaded is not taken back by a runner that cannot load it', async (t) => {
   const here = await place(t);
   await here.registry.register((await pack('1.0.0')).bytes);
   await here.open();
@@ -408,7 +408,7 @@ test('registry.md, hot swap: a version that another runner has loaded is not tak
   assert.equal((await here.registry.resolve('etl'))?.pin.version, '2.0.0');
 });
 
-test('registry.md, hot swap: what cannot get better is not tried again before the registry changes', async (t) => {
+test('registry.md, Hot swap: a permanent load failure is not retried before the registry changes', async (t) => {
   const here = await place(t);
   await here.registry.register((await pack('1.0.0')).bytes);
   const reconciler = await here.open();
@@ -435,7 +435,7 @@ test('registry.md, hot swap: what cannot get better is not tried again before th
   assert.equal(failures(), 2);
 });
 
-test('registry.md, reconciler: a manifest that its code does not fulfil is not loaded', async (t) => {
+test('registry.md, Reconciler: a package whose code does not match its manifest is not loaded', async (t) => {
   const here = await place(t);
   const code =
     "import { workflow } from 'cloacina';\nexport const other = workflow('other');\nother.task('one', () => 1);\n";
@@ -448,7 +448,7 @@ test('registry.md, reconciler: a manifest that its code does not fulfil is not l
   assert.match(failed.message, /does not export workflow 'etl'/);
 });
 
-test('registry.md, storage: flipped bytes are never run, and run once they are restored', async (t) => {
+test('registry.md, Storage: flipped bytes are never run, and the version runs once they are restored', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -464,7 +464,7 @@ test('registry.md, storage: flipped bytes are never run, and run once they are r
   assert.equal(output(await here.call(one.digest)), '1.0.0');
 });
 
-test('registry.md, reconciler: looks every 30 s without a wake-up', async (t) => {
+test('registry.md, Reconciler: it polls every 30 s without a wake-up', async (t) => {
   const here = await place(t);
   const reconciler = await here.open();
   const silent = new Registry({
@@ -483,14 +483,14 @@ test('registry.md, reconciler: looks every 30 s without a wake-up', async (t) =>
   assert.equal(reconciler.loaded.length, 1);
 });
 
-test('registry.md, reconciler: many wake-ups at once are one or two looks, never two at a time', async (t) => {
+test('registry.md, Reconciler: many wake-ups at once are one or two polls, never two at a time', async (t) => {
   const here = await place(t);
   let looks = 0;
   let at = 0;
   const store: Store = {
     ...here.store,
     read: async (script) => {
-      assert.equal(++at, 1, 'one look at a time');
+      assert.equal(++at, 1, 'one poll at a time');
       looks++;
       await sleep(2);
       return here.store.read(script).finally(() => at--);
@@ -503,7 +503,7 @@ test('registry.md, reconciler: many wake-ups at once are one or two looks, never
   assert(looks >= 1 && looks <= 2, `${looks} looks`);
 });
 
-test('registry.md, reconciler: loads the packages of its tenants only, and what it is asked to want', async (t) => {
+test('registry.md, Reconciler: it loads only the packages of its tenants, and versions that it is asked for', async (t) => {
   const here = await place(t);
   const theirs = new Registry({
     store: here.store,
@@ -525,7 +525,7 @@ test('registry.md, reconciler: loads the packages of its tenants only, and what 
   );
 });
 
-test('registry.md, hot swap: three executions that crash it quarantine a version and take its channel back', async (t) => {
+test('registry.md, Hot swap: three executions that crash a version quarantine it and move its channel back', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -562,7 +562,7 @@ test('registry.md, hot swap: three executions that crash it quarantine a version
   assert.deepEqual((await here.registry.verify()).problems, []);
 });
 
-test('registry.md, hot swap: a quarantined head with nothing before it refuses new executions', async (t) => {
+test('registry.md, Hot swap: a quarantined head without a predecessor refuses new executions', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -574,7 +574,7 @@ test('registry.md, hot swap: a quarantined head with nothing before it refuses n
   assert.deepEqual(here.catalog.buildIds(), [], 'no runner loads it');
 });
 
-test('registry.md, crash loop: counts executions, not deaths; only those alone in a process; within five minutes', () => {
+test('registry.md, Crash loop: executions count, not deaths, and only those alone in a process, within five minutes', () => {
   const first = new CrashLoop();
   assert.deepEqual(
     [first.died(death('a'), 0), first.died(death('a'), 1), first.died(death('b'), 2)],
@@ -592,7 +592,7 @@ test('registry.md, crash loop: counts executions, not deaths; only those alone i
   assert.equal(slow.died(death('d'), 400_000), true);
 });
 
-test('durability.md: a runner that began anew under another id says again what it has loaded', async (t) => {
+test('durability.md: a runner that registered anew under another id reports its loaded versions again', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -607,7 +607,7 @@ test('durability.md: a runner that began anew under another id says again what i
   assert.equal((await here.conditions(one.digest)).length, 4);
 });
 
-test('durability.md: what could not be written while the database was away is written when it is back', async (t) => {
+test('durability.md: reports that failed during an outage are written when the database is back', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -644,7 +644,7 @@ test('registry.md, isolation: closing ends every process and waits for a version
   assert.deepEqual(here.catalog.buildIds(), []);
 });
 
-test('registry.md, collecting: the unpacked folders of deleted versions are removed at the next start', async (t) => {
+test('registry.md, Collecting: the unpacked folders of deleted versions are removed at the next start', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   const two = await pack('2.0.0');
@@ -662,7 +662,7 @@ test('registry.md, collecting: the unpacked folders of deleted versions are remo
   await access(folder(two));
 });
 
-test('registry.md, reconciler: from register to loadable takes well under 500 ms', async (t) => {
+test('registry.md, Reconciler: from register to loadable takes well under 500 ms', async (t) => {
   const here = await place(t);
   await here.registry.register((await pack('1.0.0')).bytes);
   const reconciler = await here.open();
@@ -672,6 +672,6 @@ test('registry.md, reconciler: from register to loadable takes well under 500 ms
   await until('it is loaded', () => here.catalog.find(two.digest, 'etl', 'default') !== undefined);
   const took = performance.now() - start;
   t.diagnostic(`${Math.round(took)} ms`);
-  assert(took < 5000, 'a machine may be slow; the bench has the figure');
+  assert(took < 5000, 'the host may be slow; the bench measures it');
   await reconciler.settled();
 });

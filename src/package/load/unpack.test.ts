@@ -35,7 +35,7 @@ function read(dir: string): Map<string, Buffer> {
 }
 
 describe('registry.md, Isolation: a package is unpacked into a folder of its own', () => {
-  test('the folder is named by the digest, and the same for whoever asks', async (t) => {
+  test('the folder is named by the digest, and the same for every caller', async (t) => {
     const root = temporary(t);
     const dirs = await Promise.all(Array.from({ length: 8 }, () => unpackPackage(root, digest, files)));
     assert.equal(new Set(dirs).size, 1);
@@ -56,7 +56,7 @@ describe('registry.md, Isolation: a package is unpacked into a folder of its own
     assert.equal(readdirSync(root).length, 1);
   });
 
-  test('nobody else reads it or puts anything in its place, and its files are not written to', async (t) => {
+  test('other users can neither read nor replace it, and its files are read-only', async (t) => {
     if (process.platform === 'win32') return t.skip('Windows has no modes');
     const root = temporary(t);
     const umask = process.umask(0);
@@ -70,7 +70,7 @@ describe('registry.md, Isolation: a package is unpacked into a folder of its own
     );
   });
 
-  test('what a killed process left is swept after an hour, not before', async (t) => {
+  test('the remains of a killed process are swept after an hour, not before', async (t) => {
     const root = temporary(t);
     for (const name of ['.unpacking-old', '.unpacking-new', 'other']) mkdirSync(join(root, name), { recursive: true });
     const twoHoursAgo = new Date(Date.now() - 7_200_000);
@@ -80,14 +80,14 @@ describe('registry.md, Isolation: a package is unpacked into a folder of its own
     assert.deepEqual(readdirSync(root).toSorted(), ['.unpacking-new', 'other', `sha256-${'ab'.repeat(32)}`]);
   });
 
-  test('a path that leaves the folder is refused, and nothing stays', async (t) => {
+  test('a path that leaves the folder is refused, and no file is left', async (t) => {
     const root = temporary(t);
     const evil = new Map([...files, ['code/../../evil.mjs', Buffer.from('')]]);
     await assert.rejects(unpackPackage(root, digest, evil), { code: 'ARCHIVE_ENTRY_REFUSED' });
     assert.deepEqual(readdirSync(root), []);
   });
 
-  test('a temporary folder goes when its scope ends', async () => {
+  test('a temporary folder is removed when its scope ends', async () => {
     let dir = '';
     {
       await using folder = await unpackTemporary(files);

@@ -33,7 +33,7 @@ function packageJson(more: object = {}): string {
 
 const literal = { describe: () => Promise.resolve([sampleWorkflow('w')]) };
 
-/** Loads the bundle as a runner does: from a folder of its own, with `cloacina` given by the host. */
+/** Loads the bundle as a runner does: from its own folder, with `cloacina` supplied by the host. */
 async function load(files: PackageFiles): Promise<Record<string, unknown>> {
   const dir = await write({
     'node_modules/cloacina/package.json': '{ "name": "cloacina", "type": "module", "exports": "./index.mjs" }',
@@ -56,7 +56,7 @@ function text(files: PackageFiles, path: string): string {
   return Buffer.from(bytes).toString('utf8');
 }
 
-/** Two modules of one name with an asset of one name each, a dependency in CommonJS, a module that is loaded late. */
+/** Two modules of one name, each with an asset of one name, a dependency in CommonJS, and a lazily loaded module. */
 const mixed = {
   'package.json': packageJson(),
   'README.md': '# Sample\n',
@@ -114,17 +114,17 @@ test('registry.md: a project is bundled into one module in which only node: and 
   assert.equal(await found.late(), 'late');
 });
 
-test('registry.md: assets are stored beside the code and found there, two of one name too', async () => {
+test('registry.md: assets are stored beside the code and found there, also two of one name', async () => {
   const { bytes } = await buildPackage(await write(mixed), literal);
   const { found } = (await load((await readArchive(bytes)).files)) as { found: { a: string; b: string } };
   assert.equal(await readFile(new URL(found.a), 'utf8'), 'a;1\n');
   assert.equal(await readFile(new URL(found.b), 'utf8'), 'b;2\n');
 });
 
-test('registry.md: the same sources give the same bytes from another folder, and name no folder', async () => {
+test('registry.md: the same sources produce the same bytes in another folder, and name no folder', async () => {
   const one = await buildPackage(await write(mixed), literal);
   const elsewhere = join(root, 'another', 'place', 'with a longer name');
-  // the dependency lies above the project here, and a tsconfig that is not the project's own
+  // the dependency is above the project here, and the tsconfig is not the project's own
   const { 'node_modules/left/package.json': json, 'node_modules/left/main.js': main, ...own } = mixed;
   await write(
     {
@@ -143,7 +143,7 @@ test('registry.md: the same sources give the same bytes from another folder, and
   }
 });
 
-test('registry.md: a project inside a node_modules folder gives the same bytes too', async () => {
+test('registry.md: a project inside a node_modules folder produces the same bytes too', async () => {
   const files = {
     'package.json': packageJson(),
     'src/index.ts': `import { w } from './w.ts';\nexport { w };\n`,
@@ -154,7 +154,7 @@ test('registry.md: a project inside a node_modules folder gives the same bytes t
   assert.equal(inside.digest, outside.digest);
 });
 
-test('the source map leads from the bundle to the stored sources, rewritten modules included', async () => {
+test('the source map points from the bundle to the stored sources, rewritten modules included', async () => {
   const { bytes } = await buildPackage(await write(mixed), literal);
   const { files } = await readArchive(bytes);
   const map = JSON.parse(text(files, 'code/index.mjs.map')) as { sources: string[]; sourcesContent?: unknown };
@@ -211,7 +211,7 @@ async function assertBuildFails(files: { [path: string]: string }, message: RegE
   });
 }
 
-test('issue A: an entry that does not build gives the message of the bundler with file and line', async () => {
+test('registry.md, Packing: an error of an entry that does not build has the message of the bundler with file and line', async () => {
   await assertBuildFails(
     { 'src/index.ts': 'export const a = 1;\nconst b = ;\n' },
     /src\/index\.ts:2:11: Unexpected token/,
@@ -234,7 +234,7 @@ test('issue A: an entry that does not build gives the message of the bundler wit
   );
 });
 
-test('an import that a dependency needs and that is not there is refused', async () => {
+test('a missing import of a dependency is refused', async () => {
   await assertBuildFails(
     {
       'src/index.ts': "import { x } from 'dep';\nexport const a = x;\n",
@@ -245,7 +245,7 @@ test('an import that a dependency needs and that is not there is refused', async
   );
 });
 
-test('native modules, parts of the host, and assets that are not there are refused', async () => {
+test('native modules, parts of the host, and missing assets are refused', async () => {
   await assertBuildFails(
     { 'src/index.ts': "import a from './a.node';\nexport { a };\n", 'src/a.node': 'ELF' },
     /src\/a\.node: a native module/,
@@ -260,7 +260,7 @@ test('native modules, parts of the host, and assets that are not there are refus
   await assertBuildFails({ 'src/index.ts': secret, 'src/.env': 'SECRET=1' }, /begins with a dot/);
 });
 
-test('what names no file of the project is let be', async () => {
+test('a text that names no file of the project is left unchanged', async () => {
   const urls = [
     "new URL('https://example.org/x', import.meta.url)",
     "new URL('..', import.meta.url)",
@@ -277,7 +277,7 @@ test('what names no file of the project is let be', async () => {
   );
 });
 
-test('issue A: an entry that exports no workflow is NO_WORKFLOWS', async () => {
+test('registry.md, Packing: an entry that exports no workflow is NO_WORKFLOWS', async () => {
   const dir = await write({ 'package.json': packageJson(), 'src/index.ts': 'export const a = 1;\n' });
   await assert.rejects(buildPackage(dir, { describe: describeBundle }), {
     code: 'NO_WORKFLOWS',
@@ -285,7 +285,7 @@ test('issue A: an entry that exports no workflow is NO_WORKFLOWS', async () => {
   });
 });
 
-test('registry.md: a workflow that does not define is refused with what describing it throws', async () => {
+test('registry.md: an invalid workflow is refused with the error that describing it throws', async () => {
   const source =
     "import { workflow } from 'cloacina';\nconst w = workflow('w');\nw.task('a', () => 1);\nw.task('a', () => 2);\nexport { w };\n";
   const dir = await write({ 'package.json': packageJson(), 'src/index.ts': source });

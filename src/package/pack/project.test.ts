@@ -38,7 +38,7 @@ test('registry.md: a project is a folder with a package.json that names its entr
   assert.deepEqual(project.engine, defaultEngine());
 });
 
-test('what package.json says of a package is taken over', async () => {
+test('the metadata of package.json is used', async () => {
   const full = {
     ...plain,
     description: 'Loads.',
@@ -67,7 +67,7 @@ test('what package.json says of a package is taken over', async () => {
   assert.deepEqual(project.engine, { ...defaultEngine(), node: '>=26' });
 });
 
-test('a project that cannot be packed is PROJECT_INVALID, with all that is wrong', async () => {
+test('a project that cannot be packed is PROJECT_INVALID, with all problems', async () => {
   const broken = {
     name: '../x',
     version: '1',
@@ -107,7 +107,7 @@ test('a folder that is absent, a file, or has no package.json is named', async (
   await assert.rejects(readProject(join(dir, 'src')), { code: 'PROJECT_INVALID', message: /package new/ });
 });
 
-test('a new project is a project, named after its folder', async () => {
+test('a new project is valid and named after its folder', async () => {
   const dir = join(root, 'My Flow!');
   const created = await createProject(dir);
   assert.equal(created.name, 'my-flow');
@@ -117,7 +117,7 @@ test('a new project is a project, named after its folder', async () => {
   assert.match(await readFile(join(dir, 'README.md'), 'utf8'), /workflow run my_flow /);
 });
 
-test('a new project takes the name it is given, or says why not', async () => {
+test('a new project takes the given name, or an error says why not', async () => {
   const dir = join(root, 'scoped');
   assert.equal((await createProject(dir, { name: '@shop/daily-load' })).name, '@shop/daily-load');
   assert.match(await readFile(join(dir, 'README.md'), 'utf8'), /register shop-daily-load-1.0.0.cloacina/);

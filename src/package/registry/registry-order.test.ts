@@ -24,7 +24,7 @@ import { reportCrashLoop, reportFailed, reportLoaded } from './reports.ts';
 import type { Report } from './reports.ts';
 import { openStorage } from '../storage/open.ts';
 
-/** Acts that run at the same moment, and how many each of them does in turn. */
+/** Concurrent actors, and the number of acts of each. */
 const actors = 8;
 const turns = 40;
 
@@ -35,17 +35,17 @@ interface Place {
   /** Another connection to the same database. */
   readonly client: Client;
   readonly database: string;
-  /** Of the tenants a and b, which have the same bytes. */
+  /** The tenants a and b, which have the same bytes. */
   readonly registries: readonly [Registry, Registry];
   /** Versions 1.0.0, 1.0.1, ... of a package; the first three are registered. */
   readonly packed: readonly PackedArchive[];
-  /** What a runner says of a version. */
+  /** The report of a runner about a version. */
   readonly report: (n: number, outcome: Outcome) => Promise<boolean>;
 }
 
 let databases = 0;
 
-/** A database of its own, since the server counts deadlocks by database; it finds them sooner than it would. */
+/** A separate database, because the server counts deadlocks by database, with a short deadlock timeout. */
 async function place(t: Cleanup, url: string): Promise<Place> {
   const database = `order_${process.pid}_${databases++}`;
   const there = new URL(url);
@@ -73,13 +73,13 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   for (let n = 0; n < 40; n++) packed.push(await samplePackage(`// ${n}\n`, 'p', `1.0.${n}`));
   for (const registry of registries) for (const { bytes } of packed.slice(0, 3)) await registry.register(bytes);
   const report = (n: number, outcome: Outcome): Promise<boolean> => {
-    const said = { runner: 'r1', digest: packed[n]!.digest, conditions: [], onActivate };
-    return store.write((tx) => outcome({ ...tx, ...said }));
+    const common = { runner: 'r1', digest: packed[n]!.digest, conditions: [], onActivate };
+    return store.write((tx) => outcome({ ...tx, ...common }));
   };
   return { store, client, database, registries, packed, report };
 }
 
-/** How many deadlocks the server ended in a database; connections tell of theirs when they are closed. */
+/** The number of deadlocks that the server ended in a database. Connections report theirs when they are closed. */
 async function deadlocks(url: string, database: string): Promise<number> {
   const client = new Client({ connectionString: url });
   await client.connect();
@@ -96,7 +96,7 @@ async function deadlocks(url: string, database: string): Promise<number> {
   }
 }
 
-/** Waits for an act, which may be refused: that is what some come to among so many. */
+/** Waits for an act, which may be refused: concurrent acts make some of them impossible. */
 async function done(acted: Promise<unknown>): Promise<void> {
   try {
     await acted;
@@ -105,7 +105,7 @@ async function done(acted: Promise<unknown>): Promise<void> {
   }
 }
 
-/** Every kind of act, on one of the versions that were there in the beginning, or on new ones. */
+/** Every kind of act, on one of the initial versions or on new ones. */
 function act(here: Place, kind: number, turn: number): Promise<unknown> {
   const { registries, packed, report } = here;
   const registry = registries[turn % 2]!;
@@ -131,14 +131,14 @@ function act(here: Place, kind: number, turn: number): Promise<unknown> {
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('acts on a registry on PostgreSQL', () => {
-    it('are run on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   const { url } = server;
   after(() => server.stop());
 
   describe('versions-are-held.md: acts on a registry lock in one order', () => {
-    it('of every kind, of two tenants with the same bytes, at the same moment: none waits in a circle', async (t) => {
+    it('acts of every kind, of two tenants with the same bytes, at the same moment: none waits in a circle', async (t) => {
       const here = await place(t, url);
       let turn = 0;
       const actor = async (n: number): Promise<void> => {
@@ -146,7 +146,7 @@ if (typeof server === 'string') {
       };
       await Promise.all(Array.from({ length: actors }, (_, n) => actor(n)));
       const { problems } = await here.registries[0].verify();
-      // without a grace, bytes are collected that are being published
+      // without a grace period, collection deletes bytes that are being published
       const isOfTables = ({ code }: RegistryProblem): boolean => code !== 'BYTES_MISSING';
       assert.deepEqual(problems.filter(isOfTables), []);
       await here.client.end();
@@ -154,7 +154,7 @@ if (typeof server === 'string') {
       assert.equal(await deadlocks(url, here.database), 0);
     });
 
-    it('whoever waits for a channel has not got the log in its hands', async (t) => {
+    it('an act that waits for a channel does not hold the log', async (t) => {
       const here = await place(t, url);
       const { registries, packed, report, client } = here;
       const [registry] = registries;
@@ -178,7 +178,7 @@ if (typeof server === 'string') {
       }
     });
 
-    it('of two who make a channel the second sees what the first made', async (t) => {
+    it('the second of two acts that create a channel sees the channel of the first', async (t) => {
       const { client, registries } = await place(t, url);
       const options = { channel: 'next', expectedSerial: 0 };
       await client.query('begin');

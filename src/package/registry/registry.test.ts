@@ -105,7 +105,7 @@ test('registry.md, publish: a version exists, is not active, and its bytes are s
   assert.equal(await registry.resolve('etl'), undefined, 'nothing points to it');
 });
 
-test('registry.md, reading a file: one that asks for another engine is refused before anything of it is stored', async (t) => {
+test('registry.md, Reading a file: a file that requires another engine is refused before anything of it is stored', async (t) => {
   const { registry, storage } = await place(t);
   const manifest = { ...sampleManifest('demo', '1.0.0'), engine: { cloacina: '^99.0.0', node: '>=24' } };
   const { bytes, digest } = await packArchive(manifest, new Map([['code/index.mjs', Buffer.from('')]]));
@@ -183,7 +183,7 @@ test('registry.md, activate: compare-and-set on the serial of the channel', asyn
   const head = await registry.activate('demo', '2.0.0', { expectedSerial: 1 });
   assert.deepEqual([head.version, head.serial], ['2.0.0', 2]);
   await assert.rejects(registry.activate('demo', '1.0.0', { expectedSerial: 1 }), ConflictError);
-  assert.equal((await registry.activate('demo', '2.0.0')).serial, 2, 'already there: nothing happens');
+  assert.equal((await registry.activate('demo', '2.0.0')).serial, 2, 'already registered: nothing changes');
   await assert.rejects(registry.activate('demo', '9.0.0'), PackageNotFoundError);
   await assert.rejects(registry.activate('absent', '1.0.0'), PackageNotFoundError);
   await registry.activate('demo', '1.0.0', { channel: 'canary', expectedSerial: 0 });
@@ -225,7 +225,7 @@ test('registry.md, names: a name that two packages have is AMBIGUOUS_WORKFLOW; p
   assert.equal(await registry.resolve('a/other'), undefined);
 });
 
-test('registry.md, Activate: rollback: goes back step by step, and over what is not fit to run', async (t) => {
+test('registry.md, Activate: rollback: goes back step by step, and skips versions that cannot run', async (t) => {
   const { registry } = await place(t);
   for (const version of ['1.0.0', '2.0.0', '3.0.0', '4.0.0']) await registry.register((await pack(version)).bytes);
   await registry.yank('demo', '3.0.0');
@@ -252,7 +252,7 @@ test('registry.md, yank: pinned executions go on, new ones are refused', async (
   await assert.rejects(registry.yank('demo', '9.0.0'), PackageNotFoundError);
 });
 
-test('registry.md, unregister: refuses the head of a channel and what executions are pinned to', async (t) => {
+test('registry.md, Unregister: the head of a channel, and versions with pinned executions, are refused', async (t) => {
   const { registry, store } = await place(t);
   const one = await pack('1.0.0');
   await registry.register(one.bytes);
@@ -272,7 +272,7 @@ test('registry.md, unregister: refuses the head of a channel and what executions
   assert.equal((await registry.resolve('etl'))?.pin.version, '2.0.0');
 });
 
-test('registry.md, unregister NAME takes the whole package, and its numbers are refused for ever', async (t) => {
+test('registry.md, Unregister: a name removes the whole package, and its version numbers stay refused', async (t) => {
   const { registry } = await place(t);
   const one = await pack('1.0.0');
   await registry.register(one.bytes);
@@ -307,7 +307,7 @@ test('registry.md, tenants: packages of another tenant are neither seen nor coun
   assert.deepEqual((await here.registry.verify()).problems, []);
 });
 
-test('registry.md, Register: get and show: the manifest, the channels, the versions, and what live runners say', async (t) => {
+test('registry.md, Register: get and show: the manifest, the channels, the versions, and the reports of live runners', async (t) => {
   const { registry, store } = await place(t);
   const one = await pack('1.0.0');
   await registry.register(one.bytes);
@@ -361,7 +361,7 @@ test('registry.md, Register: get and show: the manifest, the channels, the versi
   assert.deepEqual(document.versions[1]?.runners, []);
 });
 
-test('registry.md, log: every act writes one event with who, what, before, after and why', async (t) => {
+test('registry.md, Log: every act writes one event with actor, action, before, after and reason', async (t) => {
   const { registry } = await place(t, { actor: 'cli:ada' });
   const one = await pack('1.0.0');
   const two = await pack('2.0.0');
@@ -437,7 +437,7 @@ test('registry.md, Log: registry verify: finds stored bytes that were flipped or
   await assert.rejects(registry.bytes('demo', '1.0.0'), code('DIGEST_MISMATCH'));
   await registry.register(one.bytes);
   await registry.register(two.bytes);
-  assert.deepEqual((await registry.verify()).problems, [], 'registering the same bytes again heals them');
+  assert.deepEqual((await registry.verify()).problems, [], 'registering the same bytes again repairs them');
 });
 
 test('registry.md, publish: a crash between bytes and row leaves an orphan that gc sweeps after the grace', async (t) => {
@@ -450,8 +450,8 @@ test('registry.md, publish: a crash between bytes and row leaves an orphan that 
   };
   await assert.rejects(here.open({ store: crashing }).register(one.bytes), /died here/);
   assert.equal(await here.storage.has(one.digest), true);
-  assert.deepEqual(await here.registry.list(), [], 'never a half package');
-  assert.deepEqual(await here.registry.gc(), [], 'it may be a publish that is under way');
+  assert.deepEqual(await here.registry.list(), [], 'there is never half a package');
+  assert.deepEqual(await here.registry.gc(), [], 'it may belong to a publish in progress');
   here.now += dayMs;
   assert.deepEqual(await here.registry.gc({ dryRun: true }), [{ digest: one.digest, name: null, version: null }]);
   assert.equal(await here.storage.has(one.digest), true);
@@ -461,14 +461,14 @@ test('registry.md, publish: a crash between bytes and row leaves an orphan that 
   assert.equal((await here.registry.register(one.bytes)).created, true);
 });
 
-test('registry.md, collecting: bytes go only after the grace, and never while an execution is pinned to them', async (t) => {
+test('registry.md, Collecting: bytes are deleted only after the grace, and never while an execution is pinned to them', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   const two = await pack('2.0.0');
   await here.registry.register(one.bytes);
   await here.registry.register(two.bytes);
   here.now += 10 * dayMs;
-  assert.deepEqual(await here.registry.gc(), [], 'what exists stays, however old');
+  assert.deepEqual(await here.registry.gc(), [], 'bytes of existing versions are kept, whatever their age');
   await here.registry.unregister('demo', '1.0.0');
   here.now += dayMs - 1;
   assert.deepEqual(await here.registry.gc(), []);
@@ -482,7 +482,7 @@ test('registry.md, collecting: bytes go only after the grace, and never while an
   assert.equal((await here.registry.events()).at(-1)?.act, 'collect');
 });
 
-test('registry.md, collecting: bytes that another tenant has are kept, and a publish begins the grace anew', async (t) => {
+test('registry.md, Collecting: bytes that another tenant has are kept, and a publish begins the grace anew', async (t) => {
   const here = await place(t);
   const other = here.open({ tenant: 'other' });
   const one = await pack('1.0.0');
@@ -498,7 +498,7 @@ test('registry.md, collecting: bytes that another tenant has are kept, and a pub
   assert.equal(await here.storage.has(one.digest), true);
 });
 
-test('registry.md, collecting: a publish that meets the deletion of the same bytes is refused, and works afterwards', async (t) => {
+test('registry.md, Collecting: a publish that meets the deletion of the same bytes is refused, and works afterwards', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');
   await here.registry.register(one.bytes);
@@ -516,7 +516,7 @@ test('registry.md, collecting: a publish that meets the deletion of the same byt
   assert.deepEqual((await here.registry.verify()).problems, []);
 });
 
-test('scheduling.md: packaged schedules are written in the transaction that activates, taken away when unregistered', async (t) => {
+test('scheduling.md: packaged schedules are written in the transaction that activates, and removed at unregister', async (t) => {
   const seen: (readonly [string, readonly string[]])[] = [];
   let refuse = false;
   // oxlint-disable-next-line require-yield -- a script without a statement
@@ -544,13 +544,13 @@ test('scheduling.md: packaged schedules are written in the transaction that acti
   assert.deepEqual((await registry.verify()).problems, []);
 });
 
-test('registry.md: runners of this process are told once an act is durable, and not of one that failed', async (t) => {
-  let told = 0;
-  const { registry } = await place(t, { onChange: () => told++ });
+test('registry.md: runners of this process are notified of an act once it is durable, and not of a failed one', async (t) => {
+  let notifications = 0;
+  const { registry } = await place(t, { onChange: () => notifications++ });
   await registry.register((await pack('1.0.0')).bytes);
-  assert.equal(told, 1);
+  assert.equal(notifications, 1);
   await assert.rejects(registry.activate('demo', '2.0.0'));
-  assert.equal(told, 1);
+  assert.equal(notifications, 1);
   await registry.yank('demo', '1.0.0');
-  assert.equal(told, 2);
+  assert.equal(notifications, 2);
 });

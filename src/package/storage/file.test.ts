@@ -50,7 +50,7 @@ test('registry.md: bytes are stored under their digest and read back', async () 
   await assert.rejects(storage.get(one.digest), { code: 'PACKAGE_NOT_FOUND' });
 });
 
-test('a put may be repeated, also at the same moment from several sides', async () => {
+test('a put may be repeated, also at the same moment from several callers', async () => {
   const folder = newFolder();
   const sides = Array.from({ length: 8 }, () => openStorage(`file:${folder}`).put(one.digest, one.bytes));
   await Promise.all(sides);
@@ -58,7 +58,7 @@ test('a put may be repeated, also at the same moment from several sides', async 
   assert.deepEqual(await readdir(folder), [`${one.digest.replace(':', '-')}.cloacina`]);
 });
 
-test('registry.md: bytes that were changed where they lie are DIGEST_MISMATCH, and the next put heals them', async () => {
+test('registry.md: changed stored bytes are DIGEST_MISMATCH, and the next put repairs them', async () => {
   const folder = newFolder();
   const storage = openStorage(`file:${folder}`);
   await storage.put(one.digest, one.bytes);
@@ -89,13 +89,13 @@ test('bytes of another digest are not stored', async () => {
   await assert.rejects(readdir(folder), { code: 'ENOENT' });
 });
 
-test('what a process that died in a write has left is never listed, and is taken away later', async () => {
+test('the remains of a process that died in a write are never listed, and are removed later', async () => {
   const folder = newFolder();
   await openStorage(`file:${folder}`).put(one.digest, one.bytes);
   const leftover = (digit: string): string => join(folder, `${two.digest.replace(':', '-')}.${digit.repeat(36)}.tmp`);
   await writeFile(leftover('0'), two.bytes.subarray(0, 50));
   await writeFile(leftover('1'), two.bytes.subarray(0, 50));
-  await writeFile(join(folder, 'notes.txt'), 'of somebody else');
+  await writeFile(join(folder, 'notes.txt'), 'of another program');
   const old = new Date(Date.now() - 2 * 3_600_000);
   await utimes(leftover('0'), old, old);
   const storage = openStorage(`file:${folder}`);
@@ -119,7 +119,7 @@ test('only digests become file names', async () => {
   }
 });
 
-test('a place that cannot be written or read is STORE_UNAVAILABLE', async () => {
+test('a folder that cannot be written or read is STORE_UNAVAILABLE', async () => {
   const file = join(root, 'a file');
   await writeFile(file, '');
   const storage = openStorage(`file:${join(file, 'packages')}`);
@@ -127,17 +127,13 @@ test('a place that cannot be written or read is STORE_UNAVAILABLE', async () => 
   await assert.rejects(listed(storage.url), { code: 'STORE_UNAVAILABLE' });
 });
 
-test(
-  'a folder that may not be written is STORE_UNAVAILABLE, and nothing is left in it',
-  { skip: mayWriteAnywhere() },
-  async () => {
-    const folder = newFolder();
-    await mkdir(folder, { recursive: true });
-    await chmod(folder, 0o500);
-    await assert.rejects(openStorage(`file:${folder}`).put(one.digest, one.bytes), { code: 'STORE_UNAVAILABLE' });
-    assert.deepEqual(await readdir(folder), []);
-  },
-);
+test('a read-only folder is STORE_UNAVAILABLE, and no file is left in it', { skip: mayWriteAnywhere() }, async () => {
+  const folder = newFolder();
+  await mkdir(folder, { recursive: true });
+  await chmod(folder, 0o500);
+  await assert.rejects(openStorage(`file:${folder}`).put(one.digest, one.bytes), { code: 'STORE_UNAVAILABLE' });
+  assert.deepEqual(await readdir(folder), []);
+});
 
 function mayWriteAnywhere(): boolean {
   return process.platform === 'win32' || process.getuid?.() === 0;

@@ -13,7 +13,7 @@ import type { Dialect, Script, SqlValue } from '../script.ts';
 import type { Store } from '../store.ts';
 import { executionsOnRetiredBuilds } from './retired-builds.ts';
 
-/** Definitions that there have been, each with ended executions, and executions that wait under codes of another service. */
+/** Old definitions, each with ended executions, and executions that wait under build ids of another service. */
 const definitions = 300;
 const endedOfEach = 20;
 const foreign = 2000;
@@ -23,11 +23,11 @@ interface Place {
   readonly schema: string;
 }
 
-/** How a database says by which way it found the rows of a statement. */
+/** The query plan of a statement, as each database reports it. */
 interface Explained {
   readonly dialect: Dialect;
   readonly explain: string;
-  /** The reads of `executions` that enter no index at a code, one as text each. */
+  /** The reads of `executions` that use no index by build id, one text each. */
   readonly slow: (plan: readonly Record<string, SqlValue>[]) => readonly string[];
 }
 
@@ -91,7 +91,10 @@ function* written(dialect: Dialect): Script<void> {
   );
 }
 
-/** Asks for strays as a runner that has the newest definition; gives what was found, and how many statements that took. */
+/**
+ * Looks for executions of retired builds as a runner with the newest definition; returns them and the number of
+ * statements.
+ */
 async function look(
   store: Store,
   { explain, slow }: Explained,
@@ -115,7 +118,7 @@ async function look(
 function suite(name: string, explained: Explained, open: (t: Cleanup) => Promise<Place>): void {
   describe(`executions of older definitions, among many: ${name}`, () => {
     for (const analysed of [false, true]) {
-      it(`are found by the index of what is pending, in as many statements for 300 definitions as for one (${analysed ? 'analysed' : 'never analysed'})`, async (t) => {
+      it(`the index of pending executions finds them, in as many statements for 300 definitions as for one (${analysed ? 'analysed' : 'never analysed'})`, async (t) => {
         const { store, schema } = await open(t);
         await store.write(() => written(explained.dialect));
         if (analysed) await store.write(() => run(`analyze ${schema}.executions`));
@@ -132,7 +135,7 @@ function suite(name: string, explained: Explained, open: (t: Cleanup) => Promise
       });
     }
 
-    it('a renewal tells of those of its own workflows that no living runner can run, and of no others', async (t) => {
+    it("a renewal lists those of the runner's own workflows that no living runner can run, and no others", async (t) => {
       const { store } = await open(t);
       const spec = sampleWorkflow('w');
       const codes = ['embedded/w/old', 'embedded/w/new', 'embedded/w/beside', 'embedded/other/1'];
@@ -175,7 +178,7 @@ const server = await testPostgres();
 let schemas = 0;
 if (typeof server === 'string') {
   describe('executions of older definitions, among many: PostgreSQL', () => {
-    it('are looked for on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   after(() => server.stop());

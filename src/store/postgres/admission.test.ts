@@ -6,7 +6,7 @@ import { Admission } from './admission.ts';
 
 const patienceMs = 1000;
 
-/** An admission of two at once, whose time moves when told. */
+/** An admission of two at once, with a clock that the test moves. */
 function place(t: TestContext): { readonly admission: Admission; readonly advance: (ms: number) => Promise<void> } {
   let now = 5000;
   t.mock.timers.enable({ apis: ['setInterval'] });
@@ -21,7 +21,7 @@ function place(t: TestContext): { readonly admission: Admission; readonly advanc
   return { admission, advance };
 }
 
-/** Something that is asked, answered when told. */
+/** A query that the test answers. */
 function asked(
   admission: Admission,
 ): PromiseWithResolvers<string> & { readonly since: number[]; done: Promise<string> } {
@@ -31,12 +31,12 @@ function asked(
     since.push(at);
     return answer.promise;
   });
-  done.catch(() => undefined); // looked at in the end
+  done.catch(() => undefined); // the rejection is asserted later
   return { ...answer, since, done };
 }
 
-describe('those who ask the database', () => {
-  it('have their turn in the order in which they came', async (t) => {
+describe('admission of queries to the database', () => {
+  it('queries are admitted in the order of arrival', async (t) => {
     const { admission, advance } = place(t);
     const all = [1, 2, 3, 4].map(() => asked(admission));
     await advance(100);
@@ -52,7 +52,7 @@ describe('those who ask the database', () => {
     );
   });
 
-  it('wait for longer than their patience while others are answered, also by a refusal', async (t) => {
+  it('queries wait beyond their patience while others are answered, also by a refusal', async (t) => {
     const { admission, advance } = place(t);
     const first = [1, 2].map(() => asked(admission));
     const rest = Array.from({ length: 10 }, () => asked(admission));
@@ -65,7 +65,7 @@ describe('those who ask the database', () => {
     assert.equal(await rest[9]!.done, 'after 9 s');
   });
 
-  it('are told that the database is away where it has not answered for as long as their patience', async (t) => {
+  it('queries fail as unavailable if the database has answered none of them for as long as their patience', async (t) => {
     const { admission, advance } = place(t);
     const [, , third] = [1, 2, 3].map(() => asked(admission));
     await advance(900);
@@ -80,7 +80,7 @@ describe('those who ask the database', () => {
     assert.deepEqual([third!.since, fourth.since], [[], []]);
   });
 
-  it('have no new patience when their turn comes: what they waited without an answer to anybody counts', async (t) => {
+  it('an admitted query has no new patience: its wait without any answer counts', async (t) => {
     const { admission, advance } = place(t);
     const [first, , third] = [1, 2, 3].map(() => asked(admission));
     await advance(900);

@@ -12,7 +12,7 @@ let schemas = 0;
 
 if (typeof server === 'string') {
   describe('store suite: PostgreSQL', () => {
-    it('runs on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   after(() => server.stop());

@@ -7,7 +7,7 @@ import { testPostgres } from '../../testing/postgres-server.ts';
 import { sampleEffects, sampleExecution, sampleTaskState, sampleTransition } from '../../testing/samples.ts';
 import type { Store } from '../store.ts';
 
-/** A parent with two children, and a child of one of those; their ids are in another order than they were made. */
+/** A parent with two children and a grandchild; the order of their ids differs from the order of their creation. */
 const [grandchild, child, parent, sibling] = ['f0', 'f1', 'f2', 'f3'] as const;
 
 async function family(store: Store, owned: boolean): Promise<void> {
@@ -22,7 +22,10 @@ async function family(store: Store, owned: boolean): Promise<void> {
   ]);
 }
 
-/** What is held up by the first of the rows holds none of the others: a commit that has that one can go on to them. */
+/**
+ * A transaction that waits for the first of the rows must hold none of the others: a commit that holds the first can
+ * lock the others.
+ */
 async function waitsForTheFirst(client: Client, rows: readonly string[], act: () => Promise<unknown>): Promise<void> {
   const [first, ...others] = rows.toSorted();
   await client.query('begin');
@@ -42,7 +45,7 @@ async function waitsForTheFirst(client: Client, rows: readonly string[], act: ()
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('families on PostgreSQL', () => {
-    it('are locked on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   const { url } = server;
@@ -51,8 +54,8 @@ if (typeof server === 'string') {
   const statuses = async (store: Store, ...ids: readonly string[]): Promise<readonly string[]> =>
     Promise.all(ids.map(async (id) => (await store.execution(id))!.status));
 
-  describe('durability.md, the journal: rows of others are locked in the order of their ids, also by a cancel', () => {
-    it('of an execution with its children and theirs', async (t) => {
+  describe('durability.md, The journal: rows of other executions are locked in the order of their ids, also by a cancel', () => {
+    it('a cancel of an execution locks its children and grandchildren in order', async (t) => {
       const { store, client } = await place(t);
       await family(store, false);
       const rows = [grandchild, child, parent, sibling];
@@ -60,7 +63,7 @@ if (typeof server === 'string') {
       assert.deepEqual(new Set(await statuses(store, ...rows)), new Set(['cancelled']));
     });
 
-    it('of a child, whose parent is told', async (t) => {
+    it('a cancel of a child locks the parent, which is told, in order', async (t) => {
       const { store, client } = await place(t);
       await family(store, false);
       await waitsForTheFirst(client, [parent, sibling], () => store.cancel(sibling, 'default'));
@@ -68,7 +71,7 @@ if (typeof server === 'string') {
       assert.equal((await store.execution(parent))!.inboxSeq, 1);
     });
 
-    it('that the commit of a parent carries out', async (t) => {
+    it('a cancel by the commit of a parent locks in order', async (t) => {
       const { store, client } = await place(t);
       await family(store, true);
       const effects = sampleEffects({ cancelChildren: [sibling, child] });
@@ -77,7 +80,7 @@ if (typeof server === 'string') {
       assert.deepEqual(await statuses(store, grandchild, child, sibling), ['cancelled', 'cancelled', 'cancelled']);
     });
 
-    it('that a retry under another definition carries out', async (t) => {
+    it('a cancel by a retry under another definition locks in order', async (t) => {
       const { store, client } = await place(t);
       await family(store, true);
       const tasks = [sampleTaskState('c', { status: 'failed' })];

@@ -26,7 +26,7 @@ async function connect(t: Cleanup, url: string): Promise<Client> {
   return client;
 }
 
-/** The URL of a database whose transactions have that isolation unless they say otherwise. */
+/** The URL of a database whose transactions have that isolation by default. */
 async function database(t: Cleanup, isolation: string): Promise<string> {
   const name = `isolated_${process.pid}_${databases++}`;
   const admin = await connect(t, base);
@@ -56,7 +56,7 @@ async function open(t: Cleanup, url: string): Promise<Store> {
 
 const names = Array.from({ length: 8 }, (_, i) => `r${i}`);
 
-/** As the journal does: what was in another's way is tried again. */
+/** Retries conflicting transactions, as the journal does. */
 async function commit(store: Store, batch: Batch): Promise<void> {
   for (;;) {
     try {
@@ -68,7 +68,7 @@ async function commit(store: Store, batch: Batch): Promise<void> {
   }
 }
 
-/** Each runner has an execution, and commits changes of it until it is told to end; gives how many. */
+/** Each runner commits changes of its execution until the test ends it; returns the number of commits. */
 async function committing(store: Store, end: AbortSignal): Promise<number> {
   for (const id of names) await store.registerRunner(sampleRunner(id));
   const counts = names.map(async (runner) => {
@@ -84,7 +84,7 @@ async function committing(store: Store, end: AbortSignal): Promise<number> {
   return (await Promise.all(counts)).reduce((sum, n) => sum + n, 0);
 }
 
-/** Keeps the leases of all until each has been renewed twenty times; gives what failed meanwhile. */
+/** Keeps the leases of all until each has been renewed twenty times; returns the failures. */
 async function keeping(t: Cleanup, store: Store): Promise<readonly string[]> {
   const failures: string[] = [];
   const kept = names.map(async (runner) => {
@@ -107,9 +107,9 @@ async function keeping(t: Cleanup, store: Store): Promise<readonly string[]> {
   return failures;
 }
 
-describe("durability.md, per database: whatever the server's defaults are", { skip }, () => {
+describe("durability.md, Per database: the server's defaults do not matter", { skip }, () => {
   for (const [how, through] of Object.entries(places)) {
-    it(`runners that renew at the same moment are in nobody's way (serializable, ${how})`, async (t) => {
+    it(`runners that renew at the same moment do not disturb each other (serializable, ${how})`, async (t) => {
       const url = await through(t, await database(t, 'serializable'));
       if (url === undefined) return t.skip('there is no pgbouncer');
       const store = await open(t, url);
@@ -122,7 +122,7 @@ describe("durability.md, per database: whatever the server's defaults are", { sk
       t.diagnostic(`${await commits} commits beside ${names.length * 30} renewals`);
     });
 
-    it(`nor are the threads that keep their leases (serializable, ${how})`, async (t) => {
+    it(`the threads that keep leases do not disturb each other either (serializable, ${how})`, async (t) => {
       const url = await through(t, await database(t, 'serializable'));
       if (url === undefined) return t.skip('there is no pgbouncer');
       const store = await open(t, url);
@@ -131,14 +131,14 @@ describe("durability.md, per database: whatever the server's defaults are", { sk
       const failures = await keeping(t, store);
       end.abort();
       await commits;
-      // on a machine under load an answer may also come late
+      // on a loaded host an answer may also come late
       assert.deepEqual(
         failures.filter((message) => /serializ/.test(message)),
         [],
       );
     });
 
-    it(`a renewal that waited for another change of its lease goes on from that (repeatable read, ${how})`, async (t) => {
+    it(`a renewal that waited for another change of its lease continues from that (repeatable read, ${how})`, async (t) => {
       const direct = await database(t, 'repeatable read');
       const url = await through(t, direct);
       if (url === undefined) return t.skip('there is no pgbouncer');
@@ -155,9 +155,9 @@ describe("durability.md, per database: whatever the server's defaults are", { sk
     });
   }
 
-  it('sessions that a pooler lends to others, too, are left as they were', async (t) => {
+  it('connections that a pooler lends to other programs are left unchanged', async (t) => {
     const direct = await database(t, 'serializable');
-    // it takes no notice of what a connection begins with, and by that looks like the server itself
+    // it ignores the startup parameters of a connection, and so looks like the server itself
     const pooler = await pgbouncer(direct, ['statement_timeout', 'idle_in_transaction_session_timeout']);
     if (typeof pooler === 'string') return t.skip(pooler);
     release(t, () => pooler.stop());

@@ -16,7 +16,7 @@ async function leaseUntil(store: Store): Promise<number> {
   return (await store.runners()).find(({ id }) => id === 'r1')!.leaseUntil;
 }
 
-/** Transactions of r1 that hold its fence, each until the next one has it too; gives how many there were when it is ended. */
+/** Overlapping transactions of r1 that hold its fence without a gap; returns their number when the test ends them. */
 async function withoutAGap(t: Cleanup, of: Client, url: string): Promise<() => Promise<number>> {
   const { rows } = await of.query<{ path: string }>(`select current_setting('search_path') as path`);
   const options = `-c search_path=${rows[0]!.path}`;
@@ -49,15 +49,15 @@ async function withoutAGap(t: Cleanup, of: Client, url: string): Promise<() => P
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('leases on PostgreSQL', () => {
-    it('are kept on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   const { url } = server;
   after(() => server.stop());
   const place = (t: Cleanup): ReturnType<typeof postgresPlace> => postgresPlace(t, url, ['r1', 'r2']);
 
-  describe('durability.md, ownership: a lease is renewed however many transactions hold the fence of its runner', () => {
-    it('from its event loop', async (t) => {
+  describe('durability.md, Ownership: a lease is renewed whatever number of transactions hold the fence of its runner', () => {
+    it('the event loop renews it', async (t) => {
       const { store, client } = await place(t);
       const end = await withoutAGap(t, client, url);
       for (let before = await leaseUntil(store), n = 0; n < 3; n++) {
@@ -71,7 +71,7 @@ if (typeof server === 'string') {
       assert.ok((await end()) > 3);
     });
 
-    it('from its thread', async (t) => {
+    it('the thread renews it', async (t) => {
       const { store, client } = await place(t);
       const three = Promise.withResolvers<void>();
       const failures: string[] = [];
@@ -98,8 +98,8 @@ if (typeof server === 'string') {
     });
   });
 
-  describe('durability.md, the journal: while the oldest commit is older than the lease', () => {
-    it('its thread does not renew it, though nothing holds its row; once that is answered, it does', async (t) => {
+  describe('durability.md, The journal: while the oldest commit is older than the lease', () => {
+    it('the thread does not renew the lease, though its row is free; once the commit is answered, it does', async (t) => {
       const { store } = await place(t);
       let renewed = Promise.withResolvers<void>();
       const next = async (): Promise<void> => {
@@ -118,7 +118,7 @@ if (typeof server === 'string') {
       });
       await next();
       keeper.waitsSince(Date.now() - leaseMs - 1);
-      await isHeldUp(next()); // one may be on its way
+      await isHeldUp(next()); // one may be in flight
       assert.ok(await isHeldUp(next()));
       keeper.waitsSince(null);
       await next();
@@ -126,8 +126,8 @@ if (typeof server === 'string') {
     });
   });
 
-  describe('durability.md, death and adoption: the mark and the lease', () => {
-    it('one that is marked has no lease: it renews nothing, writes nothing, takes nothing, and is not given one again', async (t) => {
+  describe('durability.md, Death and adoption: the mark and the lease', () => {
+    it('a marked runner has no lease: it renews, writes and takes nothing, and gets no new lease', async (t) => {
       const { store } = await place(t);
       const create = sampleExecution({ owned: true });
       await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] });
@@ -148,7 +148,7 @@ if (typeof server === 'string') {
       );
     });
 
-    it('one whose renewal is on its way is not marked, and holds nobody up', async (t) => {
+    it('a runner whose renewal is in flight is not marked, and delays nothing', async (t) => {
       const { store, client } = await place(t);
       const watched = await leaseUntil(store);
       await client.query(`begin; update runner_leases set lease_until = lease_until + 1 where runner = 'r1'`);
@@ -160,7 +160,7 @@ if (typeof server === 'string') {
       assert.equal((await store.renew(lease)).alive, true);
     });
 
-    it('a renewal that waits for the mark says that its runner is dead', async (t) => {
+    it('a renewal that waits for the mark reports that its runner is dead', async (t) => {
       const { store, client } = await place(t);
       await client.query(`begin; select 1 from runner_leases where runner = 'r1' for update;
         update runners set dead = 1 where id = 'r1'; delete from runner_leases where runner = 'r1'`);
@@ -170,7 +170,7 @@ if (typeof server === 'string') {
       assert.equal((await renewed).alive, false);
     });
 
-    it('one that transactions hold without a gap is not marked, and holds nobody up', async (t) => {
+    it('a runner whose row transactions hold without a gap is not marked, and delays nothing', async (t) => {
       const { store, client } = await place(t);
       const end = await withoutAGap(t, client, url);
       const marked = store.markDead('r1', await leaseUntil(store));

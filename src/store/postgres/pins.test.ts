@@ -18,7 +18,7 @@ interface Place extends PostgresPlace {
   readonly sample: SampleRegistry;
   /** Version 1.0.0 of the package, which is live. */
   readonly one: Pin;
-  /** An execution without a package, that r1 owns. */
+  /** An execution without a package, owned by r1. */
   readonly known: string;
 }
 
@@ -31,14 +31,14 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   return { store, sample, client, one, known: create.id };
 }
 
-/** What an `unregister` of one version has done before it commits. */
+/** The changes of an `unregister` of one version before its commit. */
 async function unregistering({ client }: Place, version = '1.0.0'): Promise<void> {
   await client.query('begin');
   await client.query('select id from packages where version = $1 for update', [version]);
   await client.query(`update packages set status = 'deleted' where version = $1`, [version]);
 }
 
-/** An execution of that version which was cancelled. */
+/** A cancelled execution of that version. */
 async function cancelled({ store }: Place, pin: Pin): Promise<string> {
   const create = samplePinned(pin);
   await store.createExecutions([create]);
@@ -46,13 +46,13 @@ async function cancelled({ store }: Place, pin: Pin): Promise<string> {
   return create.id;
 }
 
-/** A way in which an execution comes to be pinned to a version. */
+/** A way to pin an execution to a version. */
 interface Way {
-  /** Begins to pin, and gives the outcome: null where it is pinned, the code where it is refused. */
+  /** Begins to pin and returns the outcome: null if it is pinned, or the code of the refusal. */
   readonly pin: (here: Place) => Promise<() => Promise<string | null>>;
-  /** Whether it goes where its channel points. */
+  /** True if the execution follows its channel. */
   readonly follows: boolean;
-  /** Whether it waits for the row of the execution `known`, or the one that is given, with the version in its hands. */
+  /** True if it waits for the row of the execution `known`, or of a given one, while it holds the version. */
   readonly behind?: (here: Place) => string;
 }
 
@@ -68,7 +68,7 @@ async function codeOf(promise: Promise<unknown>): Promise<string | null> {
   }
 }
 
-/** Writes a change of the execution that r1 owns, and perhaps makes another one. */
+/** Writes a change of the execution that r1 owns, and optionally creates another one. */
 function commit({ store, known }: Place, change: Partial<Transition>, create?: NewExecution): Promise<unknown> {
   const made = create === undefined ? [] : [sampleTransition(create.id, { create })];
   return store.commit({ runner: 'r1', n: 2, transitions: [...made, sampleTransition(known, change)] });
@@ -153,15 +153,15 @@ function childOf({ one, known }: Place): NewExecution {
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('races for a package version on PostgreSQL', () => {
-    it('are run on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   const { url } = server;
   after(() => server.stop());
 
   for (const [what, way] of Object.entries(ways)) {
-    describe(`durability.md, per database: ${what} holds the version's row`, () => {
-      it('waits for an unregister under way, and is refused when that has committed', async (t) => {
+    describe(`durability.md, Per database: ${what} holds the version's row`, () => {
+      it('the act waits for an unregister under way, and is refused when that has committed', async (t) => {
         const here = await place(t, url);
         const begin = await way.pin(here);
         await unregistering(here);
@@ -173,7 +173,7 @@ if (typeof server === 'string') {
         assert.equal(open.rowCount, 0, 'nothing is pinned to what is gone');
       });
 
-      it('goes on when the unregister is taken back', async (t) => {
+      it('the act continues when the unregister is rolled back', async (t) => {
         const here = await place(t, url);
         const begin = await way.pin(here);
         await unregistering(here);
@@ -185,7 +185,7 @@ if (typeof server === 'string') {
       });
 
       if (way.follows) {
-        it('goes where the channel points by then, if that moved on before the version went', async (t) => {
+        it('the act uses the current version of the channel if that moved before the version was removed', async (t) => {
           const here = await place(t, url);
           const begin = await way.pin(here);
           const { digest: two } = await here.sample.register('2.0.0');
@@ -205,7 +205,7 @@ if (typeof server === 'string') {
 
       const { behind } = way;
       if (behind === undefined) return;
-      it('holds up an unregister, which then counts it', async (t) => {
+      it('the act delays an unregister, which then counts it', async (t) => {
         const here = await place(t, url);
         const begin = await way.pin(here);
         await here.client.query('begin');
@@ -219,7 +219,7 @@ if (typeof server === 'string') {
         await assert.rejects(unregistered, { code: 'PACKAGE_IN_USE', activeCount: 1 });
       });
 
-      it('waits for the version with no execution in its hands', async (t) => {
+      it('the act waits for the version without a lock on an execution', async (t) => {
         const here = await place(t, url);
         const begin = await way.pin(here);
         await unregistering(here);
@@ -233,8 +233,8 @@ if (typeof server === 'string') {
     });
   }
 
-  describe('durability.md, The caller’s transaction: a start in it holds the version', () => {
-    it('an unregister waits for the caller’s end: what was committed counts, what was taken back does not', async (t) => {
+  describe("durability.md, The caller's transaction: a start in it holds the version", () => {
+    it("an unregister waits for the caller's end: committed starts count, rolled-back ones do not", async (t) => {
       for (const [end, code] of [
         ['commit', 'PACKAGE_IN_USE'],
         ['rollback', null],
@@ -249,7 +249,7 @@ if (typeof server === 'string') {
       }
     });
 
-    it('one whose version is being unregistered waits for that, and leaves the caller’s transaction as it was', async (t) => {
+    it("a start whose version is being unregistered waits for that, and leaves the caller's transaction usable", async (t) => {
       const here = await place(t, url);
       const { store, client, one } = here;
       await unregistering(here);
@@ -269,7 +269,7 @@ if (typeof server === 'string') {
       for (const { id } of creates) assert.equal(await store.execution(id), undefined);
     });
 
-    it('an open one holds up nobody who lets the version stay: a yank, a report, a move of the channel', async (t) => {
+    it('an open transaction does not delay acts that keep the version: a yank, a report, a move of the channel', async (t) => {
       const { store, sample, client, one } = await place(t, url);
       await client.query('begin');
       await store.createWithin!(client, [samplePinned(one)]);
@@ -285,7 +285,7 @@ if (typeof server === 'string') {
       await client.query('commit');
     });
 
-    it('docs/transactions.md: its user needs UPDATE of a column of packages, where there is a package', async (t) => {
+    it('docs/transactions.md: its user needs UPDATE of a column of packages if there is a package', async (t) => {
       const { store, client, one } = await place(t, url);
       const { rows } = await client.query<{ schema: string }>('select current_schema() as schema');
       const { schema } = rows[0]!;
@@ -310,7 +310,7 @@ if (typeof server === 'string') {
       assert.equal(await start(samplePinned(one)), null);
     });
 
-    it('one that is open does not hold up an unregister that is refused anyway', async (t) => {
+    it('an open transaction does not delay an unregister that is refused anyway', async (t) => {
       const { store, sample, client, one } = await place(t, url);
       await store.createExecutions([samplePinned(one)]);
       await client.query('begin');
@@ -321,8 +321,8 @@ if (typeof server === 'string') {
     });
   });
 
-  describe('registry.md: a channel comes to a version only while that is there', () => {
-    it('a roll-back waits for the unregister of where it would go, and then finds nothing', async (t) => {
+  describe('registry.md: a channel moves to a version only while the version exists', () => {
+    it('a rollback waits for the unregister of its target, and then finds nothing', async (t) => {
       const here = await place(t, url);
       await here.sample.register('2.0.0');
       await unregistering(here);
@@ -333,7 +333,7 @@ if (typeof server === 'string') {
       assert.equal((await here.sample.registry.show('p')).channels['live']!.version, '2.0.0');
     });
 
-    it('what a crash loop steps back to, and gives waiting executions to, is not taken away meanwhile', async (t) => {
+    it('the version to which a crash loop steps back, and moves waiting executions, is not removed meanwhile', async (t) => {
       const here = await place(t, url);
       const { store, sample, client } = here;
       await store.write((tx) =>
@@ -356,7 +356,7 @@ if (typeof server === 'string') {
       assert.deepEqual((await store.execution(waits.id))!.pin, two);
     });
 
-    it('collecting locks the version before its bytes, as those do who unregister and publish', async (t) => {
+    it('collecting locks the version before its bytes, as unregister and publish do', async (t) => {
       const here = await place(t, url);
       const { sample, client } = here;
       await sample.register('2.0.0');

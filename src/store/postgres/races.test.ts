@@ -32,20 +32,20 @@ function event(seq: number, type: NewEvent['type'], change: Partial<NewEvent> = 
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('races on PostgreSQL', () => {
-    it('are run on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   const { url } = server;
   after(() => server.stop());
 
-  describe('durability.md, the journal: a batch is written once', () => {
-    /** Two forms of a commit: one statement, and, with effects, a transaction of several. */
+  describe('durability.md, A batch is written once: races of two sends', () => {
+    /** Two forms of a commit: one statement, or, with effects, a transaction of several. */
     const effects = sampleEffects({ itemsDropped: ['nothing'] });
     for (const [form, change] of [
       ['as one statement', {}],
       ['as a transaction', { effects }],
     ] as const) {
-      it(`one that arrives again after later ones rewinds nothing (${form})`, async (t) => {
+      it(`a batch that arrives again after later ones rewinds nothing (${form})`, async (t) => {
         const { store } = await place(t, url);
         const id = await owned(store);
         const begun = sampleTransition(id, {
@@ -70,7 +70,7 @@ if (typeof server === 'string') {
         );
       });
 
-      it(`one that comes later than is remembered is refused (${form})`, async (t) => {
+      it(`a batch older than the remembered ones is refused (${form})`, async (t) => {
         const { store } = await place(t, url);
         const id = await owned(store);
         const late = sampleTransition(id, { tasks: [sampleTaskState('late')], ...change });
@@ -80,10 +80,10 @@ if (typeof server === 'string') {
         assert.deepEqual(await store.tasks(id), []);
       });
 
-      it(`one that is on its way twice is written by the first to come (${form})`, async (t) => {
+      it(`a batch in flight twice is written by the first to arrive (${form})`, async (t) => {
         const { store, client } = await place(t, url);
         const id = await owned(store);
-        // the first try: its connection holds the number, and has not committed
+        // the first try: its connection holds the number and has not committed
         await client.query('begin');
         await client.query(
           `insert into batches (runner, n, result) values ('r1', 2, '{"lost":[],"kept":[],"moved":[],"offersTaken":[]}')`,
@@ -98,8 +98,8 @@ if (typeof server === 'string') {
     }
   });
 
-  describe('durability.md, death and adoption, against a commit in flight', () => {
-    it('a runner caught in a commit is not marked dead, and holds nobody up; then it is, and writes nothing more', async (t) => {
+  describe('durability.md, Death and adoption: against a commit in flight', () => {
+    it('a runner in the middle of a commit is not marked dead and delays nothing; after it the mark succeeds and the runner writes nothing', async (t) => {
       const { store, client } = await place(t, url);
       const id = await owned(store);
       const { leaseUntil } = (await store.runners()).find((runner) => runner.id === 'r1')!;
@@ -144,7 +144,7 @@ if (typeof server === 'string') {
       await client.query(`update runners set dead = 1 where id = 'r1'`);
       const change = sampleTransition(id, { tasks: [sampleTaskState('a')] });
       const commit = store.commit({ runner: 'r1', n: 2, transitions: [change] });
-      commit.catch(() => undefined); // it is looked at below
+      commit.catch(() => undefined); // the assertion is below
       assert.ok(await isHeldUp(commit.catch(() => undefined)));
       await client.query('commit');
       await assert.rejects(commit, FencedError);
@@ -152,8 +152,8 @@ if (typeof server === 'string') {
     });
   });
 
-  describe('durability.md, Inbox: letting go is conditional on what the owner has seen', () => {
-    it('a signal that is inserted at that moment holds the execution', async (t) => {
+  describe('durability.md, Inbox: a release depends on the messages that the owner has read', () => {
+    it('a signal inserted during the release keeps the execution with its owner', async (t) => {
       const { store, client } = await place(t, url);
       const id = await owned(store);
       await client.query('begin');
@@ -172,7 +172,7 @@ if (typeof server === 'string') {
       assert.equal((await store.inboxOf('r1')).length, 1);
     });
 
-    it('a signal that comes while it is being let go makes it pending', async (t) => {
+    it('a signal that arrives while the release commits makes the execution pending', async (t) => {
       const { store, client } = await place(t, url);
       const id = await owned(store);
       await client.query('begin');
@@ -185,12 +185,12 @@ if (typeof server === 'string') {
     });
   });
 
-  describe('durability.md, ownership', () => {
-    it('what is due and in the hands of another is not woken after it has ended', async (t) => {
+  describe('durability.md, Ownership: races between claims, sweeps and commits', () => {
+    it('a due execution that another runner holds is not woken after it has ended', async (t) => {
       const { store, client } = await place(t, url);
       const create = sampleExecution({ startAt: 2_000_000 });
       await store.createExecutions([create]);
-      // another runner has woken and taken it, and it has ended, all before this look comes to its row
+      // another runner has woken and taken it, and it has ended, all before this poll reaches its row
       await client.query('begin');
       await client.query(
         `update executions set status = 'completed', wake_at = null, ended_at = 2000001 where id = $1`,
@@ -203,12 +203,12 @@ if (typeof server === 'string') {
       assert.equal((await store.execution(create.id))!.status, 'completed');
     });
 
-    it('what a runner has just taken over stays with it, however new that runner is', async (t) => {
+    it('an execution that a runner has just taken stays with it, even if that runner is new', async (t) => {
       const { store, client } = await place(t, url);
       const id = await owned(store);
       await client.query('begin');
       await store.removeRunner('r1');
-      // a runner that was not there when this sweep began takes it meanwhile
+      // a runner that did not exist when this sweep began takes it meanwhile
       await client.query(`update executions set owner = 'new', epoch = epoch + 1 where id = $1`, [id]);
       const swept = store.releaseOrphans();
       await isHeldUp(swept);
@@ -218,7 +218,7 @@ if (typeof server === 'string') {
       assert.equal((await store.execution(id))!.owner, 'new');
     });
 
-    it('rows of others that a commit tells something are locked in one order with its own', async (t) => {
+    it('rows of other executions that a commit notifies are locked in one order with its own', async (t) => {
       const { store, client } = await place(t, url);
       const parent = sampleExecution({ owned: true });
       const child = sampleExecution({ owned: true, parent: { id: parent.id, task: 'kid', item: -1 } });
@@ -233,7 +233,7 @@ if (typeof server === 'string') {
       });
       const ended = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(child.id, { release: letGo })] });
       assert.ok(await isHeldUp(ended));
-      // it waits for the first of them with nothing in its hands
+      // it waits for the first of them without holding a lock
       const free = await client.query('select 1 from executions where id = $1 for update skip locked', [child.id]);
       assert.equal(free.rows.length, 1);
       await client.query('commit');
@@ -241,7 +241,7 @@ if (typeof server === 'string') {
       assert.equal((await store.execution(child.id))!.status, 'completed');
     });
 
-    it('a claim counts what was taken under its limit while it waited', async (t) => {
+    it('a claim counts executions taken under its limit while it waited', async (t) => {
       const { store, client } = await place(t, url);
       const creates = [0, 1].map(() => sampleExecution({ limitKey: 'one' }));
       await store.createExecutions(creates);
@@ -265,12 +265,12 @@ if (typeof server === 'string') {
     });
   });
 
-  describe('engine.md, control: retention', () => {
+  describe('engine.md, Retention: concurrent removal', () => {
     for (const [whose, retention, before] of [
       ['of the executions themselves', 0, null],
       ['of the runner', null, 1_000_000],
     ] as const) {
-      it(`ten who prune at the same moment take an execution each and wait for nobody (by the retention ${whose})`, async (t) => {
+      it(`ten removals at the same moment take an execution each and do not wait (by the retention ${whose})`, async (t) => {
         const { store, client } = await place(t, url);
         const creates = Array.from({ length: 11 }, () => sampleExecution({ retention }));
         await store.createExecutions(creates);
@@ -289,7 +289,7 @@ if (typeof server === 'string') {
       });
     }
 
-    it('what is retried at that moment is kept', async (t) => {
+    it('an execution that is retried at that moment is kept', async (t) => {
       const { store, client } = await place(t, url);
       const create = sampleExecution();
       await store.createExecutions([create]);
@@ -318,7 +318,7 @@ if (typeof server === 'string') {
         await client.query(`update executions set status = 'failed', ended_at = 1`);
         await client.query('update executions set ended_at = 2 where id = $1', [other.id]);
         const retried = children[1]!.id;
-        // what a retry has done before it commits
+        // the changes of a retry before its commit
         await client.query('begin');
         await client.query('select 1 from executions where id = $1 for update', [retried]);
         await client.query(`update executions set status = 'pending', ended_at = null where id = $1`, [retried]);
@@ -337,7 +337,7 @@ if (typeof server === 'string') {
     }
   });
 
-  describe('durability.md: a commit that cannot succeed is not repeated', () => {
+  describe('durability.md, A commit that cannot succeed is not repeated: the bad row is found', () => {
     for (const [what, poison] of [
       ['a string with NUL', { tasks: [sampleTaskState('a', { output: '"\u0000"' })] }],
       ['a number too large for its column', { tasks: [sampleTaskState('a', { startedAt: 2 ** 63 })] }],
@@ -370,12 +370,12 @@ if (typeof server === 'string') {
       });
     }
 
-    it('among a thousand it is found by halves', async (t) => {
+    it('one among a thousand is found by halving', async (t) => {
       const { store, client } = await place(t, url);
       const creates = Array.from({ length: 1000 }, () => sampleExecution({ owned: true }));
       const made = creates.map((create) => sampleTransition(create.id, { create }));
       await store.commit({ runner: 'r1', n: 1, transitions: made });
-      // a sequence counts what is taken back, too
+      // a sequence also counts rolled-back values
       await client.query(`create sequence tries;
         create function try() returns trigger language plpgsql set search_path from current as $$ begin perform nextval('tries'); return null; end $$;
         create trigger try before insert on task_executions for each statement execute function try()`);
@@ -385,12 +385,12 @@ if (typeof server === 'string') {
       });
       await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions }), { name: 'RefusedDataError', id: bad });
       const { rows } = await client.query<{ tries: string }>(`select nextval('tries') - 1 as tries`);
-      // the batch itself, and one for each time that a thousand is halved
+      // the batch itself, and one try for each halving of a thousand
       assert.ok(Number(rows[0]!.tries) <= 12, `${rows[0]!.tries} tries`);
       assert.deepEqual((await client.query('select from task_executions')).rows, []);
     });
 
-    it('of two that do not go together it is the second, whoever comes after it', async (t) => {
+    it('of two that conflict the second is blamed, whichever comes after it', async (t) => {
       const { store } = await place(t, url);
       const creates = Array.from({ length: 9 }, (_, i) => {
         return sampleExecution({ owned: true, idempotencyKey: i === 1 || i === 6 ? 'the same' : null });

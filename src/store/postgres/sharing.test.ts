@@ -20,7 +20,7 @@ const skip = typeof server === 'string' ? server : false;
 if (typeof server !== 'string') after(() => server.stop());
 let schemas = 0;
 
-/** What the next version would do: a column for each of some tables, and a table more. */
+/** The changes of a later version: a column in some tables and a new table. */
 const next: Migration = {
   number: 1000,
   name: 'next',
@@ -54,7 +54,7 @@ function pipeline(): ReturnType<typeof workflow> {
 }
 
 describe('many processes on one PostgreSQL', { skip }, () => {
-  it('twenty that open it at once migrate it once', async (t) => {
+  it('twenty processes that open it at once migrate it once', async (t) => {
     const place = url();
     const stores = await Promise.all(Array.from({ length: 20 }, () => open(t, place, { patienceMs: 30_000 })));
     const numbers = await stores[0]!.read(function* () {
@@ -67,13 +67,13 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     );
   });
 
-  it('an older runner goes on, and opens again, beside one whose schema is newer', async (t) => {
+  it('an older runner continues, and opens again, beside one whose schema is newer', async (t) => {
     const place = url();
     const clock = new ManualClock();
     const options = { now: () => clock.now() };
     const older = await openRig(t, { store: await open(t, place, options), clock, workflows: [pipeline()] });
     const before = await older.client.execute('pipeline');
-    // on each of its connections the statements of the older one are prepared by now
+    // each of its connections has prepared the statements of the older version by now
     const look = (): Promise<unknown> =>
       Promise.all(
         Array.from({ length: 10 }, async () => {
@@ -101,13 +101,13 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     assert.deepEqual((await again.client.execute('pipeline')).outputs, before.outputs);
   });
 
-  it('one that a newer schema does not work with is refused, and says what it needs', async (t) => {
+  it('a runner that a newer schema does not support is refused, and the error says what it needs', async (t) => {
     const place = url();
     await open(t, place, { migrations: [...migrations, { ...next, oldest: 1000 }] });
     await assert.rejects(open(t, place), { code: 'DATABASE_TOO_NEW', message: /schema 1000.*knows schemas up to/s });
   });
 
-  it('a migration gives way to whoever holds a table, so that others are not held up behind it', async (t) => {
+  it('a migration gives way to a holder of a table, so it delays no other program', async (t) => {
     const place = url();
     const store = await open(t, place);
     const schema = new URL(place).searchParams.get('schema')!;
@@ -125,7 +125,7 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     assert.ok(Math.max(...waits) < 3000, `a start waited for ${Math.max(...waits)} ms`);
   });
 
-  it('the schema of the URL is where everything is, whatever the search path of a connection', async (t) => {
+  it('the schema of the URL holds everything, whatever the search path of a connection', async (t) => {
     const place = url();
     const role = `nowhere_${process.pid}`;
     const admin = await connect(t);
@@ -158,7 +158,7 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     }
   });
 
-  it('a user who may not make schemas opens and migrates what is in one that is there', async (t) => {
+  it('a user without the right to create schemas opens and migrates an existing one', async (t) => {
     const place = url();
     const schema = new URL(place).searchParams.get('schema')!;
     const role = `tenant_${process.pid}`;
@@ -178,14 +178,14 @@ describe('many processes on one PostgreSQL', { skip }, () => {
   });
 });
 
-describe('many who ask at the same moment', { skip }, () => {
-  it('wait for each other, and the engine for none of them', async (t) => {
+describe('many queries at the same moment', { skip }, () => {
+  it('the queries wait for each other, and the engine waits for none of them', async (t) => {
     const place = url();
     const rig = await openRig(t, { store: await open(t, place), workflows: [pipeline()] });
     const { executionId } = await rig.client.execute('pipeline');
     const client = await connect(t);
     await client.query(`set search_path to ${new URL(place).searchParams.get('schema')}`);
-    // whoever starts one with that key waits for this transaction
+    // a start with that key waits for this transaction
     await client.query('begin');
     await client.query(
       `insert into executions select (jsonb_populate_record(null::executions, to_jsonb(e) || '{"id":"held","root_id":"held","idempotency_key":"k"}')).*
@@ -205,7 +205,7 @@ describe('many who ask at the same moment', { skip }, () => {
 });
 
 describe('several hosts in one URL', { skip }, () => {
-  it('one that cannot be reached is passed over', async (t) => {
+  it('an unreachable host is passed over', async (t) => {
     const given = new URL(url());
     const { host } = given;
     const place = given.href.replace(host, `127.0.0.1:1,${host},127.0.0.1:2`);

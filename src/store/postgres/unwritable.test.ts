@@ -11,20 +11,20 @@ import { UnwritableBatchError } from '../transition.ts';
 /** The server takes longer than any deadline of these tests for an output of more than 8 MiB. */
 const slowText = `create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return new; end $$;
   create trigger slow before insert on task_executions for each row when (length(new.output) > 8388608) execute function slow()`;
-/** How long an answer is waited for; a batch of 9 MiB has a tenth more. */
+/** The deadline of an answer; a batch of 9 MiB has a tenth more. */
 const deadlineMs = 700;
 
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('batches that PostgreSQL cannot take', () => {
-    it('are run on a server', (t) => t.skip(server));
+    it('the tests have a server', (t) => t.skip(server));
   });
 } else {
   const { url } = server;
   after(() => server.stop());
 
-  describe('durability.md: a commit that cannot succeed is not repeated', () => {
-    it('values that are too long for a statement are refused before anything is sent, and the others can be written', async (t) => {
+  describe('durability.md, A commit that cannot succeed is not repeated: values that are too large', () => {
+    it('values too long for a statement are refused before anything is sent, and the others can be written', async (t) => {
       const { store } = await postgresPlace(t, url, ['r1']);
       const creates = Array.from({ length: 2 }, () => sampleExecution({ owned: true }));
       const made = creates.map((create) => sampleTransition(create.id, { create }));
@@ -39,7 +39,7 @@ if (typeof server === 'string') {
       assert.equal((await store.tasks(good!.id)).length, 1);
     });
 
-    it('what the server does not take within its deadline is given up after three tries, and never written, however late it comes', async (t) => {
+    it('a batch that the server does not take within its deadline is given up after three tries, and never written later', async (t) => {
       const { store, client } = await postgresPlace(t, url, ['r1'], { deadlineMs });
       const create = sampleExecution({ owned: true });
       await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] });
@@ -56,7 +56,7 @@ if (typeof server === 'string') {
       assert.deepEqual(await store.tasks(create.id), []);
     });
 
-    it('it fails its own execution, and the others of its runner go on', async (t) => {
+    it('such a batch fails its own execution, and the others of its runner continue', async (t) => {
       const { store, client } = await postgresPlace(t, url, [], { deadlineMs });
       await client.query(slowText);
       const w = workflow('large');

@@ -35,8 +35,8 @@ let files = 0;
 offerSuite('SQLite in memory', () => openStore('sqlite::memory:'));
 storeSuite('SQLite in a file', () => openStore(`sqlite:${join(suiteFolder, `${files++}.db`)}`));
 
-describe('issue A, store: the settings that make it durable', () => {
-  it('are WAL, synchronous=FULL, foreign keys, and no busy timeout', async (t) => {
+describe('durability.md, Per database: the settings that make SQLite durable', () => {
+  it('the settings are WAL, synchronous=FULL, foreign keys, and no busy timeout', async (t) => {
     const [store] = await openStores(t, 1, new ManualClock());
     const pragma = (name: string): Promise<unknown> =>
       store!.read(function* () {
@@ -70,8 +70,8 @@ describe('the URL of a SQLite database', () => {
   }
 });
 
-describe('issue A, bad input: a database file', () => {
-  it('that is none is DATABASE_INVALID, names the file, and is not touched', async (t) => {
+describe('interfaces.md: opening a SQLite database file', () => {
+  it('a file that is no database is DATABASE_INVALID, named, and not changed', async (t) => {
     const file = join(tempFolder(t), 'notes.txt');
     const text = 'these are my notes, and no database at all\n'.repeat(100);
     writeFileSync(file, text);
@@ -83,7 +83,7 @@ describe('issue A, bad input: a database file', () => {
     assert.equal(readFileSync(file, 'utf8'), text);
   });
 
-  it('of something else with a table of the same name is DATABASE_INVALID, and is not touched', async (t) => {
+  it('a database of another program with a table of the same name is DATABASE_INVALID and not changed', async (t) => {
     const file = join(tempFolder(t), 'theirs.db');
     const db = new DatabaseSync(file);
     db.exec('create table Executions (day text); create table people (name text)');
@@ -96,7 +96,7 @@ describe('issue A, bad input: a database file', () => {
     db.close();
   });
 
-  it('with tables of somebody else under other names is shared with them', async (t) => {
+  it('a database with other tables is shared with their program', async (t) => {
     const file = join(tempFolder(t), 'shared.db');
     const db = new DatabaseSync(file);
     db.exec('create table people (name text)');
@@ -105,15 +105,19 @@ describe('issue A, bad input: a database file', () => {
     await (await openStore(`sqlite:${file}`)).close();
   });
 
-  it('where the system takes no folder is refused at once', { skip: process.platform !== 'linux' }, async () => {
-    await assert.rejects(openStore('sqlite:/proc/nope/deeper/x.db'), (error: unknown) => {
-      assert.ok(error instanceof CloacinaError && error.code === 'STORE_UNAVAILABLE');
-      assert.match(error.message, /\/proc\/nope\/deeper\/x\.db could not be opened: ENOENT.*mkdir '\/proc\/nope'/);
-      return true;
-    });
-  });
+  it(
+    'a path where the system accepts no folder is refused at once',
+    { skip: process.platform !== 'linux' },
+    async () => {
+      await assert.rejects(openStore('sqlite:/proc/nope/deeper/x.db'), (error: unknown) => {
+        assert.ok(error instanceof CloacinaError && error.code === 'STORE_UNAVAILABLE');
+        assert.match(error.message, /\/proc\/nope\/deeper\/x\.db could not be opened: ENOENT.*mkdir '\/proc\/nope'/);
+        return true;
+      });
+    },
+  );
 
-  it('that another process writes to is opened, and read, without a turn among the writers', async (t) => {
+  it('a database that another process writes to is opened and read without waiting for the writer', async (t) => {
     const file = join(tempFolder(t), 'busy.db');
     await (await openStore(`sqlite:${file}`)).close();
     const other = new DatabaseSync(file);
@@ -124,7 +128,7 @@ describe('issue A, bad input: a database file', () => {
     assert.deepEqual(await store.definitions(), []);
   });
 
-  it('of a newer Cloacina is DATABASE_TOO_NEW, and is not touched', async (t) => {
+  it('a database of a newer Cloacina is DATABASE_TOO_NEW and not changed', async (t) => {
     const file = join(tempFolder(t), 'new.db');
     await (await openStore(`sqlite:${file}`)).close();
     const db = new DatabaseSync(file);
@@ -133,7 +137,7 @@ describe('issue A, bad input: a database file', () => {
     await assert.rejects(openStore(`sqlite:${file}`), { code: 'DATABASE_TOO_NEW' });
   });
 
-  it('of an older Cloacina is migrated, and what is in it is kept', async (t) => {
+  it('a database of an older Cloacina is migrated, and its rows are kept', async (t) => {
     const file = join(tempFolder(t), 'old.db');
     const create = sampleExecution();
     const db = new DatabaseSync(file);
@@ -159,7 +163,7 @@ describe('issue A, bad input: a database file', () => {
     );
   });
 
-  it('that is truncated is an error that says so, never a crash', async (t) => {
+  it('a truncated database is an error that says so, never a crash', async (t) => {
     const file = join(tempFolder(t), 'short.db');
     const store = await openStore(`sqlite:${file}`);
     await store.createExecutions(Array.from({ length: 200 }, () => sampleExecution()));
@@ -174,13 +178,13 @@ describe('issue A, bad input: a database file', () => {
     await assert.rejects(look, { code: 'DATABASE_INVALID' });
   });
 
-  it('in a folder that there is not yet is made with its folder', async (t) => {
+  it('a database in a missing folder is created with its folder', async (t) => {
     const store = await openStore(`sqlite:${join(tempFolder(t), 'a', 'b', 'app.db')}`);
     release(t, () => store.close());
     assert.equal(await store.execution('x'), undefined);
   });
 
-  it('that is a folder, or lies below a file, is STORE_UNAVAILABLE and names the path', async (t) => {
+  it('a path that is a folder, or below a file, is STORE_UNAVAILABLE and named', async (t) => {
     const folder = tempFolder(t);
     writeFileSync(join(folder, 'file'), '');
     for (const path of [folder, join(folder, 'file', 'app.db')]) {
@@ -192,7 +196,7 @@ describe('issue A, bad input: a database file', () => {
     }
   });
 
-  // permissions are for others than root, and Windows has none of these
+  // permissions do not bind root, and Windows has none of these
   const nobody = process.platform !== 'win32' && process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
   const openAsOther = (path: string): string => {
     const module = JSON.stringify(new URL('../open.ts', import.meta.url).href);
@@ -206,24 +210,20 @@ describe('issue A, bad input: a database file', () => {
     return stdout === '' ? stderr : stdout;
   };
 
-  it(
-    'that may only be read is DATABASE_READ_ONLY and names the file',
-    { skip: process.platform === 'win32' },
-    async (t) => {
-      const folder = tempFolder(t);
-      const file = join(folder, 'ro.db');
-      await (await openStore(`sqlite:${file}`)).close();
-      chmodSync(file, 0o444);
-      chmodSync(folder, 0o555);
-      release(t, () => chmodSync(folder, 0o755));
-      const said = openAsOther(file);
-      assert.match(said, /^DATABASE_READ_ONLY/);
-      assert.ok(said.includes(file));
-    },
-  );
+  it('a read-only database is DATABASE_READ_ONLY and named', { skip: process.platform === 'win32' }, async (t) => {
+    const folder = tempFolder(t);
+    const file = join(folder, 'ro.db');
+    await (await openStore(`sqlite:${file}`)).close();
+    chmodSync(file, 0o444);
+    chmodSync(folder, 0o555);
+    release(t, () => chmodSync(folder, 0o755));
+    const said = openAsOther(file);
+    assert.match(said, /^DATABASE_READ_ONLY/);
+    assert.ok(said.includes(file));
+  });
 
   it(
-    'in a folder where nothing may be made is STORE_UNAVAILABLE and names the file',
+    'a folder without write permission is STORE_UNAVAILABLE and the file is named',
     { skip: process.platform === 'win32' },
     (t) => {
       const folder = join(tempFolder(t), 'locked');
@@ -245,7 +245,7 @@ describe('durability.md, per database: SQLite', () => {
     return other;
   };
 
-  it('a busy database is waited for on a timer: the event loop turns, and a commit says that it is busy', async (t) => {
+  it('a busy database is waited for on a timer: the event loop turns, and a commit reports that it is busy', async (t) => {
     const file = join(tempFolder(t), 'busy.db');
     const store = await openStore(`sqlite:${file}`);
     release(t, () => store.close());
@@ -258,7 +258,8 @@ describe('durability.md, per database: SQLite', () => {
       store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] }),
       BusyError,
     );
-    // the lock is held by this very thread: a wait inside SQLite could only fail, here it goes on when it is released
+    // this same thread holds the lock: a wait inside SQLite could only fail, while the timer continues when it is
+    // released
     await setTimeout(20);
     assert.ok(!written);
     assert.equal((await store.runners()).length, 1, 'readers are not held up');
@@ -267,7 +268,7 @@ describe('durability.md, per database: SQLite', () => {
     assert.equal((await writing).length, 1);
   });
 
-  it('one that stays busy is STORE_UNAVAILABLE in the end', async (t) => {
+  it('a database that stays busy is STORE_UNAVAILABLE in the end', async (t) => {
     const file = join(tempFolder(t), 'busy.db');
     const store = await openStore(`sqlite:${file}`, { patienceMs: 30 });
     release(t, () => store.close());
@@ -276,7 +277,7 @@ describe('durability.md, per database: SQLite', () => {
     await assert.rejects(store.createExecutions([sampleExecution()]), { code: 'STORE_UNAVAILABLE' });
   });
 
-  it('a change by another connection is noticed once; an own one is none', async (t) => {
+  it('a change by another connection is noticed once; an own change is not', async (t) => {
     const [one, two] = await openStores(t, 2, new ManualClock());
     assert.equal(one!.changed(), false);
     await one!.createExecutions([sampleExecution()]);
@@ -285,7 +286,7 @@ describe('durability.md, per database: SQLite', () => {
     assert.deepEqual([one!.changed(), one!.changed()], [true, false]);
   });
 
-  it('a full disk is STORE_UNAVAILABLE; what was acknowledged is intact, and work goes on when there is room again', async (t) => {
+  it('a full disk is STORE_UNAVAILABLE; acknowledged rows are intact, and work resumes when there is room again', async (t) => {
     const [store, other] = await openStores(t, 2, new ManualClock());
     const kept = sampleExecution();
     await store!.createExecutions([kept]);
@@ -309,8 +310,8 @@ describe('durability.md, per database: SQLite', () => {
   });
 });
 
-describe('durability.md: a commit that cannot succeed is not repeated', () => {
-  it('a value that cannot be bound is refused like one that SQLite refuses, and names its execution', async (t) => {
+describe('durability.md, A commit that cannot succeed is not repeated: values that SQLite cannot bind', () => {
+  it('a value that cannot be bound is refused like one that SQLite refuses, and the error names its execution', async (t) => {
     const [store] = await openStores(t, 1, new ManualClock());
     await store!.registerRunner(sampleRunner('r1'));
     const creates = Array.from({ length: 2 }, () => sampleExecution({ owned: true }));

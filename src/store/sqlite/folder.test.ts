@@ -5,8 +5,8 @@ import { describe, it } from 'node:test';
 import { tempFolder } from '../../testing/engine-rig.ts';
 import { makeFolder } from './folder.ts';
 
-describe('a folder that is made with those above it', () => {
-  it('gives the topmost that was missing', (t) => {
+describe('a folder is created with its missing parents', () => {
+  it('the topmost created folder is returned', (t) => {
     const top = tempFolder(t);
     assert.equal(makeFolder(join(top, 'a', 'b', 'c')), join(top, 'a'));
     assert.equal(makeFolder(join(top, 'a', 'b', 'd')), join(top, 'a', 'b', 'd'));
@@ -14,14 +14,14 @@ describe('a folder that is made with those above it', () => {
     assert.ok(existsSync(join(top, 'a', 'b', 'c')));
   });
 
-  it('is refused with the word of the system where a file is in the way', (t) => {
+  it("a file in the way is the system's error", (t) => {
     const top = tempFolder(t);
     writeFileSync(join(top, 'file'), '');
     assert.throws(() => makeFolder(join(top, 'file')), { code: 'EEXIST' });
     assert.throws(() => makeFolder(join(top, 'file', 'a')), { code: 'ENOTDIR' });
   });
 
-  it('is refused at once where none can be made', { skip: process.platform !== 'linux' }, () => {
+  it('an impossible folder fails at once', { skip: process.platform !== 'linux' }, () => {
     assert.throws(() => makeFolder('/proc/nope/deeper'), { code: 'ENOENT' });
   });
 });

@@ -4,12 +4,12 @@ import type { Claim } from '../../store/store.ts';
 import { sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 import type { StorePlace } from '../store-place.ts';
 
-/** Who takes what, whatever the database. */
+/** Rules of claiming, for every database. */
 export function claimSuite(place: StorePlace): void {
   const { commit, claim, idsOf, owned, created } = place;
 
-  describe('durability.md, claiming', () => {
-    it('takes the highest priority first, then the oldest, up to the limit, and raises the epoch', async () => {
+  describe('durability.md, Claiming: which runner takes which execution', () => {
+    it('a claim takes the highest priority first, then the oldest, up to the limit, and raises the epoch', async () => {
       const [b, c, a] = await created({ createdAt: 2 }, { createdAt: 3 }, { createdAt: 9, priority: 1 });
       const claimed = await claim({ limit: 2 });
       assert.deepEqual(idsOf(claimed), [a, b]);
@@ -22,13 +22,13 @@ export function claimSuite(place: StorePlace): void {
       assert.deepEqual(await claim({ runner: 'r2' }), []);
     });
 
-    it('within one priority tenants take turns, so none waits for all that another has handed in', async () => {
+    it('tenants take turns within one priority, so no tenant waits for the whole backlog of another', async () => {
       const many = await created(...Array.from({ length: 20 }, (_, i) => ({ createdAt: i, tenant: 'busy' })));
       const [late, later] = await created({ createdAt: 100, tenant: 'small' }, { createdAt: 101, tenant: 'small' });
       assert.deepEqual(idsOf(await claim({ limit: 4 })), [many[0], late, many[1], later]);
     });
 
-    it('among many tenants, too: the highest priority first, then in turn, and all at last', async () => {
+    it('many tenants take turns too: the highest priority first, and all in the end', async () => {
       const tenants = Array.from({ length: 30 }, (_, i) => `tenant${i}`);
       const each = await Promise.all(
         tenants.map((tenant, i) =>
@@ -56,7 +56,7 @@ export function claimSuite(place: StorePlace): void {
       );
     });
 
-    it('beyond a thousand tenants: those of one code are not looked at from the first again for another code', async () => {
+    it('beyond a thousand tenants, those of one build id are not scanned again from the first for another build id', async () => {
       const tenants = Array.from({ length: 1200 }, (_, i) => `tenant${String(i).padStart(4, '0')}`);
       const ids = await created(...tenants.map((tenant) => ({ tenant })));
       await created(...Array.from({ length: 20 }, () => ({ buildId: 'embedded/w/2' })));
@@ -66,7 +66,7 @@ export function claimSuite(place: StorePlace): void {
       assert.ok(second.some((id) => ids.indexOf(id) >= 1000));
     });
 
-    it('takes only what the runner can run, and only of its roots where it has some', async () => {
+    it('a claim takes only executions that the runner can run, and only from its roots if it names some', async () => {
       const parent = { id: 'root', task: 'kid', item: -1 };
       const [mine, , child] = await created({}, { buildId: 'embedded/w/2' }, { rootId: 'root', parent });
       const claimable = (change: Partial<Claim>): Promise<boolean> =>
@@ -97,7 +97,7 @@ export function claimSuite(place: StorePlace): void {
       assert.deepEqual(idsOf(await claim()), [mine]);
     });
 
-    it('loads the tasks and the number of the last event', async () => {
+    it('a claim loads the tasks and the number of the last event', async () => {
       const id = await owned();
       await commit(
         'r1',
@@ -114,14 +114,14 @@ export function claimSuite(place: StorePlace): void {
       assert.deepEqual(b, sampleTaskState('b'));
     });
 
-    it('gives nothing to a runner that is dead or has no row', async () => {
+    it('a dead or unknown runner gets nothing', async () => {
       await created({});
       await place.store.markDead('r1', 2_000_000);
       assert.deepEqual(await claim(), []);
       assert.deepEqual(await claim({ runner: 'nobody' }), []);
     });
 
-    it('side by side never gives one execution to two', async () => {
+    it('concurrent claims never return the same execution twice', async () => {
       await created(...Array.from({ length: 100 }, () => ({})));
       const claims = await Promise.all(
         Array.from({ length: 20 }, (_, i) => claim({ runner: i % 2 === 0 ? 'r1' : 'r2', limit: 7 })),
@@ -131,7 +131,7 @@ export function claimSuite(place: StorePlace): void {
       assert.equal(new Set(ids).size, 100);
     });
 
-    it('durability.md, ownership: a limit of one admits one, however many claim at the same moment', async () => {
+    it('durability.md, Ownership: a limit of one admits one, however many claims run at the same moment', async () => {
       const runners = Array.from({ length: 8 }, (_, i) => `claimer${i}`);
       for (const id of runners) await place.store.registerRunner(sampleRunner(id));
       const limits = new Map([['embedded/w/1 w', 1]]);
@@ -143,10 +143,10 @@ export function claimSuite(place: StorePlace): void {
     });
   });
 
-  describe('engine.md, limits', () => {
+  describe('engine.md, Limits: claims admit no more than a limit allows', () => {
     const code = 'embedded/w/1';
 
-    it('of many keys each admits what its limit allows, the highest priority and the oldest first', async () => {
+    it('each of many keys admits what its limit allows, the highest priority and the oldest first', async () => {
       const keys = Array.from({ length: 40 }, (_, i) => `key${i}`);
       const each = await Promise.all(
         keys.map((limitKey, i) => created(...[3, 1, 2].map((k) => ({ limitKey, createdAt: 100 * k + i })))),
@@ -166,7 +166,7 @@ export function claimSuite(place: StorePlace): void {
       assert.equal(all.length, admitted.length + 1);
     });
 
-    it('a thousand keys whose limit is reached keep nobody from the one after them', async () => {
+    it('a thousand keys at their limit do not block the next key', async () => {
       const keys = Array.from({ length: 1000 }, (_, i) => `key${String(i).padStart(4, '0')}`);
       await created(...keys.map((limitKey) => ({ limitKey })));
       const limits = new Map([[`${code} w`, 1]]);
@@ -179,7 +179,7 @@ export function claimSuite(place: StorePlace): void {
       assert.equal(await place.store.claimable(request), false);
     });
 
-    it('each version keeps to its own limit under the same key, whichever is looked at first', async () => {
+    it('each version keeps to its own limit under the same key, whichever is examined first', async () => {
       const other = 'embedded/w/2';
       const limits = new Map([
         [`${code} w`, 1],
@@ -204,7 +204,7 @@ export function claimSuite(place: StorePlace): void {
       }
     });
 
-    it('what runs of one version counts for the others under the same key', async () => {
+    it('running executions of one version count for the others under the same key', async () => {
       const limitKey = 'shared';
       const other = 'embedded/w/2';
       await created({ limitKey }, { limitKey }, { limitKey, buildId: other }, { limitKey, buildId: other });

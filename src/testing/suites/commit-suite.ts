@@ -4,12 +4,12 @@ import { FencedError, RefusedDataError } from '../../store/transition.ts';
 import { sampleExecution, sampleRelease, sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 import type { StorePlace } from '../store-place.ts';
 
-/** What commits write, and mail, whatever the database. */
+/** Writes of commits, and inbox messages, for every database. */
 export function commitSuite(place: StorePlace): void {
   const { commit, claim, owned, created } = place;
 
-  describe('durability.md, the commit', () => {
-    it('writes tasks, steps, logs and events of many executions; a task is overwritten, a step is kept', async () => {
+  describe('durability.md, The commit: transitions of many executions', () => {
+    it('a commit writes tasks, steps, logs and events of many executions; a task is overwritten, a step is kept', async () => {
       const [one, two] = [await owned(), await owned()];
       const result = await commit(
         'r1',
@@ -57,7 +57,7 @@ export function commitSuite(place: StorePlace): void {
       assert.deepEqual([parsed.input, parsed.inputParsed], ['{"n":2}', true]);
     });
 
-    it('the fence: a runner that is dead, or has no row, writes nothing at all', async () => {
+    it('the fence: a runner that is dead or has no row writes nothing', async () => {
       const id = await owned();
       await place.store.markDead('r1', 2_000_000);
       const create = sampleExecution({ owned: true });
@@ -75,7 +75,7 @@ export function commitSuite(place: StorePlace): void {
       assert.deepEqual(await place.store.tasks(id), []);
     });
 
-    it('an execution with another owner or epoch is lost: nothing of it is written, the others are', async () => {
+    it('an execution with another owner or epoch is lost: none of its rows are written, those of the others are', async () => {
       const [mine, taken, older] = [await owned(), await owned(), await owned()];
       await place.store.releaseExecution(taken, 'r1', 1);
       await claim({ runner: 'r2' });
@@ -98,7 +98,7 @@ export function commitSuite(place: StorePlace): void {
       assert.equal((await place.store.execution(mine))!.status, 'completed');
     });
 
-    it('data that the database refuses names the execution, and nothing of the batch is written', async () => {
+    it('an error about refused data names the execution, and the batch writes nothing', async () => {
       const [good, bad] = [await owned(), await owned()];
       const event = { seq: 1, type: 'task.started', at: 5, task: 'a', item: null, attempt: 1, data: null } as const;
       await assert.rejects(
@@ -112,7 +112,7 @@ export function commitSuite(place: StorePlace): void {
       assert.deepEqual(await place.store.tasks(good), []);
     });
 
-    it('letting go at the end keeps output, error and the last event, and nobody owns it', async () => {
+    it('a release at the end keeps output, error and the last event, and leaves no owner', async () => {
       const id = await owned();
       const last = {
         seq: 1,
@@ -143,7 +143,7 @@ export function commitSuite(place: StorePlace): void {
       assert.deepEqual(await claim(), []);
     });
 
-    it('letting go to `waiting` frees it until its time, then anyone may take it', async () => {
+    it('a release to `waiting` frees the execution until its time, then any runner can take it', async () => {
       const id = await owned();
       const letGo = sampleRelease({ status: 'waiting', wakeAt: 500, endedAt: null, output: null });
       await commit('r1', sampleTransition(id, { release: letGo }));
@@ -158,7 +158,7 @@ export function commitSuite(place: StorePlace): void {
       );
     });
 
-    it('progress sets the count of losses back to 0', async () => {
+    it('progress resets the crash count to 0', async () => {
       const id = await owned();
       for (let i = 0; i < 2; i++) {
         const runner = `dying${i}`;
@@ -177,7 +177,7 @@ export function commitSuite(place: StorePlace): void {
   });
 
   describe('durability.md, Inbox', () => {
-    it('of an owned execution lies until its owner takes it in; then it is gone', async () => {
+    it('an inbox message of an owned execution is kept until its owner acknowledges it, then deleted', async () => {
       const [id, other] = [await owned(), await owned()];
       assert.equal(await place.store.hasMessages('r1'), false);
       assert.deepEqual(await place.store.cancel(id, 'default'), { status: 'sent' });
@@ -193,7 +193,7 @@ export function commitSuite(place: StorePlace): void {
       assert.equal((await place.store.execution(id))!.inboxAcked, 1);
     });
 
-    it('that the owner has not seen holds the execution: what is written stands, but it is not let go', async () => {
+    it('an inbox message that the owner has not read blocks the release: the changes are written, but the owner stays', async () => {
       const id = await owned();
       await place.store.cancel(id, 'default');
       const write = { tasks: [sampleTaskState('a')], release: sampleRelease({ inboxSeen: 0 }) };
@@ -218,7 +218,7 @@ export function commitSuite(place: StorePlace): void {
       assert.equal((await place.store.execution(id))!.status, 'cancelled');
     });
 
-    it('waits for the next owner where the last one was lost', async () => {
+    it('an inbox message waits for the next owner if the last one was lost', async () => {
       const id = await owned();
       await place.store.cancel(id, 'default');
       await place.store.releaseExecution(id, 'r1', 1);
@@ -227,7 +227,7 @@ export function commitSuite(place: StorePlace): void {
       assert.equal((await place.store.inboxOf('r2')).length, 1);
     });
 
-    it('cancel of one that nobody owns is applied at once; of one that ended or is unknown it is refused', async () => {
+    it('a cancel without an owner is applied at once, and is refused for an ended or unknown execution', async () => {
       const [pending, waiting] = await created({}, { startAt: 9_000_000 });
       const id = await owned();
       await commit('r1', sampleTransition(id, { release: sampleRelease() }));
@@ -249,7 +249,7 @@ export function commitSuite(place: StorePlace): void {
       );
     });
 
-    it('of another tenant is for an execution that there is not', async () => {
+    it('an execution of another tenant is unknown', async () => {
       const [id] = await created({ tenant: 'other' });
       assert.deepEqual(await place.store.cancel(id!, 'default'), { status: 'unknown' });
       assert.equal((await place.store.execution(id!))!.status, 'pending');

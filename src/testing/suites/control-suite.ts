@@ -5,11 +5,14 @@ import { sampleWorkflow } from '../sample-package.ts';
 import { sampleExecution, sampleRelease, sampleTaskState, sampleTransition } from '../samples.ts';
 import type { StorePlace } from '../store-place.ts';
 
-/** What cancel and retry do to an execution that nobody owns, whatever the database. */
+/** Effects of cancel and retry on an execution without an owner, for every database. */
 export function controlSuite(place: StorePlace): void {
   const { commit, owned, claim } = place;
 
-  /** An execution that its runner let go, with three maps: two that are half written, one whose own row makes its items count. */
+  /**
+   * An execution that its runner released, with three maps: two that are half written, and one whose own row makes its
+   * items count.
+   */
   async function halfWritten(letGo: Parameters<typeof sampleRelease>[0]): Promise<string> {
     const names = ['new', 'again', 'whole'];
     const [task] = sampleWorkflow('w').tasks;
@@ -42,8 +45,8 @@ export function controlSuite(place: StorePlace): void {
   };
   const retry = { tenant: 'default', buildId: 'embedded/w/1', reset: [], gone: [] };
 
-  describe('durability.md, wide maps: items count once the row of their map is durable', () => {
-    it('a cancel of an execution that nobody owns removes those that do not count; a retry begins their maps anew', async () => {
+  describe('durability.md, Wide maps: items count once the row of their map is durable', () => {
+    it('a cancel without an owner removes items that do not count, and a retry begins their maps anew', async () => {
       const id = await halfWritten({ status: 'pending' });
       assert.deepEqual(await place.store.cancel(id, 'default'), { status: 'applied', as: 'cancelled' });
       assert.deepEqual(await itemsOf(id), { whole: 2 });
@@ -56,7 +59,7 @@ export function controlSuite(place: StorePlace): void {
       });
     });
 
-    it('so does the cancel of its parent', async () => {
+    it('a cancel of the parent does the same', async () => {
       const id = await halfWritten({ status: 'pending' });
       const parent = sampleExecution();
       await place.store.createExecutions([parent]);
@@ -71,7 +74,7 @@ export function controlSuite(place: StorePlace): void {
       assert.deepEqual(await itemsOf(id), { whole: 2 });
     });
 
-    it('a retry of one that is held removes them, and so does another definition that goes on with one', async () => {
+    it('a retry of a held execution does the same, and so does another definition that continues one', async () => {
       const held = await halfWritten({ status: 'paused', reason: 'CRASH_LOOP' });
       await place.store.retry({ ...retry, id: held });
       assert.deepEqual(await itemsOf(held), { whole: 2 });
@@ -80,7 +83,7 @@ export function controlSuite(place: StorePlace): void {
       assert.deepEqual(await itemsOf(stray), { whole: 2 });
     });
 
-    it('those that count stay where an execution is adopted meanwhile', async () => {
+    it('items that count are kept if the execution is adopted meanwhile', async () => {
       const id = await halfWritten({ status: 'pending' });
       await claim({ runner: 'r2' });
       await place.store.moveToBuild([id], 'embedded/w/1', 'embedded/w/2');

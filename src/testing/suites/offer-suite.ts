@@ -30,7 +30,7 @@ const held = (executionId: string, task: string, change: Partial<Helped> = {}): 
   return { executionId, task, item: -1, epoch: 1, attempt: 1, steps: [], logs: [], end: null, ...change };
 };
 
-/** What every store must do with attempts that are offered. */
+/** The handling of offered attempts that every store must have. */
 export function offerSuite(name: string, open: () => Promise<Store>): void {
   describe(`store suite: ${name}, durability.md, helpers`, () => {
     let store: Store;
@@ -47,7 +47,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
         n: ++batches,
         transitions: [sampleTransition(id, { epoch, effects: effects(change) })],
       });
-    /** An execution of `owner`, in epoch 1, that offers something. */
+    /** An execution of `owner`, in epoch 1, with offers. */
     const offering = async (...offers: readonly NewOffer[]): Promise<string> => {
       const create = sampleExecution({ owned: true });
       await store.commit({ runner: 'owner', n: ++batches, transitions: [sampleTransition(create.id, { create })] });
@@ -77,7 +77,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       await store.releaseOrphans();
     };
 
-    it('are taken by who has the code and serves the queue: the highest priority first, then the oldest', async () => {
+    it('offers are taken by runners that have the build id and serve the queue: highest priority first, then oldest', async () => {
       await offering(sampleOffer('gpu', { queue: 'gpu' }), sampleOffer('other', { buildId: 'else' }));
       await offering(sampleOffer('young', { at: 9 }), sampleOffer('old', { at: 1 }));
       await offering(sampleOffer('urgent', { priority: 5 }));
@@ -92,7 +92,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal(await take('two', { buildIds: ['else'] }), 1);
     });
 
-    it('a take is told to the owner, with one mail for an execution', async () => {
+    it('a take is announced to the owner, with one inbox message for an execution', async () => {
       const id = await offering(...[0, 1, 2].map((item) => sampleOffer('map', { item, attempt: item + 1 })));
       await take('one');
       const [said, ...more] = (await mailOf('helper_started')) as HelperStarted[];
@@ -105,7 +105,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal((await store.execution(id))!.inboxSeq, 1);
     });
 
-    it('many who take at the same moment never have the same', async () => {
+    it('many takes at the same moment never take the same offer', async () => {
       for (let i = 0; i < 4; i++) await offering(...[0, 1, 2, 3, 4].map((item) => sampleOffer('map', { item })));
       const counts = await Promise.all(['one', 'two', 'one', 'two'].map((runner) => take(runner, { limit: 6 })));
       const rows = [...(await store.takenOffers('one')), ...(await store.takenOffers('two'))];
@@ -116,7 +116,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal(new Set(rows.map(({ executionId, item }) => `${executionId} ${item}`)).size, rows.length);
     });
 
-    it('of suspects one is taken, and none by who has one', async () => {
+    it('one offer of a poison suspect is taken at a time, and none by a runner that already has one', async () => {
       await offering(
         sampleOffer('a', { isPoisonSuspect: true }),
         sampleOffer('b', { isPoisonSuspect: true }),
@@ -127,7 +127,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal((await store.takenOffers('one')).filter(({ isPoisonSuspect }) => isPoisonSuspect).length, 1);
     });
 
-    it('what is taken back is gone, unless a helper has it: then the commit says so', async () => {
+    it('a withdrawn offer is gone unless a helper has it, and then the commit reports that', async () => {
       const [a, b] = [sampleOffer('a', { at: 1 }), sampleOffer('b', { at: 2 })];
       const id = await offering(a, b);
       await take('one', { limit: 1 });
@@ -138,7 +138,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal(await left(), 0);
     });
 
-    it('an answer ends the offer and is mail to the owner: of who holds it, once', async () => {
+    it('an answer ends the offer and becomes one inbox message to the owner, once, and only from its holder', async () => {
       const id = await offering(sampleOffer('a'));
       await take('one');
       const end = JSON.stringify({ status: 'completed', output: '"\\u0000 é"' });
@@ -156,7 +156,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal(await left(), 0);
     });
 
-    it('large answers are several pieces of mail', async () => {
+    it('large answers become several inbox messages', async () => {
       const id = await offering(...[0, 1, 2].map((item) => sampleOffer('map', { item })));
       await take('one');
       const end = JSON.stringify({ status: 'completed', output: 'x'.repeat(700_000) });
@@ -168,7 +168,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal((await store.execution(id))!.inboxSeq, 4);
     });
 
-    it('steps and logs of who holds an offer are written, and once however often they are sent', async () => {
+    it('steps and logs of the holder of an offer are written once, however often they are sent', async () => {
       const id = await offering(sampleOffer('map', { item: 3 }));
       await take('one');
       const steps = [{ name: 'first', output: '{"a":["b"]}' }];
@@ -186,7 +186,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal(await store.step(id, 'map', 3, 'second'), undefined);
     });
 
-    it('a runner that is declared dead takes nothing and answers nothing; its owners are told', async () => {
+    it('a runner that is declared dead takes and answers nothing, and its owners are told', async () => {
       const id = await offering(sampleOffer('a'), sampleOffer('b', { queue: 'gpu' }));
       await take('one');
       const known = (await store.runners()).find((runner) => runner.id === 'one')!;
@@ -200,12 +200,12 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal(await left(), 1, 'what nobody had is offered still');
     });
 
-    it('what an owner before offered is void: nobody takes it, and an answer reaches nobody', async () => {
+    it('offers of a former owner are void: they are not taken, and their answers reach no execution', async () => {
       const id = await offering(sampleOffer('a'), sampleOffer('b', { queue: 'gpu' }));
       await take('one');
       const { leaseUntil } = (await store.runners()).find((runner) => runner.id === 'owner')!;
       await store.markDead('owner', leaseUntil);
-      // before anybody has swept
+      // before any sweep
       assert.deepEqual(
         (await store.takenOffers('one')).map(({ valid }) => valid),
         [true],
@@ -216,7 +216,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       assert.equal((await store.execution(id))!.inboxSeq, 1);
     });
 
-    it('a number of an attempt that a helper had begun is used up, though nobody came to read of it', async () => {
+    it('an attempt number that a helper had begun is used up although no owner read the message', async () => {
       const id = await offering(sampleOffer('a', { attempt: 3 }));
       const state = {
         task: 'a',
@@ -239,7 +239,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       );
     });
 
-    it('a claim leaves alone the workflows that are for others', async () => {
+    it('a claim ignores workflows that are for other runners', async () => {
       const limited = sampleExecution({ workflow: 'theirs', limitKey: 'k' });
       const [mine, theirs] = [sampleExecution({ workflow: 'mine' }), sampleExecution({ workflow: 'theirs' })];
       await store.createExecutions([mine, theirs, limited]);

@@ -9,7 +9,7 @@ import type { Cleanup } from '../engine-rig.ts';
 import { SampleRegistry, samplePinned } from '../sample-registry.ts';
 import { sampleEffects, sampleExecution, sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 
-/** What becomes of an execution whose version was looked up before and is gone by now, whatever the database. */
+/** Executions whose version was looked up and has been removed since, for every database. */
 export function pinsSuite(name: string, open: () => Promise<Store>): void {
   describe(`durability.md, Per database: start, retry and fork hold the version: ${name}`, () => {
     let batches = 0;
@@ -40,14 +40,14 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       await registry.unregister('p');
     };
 
-    /** Ways to start one, with those that come along. */
+    /** Kinds of starts, with the executions that accompany them. */
     const starts: Readonly<Record<string, (create: NewExecution) => readonly NewExecution[]>> = {
       'a start': (create) => [create],
       'a start with an idempotency key': (create) => [{ ...create, idempotencyKey: 'k', inputHash: 'h' }],
       'one of many': (create) => [sampleExecution(), create, sampleExecution()],
     };
     for (const [what, list] of Object.entries(starts)) {
-      it(`${what} whose package was unregistered meanwhile is refused, and nothing is there`, async (t) => {
+      it(`${what} whose package was unregistered meanwhile is refused and leaves no row`, async (t) => {
         const { store, sample } = await place(t);
         const creates = list(samplePinned(await sample.register('1.0.0')));
         await gone(sample);
@@ -59,7 +59,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
         for (const { id } of creates) assert.equal(await store.execution(id), undefined);
       });
 
-      it(`${what} whose version was unregistered meanwhile is for the version that the channel has now`, async (t) => {
+      it(`${what} whose version was unregistered meanwhile gets the current version of its channel`, async (t) => {
         const { store, sample } = await place(t);
         const one = await sample.register('1.0.0');
         const creates = list(samplePinned(one));
@@ -72,7 +72,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       });
     }
 
-    it('a start is refused where the version that its channel has now was yanked', async (t) => {
+    it('a start is refused if the current version of its channel was yanked', async (t) => {
       const { store, sample } = await place(t);
       const one = samplePinned(await sample.register('1.0.0'));
       await sample.register('2.0.0');
@@ -83,7 +83,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       });
     });
 
-    it('a start whose workflow the channel has no more keeps its version as long as that is there', async (t) => {
+    it('a start keeps its version while that exists, even if the channel no longer has the workflow', async (t) => {
       const { store, sample } = await place(t);
       const one = await sample.register('1.0.0');
       await sample.register('2.0.0', ['other']);
@@ -95,7 +95,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       await assert.rejects(store.createExecutions([samplePinned(one)]), { code: 'PACKAGE_NOT_FOUND' });
     });
 
-    it('an idempotency key names its execution, whatever became of the package', async (t) => {
+    it('an idempotency key names its execution, whatever happened to the package', async (t) => {
       const { store, sample } = await place(t);
       const create = samplePinned(await sample.register('1.0.0'), { idempotencyKey: 'k', inputHash: 'h' });
       await store.createExecutions([create]);
@@ -114,7 +114,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       'with other effects': { effects: sampleEffects({ itemsDropped: ['nothing'] }) },
     };
     for (const [form, other] of Object.entries(forms)) {
-      it(`a commit (${form}) names what it cannot start, and writes nothing; without those it is written`, async (t) => {
+      it(`a commit (${form}) lists the executions it cannot start and writes nothing; a second one without them is written`, async (t) => {
         const { store, sample, commit } = await place(t);
         const known = sampleExecution({ owned: true });
         await commit(made(known));
@@ -134,7 +134,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
         assert.equal((await store.tasks(known.id)).length, 1);
       });
 
-      it(`a commit (${form}) whose version was unregistered starts the one that the channel has now, for anyone`, async (t) => {
+      it(`a commit (${form}) whose version was unregistered starts the current version of the channel, for any runner`, async (t) => {
         const { store, sample, commit } = await place(t);
         const known = sampleExecution({ owned: true });
         await commit(made(known));
@@ -147,7 +147,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
         assert.deepEqual([pin, status, owner, input], [two, 'pending', null, '{"raw":1}']);
       });
 
-      it(`a commit (${form}) does not write a parent whose child cannot be started`, async (t) => {
+      it(`a commit (${form}) does not write a parent whose child cannot start`, async (t) => {
         const { store, sample, commit } = await place(t);
         const parent = sampleExecution({ owned: true });
         await commit(made(parent));
@@ -166,7 +166,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       });
     }
 
-    it('a child of its parent’s own version is started though that accepts no new executions', async (t) => {
+    it("a child of its parent's own version starts although that version takes no new executions", async (t) => {
       const { store, sample, commit } = await place(t);
       const pin = await sample.register('1.0.0');
       const parent = samplePinned(pin, { owned: true });
@@ -187,7 +187,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       return { id, tenant: 'default', buildId: code, reset: [], gone: [] };
     };
 
-    it('retry and fork go on with a version that was yanked, and are refused where it was unregistered', async (t) => {
+    it('retry and fork continue on a yanked version and are refused on an unregistered one', async (t) => {
       const here = await place(t);
       const { store, sample } = here;
       const pin = await sample.register('1.0.0');
@@ -210,7 +210,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       assert.equal(await store.execution(late.create.id), undefined);
     });
 
-    it('the version of another tenant is not the one that is looked for', async (t) => {
+    it('a version of another tenant is never used', async (t) => {
       const { store, sample } = await place(t);
       const pin = await sample.register('1.0.0');
       await assert.rejects(store.createExecutions([samplePinned(pin, { tenant: 'other' })]), {

@@ -16,13 +16,13 @@ const pin = { package: 'p', version: '1.0.0', digest: 'sha256:one' };
 const customer = String.raw`"Acme\N" {a,b}, null`;
 const tags = JSON.stringify({ customer, region: 'eu' });
 
-/** What a commit does beside the tasks of its executions, whatever the database. `open` gives a new, empty store. */
+/** Effects of a commit besides the tasks of its executions, for every database. `open` returns a new, empty store. */
 export function storeEffectsSuite(
   name: string,
   open: () => Promise<Store>,
-  { writesOnce = false }: { /** Whether a batch may be sent again. */ readonly writesOnce?: boolean } = {},
+  { writesOnce = false }: { /** True if a batch may be sent again. */ readonly writesOnce?: boolean } = {},
 ): void {
-  describe(`what a commit does beside tasks: ${name}`, () => {
+  describe(`effects of a commit besides tasks: ${name}`, () => {
     let store: Store;
     let batches = 0;
     beforeEach(async () => {
@@ -63,7 +63,7 @@ export function storeEffectsSuite(
       data: null,
     });
 
-    it('a new execution is found by its tags, whatever is in them', async () => {
+    it('a new execution is found by its tags, whatever characters they have', async () => {
       const create = sampleExecution({ owned: true, tags });
       await commit(sampleTransition(create.id, { create }));
       const found = await store.list(sampleFilter({ tags: { customer } }));
@@ -74,7 +74,7 @@ export function storeEffectsSuite(
       assert.deepEqual(await store.list(sampleFilter({ tags: { customer: 'other' } })), []);
     });
 
-    it('one whose channel is where it was is owned; one whose channel has moved on is for anyone, at the new version', async () => {
+    it('a new execution is owned if its channel has not moved, and otherwise is for any runner at the new version', async () => {
       await channelAt('2.0.0', 'sha256:two');
       const stale = sampleExecution({
         owned: true,
@@ -102,7 +102,7 @@ export function storeEffectsSuite(
       assert.equal((await store.events(current.id, 0, 10))[0]!.runner, 'r1');
     });
 
-    it('durability.md, a batch is written once: sent again, it says again what was moved', async (t) => {
+    it('durability.md, A batch is written once: a repeated batch returns the same moved executions', async (t) => {
       if (!writesOnce) return t.skip('here the outcome of a commit is always known');
       await channelAt('2.0.0', 'sha256:two');
       const stale = sampleExecution({ owned: true, pin, buildId: pin.digest });
@@ -114,7 +114,7 @@ export function storeEffectsSuite(
       assert.deepEqual(first.moved, [stale.id]);
     });
 
-    it('many that follow a channel are all created at its version', async () => {
+    it('many executions that follow a channel are all created at its version', async () => {
       await channelAt('2.0.0', 'sha256:two');
       const creates = [1, 2].map(() => sampleExecution({ pin, buildId: pin.digest, tags }));
       const created = await store.createExecutions([...creates, sampleExecution()]);
@@ -130,7 +130,7 @@ export function storeEffectsSuite(
       );
     });
 
-    it('a child is made for anyone with its parent’s commit, and not at all where the parent is lost', async () => {
+    it("a child is created for any runner with its parent's commit, and not at all if the parent is lost", async () => {
       const parent = await owned();
       const child = sampleExecution({ rootId: parent, parent: { id: parent, task: 'c', item: -1 }, tags });
       const other = sampleExecution();
@@ -149,7 +149,7 @@ export function storeEffectsSuite(
     });
 
     for (const first of ['child', 'parent']) {
-      it(`durability.md, Inbox: of a child's end and its parent's letting go in one batch, the ${first}'s first, the parent hears`, async () => {
+      it(`durability.md, Inbox: if a child's end and its parent's release share a batch, the ${first}'s first, the parent still gets the message`, async () => {
         const [parent, child] = [await owned(), await owned()];
         const ends = sampleTransition(child, { release: sampleRelease({ parent: { id: parent, task: 'c' } }) });
         const waits = sampleTransition(parent, {
@@ -167,7 +167,7 @@ export function storeEffectsSuite(
       });
     }
 
-    it('durability.md, Inbox: one that is cancelled in the batch that lets it go is not let go', async () => {
+    it('durability.md, Inbox: an execution that is cancelled in the batch that releases it is not released', async () => {
       const [parent, child] = [await owned(), await owned()];
       const cancels = sampleTransition(parent, { effects: sampleEffects({ cancelChildren: [child] }) });
       const waits = sampleTransition(child, {
@@ -178,7 +178,7 @@ export function storeEffectsSuite(
       assert.deepEqual({ kept, owner, inboxSeq }, { kept: [child], owner: 'r1', inboxSeq: 1 });
     });
 
-    it('durability.md, Inbox: nor is a parent that cancels a child nobody owns, which tells it at once', async () => {
+    it('durability.md, Inbox: a parent is not released in the batch in which it cancels a child without an owner', async () => {
       const [parent, child] = [await owned(), await owned()];
       const waits = sampleRelease({ status: 'waiting', endedAt: null, output: null });
       const made = sampleExecution({ rootId: parent, parent: { id: parent, task: 'c', item: -1 } });
@@ -192,7 +192,7 @@ export function storeEffectsSuite(
       assert.deepEqual({ kept, owner, inboxSeq }, { kept: [parent], owner: 'r1', inboxSeq: 1 });
     });
 
-    it('of children that end at once each tells its parent, and parents of others hear nothing', async () => {
+    it('children that end together each notify their own parent, and parents of others get no message', async () => {
       const made: string[] = [];
       while (made.length < 12) made.push(await owned());
       const [parents, children] = [made.slice(0, 3), made.slice(3)];
@@ -222,7 +222,7 @@ export function storeEffectsSuite(
       );
     });
 
-    it('mail that was acted on is gone, and the rest stays', async () => {
+    it('an acknowledged inbox message is deleted, and the others are kept', async () => {
       const id = await owned();
       for (const payload of ['1', '2', '3']) await store.signal(id, 'default', 's', payload);
       await commit(sampleTransition(id, { inboxAcked: 0, effects: sampleEffects({ messagesDone: [1, 3] }) }));

@@ -9,14 +9,14 @@ import { sampleWorkflow } from '../sample-package.ts';
 import { sampleExecution, sampleFilter, sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 import { storePlace } from '../store-place.ts';
 
-/** What every store must do, whatever its database. `open` gives a new, empty one; the suite closes it. */
+/** The contract of every store, whatever its database. `open` returns a new, empty one; the suite closes it. */
 export function storeSuite(name: string, open: () => Promise<Store>): void {
   describe(`store suite: ${name}`, () => {
     const place = storePlace(open);
     const { commit, claim, owned, created } = place;
 
     describe('creating', () => {
-      it('an execution keeps all that it was made of', async () => {
+      it('an execution keeps all of its fields', async () => {
         const create = sampleExecution({
           tenant: 't',
           priority: -3,
@@ -73,7 +73,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.equal(record.tags, '{"ключ":"значение"}');
       });
 
-      it('one that a runner owns at once is running, in epoch 1', async () => {
+      it('an execution that a runner owns from the start is running, in epoch 1', async () => {
         const record = (await place.store.execution(await owned()))!;
         assert.deepEqual(
           [record.status, record.owner, record.epoch, record.startedAt],
@@ -81,19 +81,19 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         );
       });
 
-      it('one with a start in the future waits', async () => {
+      it('an execution with a start in the future waits', async () => {
         const [id] = await created({ startAt: 5_000_000 });
         const record = (await place.store.execution(id!))!;
         assert.deepEqual([record.status, record.wakeAt], ['waiting', 5_000_000]);
       });
 
-      it('many at once: all or none', async () => {
+      it('many executions are created all or none', async () => {
         const one = sampleExecution();
         await assert.rejects(place.store.createExecutions([one, sampleExecution(), one]));
         assert.equal(await place.store.execution(one.id), undefined);
       });
 
-      it('one idempotency key from many at the same moment makes one execution, and all are told of it', async () => {
+      it('one idempotency key used by many at the same moment makes one execution, and all of them get it', async () => {
         const creates = Array.from({ length: 8 }, () => sampleExecution({ idempotencyKey: 'once', tags: '{"a":"b"}' }));
         const answers = (await Promise.all(creates.map((create) => place.store.createExecutions([create])))).flat();
         assert.equal(new Set(answers.map(({ id }) => id)).size, 1);
@@ -127,7 +127,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.equal((await place.store.renew({ runner: 'nobody', leaseMs: 60_000, buildIds: [] })).alive, false);
       });
 
-      it('a renewal says whether anything waits for the runner', async () => {
+      it('a renewal says whether work waits for the runner', async () => {
         const signs = async (): Promise<unknown> => {
           const renewal = await place.store.renew({
             runner: 'r1',
@@ -158,7 +158,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.deepEqual(await signs(), { ...none, owned: 1, mail: true, orphans: true, nextWake: 5_000_000 });
       });
 
-      it('a runner is declared dead only while its lease is the one that was watched', async () => {
+      it('a runner is declared dead only if its lease is still the observed one', async () => {
         await place.store.renew({ runner: 'r1', leaseMs: 60_000, buildIds: [] });
         const { leaseUntil } = (await place.store.runners()).find(({ id }) => id === 'r1')!;
         assert.equal(await place.store.markDead('r1', leaseUntil - 1), false);
@@ -166,7 +166,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.equal(await place.store.markDead('r1', leaseUntil), false);
       });
 
-      it('what the dead, and those without a row, owned is pending again, and counted as a loss; the living keep theirs', async () => {
+      it('executions of dead or unknown owners become pending with one loss counted, and those of living owners are kept', async () => {
         await place.store.registerRunner(sampleRunner('r3'));
         const [dead, gone, alive] = await created({}, {}, {});
         for (const [runner] of [['r1'], ['r2'], ['r3']] as const) await claim({ runner, limit: 1 });
@@ -185,7 +185,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.equal(await place.store.releaseOrphans(), 0);
       });
 
-      it('what a runner owns is read back; handing back asks for owner and epoch', async () => {
+      it('a runner can list its executions, and a release requires owner and epoch', async () => {
         const id = await owned();
         assert.deepEqual(
           (await place.store.ownedBy('r1')).map((row) => [row.id, row.epoch]),
@@ -201,7 +201,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
     });
 
     describe('reading', () => {
-      it('events after a number, in order, at most so many', async () => {
+      it('events after a number are read in order, up to a limit', async () => {
         const id = await owned();
         const events = Array.from(
           { length: 30 },
@@ -216,7 +216,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.deepEqual(await seqs(30, 10), []);
       });
 
-      it('outputs are those of completed tasks, without the items of maps', async () => {
+      it('outputs are those of completed tasks, without map items', async () => {
         const id = await owned();
         const done = { status: 'completed', output: '1' } as const;
         await commit(
@@ -233,7 +233,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.deepEqual(await place.store.outputs('nobody'), new Map());
       });
 
-      it('lists by tenant, workflow, status, time and tags; the newest first, page by page', async () => {
+      it('a list filters by tenant, workflow, status, time and tags, newest first, with pages', async () => {
         const ids = await created(
           ...Array.from({ length: 6 }, (_, i) => ({
             id: newId(1_000_000 + i),
@@ -256,7 +256,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.deepEqual(await list({ limit: 2, after: { createdAt: 4, id: ids[4]! } }), [3, 2]);
       });
 
-      it('definitions are the newest of each name', async () => {
+      it('the newest definition of each name is read', async () => {
         const spec = sampleWorkflow('w');
         await place.store.writeDefinitions([{ workflow: 'w', buildId: 'c1', spec }]);
         await place.store.writeDefinitions([
@@ -283,7 +283,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
     });
 
     describe('scripts', () => {
-      it('of a write that throws leave nothing behind', async () => {
+      it('a write script that throws leaves nothing behind', async () => {
         await assert.rejects(
           place.store.write(function* () {
             yield {
@@ -297,7 +297,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         assert.deepEqual(await place.store.definitions(), []);
       });
 
-      it('a closed store refuses every verb, and may be closed again', async () => {
+      it('a closed store refuses every verb and may be closed again', async () => {
         await place.store.close();
         await assert.rejects(place.store.execution('x'), { code: 'RUNNER_CLOSED' });
         await assert.rejects(place.store.createExecutions([sampleExecution()]), { code: 'RUNNER_CLOSED' });

@@ -470,7 +470,7 @@ describe('engine.md, Control: close', () => {
     assert.deepEqual(items, []);
   });
 
-  it('a look that fails after a renewal by the thread is a warning, and no end of the process', async (t) => {
+  it('a poll that fails after a renewal by the thread is a warning, and no end of the process', async (t) => {
     const clock = new ManualClock();
     const [mine] = await openStores(t, 1, clock);
     let kept: LeaseKept | undefined;
@@ -498,7 +498,7 @@ describe('engine.md, Control: close', () => {
       hasMessages: true,
     });
     await clock.settle();
-    assert.ok(rig.logged.some(({ message }) => /what a renewal told failed/.test(message)));
+    assert.ok(rig.logged.some(({ message }) => /polling for work failed/.test(message)));
     away = false;
   });
 

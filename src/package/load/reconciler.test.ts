@@ -85,7 +85,7 @@ async function place(t: TestContext): Promise<Place> {
     await rm(folder, { recursive: true, maxRetries: 5 });
   });
   const onChange = (): void => {
-    for (const reconciler of opened) reconciler.wake();
+    for (const reconciler of opened) reconciler.notify();
   };
   const registry = new Registry({ store, storage, tenant: 'default', now: () => clock.now(), actor: 'test', onChange });
   await addRunner(store, 'r1');
@@ -269,7 +269,7 @@ test('registry.md, hot swap: the new version is added before the old one is remo
   );
   await end(here.store, 'e1');
   here.used.add(one.digest); // its owner has not let go of it yet
-  reconciler.wake();
+  reconciler.notify();
   await reconciler.settled();
   assert.deepEqual(log.slice(2), ['remove 1.0.0'], 'nothing new of it is taken');
   here.clock.advance(60_000);
@@ -417,7 +417,7 @@ test('registry.md, hot swap: what cannot get better is not tried again before th
   const engine = { ...runningEngine(), cloacina: '99.0.0' };
   const elsewhere = new Registry({ store, storage, tenant: 'default', now: () => clock.now(), actor: 'test', engine });
   await elsewhere.register(two.bytes);
-  reconciler.wake();
+  reconciler.notify();
   await reconciler.settled();
   const failures = (): number => names(here.events).filter((name) => name === 'package.failed 2.0.0').length;
   assert.equal(failures(), 1);
@@ -499,7 +499,7 @@ test('registry.md, reconciler: many wake-ups at once are one or two looks, never
   };
   const reconciler = await here.open({ store });
   looks = 0;
-  for (let times = 0; times < 100; times++) reconciler.wake();
+  for (let times = 0; times < 100; times++) reconciler.notify();
   await reconciler.settled();
   assert(looks >= 1 && looks <= 2, `${looks} looks`);
 });
@@ -604,7 +604,7 @@ test('durability.md: a runner that began anew under another id says again what i
   assert.deepEqual(await here.conditions(one.digest), []);
   await addRunner(here.store, 'r1b');
   id = 'r1b';
-  reconciler.wake();
+  reconciler.notify();
   await reconciler.settled();
   assert.equal((await here.conditions(one.digest)).length, 4);
 });

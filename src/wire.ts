@@ -9,6 +9,7 @@ import type { Clock } from './engine/clock.ts';
 import type { EndedExecution } from './engine/execution/ending.ts';
 import { withoutLoss } from './engine/logger.ts';
 import { Engine } from './engine/engine.ts';
+import type { EngineOptions } from './engine/engine-options.ts';
 import { resolveWorkflow } from './engine/client/start.ts';
 import type { ResolvedWorkflow } from './engine/client/start.ts';
 import { Watch } from './engine/client/watch.ts';
@@ -26,7 +27,7 @@ import { Schedules } from './schedule/schedules.ts';
 import { workflowsOf } from './store/registry/versions.ts';
 import type { ExecutionRecord, Renewal, Store } from './store/store.ts';
 
-/** What a client is made of. */
+/** The parts of a client. */
 export interface Parts {
   readonly client: EngineClientOptions;
   readonly workflows: Workflows;
@@ -34,7 +35,7 @@ export interface Parts {
   readonly schedules: Schedules;
 }
 
-/** What in a runner moves. */
+/** The parts of a runner that run by themselves. */
 export interface Running {
   readonly parts: Parts;
   readonly engine: Engine;
@@ -42,10 +43,10 @@ export interface Running {
   readonly loop: ScheduleLoop | null;
 }
 
-/** Where notices come, and each renewal of the lease says what is new and due: whoever looks all the same does so seldom. */
-const toldMs = 600_000;
+/** The safety net on a database that sends notices, where each renewal of the lease also reports what is new and due. */
+const noticedPollMs = 600_000;
 
-/** Puts a client together. `onChange` is called when this process changed what runners should see at once. */
+/** Puts a client together. `onChange` is called when this process changed something that its runner should see at once. */
 export function wire(
   store: Store,
   settings: ClientSettings,
@@ -68,45 +69,46 @@ export function wire(
   return { client, workflows, registry, schedules };
 }
 
-/** Starts all that a runner runs. What was started is stopped again where a later part does not start. */
+/** Starts all parts of a runner. If a later part does not start, the earlier ones are stopped. */
 export async function run(store: Store, given: RunnerSettings): Promise<Running> {
   const settings = { ...given, logger: withoutLoss(given.logger) };
   const watch = new Watch(store, settings.clock, false);
-  const wakers: (() => void)[] = [];
-  const wake = (): void => wakers.forEach((waken) => waken());
+  let reconciler: Reconciler | null = null;
   let loop: ScheduleLoop | null = null;
+  const notify = (): void => {
+    reconciler?.notify();
+    loop?.notify();
+  };
   const onEnded = (id: string, ended: EndedExecution): void => {
     watch.ended(id, ended);
     loop?.executionEnded();
   };
-  const look = (): Promise<void> => watch.lookAtAll();
-  const news = newsOf(settings.clock, wake, () => loop?.wake());
+  const isNew = renewalReader(settings.clock);
   const clients = new TenantClients(store, settings, watch);
   const engine = await openEngine(store, settings, {
     onEnded,
-    wake,
-    look,
-    committed: () => watch.changed(),
-    renewed: (renewal) => {
-      news(renewal);
-      void look(); // a notice may have been lost: whoever waits is looked at now and then all the same
+    onChanged: (beyond) => {
+      if (beyond) notify();
+      watch.notify();
     },
+    onCommitted: () => watch.changed(),
+    onRenewed: (renewal) => {
+      const { registry, slots } = isNew(renewal);
+      if (registry) reconciler?.catchUp();
+      if (registry || slots) loop?.catchUp();
+      watch.catchUp();
+    },
+    onBuildWanted: notify,
     resolve: clients.resolve,
   });
   clients.engine = engine;
   void store.lost?.then((error) => engine.fail(error));
   try {
-    const parts = wire(store, settings, engine, watch, wake);
+    const parts = wire(store, settings, engine, watch, notify);
     await writeEmbedded(store, settings);
     await engine.embed(settings.embedded);
-    const reconciler =
-      settings.registry === null ? null : openReconciler(store, settings, settings.registry, engine, wake);
-    if (reconciler !== null) wakers.push(() => reconciler.wake());
-    loop = settings.schedules && !settings.ownOnly ? openLoop(store, settings, engine, clients, watch) : null;
-    if (loop !== null) {
-      wakers.push(() => loop?.wake());
-      loop.wake();
-    }
+    if (settings.registry !== null) reconciler = openReconciler(store, settings, settings.registry, engine, notify);
+    if (settings.schedules && !settings.ownOnly) loop = openLoop(store, settings, engine, clients, watch);
     const running = { parts, engine, reconciler, loop };
     void store.lost?.then((error) => stopped(running, given, error));
     return running;
@@ -116,7 +118,7 @@ export async function run(store: Store, given: RunnerSettings): Promise<Running>
   }
 }
 
-/** The database was taken away from under a runner: what is beside its engine stops too, for good. It is said once. */
+/** The database of a runner was taken away: the parts beside its engine stop too, for good. */
 function stopped({ reconciler, loop }: Running, { logger, onStopped }: RunnerSettings, error: Error): void {
   logger.error(
     { error },
@@ -128,18 +130,18 @@ function stopped({ reconciler, loop }: Running, { logger, onStopped }: RunnerSet
     .catch((thrown: unknown) => logger.error({ error: thrown }, 'the hook onStopped threw an error'));
 }
 
-/** What each renewal of the lease says beside what the engine looks at: whose clock counts, and what is new or due. */
-function newsOf(clock: Clock, wake: () => void, fire: () => void): (renewal: Renewal) => void {
+/** Sets the clock right by each renewal of the lease, and returns which parts beside the engine have something to do. */
+function renewalReader(clock: Clock): (renewal: Renewal) => { readonly registry: boolean; readonly slots: boolean } {
   let seen: number | undefined;
   return ({ clockAheadMs, registry, nextSlot }) => {
     if (clock instanceof DatabaseClock && clockAheadMs !== null) clock.isAhead(clockAheadMs);
-    if (seen !== undefined && registry !== seen) wake();
+    const isNew = seen !== undefined && registry !== seen;
     seen = registry;
-    if (nextSlot !== null && nextSlot <= clock.now()) fire();
+    return { registry: isNew, slots: nextSlot !== null && nextSlot <= clock.now() };
   };
 }
 
-/** Embedded definitions and their schedules, for whoever looks at the database. */
+/** Writes embedded definitions and their schedules, for clients and runners in other processes. */
 async function writeEmbedded(store: Store, { embedded, tenant, ownOnly, logger }: RunnerSettings): Promise<void> {
   if (embedded.length === 0 || ownOnly) return;
   const specs = embedded.map(({ graph }) => graph.spec);
@@ -158,11 +160,11 @@ function openReconciler(
   settings: RunnerSettings,
   url: string,
   engine: Engine,
-  wake: () => void,
+  onChange: () => void,
 ): Reconciler {
   const { clock, logger, envGrants, isolateStallMs, onPackage } = settings;
   const storage = openStorage(url);
-  const reconciler = new Reconciler({
+  return new Reconciler({
     store,
     storage,
     // beside the packages, and as trusted as they are
@@ -171,7 +173,7 @@ function openReconciler(
     logger,
     envGrants,
     isolateStallMs,
-    ...(store.subscribe === undefined ? {} : { lookMs: toldMs }),
+    ...(store.subscribe === undefined ? {} : { pollMs: noticedPollMs }),
     tenants: null,
     runnerId: () => engine.id,
     add: (workflows) => engine.catalog.add(workflows),
@@ -179,14 +181,12 @@ function openReconciler(
     inUse: (digest) => engine.runs(digest),
     wants: ({ digest }) => engine.wants(digest),
     onActivate: upsertPackageSchedules,
-    onChange: wake,
+    onChange,
     onEvent: onPackage,
   });
-  reconciler.wake();
-  return reconciler;
 }
 
-/** What names mean to each tenant: its workflows are looked up among its own packages. */
+/** Resolves workflow names for each tenant among its own packages. */
 class TenantClients {
   readonly #store: Store;
   readonly #settings: RunnerSettings;
@@ -221,29 +221,23 @@ function openLoop(
   const { resolve } = clients;
   const notify = (): void => {
     engine.notify();
-    // a schedule may have cancelled what nobody owned, on this process's own connection
-    void watch.lookAtAll();
+    // a schedule may have cancelled an execution without an owner, on this process's own connection
+    watch.notify();
   };
-  const told = store.subscribe === undefined ? {} : { sleepMs: toldMs };
-  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, notify, ...told });
+  const net = store.subscribe === undefined ? {} : { pollMs: noticedPollMs };
+  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, notify, ...net });
 }
 
-interface Told {
-  readonly onEnded: (id: string, ended: EndedExecution) => void;
-  /** The registry or the schedules may have changed. */
-  readonly wake: () => void;
-  /** Looks at what is waited for. */
-  readonly look: () => Promise<void>;
-  readonly committed: () => void;
-  readonly renewed: (renewal: Renewal) => void;
-  readonly resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
-}
+type EngineCallbacks = Pick<
+  EngineOptions,
+  'onEnded' | 'onChanged' | 'onCommitted' | 'onRenewed' | 'onBuildWanted' | 'resolve'
+>;
 
-async function openEngine(store: Store, settings: RunnerSettings, told: Told): Promise<Engine> {
-  const { onEnded, wake, look, resolve } = told;
+async function openEngine(store: Store, settings: RunnerSettings, callbacks: EngineCallbacks): Promise<Engine> {
   const { clock, logger, name, concurrency, queues, maxExecutions, leaseMs, stallMs, graceMs, maxPayload, ownOnly } =
     settings;
   return Engine.open({
+    ...callbacks,
     store,
     clock,
     logger,
@@ -258,18 +252,9 @@ async function openEngine(store: Store, settings: RunnerSettings, told: Told): P
     ownOnly,
     random: Math.random,
     retentionMs: settings.retentionMs,
-    resolve,
-    onCommitted: told.committed,
-    onRenewed: told.renewed,
     keepsFromThread: clock instanceof DatabaseClock,
     onEvent: settings.onEvent,
     onProgress: settings.onProgress,
-    onEnded,
-    onChanged: (beyond) => {
-      if (beyond) wake();
-      void look();
-    },
-    onBuildWanted: wake,
   });
 }
 
@@ -312,7 +297,7 @@ function absent(): Promise<never> {
   );
 }
 
-/** Stands where no storage was given: packages can be looked up and started, but no bytes read or written. */
+/** The storage of a process without one: packages can be looked up and started, but no bytes read or written. */
 const absentStorage: PackageStorage = {
   url: 'none',
   put: absent,

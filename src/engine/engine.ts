@@ -95,7 +95,7 @@ export class Engine {
       help: () => this.#helping.look(),
       compare: () => this.#compare(),
       reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
-      onMessages: (id, mail) => this.#lives.get(id)?.receive(mail),
+      onMessages: (id, messages) => this.#lives.get(id)?.receive(messages),
       onChanged: (beyond) => {
         this.#membership.strangers();
         options.onChanged(beyond);
@@ -231,7 +231,7 @@ export class Engine {
   async #close(drainMs: number): Promise<void> {
     this.#closing = true;
     await this.#pruner.close();
-    await this.#poller.onlyInbox();
+    await this.#poller.readInboxOnly();
     this.#slots.hold(true);
     if (this.#runs > 0 && drainMs > 0) await this.#drained(drainMs);
     for (const live of this.#lives.values()) live.release();
@@ -340,13 +340,13 @@ export class Engine {
   // -- lease
 
   /** What waits for this runner is looked at; whoever else looks at the database now and then is told what is new. */
-  async #renewed(renewal: Renewal): Promise<void> {
+  #renewed(renewal: Renewal): void {
     this.#options.onRenewed?.(renewal);
     if (this.#closing) return;
-    const { hasMessages, hasWork, nextWake, owned } = renewal;
-    if (hasMessages) await this.#poller.readInbox();
+    const { hasWork, nextWake, owned } = renewal;
+    // the pass that compares reads the inbox first
     if (owned > 0 || this.#lives.size > 0) this.#poller.compareSoon();
-    else if (hasWork) this.notify();
+    else if (hasWork) this.#poller.catchUp();
     else if (nextWake !== null) this.#poller.dueAt(nextWake);
   }
 

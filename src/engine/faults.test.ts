@@ -498,7 +498,7 @@ describe('engine.md, Control: close', () => {
       hasMessages: true,
     });
     await clock.settle();
-    assert.ok(rig.logged.some(({ message }) => /the result of a lease renewal failed/.test(message)));
+    assert.ok(rig.logged.some(({ message }) => /polling for work failed/.test(message)));
     away = false;
   });
 

@@ -1,54 +1,60 @@
 import type { Claim, Claims, Connection, Inbox, InboxMessage } from '../store/store.ts';
 import type { Clock, Timer } from './clock.ts';
 import type { Logger } from './logger.ts';
+import { WakeLoop } from './wake-loop.ts';
+import type { Polled } from './wake-loop.ts';
 
 export interface PollerOptions {
-  /** How often to look whether another process has committed. */
+  /** How often to ask whether another process has committed. */
   readonly pollMs: number;
   readonly store: Claims & Inbox & Connection;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** What may be taken now; null while nothing may. */
+  /** The claim that is possible now; null if none is. */
   readonly claim: () => Omit<Claim, 'now'> | null;
-  /** Takes what is there to take. `contended`: others are taking the very same just now, and may leave some of it. */
+  /** Takes the executions of a claim. `contended`: other runners claim the same ones just now, and may leave some of them. */
   readonly take: (claim: Claim) => Promise<{ readonly taken: number; readonly contended: boolean }>;
-  /** Looks after what other runners offer. */
+  /** Looks after the offers of other runners. */
   readonly help: () => Promise<void>;
-  /** Compares rows and memory, while nothing is being taken; whether that freed anything. */
+  /** Compares rows and memory, while no claim is under way; true if that released anything. */
   readonly compare: () => Promise<boolean>;
-  /** The runner whose mail is read; null while it owns nothing. */
+  /** The runner whose inbox is read; null while it owns nothing. */
   readonly reader: () => string | null;
-  readonly onMessages: (id: string, mail: readonly InboxMessage[]) => void;
+  readonly onMessages: (id: string, messages: readonly InboxMessage[]) => void;
   /** Another process committed something; `beyond`: the registry or schedules may have changed, too. */
   readonly onChanged: (beyond: boolean) => void;
-  /** Called now and then, to see whether processes beside this one still live. */
+  /** Called now and then, to check whether neighbouring processes are alive. */
   readonly onRound: () => void;
 }
 
-const lookAgainMs = 1000;
-/** A sleep is looked at again after so long: the clock of the machine may have been set, or the machine have slept. */
+const retryMs = 1000;
+/** The longest sleep until a timer that is due later: the clock of the machine may be set, or the machine may sleep. */
 const longestSleepMs = 60_000;
 const longestSleepAloneMs = 3_600_000;
-/** Every so many looks there is a round. */
+/** Ticks of `pollMs` from one round to the next. */
 const roundTicks = 20;
 
-/** Looks for mail, for timers that are due, and for work: when told to, when another process wrote, and when a time has come. */
+/** Reads the inbox, wakes executions whose timers are due, and claims work: when notified, when another process commits, and when a timer is due. */
 export class Poller {
   readonly #options: PollerOptions;
+  readonly #loop: WakeLoop;
   #tickTimer: Timer | undefined;
-  #wakeTimer: Timer | undefined;
-  #looking: Promise<void> | undefined;
-  #again = false;
   #unsubscribe: (() => void) | undefined;
-  /** Monotonic, ms. */
-  #wakesAt = Infinity;
   #ticks = 0;
   #compareDue = false;
   #closed = false;
-  #onlyMail = false;
+  #readsInboxOnly = false;
 
   constructor(options: PollerOptions) {
     this.#options = options;
+    const { clock, logger } = options;
+    const onError = (error: unknown): void => logger.warn({ error }, 'polling for work failed; it is tried again');
+    this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError, retryMs });
+  }
+
+  /** Passes that found work although only the safety net had started them. */
+  get caught(): number {
+    return this.#loop.caught;
   }
 
   start(): void {
@@ -62,124 +68,106 @@ export class Poller {
     this.notify();
   }
 
-  #tickAgain(): void {
-    const { store, clock, pollMs } = this.#options;
-    const isTold = store.subscribe !== undefined;
-    this.#tickTimer = clock.timer(isTold ? pollMs * roundTicks : pollMs, () => this.#tick(isTold));
-  }
-
-  /** The first execution that waits is due then: it is looked for at that time. */
-  dueAt(time: number): void {
-    const wait = time - this.#options.clock.now();
-    if (wait <= 0) this.notify();
-    else if (wait < longestSleepMs && this.#options.clock.monotonic() + wait < this.#wakesAt) this.#wakeAfter(wait);
-  }
-
   /** Something may have changed. */
   notify(): void {
-    if (this.#closed) return;
-    this.#again = true;
-    this.#looking ??= this.#look();
+    this.#loop.notify();
   }
 
-  /** Rows and memory are to be compared with the next look: between looks something may be on its way to be taken. */
+  /** The first timer of a waiting execution is due then. */
+  dueAt(time: number): void {
+    const wait = time - this.#options.clock.now();
+    if (wait < longestSleepMs) this.#loop.dueIn(wait);
+  }
+
+  /** The safety net: a renewal of the lease says that there is work, which a notice should have said before. */
+  catchUp(): void {
+    this.#loop.catchUp();
+  }
+
+  /** The next pass compares rows and memory: between passes, executions may be on their way into memory. */
   compareSoon(): void {
     this.#compareDue = true;
-    this.notify();
+    this.#loop.catchUp();
   }
 
-  /** From now on nothing is taken any more; mail is read until the end. Resolves once a look that is under way has ended. */
-  async onlyInbox(): Promise<void> {
-    this.#onlyMail = true;
-    this.#wakeTimer?.cancel();
-    await this.#looking;
+  /** From now on it claims nothing; it reads the inbox until the end. Resolves once a pass that is under way has ended. */
+  async readInboxOnly(): Promise<void> {
+    this.#readsInboxOnly = true;
+    await this.#loop.running;
   }
 
-  /** Ends looking; resolves once a look that is under way has ended. */
+  /** Starts no further pass; resolves once a pass that is under way has ended. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#unsubscribe?.();
     this.#tickTimer?.cancel();
-    this.#wakeTimer?.cancel();
-    await this.#looking;
+    await this.#loop.close();
   }
 
-  async readInbox(): Promise<void> {
+  async #readInbox(): Promise<boolean> {
     const { store, reader, onMessages } = this.#options;
     const runner = reader();
-    if (runner === null || !(await store.hasMessages(runner))) return;
-    for (const [id, mail] of Map.groupBy(await store.inboxOf(runner), (one) => one.executionId)) onMessages(id, mail);
+    if (runner === null || !(await store.hasMessages(runner))) return false;
+    const messages = await store.inboxOf(runner);
+    for (const [id, own] of Map.groupBy(messages, (message) => message.executionId)) onMessages(id, own);
+    return messages.length > 0;
   }
 
-  #tick(isTold: boolean): void {
+  #tickAgain(): void {
+    const { store, clock, pollMs } = this.#options;
+    const hasNotices = store.subscribe !== undefined;
+    this.#tickTimer = clock.timer(hasNotices ? pollMs * roundTicks : pollMs, () => this.#tick(hasNotices));
+  }
+
+  #tick(hasNotices: boolean): void {
     if (this.#closed) return;
     this.#tickAgain();
-    if (isTold || ++this.#ticks % roundTicks === 0) this.#options.onRound();
+    if (hasNotices || ++this.#ticks % roundTicks === 0) this.#options.onRound();
     if (!this.#options.store.changed()) return;
     this.#options.onChanged(true);
     this.notify();
   }
 
-  async #look(): Promise<void> {
-    for (let first = true; this.#again && !this.#closed; first = false) {
-      // with much to take, others of this process have their turn in between
-      if (!first) await new Promise<void>((resolve) => setImmediate(resolve));
-      this.#again = false;
-      try {
-        await this.readInbox();
-        if (!this.#onlyMail) {
-          // what is there to take comes before what may be due
-          const contended = await this.#claim();
-          await this.#wakeDue();
-          if (contended) this.#wakeAfter(this.#options.pollMs);
-        }
-        await this.#options.help();
-        if (this.#compareDue && !this.#onlyMail) await this.#compare();
-      } catch (error) {
-        this.#options.logger.warn({ error }, 'polling for work failed; retrying');
-        this.#wakeAfter(lookAgainMs);
-      }
+  async #pass(): Promise<Polled> {
+    let found = await this.#readInbox();
+    let polled: Polled = { found };
+    if (!this.#readsInboxOnly) {
+      // executions that can be claimed come before those whose timers are due
+      const { taken, contended } = await this.#claim();
+      const due = await this.#wakeDue();
+      const more = taken > 0 || due.found;
+      found ||= more;
+      const waits = [more ? 0 : undefined, contended ? this.#options.pollMs : undefined, due.dueInMs];
+      polled = { ...due, dueInMs: waits.reduce(earlier) };
     }
-    // in the same turn as the last question whether to look again: a poke in between would be lost
-    this.#looking = undefined;
-  }
-
-  async #compare(): Promise<void> {
+    await this.#options.help();
+    if (!this.#compareDue || this.#readsInboxOnly) return { ...polled, found };
     this.#compareDue = false;
-    if (await this.#options.compare()) this.#again = true;
+    return (await this.#options.compare()) ? { ...polled, found: true, dueInMs: 0 } : { ...polled, found };
   }
 
-  async #wakeDue(): Promise<void> {
-    const { store, clock } = this.#options;
+  async #wakeDue(): Promise<Polled> {
+    const { store, clock, pollMs } = this.#options;
     const next = await store.nextWake();
-    if (next === null) return;
+    if (next === null) return { found: false };
     const wait = next - clock.now();
-    if (wait > 0) return this.#wakeAfter(Math.min(wait, store.shared ? longestSleepMs : longestSleepAloneMs));
-    // what is due and cannot be woken is in somebody else's hands just now
-    if ((await store.wake(clock.now())) > 0) this.#again = true;
-    else this.#wakeAfter(this.#options.pollMs);
+    if (wait > 0)
+      return { found: false, dueInMs: wait, safetyNetMs: store.shared ? longestSleepMs : longestSleepAloneMs };
+    // another runner holds the rows of an execution that is due and cannot be woken
+    return (await store.wake(clock.now())) > 0 ? { found: true } : { found: false, dueInMs: pollMs };
   }
 
-  #wakeAfter(ms: number): void {
-    this.#wakeTimer?.cancel();
-    if (this.#closed) return;
-    const { clock } = this.#options;
-    this.#wakesAt = clock.monotonic() + ms;
-    this.#wakeTimer = clock.timer(ms, () => {
-      this.#wakesAt = Infinity;
-      this.notify();
-    });
-  }
-
-  /** Gives whether others are taking the very same just now: they may leave some of it. */
-  async #claim(): Promise<boolean> {
+  async #claim(): Promise<{ readonly taken: number; readonly contended: boolean }> {
     const { store, clock, claim, take } = this.#options;
     const wanted = claim();
-    if (wanted === null) return false;
+    if (wanted === null) return nothing;
     const request = { ...wanted, now: clock.now() };
-    if (!(await store.claimable(request))) return false;
-    const { taken, contended } = await take(request);
-    if (taken > 0) this.#again = true;
-    return contended;
+    return (await store.claimable(request)) ? take(request) : nothing;
   }
+}
+
+const nothing = { taken: 0, contended: false };
+
+function earlier(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 }

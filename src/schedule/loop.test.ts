@@ -388,7 +388,64 @@ test('a closed loop leaves no timer', async (t) => {
   await place.clock.settle();
   assert.equal(place.clock.timers, 1);
   await loop.close();
-  loop.wake();
+  loop.notify();
   await place.clock.settle();
   assert.equal(place.clock.timers, 0);
+});
+
+test('scheduling.md: a schedule whose schema does not answer holds up no other one', async (t) => {
+  const place = await SchedulePlace.open(t);
+  let answers = true;
+  const slow = workflow('slow', {
+    input: z.object({}).refine(() => (answers ? true : new Promise<boolean>(() => undefined))),
+  });
+  place.workflows.set('slow', withTask(slow));
+  await place.schedules.add('slow', { workflow: 'slow', every: '1s', input: {} });
+  await place.schedules.add('tick', { workflow: 'etl', every: '1s', overlap: 'allow' });
+  answers = false;
+  await place.loop();
+  await place.clock.advance('30s');
+  const told = await place.historyOf('tick');
+  assert.deepEqual(
+    told.filter((line) => !line.endsWith('started')),
+    [],
+  );
+  assert.equal(told.length >= 29, true, `${told.length} slots`);
+  assert.equal(
+    (await place.historyOf('slow')).some((line) => line.endsWith('failed')),
+    true,
+  );
+});
+
+/** Runs a loop until nothing is due; the transactions in one turn of the event loop, at most. */
+async function mostInOneTurn(place: SchedulePlace): Promise<number> {
+  let [most, seen, isOpen] = [0, 0, true];
+  const sample = (): void => {
+    most = Math.max(most, place.notifications - seen);
+    seen = place.notifications;
+    if (isOpen) setImmediate(sample);
+  };
+  sample();
+  await place.loop();
+  await place.clock.settle();
+  isOpen = false;
+  return most;
+}
+
+test('scheduling.md: with many schedules due the event loop has a turn after each transaction', async (t) => {
+  const place = await SchedulePlace.open(t);
+  for (let i = 0; i < 250; i++) await place.schedules.add(`s${i}`, { workflow: 'etl', every: '1m' });
+  await place.clock.leap('10m');
+  assert.equal(await mostInOneTurn(place), 1);
+  assert.equal((await place.executions()).length, 250);
+});
+
+test('scheduling.md: one transaction starts a bounded number of missed slots', async (t) => {
+  const place = await SchedulePlace.open(t);
+  for (let i = 0; i < 30; i++)
+    await place.schedules.add(`s${i}`, { workflow: 'etl', every: '1m', catchup: 'all', max: 50, overlap: 'allow' });
+  await place.clock.leap('50m');
+  assert.equal(await mostInOneTurn(place), 1);
+  assert.equal((await place.executions()).length, 1500);
+  assert.equal(place.notifications, 8, 'transactions');
 });

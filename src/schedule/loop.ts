@@ -1,7 +1,9 @@
 import { dueSlots } from '../core/schedule/rule.ts';
-import type { Clock, Timer } from '../engine/clock.ts';
+import type { Clock } from '../engine/clock.ts';
 import type { Logger } from '../engine/logger.ts';
 import type { ResolvedWorkflow } from '../engine/client/start.ts';
+import { WakeLoop } from '../engine/wake-loop.ts';
+import type { Polled } from '../engine/wake-loop.ts';
 import { dueSchedules, freedSchedules, lockDue, nextDue, postponeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
@@ -18,28 +20,32 @@ export interface ScheduleLoopOptions {
   /** The tenants whose schedules it fires; null: all. */
   readonly tenants: readonly string[] | null;
   readonly resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
-  /** Called after executions were started or cancelled, so that runners of this process look. */
+  /** Called when executions were started or cancelled: runners of this process have something to do. */
   readonly notify: () => void;
-  /** The longest sleep without a wake-up; default a minute. */
-  readonly sleepMs?: number;
+  /** The safety net: the longest time between two passes; default a minute, on a database of this process alone an hour. */
+  readonly pollMs?: number;
 }
 
-/** Sleeps longer than this are set again: a machine that slept, or a clock that was set, is noticed by then. */
-const longestSleepMs = 60_000;
-const longestSleepAloneMs = 3_600_000;
-/** The interval of looks at a buffered slot without a wake-up. */
-const bufferedLookMs = 1000;
+/** The safety net also covers a machine that slept and a clock that was set. */
+const defaultPollMs = 60_000;
+const defaultPollAloneMs = 3_600_000;
+/** The safety net while a slot is buffered: the end of the execution that it waits for may not be notified. */
+const bufferedPollMs = 1000;
 const retryMs = 1000;
-/** The time limit for the look-up of a start. */
-const startMs = 10_000;
-/**
- * Due schedules that are read at once, and fired by one transaction: few enough that other writers get a turn in between.
- */
+/** The longest time to check what a schedule starts; after that its slot fails. */
+const checkMs = 10_000;
+/** The longest time that due schedules wait for the check of another one. */
+const patienceMs = 50;
+/** How often due schedules are read while only checks are under way for those that are known to be due. */
+const checkingPollMs = 250;
+/** Due schedules read at once, and fired by one transaction: short enough that others get the writer in between. */
 const readLimit = 500;
 const batchLimit = 100;
-/** The pause before the next look if another runner holds all due schedules. */
-const heldMs = 20;
-/** The delay of a schedule that this runner cannot judge; no slot of it is lost. */
+/** Executions that one transaction starts, and a few more: the schedule that passes the limit is fired whole. */
+const startLimit = 200;
+/** Schedules that are due after a pass are locked by another runner: they are read again after this time. */
+const lockedMs = 20;
+/** How long a schedule is put off that this runner cannot judge; no slot of it is lost. */
 const postponeMs = 60_000;
 
 interface Ready {
@@ -48,101 +54,92 @@ interface Ready {
 }
 
 interface FiredBatch {
+  /** How many of the batch were handled; the rest is due still. */
+  readonly handled: number;
   readonly fired: number;
   readonly acted: number;
   readonly failures: readonly { readonly record: ScheduleRecord; readonly error: string }[];
 }
 
 /**
- * Fires due schedules. Any number of loops may run on one database: each slot is fired by the one that holds the
- * schedule's row, whole or not at all. It begins at once; `wake()` tells it that something changed.
+ * Fires due schedules. Any number of loops may run on one database: each slot is fired by the one that locks the
+ * schedule's row, whole or not at all. It begins at once.
  */
 export class ScheduleLoop {
   readonly #options: ScheduleLoopOptions;
-  #timer: Timer | undefined;
-  #looking: Promise<void> | undefined;
-  #again = false;
+  readonly #loop: WakeLoop;
+  /** Schedules, by id, that are left out of passes until the check of what they start has ended. */
+  readonly #checking = new Set<string>();
+  /** Results of checks that outlasted a pass. */
+  #checked = new Map<string, Ready>();
   #closed = false;
-  /** Ends waits that would hold up a close. */
-  readonly #closing = Promise.withResolvers<Start>();
+  readonly #closing = Promise.withResolvers<undefined>();
   #buffered = false;
 
   constructor(options: ScheduleLoopOptions) {
     this.#options = options;
-    this.wake();
+    const { clock, logger } = options;
+    const onError = (error: unknown): void =>
+      logger.warn({ error }, 'due schedules could not be fired; retrying, and no slot is lost');
+    this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError, retryMs });
+    this.notify();
   }
 
-  /** Looks at once for due schedules and for the time of the next slot. */
-  wake(): void {
-    if (this.#closed) return;
-    this.#again = true;
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined;
-      if (this.#again) this.wake(); // said after the last look, before this
-    });
+  /** Passes that fired something although only the safety net had started them. */
+  get caught(): number {
+    return this.#loop.caught;
   }
 
-  /** Looks if a slot may have waited for an execution of this process that ended. Costs nothing if none waits. */
+  /** A schedule may have changed, or may be due. */
+  notify(): void {
+    this.#loop.notify();
+  }
+
+  /** The safety net: the database reports a slot that is due, and no notification may have come. */
+  catchUp(): void {
+    this.#loop.catchUp();
+  }
+
+  /** An execution of this process ended: a buffered slot may have waited for it. Costs nothing while none is buffered. */
   executionEnded(): void {
-    if (this.#buffered) this.wake();
+    if (this.#buffered) this.notify();
   }
 
   /** Fires nothing more; resolves once a transaction under way has ended. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#timer?.cancel();
-    this.#closing.resolve({ status: 'failed', error: 'null' });
-    await this.#looking;
-    this.#timer?.cancel();
+    this.#closing.resolve(undefined);
+    await this.#loop.close();
   }
 
-  async #look(): Promise<void> {
-    while (this.#again && !this.#closed) {
-      this.#again = false;
-      this.#timer?.cancel();
-      let sleepMs = retryMs;
-      try {
-        sleepMs = await this.#fireDue();
-      } catch (error) {
-        this.#options.logger.warn({ error }, 'due schedules could not be fired; retrying, and no slot is lost');
-      }
-      if (!this.#closed) this.#timer = this.#options.clock.timer(sleepMs, () => this.wake());
-    }
-  }
-
-  /** Returns the time to sleep. */
-  async #fireDue(): Promise<number> {
+  async #pass(): Promise<Polled> {
     const { store, clock, tenants } = this.#options;
-    for (;;) {
-      const due = await store.read((tx) => findDue(tx, tenants, this.#buffered));
-      const fired = due.length === 0 ? 0 : await this.#fireAll(due);
-      if (fired === 0 || this.#closed) break;
-    }
+    const due = await store.read((tx) => findDue(tx, tenants, this.#buffered));
+    const found = (await this.#fireAll(due)) > 0;
+    if (found) return { found, dueInMs: 0 };
     const next = await store.read((tx) => nextDue(tx, tenants));
     this.#buffered = next.buffered;
-    const {
-      store: { shared },
-      sleepMs = shared ? longestSleepMs : longestSleepAloneMs,
-    } = this.#options;
-    const longest = next.buffered ? bufferedLookMs : sleepMs;
-    if (next.at === null) return longest;
+    const { pollMs = store.shared ? defaultPollMs : defaultPollAloneMs } = this.#options;
+    const safetyNetMs = next.buffered ? bufferedPollMs : pollMs;
+    if (next.at === null) return { found, safetyNetMs };
     const wait = next.at - clock.now();
-    return wait <= 0 ? heldMs : Math.min(wait, longest);
+    if (wait > 0) return { found, dueInMs: wait, safetyNetMs };
+    return { found, dueInMs: this.#checking.size > 0 ? checkingPollMs : lockedMs, safetyNetMs };
   }
 
-  /** Returns the number of schedules that were fired here. */
+  /** Returns how many schedules were fired. */
   async #fireAll(due: readonly ScheduleRecord[]): Promise<number> {
-    const { store, resolve, maxPayload, notify } = this.#options;
-    const starts = new Starts(resolve, maxPayload);
-    const ready = await Promise.all(
-      due.map(async (record): Promise<Ready> => ({ record, start: await this.#within(starts.of(record)) })),
-    );
+    const { store, notify } = this.#options;
+    const ready = await this.#check(due);
     if (this.#closed) return 0;
     const judged = await this.#judged(ready);
     let total = 0;
-    for (let from = 0; from < judged.length && !this.#closed; from += batchLimit) {
+    for (let from = 0; from < judged.length && !this.#closed;) {
+      // each transaction blocks the event loop on SQLite
+      if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
       const batch = judged.slice(from, from + batchLimit);
-      const { fired, acted, failures } = await store.write((tx) => fireBatch(tx, batch));
+      const { handled, fired, acted, failures } = await store.write((tx) => fireBatch(tx, batch));
+      from += handled;
       total += fired;
       if (acted > 0) notify();
       for (const failure of failures) this.#tell(failure);
@@ -150,12 +147,58 @@ export class ScheduleLoop {
     return total;
   }
 
-  /** Code of a user's schema that never answers holds up no other schedule, and no close. */
-  async #within(start: Promise<Start>): Promise<Start> {
+  /**
+   * Looks up and checks what due schedules start. User code in a schema that does not answer delays the others by
+   * `patienceMs`, once; its own schedule is left out of passes until it answers, or until its check has failed.
+   */
+  async #check(due: readonly ScheduleRecord[]): Promise<readonly Ready[]> {
+    const { resolve, maxPayload, clock } = this.#options;
+    const starts = new Starts(resolve, maxPayload);
+    const ready = new Map<string, Start>();
+    // a result is good for one pass: later, the version that it names may be retired
+    const checked = this.#checked;
+    this.#checked = new Map();
+    let left = false;
+    const check = async (record: ScheduleRecord): Promise<void> => {
+      this.#checking.add(record.id);
+      try {
+        const start = await this.#within(starts.of(record));
+        if (start === undefined) return;
+        if (left) this.#checked.set(record.id, { record, start });
+        else ready.set(record.id, start);
+      } finally {
+        this.#checking.delete(record.id);
+        if (left) this.notify();
+      }
+    };
+    const checks: Promise<void>[] = [];
+    for (const record of due) {
+      if (this.#checking.has(record.id)) continue;
+      const known = checked.get(record.id);
+      if (known?.record.workflow === record.workflow && known.record.input === record.input)
+        ready.set(record.id, known.start);
+      else checks.push(check(record));
+    }
+    const patience = Promise.withResolvers<void>();
+    const timer = clock.timer(patienceMs, patience.resolve);
+    try {
+      await Promise.race([Promise.all(checks), patience.promise, this.#closing.promise]);
+    } finally {
+      timer.cancel();
+      left = true;
+    }
+    return due.flatMap((record) => {
+      const start = ready.get(record.id);
+      return start === undefined ? [] : [{ record, start }];
+    });
+  }
+
+  /** The result of a check, a failure after `checkMs`, or undefined if the loop is closed. */
+  async #within(start: Promise<Start>): Promise<Start | undefined> {
     const { promise, resolve } = Promise.withResolvers<Start>();
-    const message = `checking the input took longer than ${startMs} ms`;
+    const message = `checking the input took longer than ${checkMs} ms`;
     const error = JSON.stringify({ name: 'TimeoutError', code: 'TASK_TIMED_OUT', message });
-    const timer = this.#options.clock.timer(startMs, () => resolve({ status: 'failed', error }));
+    const timer = this.#options.clock.timer(checkMs, () => resolve({ status: 'failed', error }));
     try {
       return await Promise.race([start, promise, this.#closing.promise]);
     } finally {
@@ -200,17 +243,20 @@ function* findDue(tx: Tx, tenants: readonly string[] | null, buffered: boolean):
 
 function* fireBatch(tx: Tx, batch: readonly Ready[]): Script<FiredBatch> {
   const failures: { record: ScheduleRecord; error: string }[] = [];
-  let [fired, acted] = [0, 0];
+  let [handled, fired, acted, begun] = [0, 0, 0, 0];
   const starts = yield* holdStarts(tx, batch);
   for (const [i, { record }] of batch.entries()) {
+    if (begun >= startLimit) break;
+    handled += 1;
     const locked = yield* lockDue(tx, record.id);
     if (locked === undefined || locked.damaged !== undefined) continue;
-    // changed since it was read: its start may be outdated, and it is due still
+    // it changed since it was read: its check may be wrong, and it is due still
     if (locked.workflow !== record.workflow || locked.input !== record.input) continue;
     const { started, cancelled, failures: errors } = yield* fireSchedule(tx, locked, starts[i]!);
     fired += 1;
+    begun += started;
     acted += started + cancelled;
     for (const error of errors) failures.push({ record, error });
   }
-  return { fired, acted, failures };
+  return { handled, fired, acted, failures };
 }

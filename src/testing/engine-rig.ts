@@ -132,7 +132,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     onEvent: (event) => events.push(event),
     onProgress: () => undefined,
     onEnded: (id, ended) => watch.ended(id, ended),
-    onChanged: () => void watch.lookAtAll(),
+    onChanged: () => watch.notify(),
     onBuildWanted: () => undefined,
     ...engineOptions,
     store,

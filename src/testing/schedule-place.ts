@@ -26,11 +26,11 @@ export class SchedulePlace {
   readonly logged: { readonly level: string; readonly message: string; readonly data: object }[] = [];
   readonly #t: TestContext;
   readonly #path: string;
-  /** The number of times a loop woke runners. */
+  /** How often a loop notified runners. */
   notifications = 0;
   /** Called while a loop or a verb looks up a workflow. */
   onResolve: () => Promise<void> = () => Promise.resolve();
-  readonly #wakers: (() => void)[] = [];
+  readonly #loops: ScheduleLoop[] = [];
 
   private constructor(t: TestContext, clock: ManualClock, path: string, store: Store) {
     this.#t = t;
@@ -53,7 +53,7 @@ export class SchedulePlace {
   schedulesOf(tenant: string): Schedules {
     const { store, clock } = this;
     const resolve = (name: string): Promise<ResolvedWorkflow> => this.#resolve(name);
-    const onChange = (): void => this.#wakers.forEach((wake) => wake());
+    const onChange = (): void => this.#loops.forEach((loop) => loop.notify());
     return new Schedules({ store, tenant, clock, maxPayload: 10_000, resolve, onChange });
   }
 
@@ -69,7 +69,7 @@ export class SchedulePlace {
       resolve: (_tenant, name) => this.#resolve(name),
       notify: () => void (this.notifications += 1),
     });
-    this.#wakers.push(() => loop.wake());
+    this.#loops.push(loop);
     this.#t.after(async () => {
       await loop.close();
       await store.close();

@@ -111,7 +111,7 @@ class Simulation {
       logger,
       concurrency,
       queues: own,
-      lookMs: 500,
+      pollMs: 500,
       leaseMs: 3000,
       graceMs: 500,
       maxExecutions: 12,

@@ -259,7 +259,7 @@ export async function openRunner(
     retentionMs: null,
     onProgress: () => undefined,
     onEnded: (id, ended) => watch.ended(id, ended),
-    onChanged: () => void watch.lookAtAll(),
+    onChanged: () => watch.notify(),
     onCommitted: () => watch.changed(),
     onBuildWanted: () => undefined,
     resolve: async (_, workflow) => (await ready.promise).resolve(workflow),

@@ -72,7 +72,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     onChanged: () => undefined,
     onBuildWanted: () => undefined,
   });
-  const onChange = (): void => reconciler.wake();
+  const onChange = (): void => reconciler.notify();
   const reconciler: Reconciler = new Reconciler({
     store,
     storage,
@@ -114,7 +114,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     }
     await load.end();
     await until('the old versions are unloaded', () => {
-      reconciler.wake();
+      reconciler.notify();
       return reconciler.loaded.length === 1;
     });
     await reconciler.settled();

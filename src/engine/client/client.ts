@@ -233,7 +233,7 @@ export class EngineClient {
     this.#checkOpen();
     const done = await act(this.#control);
     this.#options.engine?.notify();
-    await this.#options.watch.lookAtAll();
+    await this.#options.watch.poll();
     return done;
   }
 

@@ -1,48 +1,54 @@
 import { isEnded } from '../../core/execution.ts';
 import type { Connection, ExecutionRecord, Reads } from '../../store/store.ts';
-import { delay } from '../clock.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { EndedExecution } from '../execution/ending.ts';
+import { WakeLoop } from '../wake-loop.ts';
+import type { Polled } from '../wake-loop.ts';
 
 type Waiter = { resolve(ended: EndedExecution): void; reject(error: unknown): void };
 
-/** A wait for the next change of anything; whoever does not want it any more cancels it. */
+/** A wait for the next change of anything; a caller that no longer wants it cancels it. */
 export interface NextChange {
   readonly happened: Promise<void>;
   cancel(): void;
 }
 
-/** How often a client looks whether another process has changed the database. */
-const lookMs = 20;
-/** Where the database says so itself, and a notice may have been lost. */
+/** How often a client asks whether another process has changed the database. */
+const pollMs = 20;
+/** The safety net where the database sends notices: one may be lost. */
 const netMs = 5000;
 /** Executions looked up by one query. */
 const idsAtOnce = 500;
 
-/** Tells who waits for it that an execution has ended, or that something has changed, in whichever process that happens. */
+/** Resolves waits for the end of an execution, or for the next change of anything, in whichever process that happens. */
 export class Watch {
   readonly #store: Reads & Connection;
   readonly #clock: Clock;
+  readonly #loop: WakeLoop;
   readonly #waiters = new Map<string, Waiter[]>();
   readonly #changes = new Set<() => void>();
   readonly #polls: boolean;
   #timer: Timer | undefined;
   #unsubscribe: (() => void) | undefined;
-  /** The timers of a clock do not keep the process alive; somebody who waits for a result does. */
+  /** The timers of a clock do not keep the process alive; a caller that waits for a result does. */
   #alive: NodeJS.Timeout | undefined;
   #closed: Error | undefined;
-  #looking: Promise<void> | undefined;
-  #lookAgain = false;
 
-  /** With `polls` it looks for itself; else somebody who looks anyway calls `lookAtAll`. */
+  /** With `polls` it asks the database by itself; else the runner that owns it calls `notify` and `catchUp`. */
   constructor(store: Reads & Connection, clock: Clock, polls: boolean) {
     this.#store = store;
     this.#clock = clock;
     this.#polls = polls;
+    this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError: () => undefined, retryMs: pollMs });
     void store.lost?.then((error) => this.close(error));
   }
 
-  /** Resolves when the execution has ended; looks in the database first where it may have ended before. */
+  /** Waiters that only the safety net has found to be done with. */
+  get caught(): number {
+    return this.#loop.caught;
+  }
+
+  /** Resolves when the execution has ended. With `look` it may have ended before, and the database is asked first. */
   async end(id: string, look: boolean): Promise<EndedExecution> {
     if (this.#closed !== undefined) throw this.#closed;
     const promise = new Promise<EndedExecution>((resolve, reject) => {
@@ -90,41 +96,52 @@ export class Watch {
     this.#closed = error;
     this.#timer?.cancel();
     this.#unsubscribe?.();
+    void this.#loop.close();
     for (const waiters of this.#waiters.values()) for (const waiter of waiters) waiter.reject(error);
     this.#waiters.clear();
-    // whoever reads on is told by what they ask next
+    // a reader of events gets the error from its next query
     this.changed();
     this.#rest();
   }
 
-  /** Looks at everything that is waited for: another process committed something. One look at a time. */
-  async lookAtAll(): Promise<void> {
+  /** Something was committed, in this process or another: all that is waited for is looked up. */
+  notify(): void {
     this.changed();
-    this.#lookAgain = true;
-    this.#looking ??= this.#lookOn().finally(() => (this.#looking = undefined));
-    await this.#looking;
+    if (this.#waiters.size > 0) this.#loop.notify();
   }
 
-  async #lookOn(): Promise<void> {
-    while (this.#lookAgain) {
-      this.#lookAgain = false;
-      const started = this.#clock.monotonic();
-      const ids = [...this.#waiters.keys()];
-      for (let from = 0; from < ids.length; from += idsAtOnce) {
-        if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
-        await this.#lookAt(ids.slice(from, from + idsAtOnce));
-      }
-      const took = this.#clock.monotonic() - started;
-      // however many are waited for, and however often something happens: looking takes a third of the time at most
-      if (this.#lookAgain && took > 0) await delay(this.#clock, 2 * took);
+  /** The safety net: a notice may have been lost. */
+  catchUp(): void {
+    this.changed();
+    if (this.#waiters.size > 0) this.#loop.catchUp();
+  }
+
+  /** As `notify`; resolves once all that was waited for has been looked up. */
+  async poll(): Promise<void> {
+    this.changed();
+    if (this.#waiters.size > 0) await this.#loop.poll();
+  }
+
+  async #pass(): Promise<Polled> {
+    const started = this.#clock.monotonic();
+    const ids = [...this.#waiters.keys()];
+    let found = false;
+    for (let from = 0; from < ids.length; from += idsAtOnce) {
+      if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (await this.#lookUp(ids.slice(from, from + idsAtOnce))) found = true;
     }
+    // passes take a third of the time at most, however many executions are waited for
+    return { found, pauseMs: 2 * (this.#clock.monotonic() - started) };
   }
 
-  async #lookAt(ids: readonly string[]): Promise<void> {
+  async #lookUp(ids: readonly string[]): Promise<boolean> {
     try {
-      for (const record of await this.#store.ended(ids)) this.ended(record.id, endedExecution(record));
+      const records = await this.#store.ended(ids);
+      for (const record of records) this.ended(record.id, endedExecution(record));
+      return records.length > 0;
     } catch (error) {
       for (const id of ids) this.#fail(id, error);
+      return false;
     }
   }
 
@@ -149,33 +166,27 @@ export class Watch {
     this.#arm();
   }
 
-  #notified(): void {
-    if (this.#waiters.size > 0 || this.#changes.size > 0) void this.lookAtAll();
+  get #isWaitedFor(): boolean {
+    return this.#waiters.size > 0 || this.#changes.size > 0;
   }
 
   #rest(): void {
-    if (this.#waiters.size > 0 || this.#changes.size > 0) return;
+    if (this.#isWaitedFor) return;
     clearInterval(this.#alive);
     this.#alive = undefined;
   }
 
+  /** Sets the next time to ask the database, or the safety net where it sends notices. */
   #arm(): void {
-    const wanted = this.#waiters.size > 0 || this.#changes.size > 0;
-    if (!this.#polls || this.#timer !== undefined || this.#closed !== undefined || !wanted) return;
+    if (!this.#polls || this.#timer !== undefined || this.#closed !== undefined || !this.#isWaitedFor) return;
     const { subscribe } = this.#store;
-    if (subscribe !== undefined) {
-      // from the first wait on; what is committed meanwhile is not missed, since the listener is told once it is ready
-      this.#unsubscribe ??= subscribe(() => this.#notified());
-      this.#timer = this.#clock.timer(netMs, () => {
-        this.#timer = undefined;
-        void this.lookAtAll().then(() => this.#arm());
-      });
-      return;
-    }
-    this.#timer = this.#clock.timer(lookMs, () => {
+    // from the first wait on; the subscriber is called once it is ready, so no commit before that is missed
+    if (subscribe !== undefined) this.#unsubscribe ??= subscribe(() => this.notify());
+    this.#timer = this.#clock.timer(subscribe === undefined ? pollMs : netMs, () => {
       this.#timer = undefined;
-      const looked = this.#store.changed() ? this.lookAtAll() : Promise.resolve();
-      void looked.then(() => this.#arm());
+      if (subscribe !== undefined) this.catchUp();
+      else if (this.#store.changed()) this.notify();
+      this.#arm();
     });
   }
 }

@@ -35,7 +35,7 @@ export interface MembershipOptions {
   /** This runner was declared dead. */
   readonly onDead: () => void;
   /** The lease was renewed, and the database said whether anything waits for this runner. */
-  readonly onRenewed: (renewal: Renewal) => Promise<void>;
+  readonly onRenewed: (renewal: Renewal) => void;
   /** Executions came free. */
   readonly onReleased: () => void;
 }
@@ -313,7 +313,7 @@ export class Membership {
       logger.warn({ error }, 'looking for dead runners failed; retrying');
     }
     try {
-      await onRenewed(renewal);
+      onRenewed(renewal);
     } catch (error) {
       logger.warn({ error }, 'handling the result of a lease renewal failed; retrying');
     }

@@ -85,7 +85,7 @@ async function place(t: TestContext): Promise<Place> {
     await rm(folder, { recursive: true, maxRetries: 5 });
   });
   const onChange = (): void => {
-    for (const reconciler of opened) reconciler.wake();
+    for (const reconciler of opened) reconciler.notify();
   };
   const registry = new Registry({ store, storage, tenant: 'default', actor: 'test', onChange });
   await addRunner(store, 'r1');
@@ -269,7 +269,7 @@ test('registry.md, hot swap: the new version is added before the old one is remo
   );
   await end(here.store, 'e1');
   here.used.add(one.digest); // its owner has not released it yet
-  reconciler.wake();
+  reconciler.notify();
   await reconciler.settled();
   assert.deepEqual(log.slice(2), ['remove 1.0.0'], 'no new execution of it is claimed');
   here.clock.advance(60_000);
@@ -417,7 +417,7 @@ test('registry.md, Hot swap: a permanent load failure is not retried before the 
   const engine = { ...runningEngine(), cloacina: '99.0.0' };
   const elsewhere = new Registry({ store, storage, tenant: 'default', actor: 'test', engine });
   await elsewhere.register(two.bytes);
-  reconciler.wake();
+  reconciler.notify();
   await reconciler.settled();
   const failures = (): number => names(here.events).filter((name) => name === 'package.failed 2.0.0').length;
   assert.equal(failures(), 1);
@@ -498,7 +498,7 @@ test('registry.md, Reconciler: many wake-ups at once are one or two polls, never
   };
   const reconciler = await here.open({ store });
   looks = 0;
-  for (let times = 0; times < 100; times++) reconciler.wake();
+  for (let times = 0; times < 100; times++) reconciler.notify();
   await reconciler.settled();
   assert(looks >= 1 && looks <= 2, `${looks} looks`);
 });
@@ -602,7 +602,7 @@ test('durability.md: a runner that registered anew under another id reports its 
   assert.deepEqual(await here.conditions(one.digest), []);
   await addRunner(here.store, 'r1b');
   id = 'r1b';
-  reconciler.wake();
+  reconciler.notify();
   await reconciler.settled();
   assert.equal((await here.conditions(one.digest)).length, 4);
 });

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../../core/error-table.ts';
 import type { PackagedWorkflow } from '../../engine/catalog.ts';
-import type { Timer } from '../../engine/clock.ts';
+import { WakeLoop } from '../../engine/wake-loop.ts';
+import type { Polled } from '../../engine/wake-loop.ts';
 import { pinnedCount, wantedVersions } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
 import { registrySerial } from '../../store/registry/log.ts';
@@ -44,8 +45,8 @@ export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
   /** Narrows what is loaded, for a runner that works for a few executions only; default everything wanted. */
   readonly wants?: (version: LoadedPackage) => boolean;
   readonly onEvent?: (event: PackageEvent) => void;
-  /** How long it does not look where nobody wakes it; default 30 s. */
-  readonly lookMs?: number;
+  /** The safety net: the longest time between two passes; default 30 s. */
+  readonly pollMs?: number;
 }
 
 /** A version that this runner wants or has. */
@@ -66,8 +67,10 @@ type State =
   | { readonly at: 'failed'; readonly code: ErrorCode; readonly retryAt: number | null; readonly serial: number }
   | { readonly at: 'closing' };
 
-/** The safety net, where no wake-up came, or something could not be written. */
-const lookMs = 30_000;
+/** The safety net: a notification may be lost, and a report may not have been written. */
+const defaultPollMs = 30_000;
+const reportRetryMs = 30_000;
+const passRetryMs = 5000;
 const firstRetryMs = 1000;
 const longestRetryMs = 5 * 60_000;
 /** A start that looked up the old version just before the switch may still ask its code to check an input. */
@@ -75,8 +78,8 @@ const drainMs = 500;
 
 /**
  * Brings what a runner has loaded to what the registry wants: the heads of all channels, and what executions that
- * have not ended are pinned to. It looks at the difference each time and remembers no steps, so a wake-up that was
- * lost or came twice does no harm.
+ * have not ended are pinned to. Each pass computes the difference and remembers no steps, so a notification that is lost
+ * or comes twice does no harm.
  */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
@@ -85,9 +88,7 @@ export class Reconciler {
   readonly #entries = new Map<string, Entry>();
   readonly #background = new Set<Promise<void>>();
   readonly #closing = new AbortController();
-  #timer: Timer | undefined;
-  #looking: Promise<void> | undefined;
-  #lookAgain = false;
+  readonly #loop: WakeLoop;
   #serial = 0;
   #hasBegun = false;
 
@@ -95,8 +96,17 @@ export class Reconciler {
     this.#options = options;
     this.#loader = new Loader(options);
     this.#reporter = new Reporter(options);
+    const { clock, logger } = options;
+    const onError = (error: unknown): void =>
+      logger.warn({ error }, 'reading the registry for packages to load failed; it is tried again');
+    this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError, retryMs: passRetryMs });
     this.#inBackground(this.#loader.sweep(options.store));
-    this.wake();
+    this.notify();
+  }
+
+  /** Passes that found something although only the safety net had started them. */
+  get caught(): number {
+    return this.#loop.caught;
   }
 
   /** What can run here now. */
@@ -105,48 +115,42 @@ export class Reconciler {
     return entries.map(named);
   }
 
-  /** Something may have changed: look soon. Calls while a look is under way make one more look. */
-  wake(): void {
-    if (this.#closing.signal.aborted) return;
-    this.#lookAgain = true;
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined;
-      if (this.#lookAgain) this.wake(); // it came after the last look and before this
-    });
+  /** Something may have changed in the registry, or in the use of a version. */
+  notify(): void {
+    this.#loop.notify();
   }
 
-  /** Resolves once nothing is being looked at, loaded or closed. What has failed and waits is not waited for. */
+  /** The safety net: the registry is not the one that the last pass saw, and no notification may have come. */
+  catchUp(): void {
+    this.#loop.catchUp();
+  }
+
+  /** Resolves once no pass, load or unload is under way. A failed load that waits for its retry is not waited for. */
   async settled(): Promise<void> {
-    while (this.#looking !== undefined || this.#background.size > 0) {
-      await Promise.all([this.#looking, ...this.#background]);
+    while (this.#loop.running !== undefined || this.#background.size > 0) {
+      await Promise.all([this.#loop.running, ...this.#background]);
     }
   }
 
   /** Stops looking and ends all isolates; the executions in them must be handed back before. */
   async close(): Promise<void> {
     this.#closing.abort();
-    this.#timer?.cancel();
+    await this.#loop.close();
     await this.settled();
     await Promise.all([...this.#entries.values()].map((entry) => this.#end(entry)));
     this.#entries.clear();
   }
 
-  async #look(): Promise<void> {
-    while (this.#lookAgain && !this.#closing.signal.aborted) {
-      this.#lookAgain = false;
-      try {
-        await this.#pass();
-        if (!this.#hasBegun) this.#inBackground(this.#tellUnable([...this.#background]));
-        this.#hasBegun = true;
-      } catch (error) {
-        this.#options.logger.warn({ error }, 'looking for packages failed; retrying');
-      }
-    }
-    this.#arm();
+  async #pass(): Promise<Polled> {
+    const found = await this.#reconcile();
+    if (!this.#hasBegun) this.#inBackground(this.#tellUnable([...this.#background]));
+    this.#hasBegun = true;
+    return { found, dueInMs: this.#dueInMs(), safetyNetMs: this.#options.pollMs ?? defaultPollMs };
   }
 
-  async #pass(): Promise<void> {
-    const { store, tenants, remove, add, wants, clock } = this.#options;
+  /** Begins what the difference between the registry and this runner asks for; true if it began anything. */
+  async #reconcile(): Promise<boolean> {
+    const { store, tenants, remove, wants, clock } = this.#options;
     await this.#reporter.flush();
     const { serial, versions } = await store.read(function* (tx) {
       return { serial: yield* registrySerial(), versions: yield* wantedVersions(tx, tenants) };
@@ -154,15 +158,8 @@ export class Reconciler {
     this.#serial = serial;
     const ours = versions.filter((version) => wants?.(version) ?? true);
     const wanted = new Map(ours.map((version) => [version.digest, version]));
-    for (const version of wanted.values()) {
-      const entry = this.#entries.get(version.digest);
-      if (entry === undefined) this.#begin(version);
-      else if (entry.state.at === 'failed' && this.#isDue(entry.state)) this.#load(entry);
-      else if (entry.state.at === 'draining') {
-        entry.state = { at: 'loaded', loaded: entry.state.loaded };
-        add(entry.state.loaded.workflows);
-      }
-    }
+    let found = false;
+    for (const version of wanted.values()) found = this.#want(version) || found;
     for (const [digest, entry] of this.#entries) {
       if (wanted.has(digest)) continue;
       // what replaces it is not proven yet: at no moment is there nothing to run
@@ -170,13 +167,28 @@ export class Reconciler {
       if (entry.state.at === 'loaded') {
         remove(digest);
         entry.state = { at: 'draining', loaded: entry.state.loaded, since: clock.monotonic() };
+        found = true;
       } else if (
         entry.state.at === 'failed' ||
         (entry.state.at === 'draining' && this.#isDrained(digest, entry.state))
       ) {
         this.#unload(entry);
+        found = true;
       }
     }
+    return found;
+  }
+
+  /** Loads a wanted version, or keeps one that was draining; false if there is nothing to do. */
+  #want(version: WantedVersion): boolean {
+    const entry = this.#entries.get(version.digest);
+    if (entry === undefined) this.#begin(version);
+    else if (entry.state.at === 'failed' && this.#isDue(entry.state)) this.#load(entry);
+    else if (entry.state.at === 'draining') {
+      entry.state = { at: 'loaded', loaded: entry.state.loaded };
+      this.#options.add(entry.state.loaded.workflows);
+    } else return false;
+    return true;
   }
 
   /** Whether another version of the same package is wanted here and does not run yet. */
@@ -197,18 +209,16 @@ export class Reconciler {
     return !inUse(digest) && clock.monotonic() - draining.since >= drainMs;
   }
 
-  /** Looks again when something is due, at the latest after half a minute. */
-  #arm(): void {
-    this.#timer?.cancel();
-    if (this.#closing.signal.aborted) return;
+  /** The time until a version is drained, or until a load or an unwritten report is tried again. */
+  #dueInMs(): number | undefined {
     const { clock } = this.#options;
-    let wait = this.#reporter.isPending ? lookMs : (this.#options.lookMs ?? lookMs);
+    let wait = this.#reporter.isPending ? reportRetryMs : Infinity;
     for (const { state } of this.#entries.values()) {
       if (state.at === 'draining') wait = Math.min(wait, drainMs);
       if (state.at !== 'failed' || state.retryAt === null) continue;
-      wait = Math.min(wait, Math.max(0, state.retryAt - clock.monotonic()));
+      wait = Math.min(wait, Math.max(1, state.retryAt - clock.monotonic()));
     }
-    this.#timer = clock.timer(wait, () => this.wake());
+    return wait === Infinity ? undefined : wait;
   }
 
   // -- loading
@@ -315,7 +325,7 @@ export class Reconciler {
     }
   }
 
-  /** Work that a look does not wait for; when it ends there may be something new to do. */
+  /** Work that a pass does not wait for; its end may make something else possible. */
   #inBackground(work: Promise<void>): void {
     const guarded: Promise<void> = work
       .catch((error: unknown) =>
@@ -323,7 +333,7 @@ export class Reconciler {
       )
       .finally(() => {
         this.#background.delete(guarded);
-        this.wake();
+        this.notify();
       });
     this.#background.add(guarded);
   }

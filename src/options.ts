@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import type { AnyWorkflow } from './core/definition/definition.ts';
+import { defaultDatabase } from './core/default-places.ts';
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
@@ -19,10 +20,6 @@ import { loadEmbedded } from './engine/client/start.ts';
 import { envGrant } from './package/load/grants.ts';
 import type { Grants } from './package/load/grants.ts';
 import type { PackageEvent } from './package/load/reconciler.ts';
-
-/** Where the CLI and the library look, unless told otherwise: so both see the same. */
-export const defaultDatabase = 'sqlite:./.cloacina/cloacina.db';
-export const defaultRegistry = 'file:./.cloacina/packages';
 
 /** Options of `Client.open`. */
 export interface ClientOptions {

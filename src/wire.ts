@@ -20,7 +20,7 @@ import { Registry } from './package/registry/registry.ts';
 import { openStorage } from './package/storage/open.ts';
 import type { PackageStorage } from './package/storage/storage.ts';
 import { ScheduleLoop } from './schedule/loop.ts';
-import { upsertOwned, upsertPackageSchedules } from './schedule/declared.ts';
+import { upsertDeclared, upsertPackageSchedules } from './schedule/declared.ts';
 import { embeddedOwner } from './schedule/owner.ts';
 import { Schedules } from './schedule/schedules.ts';
 import { workflowsOf } from './store/registry/versions.ts';
@@ -151,7 +151,7 @@ async function writeEmbedded(
   await store.writeDefinitions(
     embedded.map(({ graph, buildId }) => ({ workflow: graph.spec.name, buildId, spec: graph.spec })),
   );
-  const rewritten = await store.write((dialect) => upsertOwned(tenant, embeddedOwner, specs, clock.now(), dialect));
+  const rewritten = await store.write((dialect) => upsertDeclared(tenant, embeddedOwner, specs, clock.now(), dialect));
   for (const schedule of rewritten) {
     logger.warn({ schedule, tenant }, 'the row of a schedule was damaged, and was written anew from its definition');
   }

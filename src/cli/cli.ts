@@ -3,10 +3,6 @@ import { CloacinaError } from '../core/error.ts';
 import type { Client } from '../open.ts';
 import { Output } from './output.ts';
 
-/** Where the CLI looks unless told otherwise: the same places as the library, whose `options.ts` has them too. */
-export const defaultDatabase = 'sqlite:./.cloacina/cloacina.db';
-export const defaultRegistry = 'file:./.cloacina/packages';
-
 /** The options that every command takes. */
 export interface GlobalOptions {
   readonly database: string;

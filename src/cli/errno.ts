@@ -1,3 +1,5 @@
+import { errnoOf } from '../core/errno.ts';
+
 /** What the system says of a file, for people. */
 const reasons: Readonly<Record<string, string>> = {
   ENOENT: 'there is none',
@@ -13,6 +15,5 @@ const reasons: Readonly<Record<string, string>> = {
 
 /** Why a file could not be read or written. */
 export function reason(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return reasons[code] ?? (error instanceof Error ? error.message : String(error));
+  return reasons[errnoOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error));
 }

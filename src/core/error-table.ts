@@ -1,7 +1,7 @@
 /**
- * Every error Cloacina raises, in one table. A code is for ever: scripts and stored executions name it.
- * `exit` is the exit code of the CLI: 1 the operation failed, 2 usage, 3 not found, 4 not allowed, 5 conflict,
- * 6 unavailable. `docs/errors.md` is generated from this table and a test keeps the two the same.
+ * Every error that Cloacina raises, in one table. A code never changes: scripts and stored executions name it. `exit`
+ * is the exit code of the CLI: 1 the operation failed, 2 usage, 3 not found, 4 not allowed, 5 conflict, 6 unavailable.
+ * `docs/errors.md` is generated from this table and a test keeps the two equal.
  */
 export interface ErrorRow {
   readonly exit: 1 | 2 | 3 | 4 | 5 | 6;

@@ -8,7 +8,7 @@ import { checkSchedules } from '../core/schedule/schedule-spec.ts';
 import type { WorkflowSpec } from '../core/definition/spec.ts';
 import { workflow } from '../core/definition/workflow.ts';
 import { SchedulePlace, withTask } from '../testing/schedule-place.ts';
-import { upsertOwned, upsertPackageSchedules } from './declared.ts';
+import { upsertDeclared, upsertPackageSchedules } from './declared.ts';
 import { embeddedOwner } from './owner.ts';
 
 const start = Date.UTC(2026, 0, 1);
@@ -30,7 +30,7 @@ async function activate({ store, clock }: SchedulePlace, specs: readonly Workflo
 }
 
 async function open({ store, clock }: SchedulePlace, specs: readonly WorkflowSpec[]): Promise<void> {
-  await store.write((dialect) => upsertOwned('default', embeddedOwner, specs, clock.now(), dialect));
+  await store.write((dialect) => upsertDeclared('default', embeddedOwner, specs, clock.now(), dialect));
 }
 
 test('scheduling.md: packaged schedules are written at activation, changed by the next version, disabled when gone', async (t) => {

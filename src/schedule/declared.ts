@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { ConflictError, ScheduleInvalidError } from '../core/error.ts';
 import { checkRule } from '../core/schedule/rule.ts';
-import { broughtSchedules } from '../core/schedule/schedule-spec.ts';
-import type { BroughtSchedule } from '../core/schedule/schedule-spec.ts';
+import { declaredSchedules } from '../core/schedule/schedule-spec.ts';
+import type { DeclaredSchedule } from '../core/schedule/schedule-spec.ts';
 import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/definition/spec.ts';
 import { newId } from '../engine/id.ts';
 import { insertSchedule, lockOwned, writeSchedule } from '../store/schedules/schedules.ts';
@@ -36,7 +36,7 @@ export function* upsertPackageSchedules(
   at: number,
   dialect: Dialect,
 ): Script<void> {
-  yield* upsertOwned(tenant, packageOwner(packageName), workflows, at, dialect);
+  yield* upsertDeclared(tenant, packageOwner(packageName), workflows, at, dialect);
 }
 
 /**
@@ -45,7 +45,7 @@ export function* upsertPackageSchedules(
  * Gives the names of those whose rows were damaged, and are written anew.
  * Throws SCHEDULE_INVALID where two have one name, and CONFLICT where another embedded workflow has a schedule of that name.
  */
-export function* upsertOwned(
+export function* upsertDeclared(
   tenant: string,
   owner: string,
   workflows: readonly WorkflowSpec[],
@@ -53,19 +53,19 @@ export function* upsertOwned(
   dialect: Dialect,
 ): Script<readonly string[]> {
   const rewritten: string[] = [];
-  const wanted = broughtSchedules(workflows);
+  const wanted = declaredSchedules(workflows);
   const brought = new Set(workflows.map((workflow) => workflow.name));
   const known = new Map((yield* lockOwned(tenant, owner, dialect)).map((record) => [record.name, record]));
   for (const one of wanted.values()) {
     const record = known.get(one.spec.name);
     if (record === undefined) {
-      yield* insertSchedule(newOwned(tenant, owner, one, at));
+      yield* insertSchedule(declaredRecord(tenant, owner, one, at));
       continue;
     }
     if (owner === embeddedOwner && record.enabled && !brought.has(record.workflow)) refuseTheft(record, one);
     if (isUsable(record)) yield* bringUpToDate(record, one, at);
     else {
-      yield* writeSchedule(anew(record, newOwned(tenant, owner, one, at)));
+      yield* writeSchedule(anew(record, declaredRecord(tenant, owner, one, at)));
       rewritten.push(record.name);
     }
   }
@@ -97,14 +97,19 @@ function isUsable({ damaged, rule }: ScheduleRecord): boolean {
   }
 }
 
-function refuseTheft(record: ScheduleRecord, { workflow }: BroughtSchedule): never {
+function refuseTheft(record: ScheduleRecord, { workflow }: DeclaredSchedule): never {
   throw new ConflictError(
     `workflow '${workflow.name}' has a schedule '${record.name}', and so has the embedded workflow '${record.workflow}' of ` +
       `another runner; rename one, or, if that workflow is no more, remove schedule 'embedded/${record.name}'`,
   );
 }
 
-function newOwned(tenant: string, owner: string, { workflow, spec }: BroughtSchedule, at: number): ScheduleRecord {
+function declaredRecord(
+  tenant: string,
+  owner: string,
+  { workflow, spec }: DeclaredSchedule,
+  at: number,
+): ScheduleRecord {
   const record: ScheduleRecord = {
     id: newId(at),
     tenant,
@@ -127,7 +132,7 @@ function newOwned(tenant: string, owner: string, { workflow, spec }: BroughtSche
   return { ...record, nextAt: wakeAfter(record) };
 }
 
-function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: BroughtSchedule, at: number): Script<void> {
+function* bringUpToDate(record: ScheduleRecord, { workflow, spec }: DeclaredSchedule, at: number): Script<void> {
   const overrides = overridesOf(record);
   const input = overrides.input ?? JSON.stringify(spec.input);
   const rule = overridden(ruleIn(spec), overrides, record.rule);

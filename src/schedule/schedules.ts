@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ScheduleOptions } from '../core/definition/definition.ts';
 import { describeRule } from '../core/schedule/describe-rule.ts';
-import { durationMs } from '../core/duration.ts';
+import { durationMs, hourMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { OptionInvalidError, ScheduleExistsError, ScheduleInvalidError, ScheduleNotFoundError } from '../core/error.ts';
 import type { CloacinaError } from '../core/error.ts';
@@ -82,7 +82,6 @@ export interface StatsOptions {
   readonly schedule?: string;
 }
 
-const hourMs = 3_600_000;
 /** Slots deleted by one transaction, so that the writer is not held long. */
 const deleteLimit = 5000;
 

@@ -1,12 +1,12 @@
 import type { ScheduleOptions } from '../../core/definition/definition.ts';
+import { dayMs, hourMs } from '../../core/duration.ts';
 
 /** What one field of a cron can step by: the unit in ms, how many make the next larger one, and the cron. */
 const units: readonly (readonly [ms: number, count: number, cron: (step: string) => string])[] = [
   [1000, 60, (step) => `${step} * * * * *`],
   [60_000, 60, (step) => `0 ${step} * * * *`],
-  [3_600_000, 24, (step) => `0 0 ${step} * * *`],
+  [hourMs, 24, (step) => `0 0 ${step} * * *`],
 ];
-const dayMs = 86_400_000;
 
 /**
  * A schedule that fires every `everyMs`: a cron where one says it (30 s: every full and half minute), else elapsed time

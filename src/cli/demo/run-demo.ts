@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { formatMs } from '../../core/duration.ts';
+import { formatMs, hourMs } from '../../core/duration.ts';
 import { CloacinaError, OptionInvalidError, PackageExistsError, ScheduleExistsError } from '../../core/error.ts';
 import { scheduleRule } from '../../core/schedule/rule.ts';
 import { delay, systemClock } from '../../engine/clock.ts';
@@ -18,7 +18,6 @@ import { Story } from './narration.ts';
 /** Where the demo keeps its database and packages unless told otherwise: it is found again from the same place. */
 const demoFolder = './.cloacina-demo';
 const scheduleName = 'demo-report';
-const hourMs = 3_600_000;
 /** What still runs when the demo ends is waited for this long. */
 const drainMs = 10_000;
 /** How often the demo looks for scheduled executions that ended; a person sees 100 ms as at once. */

@@ -50,7 +50,7 @@ describe('registry.md: a package does nothing to other processes', { concurrency
     const url = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
     const script = `
       import inspector from 'node:inspector';
-      import { Isolate } from ${url('./host.ts')};
+      import { Isolate } from ${url('./isolate.ts')};
       const none = () => undefined;
       const isolate = new Isolate({ dir: ${JSON.stringify(dir)}, label: 'sample', logger: { debug: none, info: none, warn: none, error: none } });
       await isolate.describe();

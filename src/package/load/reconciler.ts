@@ -5,17 +5,17 @@ import { pinnedCount, wantedVersions } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
 import { registrySerial } from '../../store/registry/log.ts';
 import { CrashLoop } from './crash-loop.ts';
-import type { IsolateDeath } from '../isolate/isolate.ts';
+import type { IsolateExit } from '../isolate/isolate.ts';
 import { LoadFailure, Loader } from './load.ts';
 import type { LoadedVersion, LoaderOptions } from './load.ts';
 import { Reporter } from './reporter.ts';
 import type { ReporterOptions } from './reporter.ts';
 
-/** What became of a package version in this runner. */
+/** The result of loading or unloading a package version in this runner. */
 export type PackageEvent =
-  /** `ms`: from when its loading began until executions of it could begin. */
+  /** `ms`: from the start of loading until its executions could begin. */
   | ({ readonly event: 'package.loaded'; readonly ms: number } & LoadedPackage)
-  /** `retryInMs` is null where it is tried again only after the registry changed. */
+  /** `retryInMs` is null if the next attempt needs a change of the registry. */
   | ({
       readonly event: 'package.failed';
       readonly code: ErrorCode;
@@ -25,7 +25,7 @@ export type PackageEvent =
   | ({ readonly event: 'package.quarantined'; readonly message: string } & LoadedPackage)
   | ({ readonly event: 'package.unloaded' } & LoadedPackage);
 
-/** Which version it is. */
+/** The version that an event is about. */
 export interface LoadedPackage {
   readonly name: string;
   readonly version: string;
@@ -33,18 +33,18 @@ export interface LoadedPackage {
 }
 
 export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
-  /** Whose packages it loads; null: those of all. */
+  /** Tenants whose packages it loads; null: all. */
   readonly tenants: readonly string[] | null;
-  /** Takes workflows that are ready to run; those of one version at a time. */
+  /** Adds runnable workflows; each call has those of one version. */
   readonly add: (workflows: readonly PackagedWorkflow[]) => void;
-  /** Takes nothing new of a version; what runs goes on. */
+  /** Stops starting executions of a version; running ones continue. */
   readonly remove: (digest: string) => void;
-  /** Whether an execution of this version is in memory. */
+  /** Returns true if an execution of this version is in memory. */
   readonly inUse: (digest: string) => boolean;
-  /** Narrows what is loaded, for a runner that works for a few executions only; default everything wanted. */
+  /** Restricts the loaded versions, for a runner of a few executions only; default all wanted versions. */
   readonly wants?: (version: LoadedPackage) => boolean;
   readonly onEvent?: (event: PackageEvent) => void;
-  /** How long it does not look where nobody wakes it; default 30 s. */
+  /** Interval of checks without a wake-up; default 30 s. */
   readonly lookMs?: number;
 }
 
@@ -53,30 +53,30 @@ interface Entry {
   readonly version: WantedVersion;
   crashes: CrashLoop;
   state: State;
-  /** Loads that failed in a row. */
+  /** Number of consecutive failed loads. */
   failures: number;
 }
 
 type State =
   | { readonly at: 'loading' }
   | { readonly at: 'loaded'; readonly loaded: LoadedVersion }
-  /** Not wanted any more; `since` is monotonic. */
+  /** No longer wanted; `since` is monotonic. */
   | { readonly at: 'draining'; readonly loaded: LoadedVersion; readonly since: number }
-  /** Tried again at `retryAt` (monotonic; null: never), and once the registry's serial differs from `serial`. */
+  /** Retried at `retryAt` (monotonic; null: never), and once the registry's serial differs from `serial`. */
   | { readonly at: 'failed'; readonly code: ErrorCode; readonly retryAt: number | null; readonly serial: number }
   | { readonly at: 'closing' };
 
-/** The safety net, where no wake-up came, or something could not be written. */
+/** The fallback for a missed wake-up or a failed write. */
 const lookMs = 30_000;
 const firstRetryMs = 1000;
 const longestRetryMs = 5 * 60_000;
-/** A start that looked up the old version just before the switch may still ask its code to check an input. */
+/** A start that looked up the old version just before the switch may still use its code to check an input. */
 const drainMs = 500;
 
 /**
- * Brings what a runner has loaded to what the registry wants: the heads of all channels, and what executions that
- * have not ended are pinned to. It looks at the difference each time and remembers no steps, so a wake-up that was
- * lost or came twice does no harm.
+ * Brings the loaded versions of a runner in line with the registry: the heads of all channels, and the versions that
+ * open executions are pinned to. Each pass computes the difference anew and keeps no steps, so lost and duplicate
+ * wake-ups do no harm.
  */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
@@ -99,30 +99,30 @@ export class Reconciler {
     this.wake();
   }
 
-  /** What can run here now. */
+  /** The versions that can run here now. */
   get loaded(): readonly LoadedPackage[] {
     const entries = [...this.#entries.values()].filter((entry) => entry.state.at === 'loaded');
     return entries.map(named);
   }
 
-  /** Something may have changed: look soon. Calls while a look is under way make one more look. */
+  /** Requests a pass after a possible change. Calls during a pass cause one more pass. */
   wake(): void {
     if (this.#closing.signal.aborted) return;
     this.#lookAgain = true;
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined;
-      if (this.#lookAgain) this.wake(); // it came after the last look and before this
+      if (this.#lookAgain) this.wake(); // requested after the last pass ended
     });
   }
 
-  /** Resolves once nothing is being looked at, loaded or closed. What has failed and waits is not waited for. */
+  /** Resolves once no pass, load or unload is in progress. Waiting retries are not awaited. */
   async settled(): Promise<void> {
     while (this.#looking !== undefined || this.#background.size > 0) {
       await Promise.all([this.#looking, ...this.#background]);
     }
   }
 
-  /** Stops looking and ends all isolates; the executions in them must be handed back before. */
+  /** Stops all passes and ends all isolates; their executions must be released before. */
   async close(): Promise<void> {
     this.#closing.abort();
     this.#timer?.cancel();
@@ -165,7 +165,7 @@ export class Reconciler {
     }
     for (const [digest, entry] of this.#entries) {
       if (wanted.has(digest)) continue;
-      // what replaces it is not proven yet: at no moment is there nothing to run
+      // its replacement is not proven yet, and there must always be a version that runs
       if (entry.state.at === 'loaded' && this.#isAwaited(entry.version, wanted)) continue;
       if (entry.state.at === 'loaded') {
         remove(digest);
@@ -179,7 +179,7 @@ export class Reconciler {
     }
   }
 
-  /** Whether another version of the same package is wanted here and does not run yet. */
+  /** Returns true if another version of the same package is wanted here and does not run yet. */
   #isAwaited({ tenant, name }: WantedVersion, wanted: ReadonlyMap<string, WantedVersion>): boolean {
     return [...wanted.values()].some((other) => {
       if (other.tenant !== tenant || other.name !== name) return false;
@@ -197,7 +197,7 @@ export class Reconciler {
     return !inUse(digest) && clock.monotonic() - draining.since >= drainMs;
   }
 
-  /** Looks again when something is due, at the latest after half a minute. */
+  /** Schedules the next pass for the next due retry, at the latest after half a minute. */
   #arm(): void {
     this.#timer?.cancel();
     if (this.#closing.signal.aborted) return;
@@ -229,7 +229,7 @@ export class Reconciler {
     const start = clock.monotonic();
     let loaded: LoadedVersion;
     try {
-      loaded = await this.#loader.load(entry.version, (death) => this.#died(entry, death), this.#closing.signal);
+      loaded = await this.#loader.load(entry.version, (exit) => this.#exited(entry, exit), this.#closing.signal);
     } catch (error) {
       await this.#failed(entry, LoadFailure.of(error), serial);
       return;
@@ -241,7 +241,7 @@ export class Reconciler {
     await this.#reporter.loaded(entry.version.digest, serial);
   }
 
-  /** Until all of this is written the version counts as loading: a roll-back of our own is no reason to try again. */
+  /** The version counts as loading until all of this is written: the runner's own rollback must not cause a retry. */
   async #failed(entry: Entry, failure: LoadFailure, serial: number): Promise<void> {
     if (this.#closing.signal.aborted) return;
     const { clock, logger } = this.#options;
@@ -260,7 +260,7 @@ export class Reconciler {
     }
   }
 
-  /** Says once, when the first of all loads have ended, how much of what is there cannot run here. */
+  /** Logs once, after the first loads have ended, the packages and executions that cannot run here. */
   async #tellUnable(loads: readonly Promise<void>[]): Promise<void> {
     await Promise.all(loads);
     const unable = [...this.#entries.values()].flatMap(({ version, state }) => {
@@ -277,10 +277,10 @@ export class Reconciler {
 
   // -- crashing
 
-  #died(entry: Entry, death: IsolateDeath): void {
-    if (this.#closing.signal.aborted || !entry.crashes.died(death, this.#options.clock.now())) return;
+  #exited(entry: Entry, exit: IsolateExit): void {
+    if (this.#closing.signal.aborted || !entry.crashes.exited(exit, this.#options.clock.now())) return;
     entry.crashes = new CrashLoop();
-    const message = `three executions crashed it within five minutes; the last: ${death.error.message}`;
+    const message = `three executions crashed it within five minutes; the last: ${exit.error.message}`;
     this.#tell({ event: 'package.quarantined', ...named(entry), message });
     this.#inBackground(this.#reporter.crashLoop(entry.version.digest, this.#serial, message));
   }
@@ -315,7 +315,7 @@ export class Reconciler {
     }
   }
 
-  /** Work that a look does not wait for; when it ends there may be something new to do. */
+  /** Work that a pass does not await; its end may require another pass. */
   #inBackground(work: Promise<void>): void {
     const guarded: Promise<void> = work
       .catch((error: unknown) =>

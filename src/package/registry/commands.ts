@@ -30,26 +30,29 @@ import type { NewRegistryEvent, RegistryAct } from '../../store/registry/log.ts'
 import type { Dialect, Script } from '../../store/script.ts';
 
 /*
- * The order in which acts lock, so that no two of them ever wait for each other in a circle:
+ * The lock order of all commands, so that no two of them ever wait for each other in a circle:
  *
- * 1. versions, the oldest first (as everybody does who locks one, see `pins.ts`), of all tenants where an act changes them;
+ * 1. versions, the oldest first (as everywhere else, see `pinned-versions.ts`), of all tenants if a command changes
+ * them;
  * 2. stored bytes, by digest;
- * 3. channels, by tenant, package and name; what their rows say (`channel_workflows`) belongs to them;
+ * 3. channels, by tenant, package and name; their rows in `channel_workflows` belong to them;
  * 4. schedules and executions;
- * 5. the head of the log, which all acts of all tenants share: an act gathers its events and ends with them (`recorded`).
+ * 5. the head of the log, which all commands of all tenants share: a command gathers its events and ends with them
+ * (`recorded`).
  *
- * What a runner says of versions (`package_conditions`) nobody else writes while it lives: it has no place in the order.
+ * The conditions of a living runner (`package_conditions`) are written by that runner alone, so they have no place in
+ * the order.
  */
 
 /** The channel that executions follow. */
 export const liveChannel = 'live';
 
-/** A mark of a collector that is older than this is not believed: it died between its mark and its deletion. */
+/** An older mark of a collector is ignored: the collector died between its mark and its deletion. */
 export const staleCollectMs: number = 10 * 60_000;
 
 /**
- * Runs in the transaction that moves the live channel of a package, with the workflows of its new head; with none
- * where the package is unregistered. Packaged schedules are written here.
+ * Runs in the transaction that moves the live channel of a package, with the workflows of its new head; with none if
+ * the package is unregistered. Packaged schedules are written here.
  */
 export type ActivateHook = (
   tenant: string,
@@ -59,8 +62,8 @@ export type ActivateHook = (
   dialect: Dialect,
 ) => Script<void>;
 
-/** Who acts, when and why; every act below is one transaction that ends with its events. */
-export interface Acting {
+/** Actor, time and reason of a command; every command below is one transaction that ends with its events. */
+export interface CommandContext {
   readonly tenant: string;
   readonly actor: string;
   /** Epoch ms. */
@@ -68,11 +71,11 @@ export interface Acting {
   readonly why: string | null;
   readonly dialect: Dialect;
   readonly onActivate: ActivateHook | undefined;
-  /** What it did so far, to be recorded at its end. */
+  /** The events of the command so far, recorded at its end. */
   readonly events: NewRegistryEvent[];
 }
 
-/** Runs an act, and appends its events to the log when all else of it is done. */
+/** Runs a command, and appends its events to the log after everything else is done. */
 export function* recorded<T>(dialect: Dialect, act: (events: NewRegistryEvent[]) => Script<T>): Script<T> {
   const events: NewRegistryEvent[] = [];
   const result = yield* act(events);
@@ -81,24 +84,24 @@ export function* recorded<T>(dialect: Dialect, act: (events: NewRegistryEvent[])
 }
 
 /**
- * Makes a version exist whose bytes are stored already. The same bytes again: the version that exists, `created`
- * false. Throws PACKAGE_EXISTS, PACKAGE_DELETED, and CONFLICT where the bytes were collected at this moment.
+ * Inserts a version whose bytes are already stored. The same bytes again: returns the existing version with `created`
+ * false. Throws PACKAGE_EXISTS, PACKAGE_DELETED, and CONFLICT if the bytes were collected at this moment.
  */
 export function* publishVersion(
-  acting: Acting,
+  context: CommandContext,
   record: PackageRecord,
   manifest: string,
 ): Script<{ readonly record: PackageRecord; readonly created: boolean }> {
   const { name, version, digest } = record;
-  const existing = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
+  const existing = yield* packageVersion(context.tenant, name, version, context.dialect.forNoKeyUpdate);
   if (existing !== undefined) return { record: sameVersion(existing, digest), created: false };
-  if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(acting, record, manifest);
-  if (yield* isCollecting(digest, acting.dialect)) throw collecting(name, version);
-  log(acting, 'publish', { package: name, version, after: { digest, bytes: record.bytes } });
+  if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(context, record, manifest);
+  if (yield* isCollecting(digest, context.dialect)) throw collecting(name, version);
+  log(context, 'publish', { package: name, version, after: { digest, bytes: record.bytes } });
   return { record, created: true };
 }
 
-/** The version that exists, if it is the one to be published. Throws PACKAGE_EXISTS, PACKAGE_DELETED. */
+/** Returns the existing version if it has the same digest. Throws PACKAGE_EXISTS, PACKAGE_DELETED. */
 export function sameVersion(existing: PackageRecord, digest: string): PackageRecord {
   const { name, version } = existing;
   if (existing.status === 'deleted') {
@@ -118,23 +121,23 @@ export function collecting(name: string, version: string): ConflictError {
 
 export interface Activation {
   readonly head: ChannelRecord;
-  /** False where the channel pointed there already. */
+  /** False if the channel pointed there already. */
   readonly moved: boolean;
 }
 
 /**
- * Points a channel to a version; `expectedSerial` is what the channel's serial must be (0: it has no head yet).
- * A quarantined version is given another chance. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE, CONFLICT.
+ * Points a channel to a version; `expectedSerial` must equal the channel's serial (0: it has no head yet). A quarantine
+ * of the version is lifted. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE, CONFLICT.
  */
 export function* activateVersion(
-  acting: Acting,
+  context: CommandContext,
   name: string,
   version: string,
   channel: string,
   expectedSerial: number | null,
 ): Script<Activation> {
-  const { tenant, dialect } = acting;
-  // of other tenants, too: with another chance goes what is known of the bytes
+  const { tenant, dialect } = context;
+  // of other tenants, too: lifting a quarantine removes the conditions of the bytes
   const alike = yield* versionsAlike(tenant, name, version, dialect.forNoKeyUpdate);
   const record = alike.find((one) => one.tenant === tenant);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
@@ -143,17 +146,20 @@ export function* activateVersion(
     yield* setPackageStatus(record.id, 'published');
     yield* setPackageHealth(record.digest, null, dialect);
   }
-  return yield* pointChannel(acting, record, channel, expectedSerial);
+  return yield* pointChannel(context, record, channel, expectedSerial);
 }
 
-/** Points a channel to a version, whose row is locked; one that was quarantined is an act even where it points there. */
+/**
+ * Points a channel to a version with a locked row; lifting a quarantine counts as a change even if the channel points
+ * there already.
+ */
 export function* pointChannel(
-  acting: Acting,
+  context: CommandContext,
   record: PackageRecord,
   channel: string,
   expectedSerial: number | null,
 ): Script<Activation> {
-  const { tenant, dialect } = acting;
+  const { tenant, dialect } = context;
   const { name, version } = record;
   const head = yield* lockChannel(tenant, name, channel, dialect);
   const serial = head?.serial ?? 0;
@@ -164,20 +170,20 @@ export function* pointChannel(
   const isThere = head?.version === version && head.wantedVersion === null;
   if (isThere && record.status !== 'quarantined') return { head, moved: false };
   return {
-    head: yield* moveChannel(acting, 'activate', head, { ...record, channel }),
+    head: yield* moveChannel(context, 'activate', head, { ...record, channel }),
     moved: head?.version !== version,
   };
 }
 
-/** Moves a channel to a version, whose row is held or locked; tells the hook, and records it. */
+/** Moves a channel to a version with a locked row; calls the hook and records the event. */
 export function* moveChannel(
-  acting: Acting,
+  context: CommandContext,
   act: 'activate' | 'rollback',
   before: ChannelRecord | undefined,
   to: { readonly name: string; readonly version: string; readonly digest: string; readonly channel: string },
   wanted: Pick<ChannelRecord, 'wantedVersion' | 'wantedDigest'> = { wantedVersion: null, wantedDigest: null },
 ): Script<ChannelRecord> {
-  const { tenant, at, dialect } = acting;
+  const { tenant, at, dialect } = context;
   const serial = 1 + (before?.serial ?? (yield* lastSerial(tenant, to.name, to.channel)));
   const { name, version, digest, channel } = to;
   const head: ChannelRecord = { package: name, channel, version, digest, serial, activatedAt: at, ...wanted };
@@ -186,13 +192,13 @@ export function* moveChannel(
     const specs = yield* workflowsOf(digest);
     const names = specs.map((spec) => spec.name);
     yield* writeLiveWorkflows(tenant, name, names);
-    if (acting.onActivate !== undefined) yield* acting.onActivate(tenant, name, specs, at, dialect);
+    if (context.onActivate !== undefined) yield* context.onActivate(tenant, name, specs, at, dialect);
   }
-  log(acting, act, { package: name, version, channel, before: point(before), after: point(head) });
+  log(context, act, { package: name, version, channel, before: point(before), after: point(head) });
   return head;
 }
 
-/** A package that was taken away and came back goes on counting, so an old serial never fits again. */
+/** A package that was removed and came back continues its serials, so an old serial never matches again. */
 function* lastSerial(tenant: string, name: string, channel: string): Script<number> {
   let serial = 0;
   for (const event of yield* channelHistory(tenant, name, channel)) serial = pointed(event.after)?.serial ?? serial;
@@ -200,29 +206,29 @@ function* lastSerial(tenant: string, name: string, channel: string): Script<numb
 }
 
 /**
- * Points a channel back to the version before its head that is fit to run: published, and not known to fail.
- * Repeated, it goes back further. Throws PACKAGE_NOT_FOUND where there is none, CONFLICT.
+ * Points a channel back to the latest earlier version that is published and not known to fail. Repeated, it goes back
+ * further. Throws PACKAGE_NOT_FOUND if there is none, CONFLICT.
  */
 export function* rollBack(
-  acting: Acting,
+  context: CommandContext,
   name: string,
   channel: string,
   expectedSerial: number | null,
 ): Script<ChannelRecord> {
-  const { tenant, dialect } = acting;
-  yield* packageVersions(tenant, name, null, dialect.forKeyShare); // where it goes back to is not taken away meanwhile
+  const { tenant, dialect } = context;
+  yield* packageVersions(tenant, name, null, dialect.forKeyShare); // the target cannot be deleted meanwhile
   const head = yield* lockChannel(tenant, name, channel, dialect);
   if (head === undefined) throw new PackageNotFoundError(name);
   if (expectedSerial !== null && expectedSerial !== head.serial) {
     throw new ConflictError(`channel '${channel}' of package ${name} has serial ${head.serial}, not ${expectedSerial}`);
   }
   const earlier = yield* earlierVersion(tenant, name, head, (record) => record.health !== 'failed');
-  if (earlier !== undefined) return yield* moveChannel(acting, 'rollback', head, { ...earlier, channel });
+  if (earlier !== undefined) return yield* moveChannel(context, 'rollback', head, { ...earlier, channel });
   const message = `channel '${channel}' of package ${name} has no earlier healthy version to go back to; activate one by name`;
   throw new CloacinaError('PACKAGE_NOT_FOUND', message);
 }
 
-/** The latest version that a channel pointed to before its head and that is published and fit. */
+/** Returns the latest published and healthy version that a channel pointed to before its head. */
 export function* earlierVersion(
   tenant: string,
   name: string,
@@ -236,7 +242,10 @@ export function* earlierVersion(
   return undefined;
 }
 
-/** The versions that a channel pointed to before its head, the latest first; a roll-back undoes what came after it. */
+/**
+ * Returns the versions that a channel pointed to before its head, the latest first; a rollback removes the versions
+ * after its target.
+ */
 function* earlierVersions(tenant: string, name: string, channel: string): Script<string[]> {
   const stack: string[] = [];
   for (const { act, after } of yield* channelHistory(tenant, name, channel)) {
@@ -249,43 +258,51 @@ function* earlierVersions(tenant: string, name: string, channel: string): Script
   return stack.slice(0, -1).toReversed();
 }
 
-/** Yanks a version or takes that back. Throws PACKAGE_NOT_FOUND. */
-export function* yankVersion(acting: Acting, name: string, version: string, yanked: boolean): Script<PackageRecord> {
-  const record = yield* packageVersion(acting.tenant, name, version, acting.dialect.forNoKeyUpdate);
+/** Yanks or unyanks a version. Throws PACKAGE_NOT_FOUND. */
+export function* yankVersion(
+  context: CommandContext,
+  name: string,
+  version: string,
+  yanked: boolean,
+): Script<PackageRecord> {
+  const record = yield* packageVersion(context.tenant, name, version, context.dialect.forNoKeyUpdate);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   const status = yanked ? 'yanked' : 'published';
   if (record.status === status || (!yanked && record.status !== 'yanked')) return record;
   yield* setPackageStatus(record.id, status);
-  yield* channelsOf(acting.tenant, name, acting.dialect.forUpdate);
-  yield* unwant(acting.tenant, name, version);
+  yield* channelsOf(context.tenant, name, context.dialect.forUpdate);
+  yield* unwant(context.tenant, name, version);
   const states = { before: { status: record.status }, after: { status } };
-  log(acting, yanked ? 'yank' : 'unyank', { package: name, version, ...states });
+  log(context, yanked ? 'yank' : 'unyank', { package: name, version, ...states });
   return { ...record, status };
 }
 
 /**
- * Deletes one version, or the whole package (`version` null); tombstones stay, the bytes are collected later. Gives
+ * Deletes one version, or the whole package (`version` null); tombstones stay, the bytes are collected later. Returns
  * the versions. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
  */
-export function* unregisterPackage(acting: Acting, name: string, version: string | null): Script<string[]> {
-  const { tenant, dialect } = acting;
-  // first without a lock: who is refused waits for nobody, however many executions are started meanwhile
+export function* unregisterPackage(context: CommandContext, name: string, version: string | null): Script<string[]> {
+  const { tenant, dialect } = context;
+  // first without a lock: a refused command waits for no lock, however many executions start meanwhile
   yield* removable(tenant, name, version, '');
   const removed = yield* removable(tenant, name, version, dialect.forUpdate);
   const digests = removed.map((record) => record.digest).toSorted();
-  for (const digest of digests) yield* touchBytes(digest, acting.at, staleCollectMs, dialect);
+  for (const digest of digests) yield* touchBytes(digest, context.at, staleCollectMs, dialect);
   const channels = yield* channelsOf(tenant, name, dialect.forUpdate);
-  if (version === null) yield* dropChannels(acting, name, channels);
+  if (version === null) yield* dropChannels(context, name, channels);
   for (const record of removed) {
-    yield* setPackageStatus(record.id, 'deleted', acting.at);
+    yield* setPackageStatus(record.id, 'deleted', context.at);
     yield* unwant(tenant, name, record.version);
     const before = { digest: record.digest, status: record.status };
-    log(acting, 'unregister', { package: name, version: record.version, before });
+    log(context, 'unregister', { package: name, version: record.version, before });
   }
   return removed.map((record) => record.version);
 }
 
-/** The versions to be deleted. Once they are locked nothing can come to need them; what does is counted after that. */
+/**
+ * Returns the versions to delete. After they are locked no new execution can be pinned to them; existing pins are
+ * counted after that.
+ */
 function* removable(tenant: string, name: string, version: string | null, lock: string): Script<PackageRecord[]> {
   const removed = yield* packageVersions(tenant, name, version, lock);
   if (removed.length === 0) throw new PackageNotFoundError(name, version ?? undefined);
@@ -301,15 +318,16 @@ function* removable(tenant: string, name: string, version: string | null, lock: 
   return removed;
 }
 
-function* dropChannels(acting: Acting, name: string, channels: readonly ChannelRecord[]): Script<void> {
-  yield* removeChannels(acting.tenant, name);
-  if (acting.onActivate !== undefined) yield* acting.onActivate(acting.tenant, name, [], acting.at, acting.dialect);
+function* dropChannels(context: CommandContext, name: string, channels: readonly ChannelRecord[]): Script<void> {
+  yield* removeChannels(context.tenant, name);
+  if (context.onActivate !== undefined)
+    yield* context.onActivate(context.tenant, name, [], context.at, context.dialect);
   for (const head of channels) {
-    log(acting, 'unregister', { package: name, channel: head.channel, before: point(head) });
+    log(context, 'unregister', { package: name, channel: head.channel, before: point(head) });
   }
 }
 
-/** Where a channel points to, as an event tells it. */
+/** The target of a channel in an event. */
 export interface Point {
   readonly version: string;
   readonly digest: string;
@@ -320,16 +338,16 @@ function point(head: ChannelRecord | undefined): { version: string; digest: stri
   return head === undefined ? null : { version: head.version, digest: head.digest, serial: head.serial };
 }
 
-/** Reads what `point` wrote; undefined for anything else. */
+/** Parses a `Point` of an event; undefined for any other value. */
 export function pointed(value: unknown): Point | undefined {
   return typeof value === 'object' && value !== null && 'serial' in value ? (value as Point) : undefined;
 }
 
 type Recorded = Partial<Pick<NewRegistryEvent, 'package' | 'version' | 'channel' | 'before' | 'after'>>;
 
-/** Takes down an act of the one who acts, for the end of its transaction. */
-export function log(acting: Acting, act: RegistryAct, what: Recorded): void {
-  const { tenant, actor, at, why } = acting;
+/** Adds an event of the command, to be recorded at the end of its transaction. */
+export function log(context: CommandContext, act: RegistryAct, what: Recorded): void {
+  const { tenant, actor, at, why } = context;
   const nothing = { package: null, version: null, channel: null, before: null, after: null };
-  acting.events.push({ at, tenant, actor, act, why, ...nothing, ...what });
+  context.events.push({ at, tenant, actor, act, why, ...nothing, ...what });
 }

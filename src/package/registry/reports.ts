@@ -1,3 +1,4 @@
+import { hourMs } from '../../core/duration.ts';
 import { isLoadedElsewhere, writeConditions } from '../../store/registry/conditions.ts';
 import type { Condition } from '../../store/registry/conditions.ts';
 import {
@@ -12,12 +13,12 @@ import {
 import type { PackageRecord, TenantChannel } from '../../store/registry/versions.ts';
 import type { Dialect, Script } from '../../store/script.ts';
 import { earlierVersion, log, moveChannel, recorded } from './commands.ts';
-import type { Acting, ActivateHook } from './commands.ts';
+import type { CommandContext, ActivateHook } from './commands.ts';
 
-/** A head that was activated this long ago is not replaced any more by what came before it. */
-const recentlyMs = 3_600_000;
+/** A head that was activated longer ago is no longer replaced by its predecessor. */
+const recentlyMs = hourMs;
 
-/** What a runner found out about a version, to be written in one transaction with what follows from it. */
+/** A runner's finding about a version, written in one transaction with its effects. */
 export interface Report {
   /** The runner's id. */
   readonly runner: string;
@@ -29,11 +30,12 @@ export interface Report {
   readonly onActivate: ActivateHook | undefined;
 }
 
-/** A report with what it has done so far. */
-type Reporting = Report & Pick<Acting, 'events'>;
+/** A report with its events so far. */
+type Reporting = Report & Pick<CommandContext, 'events'>;
 
 /**
- * The version runs here. Channels that were held back from it go there now. Gives whether a channel moved.
+ * Records that the version runs here. Channels that were held back from it move to it now. Returns true if a channel
+ * moved.
  */
 export function* reportLoaded(report: Report): Script<boolean> {
   return yield* recorded(report.dialect, (events) => loaded({ ...report, events }));
@@ -48,16 +50,16 @@ function* loaded(report: Reporting): Script<boolean> {
   for (const head of yield* lockChannelsAt(digest, dialect)) {
     const { package: name, channel, wantedVersion: version } = head;
     if (head.wantedDigest !== digest || version === null) continue;
-    yield* moveChannel(actingFor(report, head, 'it loads now'), 'activate', head, { name, version, digest, channel });
+    yield* moveChannel(contextFor(report, head, 'it loads now'), 'activate', head, { name, version, digest, channel });
     moved = true;
   }
   return moved;
 }
 
 /**
- * The version does not load here. If it never loaded anywhere, it must not stand in for one that works: channels that
- * point to it go back to the version before that is known to load, and remember where they want to be. Gives whether
- * a channel moved.
+ * Records that the version does not load here. A version that never loaded anywhere must not replace one that works:
+ * channels that point to it go back to the latest earlier version that is known to load, and remember their target.
+ * Returns true if a channel moved.
  */
 export function* reportFailed(report: Report, why: string): Script<boolean> {
   return yield* recorded(report.dialect, (events) => failed({ ...report, events }, why));
@@ -79,8 +81,9 @@ function* failed(report: Reporting, why: string): Script<boolean> {
 }
 
 /**
- * The version crashed its isolate again and again: no runner loads it any more, and a channel that was pointed to it
- * lately goes back to the version before that is known to load. Gives whether that was news.
+ * Records that the version crashed its isolate repeatedly: no runner loads it from now on, and a channel that was
+ * recently moved to it goes back to the latest earlier version that is known to load. Returns false if it was
+ * quarantined already.
  */
 export function* reportCrashLoop(report: Report, why: string): Script<boolean> {
   return yield* recorded(report.dialect, (events) => crashLooped({ ...report, events }, why));
@@ -93,40 +96,40 @@ function* crashLooped(report: Reporting, why: string): Script<boolean> {
   yield* writeConditions(runner, digest, conditions);
   yield* setPackageHealth(digest, 'failed', dialect);
   const heads = yield* lockChannelsAt(digest, dialect);
-  let news = false;
+  let isNew = false;
   for (const record of versions) {
     if (record.status === 'deleted' || record.status === 'quarantined') continue;
-    news = true;
+    isNew = true;
     yield* quarantine(report, record, why);
   }
   for (const head of heads) {
     if (head.digest === digest && at - head.activatedAt <= recentlyMs) yield* stepBack(report, head, why, false);
   }
-  return news;
+  return isNew;
 }
 
-/** No runner loads a version any more; its row and the channels that want it are locked. */
+/** Quarantines a version: no runner loads it from now on. Its row and the channels that want it are locked. */
 function* quarantine(report: Reporting, record: PackageRecord, why: string): Script<void> {
   const { id, tenant, name, version, status } = record;
   yield* setPackageStatus(id, 'quarantined');
   yield* unwant(tenant, name, version);
   const states = { before: { status }, after: { status: 'quarantined' } };
-  log(actingFor(report, record, why), 'quarantine', { package: name, version, ...states });
+  log(contextFor(report, record, why), 'quarantine', { package: name, version, ...states });
 }
 
-/** Moves a locked channel to the version before its head that is known to load; false where there is none. */
+/** Moves a locked channel to the latest earlier version that is known to load; returns false if there is none. */
 function* stepBack(report: Reporting, head: TenantChannel, why: string, remember: boolean): Script<boolean> {
   const { digest } = report;
   const { tenant, package: name, channel } = head;
   const earlier = yield* earlierVersion(tenant, name, head, (record) => record.health === 'healthy');
   if (earlier === undefined) return false;
   const wanted = { wantedVersion: remember ? head.version : null, wantedDigest: remember ? digest : null };
-  yield* moveChannel(actingFor(report, head, why), 'rollback', head, { ...earlier, channel }, wanted);
+  yield* moveChannel(contextFor(report, head, why), 'rollback', head, { ...earlier, channel }, wanted);
   if (channel === 'live') yield* repinFresh({ tenant, package: name, digest }, earlier);
   return true;
 }
 
-function actingFor(report: Reporting, { tenant }: { tenant: string }, why: string): Acting {
+function contextFor(report: Reporting, { tenant }: { tenant: string }, why: string): CommandContext {
   const { runner, at, dialect, onActivate, events } = report;
   return { tenant, actor: `runner:${runner}`, at, why, dialect, onActivate, events };
 }

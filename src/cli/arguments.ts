@@ -13,10 +13,10 @@ import { makeFolder } from '../store/sqlite/folder.ts';
 import { UsageError } from './failure.ts';
 import { reason } from './errno.ts';
 
-/** One byte more than a package file may have: enough for its reader to refuse it. */
+/** One byte more than the maximum size of a package file: enough for its reader to refuse it. */
 const readLimit = 50 * 1024 * 1024 + 1;
 
-/** A whole number from `least`, for an option. */
+/** Returns a parser of whole numbers of at least `least`. */
 export function wholeNumber(least: number): (given: string) => number {
   return (given) => {
     const value = Number(given);
@@ -25,24 +25,24 @@ export function wholeNumber(least: number): (given: string) => number {
   };
 }
 
-/** Names of queues, for an option that may be given again; in the environment with commas between them. */
+/** Parses queue names of a repeatable option; the environment variable separates them by commas. */
 export function queueNames(given: string, before: readonly string[] = []): readonly string[] {
   const names = given.split(',').map((name) => name.trim());
   if (!names.every((name) => queueName.fits(name))) throw new InvalidArgumentError(`It is not ${queueName.what}.`);
   return [...before, ...names];
 }
 
-/** Grants of environment names, for an option that may be given again, with commas between them. */
+/** Parses grants of environment variables of a repeatable option, separated by commas. */
 function envGrants(given: string, before: readonly string[] = []): readonly string[] {
   const names = given.split(',').map((name) => name.trim());
-  const set = names.filter((name) => name !== ''); // CLOACINA_ALLOW_ENV may be set to nothing
+  const set = names.filter((name) => name !== ''); // CLOACINA_ALLOW_ENV may be set but empty
   for (const name of set) {
     if (!envGrant.fits(name)) throw new InvalidArgumentError(`'${name}' is not ${envGrant.what}.`);
   }
   return [...before, ...set];
 }
 
-/** What a runner of the CLI grants to packages. */
+/** Adds the options that grant permissions to packages. */
 export function addGrantOptions(command: Command): Command {
   return command.addOption(
     new Option(
@@ -54,14 +54,14 @@ export function addGrantOptions(command: Command): Command {
   );
 }
 
-/** `name=value`, for an option that may be given again. */
+/** Parses `name=value` of a repeatable option. */
 export function pair(given: string, before: Readonly<Record<string, string>>): Record<string, string> {
   const at = given.indexOf('=');
   if (at < 1) throw new InvalidArgumentError('It is not of the form name=value.');
   return { ...before, [given.slice(0, at)]: given.slice(at + 1) };
 }
 
-/** A moment, for an option: ISO 8601; a date alone is its midnight in UTC, a time without offset is UTC. */
+/** Parses a time: ISO 8601; a date alone is its midnight in UTC, a time without offset is UTC. */
 export function moment(given: string): Date {
   try {
     return new Date(timeOf('time', given));
@@ -72,14 +72,14 @@ export function moment(given: string): Date {
 }
 
 /**
- * The value of `--input`, or of another option: JSON, `@FILE` with JSON in it, or `@-` for stdin. Throws USAGE,
+ * Reads the value of `--input` or another option: JSON, `@FILE` with JSON in it, or `@-` for stdin. Throws USAGE,
  * FILE_UNREADABLE, PAYLOAD_TOO_LARGE.
  */
 export async function readInput(given: string, option: string = '--input'): Promise<Json> {
   const from = given.startsWith('@') ? given.slice(1) : null;
   const what = from === null ? `the value of ${option}` : from === '-' ? 'what came on stdin' : from;
   if (from === null && given.includes('\ufffd')) {
-    // Node has put it in the place of bytes that are no text
+    // Node puts U+FFFD in place of bytes that are no UTF-8
     throw new UsageError(`${what} is not UTF-8, or holds the character U+FFFD: write that one as \\ufffd`);
   }
   const written =
@@ -113,7 +113,7 @@ function decode(bytes: Uint8Array, what: string): string {
 
 const mayLoseDigits = /\d{16}|\d[eE]\+?\d{2}/;
 
-/** A reviver: refuses whole numbers that JavaScript would round, and those that it has no number for. */
+/** A JSON reviver that refuses whole numbers which JavaScript would round or cannot represent. */
 function exactNumber(_key: string, value: unknown, { source = '' }: { readonly source?: string } = {}): unknown {
   if (typeof value !== 'number') return value;
   const isRounded = /^-?\d+$/.test(source) && BigInt(source) !== BigInt(value);
@@ -121,7 +121,7 @@ function exactNumber(_key: string, value: unknown, { source = '' }: { readonly s
   throw new UsageError(`the number ${source} is not kept as it is written; write it as text: "${source}"`);
 }
 
-/** No more than the limit: the rest is left unread. */
+/** Reads up to the limit and leaves the rest unread. */
 async function readSome(stream: AsyncIterable<unknown>): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -133,7 +133,7 @@ async function readSome(stream: AsyncIterable<unknown>): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-/** A file that the command line names; no more of it than a package may have. Throws FILE_UNREADABLE. */
+/** Reads a file of the command line, up to the maximum size of a package. Throws FILE_UNREADABLE. */
 export async function readBytes(path: string): Promise<Uint8Array> {
   try {
     return await readSome(createReadStream(path));
@@ -142,10 +142,10 @@ export async function readBytes(path: string): Promise<Uint8Array> {
   }
 }
 
-/** Writes a file as a whole: who reads it meanwhile sees the old one or the new one. Throws FILE_UNWRITABLE. */
+/** Writes a file atomically: concurrent readers see the old or the new content. Throws FILE_UNWRITABLE. */
 export async function writeWhole(path: string, bytes: Uint8Array): Promise<string> {
   const target = resolve(path);
-  // in a folder that others may write to nobody can put a link there first
+  // the random name cannot be guessed, so in a shared folder no other user can place a link there first
   const unfinished = `${target}.${randomUUID()}.tmp`;
   await writing(target, async () => {
     try {
@@ -160,7 +160,7 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<strin
   return target;
 }
 
-/** Turns what the file system refuses into FILE_UNWRITABLE. */
+/** Converts errors of the file system to FILE_UNWRITABLE. */
 export async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();
@@ -170,14 +170,14 @@ export async function writing<T>(path: string, write: () => Promise<T>): Promise
   }
 }
 
-/** `NAME` or `NAME@VERSION`; the name may have a scope, `@team/name`. */
+/** Parses `NAME` or `NAME@VERSION`; the name may have a scope, `@team/name`. */
 export function packageAt(given: string): { readonly name: string; readonly version: string | undefined } {
   const at = given.lastIndexOf('@');
   if (at <= 0) return { name: given, version: undefined };
   return { name: given.slice(0, at), version: given.slice(at + 1) };
 }
 
-/** `NAME@VERSION`, where the version must be there. Throws USAGE. */
+/** Parses `NAME@VERSION` with a required version. Throws USAGE. */
 export function exactPackage(given: string): { readonly name: string; readonly version: string } {
   const { name, version } = packageAt(given);
   if (version === undefined || version === '') {

@@ -3,7 +3,7 @@ import { CloacinaError } from '../core/error.ts';
 import type { Client } from '../open.ts';
 import { Output } from './output.ts';
 
-/** The options that every command takes. */
+/** The options of every command. */
 export interface GlobalOptions {
   readonly database: string;
   readonly registry: string;
@@ -11,13 +11,13 @@ export interface GlobalOptions {
   readonly json: boolean;
 }
 
-/** The places that somebody named, on the command line or in the environment. */
+/** The database and registry set on the command line or in the environment. */
 export interface ChosenPlaces {
   readonly database?: string;
   readonly registry?: string;
 }
 
-/** What a command gets to work with. */
+/** The context of a command: its options, its output, and access to the library. */
 export class Cli {
   readonly options: GlobalOptions;
   readonly chosen: ChosenPlaces;
@@ -29,22 +29,22 @@ export class Cli {
     this.output = new Output(options.json);
   }
 
-  /** What every opening takes. */
+  /** The options for opening a client or a runner. */
   get place(): { readonly registry: string; readonly tenant: string; readonly actor: string } {
     const { registry, tenant } = this.options;
     return { registry, tenant, actor: `cli:${userName()}` };
   }
 
-  /** Opens a client for the length of one call. */
+  /** Opens a client for the duration of one call. */
   async client<T>(use: (client: Client) => Promise<T>): Promise<T> {
-    // the engine and the database driver are loaded by the commands that need them only
+    // the engine and the database driver are loaded only by the commands that need them
     const { Client: Opened } = await import('../open.ts');
     await using client = await Opened.open(this.options.database, this.place);
     return await use(client);
   }
 }
 
-/** The action of a command: its arguments and options, with what it needs to work put before them. */
+/** Adapts a command to commander: the function gets its context before its arguments and options. */
 export function act<Given extends readonly unknown[]>(
   run: (cli: Cli, ...given: Given) => Promise<void>,
 ): (...given: [...Given, Command]) => Promise<void> {
@@ -62,7 +62,7 @@ export function act<Given extends readonly unknown[]>(
   };
 }
 
-/** Paths are looked up from there. Throws FILE_UNREADABLE. */
+/** Relative paths need an existing working folder. Throws FILE_UNREADABLE. */
 function refuseLostFolder(): void {
   try {
     process.cwd();

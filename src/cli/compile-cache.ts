@@ -5,10 +5,10 @@ import { dirname, isAbsolute, join } from 'node:path';
 import { errnoOf } from '../core/errno.ts';
 
 /**
- * Keeps compiled code between commands, which spares most of the time that loading takes, in a folder that nobody but this
- * user can write to: Node runs what it finds there. Its own default is a folder of a known name in the temporary folder,
- * which any user of the machine can make first. Where there is no such folder nothing is kept. `NODE_COMPILE_CACHE` names
- * another folder, and `NODE_DISABLE_COMPILE_CACHE=1` keeps nothing: Node has read both before this runs.
+ * Keeps compiled code between commands, which saves most of the loading time, in a folder that only this user can write
+ * to: Node runs the code it finds there. Node's own default has a predictable name in the temporary folder, which any
+ * user of the machine can create first. Without such a folder nothing is kept. `NODE_COMPILE_CACHE` sets another
+ * folder, and `NODE_DISABLE_COMPILE_CACHE=1` keeps nothing: Node has read both before this runs.
  */
 export function keepCompiledCode(): void {
   if (getCompileCacheDir() !== undefined) return;
@@ -19,7 +19,7 @@ export function keepCompiledCode(): void {
 function ownFolder(): string | null {
   try {
     const caches = cachesFolder();
-    // not recursive, which Node never ends in places such as /proc
+    // not recursive, which never returns in places such as /proc
     makePrivate(caches);
     const above = realpathSync(caches);
     if (!isKept(above)) return null;
@@ -31,7 +31,7 @@ function ownFolder(): string | null {
   }
 }
 
-/** Where this system keeps what can be made again. */
+/** Returns this system's folder for caches. */
 function cachesFolder(): string {
   const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
   if (process.platform === 'win32') return LOCALAPPDATA ?? join(homedir(), 'AppData', 'Local');
@@ -48,10 +48,10 @@ function makePrivate(folder: string): void {
   }
 }
 
-/** Whether nobody but this user and root can put another folder in the place of one in here. */
+/** Returns true if only this user and root can replace entries of this folder and its parents. */
 function isKept(folder: string): boolean {
   const user = process.geteuid?.();
-  if (user === undefined) return true; // Windows keeps a user's folders by its own lists of rights
+  if (user === undefined) return true; // Windows protects a user's folders by access control lists
   for (let at = folder; ; at = dirname(at)) {
     const { uid, mode } = statSync(at);
     // in a folder with the sticky bit only the owner of an entry can move it

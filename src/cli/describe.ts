@@ -13,14 +13,14 @@ import { writing } from './arguments.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Beside the bundle, whose files are `index.mjs` and what it loads late. */
+/** A file beside the bundle, whose files are `index.mjs` and its lazily loaded chunks. */
 const watchPath = 'code/cloacina-watch.mjs';
 const entryPath = 'code/cloacina-describe.mjs';
 
 const watchSource = `import { ${watchEnvironment.name} } from ${JSON.stringify(new URL(`./environment-watch${extname(import.meta.url)}`, import.meta.url).href)};
 ${watchEnvironment.name}();
 `;
-/** The code with its exports, after the watch is up; a default export goes by another name. */
+/** Loads the watch before the code and re-exports the code's exports; a default export gets another name. */
 const entrySource = `import './cloacina-watch.mjs';
 import * as code from './index.mjs';
 export * from './index.mjs';
@@ -28,9 +28,10 @@ export const cloacina_default = code['default'];
 `;
 
 /**
- * Loads a bundle in an isolate, out of a temporary folder, and gives the workflows it exports. The code sees the names of
- * `env` that are set in `environment`. Throws FILE_UNWRITABLE; BUILD_FAILED where it does not load, with the names that it
- * looked for in vain, and where its workflows depend on the environment; DEFINITION_INVALID and others where it breaks a rule.
+ * Loads a bundle in an isolate, from a temporary folder, and returns the workflows it exports. The code sees the
+ * variables of `env` that are set in `environment`. Throws FILE_UNWRITABLE; BUILD_FAILED if it does not load, with the
+ * variables that it read in vain, and if its workflows depend on the environment; DEFINITION_INVALID and others if it
+ * breaks a rule.
  */
 export async function describeInIsolate(
   { label, files, env }: BundledCode,
@@ -54,14 +55,14 @@ export async function describeInIsolate(
   return workflows;
 }
 
-/** The graphs of a version are one for all machines; a runner has other values than the machine that packs. */
+/** The graphs of a version must be identical on all machines; a runner has other values than the packing machine. */
 async function compareWithout(
   given: readonly string[],
   settings: { readonly dir: string; readonly entry: string; readonly label: string },
   workflows: readonly WorkflowSpec[],
 ): Promise<void> {
   await using isolate = new Isolate({ ...settings, logger: silentLogger });
-  // code that needs the names does not load without them, and there is nothing to compare
+  // code that needs the variables does not load without them, and leaves nothing to compare
   const without = await isolate.describe().catch(() => workflows);
   if (JSON.stringify(without) === JSON.stringify(workflows)) return;
   const what = `${settings.label} cannot be packed: its workflows are others with ${given.join(', ')} set than without`;
@@ -70,7 +71,7 @@ async function compareWithout(
 
 const silentLogger: Logger = { ...stderrLogger, warn: () => undefined, error: () => undefined };
 
-/** What the code prints, but what the watch says goes into `reads`. */
+/** Passes on the output of the code; lines of the watch are collected in `reads`. */
 function readsLogger(reads: Set<string>): Logger {
   const info = (_: object, line: string): void => {
     if (line.startsWith(watchMark)) reads.add(line.slice(watchMark.length));
@@ -81,8 +82,8 @@ function readsLogger(reads: Set<string>): Logger {
 const maxNamed = 10;
 
 /**
- * What follows a message of code that did not load: the names that it looked for in vain. Where the message has some of
- * them those are meant; libraries look for many that they can do without.
+ * Completes the message of code that did not load: the variables that it read in vain. If the message names some of
+ * them, only those are listed; libraries read many variables that they do not need.
  */
 function missingText(
   message: string,
@@ -104,7 +105,7 @@ function missingText(
   ].join('');
 }
 
-/** The rules of definitions, which their author has broken. */
+/** Errors about definitions that break a rule, caused by their author. */
 const ruleCodes: ReadonlySet<unknown> = new Set<ErrorCode>([
   'DEFINITION_INVALID',
   'OPTION_INVALID',
@@ -132,7 +133,9 @@ function buildError(
   return new CloacinaError('BUILD_FAILED', message, { cause: thrown });
 }
 
-/** Where in the sources of the package something was thrown, as `src/index.ts:3:7: `; '' where its code was not there. */
+/**
+ * Returns the place in the package's sources that threw, as `src/index.ts:3:7: `; '' if its code is not in the stack.
+ */
 function placeIn(stack: string, folder: string): string {
   const frame = new RegExp(`${folder}[/\\\\]source[/\\\\](.+:\\d+:\\d+)\\)?$`, 'm').exec(stack)?.[1];
   return frame === undefined ? '' : `${frame.replaceAll('\\', '/')}: `;

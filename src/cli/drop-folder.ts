@@ -14,22 +14,24 @@ const ending = '.cloacina';
 export interface DropFolderOptions {
   readonly register: (bytes: Uint8Array) => Promise<Registered>;
   readonly onRegistered: (file: string, registered: Registered) => void;
-  /** A file that is no package, or whose version exists with other bytes; it is looked at again once it changes. */
+  /** A file that is no package, or whose version exists with other bytes; it is retried once it changes. */
   readonly onRefused: (file: string, error: CloacinaError) => void;
-  /** The database or the file is away; it is tried again at every look. Told once for each file and code. */
+  /**
+   * The database or the file is unavailable; the file is retried at every check. Called once for each file and code.
+   */
   readonly onDelayed: (file: string, error: CloacinaError) => void;
-  /** The folder cannot be read; it is tried again. Told once for each time. */
+  /** The folder cannot be read; it is retried. Called once for each outage. */
   readonly onLost: (error: CloacinaError) => void;
   readonly onFound: () => void;
   readonly signal: AbortSignal;
-  /** From one look to the next; default 500 ms. */
+  /** Interval of checks; default 500 ms. */
   readonly lookMs?: number;
 }
 
 /**
- * Registers the package files in a folder, those that are there and those that come, until the signal fires. A file is
- * taken once its size and time have stayed the same from one look to the next: it may still be being copied. Looking
- * is done by reading the folder, which works on every kind of disk, and goes on where the folder is away for a while.
+ * Registers the existing and the new package files of a folder until the signal aborts. A file is read once its size
+ * and time were the same at two checks: it may still be copied. The folder is polled, which works on every kind of disk
+ * and survives a temporary absence of the folder.
  */
 export async function watchDropFolder(dir: string, options: DropFolderOptions): Promise<void> {
   const folder = new DropFolder(dir, options);
@@ -40,7 +42,7 @@ export async function watchDropFolder(dir: string, options: DropFolderOptions): 
   }
 }
 
-/** Throws FILE_UNREADABLE where there is no such folder. */
+/** Throws FILE_UNREADABLE if there is no such folder. */
 export async function checkDropFolder(dir: string): Promise<void> {
   await stamps(dir);
 }
@@ -48,7 +50,7 @@ export async function checkDropFolder(dir: string): Promise<void> {
 class DropFolder {
   readonly #dir: string;
   readonly #options: DropFolderOptions;
-  /** What each file looked like when it was registered or refused. */
+  /** Size and time of each file when it was registered or refused. */
   readonly #done = new Map<string, string>();
   readonly #delayed = new Map<string, ErrorCode>();
   #before: ReadonlyMap<string, string> = new Map();
@@ -82,7 +84,7 @@ class DropFolder {
     }
   }
 
-  /** Whether there is nothing more to do for the file as it is. */
+  /** Returns true if the file in its present state needs no further attempt. */
   async #take(file: string): Promise<boolean> {
     const { register, onRegistered, onRefused, onDelayed } = this.#options;
     const path = join(this.#dir, file);
@@ -105,12 +107,12 @@ class DropFolder {
   }
 }
 
-/** Whether the same file may be taken later: what stands in the way is not in the file. */
+/** Returns true for errors outside the file, after which the same file may be registered later. */
 function mayPass({ code }: CloacinaError): boolean {
   return errorTable[code].exit === 6 || code === 'CONFLICT' || code === 'FILE_UNREADABLE';
 }
 
-/** What each package file looks like now: its size and time. */
+/** Returns the size and time of each package file. */
 async function stamps(dir: string): Promise<Map<string, string>> {
   const names = await readdir(dir).catch((cause: unknown) => {
     throw new CloacinaError('FILE_UNREADABLE', `the folder ${resolve(dir)} cannot be read`, { cause });

@@ -2,15 +2,17 @@ import { writeSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { basename } from 'node:path';
 
-/** Begins a line of stdout that names what the code looked for in the environment and did not find; `*`: it listed all of it. */
+/**
+ * Marks a line of stdout that names a variable which the code read but which is not set; `*`: it listed all variables.
+ */
 export const watchMark = '#cloacina:env:';
 
 const maxNames = 100;
 const ownFile = basename(import.meta.url);
 
 /**
- * Runs in the process that loads a bundle to read its graphs, before that code: tells the host of every name that code of
- * the package looks for in `process.env` in vain. Node and Cloacina read names too; those are no affair of the package.
+ * Runs in the process that loads a bundle to read its graphs, before that code: reports every unset variable that the
+ * package's code reads from `process.env`. Reads of Node and Cloacina are ignored.
  */
 export function watchEnvironment(): void {
   const folder = basename(process.cwd());
@@ -18,7 +20,7 @@ export function watchEnvironment(): void {
   const tell = (name: string): void => {
     if (told.has(name) || told.size >= maxNames || !isReadable(name) || !isReadBy(folder)) return;
     told.add(name);
-    writeSync(1, `\n${watchMark}${name}\n`); // at once: the code may end the process by what it finds
+    writeSync(1, `\n${watchMark}${name}\n`); // synchronous: the code may end the process as a result of the read
   };
   process.env = new Proxy(process.env, {
     get: (env, key): unknown => {
@@ -35,7 +37,7 @@ export function watchEnvironment(): void {
       tell('*');
       return Reflect.ownKeys(env);
     },
-    // the environment is no plain object: what is set must not go by way of the proxy's own definition
+    // the environment is no plain object: writes must bypass the proxy's own definition
     set: (env, key, value) => Reflect.set(env, key, value),
   });
   syncBuiltinESMExports();
@@ -45,7 +47,10 @@ function isReadable(name: string): boolean {
   return /^[\w.*-]{1,100}$/.test(name) && !(name in Object.prototype);
 }
 
-/** Whether the frame that is next above this file is one of the package; functions of the engine (`Object.keys`) have no place. */
+/**
+ * Returns true if the next frame above this file is in the package; built-in functions (`Object.keys`) have no
+ * location.
+ */
 function isReadBy(folder: string): boolean {
   const frames = (new Error().stack ?? '').split('\n').slice(1);
   return (

@@ -1,6 +1,6 @@
 import { errnoOf } from '../core/errno.ts';
 
-/** What the system says of a file, for people. */
+/** Texts for errors of the file system. */
 const reasons: Readonly<Record<string, string>> = {
   ENOENT: 'there is none',
   EACCES: 'permission is denied',
@@ -13,7 +13,7 @@ const reasons: Readonly<Record<string, string>> = {
   EROFS: 'the disk is read-only',
 };
 
-/** Why a file could not be read or written. */
+/** Returns the reason why a file could not be read or written. */
 export function reason(error: unknown): string {
   return reasons[errnoOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error));
 }

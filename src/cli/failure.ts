@@ -6,21 +6,21 @@ import { indented, plainJson } from '../core/plain.ts';
 import { paint } from './output.ts';
 import { stdout } from './stdout.ts';
 
-/** The command line could not be understood; exit code 2. */
+/** The command line is invalid; exit code 2. */
 export class UsageError extends CloacinaError {
   constructor(message: string, cause?: unknown) {
     super('USAGE', message, cause === undefined ? undefined : { cause });
   }
 }
 
-/** Says what went wrong, on stdout as a document or on stderr for people, and sets the exit code of the process. */
+/** Reports an error, on stdout as JSON or on stderr as text, and sets the exit code of the process. */
 export function report(thrown: unknown, json: boolean): void {
   if (thrown instanceof CommanderError && thrown.exitCode === 0) return; // --help and --version were answered
   const error = coded(thrown);
   process.exitCode = errorTable[error.code].exit;
   if (error.code === 'INTERNAL') process.stderr.write(`${indented(stackOf(error.cause))}\n`);
   if (json && told({ error: errorDocument(error) })) return;
-  // what commander refuses it has told people itself, with the usage of the command
+  // commander has already printed its own errors, with the usage of the command
   if (!json && thrown instanceof CommanderError) return;
   const { stderr } = process;
   process.stderr.write(`${paint('red', 'error', stderr)} ${error.code}: ${indented(error.message)}\n`);
@@ -28,7 +28,9 @@ export function report(thrown: unknown, json: boolean): void {
   process.stderr.write(`${paint('dim', errorTable[error.code].remedy, stderr)}\n`);
 }
 
-/** On one line: it may end a stream of documents. False where stdout takes nothing, which may be what went wrong. */
+/**
+ * One line, since it may end a stream of JSON lines. False if stdout cannot be written, which may be the error itself.
+ */
 function told(document: object): boolean {
   try {
     stdout.write(`${plainJson(JSON.stringify(document))}\n`);
@@ -38,7 +40,7 @@ function told(document: object): boolean {
   }
 }
 
-/** Whatever was thrown as an error with a code. */
+/** Converts any thrown value to an error with a code. */
 export function coded(thrown: unknown): CloacinaError {
   if (thrown instanceof CloacinaError) return thrown;
   if (thrown instanceof CommanderError) return new UsageError(usageMessage(thrown));
@@ -51,16 +53,16 @@ function usageMessage(error: CommanderError): string {
   return withoutValue(error.message.replace(/^error: /, '').replaceAll('\n', ' '));
 }
 
-/** What commander says of an option that it does not know, which may be a misspelt `--database=URL` with a password. */
+/** Removes the value from commander's text about an unknown option: a misspelt `--database=URL` may hold a password. */
 export function withoutValue(text: string): string {
   return text.replace(/(unknown option '--?[\w-]+)=[^]*?'(?=\s|$)/, "$1'");
 }
 
-/** What does not fit on the line of the message. */
+/** Returns the further lines of an error's text. */
 function details(error: CloacinaError): string[] {
   const lines: string[] = [];
   const { problems = [] } = error as { readonly problems?: readonly Problem[] };
-  // the message has those of one line
+  // a single problem is part of the message
   for (const { code, path, message, hint } of problems) {
     if (problems.length > 1 || hint !== undefined)
       lines.push(`${code} ${path}: ${message}${hint === undefined ? '' : `; ${hint}`}`);

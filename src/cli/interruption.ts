@@ -1,8 +1,8 @@
 const signals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
-/** What shells give for a program that was interrupted: 128 and the number of SIGINT. */
+/** The exit code by which shells report an interrupted program: 128 and the number of SIGINT. */
 export const interruptedExit = 130;
 
-/** Ctrl-C while something must be put in order first: the first one fires `signal`, a second one ends the process. */
+/** Handles Ctrl-C during cleanup: the first one fires `signal`, a second one ends the process. */
 export class Interruption implements Disposable {
   readonly #controller = new AbortController();
   readonly #onSignal = (): void => {
@@ -23,7 +23,7 @@ export class Interruption implements Disposable {
     return aborted(this.signal);
   }
 
-  /** What another signal asks for is an interruption too. */
+  /** Treats an abort of another signal as an interruption, too. */
   also(other: AbortSignal): this {
     if (other.aborted) this.#controller.abort();
     else other.addEventListener('abort', () => this.#controller.abort(), { once: true });
@@ -35,7 +35,7 @@ export class Interruption implements Disposable {
   }
 }
 
-/** Resolves when a signal has fired. */
+/** Resolves when a signal has aborted. */
 export function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {

@@ -2,11 +2,11 @@ import { report } from './failure.ts';
 import { makeProgram } from './program.ts';
 
 /**
- * The CLI: does what `argv` (without Node and script) says, and sets the exit code of the process: 0, or the `exit`
- * of the error's row in the table of codes. It does not end the process: what was written is flushed first.
+ * Runs the command of `argv` (without Node and script) and sets the exit code of the process: 0, or the `exit` of the
+ * error's row in the table of codes. The process is not ended explicitly: pending output is flushed first.
  */
 export async function main(argv: readonly string[]): Promise<void> {
-  // as for the library, an empty one is none
+  // as in the library, an empty variable counts as unset
   for (const name of ['CLOACINA_DATABASE', 'CLOACINA_REGISTRY', 'CLOACINA_QUEUES']) {
     if (process.env[name] === '') delete process.env[name];
   }

@@ -2,15 +2,15 @@ import { styleText } from 'node:util';
 import { indented, oneLine, plainJson } from '../core/plain.ts';
 import { stdout } from './stdout.ts';
 
-/** A word of `styleText`. */
+/** A style name of `styleText`. */
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 
-/** A cell of a table: plain, or in a style. */
+/** A cell of a table: plain, or styled. */
 export type Cell = string | { readonly text: string; readonly style: Style };
 
 /**
- * What a command says: with `--json` one document on stdout (one a line for streams) and nothing else there, else
- * text for people. Notes go to stderr in both. What cannot be written throws FILE_UNWRITABLE.
+ * The output of a command: with `--json` one JSON document on stdout (one a line for streams) and nothing else there,
+ * otherwise text. Notes go to stderr in both cases. A failed write throws FILE_UNWRITABLE.
  */
 export class Output {
   readonly json: boolean;
@@ -19,27 +19,27 @@ export class Output {
     this.json = json;
   }
 
-  /** Fires when nobody reads stdout any more (`cloacina ... | head`). */
+  /** Aborts when stdout has no reader (`cloacina ... | head`). */
   get closed(): AbortSignal {
     return stdout.closed;
   }
 
-  /** The one answer of a command. */
+  /** Prints the only result of a command. */
   answer(document: object, text: () => string): void {
     this.#write(this.json ? pretty(document) : text());
   }
 
-  /** One of many: a document on one line, or text. */
+  /** Prints one item of a stream: JSON on one line, or text. */
   item(document: object, text: () => string): void {
     this.#write(this.json ? plainJson(JSON.stringify(document)) : text());
   }
 
-  /** A line of a stream, as it is. */
+  /** Prints a line of a stream unchanged. */
   line(text: string): void {
     this.#write(text);
   }
 
-  /** For people, beside the answer: what is going on, what to do next. */
+  /** Prints progress and hints beside the result, on stderr. */
   note(text: string): void {
     process.stderr.write(`${text}\n`);
   }
@@ -49,12 +49,12 @@ export class Output {
   }
 }
 
-/** Colour where the stream is a terminal that has it, and NO_COLOR does not forbid it. */
+/** Colours text if the stream is a colour terminal and NO_COLOR does not forbid it. */
 export function paint(style: Style, text: string, stream: NodeJS.WriteStream = process.stdout): string {
   return text === '' ? '' : styleText(style, text, { stream });
 }
 
-/** Columns under their heads, as wide as their cells. */
+/** Formats columns under their heads, as wide as their cells. */
 export function table(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const texts = rows.map((row) => row.map((cell) => oneLine(typeof cell === 'string' ? cell : cell.text)));
   const widths = heads.map((head, at) => Math.max(head.length, ...texts.map((row) => row[at]!.length)));
@@ -79,7 +79,7 @@ export function table(heads: readonly string[], rows: readonly (readonly Cell[])
   return [head, ...body].join('\n');
 }
 
-/** `name: value` lines; those without a value are left out. */
+/** Formats `name: value` lines; pairs without a value are left out. */
 export function fields(pairs: readonly (readonly [name: string, value: Cell | null])[]): string {
   const shown = pairs.filter(([, value]) => value !== null && value !== '');
   const width = Math.max(0, ...shown.map(([name]) => name.length));
@@ -92,18 +92,18 @@ export function fields(pairs: readonly (readonly [name: string, value: Cell | nu
     .join('\n');
 }
 
-/** JSON over several lines, of the same value, and safe for a terminal. */
+/** Formats JSON over several lines, safe for a terminal, without changing its value. */
 export function pretty(value: unknown): string {
   return plainJson(JSON.stringify(value, null, 2));
 }
 
-/** JSON on one line, cut where it is long. */
+/** Formats JSON on one line, truncated if it is long. */
 export function short(value: unknown, most = 100): string {
   const text = JSON.stringify(value) ?? '';
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
-/** Epoch ms for people: UTC, to the second. */
+/** Formats epoch ms in UTC, to the second. */
 export function time(at: number | null): string {
   return at === null ? '' : `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')}Z`;
 }

@@ -13,8 +13,8 @@ import { withoutValue } from './failure.ts';
 import { stdout } from './stdout.ts';
 
 /**
- * All commands of the CLI. With `quiet` commander says nothing of what it refuses, since the answer is a document.
- * Nothing here loads the engine: each command loads what it needs when it runs.
+ * Builds all commands of the CLI. With `quiet` commander prints no errors, since they are printed as JSON. Nothing here
+ * loads the engine: each command loads the modules it needs when it runs.
  */
 export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}): Command {
   const program = new Command('cloacina')
@@ -53,7 +53,7 @@ export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}
   return program;
 }
 
-/** `package.json` lies two folders up, both from `src/cli` and from `dist/cli`. */
+/** `package.json` is two folders above both `src/cli` and `dist/cli`. */
 function ownVersion(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;

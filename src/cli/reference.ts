@@ -11,7 +11,7 @@ export interface CommandDescription {
 }
 
 export interface OptionDescription {
-  /** As it is written: `-o, --output <file>`. */
+  /** The option as written: `-o, --output <file>`. */
   readonly flags: string;
   readonly long: string;
   readonly description: string;
@@ -20,12 +20,12 @@ export interface OptionDescription {
   readonly choices: readonly string[];
 }
 
-/** Every command that does something, in the order of the help. */
+/** Returns every executable command, in the order of the help. */
 export function describeCommands(program: Command): CommandDescription[] {
   return program.commands.flatMap((command) => describe(command, []));
 }
 
-/** The options that every command takes. */
+/** Returns the options of every command. */
 export function describeGlobalOptions(program: Command): OptionDescription[] {
   return program.options.filter((option) => option.long !== '--version').map(describeOption);
 }

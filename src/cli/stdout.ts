@@ -3,12 +3,12 @@ import { CloacinaError } from '../core/error.ts';
 import { reason } from './errno.ts';
 
 const fd = 1;
-/** Whoever read it has gone away. */
+/** Error codes of a pipe whose reader has gone. */
 const goneCodes: ReadonlySet<string | undefined> = new Set(['EPIPE', 'ECONNRESET']);
 
 /**
- * What this process says on stdout. A text is written as a whole, or FILE_UNWRITABLE is thrown: to a file Node's own
- * stream writes what fits on the disk and takes it for all. That nobody reads any more ends a stream, and is no failure.
+ * The stdout of this process. A text is written as a whole, or FILE_UNWRITABLE is thrown: on a full disk Node's own
+ * stream writes a part of a file and reports success. A missing reader ends the stream and is no failure.
  */
 class Stdout {
   readonly #closed = new AbortController();
@@ -19,11 +19,11 @@ class Stdout {
 
   constructor() {
     process.stdout.on('error', (error: NodeJS.ErrnoException) => this.#failed(error));
-    // nothing can be said of that any more, and nothing that is done depends on it
+    // stderr is the last resort for errors, and no work depends on it
     process.stderr.on('error', () => undefined);
   }
 
-  /** Fires when nobody reads any more. */
+  /** Aborts when stdout has no reader. */
   get closed(): AbortSignal {
     return this.#closed.signal;
   }
@@ -47,7 +47,7 @@ class Stdout {
     }
   }
 
-  /** Of a pipe or a terminal, where a failure shows only after the write. */
+  /** Handles errors of a pipe or a terminal, which arrive only after the write. */
   #failed(error: NodeJS.ErrnoException): void {
     if (goneCodes.has(error.code)) return this.#closed.abort();
     process.exitCode ??= 1;
@@ -56,7 +56,7 @@ class Stdout {
   }
 }
 
-/** A file, or a device that is no terminal: what is written there is written at once. */
+/** A file, or a device that is no terminal: writes are synchronous. */
 function isFile(): boolean {
   const found = fstatSync(fd);
   return found.isFile() || (found.isCharacterDevice() && !process.stdout.isTTY);
@@ -66,5 +66,5 @@ function unwritable(cause: unknown): CloacinaError {
   return new CloacinaError('FILE_UNWRITABLE', `stdout cannot be written: ${reason(cause)}`, { cause });
 }
 
-/** One for the process. */
+/** One per process. */
 export const stdout: Stdout = new Stdout();

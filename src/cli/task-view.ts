@@ -4,16 +4,16 @@ import type { ExecutionEvent } from '../engine/client/execution-queries.ts';
 import { paint } from './output.ts';
 import type { Style } from './output.ts';
 
-/** Shows the tasks of one execution as they move; on stderr, so that stdout has the result alone. */
+/** Shows the progress of one execution's tasks; on stderr, so that stdout has only the result. */
 export interface TaskView {
   event(event: ExecutionEvent): void;
-  /** How far a running task says it is, 0 to 1. */
+  /** The reported progress of a running task, 0 to 1. */
   progress(task: string, done: number, text: string | null): void;
-  /** Shows the last state and gives the terminal back. */
+  /** Shows the last state and restores the terminal. */
   end(): void;
 }
 
-/** A live list where the stream is a terminal, else a line for each thing that happens. */
+/** Opens a live list if the stream is a terminal, otherwise prints a line for each change. */
 export function openTaskView(tasks: readonly string[], stream: NodeJS.WriteStream): TaskView {
   return stream.isTTY ? new LiveTaskView(tasks, stream) : new LineTaskView(stream);
 }
@@ -43,12 +43,12 @@ const styles: Readonly<Record<Change['state'] | 'pending', Style>> = {
   cancelled: 'yellow',
 };
 
-/** What an event means for its task; null where it does not change the task's state. */
+/** Returns the change that an event means for its task; null if the task's state stays the same. */
 function changeOf(event: ExecutionEvent, startedAt: number | undefined): Change | null {
   const state = states[event.type];
   if (state === undefined || event.task === null) return null;
   const data = (event.data ?? {}) as { readonly [field: string]: unknown };
-  // a start that became durable together with its end is told by the end alone
+  // a start that became durable together with its end is known only from the end
   const began = typeof data['startedAt'] === 'string' ? Date.parse(data['startedAt']) : startedAt;
   const took = began === undefined || event.type === 'task.started' ? '' : formatMs(event.at - began);
   const attempt = (event.attempt ?? 1) > 1 ? `attempt ${event.attempt}` : '';
@@ -107,7 +107,7 @@ interface Row {
 
 const frameMs = 80;
 
-/** Redraws its lines in place; of many tasks those that matter most now. */
+/** Redraws its lines in place; of many tasks only the most relevant ones. */
 class LiveTaskView implements TaskView {
   readonly #stream: NodeJS.WriteStream;
   readonly #rows: Map<string, Row>;
@@ -148,13 +148,13 @@ class LiveTaskView implements TaskView {
     if (this.#ended) return;
     this.#ended = true;
     clearInterval(this.#timer);
-    // what is above the screen cannot be redrawn: a long list stays short to its end
+    // lines above the screen cannot be redrawn: a long list stays short to its end
     this.#draw(this.#most());
     process.off('exit', this.#showCursor);
     this.#showCursor();
   }
 
-  /** Rows that fit on the screen, and a line for the rest. */
+  /** Number of rows that fit on the screen, less one line for the rest. */
   #most(): number {
     return Math.max(3, (this.#stream.rows ?? 24) - 3);
   }

@@ -11,7 +11,8 @@ import type { PackageView, PackageItem } from '../package/registry/views.ts';
 import type { WorkflowEntry } from '../engine/client/workflows.ts';
 import type { ScheduleDetail, ScheduleSummary, SlotSummary } from '../schedule/schedules.ts';
 
-// The documents of `--json`: what the library gives, with epoch ms as ISO 8601. Fields may be added, never removed.
+// The JSON documents of `--json`: results of the library, with epoch ms as ISO 8601. Fields may be added, never
+// removed.
 
 /** Epoch ms as ISO 8601 in UTC. */
 export function iso(at: number): string;
@@ -86,7 +87,7 @@ function mark(isNew: boolean): string {
   return isNew ? ' (new)' : '';
 }
 
-/** `network; env: PRICES_TOKEN, STRIPE_KEY (new)` behind a head; '' where nothing is asked for. */
+/** `network; env: PRICES_TOKEN, STRIPE_KEY (new)` after a heading; '' without permissions. */
 export function askedText({ net, env, added }: Asked, head: string): string {
   const hosts = typeof net === 'boolean' ? '' : ` to ${net.join(', ')}`;
   const parts = [

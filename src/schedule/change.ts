@@ -7,7 +7,7 @@ import type { Script } from '../store/script.ts';
 import { recordPassed, ruleOf, wakeAfter } from './fire.ts';
 import type { Passed } from './fire.ts';
 
-/** What to change of a schedule; what is left out stays. */
+/** The changes of a schedule; absent fields stay. */
 export interface ScheduleChange {
   readonly workflow?: string;
   readonly input?: string;
@@ -19,14 +19,14 @@ export interface ScheduleChange {
 
 const timingFields = ['cron', 'every', 'at', 'timezone', 'startAt', 'endAt'] as const;
 
-/** Whether two rules have the same slots. */
+/** Returns true if two rules have the same slots. */
 export function isSameTiming(a: ScheduleRule, b: ScheduleRule): boolean {
   return timingFields.every((field) => a[field] === b[field]);
 }
 
 /**
- * Slots up to `now` that will start nothing: those of a paused schedule, and what a schedule that ends or gets other
- * slots has not fired yet.
+ * Returns the slots up to `now` that will start nothing: those of a paused schedule, and the unfired ones of a schedule
+ * that ends or gets other slots.
  */
 export function passedBy(record: ScheduleRecord, now: number): Passed[] {
   if (!record.enabled) return [];
@@ -40,8 +40,8 @@ export function passedBy(record: ScheduleRecord, now: number): Passed[] {
 }
 
 /**
- * Changes a schedule whose row is locked. A change of its slots counts from `at` on: nothing before it fires by the
- * new rule, and no slot of the old one is left without a record. So does the end of a pause.
+ * Changes a schedule with a locked row. A change of its slots counts from `at` on: the new rule fires no earlier slot,
+ * and every slot of the old rule is recorded. The same holds for the end of a pause.
  */
 export function* changeSchedule(record: ScheduleRecord, change: ScheduleChange, at: number): Script<ScheduleRecord> {
   const { rule = record.rule, enabled = record.enabled, paused = record.pausedAt !== null } = change;

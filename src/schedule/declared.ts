@@ -12,7 +12,7 @@ import { changeSchedule } from './change.ts';
 import { wakeAfter } from './fire.ts';
 import { embeddedOwner, packageOwner } from './owner.ts';
 
-/** What an operator changed of a schedule that is not theirs. */
+/** An operator's changes of a schedule that a package or an embedded workflow declares. */
 export interface Overrides {
   readonly rule?: Partial<ScheduleRule>;
   /** JSON text. */
@@ -25,9 +25,9 @@ export function overridesOf(record: ScheduleRecord): Overrides {
 }
 
 /**
- * Writes the schedules that a package brings, in the transaction that activates its version: those it does not have
- * any more are disabled, and an operator's pause and overrides survive. Fits the registry's hook. The registry has
- * checked them when the version was published (`checkSchedules`). Throws SCHEDULE_INVALID where two have one name.
+ * Writes the schedules that a package declares, in the transaction that activates its version: those missing from the
+ * version are disabled, and an operator's pause and overrides survive. Fits the registry's hook. The registry checked
+ * them when the version was published (`checkSchedules`). Throws SCHEDULE_INVALID if two have the same name.
  */
 export function* upsertPackageSchedules(
   tenant: string,
@@ -40,10 +40,10 @@ export function* upsertPackageSchedules(
 }
 
 /**
- * Writes the schedules of workflows that one owner brings, which `checkSchedules` has checked. Other runners may have other embedded workflows, so an
- * embedded schedule is disabled only where its own workflow is among these.
- * Gives the names of those whose rows were damaged, and are written anew.
- * Throws SCHEDULE_INVALID where two have one name, and CONFLICT where another embedded workflow has a schedule of that name.
+ * Writes the schedules of one owner's workflows, checked by `checkSchedules`. Other runners may have other embedded
+ * workflows, so an embedded schedule is disabled only if its own workflow is among these. Returns the names of
+ * schedules with damaged rows, which are rewritten. Throws SCHEDULE_INVALID if two have the same name, and CONFLICT if
+ * another embedded workflow has a schedule of that name.
  */
 export function* upsertDeclared(
   tenant: string,
@@ -54,7 +54,7 @@ export function* upsertDeclared(
 ): Script<readonly string[]> {
   const rewritten: string[] = [];
   const wanted = declaredSchedules(workflows);
-  const brought = new Set(workflows.map((workflow) => workflow.name));
+  const declared = new Set(workflows.map((workflow) => workflow.name));
   const known = new Map((yield* lockOwned(tenant, owner, dialect)).map((record) => [record.name, record]));
   for (const one of wanted.values()) {
     const record = known.get(one.spec.name);
@@ -62,30 +62,30 @@ export function* upsertDeclared(
       yield* insertSchedule(declaredRecord(tenant, owner, one, at));
       continue;
     }
-    if (owner === embeddedOwner && record.enabled && !brought.has(record.workflow)) refuseTheft(record, one);
+    if (owner === embeddedOwner && record.enabled && !declared.has(record.workflow)) refuseConflict(record, one);
     if (isUsable(record)) yield* bringUpToDate(record, one, at);
     else {
-      yield* writeSchedule(anew(record, declaredRecord(tenant, owner, one, at)));
+      yield* writeSchedule(declaredAgain(record, declaredRecord(tenant, owner, one, at)));
       rewritten.push(record.name);
     }
   }
   for (const record of known.values()) {
-    const isGone = !wanted.has(record.name) && (owner !== embeddedOwner || brought.has(record.workflow));
-    // one that is damaged fires nothing, and what it passed over cannot be told
+    const isGone = !wanted.has(record.name) && (owner !== embeddedOwner || declared.has(record.workflow));
+    // a damaged schedule fires nothing, and the slots it passed over are unknown
     if (isGone && record.enabled && isUsable(record)) yield* changeSchedule(record, { enabled: false }, at);
   }
   return rewritten;
 }
 
-/** What is stored, as its owner brings it: of a damaged row only an operator's pause is certain. */
-function anew(record: ScheduleRecord, brought: ScheduleRecord): ScheduleRecord {
+/** The stored schedule as its owner declares it: of a damaged row only an operator's pause is certain. */
+function declaredAgain(record: ScheduleRecord, declared: ScheduleRecord): ScheduleRecord {
   const { id, createdAt, pausedAt } = record;
-  const kept = { ...brought, id, createdAt };
-  if (pausedAt === null || brought.pausedAt !== null) return kept;
+  const kept = { ...declared, id, createdAt };
+  if (pausedAt === null || declared.pausedAt !== null) return kept;
   return { ...kept, pausedAt, nextAt: null, overrides: JSON.stringify({ paused: true } satisfies Overrides) };
 }
 
-/** Whether what is stored can be compared and changed; else what its owner brings takes its place. */
+/** Returns true if the stored row can be compared and changed; otherwise the declared schedule replaces it. */
 function isUsable({ damaged, rule }: ScheduleRecord): boolean {
   if (damaged !== undefined) return false;
   try {
@@ -97,7 +97,7 @@ function isUsable({ damaged, rule }: ScheduleRecord): boolean {
   }
 }
 
-function refuseTheft(record: ScheduleRecord, { workflow }: DeclaredSchedule): never {
+function refuseConflict(record: ScheduleRecord, { workflow }: DeclaredSchedule): never {
   throw new ConflictError(
     `workflow '${workflow.name}' has a schedule '${record.name}', and so has the embedded workflow '${record.workflow}' of ` +
       `another runner; rename one, or, if that workflow is no more, remove schedule 'embedded/${record.name}'`,
@@ -151,7 +151,7 @@ function ruleIn(spec: ScheduleSpec): ScheduleRule {
   return rule;
 }
 
-/** Where the owner's new rule and an override cannot both hold (an end before the start), the schedule stays as it is. */
+/** If the owner's new rule contradicts an override (an end before the start), the schedule stays unchanged. */
 function overridden(rule: ScheduleRule, overrides: Overrides, current: ScheduleRule): ScheduleRule {
   if (overrides.rule === undefined) return rule;
   const merged = { ...rule, ...overrides.rule };

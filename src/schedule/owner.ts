@@ -3,19 +3,22 @@ import { schedulesNamed } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script } from '../store/script.ts';
 
-/** Schedules that people add. */
+/** The owner of schedules that people add. */
 export const operatorOwner = 'operator';
-/** Schedules of workflows that a runner was opened with. */
+/** The owner of schedules of a runner's embedded workflows. */
 export const embeddedOwner = 'embedded';
 
 const packagePrefix = 'package:';
 
-/** The owner of the schedules that a package brings. */
+/** Returns the owner of the schedules that a package declares. */
 export function packageOwner(name: string): string {
   return packagePrefix + name;
 }
 
-/** What the workflow of a schedule is resolved by: that of a package, or an embedded one, is no other of its name. */
+/**
+ * Returns the reference that resolves a schedule's workflow: the one of its package, or the embedded one, and no other
+ * of the same name.
+ */
 export function workflowRef({ owner, workflow }: Pick<ScheduleRecord, 'owner' | 'workflow'>): string {
   if (owner === embeddedOwner) return `embedded/${workflow}`;
   return owner.startsWith(packagePrefix) ? `${owner.slice(packagePrefix.length)}/${workflow}` : workflow;
@@ -26,8 +29,8 @@ function longName({ owner, name }: ScheduleRecord): string {
 }
 
 /**
- * The schedule that a name means: `nightly`, or `owner/nightly` (operator, embedded, a package's name). One that its
- * owner does not have any more is meant only where there is no other. Throws SCHEDULE_NOT_FOUND, AMBIGUOUS_SCHEDULE.
+ * Finds a schedule by `nightly`, or `owner/nightly` (operator, embedded, a package's name). A disabled one matches only
+ * if there is no other. Throws SCHEDULE_NOT_FOUND, AMBIGUOUS_SCHEDULE.
  */
 export function* findSchedule(tenant: string, name: string): Script<ScheduleRecord> {
   const candidates = [...(yield* schedulesNamed(tenant, name)), ...(yield* byLongName(tenant, name))];

@@ -9,19 +9,22 @@ import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Dialect, Script } from '../store/script.ts';
 import { workflowRef } from './owner.ts';
 
-/** What a schedule would start now: its workflow and checked input, or why it cannot (JSON text of a TaskError). */
+/**
+ * The workflow and checked input that a schedule would start now, or the reason why it cannot (JSON text of a
+ * TaskError).
+ */
 export type Start =
   | { readonly status: 'ready'; readonly resolved: ResolvedWorkflow; readonly input: CheckedInput }
   | { readonly status: 'failed'; readonly error: string };
 
-/** The same in the transaction that starts it: its version is held. */
+/** A start within its transaction, which holds its version. */
 export type HeldStart =
   | (Extract<Start, { readonly status: 'ready' }> & { readonly pins: Pins })
   | Extract<Start, { readonly status: 'failed' }>;
 
 /**
- * Holds the versions that schedules start until the end of the transaction, before the row of any schedule is locked: who
- * moves a channel goes from the version to the schedules that it brings.
+ * Holds the versions that schedules start until the end of the transaction. Runs before the row of any schedule is
+ * locked: a command that moves a channel locks the version first and its schedules after.
  */
 export function* holdStarts(
   starts: readonly { readonly record: ScheduleRecord; readonly start: Start }[],
@@ -49,7 +52,7 @@ function failed(thrown: unknown): Extract<Start, { readonly status: 'failed' }> 
   return { status: 'failed', error: JSON.stringify({ name, code, message }) };
 }
 
-/** Errors that say nothing about the schedule: the start is tried again. */
+/** Errors that are not caused by the schedule: the start is repeated. */
 const passing: ReadonlySet<string> = new Set([
   'STORE_UNAVAILABLE',
   'RUNNER_CLOSED',
@@ -58,7 +61,7 @@ const passing: ReadonlySet<string> = new Set([
   'DATABASE_REPLACED',
 ]);
 
-/** Looks up what schedules start. Each workflow is resolved once. */
+/** Resolves the starts of schedules, each workflow once. */
 export class Starts {
   readonly #resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
   readonly #maxPayload: number;
@@ -69,7 +72,7 @@ export class Starts {
     this.#maxPayload = maxPayload;
   }
 
-  /** Throws only where the database is away. */
+  /** Throws only if the database is unreachable. */
   async of(record: ScheduleRecord): Promise<Start> {
     try {
       const resolved = await this.#workflow(record.tenant, workflowRef(record));

@@ -3,25 +3,27 @@ import type { Duration } from '../core/duration.ts';
 import type { Clock, Timer } from '../engine/clock.ts';
 
 export interface ManualClockOptions {
-  /** Epoch ms, or a time; default 2026-01-01T00:00:00Z. */
+  /** Epoch ms, or a Date; default 2026-01-01T00:00:00Z. */
   readonly now?: number | Date;
 }
 
 interface Waiting extends Timer {
-  /** On the monotonic clock. */
+  /** Time on the monotonic clock, ms. */
   readonly at: number;
   readonly n: number;
   readonly fire: () => void;
 }
 
-/** Work that answers is at rest once so many turns of the event loop set and cancelled no timer. */
+/**
+ * Work that needs no timer has settled after this number of event loop turns in which no timer was set or cancelled.
+ */
 const quietTurns = 4;
 const maxTurns = 20_000;
 
-/** What another process was asked for, and has not answered yet: that takes no time on these clocks, but has to be waited for. */
+/** Pending requests to other processes: they take no time on these clocks, but must be awaited. */
 const outside = new Set<Promise<void>>();
 
-/** Nothing is at rest until the function that this gives is called. */
+/** Prevents settling until the returned function is called. */
 export function holdClocks(): () => void {
   const { promise, resolve } = Promise.withResolvers<void>();
   outside.add(promise);
@@ -32,9 +34,9 @@ export function holdClocks(): () => void {
 }
 
 /**
- * A clock that moves only when told. Timers fire in the order of their times, and what each of them set in motion
- * comes to rest before the next fires, so a test that advances by three days sees what three days would do.
- * A timer without delay fires by itself, as it would on any clock.
+ * A clock that moves only on request. Timers fire in order, each at its own time, and everything they trigger settles
+ * before the next one fires, so a test that advances by three days sees three days of behaviour. A timer without delay
+ * fires by itself, as on any clock.
  */
 export class ManualClock implements Clock {
   #wall: number;
@@ -65,7 +67,7 @@ export class ManualClock implements Clock {
       return { cancel: () => clearImmediate(immediate) };
     }
     const waiting: Waiting = {
-      at: this.#monotonic + Math.ceil(delayMs), // whole ms, as timers of the system are
+      at: this.#monotonic + Math.ceil(delayMs), // whole ms, as for system timers
       n: this.#n++,
       fire,
       cancel: () => {
@@ -76,12 +78,12 @@ export class ManualClock implements Clock {
     return waiting;
   }
 
-  /** Timers that are set: none should be left when all is closed. */
+  /** Number of pending timers: a test should leave none. */
   get timers(): number {
     return this.#timers.size;
   }
 
-  /** Moves time on (a duration or ms): fires what comes due on the way, each at its time. */
+  /** Moves time forward (a duration or ms) and fires the timers that come due, each at its time. */
   async advance(duration: Duration): Promise<void> {
     const target = this.#monotonic + durationMs(duration, 'advance');
     await this.settle();
@@ -95,7 +97,7 @@ export class ManualClock implements Clock {
     await this.settle();
   }
 
-  /** Moves time on to the next timer that is due by then (epoch ms), and fires it; false where there is none. */
+  /** Moves time to the next timer due by `until` (epoch ms) and fires it; false if there is none. */
   async advanceToNext(until: number): Promise<boolean> {
     const next = this.#earliest();
     const wait = next === undefined ? Infinity : Math.max(0, next.at - this.#monotonic);
@@ -104,18 +106,18 @@ export class ManualClock implements Clock {
     return true;
   }
 
-  /** Moves time on in one leap, as if the machine had slept: what came due meanwhile fires once, late. */
+  /** Moves time in one leap, as if the machine had slept: timers due meanwhile fire once, late. */
   async leap(duration: Duration): Promise<void> {
     this.#move(durationMs(duration, 'leap'));
     await this.advance(0);
   }
 
-  /** Sets the wall clock, forwards or back, as an administrator does: timers do not notice. */
+  /** Sets the wall clock, forwards or back, as an administrator does: timers are not affected. */
   setNow(now: number | Date): void {
     this.#wall = Number(now);
   }
 
-  /** Resolves when what was set in motion is at rest. */
+  /** Resolves when all triggered work has settled. */
   async settle(): Promise<void> {
     let quiet = 0;
     for (let turn = 0; quiet < quietTurns; turn++) {

@@ -9,22 +9,22 @@ import { Runner } from '../open.ts';
 import type { RunnerOptions } from '../options.ts';
 import { ManualClock } from './clock.ts';
 
-/** Options of `testRunner`: those of `Runner.open`, but for what a test runner sets itself. */
+/** Options of `testRunner`: those of `Runner.open` except those that a test runner sets itself. */
 export interface TestRunnerOptions extends Omit<RunnerOptions, 'clock' | 'ownOnly' | 'name'> {
-  /** What the clock says at first; default 2026-01-01T00:00:00Z. */
+  /** Initial time of the clock; default 2026-01-01T00:00:00Z. */
   readonly now?: Date;
 }
 
 type TestInput<Given> = undefined extends Given ? [input?: NoInfer<Given>] : [input: NoInfer<Given>];
 
-/** Real time that `finish` gives to functions that run, before it moves time on under them. */
+/** Real time that `finish` grants to running functions before it moves time forward. */
 const patienceMs = 250;
-/** Virtual time that `finish` goes through at most, unless told otherwise. */
+/** Default limit of the virtual time that `finish` passes through. */
 const longest: Duration = '400d';
 
 /**
  * A runner on a database in memory, with a clock that only the test moves: timers, retries, timeouts and schedules all
- * follow it. Nothing is pruned unless the option `retention` says so.
+ * follow it. Nothing is pruned unless the option `retention` is set.
  */
 export class TestRunner implements AsyncDisposable {
   readonly runner: Runner;
@@ -35,23 +35,23 @@ export class TestRunner implements AsyncDisposable {
     this.clock = clock;
   }
 
-  /** What the clock says. */
+  /** The current time of the clock. */
   get now(): Date {
     return new Date(this.clock.now());
   }
 
   /**
-   * Moves time on: what comes due on the way happens, each at its time, and what that sets in motion comes to rest before
-   * the next. What a task does with real files or sockets is not waited for: await its execution. Throws OPTION_INVALID.
+   * Moves time forward. Timers fire in order, each at its own time, and everything they trigger settles before the next
+   * one. Work on real files or sockets is not awaited: await its execution. Throws OPTION_INVALID.
    */
   async advance(duration: Duration): Promise<void> {
     await this.clock.advance(duration);
   }
 
   /**
-   * Moves time on until an execution has ended, and gives its outcome. While functions of tasks run it gives them real
-   * time first, 250 ms at most: one that waits for its signal or its timeout takes that long. `within` bounds the virtual time (default 400 days).
-   * Throws where it has not ended by then.
+   * Moves time forward until an execution has ended, and returns its outcome. Running task functions get real time
+   * first, at most 250 ms: one that waits for its signal or its timeout takes that long. `within` limits the virtual
+   * time (default 400 days). Throws if the execution has not ended by then.
    */
   async finish<Out>(
     execution: ExecutionHandle<Out>,
@@ -76,7 +76,7 @@ export class TestRunner implements AsyncDisposable {
     throw new Error(`execution '${execution.id}' has not ended by ${new Date(until).toISOString()}: it is ${status}`);
   }
 
-  /** Waits until what was set in motion is at rest; files and sockets that a task's function waits for take real time. */
+  /** Waits until all triggered work has settled; files and sockets that a task's function waits for take real time. */
   async #rest(over: () => boolean): Promise<void> {
     await this.clock.settle();
     const until = performance.now() + patienceMs;
@@ -86,7 +86,7 @@ export class TestRunner implements AsyncDisposable {
     }
   }
 
-  /** Starts an execution and moves time on until it has ended. Throws what `start` throws. */
+  /** Starts an execution and moves time forward until it has ended. Throws the errors of `start`. */
   async run<Given, Out>(workflow: WorkflowRef<Out, Given>, ...input: TestInput<Given>): Promise<ExecutionOutcome<Out>>;
   async run(workflow: string, input?: unknown): Promise<ExecutionOutcome<Json>>;
   async run(workflow: WorkflowRef<unknown, unknown> | string, input?: unknown): Promise<ExecutionOutcome<never>> {
@@ -95,7 +95,7 @@ export class TestRunner implements AsyncDisposable {
 
   async close(): Promise<void> {
     const closing = this.runner.close({ drain: 0 });
-    // what an attempt does with its signal, and the grace period, are of this clock too
+    // the signals and the grace period of attempts use this clock too
     for (let i = 0; i < 20; i++) await this.clock.advance(1000);
     await closing;
   }
@@ -105,7 +105,10 @@ export class TestRunner implements AsyncDisposable {
   }
 }
 
-/** Opens a runner for a test: in memory, on a clock that the test moves, for all queues that its workflows name. Throws DEFINITION_INVALID, OPTION_INVALID. */
+/**
+ * Opens a runner for a test: in memory, on a clock that the test moves, for all queues of its workflows. Throws
+ * DEFINITION_INVALID, OPTION_INVALID.
+ */
 export async function testRunner(options: TestRunnerOptions = {}): Promise<TestRunner> {
   const { now, ...rest } = options;
   const clock = new ManualClock(now === undefined ? {} : { now });
@@ -114,7 +117,7 @@ export async function testRunner(options: TestRunnerOptions = {}): Promise<TestR
 }
 
 function queuesOfAll(workflows: readonly AnyWorkflow[]): readonly string[] {
-  // what is no workflow is refused by the runner, with a word
+  // the runner refuses values that are no workflows, with an error message
   const known = workflows.filter(isWorkflow).flatMap((workflow) => [...queuesOf(workflow.spec)]);
   return [...new Set([defaultQueue, ...known])];
 }

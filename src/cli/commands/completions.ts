@@ -7,7 +7,7 @@ import { describeCommands, describeGlobalOptions } from '../reference.ts';
 const shells = ['bash', 'zsh', 'fish', 'powershell'] as const;
 type Shell = (typeof shells)[number];
 
-/** Prints a script that teaches a shell the commands and options. */
+/** Prints a completion script for a shell. */
 export function addCompletionsCommand(program: Command): void {
   program
     .command('completions')
@@ -22,7 +22,7 @@ async function completions(cli: Cli, program: Command, shell: Shell): Promise<vo
   await Promise.resolve();
 }
 
-/** What may follow each beginning of a command line: '' for the first word, 'package', 'package list' ... */
+/** The next words after each beginning of a command line: '' for the first word, 'package', 'package list' ... */
 type Words = ReadonlyMap<string, readonly string[]>;
 
 function words(program: Command): Words {

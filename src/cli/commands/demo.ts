@@ -4,7 +4,7 @@ import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { Interruption } from '../interruption.ts';
 
-/** The demo: the whole way of a package, from its sources to its statistics. */
+/** The demo command: the life of a package, from its sources to its statistics. */
 export function addDemoCommand(program: Command): void {
   program
     .command('demo')

@@ -19,7 +19,7 @@ import { moment, pair, readInput, wholeNumber } from '../arguments.ts';
 import { fields, paint, short, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 
-/** Executions: look at them, follow them, control them. */
+/** Commands that show, follow and control executions. */
 export function addExecutionCommands(program: Command): void {
   const noun = program.command('execution').description('look at executions, follow and control them');
   noun
@@ -200,7 +200,7 @@ function logLine({ task, item, attempt, at, level, message, data }: ExecutionLog
   return `${clock} ${level.padEnd(5)} ${who}: ${indented(message)}${more}`;
 }
 
-/** What is being done, where the owner of the execution still has to do it. */
+/** The command in progress, for executions whose owner still has to apply it. */
 const underWay: Readonly<Record<string, string>> = {
   cancelling: 'is being cancelled by its runner',
   pausing: 'is being paused: nothing new starts, what runs may end',

@@ -17,7 +17,7 @@ interface WhyOption {
   readonly why?: string;
 }
 
-/** Packages: build them, register them, choose which version runs. */
+/** Commands that build and register packages, and choose their active version. */
 export function addPackageCommands(program: Command): void {
   const noun = program.command('package').description('build packages of workflows, and register them');
   addBuilding(noun);
@@ -142,7 +142,7 @@ async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> 
   });
 }
 
-/** As Node's own option of this name: what is set in the environment wins. */
+/** As with Node's option of this name, variables set in the environment take precedence. */
 async function withEnvFile(file: string): Promise<NodeJS.ProcessEnv> {
   const text = Buffer.from(await readBytes(file)).toString('utf8');
   return { ...parseEnv(text), ...process.env };

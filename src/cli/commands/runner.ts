@@ -20,7 +20,7 @@ import { Interruption } from '../interruption.ts';
 import { paint, short } from '../output.ts';
 import type { Style } from '../output.ts';
 
-/** The runner: executes what is started, fires schedules, until it is stopped. */
+/** The runner command: executes workflows and fires schedules until it is stopped. */
 export function addRunnerCommand(program: Command): void {
   const command = program
     .command('runner')
@@ -52,7 +52,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
   if (options.watch !== undefined) await checkDropFolder(options.watch);
   const journal = new RunnerJournal(cli);
   const stopped = Promise.withResolvers<never>();
-  stopped.promise.catch(() => undefined); // it may come while nobody waits any more
+  stopped.promise.catch(() => undefined); // the rejection may come after the last await
   const ending = new AbortController();
   using interruption = new Interruption().also(cli.output.closed);
   const running = await Runner.open(cli.options.database, {
@@ -83,7 +83,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     await Promise.race([stopped.promise, until]);
     journal.say('closing', 'closing: running tasks may end, the rest is handed back; Ctrl-C again ends it at once');
   } catch (error) {
-    report(error, cli.output.json); // before it closes, which may take its time: the last line is `closed`
+    report(error, cli.output.json); // before closing, which may take time: the last line is `closed`
   } finally {
     await running.close({ drain: options.drain });
   }
@@ -122,7 +122,7 @@ const executionStyles: Readonly<Record<string, Style>> = {
   'task.retrying': 'yellow',
 };
 
-/** What people want to see of a runner at work; `--json` has every event. */
+/** The events that are shown as text; `--json` prints every event. */
 const shownEvents: ReadonlySet<string> = new Set([
   'execution.created',
   'execution.adopted',
@@ -130,7 +130,7 @@ const shownEvents: ReadonlySet<string> = new Set([
   ...Object.keys(executionStyles),
 ]);
 
-/** Says what a runner does, as it happens. */
+/** Prints the events of a runner. */
 class RunnerJournal {
   readonly #cli: Cli;
   #isHeard = true;
@@ -185,7 +185,7 @@ class RunnerJournal {
       });
       this.#isHeard = true;
     } catch (error) {
-      // what it does matters more than what it says of it
+      // the work of the runner matters more than its output
       if (this.#isHeard) this.#cli.output.note(`${oneLine(coded(error).message)}; the runner goes on`);
       this.#isHeard = false;
     }

@@ -14,7 +14,7 @@ import { fields, paint, short, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 import { addHistoryCommand, addPreviewCommand, addStatsCommand } from './schedule-reports.ts';
 
-/** Schedules: add, look at, pause and remove them; see what became of their slots. */
+/** Commands that add, show, pause and remove schedules, and report on their slots. */
 export function addScheduleCommands(program: Command): void {
   const noun = program.command('schedule').description('start workflows at times of their own');
   addAddCommand(noun);

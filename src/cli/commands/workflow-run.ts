@@ -24,12 +24,12 @@ interface RunOptions {
   readonly allowEnv?: readonly string[];
 }
 
-/** A runner takes what is pending within 100 ms; after this time nobody was there to take it. */
+/** A runner claims pending executions within 100 ms; after this time none is available. */
 const takenWithinMs = 300;
-/** Ctrl-C is not to take long: what is cut is tried again by whoever takes the execution over. */
+/** Ctrl-C must not take long: the next owner repeats interrupted attempts. */
 const drain = '1s';
 
-/** Starts a workflow and, unless detached, sees it through: in this process, or wherever its runner is. */
+/** Starts a workflow and, unless detached, follows it to its end: in this process, or in its runner. */
 export async function run(cli: Cli, name: string, options: RunOptions): Promise<void> {
   const input = options.input === undefined ? {} : await readInput(options.input);
   const start = options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey };
@@ -55,7 +55,7 @@ async function detach(cli: Cli, client: Client, name: string, input: Json, start
   }
 }
 
-/** A packaged workflow: this process runs this execution alone. */
+/** Runs an execution of a packaged workflow; this process executes nothing else. */
 async function runHere(
   cli: Cli,
   entry: WorkflowEntry,
@@ -89,7 +89,7 @@ async function runHere(
   if (!ended) await handedBack(cli, entry, shown.id);
 }
 
-/** A workflow that is embedded in an application: only a runner of that application has its code. */
+/** Starts a workflow embedded in an application: only a runner of that application has its code. */
 async function runElsewhere(cli: Cli, entry: WorkflowEntry, input: Json, start: StartOptions): Promise<void> {
   using interruption = new Interruption();
   const left = await cli.client(async (client) => {
@@ -110,10 +110,10 @@ function viewOf(cli: Cli, { spec }: WorkflowEntry): TaskView | null {
   );
 }
 
-/** Loads that fail this often are given up: a script must not wait for ever for a package that is broken. */
+/** Number of failed loads before the package is given up: a script must not wait forever for a broken package. */
 const loadsAtMost = 3;
 
-/** What becomes of the package in this process: without it nothing runs. */
+/** Tracks the loading of the package in this process: without it nothing runs. */
 class Loading {
   readonly #entry: WorkflowEntry;
   readonly #gaveUp = Promise.withResolvers<GivenUp>();
@@ -131,7 +131,7 @@ class Loading {
   happened(event: PackageEvent): void {
     if (event.name !== this.#entry.package || event.event !== 'package.failed') return;
     this.#failures += 1;
-    if (event.retryInMs !== null && this.#failures < loadsAtMost) return; // the logger says so, and it is tried again
+    if (event.retryInMs !== null && this.#failures < loadsAtMost) return; // the logger reports this failure, and the load is retried
     const why = `package ${event.name} v${event.version} does not load here: ${event.message}`;
     this.#gaveUp.resolve({ status: 'given up', code: event.code, why });
   }
@@ -143,7 +143,7 @@ interface GivenUp {
   readonly why: string;
 }
 
-/** What keeps a package from being loaded; the execution is there, and waits. */
+/** The package cannot be loaded; the execution exists and waits. */
 class NotLoadedError extends CloacinaError {
   readonly executionId: string;
   constructor({ code, why }: GivenUp, executionId: string) {
@@ -160,7 +160,7 @@ interface Seen {
   readonly loading: Loading | null;
 }
 
-/** Follows an execution to its end and answers; false where Ctrl-C came first. Throws NotLoadedError. */
+/** Follows an execution to its end and prints the result; false if Ctrl-C came first. Throws NotLoadedError. */
 async function seeThrough(cli: Cli, client: Client, entry: WorkflowEntry, seen: Seen): Promise<boolean> {
   const { id, view, signal, loading } = seen;
   const stop = new AbortController();
@@ -177,7 +177,7 @@ async function seeThrough(cli: Cli, client: Client, entry: WorkflowEntry, seen: 
       await answer(cli, client, entry, first);
       return true;
     }
-    outcome.catch(() => undefined); // the client will be closed, and this is how it hears of that
+    outcome.catch(() => undefined); // the client is about to be closed, which rejects this promise
     if (first === null) return false;
     throw new NotLoadedError(first, id);
   } finally {

@@ -10,7 +10,7 @@ import { addGrantOptions } from '../arguments.ts';
 import { fields, paint, short, table } from '../output.ts';
 import { run } from './workflow-run.ts';
 
-/** Workflows: what there is, how it looks, and running it. */
+/** Commands that list, show and run workflows. */
 export function addWorkflowCommands(program: Command): void {
   const noun = program.command('workflow').description('list, show and run workflows');
   noun.command('list').description('list the workflows that can be started').action(act(list));
@@ -59,7 +59,7 @@ function headText({ name, package: from, version, spec }: WorkflowEntry): string
   ]);
 }
 
-/** The graph by levels: every task stands below all that it needs, which is named behind it. */
+/** Prints the graph by levels: every task comes after all of its needs, which follow its name. */
 function graphText(spec: WorkflowSpec): string {
   const byName = new Map(spec.tasks.map((task) => [task.name, task]));
   const rows = levels(compileGraph(spec));

@@ -13,7 +13,7 @@ const outputsSchema = z.object({
   }),
 });
 
-/** What is shown of an execution of the demo's workflow. */
+/** The displayed outputs of an execution of the demo's workflow. */
 export interface DemoReport {
   readonly collected: number;
   readonly valid: number;
@@ -24,7 +24,7 @@ export interface DemoReport {
   readonly totals: number;
 }
 
-/** Null where the outputs are of another form: the registry may hold a `simple_demo` of another making. */
+/** Null if the outputs have another shape: the registry may hold a different `simple_demo`. */
 export function readReport(outputs: { readonly [task: string]: Json }): DemoReport | null {
   const parsed = outputsSchema.safeParse(outputs);
   if (!parsed.success) return null;
@@ -40,10 +40,10 @@ export function readReport(outputs: { readonly [task: string]: Json }): DemoRepo
 }
 
 const indent = ' '.repeat(17);
-/** Reasons on one line, so that it fits a terminal of 100 columns. */
+/** Number of reasons on one line, so that it fits a terminal of 100 columns. */
 const reasonsPerLine = 4;
 
-/** The report for people. */
+/** Formats the report as text. */
 export function reportLines(report: DemoReport): string[] {
   const reasons = Object.entries(report.rejectedByReason).map(([name, count]) => `${name} ${count}`);
   const reasonLines = Array.from({ length: Math.ceil(reasons.length / reasonsPerLine) }, (_, index) => {

@@ -1,7 +1,7 @@
 import type { ScheduleOptions } from '../../core/definition/definition.ts';
 import { dayMs, hourMs } from '../../core/duration.ts';
 
-/** What one field of a cron can step by: the unit in ms, how many make the next larger one, and the cron. */
+/** Steps of one cron field: the unit in ms, its number in the next larger unit, and the cron. */
 const units: readonly (readonly [ms: number, count: number, cron: (step: string) => string])[] = [
   [1000, 60, (step) => `${step} * * * * *`],
   [60_000, 60, (step) => `0 ${step} * * * *`],
@@ -9,8 +9,8 @@ const units: readonly (readonly [ms: number, count: number, cron: (step: string)
 ];
 
 /**
- * A schedule that fires every `everyMs`: a cron where one says it (30 s: every full and half minute), else elapsed time
- * (a cron that steps by 7 s would begin anew each minute, 4 s after its last step).
+ * Returns a rule that fires every `everyMs`: a cron if one expresses it (30 s: every full and half minute), else
+ * elapsed time (a cron that steps by 7 s would begin anew each minute, 4 s after its last step).
  */
 export function intervalRule(everyMs: number): Pick<ScheduleOptions<never>, 'cron' | 'every'> {
   for (const [ms, count, cron] of units) {

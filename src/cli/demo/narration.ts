@@ -1,6 +1,6 @@
 import { indented, plainJson } from '../../core/plain.ts';
 
-/** What the demo says: numbered steps with lines for people, or one JSON event a line. */
+/** The output of the demo: numbered steps with text lines, or one JSON event a line. */
 export class Story {
   readonly #out: (line: string) => void;
   readonly #json: boolean;
@@ -13,14 +13,14 @@ export class Story {
     this.#now = now;
   }
 
-  /** Begins the next step; scripts are not told. */
+  /** Begins the next step; JSON output omits it. */
   step(title: string): void {
     if (this.#json) return;
     this.#steps++;
     this.#out(`${this.#steps === 1 ? '' : '\n'}${this.#steps}. ${title}`);
   }
 
-  /** `fields` are what a script reads, `lines` are what a person reads of the same. */
+  /** `fields` are for JSON output, `lines` are the same as text. */
   tell(event: string, fields: object, lines: readonly string[]): void {
     if (this.#json) this.#out(plainJson(JSON.stringify({ event, at: new Date(this.#now()).toISOString(), ...fields })));
     else for (const line of lines) this.#out(`   ${indented(line)}`);

@@ -15,28 +15,28 @@ import { intervalRule } from './interval.ts';
 import { ScheduledRuns, timeOfDay } from './scheduled-runs.ts';
 import { Story } from './narration.ts';
 
-/** Where the demo keeps its database and packages unless told otherwise: it is found again from the same place. */
+/** The default folder of the demo's database and packages, relative to the working folder. */
 const demoFolder = './.cloacina-demo';
 const scheduleName = 'demo-report';
-/** What still runs when the demo ends is waited for this long. */
+/** Maximum wait for running tasks at the end of the demo. */
 const drainMs = 10_000;
-/** How often the demo looks for scheduled executions that ended; a person sees 100 ms as at once. */
+/** Interval of checks for ended scheduled executions; a person perceives 100 ms as immediate. */
 const lookMs = 100;
 
 export interface DemoOptions {
-  /** How long scheduled executions are shown. */
+  /** Duration of the scheduled part. */
   readonly forMs: number;
-  /** How often they start. */
+  /** Interval of the scheduled executions. */
   readonly everyMs: number;
-  /** Holds the database and the packages, where no other place is named for them; default `./.cloacina-demo`. */
+  /** The folder of the database and the packages unless their URLs are set; default `./.cloacina-demo`. */
   readonly folder?: string;
   readonly database?: string;
   readonly registry?: string;
-  /** Takes each line, without its end. */
+  /** Receives each line, without its end. */
   readonly out: (line: string) => void;
-  /** One JSON event a line instead of lines for people. */
+  /** One JSON event a line instead of text. */
   readonly json: boolean;
-  /** Ends the demo early, cleanly. */
+  /** Ends the demo early and cleanly. */
   readonly signal: AbortSignal;
 }
 
@@ -44,19 +44,19 @@ interface Demo extends DemoOptions {
   readonly story: Story;
   readonly database: string;
   readonly registry: string;
-  /** For people: absolute paths. */
+  /** Absolute paths, for display. */
   readonly databasePath: string;
   readonly packagesPath: string;
 }
 
 /**
- * Packs, registers, loads, executes and schedules the example of `examples/registry-execution-demo`, and says so step
- * by step. Called again with the same places it goes on there. Resolves when `forMs` have passed or the signal fired,
- * with the schedule paused and the runner closed. Throws what these acts throw: ExecutionFailedError, for one.
+ * Packs, registers, loads, executes and schedules the example of `examples/registry-execution-demo`, and narrates each
+ * step. Called again with the same places it continues there. Resolves after `forMs` or when the signal aborts, with
+ * the schedule paused and the runner closed. Throws the errors of these steps, such as ExecutionFailedError.
  */
 export async function runDemo(options: DemoOptions): Promise<void> {
   const demo = openDemo(options);
-  // refused before anything is done
+  // refused before any change
   scheduleRule(intervalRule(demo.everyMs), null);
   const workflow = await publish(demo);
   if (!demo.signal.aborted) await execute(demo, workflow);
@@ -70,7 +70,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
   ]);
 }
 
-/** The URL of a server may hold a password, which is for the environment alone. */
+/** The URL of a server may hold a password, which belongs into the environment only. */
 function lookText(database: string): string {
   if (database.startsWith('sqlite:')) return `cloacina execution list --database "${database}"`;
   return 'cloacina execution list (CLOACINA_DATABASE names the database)';
@@ -89,7 +89,7 @@ function openDemo(options: DemoOptions): Demo {
   return { ...options, story, database, registry, databasePath, packagesPath };
 }
 
-/** What somebody does who releases a package: no runner is needed for it. */
+/** The steps of releasing a package; they need no runner. */
 async function publish({ story, database, registry, packagesPath }: Demo): Promise<WorkflowEntry> {
   story.step('Build the package');
   const startedAt = performance.now();
@@ -139,14 +139,14 @@ async function register(
     const { id, created } = await client.registry.register(bytes);
     return { id, created };
   } catch (error) {
-    // packed by another version of Cloacina, or changed by hand: what is registered is as good
+    // packed by another version of Cloacina, or changed by hand: the registered version serves as well
     if (!(error instanceof PackageExistsError)) throw error;
     const { id } = await client.registry.get(error.packageName, error.version);
     return { id, created: false };
   }
 }
 
-/** What a machine does that runs workflows. */
+/** The steps of a machine that runs workflows. */
 async function execute(demo: Demo, workflow: WorkflowEntry): Promise<void> {
   const { story, signal } = demo;
   story.step('Start a runner');
@@ -175,14 +175,14 @@ async function execute(demo: Demo, workflow: WorkflowEntry): Promise<void> {
   }
 }
 
-/** Resolves with the event once the version is loaded; rejects where it did not load. */
+/** Resolves with the event once the version is loaded; rejects if it does not load. */
 class Loading {
   readonly #wanted: WorkflowEntry;
   readonly #done = Promise.withResolvers<PackageEvent & { readonly event: 'package.loaded' }>();
 
   constructor(wanted: WorkflowEntry) {
     this.#wanted = wanted;
-    // who does not wait any more is not told
+    // a rejection after the last await is ignored
     this.#done.promise.catch(() => undefined);
   }
 
@@ -246,7 +246,7 @@ async function executeOnSchedule(demo: Demo, runner: Runner, openedAt: number): 
   ]);
 }
 
-/** Adds the schedule; one that is there from the time before gets the interval of now, and is resumed. */
+/** Adds the schedule; an existing one gets the new interval and is resumed. */
 async function schedule({ story, everyMs }: Demo, runner: Runner): Promise<void> {
   const { schedules } = runner;
   const rule = intervalRule(everyMs);
@@ -268,12 +268,12 @@ async function schedule({ story, everyMs }: Demo, runner: Runner): Promise<void>
   ]);
 }
 
-/** Waits; the signal ends it early. */
+/** Waits; an abort ends the wait early. */
 async function pass(ms: number, signal: AbortSignal): Promise<void> {
   await unlessAborted(delay(systemClock, ms), signal);
 }
 
-/** What a promise gives, or undefined once the signal has fired. */
+/** Returns the result of a promise, or undefined once the signal has aborted. */
 async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
   const aborted = Promise.withResolvers<undefined>();
   const onAbort = (): void => aborted.resolve(undefined);

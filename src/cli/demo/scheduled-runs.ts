@@ -4,10 +4,10 @@ import type { Client } from '../../open.ts';
 import type { SlotSummary } from '../../schedule/schedules.ts';
 import type { Story } from './narration.ts';
 
-/** More slots than this do not come between two looks. */
+/** Maximum number of slots between two checks. */
 const slotLimit = 100;
 
-/** The executions of one schedule, told as they end, in the order of their slots. */
+/** Reports the executions of one schedule as they end, in the order of their slots. */
 export class ScheduledRuns {
   readonly #client: Client;
   readonly #schedule: string;
@@ -15,7 +15,7 @@ export class ScheduledRuns {
   readonly #since: number;
   readonly #told = new Set<number>();
 
-  /** `since`: what ended before, in epoch ms, is not told. */
+  /** `since`: executions that ended before (epoch ms) are not reported. */
   constructor(client: Client, schedule: string, story: Story, since: number) {
     this.#client = client;
     this.#schedule = schedule;
@@ -23,7 +23,7 @@ export class ScheduledRuns {
     this.#since = since;
   }
 
-  /** Tells what is new, and gives how many executions have not ended. */
+  /** Reports new ends, and returns the number of executions that have not ended. */
   async look(): Promise<number> {
     const newestFirst = await this.#client.schedules.history(this.#schedule, { limit: slotLimit });
     let open = 0;
@@ -36,7 +36,7 @@ export class ScheduledRuns {
     return open;
   }
 
-  /** A slot that started nothing while somebody was there for it. */
+  /** Reports a slot that started nothing although a runner was there. */
   #tellUnstarted({ slot, outcome, reason, error }: SlotSummary): void {
     if (slot < this.#since || (outcome !== 'skipped' && outcome !== 'failed')) return;
     this.#told.add(slot);
@@ -58,7 +58,7 @@ export class ScheduledRuns {
   }
 }
 
-/** In UTC; `14:30:00`, or with thousandths where there are some. */
+/** Formats a time of day in UTC: `14:30:00`, with thousandths if there are any. */
 export function timeOfDay(at: number): string {
   return new Date(at).toISOString().slice(11, at % 1000 === 0 ? 19 : 23);
 }

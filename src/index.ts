@@ -46,6 +46,6 @@ export type { StartOptions } from './engine/client/start.ts';
 export type { Synchronous } from './engine/client/runner-transaction.ts';
 export type { WorkflowEntry } from './engine/client/workflows.ts';
 export { Client, Runner } from './open.ts';
-export { defaultDatabase, defaultRegistry } from './options.ts';
+export { defaultDatabase, defaultRegistry } from './core/default-places.ts';
 export type { Asked, Grants } from './package/load/grants.ts';
 export type { ClientOptions, RunnerOptions } from './options.ts';

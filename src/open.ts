@@ -14,7 +14,7 @@ import type { Store } from './store/store.ts';
 import { run, wire } from './wire.ts';
 import type { Parts, Running } from './wire.ts';
 
-/** Everything that needs no task to run in this process; straight on the database. */
+/** Starts, follows and controls executions, and manages packages and schedules. Runs no tasks itself. */
 export class Client extends EngineClient implements AsyncDisposable {
   readonly workflows: Workflows;
   readonly schedules: Schedules;
@@ -30,8 +30,8 @@ export class Client extends EngineClient implements AsyncDisposable {
   }
 
   /**
-   * Opens a client on a database, `sqlite:./app.db`; left out: CLOACINA_DATABASE, else the CLI's own default.
-   * Throws DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, DATABASE_REPLACED, STORE_UNAVAILABLE.
+   * Opens a client on a database such as `sqlite:./app.db`; default CLOACINA_DATABASE, else the CLI's default. Throws
+   * DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, DATABASE_REPLACED, STORE_UNAVAILABLE.
    */
   static async open(url?: string, options: ClientOptions = {}): Promise<Client> {
     const { store, settings } = await open(url, clientSettings(options), {});
@@ -48,7 +48,7 @@ export class Client extends EngineClient implements AsyncDisposable {
   }
 }
 
-/** Opens the database; where that has a clock of its own, it is by that one that times are judged. */
+/** Opens the database; if it has its own clock, that clock replaces the system clock. */
 async function open<Settings extends ClientSettings>(
   url: string = databaseUrl(),
   given: Settings,
@@ -70,7 +70,7 @@ async function open<Settings extends ClientSettings>(
   return { store, settings };
 }
 
-/** A client that also executes. */
+/** A client that also executes workflows. */
 export class Runner extends Client {
   readonly #running: Running;
 
@@ -80,12 +80,12 @@ export class Runner extends Client {
   }
 
   /**
-   * Opens a runner: registers it, takes over from dead ones, and begins to work. Throws what `Client.open` throws,
+   * Opens a runner: registers it, takes over from dead runners, and starts work. Throws the errors of `Client.open`,
    * and DEFINITION_INVALID, OPTION_INVALID.
    */
   static override async open(url?: string, options: RunnerOptions = {}): Promise<Runner> {
     const given = runnerSettings(options);
-    // a connection that has fallen silent is given up while there still is a lease
+    // a silent connection is closed before the lease expires
     const deadlineMs = Math.min(10_000, Math.ceil((given.leaseMs * 2) / 3));
     const { store, settings } = await open(url, given, { deadlineMs });
     try {
@@ -97,19 +97,19 @@ export class Runner extends Client {
     }
   }
 
-  /** Identifies this runner among those of the database. */
+  /** The unique id of this runner in the database. */
   get id(): string {
     return this.#running.engine.id;
   }
 
-  /** Functions of tasks that run in this runner now. */
+  /** Number of task functions that run in this runner now. */
   get attempts(): number {
     return this.#running.engine.attempts;
   }
 
   /**
-   * Takes nothing new, lets attempts end for `drain` (default 10s), aborts the rest and hands executions back for
-   * anyone to take.
+   * Stops starting work, lets attempts end for `drain` (default 10s), aborts the rest, and releases executions for
+   * other runners.
    */
   override async close(options: { readonly drain?: Duration } = {}): Promise<void> {
     const { engine, reconciler, loop } = this.#running;

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import type { AnyWorkflow } from './core/definition/definition.ts';
+import { defaultDatabase } from './core/default-places.ts';
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
@@ -20,22 +21,18 @@ import { envGrant } from './package/load/grants.ts';
 import type { Grants } from './package/load/grants.ts';
 import type { PackageEvent } from './package/load/reconciler.ts';
 
-/** Where the CLI and the library look, unless told otherwise: so both see the same. */
-export const defaultDatabase = 'sqlite:./.cloacina/cloacina.db';
-export const defaultRegistry = 'file:./.cloacina/packages';
-
 /** Options of `Client.open`. */
 export interface ClientOptions {
-  /** Where the bytes of packages lie, `file:./packages`; absent: packages can be started, but not published. */
+  /** Location of package files, `file:./packages`; without it packages can be started, but not published. */
   readonly registry?: string;
-  /** The tenant it speaks for; default `default`. */
+  /** The tenant to act as; default `default`. */
   readonly tenant?: string;
-  /** Bytes of JSON that an input, an output or a step may have; default 1 MiB. */
+  /** Maximum size of an input, an output or a step as JSON, bytes; default 1 MiB. */
   readonly maxPayload?: number;
   /** Default: warnings and errors on stderr. */
   readonly logger?: Logger;
   readonly clock?: Clock;
-  /** Who acts, for the registry's log; default the name of the host. */
+  /** The name recorded in the registry log; default the host name. */
   readonly actor?: string;
 }
 
@@ -43,52 +40,52 @@ export interface ClientOptions {
 export interface RunnerOptions extends ClientOptions {
   /** Embedded workflows; with `registry` those of packages are loaded too. */
   readonly workflows?: readonly AnyWorkflow[];
-  /** Shown to people; default the name of the host. */
+  /** The displayed name of the runner; default the host name. */
   readonly name?: string;
-  /** Task functions at once; default 64. */
+  /** Maximum number of task functions that run at once; default 64. */
   readonly concurrency?: number;
-  /** The queues whose tasks run here; default `['default']`. Tasks of others go to runners that serve those. */
+  /** The queues whose tasks run here; default `['default']`. Tasks of other queues go to runners that serve them. */
   readonly queues?: readonly string[];
-  /** Executions owned at once; default 1,000. What is beyond stays pending, for anyone. */
+  /** Maximum number of executions owned at once; default 1,000. Further ones stay pending, for any runner. */
   readonly maxExecutions?: number;
-  /** How long others wait for a sign of life before they take over; default 15s. */
+  /** Silence after which other runners declare this one dead and take over its executions; default 15s. */
   readonly lease?: Duration;
-  /** How long a runner whose event loop stands still keeps what it owns; default 2m. */
+  /** Time for which a runner keeps its executions while its event loop is blocked; default 2m. */
   readonly stall?: Duration;
-  /** How long a task may go on after its signal fired; default 5s. */
+  /** Time that a task may continue after its signal aborted; default 5s. */
   readonly grace?: Duration;
   /**
-   * What packages may have where they ask for it, `{ env: ['STRIPE_KEY', 'SHOP_*'] }`; default nothing. A version that asks
+   * Permissions for packages that ask for them, `{ env: ['STRIPE_KEY', 'SHOP_*'] }`; default none. A version that asks
    * for more is not loaded here (PERMISSION_NOT_GRANTED). Embedded workflows see the whole environment in any case.
    */
   readonly grants?: Grants;
-  /** How long an isolate may be silent before it is ended; default 30s. */
+  /** Silence after which an isolate is ended; default 30s. */
   readonly isolateStall?: Duration;
-  /** How long ended executions are kept where their workflow does not say; null: for ever. Default 30d. */
+  /** Time that ended executions are kept if their workflow sets none; null: forever. Default 30d. */
   readonly retention?: Duration | null;
-  /** Whether due schedules are fired here; default true. */
+  /** If true, this runner fires due schedules; default true. */
   readonly schedules?: boolean;
-  /** Takes only executions that it started itself, and their children; default false. */
+  /** If true, this runner executes only executions that it started itself, and their children; default false. */
   readonly ownOnly?: boolean;
-  /** Called for every event of an execution owned here, once it is durable. */
+  /** Called for every durable event of the executions of this runner. */
   readonly onEvent?: (event: RunnerEvent) => void;
   readonly onProgress?: (progress: TaskProgress) => void;
   /** Called when a package version was loaded, failed to load, or was unloaded. */
   readonly onPackage?: (event: PackageEvent) => void;
   /**
-   * Called once where the runner has stopped by itself for good: DATABASE_REPLACED. From then on every call of it throws that
+   * Called once if the runner stopped by itself for good: DATABASE_REPLACED. From then on every call of it throws that
    * error, and it does not keep the process alive; end the process, or close the runner.
    */
   readonly onStopped?: (error: Error) => void;
 }
 
-/** `CLOACINA_DATABASE`, else the default. */
+/** Returns `CLOACINA_DATABASE`, or the default if it is unset or empty. */
 export function databaseUrl(): string {
   const url = process.env['CLOACINA_DATABASE'];
   return url === undefined || url === '' ? defaultDatabase : url;
 }
 
-/** Options of a client with their defaults. */
+/** Options of a client with defaults filled in. */
 export interface ClientSettings {
   readonly registry: string | null;
   readonly tenant: string;
@@ -128,7 +125,7 @@ const runnerKinds: Kinds<RunnerOptions> = {
   onStopped: callable,
 };
 
-/** Throws OPTION_INVALID. */
+/** Checks the options of a client. Throws OPTION_INVALID. */
 export function clientSettings(options: ClientOptions): ClientSettings {
   return settingsOf(options, clientKinds);
 }
@@ -149,7 +146,7 @@ function settingsOf(options: ClientOptions, kinds: Readonly<Record<string, Kind>
   };
 }
 
-/** Options of a runner with their defaults, checked; lengths of time in ms. */
+/** Checked options of a runner with defaults filled in; durations in ms. */
 export interface RunnerSettings extends ClientSettings {
   readonly embedded: readonly LoadedWorkflow[];
   readonly name: string;
@@ -170,7 +167,7 @@ export interface RunnerSettings extends ClientSettings {
   readonly onStopped: (error: Error) => void;
 }
 
-/** Throws OPTION_INVALID, DEFINITION_INVALID. */
+/** Checks the options of a runner. Throws OPTION_INVALID, DEFINITION_INVALID. */
 export function runnerSettings(options: RunnerOptions): RunnerSettings {
   return {
     ...settingsOf(options, runnerKinds),
@@ -204,7 +201,7 @@ function embeddedWorkflows(workflows: readonly AnyWorkflow[]): LoadedWorkflow[] 
     }
     byName.set(workflow.name, workflow);
   }
-  // children that are given as workflows come along
+  // child workflows passed as objects are included
   for (const workflow of byName.values()) {
     for (const child of functionsOf(workflow).children.values()) {
       const other = byName.get(child.name);

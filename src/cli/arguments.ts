@@ -16,7 +16,7 @@ import { reason } from './errno.ts';
 /** One byte more than the limit of a package file, so that its reader can refuse it. */
 const readLimit = 50 * 1024 * 1024 + 1;
 
-/** A whole number from `least`, for an option. */
+/** Returns a parser of whole numbers of at least `least`. */
 export function wholeNumber(least: number): (given: string) => number {
   return (given) => {
     const value = Number(given);
@@ -61,7 +61,7 @@ export function pair(given: string, before: Readonly<Record<string, string>>): R
   return { ...before, [given.slice(0, at)]: given.slice(at + 1) };
 }
 
-/** A moment, for an option: ISO 8601; a date alone is its midnight in UTC, a time without offset is UTC. */
+/** Parses a time: ISO 8601; a date alone is its midnight in UTC, a time without offset is UTC. */
 export function moment(given: string): Date {
   try {
     return new Date(timeOf('time', given));
@@ -72,7 +72,7 @@ export function moment(given: string): Date {
 }
 
 /**
- * The value of `--input`, or of another option: JSON, `@FILE` with JSON in it, or `@-` for stdin. Throws USAGE,
+ * Reads the value of `--input` or another option: JSON, `@FILE` with JSON in it, or `@-` for stdin. Throws USAGE,
  * FILE_UNREADABLE, PAYLOAD_TOO_LARGE.
  */
 export async function readInput(given: string, option: string = '--input'): Promise<Json> {
@@ -170,7 +170,7 @@ export async function writing<T>(path: string, write: () => Promise<T>): Promise
   }
 }
 
-/** `NAME` or `NAME@VERSION`; the name may have a scope, `@team/name`. */
+/** Parses `NAME` or `NAME@VERSION`; the name may have a scope, `@team/name`. */
 export function packageAt(given: string): { readonly name: string; readonly version: string | undefined } {
   const at = given.lastIndexOf('@');
   if (at <= 0) return { name: given, version: undefined };

@@ -39,7 +39,7 @@ export class Cli {
     return { registry, tenant, actor: `cli:${userName()}` };
   }
 
-  /** Opens a client for the length of one call. */
+  /** Opens a client for the duration of one call. */
   async client<T>(use: (client: Client) => Promise<T>): Promise<T> {
     // only commands that need the engine and the database driver load them
     const { Client: Opened } = await import('../open.ts');

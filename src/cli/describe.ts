@@ -61,7 +61,7 @@ async function compareWithout(
   workflows: readonly WorkflowSpec[],
 ): Promise<void> {
   await using isolate = new Isolate({ ...settings, logger: silentLogger });
-  // code that needs the names does not load without them, and there is nothing to compare
+  // code that needs the variables does not load without them, and leaves nothing to compare
   const without = await isolate.describe().catch(() => workflows);
   if (JSON.stringify(without) === JSON.stringify(workflows)) return;
   const what = `${settings.label} cannot be packed: its workflows depend on ${given.join(', ')}`;

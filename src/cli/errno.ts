@@ -13,6 +13,5 @@ const reasons: Readonly<Record<string, string>> = {
 
 /** The reason of a failed read or write. */
 export function reason(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return reasons[code] ?? (error instanceof Error ? error.message : String(error));
+  return reasons[errnoOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error));
 }

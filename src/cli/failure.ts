@@ -6,7 +6,7 @@ import { indented, plainJson } from '../core/plain.ts';
 import { paint } from './output.ts';
 import { stdout } from './stdout.ts';
 
-/** The command line could not be understood; exit code 2. */
+/** The command line is invalid; exit code 2. */
 export class UsageError extends CloacinaError {
   constructor(message: string, cause?: unknown) {
     super('USAGE', message, cause === undefined ? undefined : { cause });

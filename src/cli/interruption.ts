@@ -35,7 +35,7 @@ export class Interruption implements Disposable {
   }
 }
 
-/** Resolves when a signal has fired. */
+/** Resolves when a signal has aborted. */
 export function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {

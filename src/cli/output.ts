@@ -2,10 +2,10 @@ import { styleText } from 'node:util';
 import { indented, oneLine, plainJson } from '../core/plain.ts';
 import { stdout } from './stdout.ts';
 
-/** A word of `styleText`. */
+/** A style name of `styleText`. */
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 
-/** A cell of a table: plain, or in a style. */
+/** A cell of a table: plain, or styled. */
 export type Cell = string | { readonly text: string; readonly style: Style };
 
 /**
@@ -54,7 +54,7 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream = p
   return text === '' ? '' : styleText(style, text, { stream });
 }
 
-/** Columns under their heads, as wide as their cells. */
+/** Formats columns under their heads, as wide as their cells. */
 export function table(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const texts = rows.map((row) => row.map((cell) => oneLine(typeof cell === 'string' ? cell : cell.text)));
   const widths = heads.map((head, at) => Math.max(head.length, ...texts.map((row) => row[at]!.length)));

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { indented } from '../core/plain.ts';
-import { defaultDatabase, defaultRegistry } from './cli.ts';
+import { defaultDatabase, defaultRegistry } from '../core/default-places.ts';
 import { addCompletionsCommand } from './commands/completions.ts';
 import { addDemoCommand } from './commands/demo.ts';
 import { addExecutionCommands } from './commands/execution.ts';

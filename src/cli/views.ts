@@ -7,7 +7,7 @@ import type {
 } from '../engine/client/execution-queries.ts';
 import type { Json } from '../core/json.ts';
 import type { Asked } from '../package/load/grants.ts';
-import type { PackageDocument, PackageItem } from '../package/registry/views.ts';
+import type { PackageView, PackageItem } from '../package/registry/views.ts';
 import type { WorkflowEntry } from '../engine/client/workflows.ts';
 import type { ScheduleDetail, ScheduleSummary, SlotSummary } from '../schedule/schedules.ts';
 
@@ -59,7 +59,7 @@ export function packageItemDocument(item: PackageItem): object {
   return { id, name, version, digest, active, status, bytes, registeredAt: iso(registeredAt) };
 }
 
-export function packageDocument({ name, channels, versions }: PackageDocument): object {
+export function packageDocument({ name, channels, versions }: PackageView): object {
   return {
     name,
     channels,

@@ -1,7 +1,10 @@
 import { OptionInvalidError } from './error.ts';
 
-/** A length of time: milliseconds, or a number and a unit: `500ms`, `30s`, `5m`, `2h`, `3d`, `1w`, `1h30m`. */
+/** A duration: milliseconds, or a number with a unit: `500ms`, `30s`, `5m`, `2h`, `3d`, `1w`, `1h30m`. */
 export type Duration = string | number;
+
+export const hourMs = 3_600_000;
+export const dayMs = 86_400_000;
 
 const unitMs: Readonly<Record<string, number>> = {
   ms: 1,
@@ -13,21 +16,21 @@ const unitMs: Readonly<Record<string, number>> = {
   m: 60_000,
   minute: 60_000,
   minutes: 60_000,
-  h: 3_600_000,
-  hour: 3_600_000,
-  hours: 3_600_000,
-  d: 86_400_000,
-  day: 86_400_000,
-  days: 86_400_000,
-  w: 604_800_000,
-  week: 604_800_000,
-  weeks: 604_800_000,
+  h: hourMs,
+  hour: hourMs,
+  hours: hourMs,
+  d: dayMs,
+  day: dayMs,
+  days: dayMs,
+  w: 7 * dayMs,
+  week: 7 * dayMs,
+  weeks: 7 * dayMs,
 };
 
-/** A thousand years: a time that far from now is still a date, and whole milliseconds stay exact. */
+/** A thousand years: a time that far from now is still a valid date, and whole milliseconds stay exact. */
 const longestMs = 31_557_600_000_000;
 
-/** Whole milliseconds of a duration. `option` names the place in the error. Throws OPTION_INVALID. */
+/** Returns a duration in whole milliseconds. `option` names the option in the error. Throws OPTION_INVALID. */
 export function durationMs(duration: Duration, option: string): number {
   const ms = typeof duration === 'number' ? duration : parse(duration, option);
   if (ms >= 0 && ms <= longestMs) return Math.round(ms);
@@ -54,7 +57,7 @@ function malformed(text: string): string {
   return `'${text}' is not a duration; write a number and a unit (ms, s, m, h, d, w), such as '500ms', '30s' or '1h30m'`;
 }
 
-/** Milliseconds for people: `740 ms`, `3.2 s`, `5m 10s`, `2h 5m`, `3d 4h`. */
+/** Formats milliseconds for display: `740 ms`, `3.2 s`, `5m 10s`, `2h 5m`, `3d 4h`. */
 export function formatMs(ms: number): string {
   if (ms < 999.5) return `${Math.round(ms)} ms`;
   if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;

@@ -1,6 +1,9 @@
 import type { ErrorCode } from './error-table.ts';
 
-/** The base of all errors that Cloacina raises: a stable `code`, a message that says what to do, the `cause` kept. */
+/**
+ * The base of all errors that Cloacina raises: a stable `code`, a message that names a remedy, and the original
+ * `cause`.
+ */
 export class CloacinaError extends Error {
   readonly code: ErrorCode;
   constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown }) {
@@ -10,13 +13,13 @@ export class CloacinaError extends Error {
   }
 }
 
-/** One thing wrong with an input, at a path such as `orders[3].amount`; the path is '' for the value itself. */
+/** One fault of an input, at a path such as `orders[3].amount`; the path is '' for the value itself. */
 export interface Issue {
   readonly path: string;
   readonly message: string;
 }
 
-/** One thing wrong with a package: a stable code, where (a path in the archive or manifest), and what to do. */
+/** One fault of a package: a stable code, a path in the archive or manifest, and a remedy. */
 export interface Problem {
   readonly code: string;
   readonly path: string;
@@ -111,7 +114,7 @@ export class ExecutionEndedError extends CloacinaError {
   }
 }
 
-/** The execution is in a state in which this cannot be asked of it. */
+/** The execution is in a state that does not allow this command. */
 export class ExecutionStateError extends CloacinaError {
   readonly executionId: string;
   readonly status: string;
@@ -188,16 +191,16 @@ export class StoreUnavailableError extends CloacinaError {
 }
 
 /**
- * The file of a SQLite database, its log or its folder was deleted, moved or replaced while it was open. Nothing is acknowledged
- * after that; the client or runner that throws it takes nothing more.
+ * The file of a SQLite database, its log or its folder was deleted, moved or replaced while it was open. Nothing is
+ * acknowledged after that; the client or runner that throws this error rejects every later call.
  */
 export class DatabaseReplacedError extends CloacinaError {
   readonly database: string;
-  /** The one that is not in its place any more. */
+  /** The file that is missing or replaced. */
   readonly file: string;
-  /** Transactions that this client or runner had acknowledged before. */
+  /** Number of transactions that this client or runner acknowledged before. */
   readonly acknowledged: number;
-  /** When it was in place for the last time, ISO 8601. */
+  /** Last time the file was in place, ISO 8601. */
   readonly lastSeen: string;
   constructor(
     message: string,
@@ -254,7 +257,7 @@ export class PackageInUseError extends CloacinaError {
   }
 }
 
-/** The codes of a package file that is refused; `docs/errors.md` says what each means. */
+/** The codes of a refused package file; `docs/errors.md` explains each. */
 export type PackageFault =
   | 'ARCHIVE_CORRUPT'
   | 'ARCHIVE_TOO_LARGE'
@@ -269,7 +272,7 @@ export type PackageFault =
 /** A package file was refused; nothing of it was written or run. */
 export class PackageInvalidError extends CloacinaError {
   readonly problems: readonly Problem[];
-  /** The entry or manifest path that is at fault, where there is one. */
+  /** The archive entry or manifest path at fault, if there is one. */
   readonly path: string | undefined;
   readonly reason: string | undefined;
   constructor(
@@ -319,12 +322,12 @@ export class ScheduleExistsError extends CloacinaError {
   }
 }
 
-/** What a task's function throws to end the task at once, whatever attempts are left. */
+/** Thrown by a task's function to fail the task at once, regardless of remaining attempts. */
 export class NonRetryableError extends Error {
   override readonly name = 'NonRetryableError';
 }
 
-/** What a task's function throws to choose when it is tried again; `delay` is a duration ("30s") or milliseconds. */
+/** Thrown by a task's function to choose the delay before the next attempt: a duration ("30s") or milliseconds. */
 export class RetryAfterError extends Error {
   override readonly name = 'RetryAfterError';
   readonly delay: string | number;
@@ -334,7 +337,7 @@ export class RetryAfterError extends Error {
   }
 }
 
-/** The fields of an error for JSON output: code, message, and what its class adds. */
+/** Returns the fields of an error for JSON output: code, message, and the fields of its class. */
 export function errorDocument(error: CloacinaError): { code: string; message: string; [field: string]: unknown } {
   const fields = Object.fromEntries(Object.entries(error).filter(([key]) => key !== 'name'));
   return { ...fields, code: error.code, message: error.message };

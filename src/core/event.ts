@@ -1,4 +1,4 @@
-/** What can happen to an execution. Persisted words live for ever. */
+/** The event types of an execution. They are persisted and never change. */
 export const eventTypes = [
   'execution.created',
   'execution.started',

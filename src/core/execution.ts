@@ -1,6 +1,6 @@
 import type { SkipReason } from './definition/definition.ts';
 
-/** States of an execution. Persisted words live for ever. */
+/** The states of an execution. They are persisted and never change. */
 export type ExecutionStatus = 'pending' | 'running' | 'waiting' | 'paused' | 'completed' | 'failed' | 'cancelled';
 export type EndedStatus = 'completed' | 'failed' | 'cancelled';
 export type TaskStatus = 'pending' | 'running' | 'waiting' | 'completed' | 'failed' | 'skipped' | 'cancelled';
@@ -23,7 +23,7 @@ export function isTaskEnded(status: TaskStatus): boolean {
   return status === 'completed' || status === 'failed' || status === 'skipped' || status === 'cancelled';
 }
 
-/** Why a task was skipped, and the task that caused it (the task itself for `when_false`). */
+/** The reason for a skip, and the task that caused it (the task itself for `when_false`). */
 export interface Skip {
   readonly reason: SkipReason;
   readonly cause: string;

@@ -2,30 +2,31 @@ import type { Issue } from './error.ts';
 import type { Json } from './json.ts';
 
 /*
- * The schema comes from a package, so from a stranger, and this runs in the process of the engine. Therefore:
+ * The schema comes from an untrusted package, and this code runs in the process of the engine. Therefore:
  *
- * - No regular expression of a schema runs here (`pattern`, `patternProperties`, `format`): one with catastrophic
- *   backtracking would hold the event loop for ever. No code is made from a schema either.
- * - Every check has a budget of steps, and a bound of its depth. `$ref`, `anyOf` and `allOf` multiply: 30 references,
- *   each doubled, are a thousand million steps.
- * - A value is refused only where it certainly does not fit. The schema's own code judges the rest, in the package's
- *   process, which a stall limit ends.
+ * - No regular expression of a schema runs here (`pattern`, `patternProperties`, `format`): catastrophic backtracking
+ * would block the event loop forever. No code is generated from a schema either.
+ * - Every check has a budget of steps and a maximum depth. `$ref`, `anyOf` and `allOf` multiply: 30 references,
+ * each doubled, are a thousand million steps.
+ * - A value is refused only if it certainly does not fit. The schema's own code judges the rest, in the package's
+ * process, which a stall limit ends.
  */
 
-/** Steps of one check: a keyword looked at, a member walked, 16 characters read. */
+/** Steps of one check: a keyword evaluated, a member visited, 16 characters read. */
 const maxSteps = 50_000;
-/** Schemas within schemas, references followed included. */
+/** Maximum nesting of schemas, followed references included. */
 const maxDepth = 100;
-/** A schema that has used up so many budgets is left to its own code: its next thousand schedules are due at once. */
+/** After this many exhausted budgets a schema is left to its own code: its next thousand schedules are due at once. */
 const maxExhausted = 3;
 const maxIssues = 20;
-/** The most characters of a path or of a list of choices in a message. */
+/** Maximum number of characters of a path or of a list of choices in a message. */
 const maxShown = 200;
 const maxPointer = 500;
 
 /**
- * Why a value certainly does not fit a JSON Schema (draft 2020-12), with paths. Nothing where there is no schema, where
- * only unjudged keywords could tell (see `judged`), or where the budget ends before a fault is found.
+ * Returns the reasons, with paths, for which a value certainly does not fit a JSON Schema (draft 2020-12). Empty if
+ * there is no schema, if only unjudged keywords could decide (see `judged`), or if the budget ends before a fault is
+ * found.
  */
 export function jsonSchemaIssues(schema: Json, value: Json): Issue[] {
   if (schema === null) return [];
@@ -41,13 +42,13 @@ export function jsonSchemaIssues(schema: Json, value: Json): Issue[] {
   return found.slice(0, maxIssues).map(({ path, message }) => ({ path: shortened(path), message }));
 }
 
-/** `unknown`: a keyword that is not judged here decides. */
+/** `unknown`: the decision depends on a keyword that is not judged here. */
 type Verdict = 'fits' | 'differs' | 'unknown';
 
 interface Found {
   readonly path: string;
   readonly message: string;
-  /** What the value must be, for a list of alternatives; null where the fault is another. */
+  /** The expected value, for a list of alternatives; null for another kind of fault. */
   readonly wanted: string | null;
 }
 
@@ -64,7 +65,7 @@ const exhausted = new Error('the budget of a check has ended');
 
 const exhaustions = new WeakMap<object, number>();
 
-/** Keywords that say nothing about a value. */
+/** Annotations: keywords without effect on validity. */
 const silent: ReadonlySet<string> = new Set(
   '$schema $id $defs definitions $comment title description default examples example deprecated readOnly writeOnly'.split(
     ' ',
@@ -84,7 +85,7 @@ class Check {
     if (schema === true) return 'fits';
     if (schema === false) return refuse(place, 'no value is allowed here');
     if (!isMembers(schema) || place.depth > maxDepth) return 'unknown';
-    // a schema with an address of its own resolves references against that
+    // a schema with its own `$id` resolves references against that id
     if (schema !== this.#root && Object.hasOwn(schema, '$id')) return 'unknown';
     const keywords = Object.keys(schema);
     this.#spend(keywords.length);
@@ -136,7 +137,7 @@ class Check {
       case 'exclusiveMaximum':
         return typeof place.value === 'number' ? bounded(keyword, operand, place.value, place) : 'fits';
       default:
-        return 'unknown'; // a pattern, a format, what this does not know
+        return 'unknown'; // a pattern, a format, an unsupported keyword
     }
   }
 
@@ -176,7 +177,10 @@ class Check {
     return refuse(place, `it must be ${wanted}`, wanted);
   }
 
-  /** An alternative that more than one fits is not refused for `oneOf`: libraries write their unions so, and take the first. */
+  /**
+   * `oneOf` does not refuse a value that fits several alternatives: libraries write unions this way and take the first
+   * match.
+   */
   #alternatives(schemas: readonly Json[], place: Place, exactlyOne: boolean): Verdict {
     const wanted: string[] = [];
     let [fits, unknown] = [0, 0];
@@ -251,7 +255,7 @@ class Check {
     return verdict;
   }
 
-  /** JSON Schema counts code points and most libraries UTF-16 units: refused is a length that is wrong in both. */
+  /** JSON Schema counts code points, most libraries UTF-16 units: a length is refused only if both counts are wrong. */
   #length(keyword: string, operand: Json, value: string, place: Place): Verdict {
     if (typeof operand !== 'number') return 'unknown';
     const least = keyword === 'minLength';
@@ -340,7 +344,7 @@ function both(a: Verdict, b: Verdict): Verdict {
   return a === 'fits' ? b : a;
 }
 
-/** A name in a JSON pointer that is part of an URL; null for one that is none. */
+/** Decodes a name of a JSON pointer in a URL; null if it is malformed. */
 function unescaped(name: string): string | null {
   try {
     return decodeURIComponent(name).replaceAll('~1', '/').replaceAll('~0', '~');

@@ -1,16 +1,17 @@
-// JSON looked at as text, before any value is made of it: a text that nobody has bounded is counted, not parsed. Nothing
-// here recurses, and a fault of the text is left for JSON.parse to find.
+// Scans JSON as text before it is parsed, since unbounded text must be counted first. Nothing here recurses, and syntax
+// errors are left to JSON.parse.
 
-/** How many levels of arrays and objects a stored value may have: `[]` has one. Code that recurses is safe below that. */
+/** Maximum number of levels of arrays and objects in a stored value: `[]` has one. Recursive code is safe below it. */
 export const maxJsonDepth = 200;
 
 const quote = 0x22;
 const backslash = 0x5c;
 const comma = 0x2c;
 
-/** Whether a JSON text has more levels than a stored value may have. */
+/** Returns true if a JSON text has more levels than a stored value may have. */
 export function isTooDeep(text: string): boolean {
-  // a level takes two characters; and most long texts have few brackets, or few levels (1 MiB of objects: 3 ms, half of a parse)
+  // A level takes two characters, and most long texts have few brackets or few levels (1 MiB of objects: 3 ms, half of
+  // a parse).
   if (text.length <= 2 * maxJsonDepth || hasFewBrackets(text)) return false;
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
@@ -23,8 +24,8 @@ export function isTooDeep(text: string): boolean {
 }
 
 /**
- * The texts of the members of a JSON array, without making the array; each member is as valid as the text is. `not_array`
- * where it is none, `too_many` where it has more than `limit` members.
+ * Returns the texts of the members of a JSON array without building the array; each member is as valid as the text is.
+ * `not_array` for another value, `too_many` for more than `limit` members.
  */
 export function arrayMembers(text: string, limit: number): string[] | 'not_array' | 'too_many' {
   const whole = text.trim();
@@ -56,7 +57,10 @@ function isClosing(unit: number): boolean {
   return unit === 0x5d || unit === 0x7d;
 }
 
-/** Where a string ends that begins at `start`; the end of the text where it does not end. */
+/**
+ * Returns the index of the closing quote of the string that begins at `start`; the length of the text if it is
+ * unclosed.
+ */
 function endOfString(text: string, start: number): number {
   for (let at = start; ;) {
     at = text.indexOf('"', at + 1);
@@ -67,7 +71,7 @@ function endOfString(text: string, start: number): number {
   }
 }
 
-/** Whether all opening brackets together, those within strings too, are no more than the levels that are allowed. */
+/** Returns true if the number of all opening brackets, those in strings included, is within the allowed levels. */
 function hasFewBrackets(text: string): boolean {
   let count = 0;
   for (const bracket of ['[', '{']) {

@@ -3,7 +3,7 @@ import { isTooDeep, maxJsonDepth } from './json-text.ts';
 
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined };
 
-/** T where T survives JSON; else a type that explains why not. Interfaces pass as well as type aliases. */
+/** T if T survives JSON; otherwise a type that explains the reason. Accepts interfaces as well as type aliases. */
 export type Jsonable<T> = T extends Json | undefined | void
   ? T
   : T extends Date
@@ -20,9 +20,9 @@ export type Jsonable<T> = T extends Json | undefined | void
 export const defaultMaxPayload = 1_048_576;
 
 /**
- * The JSON text of a value that must be stored; `undefined` at the top is `null`, an undefined property is left out,
- * and nothing else is changed. `what` begins the path in the errors.
- * Throws NOT_SERIALIZABLE with the path, also beyond 200 levels of depth; PAYLOAD_TOO_LARGE over `maxBytes`.
+ * Returns the JSON text of a value to be stored. `undefined` at the top becomes `null` and undefined properties are
+ * left out; nothing else changes. `what` begins the path in errors. Throws NOT_SERIALIZABLE with the path, also beyond
+ * 200 levels of depth; PAYLOAD_TOO_LARGE over `maxBytes`.
  */
 export function stringifyJson(value: unknown, what: string, maxBytes: number = defaultMaxPayload): string {
   if (value === undefined) return 'null';
@@ -35,12 +35,12 @@ export function stringifyJson(value: unknown, what: string, maxBytes: number = d
   return text;
 }
 
-/** The value of stored JSON text; null for an absent one. */
+/** Parses stored JSON text; null for absent text. */
 export function parseJson(text: string | null): Json {
   return text === null ? null : (JSON.parse(text) as Json);
 }
 
-/** The value of JSON text in a row; `what` names the row in the error. Throws ROW_DAMAGED. */
+/** Parses JSON text of a row; `what` names the row in the error. Throws ROW_DAMAGED. */
 export function storedJson(text: string, what: string): unknown {
   try {
     return JSON.parse(text);
@@ -49,10 +49,10 @@ export function storedJson(text: string, what: string): unknown {
   }
 }
 
-/** Keys of a path that an error shows: of a value that is too deep, the others say no more. */
+/** Maximum number of keys of a path in an error; a deeper path adds no information. */
 const shownKeys = 20;
 
-/** Where a check is: the path is put together only when there is something to say about it. */
+/** Position of the check: its path is built only for an error. */
 interface Walk {
   readonly what: string;
   readonly keys: (string | number)[];
@@ -63,12 +63,12 @@ function write(value: unknown, walk: Walk): string {
   try {
     check(value, walk, false);
     const text = JSON.stringify(value);
-    // a getter may have given another value than the one that was checked
+    // a getter may have returned another value than the checked one
     if (isTooDeep(text)) refuse(walk, tooDeep);
     return text;
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    const isLong = /string length/.test(error.message); // more than the 512 MB that a string of V8 can have
+    const isLong = /string length/.test(error.message); // more than the 512 MB limit of a V8 string
     throw new NotSerializableError(walk.what, isLong ? 'the value is too large for JSON text' : tooDeep);
   }
 }
@@ -137,7 +137,7 @@ function pathPart(key: string | number): string {
   return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`;
 }
 
-/** The JSON text of a value with the keys of its objects in order: the same for values that are the same. */
+/** Returns the JSON text of a value with sorted object keys: equal values have equal texts. */
 export function canonicalJson(value: Json): string {
   return JSON.stringify(value, (_, part: unknown) => {
     if (typeof part !== 'object' || part === null || Array.isArray(part)) return part;

@@ -1,18 +1,17 @@
 import { nearNames } from './suggest.ts';
 
-// Callers that TypeScript does not check get an error that names the option, and not one from somewhere inside.
+// Callers without TypeScript get an error that names the option instead of an error from the internals.
 
-/** What an option takes. */
+/** The kind of value that an option accepts. */
 export interface Kind {
-  /** In words, after 'it is not'. */
+  /** Completes the sentence '... is not ...'. */
   readonly what: string;
   readonly fits: (value: unknown) => boolean;
 }
 
-/** Judged elsewhere. */
+/** Checked by other code. */
 export const anything: Kind = { what: '', fits: () => true };
 export const text: Kind = { what: 'text', fits: (value) => typeof value === 'string' };
-/** The name of a queue. */
 export const queueName: Kind = {
   what: 'the name of a queue: a text of 1 to 200 characters, none of them a control character',
   fits: (value) => typeof value === 'string' && /^[^\p{Cc}\p{Cs}]{1,200}$/u.test(value),
@@ -25,7 +24,6 @@ export const record: Kind = {
   fits: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
 };
 
-/** What every option of a call takes; a table with an option missing or too many does not compile. */
 export type Kinds<Options> = Readonly<Record<keyof Options & string, Kind>>;
 
 export interface OptionFault {
@@ -33,7 +31,7 @@ export interface OptionFault {
   readonly message: string;
 }
 
-/** The first option that there is not, or that has a value of another kind; null where all is well. Undefined is absent. */
+/** The kinds of all options of a call; a table with a missing or extra option does not compile. */
 export function optionFault(options: unknown, kinds: Readonly<Record<string, Kind>>): OptionFault | null {
   if (!record.fits(options)) return { option: 'options', message: `${shown(options)} is not an object with options` };
   for (const [option, value] of Object.entries(options as object) as [string, unknown][]) {
@@ -49,7 +47,7 @@ function unknownText(option: string, known: readonly string[]): string {
   return `unknown option; ${near.length > 0 ? `did you mean ${near.join(' or ')}?` : `the options are ${known.join(', ')}`}`;
 }
 
-/** A value of any kind, in a message. */
+/** Returns the first unknown option or value of the wrong kind, or null. Undefined counts as absent. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 100 ? `${value.slice(0, 100)}...` : value}'`;
   if (typeof value === 'function') return 'a function';

@@ -3,26 +3,25 @@ import type { SkipReason } from './definition/definition.ts';
 import type { Graph } from './definition/graph.ts';
 
 /**
- * How far one execution is, by the place of each task in its graph. What follows from a task's end is found from its
- * dependents alone, so a step costs the same in a graph of ten tasks and of ten thousand.
+ * The progress of one execution, by task index. The effects of a task's end are found from its dependents alone, so a
+ * step costs the same in a graph of ten tasks and of ten thousand.
  */
 export interface Progress {
   readonly status: TaskStatus[];
-  /** Needs that have not ended, by task. */
+  /** Number of needs that have not ended, by task. */
   readonly unmet: Int32Array;
-  /** Tasks that have not ended. */
+  /** Number of tasks that have not ended. */
   open: number;
-  /** The first task that failed without being handled yet is looked for among these, in order of their end. */
+  /** Failed tasks in the order of their end; the first unhandled one decides the ending. */
   readonly failed: number[];
 }
 
 export interface Follows {
-  /** Tasks whose needs are all met now. */
+  /** Tasks whose last need has just ended. */
   readonly ready: readonly number[];
   readonly skipped: readonly { readonly task: number; readonly skip: Skip }[];
 }
 
-/** Progress of an execution of which nothing has run. */
 export function freshProgress(graph: Graph): Progress {
   const size = graph.names.length;
   return {
@@ -33,7 +32,6 @@ export function freshProgress(graph: Graph): Progress {
   };
 }
 
-/** Records the end of a task and says what follows: who is ready, who is skipped (and what follows from that). */
 export function taskEnded(graph: Graph, progress: Progress, task: number, status: TaskStatus): Follows {
   const ready: number[] = [];
   const skipped: { task: number; skip: Skip }[] = [];
@@ -68,7 +66,9 @@ function skipReason(status: TaskStatus): SkipReason | null {
   return status === 'cancelled' ? 'need_cancelled' : null;
 }
 
-/** Builds progress from stored states, in the order of definition; `failed` in the order of their end. */
+/**
+ * Records the end of a task and returns its effects: tasks that became ready, and tasks that are skipped, transitively.
+ */
 export function restoreProgress(
   graph: Graph,
   stored: ReadonlyMap<number, TaskStatus>,
@@ -87,16 +87,13 @@ export function restoreProgress(
 
 const endedStates: ReadonlySet<TaskStatus> = new Set(['completed', 'failed', 'skipped', 'cancelled']);
 
-/** How an execution ends, once no task is open. */
+/** Rebuilds progress from stored states; `failed` is in the order of their end. */
 export type Ending =
   | { readonly status: 'completed' }
   | { readonly status: 'failed'; readonly task: number; readonly because: 'task_failed' | 'output_skipped' }
   | { readonly status: 'cancelled' };
 
-/**
- * An execution fails when a failed task was not handled: no completed task took it as a settled need, and it is not
- * returned as settled. A plain output task that did not complete fails it, handled or not.
- */
+/** The result of an execution, once no task is open. */
 export function endingOf(graph: Graph, progress: Progress, cancelled: boolean): Ending {
   if (cancelled) return { status: 'cancelled' };
   const output = graph.spec.output;

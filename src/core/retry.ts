@@ -13,7 +13,7 @@ export const defaultRetry: RetrySpec = {
   when: false,
 };
 
-/** A retry policy with its defaults filled in. `place` begins the option's name in errors. Throws OPTION_INVALID. */
+/** Fills in the defaults of a retry policy. `place` begins the option's name in errors. Throws OPTION_INVALID. */
 export function retrySpec(retry: Retry | undefined, place: string): RetrySpec {
   if (retry === undefined) return defaultRetry;
   checkRetry(retry, place);
@@ -39,8 +39,8 @@ export function retrySpec(retry: Retry | undefined, place: string): RetrySpec {
 }
 
 /**
- * Milliseconds from the failure of `attempt` (counted from 1) to the next: delay x 2^(attempt - 1), delay x attempt,
- * or delay, at most `maxDelay`, then varied by up to `jitter` of it either way. `random` is from 0 to below 1.
+ * Returns the milliseconds from the failure of `attempt` (counted from 1) to the next: delay x 2^(attempt - 1), delay x
+ * attempt, or delay; at most `maxDelay`; then varied by up to `jitter` of it either way. `random` is from 0 to below 1.
  */
 export function retryDelay(retry: RetrySpec, attempt: number, random: number): number {
   const factor =

@@ -2,7 +2,9 @@ import { retryDelay } from './retry.ts';
 import type { RetrySpec } from './definition/spec.ts';
 import type { TaskError } from './task-error.ts';
 
-/** An attempt that failed: whether its error is worth another, and the delay it asked for itself (ms). */
+/**
+ * A failed attempt: `retryable` allows another one; `retryAfter` is the delay that the error requested (ms), or null.
+ */
 export interface AttemptFailure {
   readonly error: TaskError;
   readonly retryable: boolean;
@@ -14,8 +16,8 @@ export type Settlement =
   | { readonly status: 'failed'; readonly error: TaskError };
 
 /**
- * What follows from a failed attempt. `used` counts the attempts charged so far, this one included; null retry means
- * one attempt. `random` is from 0 to below 1.
+ * Decides about the next attempt after a failure. `used` counts the attempts charged so far, this one included; null
+ * retry means one attempt. `random` is from 0 to below 1.
  */
 export function settle(
   failure: AttemptFailure,

@@ -1,4 +1,4 @@
-/** Names like the one that was not found: at most three, the nearest first (Damerau-Levenshtein distance). */
+/** Returns at most three known names similar to a missing one, the nearest first (Damerau-Levenshtein distance). */
 export function nearNames(name: string, known: readonly string[]): string[] {
   const limit = Math.max(2, Math.floor(name.length / 3));
   const scored = known.map((other) => ({ other, score: score(name.toLowerCase(), other.toLowerCase()) }));
@@ -11,7 +11,7 @@ function score(name: string, other: string): number {
   return distance(name, other);
 }
 
-/** Insertions, deletions, substitutions and swaps of neighbours that make one text of the other. */
+/** Counts the insertions, deletions, substitutions and swaps of neighbours that turn one text into the other. */
 function distance(a: string, b: string): number {
   let before: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, j) => j);

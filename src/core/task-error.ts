@@ -1,6 +1,6 @@
 import { cleanText, maxTextLength } from './text.ts';
 
-/** An error as it is stored and shown. */
+/** An error in the form in which it is stored and shown. */
 export interface TaskError {
   readonly name: string;
   readonly code: string;
@@ -9,21 +9,25 @@ export interface TaskError {
   readonly cause?: TaskError;
 }
 
-/** Causes of causes that are kept. */
+/** Maximum length of the chain of causes that is kept. */
 export const maxCauses = 8;
-/** Characters of a name or a code. */
+/** Maximum number of characters of a name or a code. */
 const maxNameLength = 200;
-/** Characters of all texts of an error with its causes; one message or stack has 16,384 at most. */
+/** Maximum number of characters of all texts of an error with its causes; one message or stack has at most 16,384. */
 const maxErrorLength = 65_536;
 
-/** Whatever `who` threw, as a stored error; what has no code of its own gets `code`. Bounded, never throws. */
-export function toTaskError(thrown: unknown, code: string = 'TASK_FAILED', who: string = 'a task'): TaskError {
-  return boundTaskError(convert(thrown, { code, who }, 0));
+/**
+ * Converts any thrown value to a stored error; `code` is used for values without a code, `thrower` names the source in
+ * messages. Bounded, never throws.
+ */
+export function toTaskError(thrown: unknown, code: string = 'TASK_FAILED', thrower: string = 'a task'): TaskError {
+  return boundTaskError(convert(thrown, { code, thrower }, 0));
 }
 
 /**
- * The same error within bounds: 8 causes, 65,536 characters in all. Errors that wrap others (a map's item, a child's child)
- * and errors that come from another process would grow without end otherwise; what recurses over causes is safe with these.
+ * Bounds an error: 8 causes, 65,536 characters in all. Errors that wrap other errors (a map's item, a child's child)
+ * and errors from another process could otherwise grow without limit; recursion over causes is safe within these
+ * bounds.
  */
 export function boundTaskError(error: TaskError): TaskError {
   const levels: TaskError[] = [];
@@ -44,17 +48,17 @@ export function boundTaskError(error: TaskError): TaskError {
 
 interface Source {
   readonly code: string;
-  readonly who: string;
+  readonly thrower: string;
 }
 
 function convert(thrown: unknown, source: Source, depth: number): TaskError {
-  const { code, who } = source;
+  const { code, thrower } = source;
   try {
     if (!(thrown instanceof Error))
-      return { name: 'Error', code, message: cleanText(`${who} threw ${describe(thrown)}`) };
+      return { name: 'Error', code, message: cleanText(`${thrower} threw ${describe(thrown)}`) };
     return { ...known(thrown, code), ...causeOf(thrown, source, depth) };
   } catch {
-    return { name: 'Error', code, message: `${who} threw a value that cannot be shown` };
+    return { name: 'Error', code, message: `${thrower} threw a value that cannot be shown` };
   }
 }
 
@@ -81,7 +85,7 @@ function describe(thrown: unknown): string {
   }
 }
 
-/** A stored error as one that can be thrown and can be a cause: name, code and stack as they were. */
+/** Converts a stored error to one that can be thrown or be a cause: name, code and stack are kept. */
 export function reviveError({ name, code, message, stack, cause }: TaskError): Error {
   const error = new Error(message, cause === undefined ? undefined : { cause: reviveError(cause) });
   if (stack !== undefined) error.stack = stack;

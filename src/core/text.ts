@@ -1,13 +1,16 @@
 import { OptionInvalidError } from './error.ts';
 
-// Texts in plain columns: PostgreSQL refuses NUL and lone surrogates, SQLite changes them silently.
+// Maximum length of texts in plain columns. PostgreSQL refuses NUL and lone surrogates, SQLite changes them silently.
 
 const maxChecked = 1000;
 
-/** Characters of a text that is shown: a message, a stack, a line of a log. What is longer is cut. */
+/** Maximum number of characters of a displayed text (a message, a stack, a log line); longer texts are truncated. */
 export const maxTextLength = 16_384;
 
-/** Refuses a text that not every database stores as it is, or of more than 1,000 characters. Throws OPTION_INVALID. */
+/**
+ * Refuses texts of more than 1,000 characters and texts that some database cannot store unchanged. Throws
+ * OPTION_INVALID.
+ */
 export function checkText(option: string, text: string): void {
   if (typeof text !== 'string' || text === '' || text.length > maxChecked) {
     throw new OptionInvalidError(option, `a text of 1 to ${maxChecked} characters is needed`);
@@ -17,7 +20,9 @@ export function checkText(option: string, text: string): void {
   }
 }
 
-/** Any value as a text that every database stores as it is, cut after `most` characters; default 16,384. */
+/**
+ * Converts any value to text that every database stores unchanged, truncated after `most` characters; default 16,384.
+ */
 export function cleanText(value: unknown, most: number = maxTextLength): string {
   const text = String(value);
   const bounded = text.length > most ? `${text.slice(0, Math.max(0, most - 3))}...` : text;

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { ConflictError, ScheduleInvalidError } from '../core/error.ts';
 import { checkRule } from '../core/schedule/rule.ts';
-import { broughtSchedules } from '../core/schedule/schedule-spec.ts';
-import type { BroughtSchedule } from '../core/schedule/schedule-spec.ts';
+import { declaredSchedules } from '../core/schedule/schedule-spec.ts';
+import type { DeclaredSchedule } from '../core/schedule/schedule-spec.ts';
 import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/definition/spec.ts';
 import { newId } from '../engine/id.ts';
 import { insertSchedule, lockOwned, writeSchedule } from '../store/schedules/schedules.ts';
@@ -78,8 +78,8 @@ export function* upsertOwned(
 /** The stored schedule, as its owner declares it: of a damaged row only an operator's pause is certain. */
 function anew(record: ScheduleRecord, brought: ScheduleRecord): ScheduleRecord {
   const { id, createdAt, pausedAt } = record;
-  const kept = { ...brought, id, createdAt };
-  if (pausedAt === null || brought.pausedAt !== null) return kept;
+  const kept = { ...declared, id, createdAt };
+  if (pausedAt === null || declared.pausedAt !== null) return kept;
   return { ...kept, pausedAt, nextAt: null, overrides: JSON.stringify({ paused: true } satisfies Overrides) };
 }
 
@@ -95,14 +95,19 @@ function isUsable({ damaged, rule }: ScheduleRecord): boolean {
   }
 }
 
-function refuseTheft(record: ScheduleRecord, { workflow }: BroughtSchedule): never {
+function refuseConflict(record: ScheduleRecord, { workflow }: DeclaredSchedule): never {
   throw new ConflictError(
     `workflow '${workflow.name}' has a schedule '${record.name}', and so has the embedded workflow '${record.workflow}' of ` +
       `another runner; rename one of them, or, if that workflow no longer exists, remove schedule 'embedded/${record.name}'`,
   );
 }
 
-function newOwned(tenant: string, owner: string, { workflow, spec }: BroughtSchedule, at: number): ScheduleRecord {
+function declaredRecord(
+  tenant: string,
+  owner: string,
+  { workflow, spec }: DeclaredSchedule,
+  at: number,
+): ScheduleRecord {
   const record: ScheduleRecord = {
     id: newId(at),
     tenant,

@@ -5,7 +5,7 @@ import type { Script } from '../store/script.ts';
 
 /** Schedules added by operators. */
 export const operatorOwner = 'operator';
-/** Schedules of workflows that a runner was opened with. */
+/** The owner of schedules of a runner's embedded workflows. */
 export const embeddedOwner = 'embedded';
 
 const packagePrefix = 'package:';

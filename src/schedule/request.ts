@@ -4,13 +4,13 @@ import { record, shown } from '../core/option-check.ts';
 import { scheduleRule } from '../core/schedule/rule.ts';
 import type { ScheduleRule } from '../core/definition/spec.ts';
 
-/** A schedule to be added: its options, and what it starts. */
+/** A schedule to add: its options, workflow and input. */
 export interface ScheduleRequest extends ScheduleOptions<unknown> {
   /** A workflow's name, or `package/workflow`, `embedded/workflow`. */
   readonly workflow: string;
 }
 
-/** What to change of a schedule: what is left out stays, and null takes the default again; of the input it is the value null. */
+/** The changes of a schedule: absent fields stay, and null restores the default; for the input null is a value. */
 export type ScheduleChanges = {
   readonly [Field in keyof ScheduleOptions<unknown>]?: ScheduleOptions<unknown>[Field] | null;
 } & { readonly workflow?: string };
@@ -29,7 +29,7 @@ const ruleFields = [
 ] as const satisfies readonly (keyof ScheduleRule)[];
 const fields: readonly string[] = [...ruleFields, 'workflow', 'input', 'paused'];
 
-/** Refuses what is not an option. Throws SCHEDULE_INVALID, OPTION_INVALID. */
+/** Refuses unknown options. Throws SCHEDULE_INVALID, OPTION_INVALID. */
 export function checkFields(options: object): void {
   if (!record.fits(options))
     throw new OptionInvalidError('schedule', `${shown(options)} is not an object with options`);
@@ -48,7 +48,7 @@ export function checkName(name: string): void {
   throw new ScheduleInvalidError('name', `${JSON.stringify(name)} is not a valid schedule name: it needs ${hint}`);
 }
 
-/** The rule with some fields changed; another of cron, every and at takes the place of the one that was. */
+/** Applies changes to a rule; a new cron, every or at replaces the previous one. */
 export function changedRule(rule: ScheduleRule, changes: ScheduleChanges): ScheduleRule {
   const given = givenFields(changes);
   const kept = Object.entries(optionsOf(rule)).filter(([field]) => {
@@ -58,7 +58,7 @@ export function changedRule(rule: ScheduleRule, changes: ScheduleChanges): Sched
   return scheduleRule({ ...Object.fromEntries(kept), ...given }, null);
 }
 
-/** The fields of a rule that changes name, as they are now: what an operator overrides. */
+/** Returns the current values of the changed rule fields: an operator's overrides. */
 export function overriddenFields(rule: ScheduleRule, changes: ScheduleChanges): Partial<ScheduleRule> {
   const isNamed = (field: keyof ScheduleRule): boolean => Reflect.get(changes, field) !== undefined;
   const isKindNamed = kinds.some(isNamed);

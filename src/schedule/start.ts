@@ -14,7 +14,7 @@ export type Start =
   | { readonly status: 'ready'; readonly resolved: ResolvedWorkflow; readonly input: CheckedInput }
   | { readonly status: 'failed'; readonly error: string };
 
-/** The same in the transaction that starts it: its version is held. */
+/** A start within its transaction, which holds its version. */
 export type HeldStart =
   | (Extract<Start, { readonly status: 'ready' }> & { readonly pins: Pins })
   | Extract<Start, { readonly status: 'failed' }>;

@@ -7,29 +7,29 @@ import type { Script } from '../store/script.ts';
 import { passedBy } from './change.ts';
 import { ruleOf } from './fire.ts';
 
-/** What became of the slots since a time (epoch ms), of one schedule or of all. */
+/** Counts of slots since a time (epoch ms), of one schedule or of all. */
 export interface ScheduleStats {
   readonly since: number;
-  /** Executions, with those that could not be started. */
+  /** Number of executions, including those that could not be started. */
   readonly total: number;
   readonly completed: number;
-  /** Executions that failed, and slots whose execution could not be started. */
+  /** Number of failed executions, and of slots whose execution could not be started. */
   readonly failed: number;
   readonly cancelled: number;
-  /** Executions that have not ended. */
+  /** Number of executions that have not ended. */
   readonly open: number;
-  /** Slots that met an execution that had not ended (`overlap`). */
+  /** Number of slots skipped because an earlier execution had not ended (`overlap`). */
   readonly skipped: number;
-  /** Slots that nobody was there to fire, those older than `window` too. */
+  /** Number of slots that no runner was there to fire, and of those older than `window`. */
   readonly missed: number;
   readonly paused: number;
-  /** The share of completed among completed and failed, 0 to 1; null where none ended. */
+  /** Completed executions as a share of completed and failed ones, 0 to 1; null if none has ended. */
   readonly successRate: number | null;
-  /** How long after their slots executions were created, ms; without catch-ups. Null where there was none. */
+  /** Delay from slots to the creation of their executions, ms; catch-ups excluded. Null without executions. */
   readonly lag: { readonly meanMs: number; readonly maxMs: number } | null;
 }
 
-/** Counts slots from `since` through `now`; `schedules` are those to be counted, all of a tenant or one. */
+/** Counts slots from `since` through `now`; `schedules` are all of a tenant or one. */
 export function* scheduleStats(
   tenant: string,
   schedules: readonly ScheduleRecord[],

@@ -10,7 +10,7 @@ import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import { ruleOf } from './fire.ts';
 import type { Passed } from './fire.ts';
 
-/** A schedule as it is listed. Times are epoch ms, lengths ms. */
+/** A schedule in a list. Times are epoch ms, durations ms. */
 export interface ScheduleSummary extends ScheduleRule {
   readonly id: string;
   readonly name: string;
@@ -18,9 +18,9 @@ export interface ScheduleSummary extends ScheduleRule {
   readonly owner: string;
   readonly workflow: string;
   readonly paused: boolean;
-  /** False where its owner (a package, an embedded workflow) does not have it any more. */
+  /** False if its owner (a package, an embedded workflow) no longer declares it. */
   readonly enabled: boolean;
-  /** The next slot that will fire; null while it is paused or disabled, and where none is left. */
+  /** The next slot that will fire; null while paused or disabled, and after the last slot. */
   readonly next: number | null;
   /** The last slot that started an execution. */
   readonly last: number | null;
@@ -32,7 +32,7 @@ export interface ScheduleDetail extends ScheduleSummary {
   readonly updatedAt: number;
 }
 
-/** Throws ROW_DAMAGED. */
+/** Converts a record. Throws ROW_DAMAGED. */
 export function scheduleSummary(record: ScheduleRecord, now: number): ScheduleSummary {
   if (record.damaged !== undefined) throw record.damaged;
   const { id, name, owner, workflow, rule, pausedAt, enabled, lastSlot } = record;
@@ -50,7 +50,7 @@ export function nextOf(record: ScheduleRecord, now: number): number | null {
   return nextSlot(ruleOf(record), Math.max(record.cursor, now));
 }
 
-/** What became of a slot, or of neighbours that share a reason (`count` of them, from `slot` through `through`). */
+/** The result of a slot, or of adjacent slots with one reason (`count` of them, from `slot` through `through`). */
 export interface SlotSummary {
   readonly slot: number;
   readonly through: number;
@@ -59,10 +59,10 @@ export interface SlotSummary {
   readonly reason: SlotReason | null;
   readonly isCatchUp: boolean;
   readonly executionId: string | null;
-  /** Of its execution. */
+  /** Start time of its execution. */
   readonly startedAt: number | null;
   readonly status: ExecutionStatus | null;
-  /** Why its execution could not be started. */
+  /** The reason why its execution could not be started. */
   readonly error: TaskError | null;
 }
 
@@ -72,7 +72,7 @@ export function slotSummary(record: HistoryRecord): SlotSummary {
   return { slot, through, count, outcome, reason, isCatchUp, executionId, startedAt, status, error: parsed };
 }
 
-/** Slots of a paused schedule that are recorded when the pause ends, as they will be then. */
+/** Converts slots of a paused schedule, which are recorded only when the pause ends. */
 export function unrecordedSummary({ reason, first, last, count }: Passed): SlotSummary {
   const none = { isCatchUp: false, executionId: null, startedAt: null, status: null, error: null };
   return { slot: first, through: last, count, outcome: slotOutcomes[reason], reason, ...none };

@@ -8,7 +8,7 @@ export interface ManualClockOptions {
 }
 
 interface Waiting extends Timer {
-  /** On the monotonic clock. */
+  /** Time on the monotonic clock, ms. */
   readonly at: number;
   readonly n: number;
   readonly fire: () => void;

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Outcome, TaskCall, TaskHost, WorkflowCode } from '../engine/workflow-code.ts';
 import type { Logger } from '../engine/logger.ts';
 import { Isolate } from '../package/isolate/isolate.ts';
-import type { IsolateDeath, IsolateOptions } from '../package/isolate/isolate.ts';
+import type { IsolateExit, IsolateOptions } from '../package/isolate/isolate.ts';
 
 export interface Line {
   readonly level: string;
@@ -20,7 +20,7 @@ export interface Opened {
   readonly code: WorkflowCode;
   readonly dir: string;
   readonly lines: Line[];
-  readonly deaths: IsolateDeath[];
+  readonly deaths: IsolateExit[];
 }
 
 export const definition = `import { workflow } from 'cloacina';\nexport const w = workflow('w');\n`;
@@ -41,7 +41,7 @@ export function open(t: TestContext, tasks: string, options: Partial<IsolateOpti
 export function openSource(t: TestContext, source: string, options: Partial<IsolateOptions> = {}): Opened {
   const dir = packageFolder(t, source);
   const lines: Line[] = [];
-  const deaths: IsolateDeath[] = [];
+  const deaths: IsolateExit[] = [];
   const log = (level: string) => (data: object, message: string) => {
     lines.push({ level, message, data: { ...data } });
   };
@@ -50,7 +50,7 @@ export function openSource(t: TestContext, source: string, options: Partial<Isol
     dir,
     label: 'sample v1.0.0',
     logger,
-    onDeath: (death) => deaths.push(death),
+    onExit: (death) => deaths.push(death),
     ...options,
   });
   t.after(async () => {

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { Json } from '../../core/json.ts';
 import { indented, oneLine } from '../../core/plain.ts';
 import type { Manifest } from '../../package/archive/manifest.ts';
-import type { PackageDocument, PackageItem } from '../../package/registry/views.ts';
+import type { PackageView, PackageItem } from '../../package/registry/views.ts';
 import { PackageNotFoundError } from '../../core/error.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
@@ -229,7 +229,7 @@ async function show(cli: Cli, given: string): Promise<void> {
   cli.output.answer(packageDocument(shown), () => packageText(shown));
 }
 
-function packageText({ name, channels, versions }: PackageDocument): string {
+function packageText({ name, channels, versions }: PackageView): string {
   const heads = Object.entries(channels).map(([channel, head]) => `${channel} -> v${head.version}`);
   const rows = versions.map(({ version, status: word, registeredAt, workflows, permissions: { net, env }, digest }) => {
     const asks = oneLine(askedText({ net, env, added: { net: false, env: [] } }, ''));

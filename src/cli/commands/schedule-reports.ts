@@ -61,7 +61,7 @@ interface Previewed extends SchedulePreview {
   readonly zone: string;
 }
 
-/** A cron expression needs no database. */
+/** A cron expression is previewed without a database. */
 async function previewed(cli: Cli, name: string | undefined, options: PreviewOptions): Promise<Previewed> {
   const { cron, timezone, count, from } = options;
   if (name !== undefined) {

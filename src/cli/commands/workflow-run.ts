@@ -55,7 +55,7 @@ async function detach(cli: Cli, client: Client, name: string, input: Json, start
   }
 }
 
-/** A packaged workflow: this process runs this execution alone. */
+/** Runs an execution of a packaged workflow; this process executes nothing else. */
 async function runHere(
   cli: Cli,
   entry: WorkflowEntry,
@@ -89,7 +89,7 @@ async function runHere(
   if (!ended) await handedBack(cli, entry, shown.id);
 }
 
-/** A workflow that is embedded in an application: only a runner of that application has its code. */
+/** Starts a workflow embedded in an application: only a runner of that application has its code. */
 async function runElsewhere(cli: Cli, entry: WorkflowEntry, input: Json, start: StartOptions): Promise<void> {
   using interruption = new Interruption();
   const left = await cli.client(async (client) => {

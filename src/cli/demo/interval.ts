@@ -1,12 +1,12 @@
 import type { ScheduleOptions } from '../../core/definition/definition.ts';
+import { dayMs, hourMs } from '../../core/duration.ts';
 
 /** Steps of a cron field: the unit in ms, its number in the next larger unit, and the cron. */
 const units: readonly (readonly [ms: number, count: number, cron: (step: string) => string])[] = [
   [1000, 60, (step) => `${step} * * * * *`],
   [60_000, 60, (step) => `0 ${step} * * * *`],
-  [3_600_000, 24, (step) => `0 0 ${step} * * *`],
+  [hourMs, 24, (step) => `0 0 ${step} * * *`],
 ];
-const dayMs = 86_400_000;
 
 /**
  * A schedule that fires every `everyMs`: a cron if one exists (30 s: every full and half minute), otherwise elapsed time

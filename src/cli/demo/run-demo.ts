@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { formatMs } from '../../core/duration.ts';
+import { formatMs, hourMs } from '../../core/duration.ts';
 import { CloacinaError, OptionInvalidError, PackageExistsError, ScheduleExistsError } from '../../core/error.ts';
 import { scheduleRule } from '../../core/schedule/rule.ts';
 import { delay, systemClock } from '../../engine/clock.ts';
@@ -37,7 +37,7 @@ export interface DemoOptions {
   readonly out: (line: string) => void;
   /** One JSON event per line instead of text. */
   readonly json: boolean;
-  /** Ends the demo early, cleanly. */
+  /** Ends the demo early and cleanly. */
   readonly signal: AbortSignal;
 }
 
@@ -57,7 +57,7 @@ interface Demo extends DemoOptions {
  */
 export async function runDemo(options: DemoOptions): Promise<void> {
   const demo = openDemo(options);
-  // refused before anything is done
+  // refused before any change
   scheduleRule(intervalRule(demo.everyMs), null);
   const workflow = await publish(demo);
   if (!demo.signal.aborted) await execute(demo, workflow);
@@ -267,7 +267,7 @@ async function schedule({ story, everyMs }: Demo, runner: Runner): Promise<void>
   ]);
 }
 
-/** Waits; the signal ends it early. */
+/** Waits; an abort ends the wait early. */
 async function pass(ms: number, signal: AbortSignal): Promise<void> {
   await unlessAborted(delay(systemClock, ms), signal);
 }

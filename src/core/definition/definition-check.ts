@@ -62,7 +62,7 @@ const schedule: Kinds<ScheduleOptions<unknown>> = {
   endAt: anything,
 };
 
-/** What is wrong with the options of a workflow, as a sentence; null where nothing is. */
+/** Returns the first fault in the options of a workflow as a sentence, or null. */
 export function workflowFault(options: WorkflowOptions<unknown>): string | null {
   const fault = optionFault(options, whole);
   if (fault !== null) return sentence(fault);
@@ -70,7 +70,7 @@ export function workflowFault(options: WorkflowOptions<unknown>): string | null 
   return inner === null ? null : sentence({ ...inner, option: `concurrency.${inner.option}` });
 }
 
-/** The same for a task. */
+/** Returns the first fault in the options of a task as a sentence, or null. */
 export function taskFault(kind: TaskKind, name: string, options: unknown): string | null {
   const fault = optionFault(options, byKind[kind]);
   return fault === null ? null : `${kind} '${name}': ${sentence(fault)}`;
@@ -82,7 +82,7 @@ export function checkRetry(given: unknown, place: string): void {
   if (fault !== null) throw new OptionInvalidError(`${place}.${fault.option}`, fault.message);
 }
 
-/** Refuses what is no option of a schedule; their values are checked elsewhere. Throws SCHEDULE_INVALID. */
+/** Refuses unknown options of a schedule; `scheduleRule` checks their values. Throws SCHEDULE_INVALID. */
 export function checkScheduleOptions(workflow: string, name: string, options: unknown): void {
   const fault = optionFault(options, schedule);
   if (fault === null) return;

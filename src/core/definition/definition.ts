@@ -7,14 +7,14 @@ import type { TaskError } from '../task-error.ts';
 declare const scope: unique symbol;
 declare const shape: unique symbol;
 
-/** A task of the workflow named S, as a need of others: its output has type Out. */
+/** A task of the workflow named S that other tasks can need; its output has type Out. */
 export interface Task<S, Out> {
   readonly [scope]: S;
   readonly name: string;
   readonly output?: Out;
 }
 
-/** A task as a need that is met when it ends in any way; see `settled`. */
+/** A need that is met when its task ends in any way; see `settled`. */
 export interface SettledTask<S, Out> {
   readonly [scope]: S;
   readonly settled: true;
@@ -23,7 +23,7 @@ export interface SettledTask<S, Out> {
 
 export type SkipReason = 'when_false' | 'need_failed' | 'need_skipped' | 'need_cancelled' | 'fail_fast';
 
-/** How a task ended: what a settled need holds. */
+/** The end of a task, as a settled need receives it. */
 export type Settled<O> =
   | { readonly status: 'completed'; readonly output: O }
   | { readonly status: 'failed'; readonly error: TaskError }
@@ -35,10 +35,10 @@ export type Needs<S> = { readonly [alias: string]: Need<S> };
 type Value<N> = N extends SettledTask<unknown, infer O> ? Settled<O> : N extends Task<unknown, infer O> ? O : never;
 type Values<N> = { readonly [K in keyof N]: Value<N[K]> };
 
-/** What a task's function may return: a value or a promise of one, which survives JSON. */
+/** The return type of a task's function: a JSON value or a promise of one. */
 export type Returned<R> = R & NoInfer<R extends PromiseLike<infer O> ? PromiseLike<Jsonable<O>> : Jsonable<R>>;
 
-/** Lines of one attempt, kept with it. `data` must be JSON. */
+/** Writes the log lines of one attempt; they are stored with it. `data` must be JSON. */
 export interface Log {
   debug(message: string, data?: unknown): void;
   info(message: string, data?: unknown): void;
@@ -46,42 +46,43 @@ export interface Log {
   error(message: string, data?: unknown): void;
 }
 
-/** The one argument of every function of a workflow. */
+/** The only argument of every function of a workflow. */
 export interface Ctx<In, N = {}> {
-  /** The input of the execution, as the schema parsed it. */
+  /** The input of the execution, as its schema parsed it. */
   readonly input: In;
-  /** The outputs of the needs by their alias; for a settled need how the task ended. */
+  /** The outputs of the needs by alias; a settled need holds the end of its task (`Settled`). */
   readonly needs: Values<N>;
-  /** Fires on timeout, cancel, shutdown and loss of the lease. */
+  /** Aborts on timeout, cancellation, shutdown and loss of the lease. */
   readonly signal: AbortSignal;
   readonly executionId: string;
   readonly workflow: string;
   readonly task: string;
   /** 1 for the first attempt. */
   readonly attempt: number;
-  /** The same for every attempt of one task execution; of one item, in a map. */
+  /** Identical for every attempt of one task execution; in a map, for every attempt of one item. */
   readonly idempotencyKey: string;
-  /** The slot that started this execution, where a schedule did. */
+  /** The schedule and slot that started this execution; absent if no schedule did. */
   readonly schedule?: { readonly name: string; readonly slot: Date; readonly isCatchUp: boolean };
-  /** The environment: of the process, or what a package was granted. */
+  /** The environment of the process; in a package only the granted variables. */
   readonly env: { readonly [name: string]: string | undefined };
   readonly log: Log;
   /** Runs `fn` once and remembers its JSON result for later attempts of this task execution. Resolves once durable. */
   readonly step: <R>(name: string, fn: () => Returned<R>) => Promise<Awaited<R>>;
   /**
-   * `return ctx.transaction((tx) => ...)`: the writes that `run` makes through `tx` and the task's completion commit together,
-   * once; what it gives is the task's output. PostgreSQL: `tx` is a `pg` client. SQLite: a `DatabaseSync`, and `run` is
-   * synchronous. Where `run` throws, nothing is written. Not in packages: they have no database.
+   * `return ctx.transaction((tx) => ...)`: the writes that `run` makes through `tx` and the task's completion commit
+   * together, once. The result of `run` is the task's output. PostgreSQL: `tx` is a `pg` client. SQLite: `tx` is a
+   * `DatabaseSync` and `run` is synchronous. If `run` throws, nothing is written. Not available in packages: they have
+   * no database.
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- `Tx` is what the function says that it takes
   readonly transaction: <R, Tx = unknown>(run: (tx: Tx) => Returned<R>) => Promise<Awaited<R>>;
-  /** Says how far the attempt is: 0 to 1. */
+  /** Reports the progress of the attempt: 0 to 1. */
   readonly progress: (done: number, text?: string) => void;
 }
 
-/** How often and when an attempt that failed is followed by another. */
+/** Number and timing of the attempts after a failure. */
 export interface Retry {
-  /** All runs, the first included; default 3. */
+  /** Maximum number of attempts, the first included; default 3. */
   attempts?: number;
   /** Default exponential: the delay doubles with each attempt. */
   backoff?: 'exponential' | 'linear' | 'fixed';
@@ -89,31 +90,31 @@ export interface Retry {
   delay?: Duration;
   /** Default 60s. */
   maxDelay?: Duration;
-  /** A share of the delay, 0 to 1, by which it varies; default 0.25. */
+  /** Random variation as a share of the delay, 0 to 1; default 0.25. */
   jitter?: number;
-  /** Whether an error is worth a retry; default: every one. */
+  /** Returns true if the error is worth another attempt; default: always. */
   when?: (error: unknown) => boolean;
 }
 
 export interface NodeOptions<S, In, N extends Needs<S>> {
   needs?: N;
-  /** Asked once all needs are met; false skips the task. */
+  /** Called once all needs are met; false skips the task. */
   when?: (ctx: Ctx<In, N>) => boolean;
   description?: string;
 }
 
 export interface WorkOptions<S, In, N extends Needs<S>> extends NodeOptions<S, In, N> {
   retry?: Retry;
-  /** Per attempt (of one item, in a map); default 1h. */
+  /** Per attempt (in a map, per attempt of one item); default 1h. */
   timeout?: Duration;
   /** Runs only on runners that serve this queue; default `default`. */
   queue?: string;
 }
 
 export interface MapOptions<S, In, N extends Needs<S>, Item> extends WorkOptions<S, In, N> {
-  /** The items; persisted when the map starts. */
+  /** Returns the items; they are persisted when the map starts. */
   over: (ctx: Ctx<In, N>) => readonly Item[];
-  /** Items at once; default: as many as the runner has room for. */
+  /** Maximum number of items that run at once; default: limited only by the slots of the runner. */
   concurrency?: number;
 }
 
@@ -140,17 +141,19 @@ export interface ScheduleOptions<Given> {
   endAt?: string | Date;
 }
 
-/** What a child task, a start and a runner's options need of a workflow's type. */
+/** The part of a workflow's type that child tasks, `start()` and runner options use. */
 export interface WorkflowRef<Out, Given> {
   readonly [shape]?: { readonly output: Out };
   readonly name: string;
-  /** What start() takes: the schema's input type, defaults optional; tasks see its output type. */
+  /**
+   * The type that `start()` accepts: the schema's input type, defaults optional. Tasks see the schema's output type.
+   */
   readonly given?: Given;
-  /** The checked definition as plain JSON. The first look freezes the workflow. Throws DEFINITION_INVALID. */
+  /** The checked definition as plain JSON. The first access freezes the workflow. Throws DEFINITION_INVALID. */
   readonly spec: WorkflowSpec;
 }
 
-/** Any workflow, whatever its types. */
+/** A workflow of any input and output type. */
 export type AnyWorkflow = WorkflowRef<unknown, unknown>;
 
 type MapCtx<In, N, Item> = Ctx<In, N> & { readonly item: Item; readonly index: number };
@@ -163,7 +166,7 @@ export interface Workflow<In, Out, S, Given = In> extends WorkflowRef<Out, Given
     options: WorkOptions<S, In, N>,
     run: (ctx: Ctx<In, N>) => Returned<R>,
   ): Task<S, Awaited<R>>;
-  /** With `settled: true` the output is an outcome for each item, and no item fails the map. */
+  /** With `settled: true` the output is one `Settled` per item, and no failed item fails the map. */
   map<Item, R, const N extends Needs<S> = {}>(
     name: string,
     options: MapOptions<S, In, N, Item> & { settled: true },
@@ -194,21 +197,21 @@ export interface Workflow<In, Out, S, Given = In> extends WorkflowRef<Out, Given
   ): Task<S, null>;
   schedule(name: string, options: ScheduleOptions<Given>): void;
   /**
-   * The output of the execution. A plain task that ends skipped fails the execution (OUTPUT_SKIPPED); a settled one
-   * gives its union.
+   * Declares the output of the execution. A plain task that is skipped fails the execution (OUTPUT_SKIPPED); a settled
+   * task returns its `Settled` union.
    */
   returns<O>(task: Task<S, O>): Workflow<In, O, S, Given>;
   returns<O>(task: SettledTask<S, O>): Workflow<In, Settled<O>, S, Given>;
 }
 
 export interface WorkflowOptions<I> {
-  /** Any Standard Schema; without one the input is any JSON and may be left out. */
+  /** Any Standard Schema; without one the input is any JSON and is optional. */
   input?: I;
   description?: string;
-  /** The first task that fails for good aborts the running ones and skips the others; default false. */
+  /** If true, the first task that fails for good aborts running tasks and skips pending ones; default false. */
   failFast?: boolean;
-  /** Executions at once over all runners; `key` is a path into the input. */
+  /** Maximum number of running executions over all runners; `key` is a path into the input and counts per value. */
   concurrency?: { limit: number; key?: string };
-  /** How long ended executions are kept; default 30 days. */
+  /** Time that ended executions are kept; default 30 days. */
   retention?: Duration;
 }

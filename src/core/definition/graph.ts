@@ -2,19 +2,19 @@ import { createHash } from 'node:crypto';
 import { DefinitionInvalidError } from '../error.ts';
 import type { TaskSpec, WorkflowSpec } from './spec.ts';
 
-/** A checked graph, compiled: tasks by their place in the definition. Shared by all executions of one definition. */
+/** A checked and compiled graph: tasks by their index in the definition. All executions of one definition share it. */
 export interface Graph {
   readonly spec: WorkflowSpec;
   readonly names: readonly string[];
   readonly indexOf: ReadonlyMap<string, number>;
   readonly needs: readonly (readonly GraphNeed[])[];
-  /** Who needs this task; a dependent is named once, however many aliases it has for it. */
+  /** The dependents of each task; a dependent is listed once, even if it has several aliases for the task. */
   readonly dependents: readonly (readonly GraphDependent[])[];
-  /** How many of a task's needs must end before it can be ready. */
+  /** Number of needs of each task that must end before it can be ready. */
   readonly needCounts: Int32Array;
-  /** How many tasks need it. */
+  /** Number of dependents of each task. */
   readonly readerCounts: Int32Array;
-  /** Tasks that need nothing. */
+  /** Tasks without needs. */
   readonly first: readonly number[];
 }
 
@@ -26,9 +26,9 @@ export interface GraphNeed {
 
 export interface GraphDependent {
   readonly task: number;
-  /** Whether it takes the need plainly anywhere: then it is skipped where the need does not complete. */
+  /** True if any alias takes the need plainly: then the dependent is skipped if the need does not complete. */
   readonly plain: boolean;
-  /** Whether it takes the need as settled anywhere: then it handles a failure. */
+  /** True if any alias takes the need as settled: then the dependent handles a failure. */
   readonly settled: boolean;
 }
 
@@ -77,8 +77,8 @@ function reverse(needs: readonly (readonly GraphNeed[])[]): GraphDependent[][] {
 }
 
 /**
- * The tasks of one cycle, the first named again at the end; null where there is none. Needs that are no task are let be.
- * Depth first with an explicit stack: a chain of many thousand tasks must not overflow the call stack.
+ * Returns the tasks of one cycle, the first repeated at the end, or null. Unknown needs are ignored. Depth first with
+ * an explicit stack: a chain of many thousand tasks must not overflow the call stack.
  */
 export function findCycle(tasks: readonly Pick<TaskSpec, 'name' | 'needs'>[]): readonly string[] | null {
   const needsOf = new Map(tasks.map((task) => [task.name, Object.values(task.needs).map((need) => need.task)]));
@@ -105,21 +105,22 @@ export function findCycle(tasks: readonly Pick<TaskSpec, 'name' | 'needs'>[]): r
   return null;
 }
 
-/** The queue of a task that says nothing, and of a runner. */
+/** The default queue of tasks and of runners. */
 export const defaultQueue = 'default';
 
-/** The queue whose runners run a task. */
 export function queueOf(task: Pick<TaskSpec, 'queue'>): string {
   return task.queue ?? defaultQueue;
 }
 
-/** The queues that a workflow's functions ask for; one without any (it sleeps, waits, starts children) is for the default. */
 export function queuesOf(spec: WorkflowSpec): ReadonlySet<string> {
   const working = spec.tasks.filter(({ kind }) => kind === 'task' || kind === 'map');
   return new Set(working.length === 0 ? [defaultQueue] : working.map(queueOf));
 }
 
-/** The levels of a graph: tasks whose needs all lie in earlier levels, for showing it. */
+/**
+ * Returns the queues of a workflow's functions; a workflow without functions (it sleeps, waits, starts children) uses
+ * the default queue.
+ */
 export function levels(graph: Graph): string[][] {
   const level = graph.names.map(() => 0);
   const unmet = graph.needCounts.slice();
@@ -136,14 +137,14 @@ export function levels(graph: Graph): string[][] {
   return byLevel;
 }
 
-/** These tasks and all that follow from them. */
+/** Returns the levels of a graph for display: all needs of a task are in earlier levels. */
 export function downstream(graph: Graph, from: Iterable<number>): ReadonlySet<number> {
   const found = new Set(from);
   for (const task of found) for (const dependent of graph.dependents[task]!) found.add(dependent.task);
   return found;
 }
 
-/** The durable identity of a definition: task names, kinds, and needs with their settled flag. Not timeouts, retries or schemas. */
+/** Returns these tasks and all their direct and indirect dependents. */
 export function fingerprint(tasks: readonly Pick<TaskSpec, 'name' | 'kind' | 'needs'>[]): string {
   const shape = tasks.map((task) => [
     task.name,

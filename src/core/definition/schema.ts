@@ -4,8 +4,8 @@ import type { Json } from '../json.ts';
 import { cleanText } from '../text.ts';
 
 /**
- * The JSON Schema (draft 2020-12) of what a schema takes in, from the library's own export
- * (https://standardschema.dev/json-schema); null where it has none, or none for this schema.
+ * Returns the JSON Schema (draft 2020-12) of a schema's input from the library's own export
+ * (https://standardschema.dev/json-schema); null if the library has no export or cannot export this schema.
  */
 export function inputSchema(schema: StandardSchemaV1): Json {
   const exported: unknown = Reflect.get(schema['~standard'], 'jsonSchema');
@@ -14,11 +14,10 @@ export function inputSchema(schema: StandardSchemaV1): Json {
   try {
     return JSON.parse(JSON.stringify(input({ target: 'draft-2020-12' }))) as Json;
   } catch {
-    return null; // the library cannot express this schema (a transform, a custom check): its own code still judges
+    return null; // the library cannot express this schema (a transform, a custom check); its own code still validates
   }
 }
 
-/** Whether a value is a Standard Schema. */
 export function isSchema(value: unknown): value is StandardSchemaV1 {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
   const standard: unknown = Reflect.get(value, '~standard');
@@ -26,17 +25,16 @@ export function isSchema(value: unknown): value is StandardSchemaV1 {
   return typeof Reflect.get(standard, 'validate') === 'function';
 }
 
-/** Issues that are told of one value, and characters of the path and the message of each. */
 const maxIssues = 100;
 const maxPathLength = 256;
 const maxIssueLength = 1024;
 
-/** Issues of a Standard Schema with their paths written as `orders[3].amount`: the first 100, each cut. */
+/** Limits of reported issues: 100 issues of one value; characters of the path and the message of each. */
 export function issuesOf(issues: readonly StandardSchemaV1.Issue[]): Issue[] {
   return boundIssues(issues, (issue) => ({ path: pathText(issue.path ?? []), message: issue.message }));
 }
 
-/** As many issues as a reader can use: the last one counts those that are left out. */
+/** Formats the issues of a Standard Schema with paths such as `orders[3].amount`: the first 100, each truncated. */
 export function boundIssues<T>(issues: readonly T[], issueOf: (issue: T) => Issue): Issue[] {
   const shown = issues.length > maxIssues ? maxIssues - 1 : issues.length;
   const bound = issues.slice(0, shown).map((issue) => {

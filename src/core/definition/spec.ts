@@ -1,14 +1,14 @@
 import type { Json } from '../json.ts';
 
 /**
- * A workflow as plain JSON: all that an engine needs to own an execution without its code. What in it is code is
- * only marked (`when: true`). A package's manifest carries these as `workflows[]`; an embedded workflow has one too.
- * Lengths of time are milliseconds.
+ * A workflow as plain JSON: everything an engine needs to own an execution without its code. Functions are only marked
+ * (`when: true`). A package's manifest carries specs as `workflows[]`; an embedded workflow has one too. Durations are
+ * milliseconds.
  */
 export interface WorkflowSpec {
   readonly name: string;
   readonly description: string | null;
-  /** JSON Schema (draft 2020-12) of the input, or null where the schema library has no export of its own. */
+  /** JSON Schema (draft 2020-12) of the input; null if the schema library has no export. */
   readonly input: Json;
   readonly output: { readonly task: string; readonly settled: boolean } | null;
   readonly failFast: boolean;
@@ -34,7 +34,7 @@ export interface RetrySpec {
   readonly maxDelay: number;
   /** A share of the delay, 0 to 1. */
   readonly jitter: number;
-  /** Whether a function decides if an error is worth a retry. */
+  /** True if a function decides which errors are retried. */
   readonly when: boolean;
 }
 
@@ -57,7 +57,9 @@ export interface TaskSpec {
 export type Overlap = 'skip' | 'buffer_one' | 'allow' | 'cancel_other';
 export type Catchup = 'latest' | 'skip' | 'all';
 
-/** When a schedule fires: exactly one of `cron`, `every` (ms) and `at` (epoch ms) is not null. Times are epoch ms. */
+/**
+ * Fire times of a schedule: exactly one of `cron`, `every` (ms) and `at` (epoch ms) is not null. Times are epoch ms.
+ */
 export interface ScheduleRule {
   readonly cron: string | null;
   readonly every: number | null;
@@ -68,7 +70,7 @@ export interface ScheduleRule {
   readonly jitter: number;
   readonly overlap: Overlap;
   readonly catchup: Catchup;
-  /** For catchup `all`: how many missed slots are started at most. */
+  /** For catchup `all`: maximum number of missed slots that start. */
   readonly max: number;
   /** Slots older than this many ms are missed. */
   readonly window: number;

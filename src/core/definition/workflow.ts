@@ -12,7 +12,7 @@ import type {
   WorkflowRef,
   WorkOptions,
 } from './definition.ts';
-import { durationMs } from '../duration.ts';
+import { durationMs, hourMs } from '../duration.ts';
 import type { Duration } from '../duration.ts';
 import { checkScheduleOptions, taskFault, workflowFault } from './definition-check.ts';
 import { DefinitionInvalidError, OptionInvalidError } from '../error.ts';
@@ -27,7 +27,7 @@ import type { NeedSpec, ScheduleSpec, TaskKind, TaskSpec, WorkflowSpec } from '.
 
 type AnyCtx = Ctx<never, never>;
 
-/** The functions of one task, as they are called: with a context, their types erased. */
+/** The functions of one task with erased types; each takes a context. */
 export interface TaskFunctions {
   readonly run: ((ctx: AnyCtx) => unknown) | undefined;
   readonly when: ((ctx: AnyCtx) => unknown) | undefined;
@@ -35,23 +35,23 @@ export interface TaskFunctions {
   readonly input: ((ctx: AnyCtx) => unknown) | undefined;
   readonly until: ((ctx: AnyCtx) => unknown) | undefined;
   readonly retryWhen: ((error: unknown) => boolean) | undefined;
-  /** Checks the payload of a signal. */
+  /** Validates the payload of a signal. */
   readonly schema: StandardSchemaV1 | undefined;
 }
 
-/** What in a workflow is code. */
+/** The functions of a workflow, which its spec only marks. */
 export interface WorkflowFunctions {
   readonly input: StandardSchemaV1 | undefined;
   readonly tasks: ReadonlyMap<string, TaskFunctions>;
-  /** Children given as workflows, by the task that starts them. */
+  /** Child workflows passed as objects, by the name of the child task. */
   readonly children: ReadonlyMap<string, AnyWorkflow>;
 }
 
-// a brand from the global registry: a bundle may carry a copy of this module of its own
+// a brand in the global symbol registry: a bundle may contain its own copy of this module
 const brand = Symbol.for('cloacina.workflow');
 const functionsKey = Symbol.for('cloacina.workflow.functions');
 
-const defaultTimeoutMs = 3_600_000;
+const defaultTimeoutMs = hourMs;
 const maxNameLength = 200;
 
 type Options = Partial<
@@ -274,7 +274,7 @@ class Definition {
   }
 }
 
-/** Absent input is {}, and null is null, which JSON alone could not tell apart. */
+/** Absent input becomes {}, while null stays null; JSON alone could not distinguish them. */
 function orEmpty(input: (ctx: AnyCtx) => unknown): (ctx: AnyCtx) => Promise<unknown> {
   return async (ctx) => {
     const given: unknown = await input(ctx);
@@ -288,7 +288,10 @@ function isCount(value: number): boolean {
 
 const settledOf = new WeakMap<object, object>();
 
-/** Without a schema the input is any JSON, and may be left out. Throws DEFINITION_INVALID for a bad name. */
+/**
+ * Defines a workflow. Without a schema the input is any JSON and is optional. Throws DEFINITION_INVALID for an invalid
+ * name.
+ */
 export function workflow<const Name extends string>(
   name: Name,
   options?: WorkflowOptions<never>,
@@ -301,7 +304,7 @@ export function workflow(name: string, options: WorkflowOptions<StandardSchemaV1
   return new Definition(name, options);
 }
 
-/** As a need: met when the task ends in any way; the value says how it ended. */
+/** Turns a task into a need that is met when the task ends in any way; its value is a `Settled`. */
 export function settled<S, O>(task: Task<S, O>): SettledTask<S, O> {
   if (!record.fits(task)) throw new OptionInvalidError('task', `settled() takes a task, not ${shown(task)}`);
   const need = Object.freeze({ name: task.name, settled: true });
@@ -309,17 +312,15 @@ export function settled<S, O>(task: Task<S, O>): SettledTask<S, O> {
   return need as unknown as SettledTask<S, O>;
 }
 
-/** A type without a check: `input: unchecked<Order>()`. */
+/** Types the input without validating it: `input: unchecked<Order>()`. */
 export function unchecked<T>(): StandardSchemaV1<T, T> {
   return { '~standard': { version: 1, vendor: 'cloacina', validate: (value) => ({ value: value as T }) } };
 }
 
-/** Whether a value is a workflow made by `workflow()`. */
 export function isWorkflow(value: unknown): value is AnyWorkflow {
   return typeof value === 'object' && value !== null && Reflect.get(value, brand) === true;
 }
 
-/** The functions of a workflow, for whoever runs them. */
 export function functionsOf(definition: WorkflowRef<unknown, unknown>): WorkflowFunctions {
   return Reflect.get(definition, functionsKey) as WorkflowFunctions;
 }

@@ -1,9 +1,9 @@
 import { ScheduleInvalidError } from '../error.ts';
 
-/** One field of a cron expression: what it allows, ascending. */
+/** One field of a cron expression: its allowed values, ascending. */
 export interface Field {
   readonly values: readonly number[];
-  /** Whether it begins with `*`: a wildcard, or a step over one. */
+  /** True if the field begins with `*`: a wildcard, or a step over one. */
   readonly star: boolean;
 }
 
@@ -84,9 +84,9 @@ const aliases: Readonly<Record<string, string>> = {
 };
 
 /**
- * The fields of an expression: minute, hour, day of month, month, day of week (0 or 7 is Sunday), with seconds first
- * where there are six; or an alias such as `@daily`. Throws SCHEDULE_INVALID for the option `cron`, which says what
- * is wrong in which field and at which character (from 1).
+ * Parses the fields of an expression: minute, hour, day of month, month, day of week (0 or 7 is Sunday), with seconds
+ * first if there are six; or an alias such as `@daily`. Throws SCHEDULE_INVALID for the option `cron`; the message
+ * names the fault, the field and the character (from 1).
  */
 export function cronFields(expression: string): CronFields {
   const text = alias(expression) ?? expression;

@@ -1,15 +1,15 @@
 import { cronFields, monthNames, type CronFields, type DayOfMonthField, type DayOfWeekField } from './cron-fields.ts';
+import { dayMs } from '../duration.ts';
 import { ScheduleInvalidError } from '../error.ts';
 
-const dayMs = 86_400_000;
 const secondsOfDay = 86_400;
 const lastYear = 9999;
-/** A rule's text is compiled once; more texts than this and the oldest go. */
+/** Each distinct text is compiled once; beyond this number the oldest entries are dropped. */
 const maxCompiled = 4096;
 
 /**
- * A compiled cron expression: which local times match it. Local times are ms "as if UTC": it knows no zones and no
- * clock changes (`core/slots.ts` does). Days are kept as a mask for each shape of month, so a step costs no search.
+ * A compiled cron expression, matched against local times. Local times are ms "as if UTC": zones and clock changes are
+ * applied by `fire-times.ts`. Days are kept as a mask for each shape of month, so a step costs no search.
  */
 export class Cron {
   readonly fields: CronFields;
@@ -17,7 +17,7 @@ export class Cron {
   readonly #minutes: Table;
   readonly #hours: Table;
   readonly #months: ReadonlySet<number>;
-  /** By the first weekday of the month and its length (28 to 31): bit d is set where day d matches. */
+  /** Key: first weekday of the month and its length (28 to 31). Bit d is set if day d matches. */
   readonly #days = new Map<number, number>();
 
   constructor(fields: CronFields) {
@@ -28,12 +28,14 @@ export class Cron {
     this.#months = new Set(fields.month.values);
   }
 
-  /** Whether the hour is fixed, so that clock changes neither lose nor repeat a slot (scheduling.md). */
+  /** True if the hour is fixed, so that clock changes neither lose nor repeat a slot (scheduling.md). */
   get fixedHour(): boolean {
     return !this.fields.hour.star;
   }
 
-  /** Whether any date matches: every month on every first weekday comes (29 February on each, within 40 years). */
+  /**
+   * True if any date matches: every month begins on every weekday at some time (29 February on each, within 40 years).
+   */
   get possible(): boolean {
     return [...this.#months].some((month) => {
       const lengths = month === 2 ? [28, 29] : [daysIn(2001, month)];
@@ -63,7 +65,7 @@ export class Cron {
     return (dayZero + 31 - Math.clz32(mask & -mask)) * dayMs + this.#nextSecond(0) * 1000;
   }
 
-  /** How many local times in [from, to) match; the cost grows with the months between, not with the matches. */
+  /** Counts the local times in [from, to) that match; the cost grows with the months between, not with the matches. */
   count(from: number, to: number): number {
     return to <= from ? 0 : this.#before(to, Math.floor(from / dayMs)) - this.#before(from, Math.floor(from / dayMs));
   }
@@ -110,7 +112,7 @@ export class Cron {
     return found < 0 ? -1 : found * 3600 + first;
   }
 
-  /** How many matching seconds of a day lie before `second`. */
+  /** Counts the matching seconds of a day before `second`. */
   #beforeSecond(second: number): number {
     const hour = Math.floor(second / 3600);
     const minute = Math.floor((second % 3600) / 60);
@@ -132,7 +134,7 @@ export class Cron {
     const { dayOfMonth, dayOfWeek } = this.fields;
     const byDate = dateMask(dayOfMonth, length);
     const byWeekday = weekdayMask(dayOfWeek, firstWeekday, length);
-    // the Vixie rule: a field that begins with * does not restrict, so that both must hold; else either is enough
+    // the Vixie rule: a field that begins with * does not restrict, so both must match; otherwise either is enough
     const mask = dayOfMonth.star || dayOfWeek.star ? byDate & byWeekday : byDate | byWeekday;
     this.#days.set(key, mask);
     return mask;
@@ -141,7 +143,7 @@ export class Cron {
 
 const compiled = new Map<string, Cron>();
 
-/** Compiles an expression. Throws SCHEDULE_INVALID for the option `cron`: bad syntax, or dates that never come. */
+/** Compiles an expression. Throws SCHEDULE_INVALID for the option `cron`: bad syntax, or dates that never occur. */
 export function parseCron(expression: string): Cron {
   const known = compiled.get(expression);
   if (known !== undefined) return known;
@@ -182,14 +184,14 @@ function weekdayMask({ values, last, nth }: DayOfWeekField, firstWeekday: number
   return mask;
 }
 
-/** Members of a small set by lookup: the next one, and how many come before. */
+/** Lookup table of a small set: next member, and number of smaller members. */
 interface Table {
   readonly size: number;
   readonly first: number;
   has(value: number): boolean;
   /** The first member at or after a value, or -1. */
   next(value: number): number;
-  /** How many members are less. */
+  /** The number of smaller members. */
   before(value: number): number;
 }
 
@@ -209,7 +211,7 @@ function table(values: readonly number[], limit: number): Table {
   };
 }
 
-/** The date of a day counted from 1970-01-01 (Howard Hinnant, chrono-compatible low-level date algorithms). */
+/** Converts a day counted from 1970-01-01 to a date (Howard Hinnant, chrono-compatible low-level date algorithms). */
 function civil(day: number): { year: number; month: number; date: number } {
   const z = day + 719_468;
   const era = Math.floor(z / 146_097);

@@ -7,21 +7,22 @@ import {
   type Field,
 } from './cron-fields.ts';
 import { parseCron } from './cron.ts';
+import { dayMs, hourMs } from '../duration.ts';
 import type { ScheduleRule } from '../definition/spec.ts';
 import { zone } from './zone.ts';
 
 const units: readonly (readonly [ms: number, name: string])[] = [
-  [86_400_000, 'day'],
-  [3_600_000, 'hour'],
+  [dayMs, 'day'],
+  [hourMs, 'hour'],
   [60_000, 'minute'],
   [1000, 'second'],
 ];
-/** More times of day than this are told by their pattern. */
+/** Beyond this number, times of day are described by their pattern. */
 const maxTimes = 6;
 
 /**
- * A rule in words: `every 30 seconds, UTC`; `at 02:00 every day, Europe/Berlin`. For people; its text may change.
- * Throws SCHEDULE_INVALID for a rule with a bad cron.
+ * Describes a rule in words: `every 30 seconds, UTC`; `at 02:00 every day, Europe/Berlin`. For display only; the text
+ * may change. Throws SCHEDULE_INVALID for a rule with a bad cron.
  */
 export function describeRule(rule: ScheduleRule): string {
   const parts = rule.at === null ? repeating(rule) : [`once, at ${clock(rule.at, rule.timezone)}`, rule.timezone];
@@ -43,9 +44,9 @@ function clock(instant: number, timezone: string): string {
   return `${date} ${time.replace(/(\.000)?Z$/, '')}`;
 }
 
-/** `30 seconds`, `90 minutes`; `second` for one of a unit, so that `every` reads well before it. */
+/** `30 seconds`, `90 minutes`; `second` for one unit, so that it reads well after `every`. */
 function span(ms: number): string {
-  if (ms === 86_400_000) return '24 hours'; // "every day" would move with the clock
+  if (ms === dayMs) return '24 hours'; // "every day" would move with the clock
   const [unit, name] = units.find(([each]) => ms % each === 0) ?? [1000, 'second'];
   return ms === unit ? name : `${ms / unit} ${name}s`;
 }
@@ -54,7 +55,7 @@ function cronWords(fields: CronFields): string {
   return [timeWords(fields), dayWords(fields)].filter((words) => words !== '').join(' ');
 }
 
-/** What the values of a field are, among `size` from 0. */
+/** The pattern of a field's values, among `size` values from 0. */
 type Pattern =
   | { readonly kind: 'all' }
   | { readonly kind: 'step'; readonly by: number; readonly even: boolean }
@@ -99,7 +100,7 @@ function minutely(minute: Field): string {
   return repeated(pattern(minute, 60), 'minute', 'hour') ?? `at minute${listed(minute)}`;
 }
 
-/** Every hour there is, on the hour: by steps, from one to another, or those listed. */
+/** Describes hours on the hour: by step, as a range, or listed. */
 function hourly(hour: Field): string {
   const found = pattern(hour, 24);
   if (found.kind === 'range') return `every hour from ${two(found.from)}:00 to ${two(found.to)}:00`;

@@ -1,16 +1,16 @@
 import { parseCron, type Cron } from './cron.ts';
+import { dayMs } from '../duration.ts';
 import { ScheduleInvalidError } from '../error.ts';
 import type { ScheduleRule } from '../definition/spec.ts';
 import { zone, type Segment, type Zone } from './zone.ts';
 
-const dayMs = 86_400_000;
-/** A clock that goes back by up to 26 h shows again what it showed; only after that may days without a match be jumped. */
+/** A clock that goes back by up to 26 h repeats local times; days without a match are skipped only beyond that. */
 const settledMs = 2 * dayMs;
 
 /**
- * The first slot strictly after an instant (epoch ms), or null where none is left. Slots lie in [startAt, endAt) and
- * follow from the rule alone, so nothing drifts; a rule of `every` without `startAt` counts from 1970-01-01T00:00Z.
- * Throws SCHEDULE_INVALID for a rule with a bad cron or an unknown zone.
+ * Returns the first slot strictly after an instant (epoch ms), or null after the last slot. Slots are in [startAt,
+ * endAt) and follow from the rule alone, so nothing drifts; a rule of `every` without `startAt` counts from
+ * 1970-01-01T00:00Z. Throws SCHEDULE_INVALID for a rule with a bad cron or an unknown zone.
  */
 export function nextSlot(rule: ScheduleRule, after: number): number | null {
   const from = Math.max(Math.floor(after) + 1, rule.startAt ?? -Infinity);
@@ -18,12 +18,15 @@ export function nextSlot(rule: ScheduleRule, after: number): number | null {
   return slot === null || (rule.endAt !== null && slot >= rule.endAt) ? null : slot;
 }
 
-/** The slots in [from, to), in order, each computed when it is asked for. */
+/** Yields the slots in [from, to), in order, each computed on demand. */
 export function* slotsBetween(rule: ScheduleRule, from: number, to: number): Generator<number, void, undefined> {
   for (let slot = nextSlot(rule, from - 1); slot !== null && slot < to; slot = nextSlot(rule, slot)) yield slot;
 }
 
-/** How many slots lie in [from, to); a year of a second's schedule costs well under a millisecond once its zone is read. */
+/**
+ * Counts the slots in [from, to); a year of a schedule that fires each second costs well under a millisecond once its
+ * zone is read.
+ */
 export function countSlots(rule: ScheduleRule, from: number, to: number): number {
   const low = Math.max(from, rule.startAt ?? -Infinity);
   const high = Math.min(to, rule.endAt ?? Infinity);
@@ -40,7 +43,7 @@ export function countSlots(rule: ScheduleRule, from: number, to: number): number
   return count;
 }
 
-/** The last slot in [from, to), or null. */
+/** Returns the last slot in [from, to), or null. */
 export function lastSlot(rule: ScheduleRule, from: number, to: number): number | null {
   if (countSlots(rule, from, to) === 0) return null;
   if (rule.at !== null) return rule.at;
@@ -78,7 +81,9 @@ function firstFrom(rule: ScheduleRule, from: number): number | null {
   }
 }
 
-/** The start of a segment that a gap comes before, where a fixed hour has a match in the gap; from `at` on. */
+/**
+ * Returns the start of a segment that follows a gap, from `at` on, if a fixed hour matches in the gap; otherwise null.
+ */
 function skippedSlot(cron: Cron, segment: Segment, at: number): number | null {
   const opens = segment.start + segment.offset;
   if (!cron.fixedHour || at > segment.start || segment.shown >= opens) return null;
@@ -89,7 +94,7 @@ function countIn(cron: Cron, segment: Segment, from: number, to: number): number
   const low = from + segment.offset;
   const matches = cron.count(cron.fixedHour ? Math.max(low, segment.shown) : low, to + segment.offset);
   const skipped = skippedSlot(cron, segment, from);
-  // where the first instant after the gap matches as well, it is the same slot
+  // if the first instant after the gap matches as well, both are the same slot
   return skipped === null || cron.next(low) === low ? matches : matches + 1;
 }
 
@@ -97,7 +102,7 @@ function anchor(rule: ScheduleRule): number {
   return rule.startAt ?? 0;
 }
 
-/** How many steps of `every` lie before an instant, counted from the anchor. */
+/** Counts the steps of `every` before an instant, from the anchor. */
 function stepsBefore(rule: ScheduleRule, every: number, instant: number): number {
   const steps = Math.ceil((instant - anchor(rule)) / every);
   return rule.startAt === null ? steps : Math.max(0, steps);

@@ -1,31 +1,31 @@
 import { parseCron } from './cron.ts';
 import type { ScheduleOptions } from '../definition/definition.ts';
-import { durationMs, type Duration } from '../duration.ts';
+import { dayMs, durationMs, type Duration } from '../duration.ts';
 import { OptionInvalidError, ScheduleInvalidError } from '../error.ts';
+import { shown } from '../option-check.ts';
 import { countSlots, lastSlot, nextSlot, slotsBetween } from './fire-times.ts';
 import type { Catchup, Overlap, ScheduleRule } from '../definition/spec.ts';
 import { nearZones, zone, type Zone } from './zone.ts';
 
-const dayMs = 86_400_000;
-/** A shorter interval could not be kept: a slot fires within 100 ms (p99) of its time. */
+/** A shorter interval cannot be kept: a slot fires within 100 ms (p99) of its time. */
 const minEveryMs = 100;
-/** `catchup: 'all'` starts this many in one transaction at most. */
+/** Maximum number of executions that `catchup: 'all'` starts in one transaction. */
 const maxCatchup = 10_000;
 const overlaps: readonly Overlap[] = ['skip', 'buffer_one', 'allow', 'cancel_other'];
 const catchups: readonly Catchup[] = ['latest', 'skip', 'all'];
 
 /**
- * A slot noticed within this many ms is on time where no later slot has come: enough for a stalled loop, a busy
- * database or a quick restart, so that `catchup: 'skip'` loses nothing by them. Counted from the end of its jitter.
+ * A slot noticed within this many ms is on time if no later slot has come: enough for a stalled loop, a busy database
+ * or a quick restart, so that `catchup: 'skip'` loses nothing to them. Counted from the end of its jitter.
  */
 export const onTimeMs = 5000;
 /** A slot noticed within this many ms is on time in any case: all schedules due in a second start within that second. */
 export const alwaysOnTimeMs = 1000;
 /**
- * The rule that options describe, checked, with the defaults filled in: UTC, overlap skip, catchup latest, max 100,
- * window 24h, jitter 0. `every` without `startAt` counts from `now` (epoch ms); with `now` null its `startAt` stays
- * null, to be set by `anchoredRule` once the schedule begins. Times without an offset are local times of `timezone`.
- * Throws SCHEDULE_INVALID with the option at fault.
+ * Checks options and returns their rule with the defaults filled in: UTC, overlap skip, catchup latest, max 100, window
+ * 24h, jitter 0. `every` without `startAt` counts from `now` (epoch ms); with `now` null its `startAt` stays null, to
+ * be set by `anchoredRule` once the schedule begins. Times without an offset are local times of `timezone`. Throws
+ * SCHEDULE_INVALID with the option at fault.
  */
 export function scheduleRule(options: ScheduleOptions<unknown>, now: number | null): ScheduleRule {
   for (const field of ['cron', 'timezone'] as const) {
@@ -34,7 +34,7 @@ export function scheduleRule(options: ScheduleOptions<unknown>, now: number | nu
     }
   }
   const cron = options.cron ?? null;
-  if (cron !== null) parseCron(cron); // before its spaces go, so that the characters it counts are the written ones
+  if (cron !== null) parseCron(cron); // before spaces are normalized, so that character positions in errors are those of the written text
   const place = zoneOf(options.timezone ?? 'UTC');
   const rule: ScheduleRule = {
     cron: cron === null ? null : cron.trim().replaceAll(/\s+/g, ' '),
@@ -56,12 +56,12 @@ export function scheduleRule(options: ScheduleOptions<unknown>, now: number | nu
   return now === null ? rule : anchoredRule(rule, now);
 }
 
-/** The rule with a point to count from: `every` without `startAt` counts from `now` (epoch ms). */
+/** Sets the anchor of a rule: `every` without `startAt` counts from `now` (epoch ms). */
 export function anchoredRule(rule: ScheduleRule, now: number): ScheduleRule {
   return rule.every !== null && rule.startAt === null ? { ...rule, startAt: now } : rule;
 }
 
-/** Checks a rule that comes from elsewhere, such as a manifest. Throws SCHEDULE_INVALID with the field at fault. */
+/** Checks a rule from outside, such as a manifest. Throws SCHEDULE_INVALID with the field at fault. */
 export function checkRule(rule: ScheduleRule): void {
   checkKind(rule);
   zoneOf(rule.timezone);
@@ -155,7 +155,7 @@ function instant(field: string, value: string | Date | undefined, place: Zone): 
   const [year, month, date, hour, minute, second] = parts.slice(1, 7).map((part) => Number(part ?? 0));
   const local = Date.UTC(year!, month! - 1, date, hour, minute, second, Number((parts[7] ?? '').padEnd(3, '0')));
   const back = new Date(local);
-  // the years 0 to 99 are taken for 1900 to 1999
+  // Date.UTC maps the years 0 to 99 to 1900 to 1999
   if (back.getUTCFullYear() !== year || back.getUTCMonth() !== month! - 1 || back.getUTCDate() !== date) {
     throw new ScheduleInvalidError(field, `${shown(value)}: there is no such date`);
   }
@@ -165,7 +165,10 @@ function instant(field: string, value: string | Date | undefined, place: Zone): 
   return parts[8] === undefined ? place.instantOf(local) : local - offsetOf(parts[8]);
 }
 
-/** A time as options of schedules are written; without an offset it is UTC, a date alone is its midnight. Throws SCHEDULE_INVALID. */
+/**
+ * Parses a time as written in schedule options; without an offset it is UTC, a date alone is its midnight. Throws
+ * SCHEDULE_INVALID.
+ */
 export function timeOf(field: string, text: string): number {
   return instant(field, text, zoneOf('UTC'))!;
 }
@@ -176,14 +179,10 @@ function offsetOf(text: string): number {
   return (text.startsWith('-') ? -minutes : minutes) * 60_000;
 }
 
-function shown(value: unknown): string {
-  return typeof value === 'string' ? `'${value}'` : String(value);
-}
-
-/** Why slots started nothing. What older slots than `window` share is `outside_window`; both count as missed. */
+/** The reason for slots that started nothing. Slots older than `window` are `outside_window`; both count as missed. */
 export type PassReason = 'missed' | 'paused' | 'outside_window';
 
-/** What to do with a slot, or with neighbours that share a reason. Slots are epoch ms. */
+/** The decision for one slot, or for adjacent slots with one reason. Slots are epoch ms. */
 export type SlotDecision =
   | { readonly kind: 'start'; readonly slot: number; readonly isCatchUp: boolean }
   | {
@@ -197,10 +196,10 @@ export type SlotDecision =
 export interface DueQuestion {
   readonly rule: ScheduleRule;
   readonly scheduleId: string;
-  /** The last slot that was handled, or the time the schedule began: what is not later is not asked about. */
+  /** The last slot that was handled, or the time the schedule began; only later slots are considered. */
   readonly cursor: number;
   readonly now: number;
-  /** Since when it is paused, or null. To resume, ask once with it and store the answer; then it is null. */
+  /** Start of the pause (epoch ms), or null. To resume, ask once with it and store the answer; then it is null. */
   readonly pausedAt: number | null;
 }
 
@@ -209,17 +208,17 @@ export interface Due {
   readonly decisions: readonly SlotDecision[];
   /** The last slot handled with these decisions. */
   readonly cursor: number;
-  /** The next slot, or null where none is left. */
+  /** The next slot, or null after the last one. */
   readonly next: number | null;
-  /** When to ask again: the next slot and its jitter; null while paused, for then nothing starts. */
+  /** Time of the next evaluation: the next slot and its jitter; null while paused, since nothing starts then. */
   readonly wakeAt: number | null;
 }
 
 /**
- * What a schedule must do at `now` for every slot since its cursor. Slots are counted, not visited, so a second's
- * schedule that was down for a year costs milliseconds; it starts at most `max` late slots and those of about the last
- * second. Slots wait for their jitter in order, so each starts within `jitter` of its time. Overlap is the caller's:
- * it knows what runs.
+ * Decides at `now` about every slot since the cursor. Slots are counted, not visited, so a schedule that fires each
+ * second and was down for a year costs milliseconds; at most `max` late slots and those of about the last second start.
+ * Slots wait for their jitter in order, so each starts within `jitter` of its time. The caller applies overlap: it
+ * knows the running executions.
  */
 export function dueSlots(question: DueQuestion): Due {
   const { rule, scheduleId, cursor, now, pausedAt } = question;
@@ -243,7 +242,7 @@ function activeDecisions({ rule, scheduleId, cursor, now }: DueQuestion): SlotDe
   return decisions;
 }
 
-/** Decisions for the late slots in [from, to), by `catchup` and `window`. */
+/** Decides about the late slots in [from, to), by `catchup` and `window`. */
 function lateDecisions(rule: ScheduleRule, from: number, to: number, now: number): SlotDecision[] {
   if (rule.catchup === 'skip') return pass(rule, 'missed', from, to);
   const oldest = Math.min(Math.max(from, now - rule.window), to);
@@ -258,7 +257,7 @@ function lateDecisions(rule: ScheduleRule, from: number, to: number, now: number
   return [...decisions, ...starts, ...pass(rule, 'missed', (slots.at(-1) ?? to) + 1, to)];
 }
 
-/** While paused nothing starts: what was late before the pause is missed, the rest up to `now` is paused. */
+/** Nothing starts while paused: slots that were late before the pause are missed, the rest up to `now` is paused. */
 function pausedDecisions({ rule, cursor, now }: DueQuestion, pausedAt: number): SlotDecision[] {
   const until = now + 1;
   const paused = Math.min(Math.max(cursor + 1, lateBefore(rule, cursor, pausedAt)), until);
@@ -272,7 +271,7 @@ function lateBefore(rule: ScheduleRule, cursor: number, at: number): number {
   return newest === null ? waited - onTimeMs : Math.min(newest, waited - alwaysOnTimeMs);
 }
 
-/** The slots in [from, to) as one row, or nothing where there are none. */
+/** The slots in [from, to) as one decision; empty if there are no slots. */
 function pass(rule: ScheduleRule, reason: PassReason, from: number, to: number): SlotDecision[] {
   const first = nextSlot(rule, from - 1);
   const last = lastSlot(rule, from, to);
@@ -281,8 +280,9 @@ function pass(rule: ScheduleRule, reason: PassReason, from: number, to: number):
 }
 
 /**
- * How many ms after its slot an execution starts: 0 to `jitter`, evenly spread, and the same on every runner. FNV-1a
- * over the schedule's id and the slot, then the final mix of MurmurHash3, without which near slots get near delays.
+ * The delay in ms from a slot to the start of its execution: 0 to `jitter`, evenly spread, identical on every runner.
+ * FNV-1a over the schedule's id and the slot, then the final mix of MurmurHash3, without which adjacent slots get
+ * similar delays.
  */
 export function jitterMs(rule: ScheduleRule, scheduleId: string, slot: number): number {
   if (rule.jitter === 0) return 0;

@@ -6,8 +6,8 @@ import { checkRule, scheduleRule } from './rule.ts';
 import type { ScheduleSpec, WorkflowSpec } from '../definition/spec.ts';
 
 /**
- * A schedule as a definition writes it, in plain JSON: times as epoch ms, lengths as ms, defaults filled in. `every`
- * without `startAt` stays so: it counts from when the schedule begins. Throws SCHEDULE_INVALID.
+ * Converts a schedule of a definition to plain JSON: times as epoch ms, durations as ms, defaults filled in. `every`
+ * without `startAt` keeps null: it counts from the time the schedule begins. Throws SCHEDULE_INVALID.
  */
 export function scheduleSpec(
   workflow: string,
@@ -19,15 +19,15 @@ export function scheduleSpec(
   return { name, input, ...rule, paused: options.paused ?? false };
 }
 
-/** A schedule with the workflow that brings it. */
-export interface BroughtSchedule {
+/** A schedule with the workflow that declares it. */
+export interface DeclaredSchedule {
   readonly workflow: WorkflowSpec;
   readonly spec: ScheduleSpec;
 }
 
-/** The schedules of workflows by name. Throws SCHEDULE_INVALID where two have one name. */
-export function broughtSchedules(workflows: readonly WorkflowSpec[]): ReadonlyMap<string, BroughtSchedule> {
-  const brought = new Map<string, BroughtSchedule>();
+/** Collects the schedules of workflows by name. Throws SCHEDULE_INVALID if two have the same name. */
+export function declaredSchedules(workflows: readonly WorkflowSpec[]): ReadonlyMap<string, DeclaredSchedule> {
+  const brought = new Map<string, DeclaredSchedule>();
   for (const workflow of workflows) {
     for (const spec of workflow.schedules) {
       const other = brought.get(spec.name);
@@ -42,20 +42,20 @@ export function broughtSchedules(workflows: readonly WorkflowSpec[]): ReadonlyMa
 }
 
 /**
- * Checks the schedules that workflows bring: their names, rules, and inputs by the JSON Schemas. Before the transaction
- * that writes them: a check takes its time, and nobody else can write meanwhile. Throws SCHEDULE_INVALID, INPUT_INVALID.
+ * Checks the names, rules and inputs (by JSON Schema) of declared schedules. Runs before the transaction that writes
+ * them: a check takes time, and an open transaction would block other writers. Throws SCHEDULE_INVALID, INPUT_INVALID.
  */
 export function checkSchedules(workflows: readonly WorkflowSpec[]): void {
-  for (const { workflow, spec } of broughtSchedules(workflows).values()) {
+  for (const { workflow, spec } of declaredSchedules(workflows).values()) {
     naming(workflow.name, spec.name, () => checkRule(spec));
     const issues = jsonSchemaIssues(workflow.input, spec.input);
     if (issues.length === 0) continue;
-    const told = issues.map(({ path, message }) => ({ path, message: `${message} (in schedule '${spec.name}')` }));
-    throw new InputInvalidError(workflow.name, told);
+    const named = issues.map(({ path, message }) => ({ path, message: `${message} (in schedule '${spec.name}')` }));
+    throw new InputInvalidError(workflow.name, named);
   }
 }
 
-/** Says in an error which schedule it is about. */
+/** Adds the name of the schedule to an error. */
 function naming<T>(workflow: string, name: string, check: () => T): T {
   try {
     return check();

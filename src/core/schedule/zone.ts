@@ -1,12 +1,12 @@
+import { dayMs, hourMs } from '../duration.ts';
 import { nearNames } from '../suggest.ts';
 
-const dayMs = 86_400_000;
 /** Since 1900 no zone kept an offset for less than 3.9 days (Freetown, 1939), so a sample every 2 days misses none. */
 const sampleMs = 2 * dayMs;
 const chunkMs = 8 * sampleMs;
-/** Offsets differ by 26 h at most (-12 to +14), so what the clock showed before that cannot come again. */
+/** Offsets differ by at most 26 h (-12 to +14), so older local times cannot repeat. */
 const lookBackMs = sampleMs;
-const longestOffsetMs = 16 * 3_600_000;
+const longestOffsetMs = 16 * hourMs;
 const maxChunks = 4096;
 
 /**
@@ -15,17 +15,17 @@ const maxChunks = 4096;
  */
 export interface Segment {
   readonly start: number;
-  /** Not included. */
+  /** Exclusive. */
   readonly end: number;
   readonly offset: number;
   /**
-   * The local time up to which the clock had been when the segment starts: less than `start + offset` where the
-   * clock skips, more where it repeats, the same where nothing changes.
+   * The latest local time shown before the segment starts: less than `start + offset` if the clock skips, more if it
+   * repeats, equal if nothing changes.
    */
   readonly shown: number;
 }
 
-/** An IANA time zone by its offsets, which are read from Intl in chunks of 16 days and kept. */
+/** An IANA time zone as a list of offsets, read from Intl in chunks of 16 days and cached. */
 export class Zone {
   readonly name: string;
   readonly #format: Intl.DateTimeFormat;
@@ -35,7 +35,7 @@ export class Zone {
   constructor(name: string) {
     this.#format = new Intl.DateTimeFormat('en-US', { timeZone: name, timeZoneName: 'longOffset' });
     const known = this.#format.resolvedOptions().timeZone;
-    // other names of a zone stay as they were given: which of them is the main one differs between versions of Node
+    // aliases keep the given name: the canonical one differs between versions of Node
     this.name = known.toLowerCase() === name.toLowerCase() ? known : name;
     this.#fixed = known === 'UTC' ? { start: -Infinity, end: Infinity, offset: 0, shown: -Infinity } : null;
   }
@@ -53,7 +53,7 @@ export class Zone {
     return chunk.find((segment) => instant < segment.end)!;
   }
 
-  /** The instant of a local time: the first where it comes twice, the end of the gap where it does not come. */
+  /** Converts a local time to an instant: the first if it occurs twice, the end of the gap if it does not occur. */
   instantOf(local: number): number {
     let segment = this.segmentAt(local - longestOffsetMs);
     while (local >= segment.end + segment.offset) segment = this.segmentAt(segment.end);
@@ -76,7 +76,7 @@ export class Zone {
         const change = this.#changeIn(Math.max(start, sample - sampleMs), sample, offset);
         if (change === end) break; // the next chunk's first segment
         add(change);
-        shown = change + offset; // a repeat is over long before the next change
+        shown = change + offset; // a repeat ends long before the next change
         start = change;
         offset = this.#offsetAt(change);
       }
@@ -85,7 +85,7 @@ export class Zone {
     return segments;
   }
 
-  /** The first instant in (low, high] whose offset is not `offset`, which `low` has and `high` has not. */
+  /** Returns the first instant in (low, high] with another offset than `offset`, which `low` has and `high` has not. */
   #changeIn(low: number, high: number, offset: number): number {
     let before = low;
     let after = high;
@@ -106,14 +106,14 @@ export class Zone {
   }
 }
 
-/** `shown` for a segment that is cut: past the cut the clock has shown at least what it shows there. */
+/** Computes `shown` of a cut segment: beyond the cut, the clock has shown at least the local time of the cut. */
 function cut(shown: number, start: number, from: number, offset: number): number {
   return from === start ? shown : Math.max(shown, from + offset);
 }
 
 const zones = new Map<string, Zone>();
 
-/** The zone of an IANA name (any case), or null where there is none; a bare offset such as `+02:00` is none. */
+/** Returns the zone of an IANA name (any case), or null if it is unknown; a bare offset such as `+02:00` is unknown. */
 export function zone(name: string): Zone | null {
   const known = zones.get(name);
   if (known !== undefined) return known;
@@ -123,12 +123,12 @@ export function zone(name: string): Zone | null {
     zones.set(name, added);
     return added;
   } catch (error) {
-    if (error instanceof RangeError) return null; // how Intl refuses an unknown name
+    if (error instanceof RangeError) return null; // Intl refuses an unknown name with a RangeError
     throw error;
   }
 }
 
-/** Up to three names of zones that look like what was written: the same city first, then the nearest spellings. */
+/** Returns up to three zone names similar to the given text: the same city first, then the nearest spellings. */
 export function nearZones(name: string): readonly string[] {
   const wanted = name.trim().replaceAll(/[\s-]+/g, '_');
   const city = cityOf(wanted);

@@ -8,12 +8,12 @@ import type { Manifest } from './manifest.ts';
 import { maxManifestBytes, tooLong } from './manifest-limits.ts';
 import { tarChunks } from './tar.ts';
 
-/** The most files of a package, the manifest included. */
+/** Maximum number of files of a package, the manifest included. */
 const maxEntries = 10_000;
 
 const manifestPath = 'manifest.json';
 
-/** The files of a package by their path in it, without `manifest.json`. */
+/** The files of a package by path, without `manifest.json`. */
 export type PackageFiles = ReadonlyMap<string, Uint8Array>;
 
 export interface PackedArchive {
@@ -29,9 +29,9 @@ export interface ReadArchive {
 }
 
 /**
- * Packs a `.cloacina` file: the same manifest and files give the same tar, and so the same digest, on any machine. The
- * list of files with their hashes is made here. Nothing is packed that `readArchive` refuses: throws MANIFEST_INVALID
- * and ARCHIVE_TOO_LARGE.
+ * Packs a `.cloacina` file: equal manifests and files produce the same tar, and so the same digest, on any machine. The
+ * list of files with their hashes is computed here. The result always passes `readArchive`: throws MANIFEST_INVALID and
+ * ARCHIVE_TOO_LARGE.
  */
 export async function packArchive(manifest: Omit<Manifest, 'files'>, files: PackageFiles): Promise<PackedArchive> {
   refuseTooMany(files.size + 1);
@@ -42,9 +42,9 @@ export async function packArchive(manifest: Omit<Manifest, 'files'>, files: Pack
 }
 
 /**
- * Reads a `.cloacina` file from anywhere, in memory: nothing is written and nothing of it is run. Throws
- * PackageInvalidError with the first code that fits: ARCHIVE_TOO_LARGE, ARCHIVE_CORRUPT, ARCHIVE_ENTRY_REFUSED,
- * MANIFEST_MISSING, FORMAT_UNSUPPORTED, MANIFEST_INVALID, FILE_HASH_MISMATCH, ARCHIVE_NOT_CANONICAL.
+ * Reads an untrusted `.cloacina` file in memory: nothing is written or run. Throws PackageInvalidError with the first
+ * code that fits: ARCHIVE_TOO_LARGE, ARCHIVE_CORRUPT, ARCHIVE_ENTRY_REFUSED, MANIFEST_MISSING, FORMAT_UNSUPPORTED,
+ * MANIFEST_INVALID, FILE_HASH_MISMATCH, ARCHIVE_NOT_CANONICAL.
  */
 export async function readArchive(bytes: Uint8Array): Promise<ReadArchive> {
   const tar = await unpackGzip(bytes);
@@ -72,14 +72,14 @@ interface Entry {
   readonly bytes: Uint8Array;
 }
 
-/** The rules are asked at each header, before the bytes behind it are taken. */
+/** Each header is checked before its bytes are read. */
 async function readTar(tar: Uint8Array): Promise<readonly Entry[]> {
   const clash = clashFinder();
   let count = 0;
   const filter = (header: { name: string; type?: string }): boolean => {
     refuseTooMany(++count);
     refuseEntry(header.name, header.type ?? 'file', clash);
-    return header.type !== 'directory'; // it may be there, but not in the canonical form
+    return header.type !== 'directory'; // allowed here, but never in the canonical form
   };
   try {
     const entries = await unpackTar(tar, { strict: true, filter });
@@ -131,7 +131,7 @@ function checkFiles(manifest: Manifest, files: PackageFiles): void {
   }
 }
 
-/** Compared piece by piece: the canonical tar is never a second copy in memory. */
+/** Compares chunk by chunk: the canonical tar is never a second copy in memory. */
 function checkCanonical(tar: Uint8Array, canonical: Iterable<Uint8Array>): void {
   let offset = 0;
   for (const chunk of canonical) {

@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import semver from 'semver';
 import { PackageInvalidError } from '../../core/error.ts';
 
-/** What a package needs of the Cloacina and the Node that run it. */
+/** The versions of Cloacina and Node that a package requires. */
 export interface Engine {
   /**
    * The version of the guest interface that the package was packed for; a runner serves its own and every older one.
-   * Absent in packages that were packed before the interface had a version: they are of version 1.
+   * Absent in packages packed before the interface had a version: they have version 1.
    */
   readonly guestApi?: number | undefined;
   /** Version ranges (semver). */
@@ -16,38 +16,38 @@ export interface Engine {
 
 /**
  * The versions of the guest interface that this Cloacina serves. The guest interface is everything that the code of a
- * package meets when it runs: the exports of `cloacina`, `ctx`, the kinds of tasks and how their functions are called.
- * An addition leaves the number; a change that breaks code which was packed before raises `newest`. `oldest` stays, so
- * that packages of every earlier version run ([why](../../docs/decisions/guest-interface.md)).
+ * package uses at run time: the exports of `cloacina`, `ctx`, the kinds of tasks and the way their functions are
+ * called. An addition leaves the number; a change that breaks packed code raises `newest`. `oldest` stays, so that
+ * packages of every earlier version run ([reason](../../docs/decisions/guest-interface.md)).
  */
 const served = { oldest: 1, newest: 1 } as const;
 
-/** What runs packages here, as `checkEngine` compares it with what they ask for. */
+/** The versions of this process, which `checkEngine` compares with those a package requires. */
 export interface RunningEngine {
   readonly cloacina: string;
   readonly node: string;
   readonly guestApi: { readonly oldest: number; readonly newest: number };
 }
 
-/** The versions of this package, of Node, and of the guest interface. */
+/** Returns the versions of this package, of Node, and of the guest interface. */
 export function runningEngine(): RunningEngine {
   return { cloacina: ownPackage().version, node: process.versions.node, guestApi: served };
 }
 
-/** What a package asks for when its project does not say: this version of Cloacina or any later one, and the Node that it needs. */
+/** The default requirement of a project: this version of Cloacina or any later one, and the Node that it needs. */
 export function defaultEngine(): Engine {
   const { version, engines } = ownPackage();
   return { guestApi: served.newest, cloacina: `>=${version}`, node: engines.node };
 }
 
-/** The range of npm that an application with this version uses: later patches of it, for a new project's dependency. */
+/** Returns the npm range for a new project's dependency: this version and its later patches. */
 export function ownRange(): string {
   return `^${ownPackage().version}`;
 }
 
 /**
- * Throws ENGINE_UNSUPPORTED unless the guest interface of the package is served here and both versions lie in its ranges
- * (a prerelease counts as its version).
+ * Throws ENGINE_UNSUPPORTED unless this process serves the guest interface of the package and both versions are within
+ * its ranges (a prerelease counts as its version).
  */
 export function checkEngine(
   { package: about, engine: wanted }: { readonly package: { name: string; version: string }; readonly engine: Engine },
@@ -63,7 +63,7 @@ export function checkEngine(
 }
 
 /**
- * The default range of packages that were packed before the guest interface had a version. Nobody chose it, so it
+ * The default range of packages packed before the guest interface had a version. It was not chosen by an author, so it
  * excludes no later version.
  */
 const formerDefaultRange = '^0.1.0';
@@ -85,7 +85,7 @@ function engineFault(wanted: Engine, running: RunningEngine): readonly [keyof En
   return null;
 }
 
-/** `package.json` lies two folders up, both from `src/package` and from `dist/package`. */
+/** `package.json` is two folders above both `src/package` and `dist/package`. */
 function ownPackage(): { version: string; engines: { node: string } } {
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
   return JSON.parse(text) as { version: string; engines: { node: string } };

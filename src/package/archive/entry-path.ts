@@ -1,10 +1,10 @@
-/** The longest path in an archive, bytes of UTF-8. */
+/** Maximum length of a path in an archive, bytes of UTF-8. */
 const maxPathBytes = 1000;
-/** The longest name of a file or folder on the file systems in use (ext4, APFS, NTFS). */
+/** Maximum length of a file or folder name on common file systems (ext4, APFS, NTFS). */
 const maxSegmentBytes = 255;
-/** The most folders and names of a path. */
+/** Maximum number of segments of a path. */
 const maxParts = 32;
-/** The most characters of all paths of an archive together: each is walked folder by folder, twice. */
+/** Maximum total length of all paths of an archive, characters: each path is walked folder by folder, twice. */
 const maxTotal = 1024 * 1024;
 
 const folders = ['code/', 'assets/', 'source/'];
@@ -13,8 +13,8 @@ const deviceName = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)/i;
 const control = /[\u0000-\u001f\u007f]/;
 
 /**
- * Why a path may not stand in an archive, or null where it may. A path that passes can be unpacked on Linux, macOS and
- * Windows, stays inside of the folder it is unpacked to, and names the same file on all of them.
+ * Returns the reason for which a path is refused in an archive, or null. An accepted path can be unpacked on Linux,
+ * macOS and Windows, stays inside the target folder, and names the same file on all of them.
  */
 export function pathFault(path: string): string | null {
   if (path === '') return 'the name is empty';
@@ -46,8 +46,9 @@ function segmentFault(segment: string): string | null {
 }
 
 /**
- * Takes the paths of one archive one after the other and says why the next cannot lie beside the earlier ones, or null:
- * the same path twice, a path that differs only in case, a file where another path has a folder, too long all together.
+ * Returns a function that takes the paths of one archive in turn and returns the conflict of the next with earlier
+ * ones, or null: the same path twice, a path that differs only in case, a file whose path is another entry's folder, a
+ * total length over the limit.
  */
 export function clashFinder(): (path: string) => string | null {
   const files = new Map<string, string>();
@@ -71,12 +72,12 @@ export function clashFinder(): (path: string) => string | null {
   };
 }
 
-/** Two steps: 'ß' and 'ẞ', or the Greek sigmas, meet only when raised first and lowered after. */
+/** Two steps: 'ß' and 'ẞ', or the Greek sigmas, are equal only after upper-casing and then lower-casing. */
 function caseFold(path: string): string {
   return path.toUpperCase().toLowerCase().normalize('NFC');
 }
 
-/** The order of paths in an archive: by their bytes in UTF-8, the same whatever the locale. */
+/** Orders the paths of an archive by their UTF-8 bytes, independent of the locale. */
 export function byPathBytes(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }

@@ -1,12 +1,13 @@
 import { crc32, deflateRaw, inflateRaw } from 'node:zlib';
 import { promisify } from 'node:util';
+import { errnoOf } from '../../core/errno.ts';
 import { PackageInvalidError } from '../../core/error.ts';
 
-/** The most bytes of a `.cloacina` file. */
+/** Maximum size of a `.cloacina` file, bytes. */
 const maxPackedBytes = 50 * 1024 * 1024;
-/** The most bytes of the tar in it. */
+/** Maximum size of the tar in it, bytes. */
 const maxUnpackedBytes = 500 * 1024 * 1024;
-/** The most bytes of tar for one byte of file. */
+/** Maximum ratio of tar bytes to file bytes. */
 const maxRatio = 200;
 
 // RFC 1952: magic, deflate, no flags (so no name, comment or extra field), no time, XFL 2, OS 255 ("unknown")
@@ -14,7 +15,7 @@ const header = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255]);
 const trailerBytes = 8;
 const deflate = promisify<Uint8Array, { level: number }, Buffer>(deflateRaw);
 
-/** Packs a tar. Throws ARCHIVE_TOO_LARGE over a limit of the reader: what is packed can be read. */
+/** Compresses a tar. Throws ARCHIVE_TOO_LARGE over a limit of the reader, so that every packed file can be read. */
 export async function packGzip(tar: Uint8Array): Promise<Uint8Array> {
   if (tar.length > maxUnpackedBytes) throw tooLarge(`it unpacks to ${tar.length} bytes, more than ${maxUnpackedBytes}`);
   const trailer = Buffer.alloc(trailerBytes);
@@ -27,8 +28,8 @@ export async function packGzip(tar: Uint8Array): Promise<Uint8Array> {
 }
 
 /**
- * The tar in a `.cloacina` file: one gzip member with the one header, and nothing after it. Stops at the limits before
- * the memory is taken. Throws ARCHIVE_CORRUPT, ARCHIVE_TOO_LARGE, ARCHIVE_NOT_CANONICAL.
+ * Returns the tar of a `.cloacina` file: one gzip member with the fixed header, and nothing after it. The limits are
+ * checked before memory is allocated. Throws ARCHIVE_CORRUPT, ARCHIVE_TOO_LARGE, ARCHIVE_NOT_CANONICAL.
  */
 export async function unpackGzip(bytes: Uint8Array): Promise<Uint8Array> {
   if (bytes.length > maxPackedBytes) throw tooLarge(`it has ${bytes.length} bytes, more than ${maxPackedBytes}`);
@@ -58,14 +59,14 @@ export async function unpackGzip(bytes: Uint8Array): Promise<Uint8Array> {
   return tar;
 }
 
-/** `used` counts the bytes of the deflate stream alone, so what follows it can be told. */
+/** `used` counts the bytes of the deflate stream alone, so that trailing bytes are detected. */
 function inflate(bytes: Uint8Array, limit: number): Promise<{ tar: Uint8Array; used: number }> {
   return new Promise((resolve, reject) => {
     inflateRaw(bytes, { maxOutputLength: limit, info: true, chunkSize: 65_536 }, (error, result: unknown) => {
       if (error === null) {
         const { buffer, engine } = result as { buffer: Buffer; engine: { bytesWritten: number } };
         resolve({ tar: buffer, used: engine.bytesWritten });
-      } else if ('code' in error && error.code === 'ERR_BUFFER_TOO_LARGE') {
+      } else if (errnoOf(error) === 'ERR_BUFFER_TOO_LARGE') {
         reject(tooLarge(`it unpacks to more than ${limit} bytes (${maxUnpackedBytes}, or ${maxRatio} times its size)`));
       } else {
         reject(corrupt(`it does not unpack (${error.message})`, error));

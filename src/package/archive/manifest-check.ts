@@ -7,7 +7,7 @@ import { clashFinder, pathFault } from './entry-path.ts';
 import { joinPath } from './problems.ts';
 
 /**
- * What is wrong with a workflow whose shape is right. Codes: `DUPLICATE_NAME`, `UNKNOWN_TASK`, `CYCLE`,
+ * Returns the problems of a workflow that matches the schema. Codes: `DUPLICATE_NAME`, `UNKNOWN_TASK`, `CYCLE`,
  * `KIND_MISMATCH`, `BAD_VALUE`. `at` is the path of the workflow in the manifest.
  */
 export function workflowProblems(spec: WorkflowSpec, at: string): Problem[] {
@@ -38,7 +38,10 @@ export function workflowProblems(spec: WorkflowSpec, at: string): Problem[] {
   return problems;
 }
 
-/** What can never fire as it is written: a bad cron expression, an unknown zone, a date that never comes. */
+/**
+ * Returns the reasons for which a schedule can never fire: a bad cron expression, an unknown zone, a date that never
+ * comes.
+ */
 function firingProblems(schedule: ScheduleSpec, at: string): Problem[] {
   try {
     checkRule(schedule);
@@ -49,12 +52,12 @@ function firingProblems(schedule: ScheduleSpec, at: string): Problem[] {
   }
 }
 
-/** Two workflows of one name in a package. */
+/** Returns the workflow names that occur twice in a package. */
 export function workflowNameProblems(names: readonly unknown[]): Problem[] {
   return duplicates(names, 'workflow', (index) => `workflows[${index}].name`);
 }
 
-/** What is wrong with the paths of `files`. Codes: `BAD_PATH`, `ENTRY_MISSING`. */
+/** Returns the problems of the paths in `files`. Codes: `BAD_PATH`, `ENTRY_MISSING`. */
 export function fileProblems(paths: readonly string[], entry: string): Problem[] {
   const clash = clashFinder();
   const problems = paths.flatMap((path): Problem[] => {

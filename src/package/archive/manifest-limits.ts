@@ -1,33 +1,40 @@
 import type { Problem } from '../../core/error.ts';
 
-/** The most bytes of a manifest in UTF-8. One of a chain of 10,000 tasks has 4 MB. */
+/** Maximum size of a manifest, bytes of UTF-8. The manifest of a chain of 10,000 tasks has 4 MB. */
 export const maxManifestBytes: number = 16 * 1024 * 1024;
 
-/** Levels of objects and lists. A manifest without the JSON Schemas of its inputs has 8. */
+/** Maximum nesting of objects and lists. A manifest without the JSON Schemas of its inputs has 8 levels. */
 const maxNesting = 200;
 
-/** Values of a manifest: objects, lists and what is in them. One of 10,000 tasks with 50,000 needs has 340,000. */
+/**
+ * Maximum number of values of a manifest: objects, lists and their members. A manifest of 10,000 tasks with 50,000
+ * needs has 340,000.
+ */
 const maxValues = 500_000;
 
-/** The most members of the lists of a manifest. `tasks`, `needs` and `schedules` are counted over all workflows. */
+/**
+ * Maximum number of members of the lists of a manifest. `tasks`, `needs` and `schedules` are counted over all
+ * workflows.
+ */
 const limits = {
   workflows: 5000,
   tasks: 10_000,
   needs: 50_000,
   schedules: 1000,
-  /** With `manifest.json` that makes the 10,000 entries of an archive. */
+  /** With `manifest.json` this is the maximum of 10,000 entries of an archive. */
   files: 9999,
   authors: 100,
   /** Of each kind. */
   permissions: 1000,
 } as const;
 
-/** The most characters of a description. */
+/** Maximum length of a description, characters. */
 export const maxProse = 10_000;
 
 /**
- * Why a text is not read at all: it is too long, too deep, or holds too many values. Counted on the text, before
- * an object is made: a file of 43 kB can unpack to a million workflows, and each problem with each of them costs memory.
+ * Returns the reason for which a text is not parsed: it is too long, too deep, or has too many values. The text is
+ * scanned before an object is made: a file of 43 kB can unpack to a million workflows, and each problem with each of
+ * them costs memory.
  */
 export function textProblem(text: string): Problem | null {
   if (Buffer.byteLength(text) > maxManifestBytes) return tooLong();
@@ -43,7 +50,7 @@ export function tooLong(): Problem {
   return { code: 'TOO_LARGE', path: '', message: `it has more than ${maxManifestBytes} bytes` };
 }
 
-/** What has more members than a manifest may have; asked before its parts are looked at one by one. */
+/** Returns the lists that exceed their limits; runs before their members are checked one by one. */
 export function countProblems(value: unknown): Problem[] {
   const workflows = listOf(member(value, 'workflows'));
   if (workflows.length > limits.workflows) return [tooMany('workflows', 'workflows', limits.workflows)];
@@ -65,7 +72,7 @@ function tooMany(path: string, what: string, limit: number): Problem {
   return { code: 'TOO_MANY', path, message: `it has more than ${limit} ${what}` };
 }
 
-/** Each value but the first of an object or list stands behind a comma, and each object or list behind its bracket. */
+/** Each value but the first of an object or list follows a comma; the first follows the opening bracket. */
 function shape(text: string): { readonly deepest: number; readonly values: number } {
   let [depth, deepest, values] = [0, 0, 0];
   for (let at = 0; at < text.length; at++) {
@@ -102,7 +109,7 @@ function recordOf(value: unknown): object {
   return typeof value === 'object' && value !== null ? value : {};
 }
 
-/** The property of an object that has it itself. */
+/** Returns an own property of an object; undefined for any other value. */
 export function member(value: unknown, key: string): unknown {
   return typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? Reflect.get(value, key) : undefined;
 }

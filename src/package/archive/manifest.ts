@@ -10,17 +10,20 @@ import { fileProblems, workflowProblems, workflowNameProblems } from './manifest
 import { countProblems, maxProse, member, textProblem } from './manifest-limits.ts';
 import { listProblems, maxListed, zodProblems } from './problems.ts';
 
-/** The one version of the `.cloacina` format that this code writes and reads. */
+/** The only version of the `.cloacina` format that this code writes and reads. */
 export const formatVersion = 1;
 
-/** Where the bundled code lies in every package. */
+/** The path of the bundled code in every package. */
 export const entryPath = 'code/index.mjs';
 
-/** What the code of a package asks for beyond its own folder; a runner grants it, or does not run the package (`grants.ts`). */
+/**
+ * The permissions that the code of a package needs beyond its own folder; a runner grants them or does not run the
+ * package (`grants.ts`).
+ */
 export interface Permissions {
-  /** No network, all of it, or the hosts listed (`api.example.org` or `api.example.org:8443`). */
+  /** False: no network; true: all of it; or a list of hosts (`api.example.org` or `api.example.org:8443`). */
   readonly net: boolean | readonly string[];
-  /** The names of the environment that the code sees; no patterns, and none of Cloacina's own (`CLOACINA_*`). */
+  /** The environment variables that the code reads; no patterns, and none of Cloacina's own (`CLOACINA_*`). */
   readonly env: readonly string[];
   /** Files and folders of the runner's machine that the code reads. */
   readonly read: readonly string[];
@@ -28,7 +31,7 @@ export interface Permissions {
   readonly write: readonly string[];
 }
 
-/** `manifest.json`: all that a runner needs to own an execution without loading the code. */
+/** `manifest.json`: everything a runner needs to own an execution without loading the code. */
 export interface Manifest {
   readonly formatVersion: 1;
   readonly package: {
@@ -59,7 +62,7 @@ const ms = z.int().nonnegative();
 const count = z.int().positive();
 const json = z.custom<Json>((value) => value !== undefined);
 
-/** The name of a package: as npm's, scope included, so that it can be the name in `package.json`. */
+/** The name of a package: npm's rules, scope included, so that it can be the name in `package.json`. */
 export const packageName: z.ZodType<string> = z
   .string()
   .max(214)
@@ -68,7 +71,7 @@ export const packageName: z.ZodType<string> = z
     "it must be letters, digits, '_', '-' and '.', with a scope or without",
   );
 
-/** An exact version, without `v` and without build metadata: two names of one version would be two versions. */
+/** An exact version, without `v` and without build metadata: two spellings of one version would be two versions. */
 export const packageVersion: z.ZodType<string> = z
   .string()
   .max(256)
@@ -91,7 +94,7 @@ export const permissionsSchema: z.ZodType<Permissions> = z.strictObject({
   write: z.array(line.min(1)),
 });
 
-/** The ranges that the author of a package may set. */
+/** The version ranges that an author may set. */
 export const engineRanges: z.ZodType<Pick<Engine, 'cloacina' | 'node'>> = z.strictObject({
   cloacina: range,
   node: range,
@@ -165,7 +168,7 @@ const workflow: z.ZodType<WorkflowSpec> = z.strictObject({
 
 const files = z.record(z.string(), z.string().regex(/^[0-9a-f]{64}$/, 'it must be a sha256 in hex'));
 
-/** All of a manifest but its workflows, which are looked at one by one. */
+/** The manifest without its workflows, which are checked one by one. */
 const manifestSchema: z.ZodType<Omit<Manifest, 'workflows'>> = z.strictObject({
   formatVersion: z.literal(formatVersion),
   package: z.strictObject({
@@ -184,9 +187,9 @@ const manifestSchema: z.ZodType<Omit<Manifest, 'workflows'>> = z.strictObject({
 });
 
 /**
- * Reads and checks the text of a `manifest.json`. Throws FORMAT_UNSUPPORTED for another format version, else
- * MANIFEST_INVALID: with what is over a limit, or else with the first 100 problems of what the closed schema finds, then
- * duplicate names, unknown needs, cycles, fields that do not fit a task's kind, and paths that may not be in an archive.
+ * Parses and checks the text of a `manifest.json`. Throws FORMAT_UNSUPPORTED for another format version, otherwise
+ * MANIFEST_INVALID: with the exceeded limits, or with the first 100 problems: schema violations, then duplicate names,
+ * unknown needs, cycles, fields that do not fit a task's kind, and paths that an archive refuses.
  */
 export function parseManifest(text: string): Manifest {
   const value = parseText(text);
@@ -203,16 +206,19 @@ export function parseManifest(text: string): Manifest {
   if (problems.length > 0) throw invalid(problems);
   if (!result.success) throw invalid([{ code: 'BAD_VALUE', path: '', message: 'it does not fit the schema' }]);
   const ordered = Object.entries(result.data.files).toSorted(([a], [b]) => byPathBytes(a, b));
-  // the schema keeps the place of the workflows among the keys
+  // the schema keeps the position of the workflows among the keys
   return { ...result.data, workflows, files: Object.fromEntries(ordered) };
 }
 
-/** The one text of a manifest: keys in the order of the schema, files in the order of the archive, two spaces, a line end. */
+/**
+ * Returns the canonical text of a manifest: keys in the order of the schema, files in the order of the archive, an
+ * indent of two spaces, a line end.
+ */
 export function formatManifest(manifest: Manifest): string {
   return `${JSON.stringify(manifest, null, 2)}\n`;
 }
 
-/** The name of the file that a package is packed to: `@shop/daily-load` 1.0.0 -> `shop-daily-load-1.0.0.cloacina`. */
+/** Returns the file name of a packed package: `@shop/daily-load` 1.0.0 -> `shop-daily-load-1.0.0.cloacina`. */
 export function packageFileName(name: string, version: string): string {
   return `${name.replace('@', '').replace('/', '-')}-${version}.cloacina`;
 }
@@ -238,8 +244,8 @@ function checkFormat(value: unknown): void {
 }
 
 /**
- * Each workflow against its schema, and where it fits, what a schema cannot say: a bad one hides no problem of the others.
- * Stops where there are more problems than are listed, since each costs memory.
+ * Checks each workflow against its schema, and if it fits, against the rules that a schema cannot express: one bad
+ * workflow hides no problem of the rest. Stops once there are more problems than are listed, since each costs memory.
  */
 function checkWorkflows(parts: unknown, problems: Problem[]): WorkflowSpec[] {
   if (!Array.isArray(parts)) return [];
@@ -258,7 +264,7 @@ function checkWorkflows(parts: unknown, problems: Problem[]): WorkflowSpec[] {
   return workflows;
 }
 
-/** A call has no room for the 50,000 arguments that a spread of all of them can be. */
+/** Up to 50,000 problems exceed the number of arguments that a spread call can take. */
 function add(problems: Problem[], more: readonly Problem[]): void {
   problems.push(...more.slice(0, maxListed + 1));
 }

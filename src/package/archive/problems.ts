@@ -3,14 +3,14 @@ import type { Problem } from '../../core/error.ts';
 
 type ZodIssue = z.core.$ZodIssue;
 
-/** More are not listed: a hostile file must not make an error of a million lines. */
+/** Maximum number of listed problems: a hostile file must not produce an error of a million lines. */
 export const maxListed = 100;
-/** The most characters of a path or a message, for the same reason. */
+/** Maximum length of a path or a message, characters, for the same reason. */
 const maxShown = 500;
 
 /**
- * What a closed schema found, as problems, a few more than are listed. Codes: `UNKNOWN_KEY`, `MISSING_KEY`, `WRONG_TYPE`, `BAD_VALUE`.
- * `top` is what the paths begin with, for a schema of a part.
+ * Converts the issues of a closed schema to problems, a few more than are listed. Codes: `UNKNOWN_KEY`, `MISSING_KEY`,
+ * `WRONG_TYPE`, `BAD_VALUE`. `top` begins the paths, for the schema of a part.
  */
 export function zodProblems(error: z.core.$ZodError, top = ''): Problem[] {
   return error.issues.slice(0, maxListed + 1).flatMap((issue) => issueProblems(issue, top));
@@ -52,7 +52,7 @@ function article(type: string): string {
   return `${/^[aeio]/.test(type) ? 'an' : 'a'} ${type}`;
 }
 
-/** `workflows[0].tasks[2].needs.raw`; a key that is no plain name is quoted. */
+/** Formats a path such as `workflows[0].tasks[2].needs.raw`; a key that is no identifier is quoted. */
 export function joinPath(top: string, keys: readonly PropertyKey[]): string {
   let path = top;
   for (const key of keys) {
@@ -63,7 +63,7 @@ export function joinPath(top: string, keys: readonly PropertyKey[]): string {
   return path;
 }
 
-/** The problems that an error carries, and one text of them all. */
+/** Returns the problems for an error and their combined text. */
 export function listProblems(problems: readonly Problem[]): { problems: readonly Problem[]; text: string } {
   const listed = problems.slice(0, maxListed).map(shortProblem);
   if (problems.length > maxListed) listed.push({ code: 'MORE', path: '', message: 'there are more problems' });

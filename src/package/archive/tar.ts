@@ -4,10 +4,10 @@ const prefixBytes = 155;
 const zeros = new Uint8Array(2 * blockBytes);
 
 /**
- * The one tar of some files, in the order given: ustar, regular files only, mode 0644, ids and times 0, a pax header
- * only before a path that is too long for ustar, two zero blocks at the end. The bytes are a contract: the digest of
- * every package hangs on them, and the reader compares what it read with what this writes. So they are made here, and
- * not by a library whose next version may choose otherwise.
+ * Yields the canonical tar of some files, in the order given: ustar, regular files only, mode 0644, ids and times 0, a
+ * pax header only before a path that is too long for ustar, two zero blocks at the end. The bytes are a contract: the
+ * digest of every package depends on them, and the reader compares its input with them. Therefore they are written here
+ * and not by a library whose next version may choose otherwise.
  */
 export function* tarChunks(files: Iterable<readonly [path: string, bytes: Uint8Array]>): Generator<Uint8Array> {
   for (const [path, bytes] of files) {
@@ -35,7 +35,7 @@ function padding(size: number): Uint8Array {
   return zeros.subarray(0, (blockBytes - (size % blockBytes)) % blockBytes);
 }
 
-/** The path whole where it fits, else cut at the last `/` that leaves both parts short enough. */
+/** Keeps the path whole if it fits, otherwise cuts it at the last `/` that leaves both parts short enough. */
 function splitPath(path: string): { name: string; prefix: string } | null {
   if (Buffer.byteLength(path) <= nameBytes) return { name: path, prefix: '' };
   for (let slash = path.lastIndexOf('/'); slash > 0; slash = path.lastIndexOf('/', slash - 1)) {

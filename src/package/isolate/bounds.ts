@@ -6,67 +6,70 @@ import type { TaskError } from '../../core/task-error.ts';
 import { maxLogBytes } from '../../engine/inline.ts';
 import { mapItemsOf } from '../../engine/execution/map-items.ts';
 
-// The bounds of what a guest may send. The code of a package keeps within them where it is honest: `guest.ts` sees to
-// that. The host counts once more, before it makes anything of a text, since the channel is open to that code: a guest
-// beyond a bound broke the protocol and is ended, and costs its host a look at so many bytes.
+// Bounds of the data that a guest may send. `guest.ts` keeps honest packages within them. The host checks again before
+// it parses anything, since the code of the package can write to the channel: a guest beyond a bound broke the protocol
+// and is ended, and the bound limits the cost of that check.
 
-/** What one frame may hold. */
+/** The limits of one frame. */
 export interface FrameBounds {
   readonly headerBytes: number;
   readonly messages: number;
-  /** Bytes of the texts of one frame, as of now. */
+  /** Maximum size of the texts of one frame, bytes; it can change over time. */
   readonly bodyBytes: () => number;
 }
 
-/** Bytes of what one turn of the event loop gathers for one frame; one text alone may have more. */
+/** Size of the texts that one turn of the event loop gathers for one frame, bytes; a single text may be larger. */
 export const batchBytes = 8_388_608;
-/** The same for headers (UTF-16 units, 3 bytes at most) and messages: below what a reader takes. */
+/** The same for headers (UTF-16 units, at most 3 bytes each) and messages: below the limits of a reader. */
 export const batchHeaderLength = 262_144;
 export const batchMessages = 4096;
 
-/** Bytes of the header of a frame from a guest. The longest message has 100 issues, all of it escaped: 770 kB. */
+/**
+ * Maximum size of the header of a frame from a guest, bytes. The longest message has 100 issues, fully escaped: 770 kB.
+ */
 export const maxHeaderBytes = 1_048_576;
 export const maxMessages = 8192;
 
-/** Bytes of any frame, whoever sends it. */
+/** Maximum size of any frame in either direction, bytes. */
 const maxFrameBytes = 268_435_456;
 
-/** UTF-16 units of all texts of one message: they fill a frame by half at most, at 3 bytes of UTF-8 for one unit. */
+/** Maximum length of all texts of one message, UTF-16 units: half a frame at 3 bytes of UTF-8 for one unit. */
 export const maxTextLength: number = Math.floor(maxFrameBytes / 6);
 
-/** Characters of the name of a step, as `ctx.step` has it. */
+/** Maximum length of the name of a step, characters, as in `ctx.step`. */
 export const maxStepName = 1000;
 
-/** A host may send what it wants: it holds the executions, and a guest that does not trust it has nobody else. */
+/** The bounds of frames from the host: it holds the executions, so a guest must trust it. */
 export const trusted: FrameBounds = {
   headerBytes: maxFrameBytes,
   messages: Infinity,
   bodyBytes: () => maxFrameBytes,
 };
 
-/** Throws where a header has more messages than a frame may, before anything is made of it. */
+/** Throws for a header with more messages than a frame may have, before it is parsed. */
 export function checkMessages(header: string, bounds: FrameBounds): void {
-  // the shortest is `{}`, so a short header cannot have that many
+  // the shortest message is `{}`, so a shorter header cannot have that many
   if (header.length <= 2 * bounds.messages) return;
   if (arrayMembers(header, bounds.messages) === 'too_many') {
     throw new Error(`a frame of more than ${bounds.messages} messages`);
   }
 }
 
-/** Throws where a text has more bytes than it may. */
 export function checkBytes(what: string, text: string, limit: number): void {
   if (text.length * 3 <= limit) return;
   const bytes = Buffer.byteLength(text);
   if (bytes > limit) throw new Error(`${what} of ${bytes} bytes; the limit is ${limit}`);
 }
 
-/** What is wrong with a text that is to be stored as JSON: it is none, or has too many levels; null where nothing is. */
+/**
+ * Returns the fault of a text that will be stored as JSON: a syntax error or too many levels; null if there is none.
+ */
 export function jsonFault(text: string): string | null {
   if (isTooDeep(text)) return `the value from the package has more than ${maxJsonDepth} levels of arrays and objects`;
   return isJson(text) ? null : 'the value from the package is not JSON';
 }
 
-/** The same for the items of a map, of which no two are parsed at once. Throws MAP_TOO_LARGE. */
+/** Returns the fault of the items of a map, parsed one at a time. Throws MAP_TOO_LARGE. */
 export function itemsFault(text: string, map: string): string | null {
   const items = mapItemsOf(text, map);
   if (items === null) return jsonFault(text);
@@ -83,14 +86,14 @@ function isJson(text: string): boolean {
   }
 }
 
-/** Data of a line of a log as JSON text. */
+/** Returns the data of a log line as bounded JSON text. */
 export function boundLogData(text: string | undefined): string | null {
   if (text === undefined) return null;
   checkBytes('the data of a log line', text, maxLogBytes);
   return jsonFault(text) === null ? text : JSON.stringify(text);
 }
 
-/** An error as a guest sent it, made anew with what an error has, bounded; undefined where it is none. */
+/** Rebuilds a guest's error from its known fields, bounded; undefined if it has no such shape. */
 export function readTaskError(value: unknown): TaskError | undefined {
   const levels: TaskError[] = [];
   for (let at = value; at !== undefined && levels.length <= maxCauses;) {
@@ -111,7 +114,7 @@ function errorAt(value: unknown): TaskError | undefined {
   return typeof stack === 'string' ? { name, code, message, stack } : undefined;
 }
 
-/** Issues as a guest sent them, made anew, bounded; undefined where they are none. */
+/** Rebuilds a guest's issues from their known fields, bounded; undefined if they have no such shape. */
 export function readIssues(value: unknown): readonly Issue[] | undefined {
   if (!Array.isArray(value) || !value.every(isIssue)) return undefined;
   return boundIssues(value, (issue) => issue);

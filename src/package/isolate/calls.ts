@@ -8,7 +8,7 @@ import { batchBytes, boundLogData, checkBytes, itemsFault, jsonFault, maxTextLen
 import { splitCall } from './protocol.ts';
 import type { ToGuest, ToHost } from './protocol.ts';
 
-/** What can be asked of a package's code. */
+/** A request to a package's code. */
 export type Request =
   | { readonly kind: 'run'; readonly call: TaskCall; readonly host: TaskHost }
   | { readonly kind: 'ask'; readonly question: Question; readonly call: TaskCall }
@@ -30,11 +30,11 @@ interface Entry {
   readonly request: Request;
   readonly resolve: (reply: Reply) => void;
   sent: boolean;
-  /** The guest will hear of an abort. */
+  /** True if the guest must be told of an abort. */
   watched: boolean;
 }
 
-/** The calls that one process holds: those that wait until it is ready, and those that run in it. */
+/** The calls of one process: those waiting until it is ready, and those running in it. */
 export class GuestCalls {
   readonly #send: (message: ToGuest, texts?: readonly string[]) => void;
   readonly #empty: () => void;
@@ -52,7 +52,7 @@ export class GuestCalls {
     return this.#entries.size;
   }
 
-  /** Bytes of the longest text that may come: it never shrinks, since what was asked may be answered late. */
+  /** Maximum size of a text in an answer, bytes. It never shrinks, since an earlier request may be answered late. */
   get largestAnswer(): number {
     return this.#largest;
   }
@@ -61,7 +61,7 @@ export class GuestCalls {
     return this.#find(call) !== undefined;
   }
 
-  /** The calls of tasks that began. */
+  /** The task calls that have begun. */
   running(): readonly TaskCall[] {
     const found: TaskCall[] = [];
     for (const { sent, request } of this.#entries.values()) if (sent && 'call' in request) found.push(request.call);
@@ -81,7 +81,7 @@ export class GuestCalls {
     for (const entry of this.#unsent.splice(0)) if (this.#entries.has(entry.id)) this.#post(entry);
   }
 
-  /** Drops a call that has not begun; false where it has, or is not here. */
+  /** Drops a call that has not begun; returns false if it has begun or is not here. */
   drop(call: TaskCall): boolean {
     const entry = this.#find(call);
     if (entry === undefined || entry.sent) return false;
@@ -90,7 +90,10 @@ export class GuestCalls {
     return true;
   }
 
-  /** The process ended. `charged`: by a fault that may be a call's own, which it is where only one was in it. */
+  /**
+   * Ends all calls with the process. `charged`: the process ended by a fault that may be a call's own; it is attributed
+   * to a call only if that call was alone.
+   */
   lose(error: TaskError, charged: boolean): void {
     const begun = [...this.#entries.values()].filter((entry) => entry.sent).length;
     for (const entry of this.#entries.values()) {
@@ -98,18 +101,18 @@ export class GuestCalls {
     }
   }
 
-  /** The package did not load: an attempt that failed, and may be made again. */
+  /** Fails all calls because the package did not load: their attempts failed and may be repeated. */
   refuse(refusal: CloacinaError): void {
     const error = toTaskError(refusal);
     for (const entry of this.#entries.values()) {
-      // of an input nothing can be said, so that is a call which ended its process
+      // an input has no attempt that could fail, so it counts as a call that ended its process
       const lost = { status: 'lost', alone: true, error } as const;
       const retry = { status: 'failed', error, retryable: true, retryAfter: null } as const;
       this.#settle(entry, !('call' in entry.request) ? lost : retry);
     }
   }
 
-  /** Acts on what the guest said of a call; of one that is over nothing is taken. Throws where it is beyond a bound. */
+  /** Applies a guest's message about a call; messages about ended calls are ignored. Throws if a bound is exceeded. */
   receive(message: CallMessage, texts: readonly string[]): void {
     const entry = this.#entries.get(message.id);
     if (entry === undefined) {
@@ -210,8 +213,8 @@ function encode(id: number, request: Request): { readonly message: ToGuest; read
 }
 
 /**
- * The answer of a guest, once it is sure to be one: a package that replaces `JSON.stringify` or writes to the channel
- * must not get text into the store that nobody can read.
+ * Reads and checks a guest's answer: a package that replaces `JSON.stringify` or writes to the channel must not get
+ * unreadable text into the store.
  */
 function readReply(
   message: Extract<CallMessage, { kind: 'completed' | 'failed' | 'valid' | 'invalid' }>,
@@ -236,7 +239,7 @@ function valid(input: string, request: Request): InputOutcome {
   return fault === null ? { status: 'valid', input } : invalid(fault);
 }
 
-/** Bytes that the answer to a request may have. */
+/** Maximum size of the answer to a request, bytes. */
 function answerBytes(request: Request): number {
   switch (request.kind) {
     case 'run':
@@ -244,12 +247,14 @@ function answerBytes(request: Request): number {
     case 'ask':
       return request.question === 'over' ? maxMapBytes : request.call.maxPayload;
     default:
-      // where there is no schema it is the same text, which whoever wrote it was allowed to
+      // without a schema the answer is the same text, whose size was accepted before
       return Math.max(request.maxPayload, Buffer.byteLength(request.input));
   }
 }
 
-/** Whether the answer is a value that a schema has judged: the input of a workflow, or the payload of a signal. */
+/**
+ * Returns true if the answer is a value that a schema validated: the input of a workflow, or the payload of a signal.
+ */
 function asksForInput(request: Request): request is Extract<Request, { kind: 'parse' | 'signal' }> {
   return request.kind === 'parse' || request.kind === 'signal';
 }

@@ -4,11 +4,12 @@ import type { TaskError } from '../../core/task-error.ts';
 import type { TaskCall } from '../../engine/workflow-code.ts';
 
 /**
- * Why the process of an isolate ended. By itself: `exited`, `out_of_memory`. Ended by the host for what it did:
- * `stalled` (it did not answer), `too_slow` (it had not loaded), `abandoned` (a task ignored its signal), `broke_protocol`. For no fault of its own:
- * `closed` (with its isolate), `unused` (idle, or its one call is over), `not_started`.
+ * The reason for the end of an isolate's process. By itself: `exited`, `out_of_memory`. Ended by the host for its
+ * behaviour: `stalled` (it did not answer), `too_slow` (it did not finish loading), `abandoned` (a task ignored its
+ * signal), `broke_protocol`. Without any fault: `closed` (with its isolate), `unused` (idle, or its only call is over),
+ * `not_started`.
  */
-export type EndReason =
+export type ExitReason =
   | 'exited'
   | 'out_of_memory'
   | 'stalled'
@@ -19,50 +20,53 @@ export type EndReason =
   | 'unused'
   | 'not_started';
 
-/** How an isolate's process ended that was not asked to. */
-export interface IsolateDeath {
-  readonly reason: EndReason;
+/** An unrequested end of an isolate's process. */
+export interface IsolateExit {
+  readonly reason: ExitReason;
   readonly code: number | null;
   readonly signal: string | null;
-  /** The calls of tasks that were in it. */
+  /** The task calls that were running in it. */
   readonly calls: readonly TaskCall[];
   readonly error: TaskError;
 }
 
-export interface DeathFacts {
+export interface ExitFacts {
   readonly label: string;
-  readonly reason: EndReason;
+  readonly reason: ExitReason;
   readonly code: number | null;
   readonly signal: string | null;
-  /** What adds to the reason: how long it was silent, what it sent. */
+  /** Details of the reason, such as the time of silence or the invalid message. */
   readonly detail: string;
-  /** What it printed last on stderr. */
+  /** Its last output on stderr. */
   readonly tail: string;
   readonly calls: number;
 }
 
-/** V8 says this on stderr before it aborts; a buffer that cannot be had is an error of the code, not of the process. */
-const memoryWords = /heap out of memory|FATAL ERROR: .*(allocation failed|out of memory)/i;
+/**
+ * V8 prints this on stderr before it aborts. A failed allocation of a buffer is an error of the code and does not end
+ * the process.
+ */
+const outOfMemoryText = /heap out of memory|FATAL ERROR: .*(allocation failed|out of memory)/i;
 
 export function isOutOfMemory(tail: string): boolean {
-  return memoryWords.test(tail);
+  return outOfMemoryText.test(tail);
 }
 
-export function deathError(facts: DeathFacts): TaskError {
+export function exitError(facts: ExitFacts): TaskError {
   const { label, calls, tail } = facts;
   const among = calls > 1 ? ` with ${calls} calls in it` : '';
-  const shown = tail === '' || !saysMore(facts.reason) ? '' : `\n${tail}`;
-  const message = `the process of ${label} ended${among}: ${causeOf(facts)}${shown}`;
+  const shown = tail === '' || !hasUsefulTail(facts.reason) ? '' : `\n${tail}`;
+  const message = `the process of ${label} ended${among}: ${reasonText(facts)}${shown}`;
   return toTaskError(withoutStack(new CloacinaError('ISOLATE_EXITED', message)));
 }
 
-/** An error that stands for another process says nothing by a stack of this one. */
+/** Removes the stack of an error about another process: a stack of this process tells nothing about it. */
 function withoutStack(error: CloacinaError): CloacinaError {
   Reflect.deleteProperty(error, 'stack');
   return error;
 }
 
-function saysMore(reason: EndReason): boolean {
+function hasUsefulTail(reason: ExitReason): boolean {
   return reason === 'exited' || reason === 'out_of_memory' || reason === 'broke_protocol';
 }
 
@@ -73,10 +77,10 @@ function causeOf({ reason, code, signal, detail }: DeathFacts): string {
   return signal === null ? `it exited with code ${code}` : `it was ended by ${signal}`;
 }
 
-/** What may keep a package from loading while its process answers. */
+/** Possible reasons why a package does not load while its process answers. */
 export const slowHint = 'a top-level await that never settles, or much work at its start';
 
-const causes: Readonly<Record<Exclude<EndReason, 'exited'>, (detail: string) => string>> = {
+const reasonTexts: Readonly<Record<Exclude<ExitReason, 'exited'>, (detail: string) => string>> = {
   out_of_memory: (detail) => `it ran out of memory (${detail})`,
   stalled: (detail) =>
     `it did not answer for ${detail}, so it was killed; an endless loop, or work that blocks its event loop`,

@@ -5,10 +5,10 @@ import { reviveError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
 
-/** Differences between exports and manifest that a message lists. */
+/** Maximum number of differences between exports and manifest in a message. */
 const shownFaults = 10;
 
-/** Specs as a guest sent them. Throws a plain Error where they are none. */
+/** Parses the specs that a guest sent. Throws a plain Error if they are malformed. */
 export function readSpecs(text: string): readonly WorkflowSpec[] {
   if (isTooDeep(text)) throw new Error('exports of more levels than a value may have');
   const specs: unknown = JSON.parse(text);
@@ -21,7 +21,7 @@ function isSpec(value: unknown): value is WorkflowSpec {
   return typeof Reflect.get(value, 'name') === 'string' && typeof Reflect.get(value, 'fingerprint') === 'string';
 }
 
-/** How the exports of a package differ from its manifest, by names and graphs; null where they do not. */
+/** Compares the exports of a package with its manifest by names and graphs; returns the differences, or null. */
 export function checkExports(actual: readonly WorkflowSpec[], expected: readonly WorkflowSpec[]): string | null {
   const found = new Map(actual.map((spec) => [spec.name, spec]));
   const faults: string[] = [];
@@ -37,7 +37,7 @@ export function checkExports(actual: readonly WorkflowSpec[], expected: readonly
   return faults.length === 0 ? null : cleanText(faults.join('; '));
 }
 
-/** PACKAGE_LOAD_FAILED; where the package's own code threw, its error with its stack is the cause. */
+/** Returns PACKAGE_LOAD_FAILED; if the package's own code threw, that error with its stack is the cause. */
 export function loadError(label: string, message: string, thrown?: TaskError): CloacinaError {
   const options = thrown === undefined ? undefined : { cause: reviveError(thrown) };
   return new CloacinaError('PACKAGE_LOAD_FAILED', `${label} did not load: ${message}`, options);

@@ -1,4 +1,4 @@
-/** What `import ... from 'cloacina'` gives inside a package: how workflows are defined, and nothing that runs them. */
+/** The exports of `cloacina` inside a package: definitions of workflows, and nothing that runs them. */
 export { errorTable } from '../../core/error-table.ts';
 export * from '../../core/error.ts';
 export { eventTypes } from '../../core/event.ts';
@@ -8,7 +8,7 @@ export { ExecutionFailedError } from '../../engine/client/execution-failed.ts';
 
 const absence = 'is not available inside a package: the runner that loaded the package runs its workflows';
 
-/** In place of `Client`, so that sources which also run their workflows elsewhere load all the same. */
+/** Stands in for `Client`, so that sources which also run their workflows elsewhere can be loaded. */
 export class Client {
   constructor() {
     throw new Error(`Client ${absence}`);
@@ -21,7 +21,7 @@ export class Client {
   }
 }
 
-/** In place of `Runner`, as `Client` above. */
+/** Stands in for `Runner`, for the same reason. */
 export class Runner {
   constructor() {
     throw new Error(`Runner ${absence}`);

@@ -4,19 +4,19 @@ import type { Socket } from 'node:net';
 import os from 'node:os';
 import v8 from 'node:v8';
 
-/** Builtins that Node's permission model does not cover and that reach the file system. */
+/** Builtins that reach the file system and that Node's permission model does not cover. */
 const closedBuiltins: ReadonlySet<string> = new Set(['node:sqlite', 'sqlite']);
 
-// taken before the package is loaded, which can redefine `process.pid`
+// read before the package is loaded, which can redefine `process.pid`
 const { pid: ownPid } = process;
 
 /**
- * Puts up, before any code of the package is loaded, the walls that Node's permission model has no word for: `cloacina`
- * is what the host supplies, `node:sqlite` cannot be had, no other process can be signalled or slowed down, V8's flags
- * stay as they are, and no UNIX socket can be reached. They hold against mistakes, not against an attacker. `channel` is
- * the pipe to the host.
+ * Closes, before any code of the package is loaded, the holes in Node's permission model: `cloacina` is the module that
+ * the host supplies, `node:sqlite` is unavailable, no other process can be signalled or slowed down, V8's flags are
+ * fixed, and no UNIX socket can be reached. This protects against mistakes, not against an attacker. `channel` is the
+ * pipe to the host.
  */
-export function raiseWalls(apiUrl: string, channel: Socket): void {
+export function raiseSandbox(apiUrl: string, channel: Socket): void {
   closeModules(apiUrl);
   closeOtherProcesses();
   closeFlags();
@@ -40,8 +40,8 @@ function closeModules(apiUrl: string): void {
 }
 
 /**
- * `process._kill` is what `process.kill` calls, and takes the same ids. `_debugProcess` makes another Node open its
- * inspector, through which all of that process can be had.
+ * `process._kill` implements `process.kill` and takes the same ids. `_debugProcess` makes another Node open its
+ * inspector, which controls that whole process.
  */
 function closeOtherProcesses(): void {
   for (const name of ['kill', '_kill']) {
@@ -58,14 +58,14 @@ function closeOtherProcesses(): void {
   }
   const setPriority = functionOf(os, 'setPriority');
   replace(os, 'setPriority', (pid: unknown, ...rest: unknown[]): unknown => {
-    // with one argument, that is the priority, and the process is this one
+    // a single argument is the priority, and the target is this process
     const isOwn = rest[0] === undefined || pid === 0 || pid === ownPid;
     if (!isOwn) throw refused('a package cannot change the priority of other processes');
     return setPriority(pid, ...rest);
   });
 }
 
-/** Some of V8's flags name files that it then writes, past the permission model; `spawn.ts` freezes them as well. */
+/** Some V8 flags name files that V8 then writes, bypassing the permission model; `spawn.ts` freezes them as well. */
 function closeFlags(): void {
   replace(v8, 'setFlagsFromString', () => {
     throw refused('a package cannot set flags of V8');
@@ -73,9 +73,9 @@ function closeFlags(): void {
 }
 
 /**
- * A UNIX socket is a file that `listen` makes and `connect` opens past the permission model; on Windows it is a named
- * pipe. All that can do so (`net`, `http` and `fetch` by their `socketPath`) ends at two methods of one native class,
- * which is that of the channel to the host, too.
+ * A UNIX socket is a file that `listen` creates and `connect` opens, bypassing the permission model; on Windows it is a
+ * named pipe. Every API for them (`net`, `http` and `fetch` by their `socketPath`) ends at two methods of one native
+ * class, which the channel to the host uses, too.
  */
 function closeUnixSockets(channel: Socket): void {
   const pipe: unknown = Object.getPrototypeOf(Reflect.get(channel, '_handle'));
@@ -83,7 +83,7 @@ function closeUnixSockets(channel: Socket): void {
     ['bind', 0],
     ['connect', 1],
   ] as const) {
-    functionOf(pipe, name); // of a Node that has no such method the wall would close nothing
+    functionOf(pipe, name); // fails if this Node has no such method: replacing it would close nothing
     replace(pipe as object, name, (...args: unknown[]) => {
       throw refused(`a package may not use a UNIX socket: ${String(args[place])}`);
     });
@@ -98,12 +98,12 @@ function functionOf(target: unknown, name: string): AnyFunction {
   return found as AnyFunction;
 }
 
-/** For good: what is not writable and not configurable cannot be put back. */
+/** Permanent: a property that is not writable and not configurable cannot be restored. */
 function replace(target: object, name: string, value: (...args: never[]) => unknown): void {
   Object.defineProperty(target, name, { value, writable: false, configurable: false, enumerable: true });
 }
 
-/** With the code that Node gives what its permission model refuses. */
+/** Has the code of Node's own permission errors. */
 function refused(message: string): Error {
   return Object.assign(new Error(`${message}; its process is isolated`), { code: 'ERR_ACCESS_DENIED' });
 }

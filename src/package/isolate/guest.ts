@@ -9,13 +9,13 @@ import { cleanText } from '../../core/text.ts';
 import { functionsOf, isWorkflow } from '../../core/definition/workflow.ts';
 import type { InputOutcome, Outcome, TaskHost, WorkflowCode } from '../../engine/workflow-code.ts';
 import { inlineCode } from '../../engine/inline.ts';
-import { raiseWalls } from './guest-sandbox.ts';
+import { raiseSandbox } from './guest-sandbox.ts';
 import { Link } from './link.ts';
 import { maxTextLength } from './bounds.ts';
 import { joinCall } from './protocol.ts';
 import type { LogLevel, ToGuest, ToHost } from './protocol.ts';
 
-// What the guest itself needs is taken before the package is loaded, which may replace it.
+// The guest's own functions are saved before the package is loaded, which may replace the globals.
 const { stringify } = JSON;
 const { pid } = process;
 const rss = process.memoryUsage.rss.bind(process.memoryUsage);
@@ -23,7 +23,7 @@ const endSelf = process.kill.bind(process, pid, 'SIGKILL');
 
 const channelFd = 3;
 
-/** What a running task asks of its host, over the wire. */
+/** Forwards the requests of a running task to the host. */
 class RemoteHost implements TaskHost {
   readonly #id: number;
   #controller: AbortController | undefined;
@@ -62,7 +62,7 @@ class RemoteHost implements TaskHost {
   }
 }
 
-/** The code of a package may be plain JavaScript: what it hands over need not be of the type that was asked for. */
+/** The code of a package may be plain JavaScript: its values need not have the declared type. */
 function asText(value: unknown): string {
   return typeof value === 'string' ? value : inspect(value);
 }
@@ -82,7 +82,7 @@ const waiting = new Map<number, Waiting>();
 let lastRef = 0;
 
 const channel = new Socket({ fd: channelFd, readable: true, writable: true });
-// the host ended or let go of this process: nothing it could do would reach anybody
+// the host ended or released this process: no result could reach it
 channel.on('close', endSelf).on('end', endSelf).on('error', endSelf);
 const link = new Link(channel, {
   message: (message, texts) => receive(message as ToGuest, texts),
@@ -172,7 +172,7 @@ function reply(id: number, outcome: Outcome | InputOutcome): void {
       const { error, retryable, retryAfter } = outcome;
       return send({ kind: 'failed', id, error, retryable: asBoolean(retryable), retryAfter });
     }
-    case 'lost': // said by hosts only
+    case 'lost': // sent by hosts only
   }
 }
 
@@ -193,7 +193,7 @@ async function load(entry: string, env: Readonly<Record<string, string>>): Promi
   try {
     const exported = (await import(entry)) as Readonly<Record<string, unknown>>;
     const found = new Set(Object.values(exported).filter(isWorkflow));
-    // children that are given as workflows come along, exported or not
+    // child workflows are included, exported or not
     for (const workflow of found) for (const child of functionsOf(workflow).children.values()) found.add(child);
     const specs = [...found].map((workflow) => add(workflow, env));
     send({ kind: 'loaded' }, [stringify(specs)]);
@@ -208,7 +208,7 @@ function add(workflow: AnyWorkflow, env: Readonly<Record<string, string>>): AnyW
   return workflow.spec;
 }
 
-// What ends a group of processes (Ctrl-C, a service manager) is meant for the host, which lets the tasks end first.
+// Signals to the process group (Ctrl-C, a service manager) are meant for the host, which lets the tasks end first.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
-raiseWalls(new URL(import.meta.url.replace(/guest(\.\w+)$/, 'guest-api$1')).href, channel);
+raiseSandbox(new URL(import.meta.url.replace(/guest(\.\w+)$/, 'guest-api$1')).href, channel);
 send({ kind: 'up' });

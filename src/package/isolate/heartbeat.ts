@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../../engine/clock.ts';
 
 export interface HeartbeatOptions {
   readonly clock: Clock;
-  /** How long the other side may be silent. */
+  /** Maximum silence of the other side. */
   readonly stallMs: number;
   ping(): void;
   stalled(): void;
@@ -10,7 +10,7 @@ export interface HeartbeatOptions {
 
 const longestIntervalMs = 1000;
 
-/** Asks the other side for a sign of life, from its start to its stop. Any message is one. */
+/** Pings the other side from start to stop. Any message counts as an answer. */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   readonly #intervalMs: number;
@@ -47,7 +47,7 @@ export class Heartbeat {
 
   #beat(): void {
     const now = this.#options.clock.monotonic();
-    // a beat that comes late says that this process itself stood still, with the answers of the other unread
+    // a late beat means that this process itself was blocked, with the other side's answers unread
     const late = now - this.#due > this.#intervalMs;
     if (this.#heard || late) this.#silentSince = now;
     this.#heard = false;

@@ -12,8 +12,8 @@ import type { Logger } from '../../engine/logger.ts';
 import { maxHeaderBytes, maxMessages } from './bounds.ts';
 import { GuestCalls } from './calls.ts';
 import type { Reply, Request } from './calls.ts';
-import { deathError, isOutOfMemory, slowHint } from './exit-reason.ts';
-import type { EndReason, IsolateDeath } from './exit-reason.ts';
+import { exitError, isOutOfMemory, slowHint } from './exit-reason.ts';
+import type { ExitReason, IsolateExit } from './exit-reason.ts';
 import { checkExports, loadError, readSpecs } from './exports.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { Link } from './link.ts';
@@ -28,9 +28,9 @@ export interface IsolateProcessOptions {
   readonly dir: string;
   /** The module to load, relative to the folder. */
   readonly entry: string;
-  /** Names the package in messages. */
+  /** The name of the package in messages. */
   readonly label: string;
-  /** What the manifest says of the exports; undefined where nothing was said yet. */
+  /** The workflows of the manifest; undefined if there is no manifest yet. */
   readonly expected: readonly WorkflowSpec[] | undefined;
   readonly env: { readonly granted: Readonly<Record<string, string>>; readonly all: Readonly<Record<string, string>> };
   readonly net: boolean;
@@ -40,20 +40,20 @@ export interface IsolateProcessOptions {
   readonly startLimitMs: number;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** The package is loaded and no call is here: at first, and again after each call that was the only one. */
+  /** The package is loaded and has no calls: once after loading, and after each end of the last call. */
   onIdle(): void;
-  /** The process takes no more calls: it is about to end, or has ended. */
+  /** The process accepts no more calls: it is ending or has ended. */
   onEnding(): void;
-  /** The process is gone. `death` is undefined where it went for no fault of its own. */
-  onGone(death: IsolateDeath | undefined): void;
+  /** The process is gone. `exit` is undefined if it ended without any fault. */
+  onGone(exit: IsolateExit | undefined): void;
 }
 
-/** How long the pipes of a process that exited, or a process that closed its channel, are waited for. */
+/** Maximum wait for the pipes of an exited process, or for the exit of a process that closed its channel. */
 const lingerMs = 1000;
 
-/** One process with the code of one package in it. It is started once, and never again. */
+/** One process with the code of one package. It is started once and never restarted. */
 export class IsolateProcess {
-  /** Resolves with what the package exports; rejects with PACKAGE_LOAD_FAILED. */
+  /** Resolves with the exports of the package; rejects with PACKAGE_LOAD_FAILED. */
   readonly loaded: Promise<readonly WorkflowSpec[]>;
   readonly gone: Promise<void>;
   readonly #options: IsolateProcessOptions;
@@ -63,7 +63,7 @@ export class IsolateProcess {
   readonly #loaded: PromiseWithResolvers<readonly WorkflowSpec[]> = Promise.withResolvers();
   readonly #gone: PromiseWithResolvers<void> = Promise.withResolvers();
   #state: 'waiting' | 'starting' | 'ready' | 'gone' = 'waiting';
-  #ending: { readonly reason: EndReason; readonly detail: string } | undefined;
+  #ending: { readonly reason: ExitReason; readonly detail: string } | undefined;
   #refusal: CloacinaError | undefined;
   #entry = '';
   #isUp = false;
@@ -75,7 +75,7 @@ export class IsolateProcess {
   constructor(options: IsolateProcessOptions) {
     this.#options = options;
     this.loaded = this.#loaded.promise;
-    this.loaded.catch(() => undefined); // whoever wants to know asks; the calls that wait hear it in any case
+    this.loaded.catch(() => undefined); // a rejection need not be handled here: the waiting calls receive it in any case
     this.gone = this.#gone.promise;
     this.#calls = new GuestCalls({
       send: (message, texts) => this.#link?.send(message, texts),
@@ -98,14 +98,14 @@ export class IsolateProcess {
     return this.#calls.has(call);
   }
 
-  /** Takes a call; before the package is loaded it waits. Resolves in any case. */
+  /** Accepts a call; it waits until the package is loaded. Always resolves. */
   submit(request: Request): Promise<Reply> {
     const reply = this.#calls.add(request);
     if (this.#state === 'ready') this.#calls.sendAll();
     return reply;
   }
 
-  /** A call that has not begun is dropped; else the process is ended, since there is no other way to end the call. */
+  /** Drops a call that has not begun; otherwise ends the process, the only way to stop a running call. */
   abandon(call: TaskCall): void {
     if (!this.#calls.drop(call)) this.end('abandoned');
   }
@@ -119,13 +119,13 @@ export class IsolateProcess {
       this.#attach(spawnGuest({ ...this.#options, dir, env: this.#options.env.all }));
     } catch (error) {
       this.#ending = { reason: 'not_started', detail: error instanceof Error ? error.message : String(error) };
-      // later, as every other end: whoever starts it has not kept it yet
+      // deferred like every other end: the caller has not stored this object yet
       queueMicrotask(() => this.#finish(null, null));
     }
   }
 
-  /** Ends the process. Calls in it are lost. */
-  end(reason: EndReason, detail = ''): void {
+  /** Ends the process. Its running calls are lost. */
+  end(reason: ExitReason, detail = ''): void {
     if (this.#ending !== undefined || this.#state === 'gone') return;
     this.#ending = { reason, detail };
     this.#unwatch();
@@ -139,7 +139,7 @@ export class IsolateProcess {
     this.#options.onIdle();
   }
 
-  /** From when its code is loaded to its end: a timer that a task left behind needs no call to grow or to loop. */
+  /** Runs from loading until the end: a timer that a task left behind can grow or loop without any call. */
   #watch(): void {
     this.#heartbeat.start();
     if (this.#process?.pid !== undefined) this.#memory.start(this.#process.pid);
@@ -178,7 +178,7 @@ export class IsolateProcess {
     const [, stdout, stderr, channel] = child.stdio as unknown as [null, Readable, Readable, Duplex];
     void new OutputLines(stdout, clock, (line) => logger.info({ ...fields, stream: 'stdout' }, line));
     this.#stderr = new OutputLines(stderr, clock, (line) => logger.warn({ ...fields, stream: 'stderr' }, line));
-    channel.on('error', () => undefined); // the process is ending, and its exit says more
+    channel.on('error', () => undefined); // the process is ending, and its exit carries more information
     channel.on('close', () => this.#later(() => this.end('broke_protocol', 'it closed its channel')));
     const bounds = {
       headerBytes: maxHeaderBytes,
@@ -258,7 +258,7 @@ export class IsolateProcess {
     this.#gone.resolve();
   }
 
-  #settle(wasReady: boolean, reason: EndReason, error: TaskError): void {
+  #settle(wasReady: boolean, reason: ExitReason, error: TaskError): void {
     if (wasReady || reason === 'closed' || reason === 'abandoned') {
       this.#loaded.reject(new CloacinaError('ISOLATE_EXITED', error.message));
       this.#calls.lose(error, reason !== 'closed' && reason !== 'abandoned');
@@ -269,11 +269,11 @@ export class IsolateProcess {
     this.#calls.refuse(refusal);
   }
 
-  #error(reason: EndReason, detail: string, code: number | null = null, signal: string | null = null): TaskError {
+  #error(reason: ExitReason, detail: string, code: number | null = null, signal: string | null = null): TaskError {
     const { label, heapMb } = this.#options;
     const more = reason === 'out_of_memory' && detail === '' ? `its heap is capped at ${heapMb} MB` : detail;
     const tail = this.#stderr?.tail ?? '';
-    return deathError({ label, reason, code, signal, detail: more, tail, calls: this.#calls.running().length });
+    return exitError({ label, reason, code, signal, detail: more, tail, calls: this.#calls.running().length });
   }
 
   #overText(heldMb: number): string {

@@ -661,7 +661,7 @@ describe(
 
     test('a process without calls makes room for another package', async (t) => {
       const room = new ProcessLimit(1);
-      const [a, b] = [open(t, saysPid, { room }), open(t, saysPid + waits, { room })];
+      const [a, b] = [open(t, saysPid, { processLimit: room }), open(t, saysPid + waits, { processLimit: room })];
       await completed(a.code.run(callOf('pid'), hostOf()));
       const pid = await completed(b.code.run(callOf('pid'), hostOf()));
       assert.deepEqual([a.isolate.processes, b.isolate.processes], [0, 1]);

@@ -8,48 +8,48 @@ import type { Logger } from '../../engine/logger.ts';
 import type { Reply, Request } from './calls.ts';
 import { IsolateProcess } from './isolate-process.ts';
 import type { IsolateProcessOptions } from './isolate-process.ts';
-import type { IsolateDeath } from './exit-reason.ts';
+import type { IsolateExit } from './exit-reason.ts';
 import { ProcessLimit } from './process-limit.ts';
 import { isolateEnvironment } from './spawn.ts';
 
-export type { IsolateDeath } from './exit-reason.ts';
+export type { IsolateExit } from './exit-reason.ts';
 
 export interface IsolateOptions {
-  /** The folder of the unpacked package; all that its code can read. */
+  /** The folder of the unpacked package; its code can read nothing else. */
   readonly dir: string;
   /** The module to load, relative to the folder; default `code/index.mjs`. */
   readonly entry?: string;
-  /** Names the package in messages and logs: `simple_demo v1.0.0`. */
+  /** The name of the package in messages and logs: `simple_demo v1.0.0`. */
   readonly label: string;
-  /** The workflows of the manifest. Left out where there is none yet (packing): then any exports will do. */
+  /** The workflows of the manifest. Absent while packing, when there is no manifest: then any exports are accepted. */
   readonly workflows?: readonly WorkflowSpec[];
-  /** What the package was granted; default nothing. */
+  /** Granted permissions; default none. */
   readonly grants?: {
-    /** Names of the environment. */
+    /** Names of environment variables. */
     readonly env?: readonly string[];
-    /** Network. Node 24 cannot close it; Node 26 closes it unless granted. */
+    /** Network access. Node 24 cannot restrict it; Node 26 closes it unless granted. */
     readonly net?: boolean;
   };
-  /** Where granted names are looked up; default the environment of this process. */
+  /** The source of granted variables; default the environment of this process. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
-  /** Cap of the JavaScript heap of each process, MB; default 512. */
+  /** Maximum JavaScript heap of each process, MB; default 512. */
   readonly heapMb?: number;
-  /** What each process may hold beside that heap: buffers, and Node itself, MB; default 512. */
+  /** Maximum memory of each process beside that heap (buffers, Node itself), MB; default 512. */
   readonly offHeapMb?: number;
-  /** A process that does not answer for this long is ended; default 30 s. */
+  /** Maximum silence before a process is ended; default 30 s. */
   readonly isolateStallMs?: number;
-  /** How long a process may take to start and load the package; default 60 s. */
+  /** Maximum time to start a process and load the package; default 60 s. */
   readonly startLimitMs?: number;
-  /** A process without calls is stopped after this time; default 60 s. */
+  /** Idle time after which a process without calls is stopped; default 60 s. */
   readonly idleMs?: number;
-  /** Shared by all isolates whose processes are bounded together; default: a room of its own. */
-  readonly room?: ProcessLimit;
-  /** Default the system's. */
+  /** Shared by all isolates whose processes are limited together; default: its own limit. */
+  readonly processLimit?: ProcessLimit;
+  /** Default: the system clock. */
   readonly clock?: Clock;
-  /** Takes what the package prints (stdout as info, stderr as warn) and how its processes end. */
+  /** Receives the output of the package (stdout as info, stderr as warn) and reports of ended processes. */
   readonly logger: Logger;
-  /** A process ended that nobody asked to: for counting crashes. */
-  readonly onDeath?: (death: IsolateDeath) => void;
+  /** Called after each unrequested end of a process, to count crashes. */
+  readonly onExit?: (exit: IsolateExit) => void;
 }
 
 const defaultHeapMb = 512;
@@ -57,18 +57,18 @@ const defaultOffHeapMb = 512;
 const defaultStallMs = 30_000;
 const defaultStartLimitMs = 60_000;
 const defaultIdleMs = 60_000;
-/** Where nobody speaks for a tenant: a package that is packed. */
+/** The key of processes outside any tenant: a package that is being packed. */
 const noTenant = '';
 
 /**
- * The code of one package in a process for each tenant: started on first use, stopped when idle, replaced when it died.
- * All calls for one tenant share its process, and with it what the code keeps in variables. Calls marked `alone` get a
- * process each, which ends with them.
+ * Runs the code of one package in one process for each tenant: started on first use, stopped when idle, replaced after
+ * it died. All calls of one tenant share its process, and with it the variables of the code. Calls marked `alone` get
+ * their own process, which ends with them.
  */
 export class Isolate {
   readonly #options: IsolateOptions;
   readonly #clock: Clock;
-  readonly #room: ProcessLimit;
+  readonly #processLimit: ProcessLimit;
   readonly #children = new Set<IsolateProcess>();
   readonly #settings: Omit<IsolateProcessOptions, 'onIdle' | 'onEnding' | 'onGone'>;
   /** By tenant. */
@@ -79,7 +79,7 @@ export class Isolate {
   constructor(options: IsolateOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#room = options.room ?? new ProcessLimit();
+    this.#processLimit = options.processLimit ?? new ProcessLimit();
     this.#settings = {
       dir: options.dir,
       entry: options.entry ?? 'code/index.mjs',
@@ -97,15 +97,15 @@ export class Isolate {
   }
 
   /**
-   * Loads the package, if it is not, and says what it exports; the process is then that of `tenant`. Throws PACKAGE_LOAD_FAILED (with what its code threw as
-   * the cause), ISOLATE_EXITED where the isolate was closed meanwhile.
+   * Loads the package if necessary and returns its exports; the process is then that of `tenant`. Throws
+   * PACKAGE_LOAD_FAILED (with the error of its code as the cause), ISOLATE_EXITED if the isolate was closed meanwhile.
    */
   async describe(tenant: string = noTenant): Promise<readonly WorkflowSpec[]> {
     if (this.#closed) throw new CloacinaError('ISOLATE_EXITED', closedMessage(this.#options.label));
     return await this.#take(tenant).loaded;
   }
 
-  /** The functions of one workflow of the package, called for one tenant. */
+  /** Returns the functions of one workflow of the package, called for one tenant. */
   code(workflow: string, tenant: string = noTenant): WorkflowCode {
     const task = async (request: Extract<Request, { readonly call: TaskCall }>): Promise<Outcome> =>
       (await this.#submit(tenant, request, request.call.alone)) as Outcome;
@@ -120,12 +120,12 @@ export class Isolate {
     };
   }
 
-  /** How many processes it has now, starting and ending ones included. */
+  /** Number of its processes, starting and ending ones included. */
   get processes(): number {
     return this.#children.size;
   }
 
-  /** Ends its processes and waits until they are gone. Calls in them are lost, and charged to nobody. */
+  /** Ends all processes and waits for their exit. Their running calls are lost and charged to no execution. */
   async close(): Promise<void> {
     this.#closed = true;
     const children = [...this.#children];
@@ -160,18 +160,18 @@ export class Isolate {
   }
 
   #busy(child: IsolateProcess): void {
-    this.#room.busy(child);
+    this.#processLimit.busy(child);
     this.#idleTimers.get(child)?.cancel();
     this.#idleTimers.delete(child);
   }
 
-  /** A process without calls is stopped after a while, or at once where another isolate waits for its place. */
+  /** Stops a process without calls after the idle time, or at once if another isolate waits for its place. */
   #rest(tenant: string, child: IsolateProcess): void {
     if (child !== this.#current.get(tenant)) return;
     const stop = (): void => child.end('unused');
     this.#idleTimers.get(child)?.cancel();
     this.#idleTimers.set(child, this.#clock.timer(this.#options.idleMs ?? defaultIdleMs, stop));
-    this.#room.idle(child, stop);
+    this.#processLimit.idle(child, stop);
   }
 
   #forget(tenant: string, child: IsolateProcess): void {
@@ -185,26 +185,26 @@ export class Isolate {
       ...this.#settings,
       onIdle: () => this.#rest(tenant, child),
       onEnding: () => this.#forget(tenant, child),
-      onGone: (death) => {
+      onGone: (exit) => {
         this.#children.delete(child);
-        if (placed) this.#room.leave();
+        if (placed) this.#processLimit.leave();
         else giveUp();
-        if (death !== undefined) this.#died(death);
+        if (exit !== undefined) this.#exited(exit);
       },
     });
     this.#children.add(child);
-    const giveUp = this.#room.enter(() => {
+    const giveUp = this.#processLimit.enter(() => {
       placed = true;
       child.start();
     });
     return child;
   }
 
-  #died(death: IsolateDeath): void {
-    const { label, logger, onDeath } = this.#options;
-    const { reason, code, signal, error } = death;
-    logger.warn({ package: label, reason, code, signal, calls: death.calls.length }, error.message);
-    onDeath?.(death);
+  #exited(exit: IsolateExit): void {
+    const { label, logger, onExit } = this.#options;
+    const { reason, code, signal, error } = exit;
+    logger.warn({ package: label, reason, code, signal, calls: exit.calls.length }, error.message);
+    onExit?.(exit);
   }
 }
 

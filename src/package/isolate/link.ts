@@ -4,24 +4,24 @@ import { setImmediate } from 'node:timers';
 import { batchBytes, batchHeaderLength, batchMessages, checkMessages, trusted } from './bounds.ts';
 import type { FrameBounds } from './bounds.ts';
 
-// taken before the code of a package is loaded, which may replace the globals
+// saved before the code of a package is loaded, which may replace the globals
 const { parse, stringify } = JSON;
 
 const prefixBytes = 8;
 
 export interface LinkEvents {
   message(message: unknown, texts: readonly string[]): void;
-  /** What came in is no frame, or the message handler threw: nothing more is read. */
+  /** The input was no frame, or the message handler threw: nothing more is read. */
   fault(error: unknown): void;
 }
 
 /**
  * Messages over a byte stream. A frame is two lengths (uint32, little endian: header, body), then the header, JSON
- * `[[message, ...lengths of its texts], ...]`, then the texts as UTF-8, one after the other: a payload, JSON text
- * itself, is never escaped and parsed a second time (3 MB, half of it quotes: 140 ms there and back that way, 13 this way).
- * All that is sent in one turn of the event loop goes out as one frame: at 32 calls at once that makes a round trip
- * cost 14 us instead of 150 us. A raw pipe is as fast as Node's own IPC with small messages, does not hand
- * `process.send` to the package, and deserializes nothing but JSON.
+ * `[[message, ...lengths of its texts], ...]`, then the concatenated texts as UTF-8: a payload, JSON text itself, is
+ * never escaped and parsed a second time (3 MB, half of it quotes: 140 ms round trip that way, 13 this way). All
+ * messages of one turn of the event loop are sent as one frame: with 32 concurrent calls a round trip costs 14 us
+ * instead of 150 us. A raw pipe is as fast as Node's own IPC with small messages, does not expose `process.send` to the
+ * package, and deserializes only JSON.
  */
 export class Link {
   readonly #stream: Duplex;
@@ -36,7 +36,7 @@ export class Link {
   #have = 0;
   #broken = false;
 
-  /** `bounds`: of the frames that come in; default those of a host. */
+  /** `bounds`: of incoming frames; default those of a host. */
   constructor(stream: Duplex, events: LinkEvents, bounds: FrameBounds = trusted) {
     this.#bounds = bounds;
     this.#stream = stream;
@@ -61,7 +61,7 @@ export class Link {
     });
   }
 
-  /** Whether one more message goes into the frame that is being gathered. */
+  /** Returns true if one more message fits into the frame that is being gathered. */
   #hasRoom(size: number, headLength: number): boolean {
     if (this.#heads.length >= batchMessages || this.#headLength + headLength > batchHeaderLength) return false;
     return this.#size === 0 || this.#size + size <= batchBytes;
@@ -96,7 +96,7 @@ export class Link {
     }
   }
 
-  /** Reads one frame; false where it is not complete yet. */
+  /** Reads one frame; returns false if it is incomplete. */
   #next(): boolean {
     if (this.#have < prefixBytes) return false;
     if (this.#parts[0]!.length < prefixBytes) this.#gather();
@@ -142,7 +142,7 @@ export class Link {
   }
 }
 
-/** Refuses a frame before more of it is read than its lengths. */
+/** Refuses a frame by its lengths, before the rest of it is read. */
 function checkLength(part: string, bytes: number, limit: number): void {
   if (bytes > limit) throw new Error(`a frame with a ${part} of ${bytes} bytes; the limit is ${limit}`);
 }

@@ -3,19 +3,19 @@ import type { Clock, Timer } from '../../engine/clock.ts';
 
 export interface MemoryOptions {
   readonly clock: Clock;
-  /** What the process may hold in all. */
+  /** Maximum memory of the process in all, MB. */
   readonly limitMb: number;
-  /** It holds more; called once. */
+  /** Called once, when the process exceeds the limit. */
   over(heldMb: number): void;
 }
 
-/** Enough for 250 MB to be allocated and filled between two looks; a look costs 20 us. */
+/** Between two checks a process can allocate and fill 250 MB; a check costs 20 us. */
 const lookMs = 100;
 const bytesOfMb = 1_048_576;
 
 /**
- * Watches what a process holds: V8 bounds its heap, and nothing bounds its buffers. Linux tells it of any process; elsewhere
- * the process says it itself, which takes that its event loop turns.
+ * Watches the memory of a process: V8 bounds its heap, and nothing bounds its buffers. Linux reports the memory of any
+ * process; elsewhere the process reports it itself, as long as its event loop turns.
  */
 export class MemoryWatch {
   readonly #options: MemoryOptions;
@@ -39,7 +39,7 @@ export class MemoryWatch {
     this.#timer = undefined;
   }
 
-  /** Whether so many bytes are too many. */
+  /** Returns true if this number of bytes exceeds the limit. */
   reported(bytes: number): boolean {
     const options = this.#options;
     const isOver = bytes > options.limitMb * bytesOfMb;
@@ -48,7 +48,7 @@ export class MemoryWatch {
   }
 }
 
-/** Bytes in memory and in the swap space; null where the system does not tell. */
+/** Returns the bytes in memory and in swap space; null if the system does not report them. */
 function heldBy(pid: number): number | null {
   if (process.platform !== 'linux') return null;
   try {
@@ -57,6 +57,6 @@ function heldBy(pid: number): number | null {
     for (const [, amount] of status.matchAll(/^(?:VmRSS|VmSwap):\s*(\d+) kB$/gm)) kb += Number(amount);
     return kb * 1024;
   } catch {
-    return null; // it has ended, or its file is hidden from us
+    return null; // it has ended, or its file is not readable
   }
 }

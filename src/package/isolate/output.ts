@@ -8,8 +8,8 @@ const maxLinesPerSecond = 1000;
 const tailLength = 4096;
 
 /**
- * What a process prints on one of its streams, line by line. Bounded: a line is cut after 8192 characters, and of more
- * than 1,000 lines within a second the rest is counted instead of passed on. Control characters are escaped.
+ * Passes on the output of a process on one of its streams, line by line. Bounded: a line is truncated after 8192
+ * characters, and beyond 1,000 lines within a second the rest is only counted. Control characters are escaped.
  */
 export class OutputLines {
   readonly #clock: Clock;
@@ -27,10 +27,10 @@ export class OutputLines {
     this.#line = line;
     stream.on('data', (chunk: Buffer) => this.#take(this.#decoder.write(chunk)));
     stream.on('end', () => this.#end());
-    stream.on('error', () => undefined); // the pipe of a process that ended; its exit is what is reported
+    stream.on('error', () => undefined); // the pipe of an ended process; its exit is reported elsewhere
   }
 
-  /** The last of it, at most 4096 characters. */
+  /** The last output, at most 4096 characters. */
   get tail(): string {
     return plain(this.#tail.trim());
   }
@@ -46,9 +46,9 @@ export class OutputLines {
   }
 
   #extend(part: string): void {
-    const room = maxLineLength - this.#open.length;
-    if (part.length > room) this.#cut = true;
-    this.#open += part.slice(0, Math.max(0, room));
+    const space = maxLineLength - this.#open.length;
+    if (part.length > space) this.#cut = true;
+    this.#open += part.slice(0, Math.max(0, space));
   }
 
   #close(): void {

@@ -1,9 +1,9 @@
-/** How many isolates run at once where nobody said. One costs about 9 MB of its own, and the heap of its package. */
+/** Default maximum number of processes. One costs about 9 MB of its own, plus the heap of its package. */
 const defaultIsolateLimit = 32;
 
 /**
- * Bounds the processes of all isolates that share it. One that has no calls gives its place to one that waits for a
- * place, the longest idle first.
+ * Limits the number of processes of all isolates that share it. An idle process yields its place to a waiting one, the
+ * longest idle first.
  */
 export class ProcessLimit {
   readonly #limit: number;
@@ -16,7 +16,7 @@ export class ProcessLimit {
     this.#limit = Math.max(1, limit);
   }
 
-  /** Calls `begin` once there is a place, at once where there is one; the function it returns gives up waiting. */
+  /** Calls `begin` once a place is free, possibly at once; the returned function cancels the wait. */
   enter(begin: () => void): () => void {
     if (this.#taken < this.#limit) {
       this.#taken++;
@@ -28,7 +28,7 @@ export class ProcessLimit {
     return () => this.#waiting.delete(begin);
   }
 
-  /** The process is gone: its place is free. */
+  /** Frees the place of a process that is gone. */
   leave(): void {
     const [next] = this.#waiting;
     if (next === undefined) {
@@ -40,13 +40,13 @@ export class ProcessLimit {
   }
 
   /** `evict` ends the process, after which it leaves. */
-  idle(who: object, evict: () => void): void {
-    this.#idle.set(who, evict);
+  idle(holder: object, evict: () => void): void {
+    this.#idle.set(holder, evict);
     if (this.#waiting.size > 0) this.#evict();
   }
 
-  busy(who: object): void {
-    this.#idle.delete(who);
+  busy(holder: object): void {
+    this.#idle.delete(holder);
   }
 
   #evict(): void {

@@ -4,14 +4,14 @@ import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
 import { maxStepName, readIssues, readTaskError } from './bounds.ts';
 
-/** A call without its payloads, which travel as texts beside the message: input, item (where there is one), needs. */
+/** A call without its payloads, which are sent as texts beside the message: input, item (if there is one), needs. */
 export interface CallHead extends Omit<TaskCall, 'input' | 'itemValue' | 'needs'> {
   readonly needs: readonly string[];
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
-/** What the host says. `id` names a call, `ref` a question that the guest asked. Texts in brackets. */
+/** Messages of the host. `id` names a call, `ref` a request of the guest. Comments list the texts in brackets. */
 export type ToGuest =
   | { readonly kind: 'load'; readonly entry: string; readonly env: Readonly<Record<string, string>> }
   /** [payloads of the call] */
@@ -29,13 +29,13 @@ export type ToGuest =
       readonly maxPayload: number;
     }
   | { readonly kind: 'abort'; readonly id: number; readonly reason: TaskError }
-  /** Answers `step` ([result] where there is one) and `save`. */
+  /** Answers `step` ([result] if it was stored before) and `save`. */
   | { readonly kind: 'answer'; readonly ref: number; readonly error: TaskError | null }
   | { readonly kind: 'ping' };
 
-/** What the guest says. Texts in brackets. */
+/** Messages of the guest. Comments list the texts in brackets. */
 export type ToHost =
-  /** The process is up; the package's code is not loaded yet. */
+  /** The process has started; the package's code is not loaded yet. */
   | { readonly kind: 'up' }
   /** [JSON of the specs of the workflows that the package exports] */
   | { readonly kind: 'loaded' }
@@ -52,15 +52,15 @@ export type ToHost =
   /** [input] */
   | { readonly kind: 'valid'; readonly id: number }
   | { readonly kind: 'invalid'; readonly id: number; readonly issues: readonly Issue[] }
-  /** The task looks at its signal: from now on an abort is worth a message. */
+  /** The task uses its signal: from now on an abort must be sent. */
   | { readonly kind: 'watch'; readonly id: number }
   | { readonly kind: 'step'; readonly id: number; readonly ref: number; readonly name: string }
   /** [result] */
   | { readonly kind: 'save'; readonly id: number; readonly ref: number; readonly name: string }
-  /** [data] where there is some */
+  /** [data] if there is any */
   | { readonly kind: 'log'; readonly id: number; readonly level: LogLevel; readonly message: string }
   | { readonly kind: 'progress'; readonly id: number; readonly done: number; readonly text: string | null }
-  /** `rss`: bytes that the process holds. */
+  /** `rss`: memory of the process, bytes. */
   | { readonly kind: 'pong'; readonly rss: number };
 
 export function splitCall(call: TaskCall): { readonly head: CallHead; readonly texts: readonly string[] } {
@@ -81,8 +81,9 @@ export function joinCall(head: CallHead, texts: readonly string[]): TaskCall {
 }
 
 /**
- * Checks a message from a guest before the host acts on it, and bounds what it carries: the code of a package runs in the
- * guest's process, and whatever it does to the channel must cost no more than that process. Throws a plain Error that says what is wrong.
+ * Checks a message of a guest before the host acts on it, and bounds its content: the code of a package can write
+ * anything to the channel, and that must cost no more than the guest's process. Throws a plain Error that names the
+ * fault.
  */
 export function readToHost(value: unknown, texts: readonly string[]): ToHost {
   if (!isRecord(value)) throw new Error('a message that is not an object');
@@ -92,7 +93,7 @@ export function readToHost(value: unknown, texts: readonly string[]): ToHost {
   throw new Error(`a malformed message of kind ${typeof kind === 'string' ? cleanText(kind, 50) : typeof kind}`);
 }
 
-/** The message with its error and its issues made anew; undefined where they are none. */
+/** Rebuilds the error and the issues of a message; undefined if they are malformed. */
 function bounded(message: ToHost): ToHost | undefined {
   if (message.kind === 'failed' || message.kind === 'refused') {
     const error = readTaskError(message.error);

@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline';
 
-// The process that `reaper.ts` starts. It is told of process ids by lines on stdin, +ID and -ID; when stdin ends, which
-// it does when whoever started this is gone, it ends those that are left, and then has nothing to wait for.
+// The process that `reaper.ts` starts. It receives process ids as lines on stdin, +ID and -ID. Stdin ends with the
+// process that started this one; then it ends the remaining ids and exits.
 const left = new Set<number>();
 
 const lines = createInterface({ input: process.stdin });
@@ -20,5 +20,5 @@ lines.on('close', () => {
   }
 });
 
-// what ends a group of processes is meant for their parent, whose end is what this one waits for
+// signals to the process group are meant for the parent, whose end this process waits for
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);

@@ -9,10 +9,9 @@ const processFile = join(dirname(here), `reaper-process${extname(here)}`);
 const againMs = 1000;
 
 /**
- * Sees to it that no isolate outlives this process. A guest whose event loop turns ends when its channel closes; one in
- * an endless loop would go on for ever if this process were killed, or ended in a hurry. So each is told, from its
- * start to its end, to a small process which does nothing but wait for the end of this one. It runs only as long as
- * there are any.
+ * Ensures that no isolate outlives this process. A guest whose event loop turns ends when its channel closes; one in an
+ * endless loop would run forever if this process were killed. Therefore each guest is registered, from its start to its
+ * end, with a small process that only waits for the end of this one. That process runs only while there are guests.
  */
 class Reaper {
   readonly #pids = new Set<number>();
@@ -42,7 +41,7 @@ class Reaper {
       ...hasOwnGroup,
     });
     this.#process = started;
-    // where it cannot be had, nothing is lost but its help; it is tried again
+    // without it only its protection is missing; the next start tries again
     const gone = (): void => {
       if (this.#process !== started) return;
       this.#process = undefined;
@@ -70,5 +69,5 @@ class Reaper {
   }
 }
 
-/** One for the whole process: it is about the end of the process. */
+/** One per process, since it waits for the end of the process. */
 export const reaper: Reaper = new Reaper();

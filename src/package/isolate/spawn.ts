@@ -6,34 +6,37 @@ import { fileURLToPath } from 'node:url';
 import { ignoreDebugSignal } from './debug-signal.ts';
 
 export interface SpawnOptions {
-  /** The unpacked package, an absolute path without links in it. */
+  /** The unpacked package: an absolute path without symbolic links. */
   readonly dir: string;
-  /** Shows in the list of processes. */
+  /** Appears in the list of processes. */
   readonly label: string;
   readonly net: boolean;
   readonly env: Readonly<Record<string, string>>;
   readonly heapMb: number;
 }
 
-// the same tree, sources or build, as this file: the guest ends as this file ends, and lies beside it
+// the same tree as this file, sources or build: the guest has the same extension and is in the same folder
 const here = fileURLToPath(import.meta.url);
 const guestFile = join(dirname(here), `guest${extname(here)}`);
 const guestRoot = dirname(dirname(dirname(here)));
 const guestManifest = join(dirname(guestRoot), 'package.json');
 
 /**
- * A group of its own: what a terminal sends to the whole group of its host (Ctrl-C) is for the host alone, which lets
- * tasks end first. On Windows it would have a window of its own instead.
+ * A process group of its own: signals of a terminal to the host's group (Ctrl-C) are for the host alone, which lets
+ * tasks end first. On Windows it would get its own window instead.
  */
 export const hasOwnGroup: { readonly detached: boolean } = { detached: process.platform !== 'win32' };
 
-/** Starts the process of an isolate. Throws where that would let it read more than it may. Its channel is the fourth of its stdio: a pipe, not Node's IPC. */
+/**
+ * Starts the process of an isolate. Throws if the process could read more than it may. Its channel is the fourth entry
+ * of its stdio: a pipe, not Node's IPC.
+ */
 export function spawnGuest(options: SpawnOptions): ChildProcess {
   ignoreDebugSignal();
   return spawn(process.execPath, [...nodeFlags(options), guestFile, options.label], {
     cwd: options.dir,
     env: options.env,
-    // overlapped: on Windows the guest reads and writes the one pipe at the same time
+    // overlapped: on Windows the guest reads and writes the pipe at the same time
     stdio: ['ignore', 'pipe', 'pipe', 'overlapped'],
     windowsHide: true,
     ...hasOwnGroup,
@@ -47,7 +50,7 @@ function nodeFlags({ dir, net, heapMb }: SpawnOptions): string[] {
     ...[dir, guestRoot, guestManifest].map((path) => `--allow-fs-read=${literal(path)}`),
     ...(net && known.has('--allow-net') ? ['--allow-net'] : []),
     ...(known.has('--experimental-sqlite') ? ['--no-experimental-sqlite'] : []),
-    // no flag of V8 that makes it write a file can be set once it runs: an attempt ends the process
+    // V8 flags that write files cannot be set at run time: an attempt ends the process
     '--freeze-flags-after-init',
     ...deafToDebuggers(),
     '--enable-source-maps',
@@ -55,7 +58,7 @@ function nodeFlags({ dir, net, heapMb }: SpawnOptions): string[] {
   ];
 }
 
-/** `--allow-fs-read` has no way to say that a `*` is one: it would open all paths that begin like this one. */
+/** `--allow-fs-read` cannot escape a `*`: the path would allow all paths with the same beginning. */
 function literal(path: string): string {
   if (!path.includes('*')) return path;
   throw new Error(`'${path}' contains '*', which Node treats as a pattern; move it to a folder without one`);
@@ -66,12 +69,12 @@ export function deafToDebuggers(): readonly string[] {
   return process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : [];
 }
 
-/** Names that would change the process itself instead of being read by the code in it. */
+/** Variables that would change Node itself instead of being read by the code in it. */
 const steersNode = /^NODE_(OPTIONS|CHANNEL_|V8_COVERAGE$|COMPILE_CACHE$|REPL_|REDIRECT_WARNINGS$|PENDING_)/i;
-/** Without these Windows opens no socket and gives no random numbers. */
+/** Without these Windows opens no socket and returns no random numbers. */
 const neededOnWindows = ['SystemRoot', 'windir'];
 
-/** The environment of an isolate: the granted names that are set, and what the system cannot do without. */
+/** Returns the environment of an isolate: the granted variables that are set, and those the system needs. */
 export function isolateEnvironment(
   names: readonly string[],
   source: Readonly<Record<string, string | undefined>>,
@@ -95,7 +98,7 @@ function pick(
   return found;
 }
 
-/** The folder as the process will name it: the permission model compares paths without links. */
+/** Resolves the folder as the process will: the permission model compares paths without links. */
 export function realFolder(dir: string): string {
   return realpathSync(dir);
 }

@@ -2,11 +2,11 @@ import { CloacinaError, PackageInvalidError } from '../../core/error.ts';
 import type { Kind } from '../../core/option-check.ts';
 import type { Manifest, Permissions } from '../archive/manifest.ts';
 
-/** What the packages of a runner may have beyond their own folders, where they ask for it. */
+/** The permissions that a runner grants to packages that ask for them. */
 export interface Grants {
   /**
-   * Names of the environment, such as `STRIPE_KEY`; `SHOP_*` stands for all that begin so, `*` for all. Default none.
-   * They count for every package that this runner loads. `CLOACINA_*` is never given.
+   * Environment variables, such as `STRIPE_KEY`; `SHOP_*` grants a prefix, `*` all. Default none. They apply to every
+   * package that this runner loads. `CLOACINA_*` is never granted.
    */
   readonly env?: readonly string[];
 }
@@ -17,12 +17,12 @@ export const envGrant: Kind = {
   fits: (value) => typeof value === 'string' && /^([^=\s*,]+\*?|\*)$/.test(value),
 };
 
-/** The names that Cloacina itself reads: the database of a runner is no business of the packages in it. */
+/** Returns true for the variables of Cloacina itself: they hold the runner's database, which packages must not see. */
 function isOwnName(name: string): boolean {
   return /^cloacina_/i.test(name);
 }
 
-/** Throws PERMISSION_NOT_GRANTED where a package asks for names that are not among the granted ones. */
+/** Throws PERMISSION_NOT_GRANTED if a package asks for variables that are not granted. */
 export function checkGrants({ package: about, permissions }: Manifest, granted: readonly string[]): void {
   const missing = permissions.env.filter((name) => isOwnName(name) || !granted.some((grant) => covers(grant, name)));
   if (missing.length === 0) return;
@@ -42,7 +42,7 @@ function quoted(names: readonly string[]): string {
   return names.map((name) => `'${name}'`).join(', ');
 }
 
-/** Throws MANIFEST_INVALID for a package that needs files: an isolate opens none but its own, so it would never run. */
+/** Throws MANIFEST_INVALID for a package that needs files: an isolate opens only its own, so it could never run. */
 export function checkFileAccess({ package: about, permissions }: Manifest): void {
   for (const kind of ['read', 'write'] as const) {
     const [path] = permissions[kind];
@@ -56,7 +56,7 @@ export function checkFileAccess({ package: about, permissions }: Manifest): void
   }
 }
 
-/** What a version asks for, and what of it the version before did not ask for. */
+/** The permissions of a version, and those that the previous version did not ask for. */
 export interface Asked {
   readonly net: Permissions['net'];
   readonly env: readonly string[];
@@ -68,7 +68,7 @@ function hosts(net: Permissions['net']): readonly string[] {
   return net ? ['*'] : [];
 }
 
-/** Without a version before, everything is new. */
+/** Without a previous version, every permission is new. */
 export function askedFor(now: Permissions, before: Permissions | undefined): Asked {
   const had = hosts(before?.net ?? false);
   const added = {

@@ -1,5 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errnoOf } from '../../core/errno.ts';
 import { CloacinaError, PackageInvalidError } from '../../core/error.ts';
 import { compileGraph } from '../../core/definition/graph.ts';
 import type { PackagedWorkflow } from '../../engine/catalog.ts';
@@ -17,26 +18,26 @@ import { isDigest } from '../archive/digest.ts';
 import { checkEngine, runningEngine } from '../archive/engine-range.ts';
 import { checkFileAccess, checkGrants } from './grants.ts';
 import { Isolate } from '../isolate/isolate.ts';
-import type { IsolateDeath } from '../isolate/isolate.ts';
+import type { IsolateExit } from '../isolate/isolate.ts';
 import { ProcessLimit } from '../isolate/process-limit.ts';
 import type { Manifest } from '../archive/manifest.ts';
 import type { PackageStorage } from '../storage/storage.ts';
 import { unpackPackage } from './unpack.ts';
 
-/** A version that is proven to run: its workflows, and the isolate that they live in. */
+/** A version that is proven to run: its workflows, and the isolate that runs them. */
 export interface LoadedVersion {
   readonly workflows: readonly PackagedWorkflow[];
   close(): Promise<void>;
 }
 
-/** How far the loading of a version came, and why no further. */
+/** The step at which loading a version failed, and the reason. */
 export class LoadFailure extends Error {
   override readonly name = 'LoadFailure';
   /** The step that failed. */
   readonly step: ConditionName;
   /** One word in CamelCase. */
   readonly reason: string;
-  /** The same bytes would fail again here. */
+  /** True if the same bytes would fail here again. */
   readonly isFinal: boolean;
   override readonly cause: CloacinaError;
 
@@ -55,7 +56,7 @@ export class LoadFailure extends Error {
 
 export interface LoaderOptions {
   readonly storage: PackageStorage;
-  /** Where packages are unpacked, each into a folder named by its digest; other processes may share it. */
+  /** The folder of unpacked packages, each in a subfolder named by its digest; other processes may share it. */
   readonly workDir: string;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -66,13 +67,13 @@ export interface LoaderOptions {
   readonly isolateIdleMs?: number;
 }
 
-/** Packages read and unpacked at once: one may hold 500 MB. */
+/** Maximum number of packages read and unpacked at once: one may have 500 MB. */
 const readsAtOnce = 2;
 
-/** Brings versions from their stored bytes to workflows that run. */
+/** Loads versions: from stored bytes to runnable workflows. */
 export class Loader {
   readonly #options: LoaderOptions;
-  readonly #room = new ProcessLimit();
+  readonly #processLimit = new ProcessLimit();
   readonly #reads = new Slots(readsAtOnce);
 
   constructor(options: LoaderOptions) {
@@ -80,14 +81,10 @@ export class Loader {
   }
 
   /**
-   * Fetches, verifies, unpacks and starts a version, and proves that it exports what its manifest says. `onDeath` is
-   * told of every process of it that ends unasked. Throws LoadFailure; ends early where the signal fires.
+   * Fetches, verifies, unpacks and starts a version, and proves that its exports match its manifest. `onExit` is called
+   * after every unrequested end of one of its processes. Throws LoadFailure; stops early if the signal aborts.
    */
-  async load(
-    version: WantedVersion,
-    onDeath: (death: IsolateDeath) => void,
-    signal: AbortSignal,
-  ): Promise<LoadedVersion> {
+  async load(version: WantedVersion, onExit: (exit: IsolateExit) => void, signal: AbortSignal): Promise<LoadedVersion> {
     const { manifest, dir } = await this.#read(version);
     const { clock, logger, isolateStallMs, isolateIdleMs } = this.#options;
     const { env, net } = manifest.permissions;
@@ -96,10 +93,10 @@ export class Loader {
       label: `${version.name} v${version.version}`,
       workflows: manifest.workflows,
       grants: { env, net: net !== false },
-      room: this.#room,
+      processLimit: this.#processLimit,
       clock,
       logger,
-      onDeath,
+      onExit: onExit,
       ...(isolateStallMs === undefined ? {} : { isolateStallMs }),
       ...(isolateIdleMs === undefined ? {} : { idleMs: isolateIdleMs }),
     });
@@ -126,18 +123,18 @@ export class Loader {
   async sweep(store: Scripts): Promise<void> {
     const { workDir } = this.#options;
     const folders = await readdir(workDir).catch((error: unknown) => {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+      if (errnoOf(error) === 'ENOENT') return [];
       throw error;
     });
     for (const folder of folders) {
       const digest = folder.replace('-', ':');
-      // what this database does not know may be another's
+      // a digest that is unknown to this database may belong to another one
       if (!isDigest(digest) || !(await store.read(() => isForgotten(digest)))) continue;
       await rm(join(workDir, folder), { recursive: true, force: true });
     }
   }
 
-  /** The unpacked folder of a version, made from verified bytes. */
+  /** Returns the unpacked folder of a version, made from verified bytes. */
   async #read(version: WantedVersion): Promise<{ manifest: Manifest; dir: string }> {
     await new Promise<void>((resolve) => this.#reads.request(0, resolve));
     try {

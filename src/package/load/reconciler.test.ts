@@ -17,7 +17,7 @@ import { sampleManifest } from '../../testing/sample-package.ts';
 import { packArchive } from '../archive/archive.ts';
 import type { PackedArchive } from '../archive/archive.ts';
 import { CrashLoop } from './crash-loop.ts';
-import type { IsolateDeath } from '../isolate/isolate.ts';
+import type { IsolateExit } from '../isolate/isolate.ts';
 import { Reconciler } from './reconciler.ts';
 import type { PackageEvent, ReconcilerOptions } from './reconciler.ts';
 import { runningEngine } from '../archive/engine-range.ts';
@@ -201,7 +201,7 @@ async function until(what: string, isSo: () => boolean | Promise<boolean>): Prom
   assert.fail(`it did not happen: ${what}`);
 }
 
-function death(...executions: string[]): IsolateDeath {
+function death(...executions: string[]): IsolateExit {
   return {
     reason: 'exited',
     code: 1,
@@ -577,19 +577,19 @@ test('registry.md, Hot swap: a quarantined head without a predecessor refuses ne
 test('registry.md, Crash loop: executions count, not deaths, and only those alone in a process, within five minutes', () => {
   const first = new CrashLoop();
   assert.deepEqual(
-    [first.died(death('a'), 0), first.died(death('a'), 1), first.died(death('b'), 2)],
+    [first.exited(death('a'), 0), first.exited(death('a'), 1), first.exited(death('b'), 2)],
     [false, false, false],
   );
-  assert.equal(first.died(death('c', 'd'), 3), false);
-  assert.equal(first.died(death(), 3), false);
-  assert.equal(first.died({ ...death('c'), reason: 'closed' }, 3), false);
-  assert.equal(first.died({ ...death('c'), reason: 'abandoned' }, 3), false);
-  assert.equal(first.died(death('c', 'c'), 4), true);
+  assert.equal(first.exited(death('c', 'd'), 3), false);
+  assert.equal(first.exited(death(), 3), false);
+  assert.equal(first.exited({ ...death('c'), reason: 'closed' }, 3), false);
+  assert.equal(first.exited({ ...death('c'), reason: 'abandoned' }, 3), false);
+  assert.equal(first.exited(death('c', 'c'), 4), true);
   const slow = new CrashLoop();
-  slow.died(death('a'), 0);
-  slow.died(death('b'), 200_000);
-  assert.equal(slow.died(death('c'), 300_001), false);
-  assert.equal(slow.died(death('d'), 400_000), true);
+  slow.exited(death('a'), 0);
+  slow.exited(death('b'), 200_000);
+  assert.equal(slow.exited(death('c'), 300_001), false);
+  assert.equal(slow.exited(death('d'), 400_000), true);
 });
 
 test('durability.md: a runner that registered anew under another id reports its loaded versions again', async (t) => {

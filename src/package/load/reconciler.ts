@@ -6,17 +6,17 @@ import { pinnedCount, wantedVersions } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
 import { registrySerial } from '../../store/registry/log.ts';
 import { CrashLoop } from './crash-loop.ts';
-import type { IsolateDeath } from '../isolate/isolate.ts';
+import type { IsolateExit } from '../isolate/isolate.ts';
 import { LoadFailure, Loader } from './load.ts';
 import type { LoadedVersion, LoaderOptions } from './load.ts';
 import { Reporter } from './reporter.ts';
 import type { ReporterOptions } from './reporter.ts';
 
-/** What became of a package version in this runner. */
+/** The result of loading or unloading a package version in this runner. */
 export type PackageEvent =
-  /** `ms`: from when its loading began until executions of it could begin. */
+  /** `ms`: from the start of loading until its executions could begin. */
   | ({ readonly event: 'package.loaded'; readonly ms: number } & LoadedPackage)
-  /** `retryInMs` is null where it is tried again only after the registry changed. */
+  /** `retryInMs` is null if the next attempt needs a change of the registry. */
   | ({
       readonly event: 'package.failed';
       readonly code: ErrorCode;
@@ -26,7 +26,7 @@ export type PackageEvent =
   | ({ readonly event: 'package.quarantined'; readonly message: string } & LoadedPackage)
   | ({ readonly event: 'package.unloaded' } & LoadedPackage);
 
-/** Which version it is. */
+/** The version that an event is about. */
 export interface LoadedPackage {
   readonly name: string;
   readonly version: string;
@@ -34,15 +34,15 @@ export interface LoadedPackage {
 }
 
 export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
-  /** Whose packages it loads; null: those of all. */
+  /** Tenants whose packages it loads; null: all. */
   readonly tenants: readonly string[] | null;
-  /** Takes workflows that are ready to run; those of one version at a time. */
+  /** Adds runnable workflows; each call has those of one version. */
   readonly add: (workflows: readonly PackagedWorkflow[]) => void;
-  /** Takes nothing new of a version; what runs goes on. */
+  /** Stops starting executions of a version; running ones continue. */
   readonly remove: (digest: string) => void;
-  /** Whether an execution of this version is in memory. */
+  /** Returns true if an execution of this version is in memory. */
   readonly inUse: (digest: string) => boolean;
-  /** Narrows what is loaded, for a runner that works for a few executions only; default everything wanted. */
+  /** Restricts the loaded versions, for a runner of a few executions only; default all wanted versions. */
   readonly wants?: (version: LoadedPackage) => boolean;
   readonly onEvent?: (event: PackageEvent) => void;
   /** The safety net: the longest time between two passes; default 30 s. */
@@ -54,16 +54,16 @@ interface Entry {
   readonly version: WantedVersion;
   crashes: CrashLoop;
   state: State;
-  /** Loads that failed in a row. */
+  /** Number of consecutive failed loads. */
   failures: number;
 }
 
 type State =
   | { readonly at: 'loading' }
   | { readonly at: 'loaded'; readonly loaded: LoadedVersion }
-  /** Not wanted any more; `since` is monotonic. */
+  /** No longer wanted; `since` is monotonic. */
   | { readonly at: 'draining'; readonly loaded: LoadedVersion; readonly since: number }
-  /** Tried again at `retryAt` (monotonic; null: never), and once the registry's serial differs from `serial`. */
+  /** Retried at `retryAt` (monotonic; null: never), and once the registry's serial differs from `serial`. */
   | { readonly at: 'failed'; readonly code: ErrorCode; readonly retryAt: number | null; readonly serial: number }
   | { readonly at: 'closing' };
 
@@ -73,7 +73,7 @@ const reportRetryMs = 30_000;
 const passRetryMs = 5000;
 const firstRetryMs = 1000;
 const longestRetryMs = 5 * 60_000;
-/** A start that looked up the old version just before the switch may still ask its code to check an input. */
+/** A start that looked up the old version just before the switch may still use its code to check an input. */
 const drainMs = 500;
 
 /**
@@ -109,7 +109,7 @@ export class Reconciler {
     return this.#loop.caught;
   }
 
-  /** What can run here now. */
+  /** The versions that can run here now. */
   get loaded(): readonly LoadedPackage[] {
     const entries = [...this.#entries.values()].filter((entry) => entry.state.at === 'loaded');
     return entries.map(named);
@@ -132,7 +132,7 @@ export class Reconciler {
     }
   }
 
-  /** Stops looking and ends all isolates; the executions in them must be handed back before. */
+  /** Stops all passes and ends all isolates; their executions must be released before. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#loop.close();
@@ -162,7 +162,7 @@ export class Reconciler {
     for (const version of wanted.values()) found = this.#want(version) || found;
     for (const [digest, entry] of this.#entries) {
       if (wanted.has(digest)) continue;
-      // what replaces it is not proven yet: at no moment is there nothing to run
+      // its replacement is not proven yet, and there must always be a version that runs
       if (entry.state.at === 'loaded' && this.#isAwaited(entry.version, wanted)) continue;
       if (entry.state.at === 'loaded') {
         remove(digest);
@@ -191,7 +191,7 @@ export class Reconciler {
     return true;
   }
 
-  /** Whether another version of the same package is wanted here and does not run yet. */
+  /** Returns true if another version of the same package is wanted here and does not run yet. */
   #isAwaited({ tenant, name }: WantedVersion, wanted: ReadonlyMap<string, WantedVersion>): boolean {
     return [...wanted.values()].some((other) => {
       if (other.tenant !== tenant || other.name !== name) return false;
@@ -239,7 +239,7 @@ export class Reconciler {
     const start = clock.monotonic();
     let loaded: LoadedVersion;
     try {
-      loaded = await this.#loader.load(entry.version, (death) => this.#died(entry, death), this.#closing.signal);
+      loaded = await this.#loader.load(entry.version, (exit) => this.#exited(entry, exit), this.#closing.signal);
     } catch (error) {
       await this.#failed(entry, LoadFailure.of(error), serial);
       return;
@@ -251,7 +251,7 @@ export class Reconciler {
     await this.#reporter.loaded(entry.version.digest, serial);
   }
 
-  /** Until all of this is written the version counts as loading: a roll-back of our own is no reason to try again. */
+  /** The version counts as loading until all of this is written: the runner's own rollback must not cause a retry. */
   async #failed(entry: Entry, failure: LoadFailure, serial: number): Promise<void> {
     if (this.#closing.signal.aborted) return;
     const { clock, logger } = this.#options;
@@ -270,7 +270,7 @@ export class Reconciler {
     }
   }
 
-  /** Says once, when the first of all loads have ended, how much of what is there cannot run here. */
+  /** Logs once, after the first loads have ended, the packages and executions that cannot run here. */
   async #tellUnable(loads: readonly Promise<void>[]): Promise<void> {
     await Promise.all(loads);
     const unable = [...this.#entries.values()].flatMap(({ version, state }) => {
@@ -287,8 +287,8 @@ export class Reconciler {
 
   // -- crashing
 
-  #died(entry: Entry, death: IsolateDeath): void {
-    if (this.#closing.signal.aborted || !entry.crashes.died(death, this.#options.clock.now())) return;
+  #exited(entry: Entry, exit: IsolateExit): void {
+    if (this.#closing.signal.aborted || !entry.crashes.exited(exit, this.#options.clock.now())) return;
     entry.crashes = new CrashLoop();
     const message = `three executions crashed it within five minutes; last error: ${death.error.message}`;
     this.#tell({ event: 'package.quarantined', ...named(entry), message });

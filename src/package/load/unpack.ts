@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { errnoOf } from '../../core/errno.ts';
+import { hourMs } from '../../core/duration.ts';
 import { PackageInvalidError } from '../../core/error.ts';
 import { systemClock } from '../../engine/clock.ts';
 import type { Clock } from '../../engine/clock.ts';
@@ -9,20 +11,21 @@ import { makeFolder } from '../../store/sqlite/folder.ts';
 import type { PackageFiles } from '../archive/archive.ts';
 import { pathFault } from '../archive/entry-path.ts';
 
-/** What a process that ended in the middle left behind is removed after this time. */
-const staleMs = 3_600_000;
+/** The leftovers of a process that ended while unpacking are removed after this time. */
+const staleMs = hourMs;
 const unfinished = '.unpacking-';
 /**
- * What runs is compared with its digest when it is loaded, and started again later: no other user may change it in
- * between, whatever the umask is, and this one not by mistake. On Windows a read-only file could not be removed.
+ * Unpacked code is compared with its digest when it is loaded and may be started again later: no other user may change
+ * it in between, regardless of the umask, and this user not by mistake. On Windows a read-only file could not be
+ * removed.
  */
 const ownFolder = 0o700;
 const ownFile: { readonly mode?: number } = process.platform === 'win32' ? {} : { mode: 0o400 };
 
 /**
- * Writes the files of a verified package below `root`, into a folder named by its digest, and gives that folder. It
- * appears at once or not at all, so any number of processes may do this at the same time; a folder that is there is
- * taken only if it holds these very files, and is written again otherwise.
+ * Writes the files of a verified package below `root`, into a folder named by its digest, and returns that folder. It
+ * appears at once or not at all, so any number of processes may do this at the same time; an existing folder is used
+ * only if it holds exactly these files, and is written again otherwise.
  */
 export async function unpackPackage(
   root: string,
@@ -44,10 +47,10 @@ export async function unpackPackage(
   return target;
 }
 
-/** The same for files that have no digest yet: a temporary folder, which the caller disposes of. */
+/** The same for files without a digest: a temporary folder, which the caller disposes of. */
 export async function unpackTemporary(files: PackageFiles): Promise<AsyncDisposable & { readonly dir: string }> {
   const dir = await mkdtemp(join(tmpdir(), 'cloacina-'));
-  // on Windows a folder stays busy for a moment after the process that worked in it is gone
+  // on Windows a folder stays busy for a moment after a process that worked in it exited
   const remove = (): Promise<void> => rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
   try {
     await writeFiles(dir, files);
@@ -89,7 +92,7 @@ async function replaceFolder(fresh: string, target: string, files: PackageFiles)
       await rename(fresh, target);
       return;
     } catch (error) {
-      // somebody else was first, or what stands there is damaged
+      // another process was first, or the existing folder is damaged
       if (await holds(target, files)) return;
       if (attempt === 3) throw error;
       await discard(target);
@@ -97,7 +100,7 @@ async function replaceFolder(fresh: string, target: string, files: PackageFiles)
   }
 }
 
-/** Moved aside first: nobody must see it half removed. */
+/** Renames the folder first, so that no process sees it half removed. */
 async function discard(dir: string): Promise<void> {
   const aside = join(dirname(dir), unfinished + randomUUID());
   try {
@@ -119,6 +122,6 @@ async function sweep(root: string, now: number): Promise<void> {
 }
 
 function isMissing(error: unknown): boolean {
-  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
+  const code = errnoOf(error);
   return code === 'ENOENT' || code === 'ENOTDIR';
 }

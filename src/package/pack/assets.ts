@@ -3,7 +3,7 @@ import { basename, dirname, extname, resolve } from 'node:path';
 import type { ESTree } from 'rolldown/utils';
 import { sha256 } from '../archive/digest.ts';
 
-/** Where `new URL('./name', import.meta.url)` stands in a module: the literal, and the file it names. */
+/** One `new URL('./name', import.meta.url)` in a module: the literal, and the file it names. */
 interface AssetUrl {
   readonly start: number;
   readonly end: number;
@@ -15,17 +15,17 @@ interface AssetModule {
   /** Source map of the rewriting, as JSON text. */
   readonly map: string;
   readonly assets: ReadonlyMap<string, Uint8Array>;
-  /** Files that are named and cannot be read, each with its line and column from 1. */
+  /** Named files that cannot be read, each with its line and column from 1. */
   readonly missing: readonly { readonly file: string; readonly line: number; readonly column: number }[];
 }
 
 /**
- * Finds the files that a module names by `new URL('./x.csv', import.meta.url)` and rewrites the paths to where they lie
- * beside the bundle, in `assets/`. The name there ends in a hash of name and content: two files of one name do not
- * meet, and the order in which modules are read does not matter. Null where the module names none.
+ * Finds the files that a module names by `new URL('./x.csv', import.meta.url)` and rewrites the paths to `assets/`
+ * beside the bundle. The new name ends in a hash of name and content: two files of one name do not collide, and the
+ * order in which modules are read does not matter. Null if the module names none.
  */
 export async function rewriteAssets(code: string, file: string, lang: string): Promise<AssetModule | null> {
-  // most modules hold no such text; only where it stands is the module parsed
+  // a module is parsed only if it contains this text, which most do not
   if (!/\bURL\b/.test(code) || !/\bimport\s*\.\s*meta\b/.test(code)) return null;
   const urls = await findUrls(code, file, lang);
   if (urls.length === 0) return null;
@@ -57,7 +57,7 @@ function assetName(file: string, bytes: Uint8Array): string {
 async function findUrls(code: string, file: string, lang: string): Promise<AssetUrl[]> {
   const { parseSync, Visitor } = await import('rolldown/utils');
   const parsed = parseSync(file, code, { lang: lang === 'ts' || lang === 'tsx' || lang === 'jsx' ? lang : 'js' });
-  if (parsed.errors.length > 0) return []; // the bundler itself says what is wrong
+  if (parsed.errors.length > 0) return []; // the bundler itself reports the syntax error
   const urls: AssetUrl[] = [];
   new Visitor({
     NewExpression(node) {
@@ -82,14 +82,14 @@ function assetText(node: ESTree.NewExpression): string | null {
   return null;
 }
 
-/** Only a relative path to a file names an asset; a URL of its own, a folder and an absolute path are let be. */
+/** Only a relative path to a file names an asset; full URLs, folders and absolute paths are left alone. */
 function targetOf(text: string, file: string): string | null {
   const path = text.replace(/[?#].*$/s, '');
   if (path === '' || /^([a-z][a-z0-9+.-]*:|[/\\])/i.test(path) || /(^|\/)\.{0,2}$/.test(path)) return null;
   try {
     return resolve(dirname(file), decodeURIComponent(path));
   } catch {
-    return null; // a stray '%': no file can be meant
+    return null; // a stray '%' cannot be part of an encoded path
   }
 }
 

@@ -11,26 +11,26 @@ import { readProject } from './project.ts';
 import type { Project } from './project.ts';
 
 export interface BundledCode {
-  /** Names the package in messages. */
+  /** The name of the package in messages. */
   readonly label: string;
-  /** By the paths of the package, `code/index.mjs` among them. */
+  /** By their paths in the package, `code/index.mjs` among them. */
   readonly files: PackageFiles;
-  /** The names of the environment that the package asks for. */
+  /** The environment variables that the package asks for. */
   readonly env: readonly string[];
 }
 
 export interface BuildOptions {
   /**
-   * Loads the bundle where it can do no harm and gives the workflows that it exports. Throws where it does not load or
-   * does not define.
+   * Loads the bundle in an isolate and returns the workflows that it exports. Throws if it does not load or its
+   * workflows are invalid.
    */
   readonly describe: (code: BundledCode) => Promise<readonly WorkflowSpec[]>;
 }
 
 /**
- * Builds the `.cloacina` file of a project folder: bundles its entry, asks `describe` for the workflows, packs. The same
- * sources give the same bytes from any folder. Throws PROJECT_INVALID, FILE_UNREADABLE, BUILD_FAILED, NO_WORKFLOWS,
- * ARCHIVE_TOO_LARGE, MANIFEST_INVALID, and what `describe` throws.
+ * Builds the `.cloacina` file of a project folder: bundles its entry, gets the workflows from `describe`, packs. The
+ * same sources produce the same bytes from any folder. Throws PROJECT_INVALID, FILE_UNREADABLE, BUILD_FAILED,
+ * NO_WORKFLOWS, ARCHIVE_TOO_LARGE, MANIFEST_INVALID, and the errors of `describe`.
  */
 export async function buildPackage(dir: string, options: BuildOptions): Promise<PackedArchive> {
   const project = await readProject(dir);
@@ -54,7 +54,7 @@ export async function buildPackage(dir: string, options: BuildOptions): Promise<
   return packArchive({ formatVersion, package: about, engine, entry: entryPath, workflows, permissions }, files);
 }
 
-/** What is stored for reading and comparing; a file whose name, or whose folder's name, begins with a dot is left out. */
+/** Reads the sources that are stored for review; files and folders with a leading dot are left out. */
 async function readSources(project: Project, modules: readonly string[]): Promise<PackageFiles> {
   const readmes = (await readdir(project.dir)).filter((name) => /^readme(\.md|\.txt)?$/i.test(name));
   const paths = [...modules, ...['package.json', ...readmes].map((name) => join(project.dir, name))];
@@ -68,7 +68,7 @@ async function readSources(project: Project, modules: readonly string[]): Promis
   return files;
 }
 
-/** No runner would load it. */
+/** A package that needs files cannot be loaded by any runner. */
 function refuseFileAccess({ package: { name, version }, permissions }: Project): void {
   const kind = (['read', 'write'] as const).find((each) => permissions[each].length > 0);
   if (kind === undefined) return;

@@ -10,11 +10,11 @@ import type { Project } from './project.ts';
 interface Bundle {
   /** `code/index.mjs`, its source map, and `assets/...`. */
   readonly files: ReadonlyMap<string, Uint8Array>;
-  /** The absolute paths of the modules that went in, those of dependencies left out. */
+  /** The absolute paths of the bundled modules, without those of dependencies. */
   readonly sources: readonly string[];
 }
 
-/** What one bundling found besides its output. */
+/** Findings of one bundling besides its output. */
 interface Findings {
   readonly assets: Map<string, Uint8Array>;
   readonly refused: string[];
@@ -22,8 +22,8 @@ interface Findings {
 }
 
 /**
- * Bundles the entry of a project into one ES module in which only `node:` modules and `cloacina` stay imports. The bytes
- * depend on the sources alone, not on the machine or the place of the folder. Throws BUILD_FAILED with the bundler's
+ * Bundles the entry of a project into one ES module that imports only `node:` modules and `cloacina`. The bytes depend
+ * on the sources alone, not on the machine or the location of the folder. Throws BUILD_FAILED with the bundler's
  * messages, each with file, line and column.
  */
 export async function bundleProject(project: Project): Promise<Bundle> {
@@ -63,19 +63,19 @@ export async function bundleProject(project: Project): Promise<Bundle> {
   }
 }
 
-/** Loaded only to pack: runners do without. */
+/** The bundler is imported only to pack: runners do without it. */
 async function loadBundler(project: Project): Promise<typeof rolldownFunction> {
   try {
     return (await import('rolldown')).rolldown;
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw buildFailed(project, [`the bundler does not load on this machine (${why})`], error);
+    const reason = error instanceof Error ? error.message : String(error);
+    throw buildFailed(project, [`the bundler does not load on this machine (${reason})`], error);
   }
 }
 
 /**
- * Where a file of the project is shown to lie: relative to the project, with `/`; a dependency from its `node_modules`
- * on, wherever that is; `up/` for each folder above the project.
+ * Returns the displayed path of a file: relative to the project, with `/`; a dependency from its `node_modules` on,
+ * wherever that is; `up/` for each folder above the project.
  */
 export function logicalPath(dir: string, file: string): string {
   const posixFile = file.replaceAll('\\', '/').normalize('NFC');
@@ -90,7 +90,7 @@ export function logicalPath(dir: string, file: string): string {
     .replaceAll(/(^|\/)\.\.(?=\/)/g, '$1up');
 }
 
-/** A configuration above the project would make the bytes depend on where the folder lies. */
+/** A configuration above the project would make the bytes depend on the location of the folder. */
 async function ownTsconfig(dir: string): Promise<string | false> {
   const file = join(dir, 'tsconfig.json');
   return stat(file).then(
@@ -140,8 +140,8 @@ function packagePlugin(dir: string, found: Findings): Plugin {
 }
 
 /**
- * An import that stays and that the host does not supply would fail only in the runner. What a dependency requires or
- * imports when it runs is let be: that is how optional dependencies are asked for.
+ * Refuses remaining imports that the host does not supply, since they would fail only in the runner. Dynamic requires
+ * and imports of dependencies are left alone: optional dependencies are loaded that way.
  */
 function refuse(project: Project, found: Findings, imports: readonly string[]): void {
   const fatal = found.unresolved.filter(
@@ -157,7 +157,7 @@ function bundlerMessages(project: Project, error: unknown): readonly string[] {
   return (errors as readonly RolldownLog[]).map((log) => logMessage(project, log));
 }
 
-/** `src/index.ts:3:7: Unexpected token`, and the lines around it where the bundler gives them. */
+/** `src/index.ts:3:7: Unexpected token`, and the surrounding lines if the bundler supplies them. */
 function logMessage(project: Project, log: RolldownLog): string {
   const [headline = ''] = log.message.replace(/^\[\w+\] /, '').split('\n');
   const file = log.loc?.file ?? log.id;
@@ -182,8 +182,8 @@ function isDependency(dir: string, file: string): boolean {
 }
 
 /**
- * Where in the path of a file (with '/' and in NFC) its dependency's folder begins; -1 for a file of the project. The
- * project may itself lie in a node_modules folder, as the demo of an installed package does.
+ * Returns the index in a file's path (with '/' and in NFC) at which its dependency's folder begins; -1 for a file of
+ * the project. The project may itself be in a node_modules folder, as the demo of an installed package is.
  */
 function dependencyAt(dir: string, file: string): number {
   const [project, path] = [dir, file].map((one) => one.replaceAll('\\', '/').normalize('NFC')) as [string, string];

@@ -2,7 +2,10 @@ import { packageFileName } from '../archive/manifest.ts';
 
 const firstVersion = '1.0.0';
 
-/** The files of a new project by their path, with `/`. The workflow has the name of the package, so two of them do not clash. `dependency`: range of `cloacina`. */
+/**
+ * Returns the files of a new project by path, with `/`. The workflow has the name of the package, so two of them do not
+ * clash. `dependency`: range of `cloacina`.
+ */
 export function projectTemplate(name: string, dependency: string): ReadonlyMap<string, string> {
   const workflowName = workflowNameOf(name);
   return new Map([

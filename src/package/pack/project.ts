@@ -1,6 +1,7 @@
 import { readdir, readFile, realpath, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { z } from 'zod';
+import { errnoOf } from '../../core/errno.ts';
 import { CloacinaError, OptionInvalidError } from '../../core/error.ts';
 import { makeFolder } from '../../store/sqlite/folder.ts';
 import { defaultEngine, ownRange } from '../archive/engine-range.ts';
@@ -9,12 +10,12 @@ import type { Manifest } from '../archive/manifest.ts';
 import { listProblems, zodProblems } from '../archive/problems.ts';
 import { projectTemplate } from './project-template.ts';
 
-/** A folder that can be packed, as its `package.json` describes it. */
+/** A folder that can be packed, as described by its `package.json`. */
 export interface Project {
   /** Absolute, symbolic links resolved. */
   readonly dir: string;
   readonly package: Manifest['package'];
-  /** Of the module that exports the workflows: relative to `dir`, with `/`. */
+  /** The path of the module that exports the workflows: relative to `dir`, with `/`. */
   readonly entry: string;
   readonly engine: Manifest['engine'];
   readonly permissions: Manifest['permissions'];
@@ -47,9 +48,9 @@ const packageJson = z.object({
 
 /**
  * Reads the `package.json` of a project: `name`, `version`, `description`, `author`, `contributors`, `license`,
- * `repository`, and the closed object `"cloacina": { entry, permissions?, engine? }`. What is left out of
- * `permissions` is not asked for; `engine` defaults to this version or a later one, and the Node it needs.
- * Throws FILE_UNREADABLE for a folder that cannot be read, PROJECT_INVALID with all that is wrong.
+ * `repository`, and the closed object `"cloacina": { entry, permissions?, engine? }`. Omitted permissions are not
+ * requested; `engine` defaults to this version or a later one, and the Node it needs. Throws FILE_UNREADABLE for an
+ * unreadable folder, PROJECT_INVALID with all problems.
  */
 export async function readProject(dir: string): Promise<Project> {
   const folder = await realFolder(dir);
@@ -89,7 +90,7 @@ export async function readProject(dir: string): Promise<Project> {
 }
 
 /**
- * Writes a new project that packs and runs as it is, with nothing installed, and gives its name and the files written
+ * Writes a new project that packs and runs without any installation, and returns its name and the files written
  * (relative, with `/`). `name` defaults to the name of the folder. Throws TARGET_EXISTS unless the folder is empty or
  * absent, OPTION_INVALID for a name that no package can have.
  */
@@ -117,8 +118,8 @@ export async function createProject(
 
 async function refuseOccupied(folder: string): Promise<void> {
   const found = await readdir(folder).catch((cause: unknown) => {
-    if (hasCode(cause, 'ENOENT')) return [];
-    if (hasCode(cause, 'ENOTDIR')) throw new CloacinaError('TARGET_EXISTS', `${folder} is a file`, { cause });
+    if (errnoOf(cause) === 'ENOENT') return [];
+    if (errnoOf(cause) === 'ENOTDIR') throw new CloacinaError('TARGET_EXISTS', `${folder} is a file`, { cause });
     throw new CloacinaError('FILE_UNREADABLE', `${folder} cannot be read`, { cause });
   });
   if (found.length > 0) throw new CloacinaError('TARGET_EXISTS', `the folder ${folder} is not empty; name a new one`);
@@ -174,8 +175,4 @@ function nameFrom(folderName: string): string {
     .replace(/^[^a-z0-9]+/, '')
     .replace(/[-.]+$/, '');
   return name === '' ? 'workflows' : name;
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }

@@ -1,3 +1,4 @@
+import { dayMs } from '../../core/duration.ts';
 import { CloacinaError, DigestMismatchError } from '../../core/error.ts';
 import { beginCollecting, collectableBytes, endCollecting } from '../../store/registry/stored-bytes.ts';
 import { sweepConditions } from '../../store/registry/conditions.ts';
@@ -11,29 +12,28 @@ import type { Script, Tx } from '../../store/script.ts';
 import type { Scripts } from '../../store/store.ts';
 import { readArchive } from '../archive/archive.ts';
 import { log, pointed } from './commands.ts';
-import type { Acting } from './commands.ts';
+import type { CommandContext } from './commands.ts';
 import type { PackageStorage } from '../storage/storage.ts';
 
 /**
- * `LOG_BROKEN`: an event is not the one that was written, or is missing. `LOG_CUT`: the log does not end where its
- * anchor says. `ROW_DIFFERS`: a table says something else than the log. `BYTES_MISSING`, `DIGEST_MISMATCH`: of a
- * stored file.
+ * `LOG_BROKEN`: an event was changed or is missing. `LOG_CUT`: the end of the log differs from its anchor.
+ * `ROW_DIFFERS`: a table differs from the log. `BYTES_MISSING`, `DIGEST_MISMATCH`: of a stored file.
  */
 export interface RegistryProblem {
   readonly code: 'LOG_BROKEN' | 'LOG_CUT' | 'ROW_DIFFERS' | 'BYTES_MISSING' | 'DIGEST_MISMATCH';
-  /** What is at fault: `event 7`, `simple_demo v1.0.0`, `channel live of simple_demo`. */
+  /** The object at fault: `event 7`, `simple_demo v1.0.0`, `channel live of simple_demo`. */
   readonly what: string;
   readonly message: string;
 }
 
 export interface Verification {
-  /** Events and stored files that were checked. */
+  /** Number of checked events and stored files. */
   readonly events: number;
   readonly packages: number;
   readonly problems: readonly RegistryProblem[];
 }
 
-/** Bytes that were deleted, or would be; name and version are null for what no version ever owned. */
+/** Bytes that were deleted, or would be; name and version are null for bytes without any version. */
 export interface Collected {
   readonly digest: string;
   readonly name: string | null;
@@ -43,9 +43,8 @@ export interface Collected {
 /** Runs an act as a transaction that ends with its events. */
 export type RunAct = (script: (acting: Acting) => Script<void>) => Promise<void>;
 
-/** Events read in one transaction. */
+/** Number of events read in one transaction. */
 const pageSize = 1000;
-const dayMs = 86_400_000;
 
 /** Checks the log's chain, the tables against what the log says happened, and every stored file, of all tenants. */
 export async function verifyRegistry(store: Scripts, storage: PackageStorage): Promise<Verification> {
@@ -67,7 +66,7 @@ interface Tables {
   readonly channels: readonly (ChannelRecord & { readonly tenant: string })[];
 }
 
-/** The last page comes with the tables, in one snapshot: what happens meanwhile is no difference. */
+/** The last page is read with the tables in one snapshot: concurrent commands cause no difference. */
 function* readPage(after: number): Script<{ events: RegistryEvent[]; tables: Tables | null }> {
   const events = yield* registryEvents(null, after, pageSize);
   if (events.length === pageSize) return { events, tables: null };
@@ -79,7 +78,7 @@ function* readPage(after: number): Script<{ events: RegistryEvent[]; tables: Tab
   return { events, tables: { head: yield* registryHead(), packages, channels } };
 }
 
-/** Follows the log from its beginning: what it says exists, and where it says channels point. */
+/** Replays the log from its beginning: existing versions, and the heads of channels. */
 class Replay {
   readonly problems: RegistryProblem[] = [];
   last = 0;
@@ -94,7 +93,7 @@ class Replay {
       this.#add('LOG_BROKEN', what, `its hash does not fit what it says (${event.act} by ${event.actor})`);
     }
     this.last = event.n;
-    this.#hash = event.hash; // one change is one problem, not one for each event after it
+    this.#hash = event.hash; // one changed event is one problem, not one for each event after it
     this.#apply(event);
   }
 
@@ -171,7 +170,7 @@ async function fileProblems(
   }
 }
 
-/** Deletes bytes that nothing needs any more; see `Registry.gc`. */
+/** Deletes bytes that no version needs; see `Registry.gc`. */
 export async function collectGarbage(
   store: Scripts,
   storage: PackageStorage,
@@ -196,7 +195,7 @@ export async function collectGarbage(
     await storage.delete(digest);
     await act(function* (acting) {
       yield* endCollecting(digest);
-      log(acting, 'collect', { package: name, version, before: { digest } });
+      log(context, 'collect', { package: name, version, before: { digest } });
     });
     collected.push(bytes);
   }

@@ -24,7 +24,7 @@ export interface PackageItem {
   readonly digest: string;
   /** Size of the packed file. */
   readonly bytes: number;
-  /** Whether the live channel points to it. */
+  /** True if the live channel points to it. */
   readonly active: boolean;
   readonly status: PackageStatus;
   /** Epoch ms. */
@@ -36,14 +36,14 @@ export interface PackageVersion extends PackageItem {
   readonly manifest: Manifest;
 }
 
-/** A package with its channels and versions (the oldest first), and how far each runner is with them. */
-export interface PackageDocument {
+/** A package with its channels and versions (the oldest first), and the conditions of each runner. */
+export interface PackageView {
   readonly name: string;
   readonly channels: {
     readonly [channel: string]: {
       readonly version: string;
       readonly serial: number;
-      /** The version that was activated but does not load; the channel goes there once it does. */
+      /** The version that was activated but does not load; the channel moves there once it does. */
       readonly wanted?: string;
     };
   };
@@ -54,7 +54,7 @@ export interface PackageDocument {
     /** Epoch ms. */
     readonly registeredAt: number;
     readonly workflows: readonly string[];
-    /** What it asks for beyond its own folder. */
+    /** The permissions beyond its own folder. */
     readonly permissions: Manifest['permissions'];
     readonly runners: readonly {
       readonly runner: string;
@@ -64,13 +64,16 @@ export interface PackageDocument {
   }[];
 }
 
-/** All versions of all packages of a tenant, by name and age. */
+/** Returns all versions of all packages of a tenant, by name and age. */
 export function* packageList(tenant: string): Script<PackageItem[]> {
   const heads = liveHeads(yield* channelsOf(tenant, null));
   return (yield* allPackages(tenant)).map((record) => item(record, heads));
 }
 
-/** One version with its manifest as JSON text; without a number the live one, else the newest. Throws PACKAGE_NOT_FOUND. */
+/**
+ * Returns one version with its manifest as JSON text; without a number the live one, else the newest. Throws
+ * PACKAGE_NOT_FOUND.
+ */
 export function* packageItem(
   tenant: string,
   name: string,
@@ -85,13 +88,13 @@ export function* packageItem(
   return { ...item(record, heads), manifest: manifest! };
 }
 
-/** A package with its channels, its versions and the conditions of the runners. Throws PACKAGE_NOT_FOUND. */
-export function* packageDocument(tenant: string, name: string): Script<PackageDocument> {
+/** Returns a package with its channels, its versions and the conditions of the runners. Throws PACKAGE_NOT_FOUND. */
+export function* packageView(tenant: string, name: string): Script<PackageView> {
   const versions = yield* packageVersions(tenant, name);
   if (versions.length === 0) throw new PackageNotFoundError(name);
   const channels = yield* channelsOf(tenant, name);
   const conditions = yield* conditionsOf(tenant, name);
-  const documents: PackageDocument['versions'][number][] = [];
+  const documents: PackageView['versions'][number][] = [];
   for (const { version, digest, status, registeredAt } of versions) {
     const workflows = (yield* workflowsOf(digest)).map((spec) => spec.name);
     const permissions = (yield* permissionsOf(digest))!;
@@ -106,7 +109,7 @@ export function* packageDocument(tenant: string, name: string): Script<PackageDo
   return { name, channels: Object.fromEntries(heads), versions: documents };
 }
 
-/** The permissions that a version asks for, by its manifest; undefined if there is no such version. Throws ROW_DAMAGED. */
+/** Returns the permissions in the manifest of a version; undefined if there is no such version. Throws ROW_DAMAGED. */
 export function* permissionsOf(digest: string): Script<Manifest['permissions'] | undefined> {
   const [text] = yield* manifestsOf(digest);
   return text === undefined ? undefined : (storedJson(text, `the manifest of ${digest}`) as Manifest).permissions;

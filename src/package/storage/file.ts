@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { errnoOf } from '../../core/errno.ts';
+import { hourMs } from '../../core/duration.ts';
 import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
 import { shownUrl } from '../../core/shown-url.ts';
 import { makeFolder } from '../../store/sqlite/folder.ts';
@@ -11,10 +13,13 @@ import type { PackageStorage, StoredPackage } from './storage.ts';
 const filePattern = /^sha256-([0-9a-f]{64})\.cloacina$/;
 const temporaryPattern = /^sha256-[0-9a-f]{64}\.[0-9a-f-]{36}\.tmp$/;
 
-/** No write takes this long: what is older was left by a process that died. */
-const leftoverMs = 3_600_000;
+/** No write takes this long: older temporary files are leftovers of a process that died. */
+const leftoverMs = hourMs;
 
-/** Packages as files of one folder: `sha256-<hex>.cloacina`. `url` begins with `file:`. Throws REGISTRY_URL_INVALID. */
+/**
+ * Stores packages as files of one folder: `sha256-<hex>.cloacina`. `url` begins with `file:`. Throws
+ * REGISTRY_URL_INVALID.
+ */
 export function openFileStorage(url: string): PackageStorage {
   return new FileStorage(folderOf(url));
 }
@@ -42,7 +47,7 @@ class FileStorage implements PackageStorage {
         await rename(temporary, path);
       } catch (error) {
         await rm(temporary, { force: true });
-        // Windows refuses to replace a file that another process has open; what that one wrote is as good
+        // Windows refuses to replace a file that another process has open; the other process wrote the same bytes
         if (!(await this.#isIntact(digest))) throw error;
       }
       await syncFolder(this.#folder);
@@ -78,7 +83,7 @@ class FileStorage implements PackageStorage {
     for (const name of names) {
       const hex = filePattern.exec(name)?.[1];
       if (hex === undefined) continue;
-      // null where it was deleted in the meantime
+      // null if it was deleted in the meantime
       const found = await this.#attempt(failed, () => unlessMissing(stat(join(this.#folder, name))));
       if (found !== null) yield { digest: `sha256:${hex}`, bytes: found.size, storedAt: Math.round(found.mtimeMs) };
     }
@@ -107,7 +112,10 @@ class FileStorage implements PackageStorage {
     }
   }
 
-  /** Once per opened storage: takes away what a process that died in a write has left. The time is that of the file system. */
+  /**
+   * Removes the leftovers of processes that died during a write, once per opened storage. Times are those of the file
+   * system.
+   */
   async #sweep(): Promise<void> {
     if (this.#isSwept) return;
     this.#isSwept = true;
@@ -124,13 +132,13 @@ class FileStorage implements PackageStorage {
       return await work();
     } catch (error) {
       if (error instanceof CloacinaError) throw error;
-      const why = error instanceof Error ? error.message : String(error);
-      throw new StoreUnavailableError(`${failed} (${why})`, error);
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new StoreUnavailableError(`${failed} (${reason})`, error);
     }
   }
 }
 
-/** Only digests become file names: nothing that a caller passes on can name another file. */
+/** Only digests become file names, so no argument of a caller can name another file. */
 function fileStem(digest: string): string {
   if (!isDigest(digest)) {
     throw new CloacinaError(
@@ -146,7 +154,7 @@ function folderOf(url: string): string {
   try {
     if (rest.startsWith('//')) return fileURLToPath(url);
   } catch (error) {
-    // not as a cause: it carries the whole text of the URL
+    // not as a cause: it contains the whole text of the URL
     throw invalidUrl(url, error instanceof Error ? error.message : String(error));
   }
   if (rest === '') throw invalidUrl(url, 'it names no folder');
@@ -154,10 +162,10 @@ function folderOf(url: string): string {
   return resolve(rest);
 }
 
-function invalidUrl(url: string, why: string): CloacinaError {
+function invalidUrl(url: string, reason: string): CloacinaError {
   return new CloacinaError(
     'REGISTRY_URL_INVALID',
-    `the registry URL '${shownUrl(url)}' cannot be opened: ${why}; use file:./path/to/folder`,
+    `the registry URL '${shownUrl(url)}' cannot be opened: ${reason}; use file:./path/to/folder`,
   );
 }
 
@@ -171,7 +179,7 @@ async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** A new folder lasts only once the folder above it is synced. */
+/** A new folder is durable only once its parent folder is synced. */
 async function createFolder(folder: string): Promise<void> {
   const topmost = makeFolder(folder);
   if (topmost === undefined) return;
@@ -197,7 +205,7 @@ async function unlessMissing<T>(work: Promise<T>): Promise<T | null> {
   try {
     return await work;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    if (errnoOf(error) === 'ENOENT') return null;
     throw error;
   }
 }

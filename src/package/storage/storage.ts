@@ -1,28 +1,31 @@
-/** One package as it is stored. */
+/** One stored package. */
 export interface StoredPackage {
   readonly digest: string;
-  /** Of the packed file. */
+  /** Size of the packed file. */
   readonly bytes: number;
-  /** Epoch ms; the grace of a collection counts from here. */
+  /** Epoch ms; the grace period of a collection starts here. */
   readonly storedAt: number;
 }
 
 /**
- * Where the bytes of packages lie, by the digest of the tar inside (`sha256:` and hex). Nothing here knows names,
- * versions or tenants. Every verb may be repeated, and may run in several processes at once.
- * All throw STORE_UNAVAILABLE where the place cannot be reached, read or written.
+ * Stores package files by the digest of the tar inside (`sha256:` and hex). Names, versions and tenants are unknown
+ * here. Every method may be repeated, and may run in several processes at once. All throw STORE_UNAVAILABLE if the
+ * storage cannot be reached, read or written.
  */
 export interface PackageStorage {
-  /** Absolute: the same place from any folder. */
+  /** Absolute: the same location from any working folder. */
   readonly url: string;
-  /** Durable once it resolves. Bytes that are there are kept; damaged ones are replaced. Throws DIGEST_MISMATCH. */
+  /** Durable once it resolves. Existing bytes are kept; damaged ones are replaced. Throws DIGEST_MISMATCH. */
   put(digest: string, bytes: Uint8Array): Promise<void>;
-  /** Checked: throws DIGEST_MISMATCH where the bytes have another digest or are damaged, PACKAGE_NOT_FOUND where there are none. */
+  /**
+   * Checked: throws DIGEST_MISMATCH if the bytes have another digest or are damaged, PACKAGE_NOT_FOUND if there are
+   * none.
+   */
   get(digest: string): Promise<Uint8Array>;
-  /** Whether there are bytes under this digest; they are not read. */
+  /** Returns true if bytes are stored under this digest, without reading them. */
   has(digest: string): Promise<boolean>;
-  /** What is not there is deleted already. */
+  /** Does nothing if there are no such bytes. */
   delete(digest: string): Promise<void>;
-  /** In no order. */
+  /** In no particular order. */
   list(): AsyncIterable<StoredPackage>;
 }

@@ -21,7 +21,7 @@ import { Registry } from './package/registry/registry.ts';
 import { openStorage } from './package/storage/open.ts';
 import type { PackageStorage } from './package/storage/storage.ts';
 import { ScheduleLoop } from './schedule/loop.ts';
-import { upsertDeclared, upsertPackageSchedules } from './schedule/declared.ts';
+import { upsertOwned, upsertPackageSchedules } from './schedule/declared.ts';
 import { embeddedOwner } from './schedule/owner.ts';
 import { Schedules } from './schedule/schedules.ts';
 import { workflowsOf } from './store/registry/versions.ts';

@@ -4,11 +4,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+
 import { describeInIsolate } from '../src/cli/describe.ts';
 import { makeProgram } from '../src/cli/program.ts';
 import { unchecked, workflow } from '../src/core/definition/workflow.ts';
-import { defaultDatabase, defaultRegistry } from '../src/index.ts';
 import { Client, Runner } from '../src/open.ts';
+import { defaultDatabase, defaultRegistry } from '../src/index.ts';
 import { buildPackage } from '../src/package/pack/build.ts';
 import { writeProject } from './cli/project.ts';
 import { endAll, runCli, startCli } from './cli/run-cli.ts';
@@ -80,8 +81,8 @@ const inOrder = { concurrency: 1 };
 describe('interfaces.md, CLI', { concurrency: 2 }, () => {
   describe('the program as a whole', inOrder, () => {
     test('it uses the same places as the library by default', () => {
-      assert.equal(defaultDatabase, options.defaultDatabase);
-      assert.equal(defaultRegistry, options.defaultRegistry);
+      const { database, registry } = makeProgram().opts();
+      assert.deepEqual([database, registry], [defaultDatabase, defaultRegistry]);
     });
 
     test('--version and --help exit with 0; a usage error exits with 2 and suggests a near name', async () => {

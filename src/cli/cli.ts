@@ -3,10 +3,6 @@ import { CloacinaError } from '../core/error.ts';
 import type { Client } from '../open.ts';
 import { Output } from './output.ts';
 
-/** The defaults of the CLI, equal to those of the library in `options.ts`. */
-export const defaultDatabase = 'sqlite:./.cloacina/cloacina.db';
-export const defaultRegistry = 'file:./.cloacina/packages';
-
 /** The global options. */
 export interface GlobalOptions {
   readonly database: string;

@@ -1,3 +1,5 @@
+import { errnoOf } from '../core/errno.ts';
+
 /** Texts for system errors of files. */
 const reasons: Readonly<Record<string, string>> = {
   ENOENT: 'no such file or folder',

@@ -8,7 +8,7 @@ import { checkSchedules } from '../core/schedule/schedule-spec.ts';
 import type { WorkflowSpec } from '../core/definition/spec.ts';
 import { workflow } from '../core/definition/workflow.ts';
 import { SchedulePlace, withTask } from '../testing/schedule-place.ts';
-import { upsertDeclared, upsertPackageSchedules } from './declared.ts';
+import { upsertOwned, upsertPackageSchedules } from './declared.ts';
 import { embeddedOwner } from './owner.ts';
 
 const start = Date.UTC(2026, 0, 1);

@@ -51,7 +51,7 @@ export function* upsertOwned(
   workflows: readonly WorkflowSpec[],
 ): Script<readonly string[]> {
   const rewritten: string[] = [];
-  const wanted = broughtSchedules(workflows);
+  const wanted = declaredSchedules(workflows);
   const brought = new Set(workflows.map((workflow) => workflow.name));
   const known = new Map((yield* lockOwned(tx, tenant, owner)).map((record) => [record.name, record]));
   for (const one of wanted.values()) {
@@ -78,8 +78,8 @@ export function* upsertOwned(
 /** The stored schedule, as its owner declares it: of a damaged row only an operator's pause is certain. */
 function anew(record: ScheduleRecord, brought: ScheduleRecord): ScheduleRecord {
   const { id, createdAt, pausedAt } = record;
-  const kept = { ...declared, id, createdAt };
-  if (pausedAt === null || declared.pausedAt !== null) return kept;
+  const kept = { ...brought, id, createdAt };
+  if (pausedAt === null || brought.pausedAt !== null) return kept;
   return { ...kept, pausedAt, nextAt: null, overrides: JSON.stringify({ paused: true } satisfies Overrides) };
 }
 
@@ -95,19 +95,14 @@ function isUsable({ damaged, rule }: ScheduleRecord): boolean {
   }
 }
 
-function refuseConflict(record: ScheduleRecord, { workflow }: DeclaredSchedule): never {
+function refuseTheft(record: ScheduleRecord, { workflow }: DeclaredSchedule): never {
   throw new ConflictError(
     `workflow '${workflow.name}' has a schedule '${record.name}', and so has the embedded workflow '${record.workflow}' of ` +
       `another runner; rename one of them, or, if that workflow no longer exists, remove schedule 'embedded/${record.name}'`,
   );
 }
 
-function declaredRecord(
-  tenant: string,
-  owner: string,
-  { workflow, spec }: DeclaredSchedule,
-  at: number,
-): ScheduleRecord {
+function newOwned(tenant: string, owner: string, { workflow, spec }: DeclaredSchedule, at: number): ScheduleRecord {
   const record: ScheduleRecord = {
     id: newId(at),
     tenant,
@@ -130,7 +125,7 @@ function declaredRecord(
   return { ...record, nextAt: wakeAfter(record) };
 }
 
-function* bringUpToDate(tx: Tx, record: ScheduleRecord, { workflow, spec }: BroughtSchedule): Script<void> {
+function* bringUpToDate(tx: Tx, record: ScheduleRecord, { workflow, spec }: DeclaredSchedule): Script<void> {
   const overrides = overridesOf(record);
   const input = overrides.input ?? JSON.stringify(spec.input);
   const rule = overridden(ruleIn(spec), overrides, record.rule);

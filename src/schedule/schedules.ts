@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ScheduleOptions } from '../core/definition/definition.ts';
 import { describeRule } from '../core/schedule/describe-rule.ts';
-import { durationMs, hourMs } from '../core/duration.ts';
+import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { OptionInvalidError, ScheduleExistsError, ScheduleInvalidError, ScheduleNotFoundError } from '../core/error.ts';
 import type { CloacinaError } from '../core/error.ts';
@@ -46,18 +46,18 @@ export interface SchedulesOptions {
   readonly maxPayload: number;
   /** Resolves a workflow's name. Throws WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW. */
   readonly resolve: (workflow: string) => Promise<ResolvedWorkflow>;
-  /** Called for a schedule that is left out of the list because its row is damaged. */
+  /** Called for a schedule that is left out of the list since its row is damaged. */
   readonly onDamaged?: (error: CloacinaError) => void;
-  /** Called after a durable change, so that runners of this process see it at once. */
+  /** Called after a change is durable, so that runners of this process see it at once. */
   readonly onChange: () => void;
 }
 
 export interface AddedSchedule {
   readonly id: string;
   readonly name: string;
-  /** The next slot, epoch ms; null while paused. */
+  /** The next slot, epoch ms; null where it is paused. */
   readonly next: number | null;
-  /** False if an identical schedule existed already. */
+  /** False where it existed already, the same in every field. */
   readonly created: boolean;
 }
 
@@ -71,24 +71,25 @@ export interface Preview {
 export interface HistoryOptions {
   /** 1 to 1000; default 50. */
   readonly limit?: number;
-  /** Only slots before this one (epoch ms): `slot` of the last row of the previous page. */
+  /** Only slots before this one (epoch ms): `slot` of the last row of the page before. */
   readonly before?: number;
 }
 
 export interface StatsOptions {
-  /** A time, or a duration before now; default 1h. */
+  /** A time, or a length of time until now; default 1h. */
   readonly since?: Date | Duration;
-  /** Name of one schedule; default all. */
+  /** Of one schedule; default of all. */
   readonly schedule?: string;
 }
 
-/** Maximum number of slots deleted in one transaction, so that the writer is not blocked for long. */
+const hourMs = 3_600_000;
+/** Slots deleted by one transaction, so that the writer is not held long. */
 const deleteLimit = 5000;
 
 /**
- * The schedules of one tenant. A schedule is addressed by its name, or by `owner/name` if several owners have one of
- * that name. Methods on one schedule throw SCHEDULE_NOT_FOUND, AMBIGUOUS_SCHEDULE, ROW_DAMAGED; all throw
- * STORE_UNAVAILABLE if the database is unreachable.
+ * The schedules of one tenant. A schedule is named by its name, or by `owner/name` where several owners have one of
+ * that name. Verbs on one throw SCHEDULE_NOT_FOUND, AMBIGUOUS_SCHEDULE, ROW_DAMAGED; all throw STORE_UNAVAILABLE where
+ * the database is away.
  */
 export class Schedules {
   readonly #options: SchedulesOptions;
@@ -102,9 +103,10 @@ export class Schedules {
   }
 
   /**
-   * Adds a schedule. An identical existing one is left alone (`created` false); its pause is ignored if `paused` is
-   * absent. Throws SCHEDULE_INVALID, SCHEDULE_EXISTS, WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW, INPUT_INVALID,
-   * NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
+   * Adds a schedule. One that exists and is the same in every field is left alone (`created` false); a pause is no
+   * difference where `paused` is not given. Throws
+   * SCHEDULE_INVALID, SCHEDULE_EXISTS, WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW, INPUT_INVALID, NOT_SERIALIZABLE,
+   * PAYLOAD_TOO_LARGE.
    */
   async add(name: string, request: ScheduleRequest): Promise<AddedSchedule> {
     checkName(name);
@@ -120,16 +122,17 @@ export class Schedules {
       if (existing !== undefined) return { found: sameAs(existing, record, paused), created: false };
       checkFires(record, now);
       const isNew = yield* insertSchedule(record);
-      if (!isNew) throw new ScheduleExistsError(name); // a concurrent call added it at this moment
+      if (!isNew) throw new ScheduleExistsError(name); // somebody else adds it at this moment
       return { found: record, created: true };
     });
     return { id: found.id, name, next: nextOf(found, now), created };
   }
 
   /**
-   * Changes a schedule from now on: absent fields stay, null restores the default (for the input null is a value).
-   * Changes of a schedule that a package or an embedded workflow declares survive its next version. Throws
-   * SCHEDULE_INVALID, WORKFLOW_NOT_FOUND, AMBIGUOUS_WORKFLOW, INPUT_INVALID, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
+   * Changes a schedule from now on: what is left out stays, null takes the default again (of the input it is the value
+   * null). Changes of a schedule that a
+   * package or an embedded workflow brings survive its next version. Throws SCHEDULE_INVALID, WORKFLOW_NOT_FOUND,
+   * AMBIGUOUS_WORKFLOW, INPUT_INVALID, NOT_SERIALIZABLE, PAYLOAD_TOO_LARGE.
    */
   async update(name: string, changes: ScheduleChanges): Promise<ScheduleDetail> {
     checkFields(changes);
@@ -146,7 +149,7 @@ export class Schedules {
     const given = changes.input === undefined ? parseJson(found.input) : changes.input;
     const input = isChecked ? await this.#checkedInput(workflowRef({ owner, workflow }), given) : found.input;
     const start = await this.#starts().of(found);
-    return this.#command(
+    return this.#act(
       found,
       function* (tx, record, held) {
         const rule = changedRule(record.rule, changes);
@@ -157,9 +160,7 @@ export class Schedules {
     );
   }
 
-  /**
-   * Returns all schedules of this tenant, by name; schedules with a damaged row are left out and named in a warning.
-   */
+  /** All schedules of this tenant, by name; without those whose row is damaged, which a warning names. */
   async list(): Promise<readonly ScheduleSummary[]> {
     const records = await this.#store.read(() => schedulesOf(this.#tenant));
     const now = this.#options.clock.now();
@@ -185,8 +186,8 @@ export class Schedules {
   }
 
   /**
-   * Removes a schedule and its history; its executions stay. A declared schedule returns when its package is activated
-   * or its workflow opened again: pause it instead. Schedules with a damaged row can be removed, too.
+   * Removes a schedule and its history; its executions stay. One that a package or an embedded workflow brings is
+   * written anew when that is activated or opened again: pause it instead. One whose row is damaged is removed, too.
    */
   async remove(name: string): Promise<ScheduleDetail> {
     const found = await this.#findAny(name);
@@ -201,8 +202,8 @@ export class Schedules {
   }
 
   /**
-   * Returns the next `n` slots (1 to 1000) after a time, by default now, of a schedule or of a rule that is not added
-   * yet. Throws SCHEDULE_INVALID, OPTION_INVALID.
+   * The next `n` slots (1 to 1000) after a time, now by default, of a schedule or of a rule that is not added yet.
+   * Throws SCHEDULE_INVALID, OPTION_INVALID.
    */
   async preview(what: string | ScheduleOptions<unknown>, n: number = 10, from?: Date): Promise<Preview> {
     checkCount('n', n);
@@ -249,7 +250,7 @@ export class Schedules {
     });
   }
 
-  /** Finds an undamaged schedule. Throws ROW_DAMAGED. */
+  /** Throws ROW_DAMAGED. */
   async #find(name: string): Promise<ScheduleRecord> {
     const found = await this.#findAny(name);
     if (found.damaged !== undefined) throw found.damaged;
@@ -284,7 +285,7 @@ export class Schedules {
     return result;
   }
 
-  /** Returns the input as JSON text, unparsed by its schema: it is parsed anew for every slot. */
+  /** The input as JSON text, as it was given: it is parsed anew for every slot. */
   async #checkedInput(workflow: string, input: unknown): Promise<string> {
     if (typeof workflow !== 'string' || workflow === '') {
       throw new ScheduleInvalidError('workflow', 'a schedule needs the name of a workflow');
@@ -325,7 +326,7 @@ export class Schedules {
   }
 }
 
-/** Returns the existing schedule if it equals the one to add. Throws SCHEDULE_EXISTS. */
+/** The schedule that exists, if it is the one to be added. Throws SCHEDULE_EXISTS. */
 function sameAs(existing: ScheduleRecord, wanted: ScheduleRecord, paused: boolean | undefined): ScheduleRecord {
   const isSame =
     existing.workflow === wanted.workflow &&
@@ -336,7 +337,7 @@ function sameAs(existing: ScheduleRecord, wanted: ScheduleRecord, paused: boolea
   return existing;
 }
 
-/** Throws SCHEDULE_INVALID if a schedule has no slot left. */
+/** Throws SCHEDULE_INVALID where a schedule has no slot left. */
 function checkFires(record: Pick<ScheduleRecord, 'rule' | 'anchor'>, now: number): void {
   if (nextSlot(ruleOf(record), now) !== null) return;
   throw new ScheduleInvalidError(
@@ -347,7 +348,7 @@ function checkFires(record: Pick<ScheduleRecord, 'rule' | 'anchor'>, now: number
 
 type RuledChange = ScheduleChange & { readonly rule: ScheduleRule };
 
-/** Returns a change; for a declared schedule it includes the operator's overrides. */
+/** A change with what an operator overrides in a schedule that is not theirs. */
 function changeOf(
   record: ScheduleRecord,
   changes: ScheduleChanges,

@@ -18,7 +18,6 @@ import { Story } from './narration.ts';
 /** The default folder of database and packages, relative to the working folder. */
 const demoFolder = './.cloacina-demo';
 const scheduleName = 'demo-report';
-const hourMs = 3_600_000;
 /** Maximum wait for running executions at the end of the demo. */
 const drainMs = 10_000;
 /** Polling interval for scheduled executions; a delay of 100 ms is not noticed. */

@@ -70,10 +70,11 @@ function hasUsefulTail(reason: ExitReason): boolean {
   return reason === 'exited' || reason === 'out_of_memory' || reason === 'broke_protocol';
 }
 
-function causeOf({ reason, code, signal, detail }: DeathFacts): string {
-  if (reason !== 'exited') return causes[reason](detail);
-  if (signal === 'SIGKILL')
+function reasonText({ reason, code, signal, detail }: ExitFacts): string {
+  if (reason !== 'exited') return reasonTexts[reason](detail);
+  if (signal === 'SIGKILL') {
     return 'it was killed (SIGKILL) from outside, perhaps because the machine ran out of memory';
+  }
   return signal === null ? `it exited with code ${code}` : `it was ended by ${signal}`;
 }
 

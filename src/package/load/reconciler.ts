@@ -290,7 +290,7 @@ export class Reconciler {
   #exited(entry: Entry, exit: IsolateExit): void {
     if (this.#closing.signal.aborted || !entry.crashes.exited(exit, this.#options.clock.now())) return;
     entry.crashes = new CrashLoop();
-    const message = `three executions crashed it within five minutes; last error: ${death.error.message}`;
+    const message = `three executions crashed it within five minutes; last error: ${exit.error.message}`;
     this.#tell({ event: 'package.quarantined', ...named(entry), message });
     this.#inBackground(this.#reporter.crashLoop(entry.version.digest, this.#serial, message));
   }

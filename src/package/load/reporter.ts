@@ -14,24 +14,24 @@ export interface ReporterOptions {
   readonly clock: Clock;
   /** The current id of the runner: it changes when a runner begins anew. */
   readonly runnerId: () => string;
-  /** As for `Registry`: a report may move a channel back. */
+  /** As for `Registry`: a channel may be moved back here. */
   readonly onActivate?: ActivateHook;
-  /** Called after this runner changed the registry itself. */
+  /** Called when this runner changed the registry itself. */
   readonly onChange?: () => void;
 }
 
 interface Pending {
   readonly conditions: readonly Condition[];
-  readonly write: (report: Report) => Script<boolean>;
+  readonly outcome: (report: Report) => Script<boolean>;
 }
 
 /**
- * Writes a runner's conditions of the versions that it loads, and their effects on channels. Failed writes are kept for
- * the next `flush`.
+ * What a runner says of the versions that it tries: their conditions, and what follows for channels. What could not be
+ * written is kept for the next `flush`.
  */
 export class Reporter {
   readonly #options: ReporterOptions;
-  readonly #reported = new Map<string, readonly Condition[]>();
+  readonly #said = new Map<string, readonly Condition[]>();
   readonly #pending = new Map<string, Pending>();
   #runner: string;
 
@@ -46,28 +46,28 @@ export class Reporter {
   }
 
   async loaded(digest: string, serial: number): Promise<void> {
-    await this.#report(digest, { conditions: this.#conditions(serial, null, 'Ready', null), write: reportLoaded });
+    await this.#say(digest, { conditions: this.#conditions(serial, null, 'Ready', null), outcome: reportLoaded });
   }
 
   async failed(digest: string, serial: number, failure: LoadFailure): Promise<void> {
     const { step, reason } = failure;
     const message = storable(failure.message);
     const conditions = this.#conditions(serial, step, reason, message);
-    await this.#report(digest, { conditions, write: (report) => reportFailed(report, `${reason}: ${message}`) });
+    await this.#say(digest, { conditions, outcome: (report) => reportFailed(report, `${reason}: ${message}`) });
   }
 
-  async crashLoop(digest: string, serial: number, text: string): Promise<void> {
-    const message = storable(text);
+  async crashLoop(digest: string, serial: number, why: string): Promise<void> {
+    const message = storable(why);
     const conditions = this.#conditions(serial, 'healthy', 'CrashLoop', message);
-    await this.#report(digest, { conditions, write: (report) => reportCrashLoop(report, `CrashLoop: ${message}`) });
+    await this.#say(digest, { conditions, outcome: (report) => reportCrashLoop(report, `CrashLoop: ${message}`) });
   }
 
   /** Removes the conditions of a version, except those of a quarantine: its reason stays visible. */
   async unloaded(digest: string): Promise<void> {
     this.#pending.delete(digest);
-    const reported = this.#reported.get(digest) ?? [];
-    this.#reported.delete(digest);
-    if (reported.some((condition) => condition.reason === 'CrashLoop')) return;
+    const said = this.#said.get(digest) ?? [];
+    this.#said.delete(digest);
+    if (said.some((condition) => condition.reason === 'CrashLoop')) return;
     const runner = this.#options.runnerId();
     await this.#options.store.write(() => removeConditions(runner, digest));
   }
@@ -76,13 +76,13 @@ export class Reporter {
   async flush(): Promise<void> {
     const runner = this.#options.runnerId();
     if (runner !== this.#runner) {
-      const reported = [...this.#reported];
+      const said = [...this.#said];
       await this.#options.store.write(function* () {
-        for (const [digest, conditions] of reported) yield* writeConditions(runner, digest, conditions);
+        for (const [digest, conditions] of said) yield* writeConditions(runner, digest, conditions);
       });
       this.#runner = runner;
     }
-    for (const [digest, pending] of this.#pending) await this.#report(digest, pending);
+    for (const [digest, pending] of this.#pending) await this.#say(digest, pending);
   }
 
   /** The registry's serial, including the acts of this runner. */
@@ -101,16 +101,16 @@ export class Reporter {
     if (changed) onChange?.();
   }
 
-  /** Returns all conditions of a version: true up to the failed one, which carries the reason. */
+  /** All conditions of a version: true up to the one that failed, which says why. */
   #conditions(serial: number, failed: ConditionName | null, reason: string, message: string | null): Condition[] {
     const at = this.#options.clock.now();
     const stop = failed === null ? conditionOrder.length : conditionOrder.indexOf(failed);
-    const decisive = failed === null ? conditionOrder.length - 1 : stop;
+    const told = failed === null ? conditionOrder.length - 1 : stop;
     return conditionOrder.map((condition, index) => ({
       condition,
       status: index < stop,
-      reason: index === decisive ? reason : index < stop ? 'Done' : 'NotReached',
-      message: index === decisive ? message : null,
+      reason: index === told ? reason : index < stop ? 'Done' : 'NotReached',
+      message: index === told ? message : null,
       serial,
       at,
     }));

@@ -37,14 +37,13 @@ import type { NewRegistryEvent, RegistryAct } from '../../store/registry/log.ts'
 import type { Script, Tx } from '../../store/script.ts';
 
 /*
- * The lock order of all commands, so that no two of them ever wait for each other in a circle:
+ * The order in which acts lock, so that no two of them ever wait for each other in a circle:
  *
  * 1. versions, the oldest first (as in every transaction that locks one, see `pinned-versions.ts`), of all tenants if it changes them;
  * 2. stored bytes, by digest;
  * 3. channels, by tenant, package and name, together with their rows of `channel_workflows`;
  * 4. schedules and executions;
- * 5. the head of the log, which all commands of all tenants share: a command gathers its events and ends with them
- * (`recorded`).
+ * 5. the head of the log, which all acts of all tenants share: an act gathers its events and ends with them (`recorded`).
  *
  * The conditions of versions at a runner (`package_conditions`) have no place in the order: only that runner writes them.
  */
@@ -89,7 +88,7 @@ export function* recorded<T>(tx: Tx, act: (events: NewRegistryEvent[]) => Script
  * PACKAGE_EXISTS, PACKAGE_DELETED, and CONFLICT if the bytes are being collected at this moment.
  */
 export function* publishVersion(
-  context: CommandContext,
+  acting: Acting,
   record: PackageRecord,
   manifest: string,
 ): Script<{ readonly record: PackageRecord; readonly created: boolean }> {
@@ -125,11 +124,11 @@ export interface Activation {
 }
 
 /**
- * Points a channel to a version; `expectedSerial` must equal the channel's serial (0: it has no head yet). A quarantine
- * of the version is lifted. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE, CONFLICT.
+ * Points a channel to a version; `expectedSerial` is what the channel's serial must be (0: it has no head yet).
+ * A quarantined version is given another chance. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE, CONFLICT.
  */
 export function* activateVersion(
-  context: CommandContext,
+  acting: Acting,
   name: string,
   version: string,
   channel: string,
@@ -145,7 +144,7 @@ export function* activateVersion(
     yield* setPackageStatus(record.id, 'published');
     yield* setPackageHealth(acting, record.digest, null);
   }
-  return yield* pointChannel(context, record, channel, expectedSerial);
+  return yield* pointChannel(acting, record, channel, expectedSerial);
 }
 
 /**
@@ -153,7 +152,7 @@ export function* activateVersion(
  * there already.
  */
 export function* pointChannel(
-  context: CommandContext,
+  acting: Acting,
   record: PackageRecord,
   channel: string,
   expectedSerial: number | null,
@@ -169,14 +168,14 @@ export function* pointChannel(
   const isThere = head?.version === version && head.wantedVersion === null;
   if (isThere && record.status !== 'quarantined') return { head, moved: false };
   return {
-    head: yield* moveChannel(context, 'activate', head, { ...record, channel }),
+    head: yield* moveChannel(acting, 'activate', head, { ...record, channel }),
     moved: head?.version !== version,
   };
 }
 
 /** Moves a channel to a version, whose row is held or locked; runs the hook, and records the act. */
 export function* moveChannel(
-  context: CommandContext,
+  acting: Acting,
   act: 'activate' | 'rollback',
   before: ChannelRecord | undefined,
   to: { readonly name: string; readonly version: string; readonly digest: string; readonly channel: string },
@@ -193,7 +192,7 @@ export function* moveChannel(
     yield* writeLiveWorkflows(tenant, name, names);
     if (acting.onActivate !== undefined) yield* acting.onActivate(acting, tenant, name, specs);
   }
-  log(context, act, { package: name, version, channel, before: point(before), after: point(head) });
+  log(acting, act, { package: name, version, channel, before: point(before), after: point(head) });
   return head;
 }
 
@@ -212,7 +211,7 @@ function* lastSerial(tenant: string, name: string, channel: string): Script<numb
  * further. Throws PACKAGE_NOT_FOUND if there is none, CONFLICT.
  */
 export function* rollBack(
-  context: CommandContext,
+  acting: Acting,
   name: string,
   channel: string,
   expectedSerial: number | null,
@@ -230,7 +229,7 @@ export function* rollBack(
   throw new CloacinaError('PACKAGE_NOT_FOUND', message);
 }
 
-/** Returns the latest published and healthy version that a channel pointed to before its head. */
+/** The latest version that a channel pointed to before its head and that is published and fit. */
 export function* earlierVersion(
   tenant: string,
   name: string,
@@ -269,7 +268,7 @@ export function* yankVersion(acting: Acting, name: string, version: string, yank
   yield* lockChannels(acting, acting.tenant, name);
   yield* unwant(acting.tenant, name, version);
   const states = { before: { status: record.status }, after: { status } };
-  log(context, yanked ? 'yank' : 'unyank', { package: name, version, ...states });
+  log(acting, yanked ? 'yank' : 'unyank', { package: name, version, ...states });
   return { ...record, status };
 }
 
@@ -292,7 +291,7 @@ export function* unregisterPackage(acting: Acting, name: string, version: string
     yield* setPackageStatus(record.id, 'deleted', acting.now);
     yield* unwant(tenant, name, record.version);
     const before = { digest: record.digest, status: record.status };
-    log(context, 'unregister', { package: name, version: record.version, before });
+    log(acting, 'unregister', { package: name, version: record.version, before });
   }
   return removed.map((record) => record.version);
 }
@@ -320,7 +319,7 @@ function* dropChannels(acting: Acting, name: string, channels: readonly ChannelR
   yield* removeChannels(acting.tenant, name);
   if (acting.onActivate !== undefined) yield* acting.onActivate(acting, acting.tenant, name, []);
   for (const head of channels) {
-    log(context, 'unregister', { package: name, channel: head.channel, before: point(head) });
+    log(acting, 'unregister', { package: name, channel: head.channel, before: point(head) });
   }
 }
 
@@ -346,5 +345,5 @@ type Recorded = Partial<Pick<NewRegistryEvent, 'package' | 'version' | 'channel'
 export function log(acting: Acting, act: RegistryAct, what: Recorded): void {
   const { tenant, actor, now: at, why } = acting;
   const nothing = { package: null, version: null, channel: null, before: null, after: null };
-  context.events.push({ at, tenant, actor, act, why, ...nothing, ...what });
+  acting.events.push({ at, tenant, actor, act, why, ...nothing, ...what });
 }

@@ -1,4 +1,3 @@
-import { dayMs } from '../../core/duration.ts';
 import { CloacinaError, DigestMismatchError } from '../../core/error.ts';
 import { beginCollecting, collectableBytes, endCollecting } from '../../store/registry/stored-bytes.ts';
 import { sweepConditions } from '../../store/registry/conditions.ts';
@@ -12,28 +11,29 @@ import type { Script, Tx } from '../../store/script.ts';
 import type { Scripts } from '../../store/store.ts';
 import { readArchive } from '../archive/archive.ts';
 import { log, pointed } from './commands.ts';
-import type { CommandContext } from './commands.ts';
+import type { Acting } from './commands.ts';
 import type { PackageStorage } from '../storage/storage.ts';
 
 /**
- * `LOG_BROKEN`: an event was changed or is missing. `LOG_CUT`: the end of the log differs from its anchor.
- * `ROW_DIFFERS`: a table differs from the log. `BYTES_MISSING`, `DIGEST_MISMATCH`: of a stored file.
+ * `LOG_BROKEN`: an event is not the one that was written, or is missing. `LOG_CUT`: the log does not end where its
+ * anchor says. `ROW_DIFFERS`: a table says something else than the log. `BYTES_MISSING`, `DIGEST_MISMATCH`: of a
+ * stored file.
  */
 export interface RegistryProblem {
   readonly code: 'LOG_BROKEN' | 'LOG_CUT' | 'ROW_DIFFERS' | 'BYTES_MISSING' | 'DIGEST_MISMATCH';
-  /** The object at fault: `event 7`, `simple_demo v1.0.0`, `channel live of simple_demo`. */
+  /** What is at fault: `event 7`, `simple_demo v1.0.0`, `channel live of simple_demo`. */
   readonly what: string;
   readonly message: string;
 }
 
 export interface Verification {
-  /** Number of checked events and stored files. */
+  /** Events and stored files that were checked. */
   readonly events: number;
   readonly packages: number;
   readonly problems: readonly RegistryProblem[];
 }
 
-/** Bytes that were deleted, or would be; name and version are null for bytes without any version. */
+/** Bytes that were deleted, or would be; name and version are null for what no version ever owned. */
 export interface Collected {
   readonly digest: string;
   readonly name: string | null;
@@ -43,8 +43,9 @@ export interface Collected {
 /** Runs an act as a transaction that ends with its events. */
 export type RunAct = (script: (acting: Acting) => Script<void>) => Promise<void>;
 
-/** Number of events read in one transaction. */
+/** Events read in one transaction. */
 const pageSize = 1000;
+const dayMs = 86_400_000;
 
 /** Checks the log's chain, the tables against what the log says happened, and every stored file, of all tenants. */
 export async function verifyRegistry(store: Scripts, storage: PackageStorage): Promise<Verification> {
@@ -66,7 +67,7 @@ interface Tables {
   readonly channels: readonly (ChannelRecord & { readonly tenant: string })[];
 }
 
-/** The last page is read with the tables in one snapshot: concurrent commands cause no difference. */
+/** The last page comes with the tables, in one snapshot: what happens meanwhile is no difference. */
 function* readPage(after: number): Script<{ events: RegistryEvent[]; tables: Tables | null }> {
   const events = yield* registryEvents(null, after, pageSize);
   if (events.length === pageSize) return { events, tables: null };
@@ -78,7 +79,7 @@ function* readPage(after: number): Script<{ events: RegistryEvent[]; tables: Tab
   return { events, tables: { head: yield* registryHead(), packages, channels } };
 }
 
-/** Replays the log from its beginning: existing versions, and the heads of channels. */
+/** Follows the log from its beginning: what it says exists, and where it says channels point. */
 class Replay {
   readonly problems: RegistryProblem[] = [];
   last = 0;
@@ -93,7 +94,7 @@ class Replay {
       this.#add('LOG_BROKEN', what, `its hash does not fit what it says (${event.act} by ${event.actor})`);
     }
     this.last = event.n;
-    this.#hash = event.hash; // one changed event is one problem, not one for each event after it
+    this.#hash = event.hash; // one change is one problem, not one for each event after it
     this.#apply(event);
   }
 
@@ -170,7 +171,7 @@ async function fileProblems(
   }
 }
 
-/** Deletes bytes that no version needs; see `Registry.gc`. */
+/** Deletes bytes that nothing needs any more; see `Registry.gc`. */
 export async function collectGarbage(
   store: Scripts,
   storage: PackageStorage,
@@ -195,7 +196,7 @@ export async function collectGarbage(
     await storage.delete(digest);
     await act(function* (acting) {
       yield* endCollecting(digest);
-      log(context, 'collect', { package: name, version, before: { digest } });
+      log(acting, 'collect', { package: name, version, before: { digest } });
     });
     collected.push(bytes);
   }

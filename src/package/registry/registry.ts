@@ -34,7 +34,7 @@ import {
   unregisterPackage,
   yankVersion,
 } from './commands.ts';
-import type { Activation, ActivateHook, CommandContext } from './commands.ts';
+import type { Activation, ActivateHook, Acting } from './commands.ts';
 import { collectGarbage, verifyRegistry } from './maintenance.ts';
 import type { Collected, Verification } from './maintenance.ts';
 import { permissionsOf, packageView, packageItem, packageList } from './views.ts';
@@ -48,17 +48,17 @@ export interface RegistryOptions {
   readonly tenant: string;
   /** The actor in the log: `cli:ada`, `runner:r-1`. */
   readonly actor: string;
-  /** The versions that packages must support to be published; default those of this process. */
+  /** The versions that packages must fit to be published; default those of this process. */
   readonly engine?: RunningEngine;
   /** Runs in the transaction that moves a live channel. */
   readonly onActivate?: ActivateHook;
-  /** Called for a damaged row that is left out of a list. */
+  /** Called for a row that is left out of a list since it is damaged. */
   readonly onDamaged?: (error: CloacinaError) => void;
-  /** Called after a durable command that runners of this process should see at once. */
+  /** Called after an act is durable that runners of this process should see at once. */
   readonly onChange?: () => void;
 }
 
-/** The reason of a command, for the log. */
+/** Why an act is done, for the log. */
 export interface ActOptions {
   readonly why?: string;
 }
@@ -66,14 +66,14 @@ export interface ActOptions {
 export interface ActivateOptions extends ActOptions {
   /** Default `live`. */
   readonly channel?: string;
-  /** The command requires that the channel still has this serial; 0: it has no head yet. */
+  /** The act happens only if the channel has this serial still; 0: it has no head yet. */
   readonly expectedSerial?: number;
 }
 
 export interface RegisterOptions extends ActOptions {
   /** Default `live`. */
   readonly channel?: string;
-  /** If true, a new version is activated; default true. */
+  /** Whether a new version is activated; default true. */
   readonly activate?: boolean;
 }
 
@@ -82,18 +82,18 @@ export interface Published {
   readonly name: string;
   readonly version: string;
   readonly digest: string;
-  /** False if the same bytes were published before. */
+  /** False where these very bytes were published before. */
   readonly created: boolean;
 }
 
 export interface Registered extends Published {
-  /** True if this call moved the channel; never for bytes that were published before. */
+  /** Whether this call moved the channel; never with bytes that were there before. */
   readonly activated: boolean;
-  /** The permissions of the version, and those that the channel's previous version did not ask for. */
+  /** What the version asks for, and what the channel's version before did not. */
   readonly asks: Asked;
 }
 
-/** A workflow as a new execution would use it now. */
+/** A workflow as an execution would get it now. */
 export interface ResolvedWorkflow {
   readonly workflow: string;
   readonly pin: Pin;
@@ -108,12 +108,12 @@ export interface RegistryWorkflow {
   readonly spec: WorkflowSpec;
 }
 
-/** Maximum number of graphs cached by digest; they never change, so this only bounds the memory. */
+/** Graphs kept in memory by digest; they never change, so this only bounds the memory. */
 const maxSpecs = 256;
 
 /**
- * The packages of one tenant: published versions, channels, and the log of every command. Every method throws
- * STORE_UNAVAILABLE if the database is unreachable.
+ * The packages of one tenant: what was published, which version each channel points to, and the log of every act.
+ * Every verb throws STORE_UNAVAILABLE where the database is away.
  */
 export class Registry {
   readonly #options: RegistryOptions;
@@ -128,8 +128,8 @@ export class Registry {
   }
 
   /**
-   * Publishes a version; it runs nowhere until a channel points to it. Throws PackageInvalidError for a refused file,
-   * ENGINE_UNSUPPORTED among them, SCHEDULE_INVALID and INPUT_INVALID for a schedule that could start nothing,
+   * Makes a version exist; it runs nowhere until a channel points to it. Throws PackageInvalidError for a file that is
+   * refused, ENGINE_UNSUPPORTED among them, SCHEDULE_INVALID and INPUT_INVALID for a schedule that could start nothing,
    * PACKAGE_EXISTS, PACKAGE_DELETED.
    */
   async publish(bytes: Uint8Array, options: ActOptions = {}): Promise<Published> {
@@ -138,55 +138,54 @@ export class Registry {
   }
 
   /**
-   * Points a channel to a version: new executions use it from then on. Lifts a quarantine of the version. Throws
-   * PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE for a yanked version, CONFLICT if `expectedSerial` is not the channel's.
+   * Points a channel to a version: new executions use it from then on. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE
+   * for a yanked version, CONFLICT where `expectedSerial` is not the channel's. A quarantined version gets another
+   * chance.
    */
   async activate(name: string, version: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
     checkNames(name, version);
     const channel = options.channel ?? liveChannel;
     const expected = options.expectedSerial ?? null;
-    const { head } = await this.#command(options, (context) =>
-      activateVersion(context, name, version, channel, expected),
-    );
+    const { head } = await this.#act(options, (acting) => activateVersion(acting, name, version, channel, expected));
     return head;
   }
 
   /**
-   * Publishes and activates, in one transaction. The same bytes again change nothing, neither versions nor channels.
-   * Throws the errors of `publish`.
+   * Publishes and activates, in one transaction. The same bytes again change nothing, neither what exists nor where
+   * the channel points. Throws what `publish` throws.
    */
   async register(bytes: Uint8Array, options: RegisterOptions = {}): Promise<Registered> {
     const { channel = liveChannel, activate = true } = options;
-    const { record, created, activated, manifest, heads } = await this.#publish(bytes, options, (context, fresh) =>
-      activate ? pointChannel(context, fresh, channel, null) : notActivated(),
+    const { record, created, activated, manifest, heads } = await this.#publish(bytes, options, (acting, fresh) =>
+      activate ? pointChannel(acting, fresh, channel, null) : notActivated(),
     );
     const head = heads.find((one) => one.channel === channel);
     const before = head === undefined ? undefined : await this.#store.read(() => permissionsOf(head.digest));
     return { ...published(record, created), activated, asks: askedFor(manifest.permissions, before) };
   }
 
-  /** Points a channel back to its previous healthy version. Throws PACKAGE_NOT_FOUND if there is none, CONFLICT. */
+  /** Points a channel back to its previous healthy version. Throws PACKAGE_NOT_FOUND where there is none, CONFLICT. */
   async rollback(name: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
     checkNames(name);
     const { channel = liveChannel, expectedSerial = null } = options;
-    return this.#command(options, (context) => rollBack(context, name, channel, expectedSerial));
+    return this.#act(options, (acting) => rollBack(acting, name, channel, expectedSerial));
   }
 
-  /** Stops new executions of a version; pinned executions continue. Throws PACKAGE_NOT_FOUND. */
+  /** Executions that are pinned to the version go on, new ones are refused. Throws PACKAGE_NOT_FOUND. */
   async yank(name: string, version: string, options: ActOptions = {}): Promise<void> {
     checkNames(name, version);
-    await this.#command(options, (context) => yankVersion(context, name, version, true));
+    await this.#act(options, (acting) => yankVersion(acting, name, version, true));
   }
 
-  /** Reverts a yank. Throws PACKAGE_NOT_FOUND. */
+  /** Takes a yank back. Throws PACKAGE_NOT_FOUND. */
   async unyank(name: string, version: string, options: ActOptions = {}): Promise<void> {
     checkNames(name, version);
-    await this.#command(options, (context) => yankVersion(context, name, version, false));
+    await this.#act(options, (acting) => yankVersion(acting, name, version, false));
   }
 
   /**
-   * Deletes one version, or a whole package with its channels. Its version numbers are never used again; its bytes are
-   * collected by `gc` after the grace period. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
+   * Deletes one version, or a whole package with its channels. Its numbers are never used again; its bytes are
+   * collected by `gc` after the grace. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
    */
   async unregister(
     name: string,
@@ -194,40 +193,40 @@ export class Registry {
     options: ActOptions = {},
   ): Promise<{ readonly name: string; readonly removed: readonly string[] }> {
     checkNames(name, version ?? '');
-    const removed = await this.#command(options, (context) => unregisterPackage(context, name, version ?? null));
+    const removed = await this.#act(options, (acting) => unregisterPackage(acting, name, version ?? null));
     return { name, removed };
   }
 
-  /** Returns all versions of all packages, by name and age. */
+  /** All versions of all packages, by name and age. */
   async list(): Promise<PackageItem[]> {
     return this.#store.read(() => packageList(this.#tenant));
   }
 
-  /** Returns one version; without a number the live one, or the newest if none is live. Throws PACKAGE_NOT_FOUND. */
+  /** One version; without a number the live one, or the newest where none is live. Throws PACKAGE_NOT_FOUND. */
   async get(name: string, version?: string): Promise<PackageVersion> {
     checkNames(name, version ?? '');
     const { manifest, ...item } = await this.#store.read(() => packageItem(this.#tenant, name, version ?? null));
     return { ...item, manifest: storedJson(manifest, `the manifest of ${name} v${item.version}`) as Manifest };
   }
 
-  /** Returns a package with channels, versions and the conditions of the runners. Throws PACKAGE_NOT_FOUND. */
+  /** A package with channels, versions and the conditions of the runners. Throws PACKAGE_NOT_FOUND. */
   async show(name: string): Promise<PackageView> {
     checkNames(name);
     return this.#store.read(() => packageView(this.#tenant, name));
   }
 
-  /** Returns the packed file of a version. Throws PACKAGE_NOT_FOUND, DIGEST_MISMATCH. */
+  /** The packed file of a version. Throws PACKAGE_NOT_FOUND, DIGEST_MISMATCH. */
   async bytes(name: string, version?: string): Promise<Uint8Array> {
     const { digest } = await this.get(name, version);
     return this.#options.storage.get(digest);
   }
 
   /**
-   * Resolves `name` or `package/name` to a workflow by the live channels; undefined if no package has it. Throws
-   * AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE if the version takes no new executions.
+   * The workflow that `name` or `package/name` means now, by the live channels; undefined where no package has it.
+   * Throws AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE where the version takes no new executions.
    */
   async resolve(workflow: string): Promise<ResolvedWorkflow | undefined> {
-    // a package's name may contain a slash (its scope), a workflow's never does
+    // a package's name may hold a slash (its scope), a workflow's never does
     const slash = workflow.lastIndexOf('/');
     const name = workflow.slice(slash + 1);
     const packageName = slash === -1 ? null : workflow.slice(0, slash);
@@ -245,9 +244,7 @@ export class Registry {
     return { workflow: name, pin: { package: owner, version, digest }, spec };
   }
 
-  /**
-   * Returns every workflow of the live channels, by name; workflows with a damaged manifest are left out and reported.
-   */
+  /** Every workflow that a live channel offers, by name; without those whose manifest is damaged, which are told of. */
   async workflows(): Promise<RegistryWorkflow[]> {
     const found = await this.#store.read(() => liveWorkflows(this.#tenant));
     const workflows: RegistryWorkflow[] = [];
@@ -263,29 +260,29 @@ export class Registry {
     return workflows;
   }
 
-  /** Returns the graph of a workflow of one version, live or not; undefined if the version has no such workflow. */
+  /** The graph of a workflow of one version, whether live or not; undefined where it has none of this name. */
   async spec(digest: string, workflow: string): Promise<WorkflowSpec | undefined> {
     return (await this.#specsOf(digest)).get(workflow);
   }
 
-  /** Returns the log of this tenant: events after number `after` (default 0), at most `limit` (1,000). */
+  /** What was done to the packages of this tenant: acts after number `after` (default 0), at most `limit` (1,000). */
   async events(options: { readonly after?: number; readonly limit?: number } = {}): Promise<RegistryEvent[]> {
     return this.#store.read(() => registryEvents(this.#tenant, options.after ?? 0, options.limit ?? 1000));
   }
 
-  /** Returns a number that rises with every command of any tenant: a cheap test for changes. */
+  /** Rises with every act of any tenant: cheap, to see whether there is something new. */
   async serial(): Promise<number> {
     return this.#store.read(() => registrySerial());
   }
 
-  /** Checks the chain of the log, the tables against the log, and every stored byte. Changes nothing. */
+  /** Checks the chain of the log, the tables against the log, and every stored byte. Finds; changes nothing. */
   async verify(): Promise<Verification> {
     return verifyRegistry(this.#store, this.#options.storage);
   }
 
   /**
-   * Deletes bytes that no version needs and that were not used for `graceMs` (default 24 h): those of deleted versions,
-   * and leftovers of a crash during a publish. `dryRun` only lists them.
+   * Deletes bytes that no version needs and nobody touched for `graceMs` (default 24 h): of deleted versions, and
+   * what a crash left behind while publishing. `dryRun` only says which.
    */
   async gc(
     options: ActOptions & { readonly graceMs?: number; readonly dryRun?: boolean } = {},
@@ -297,7 +294,7 @@ export class Registry {
   async #publish(
     bytes: Uint8Array,
     options: ActOptions,
-    then: (context: CommandContext, record: PackageRecord) => Script<{ readonly moved: boolean }>,
+    then: (acting: Acting, record: PackageRecord) => Script<{ readonly moved: boolean }>,
   ): Promise<PublishedRecord> {
     if (!(bytes instanceof Uint8Array))
       throw new OptionInvalidError('bytes', `${shown(bytes)} is not a package file; pass its bytes`);
@@ -319,15 +316,15 @@ export class Registry {
       const { tenant, now: registeredAt } = acting;
       const fresh = { tenant, name, version, digest, registeredAt, bytes: bytes.length };
       const wanted: PackageRecord = { ...fresh, id: newId(registeredAt), status: 'published', health: null };
-      const { record, created } = yield* publishVersion(context, wanted, JSON.stringify(manifest));
-      const activated = created && (yield* then(context, record)).moved;
+      const { record, created } = yield* publishVersion(acting, wanted, JSON.stringify(manifest));
+      const activated = created && (yield* then(acting, record)).moved;
       return { record, created, activated, manifest, heads };
     });
   }
 
-  /** Runs one command as a transaction and notifies the runners of this process. */
-  async #command<T>(options: ActOptions, script: (context: CommandContext) => Script<T>): Promise<T> {
-    const result = await this.#transaction(options, script);
+  /** Runs one act as a transaction and tells who waits for it. */
+  async #act<T>(options: ActOptions, script: (acting: Acting) => Script<T>): Promise<T> {
+    const result = await this.#record(options, script);
     this.#options.onChange?.();
     return result;
   }
@@ -363,11 +360,11 @@ interface PublishedRecord {
   readonly created: boolean;
   readonly activated: boolean;
   readonly manifest: Manifest;
-  /** The heads of the package's channels before the command. */
+  /** Where the channels of the package pointed before. */
   readonly heads: readonly ChannelRecord[];
 }
 
-/** Checks the arguments of callers without a compiler: a name, and perhaps a version. Throws OPTION_INVALID. */
+/** For callers that no compiler checks: a name, and perhaps a version. Throws OPTION_INVALID. */
 function checkNames(...given: readonly string[]): void {
   given.forEach((value, at) => {
     if (typeof value === 'string') return;

@@ -1,4 +1,3 @@
-import { hourMs } from '../../core/duration.ts';
 import { isLoadedElsewhere, writeConditions } from '../../store/registry/conditions.ts';
 import type { Condition } from '../../store/registry/conditions.ts';
 import { lockChannelsAt, unwant } from '../../store/registry/channels.ts';
@@ -14,7 +13,7 @@ import type { TenantChannel } from '../../store/registry/channels.ts';
 import type { PackageRecord } from '../../store/registry/versions.ts';
 import type { Script, Tx } from '../../store/script.ts';
 import { earlierVersion, log, moveChannel, recorded } from './commands.ts';
-import type { CommandContext, ActivateHook } from './commands.ts';
+import type { Acting, ActivateHook } from './commands.ts';
 
 /** A head that was activated longer ago is not replaced by the version before it. */
 const recentlyMs = 3_600_000;
@@ -45,7 +44,7 @@ function* loaded(report: Reporting): Script<boolean> {
   for (const head of yield* lockChannelsAt(report, digest)) {
     const { package: name, channel, wantedVersion: version } = head;
     if (head.wantedDigest !== digest || version === null) continue;
-    yield* moveChannel(contextFor(report, head, 'it loads now'), 'activate', head, { name, version, digest, channel });
+    yield* moveChannel(actingFor(report, head, 'it loads now'), 'activate', head, { name, version, digest, channel });
     moved = true;
   }
   return moved;
@@ -93,14 +92,14 @@ function* crashLooped(report: Reporting, why: string): Script<boolean> {
   let news = false;
   for (const record of versions) {
     if (record.status === 'deleted' || record.status === 'quarantined') continue;
-    isNew = true;
+    news = true;
     yield* quarantine(report, record, why);
   }
   for (const head of heads) {
     if (head.digest === digest && report.now - head.activatedAt <= recentlyMs)
       yield* stepBack(report, head, why, false);
   }
-  return isNew;
+  return news;
 }
 
 /** Quarantines a version; its row and the channels that want it are locked. */
@@ -109,7 +108,7 @@ function* quarantine(report: Reporting, record: PackageRecord, why: string): Scr
   yield* setPackageStatus(id, 'quarantined');
   yield* unwant(tenant, name, version);
   const states = { before: { status }, after: { status: 'quarantined' } };
-  log(contextFor(report, record, why), 'quarantine', { package: name, version, ...states });
+  log(actingFor(report, record, why), 'quarantine', { package: name, version, ...states });
 }
 
 /** Moves a locked channel to the version before its head that is known to load; returns false if there is none. */
@@ -119,7 +118,7 @@ function* stepBack(report: Reporting, head: TenantChannel, why: string, remember
   const earlier = yield* earlierVersion(tenant, name, head, (record) => record.health === 'healthy');
   if (earlier === undefined) return false;
   const wanted = { wantedVersion: remember ? head.version : null, wantedDigest: remember ? digest : null };
-  yield* moveChannel(contextFor(report, head, why), 'rollback', head, { ...earlier, channel }, wanted);
+  yield* moveChannel(actingFor(report, head, why), 'rollback', head, { ...earlier, channel }, wanted);
   if (channel === 'live') yield* repinFresh({ tenant, package: name, digest }, earlier);
   return true;
 }

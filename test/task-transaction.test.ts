@@ -280,7 +280,7 @@ function suite(kind: string, openPlace: Open, skip: string | null): void {
       const asked = pay.task('asked', { when }, () => 1);
       const paying = pay.returns(asked);
       const { runner } = await open(t, place.url, [paying]);
-      const outcome = assert.rejects(refused.promise, /for the function of a task/);
+      const outcome = assert.rejects(refused.promise, /only in the function of a task/);
       await runner.execute(paying);
       await outcome;
     });

@@ -261,10 +261,7 @@ export class Engine {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onEmpty = resolve;
     const timer = clock.timer(graceMs + handBackMs, () => {
-      logger.error(
-        { executions: this.#lives.size },
-        'executions could not be released; other runners will take them over',
-      );
+      logger.error({ executions: this.#lives.size }, 'executions could not be released; runners will claim them');
       this.#abandonAll();
     });
     await promise;
@@ -374,10 +371,7 @@ export class Engine {
     for (const live of settled) {
       const isOwned = owned.get(live.id) === live.epoch;
       if (isOwned || this.#journal.holds(live) || this.#lives.get(live.id) !== live) continue;
-      logger.warn(
-        { execution: live.id },
-        'this runner no longer owns an execution according to its rows; it stops running it',
-      );
+      logger.warn({ execution: live.id }, 'this runner no longer owns an execution; it is dropped from memory');
       live.abandon();
     }
     return handedBack;

@@ -73,7 +73,7 @@ test('registry.md: every problem is reported, each with a code and a path', () =
 test('registry.md: a message names what is wrong and what to do', () => {
   assert.throws(
     () => parseManifest(JSON.stringify({ ...valid, colour: 'red' })),
-    /colour: 'colour' is no key.*remove it/,
+    /colour: 'colour' is not a key.*remove it/,
   );
 });
 

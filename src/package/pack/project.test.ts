@@ -78,7 +78,7 @@ test('a project that cannot be packed is PROJECT_INVALID, with all problems', as
     'version: ',
     'cloacina.entry: ',
     'cloacina.permissions.nett: ',
-    "cloacina.out: 'out' is no key",
+    "cloacina.out: 'out' is not a key",
   ];
   await assert.rejects(readProject(await newFolder(broken)), (error: Error & { code?: string }) => {
     assert.equal(error.code, 'PROJECT_INVALID');

@@ -128,7 +128,7 @@ class CallerStart {
 }
 
 function notOne(): CloacinaError {
-  const why = 'the transaction has not begun, has already ended, or is a pool, which runs statements on any connection';
+  const why = 'it has not begun, it has already ended, or it is a pool, which runs statements on any connection';
   return new CloacinaError(
     'TRANSACTION_INVALID',
     `option 'tx': its statements are not in one open transaction (${why}); nothing was started`,

@@ -16,13 +16,13 @@ test('a waiter is looked up again whenever the notification comes, even between 
   const store = await openStore('sqlite::memory:', { now: () => systemClock.now() });
   t.after(() => store.close());
   for (let microtasks = 0; microtasks < 12; microtasks++) {
-    let looks = 0;
+    const asked = { times: 0 };
     const watch = new Watch({ ...store, ended }, systemClock, false);
     t.after(() => watch.close(new Error('closed')));
     watch.end('x', false).catch(() => undefined);
     async function ended(): Promise<[]> {
-      looks += 1;
-      if (looks === 1) void notifyLater();
+      asked.times += 1;
+      if (asked.times === 1) void notifyLater();
       return [];
     }
     async function notifyLater(): Promise<void> {
@@ -30,8 +30,8 @@ test('a waiter is looked up again whenever the notification comes, even between 
       watch.notify();
     }
     await watch.poll();
-    for (let turns = 0; looks < 2 && turns < 10_000; turns++) await turn();
-    assert.equal(looks, 2, `a notification after ${microtasks} microtasks`);
+    for (let turns = 0; asked.times < 2 && turns < 10_000; turns++) await turn();
+    assert.equal(asked.times, 2, `a notification after ${microtasks} microtasks`);
   }
 });
 

@@ -1,65 +1,56 @@
 import { Client } from 'pg';
 import { newId } from '../src/engine/id.ts';
 import type { AnyWorkflow } from '../src/index.ts';
-import type { ExecutionRelease, NewEvent, Transition } from '../src/store/transition.ts';
-import { executionParams } from '../src/store/executions/executions.ts';
+import type { ExecutionRelease, Transition } from '../src/store/transition.ts';
 import { openStore } from '../src/store/open.ts';
 import { arraysOf, rowsFrom } from '../src/store/postgres/arrays.ts';
-import type { ArrayColumns } from '../src/store/postgres/arrays.ts';
-import { eventArrays, executionArrays, taskArrays, taskRows } from '../src/store/postgres/commit/batch-rows.ts';
+import { createdEventRow, eventRow, events } from '../src/store/tables/events.ts';
+import { newExecutionRow, newExecutions } from '../src/store/tables/executions.ts';
+import { Columns } from '../src/store/tables/table.ts';
+import type { Table } from '../src/store/tables/table.ts';
+import { taskExecutions, taskOverwrite } from '../src/store/tables/task-executions.ts';
+import { taskRows } from '../src/store/postgres/commit/batch-rows.ts';
 import { record, withId } from './bare.ts';
 
-type Table = { readonly name: string; readonly columns: ArrayColumns; readonly conflict: string };
+type Ending = Pick<ExecutionRelease, 'status' | 'endedAt' | 'output'> & { readonly id: string };
 
-const { lets: _lets, ...event } = eventArrays;
-const ending: ArrayColumns = { id: 'text', status: 'text', ended_at: 'bigint', output: 'json' };
-
-const made: Table = { name: 'executions', columns: executionArrays, conflict: '' };
-const events: Table = { name: 'events', columns: event, conflict: '' };
-const tasks: Table = {
-  name: 'task_executions',
-  columns: taskArrays,
-  conflict: `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt, charged_attempts = excluded.charged_attempts,
-    epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at, output = excluded.output`,
-};
+const endings = new Columns<Ending>({ id: 'text', status: 'text', endedAt: 'bigint', output: 'json' });
 
 /** One statement that writes the rows of every table and nothing else: no fence, no batch number, no conditions. */
 class Writer {
   readonly #client: Client;
-  readonly #rows = new Map<Table, readonly (readonly unknown[])[]>();
-  #ends: readonly (readonly unknown[])[] = [];
+  readonly #tables: string[] = [];
+  readonly #parts: string[] = [];
+  readonly #values: string[] = [];
 
   constructor(client: Client) {
     this.#client = client;
   }
 
-  add(table: Table, rows: readonly (readonly unknown[])[]): this {
-    if (rows.length > 0) this.#rows.set(table, rows);
-    return this;
+  add<R>(table: Table<R>, rows: readonly R[], conflict = ''): this {
+    return this.#add(table, rows, table.name, (from) => `${table.into} select * from ${from} ${conflict}`);
   }
 
-  end(rows: readonly (readonly unknown[])[]): this {
-    this.#ends = rows;
+  end(rows: readonly Ending[]): this {
+    const text = 'update executions e set status = r.status, ended_at = r.ended_at, output = r.output, owner = null';
+    return this.#add(endings, rows, 'end', (from) => `${text} from ${from} where e.id = r.id`);
+  }
+
+  #add<R>(columns: Columns<R>, rows: readonly R[], name: string, text: (from: string) => string): this {
+    if (rows.length === 0) return this;
+    this.#tables.push(name);
+    this.#parts.push(text(rowsFrom(columns, this.#values.length + 1, 'r')));
+    this.#values.push(...arraysOf(columns, rows));
     return this;
   }
 
   async write(): Promise<void> {
-    const values: unknown[] = [];
-    const parts = Array.from(this.#rows, ([{ name, columns, conflict }, rows]) => {
-      const source = rowsFrom(columns, values.length + 1, 'r');
-      values.push(...arraysOf(columns, rows));
-      return `insert into ${name} (${Object.keys(columns).join(', ')}) select * from ${source} ${conflict}`;
-    });
-    if (this.#ends.length > 0) {
-      const source = rowsFrom(ending, values.length + 1, 'r');
-      values.push(...arraysOf(ending, this.#ends));
-      parts.push(`update executions e set status = r.status, ended_at = r.ended_at, output = r.output, owner = null
-        from ${source} where e.id = r.id`);
-    }
+    const parts = [...this.#parts];
     const last = parts.pop()!;
     const before = parts.map((part, at) => `w${at} as (${part})`).join(', ');
-    const name = [...this.#rows.keys()].map((table) => table.name).join(' ') + (this.#ends.length > 0 ? ' end' : '');
-    await this.#client.query({ name, text: before === '' ? last : `with ${before} ${last}`, values });
+    const name = this.#tables.join(' ');
+    const text = before === '' ? last : `with ${before} ${last}`;
+    await this.#client.query({ name, text, values: this.#values });
   }
 }
 
@@ -100,33 +91,20 @@ export async function bareRate(
 }
 
 async function writeStep(client: Client, runner: string, transitions: readonly Transition[]): Promise<void> {
-  const row = (id: string, e: NewEvent): unknown[] => [
-    id,
-    e.seq,
-    e.type,
-    e.at,
-    e.task,
-    e.item,
-    e.attempt,
-    runner,
-    e.data,
-  ];
   await new Writer(client)
     .add(
-      made,
-      transitions.flatMap(({ create }) => (create === null ? [] : [executionParams(create, runner)])),
+      newExecutions,
+      transitions.flatMap(({ create }) => (create === null ? [] : [newExecutionRow(create, runner)])),
     )
-    .add(tasks, taskRows(transitions))
+    .add(taskExecutions, taskRows(transitions), taskOverwrite)
     .add(
       events,
-      transitions.flatMap((one) => [...one.events, ...(one.release?.events ?? [])].map((e) => row(one.id, e))),
+      transitions.flatMap((one) =>
+        [...one.events, ...(one.release?.events ?? [])].map((event) => eventRow(one.id, event, runner)),
+      ),
     )
-    .end(transitions.flatMap(({ id, release }) => (release === null ? [] : [endRow(id, release)])))
+    .end(transitions.flatMap(({ id, release }) => (release === null ? [] : [{ id, ...release }])))
     .write();
-}
-
-function endRow(id: string, { status, endedAt, output }: ExecutionRelease): unknown[] {
-  return [id, status, endedAt, output];
 }
 
 /**
@@ -143,12 +121,12 @@ export async function bareInserts(url: string, { steps }: Recorded, width: numbe
     });
     await new Writer(client)
       .add(
-        made,
-        creates.map((one) => executionParams(one, null)),
+        newExecutions,
+        creates.map((one) => newExecutionRow(one, null)),
       )
       .add(
         events,
-        creates.map(({ id, createdAt }) => [id, 1, 'execution.created', createdAt, null, null, null, null, null]),
+        creates.map((one) => createdEventRow(one)),
       )
       .write();
   }

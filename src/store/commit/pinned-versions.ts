@@ -4,6 +4,7 @@ import { PinRefusedError } from '../transition.ts';
 import type { PackageStatus } from '../registry/versions.ts';
 import { all } from '../script.ts';
 import type { Dialect, Script } from '../script.ts';
+import { Columns } from '../tables/table.ts';
 
 /*
  * Whoever pins an execution to a version holds the row of that version until the end of the transaction, and sees that it
@@ -35,10 +36,9 @@ export class Pinnings {
     return key === null ? null : this.#numbers.get(key)!;
   }
 
-  /** What `heldText` wants to know of each. */
-  get rows(): (string | number)[][] {
+  get rows(): WantedVersion[] {
     return this.list.map(({ tenant, workflow, pin, followsChannel }, n) => {
-      return [n, tenant, pin!.package, workflow, pin!.version, followsChannel ? '1' : '0'];
+      return { n, tenant, package: pin!.package, workflow, version: pin!.version, follows: followsChannel ? '1' : '0' };
     });
   }
 }
@@ -56,8 +56,25 @@ export interface PinnedVersion {
   readonly status: PackageStatus;
 }
 
-/** The columns of `wanted` in `heldText`. */
-const wantedColumns = ['n', 'tenant', 'package', 'workflow', 'version', 'follows'] as const;
+/** A row of `wanted` in `pinnedText`: a numbered pinning. */
+interface WantedVersion {
+  readonly n: number;
+  readonly tenant: string;
+  readonly package: string;
+  readonly workflow: string;
+  readonly version: string;
+  /** '1' if it follows its channel. */
+  readonly follows: string;
+}
+
+export const wantedVersions: Columns<WantedVersion> = new Columns<WantedVersion>({
+  n: 'int',
+  tenant: 'text',
+  package: 'text',
+  workflow: 'text',
+  version: 'text',
+  follows: 'text',
+});
 
 /**
  * Parts of a statement: `wanted`, by a query that gives its columns, and `held`, which has a row for each of them whose
@@ -128,10 +145,10 @@ export class Pins {
 export function* lockPinnedVersions(among: readonly Pinning[], dialect: Dialect): Script<Pins> {
   const pinnings = new Pinnings(among);
   if (pinnings.list.length === 0) return new Pins(pinnings, []);
-  const columns = wantedColumns.map((name, i) => `c${i} as ${name}`).join(', ');
-  const wanted = `select ${columns} from (${dialect.fields('$1', wantedColumns.length)}) r`;
+  const columns = wantedVersions.list.map(({ name }, i) => `c${i} as ${name}`).join(', ');
+  const wanted = `select ${columns} from (${dialect.fields('$1', wantedVersions.list.length)}) r`;
   const text = `with ${pinnedText(wanted, dialect)} select n, version, digest, status from held`;
-  const given = JSON.stringify(pinnings.rows);
+  const given = JSON.stringify(pinnings.rows.map((row) => wantedVersions.params(row)));
   for (let before = ''; ;) {
     const pins = new Pins(pinnings, yield* all<PinnedVersion>(text, given));
     const stuck = JSON.stringify(pins.stuck);

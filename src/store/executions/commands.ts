@@ -9,6 +9,8 @@ import { lockFamily } from './family.ts';
 import { childEnded, lockHead, post } from './inbox.ts';
 import type { Delivery, Head } from './inbox.ts';
 import { countTaken } from '../sharing/offers.ts';
+import { steps } from '../tables/steps.ts';
+import { taskExecutions } from '../tables/task-executions.ts';
 import { holdVersion, manifestWorkflows } from '../registry/versions.ts';
 import { lockPinnedVersions } from '../commit/pinned-versions.ts';
 import { all, first, run } from '../script.ts';
@@ -270,22 +272,17 @@ export function* forkExecution(tx: Tx, fork: Fork): Script<Delivery> {
   yield* insertExecution(create);
   yield* appendEvent(create.id, 'execution.created', tx.now, null);
   yield* run('update executions set forked_from = $2, forked_task = $3 where id = $1', create.id, from.id, from.task);
-  yield* run(
-    `insert into task_executions (execution_id, task, item, status, attempt, charged_attempts, epoch, started_at, ended_at, wake_at,
-       output, error, reason, cause, value)
-     select $2, task, item, status, attempt, charged_attempts, 0, started_at, ended_at, wake_at, output, error, reason, cause, value
-     from task_executions where execution_id = $1 and ${tx.dialect.among('task', '$3')}`,
-    from.id,
-    create.id,
-    JSON.stringify(keep),
-  );
-  yield* run(
-    `insert into steps (execution_id, task, item, name, output)
-     select $2, task, item, name, output from steps where execution_id = $1 and ${tx.dialect.among('task', '$3')}`,
-    from.id,
-    create.id,
-    JSON.stringify(keep),
-  );
+  for (const [table, instead] of [
+    [taskExecutions, { execution_id: '$2', epoch: '0' }],
+    [steps, { execution_id: '$2' }],
+  ] as const) {
+    yield* run(
+      `${table.into} select ${table.names('', instead)} from ${table.name} where execution_id = $1 and ${tx.dialect.among('task', '$3')}`,
+      from.id,
+      create.id,
+      JSON.stringify(keep),
+    );
+  }
   yield* appendEvent(create.id, 'execution.forked', tx.now, JSON.stringify({ from: from.id, task: from.task }));
   const to = JSON.stringify({ to: create.id, task: from.task });
   if (head.owner === null) yield* appendEvent(from.id, 'execution.forked', tx.now, to);

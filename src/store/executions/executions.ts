@@ -1,64 +1,17 @@
 import type { EventType } from '../../core/event.ts';
 import type { ExecutionStatus } from '../../core/execution.ts';
+import { createdEventRow, events } from '../tables/events.ts';
+import type { EventRecord } from '../tables/events.ts';
+import { executionTags, tagRows } from '../tables/execution-tags.ts';
+import { executions, newExecutionRow, newExecutions } from '../tables/executions.ts';
+import type { ExecutionRecord } from '../tables/executions.ts';
+import type { Row } from '../tables/table.ts';
+import { taskExecutions, taskStates } from '../tables/task-executions.ts';
 import type { NewExecution, TaskState } from '../transition.ts';
 import { lockPinnedVersions } from '../commit/pinned-versions.ts';
 import type { Pins } from '../commit/pinned-versions.ts';
-import { columnsOf, eventRecord, executionColumns, executionRecord, taskRecord } from './rows.ts';
-import type { EventRecord, EventRow, ExecutionRecord, ExecutionRow, TaskRow } from './rows.ts';
 import { all, first, run } from '../script.ts';
 import type { Dialect, Script, SqlValue } from '../script.ts';
-
-export const insertExecutionText = `insert into executions (id, tenant, workflow, package, version, digest, build_id, status,
-  owner, epoch, priority, created_at, wake_at, started_at, input, tags, idempotency_key, input_hash, limit_key, root_id,
-  parent_id, parent_task, parent_item, schedule_id, schedule_name, slot, is_catch_up, input_parsed, retention)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)`;
-
-export const upsertTaskText = `insert into task_executions (execution_id, task, item, status, attempt, charged_attempts, epoch, started_at,
-  ended_at, wake_at, output, error, reason, cause, value)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-  on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt,
-  charged_attempts = excluded.charged_attempts, epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at,
-  wake_at = excluded.wake_at, output = excluded.output, error = excluded.error, reason = excluded.reason, cause = excluded.cause`;
-
-export const insertEventText = `insert into events (execution_id, seq, type, at, task, item, attempt, runner, data)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
-
-/** The parameters of `insertExecutionText`; with an owner it runs at once, without one it waits for anyone. */
-export function executionParams(create: NewExecution, owner: string | null): SqlValue[] {
-  const status: ExecutionStatus = owner !== null ? 'running' : create.startAt === null ? 'pending' : 'waiting';
-  const { pin, parent, schedule } = create;
-  return [
-    create.id,
-    create.tenant,
-    create.workflow,
-    pin?.package ?? null,
-    pin?.version ?? null,
-    pin?.digest ?? null,
-    create.buildId,
-    status,
-    owner,
-    owner === null ? 0 : 1,
-    create.priority,
-    create.createdAt,
-    create.startAt,
-    owner === null ? null : create.createdAt,
-    create.input,
-    create.tags,
-    create.idempotencyKey,
-    create.inputHash,
-    create.limitKey,
-    create.rootId,
-    parent?.id ?? null,
-    parent?.task ?? null,
-    parent?.item ?? null,
-    schedule?.id ?? null,
-    schedule?.name ?? null,
-    schedule?.slot ?? null,
-    schedule === null ? null : Number(schedule.isCatchUp),
-    Number(create.inputParsed),
-    create.retention,
-  ];
-}
 
 /** What became of one execution that was to be created. */
 export interface CreatedExecution {
@@ -96,7 +49,7 @@ export function* createExecution(create: NewExecution, pins: Pins): Script<Creat
   const now = pins.settled(create);
   for (;;) {
     if (yield* insertExecution(now)) {
-      yield* run(insertEventText, now.id, 1, 'execution.created', now.createdAt, null, null, null, null, null);
+      yield* run(events.insertText, ...events.params(createdEventRow(now)));
       return { id: now.id, created: true, buildId: now.buildId, inputHash: now.inputHash };
     }
     // somebody has created one with that key, perhaps just now: only a new statement sees it
@@ -126,19 +79,10 @@ const unlessKeyIsTaken = 'on conflict (tenant, workflow, idempotency_key) where 
  * with its idempotency key, and nothing was inserted.
  */
 export function* insertExecution(create: NewExecution): Script<boolean> {
-  if ((yield* run(`${insertExecutionText} ${unlessKeyIsTaken}`, ...executionParams(create, null))) === 0) return false;
-  for (const tag of tagParams(create)) yield* run(insertTagText, ...tag);
+  const text = `${newExecutions.insertText} ${unlessKeyIsTaken}`;
+  if ((yield* run(text, ...newExecutions.params(newExecutionRow(create, null)))) === 0) return false;
+  for (const tag of tagRows(create)) yield* run(executionTags.insertText, ...executionTags.params(tag));
   return true;
-}
-
-export const insertTagText =
-  'insert into execution_tags (tenant, name, value, created_at, execution_id) values ($1, $2, $3, $4, $5)';
-
-/** The parameters of `insertTagText`, a row for each tag. */
-export function tagParams({ id, tenant, tags, createdAt }: NewExecution): SqlValue[][] {
-  if (tags === null) return [];
-  const entries = Object.entries(JSON.parse(tags) as Record<string, string>);
-  return entries.map(([name, value]) => [tenant, name, value, createdAt, id]);
 }
 
 /** Appends an event to an execution that nobody owns; its row must be locked. */
@@ -151,28 +95,29 @@ export function* appendEvent(
   item: number | null = null,
 ): Script<void> {
   const row = yield* first<{ seq: number | null }>('select max(seq) as seq from events where execution_id = $1', id);
-  yield* run(insertEventText, id, (row?.seq ?? 0) + 1, type, at, task, item, null, null, data);
+  const event = { executionId: id, seq: (row?.seq ?? 0) + 1, type, at, task, item, attempt: null, runner: null, data };
+  yield* run(events.insertText, ...events.params(event));
 }
 
 /** One execution, or undefined. */
 export function* execution(id: string): Script<ExecutionRecord | undefined> {
-  const row = yield* first<ExecutionRow>(`select ${executionColumns} from executions where id = $1 and pruned = 0`, id);
-  return row === undefined ? undefined : executionRecord(row);
+  const row = yield* first<Row>(`select ${executions.names()} from executions where id = $1 and pruned = 0`, id);
+  return row === undefined ? undefined : executions.record(row);
 }
 
 /** Those of these executions that have ended. */
 export function* endedOf(ids: readonly string[], dialect: Dialect): Script<ExecutionRecord[]> {
-  const rows = yield* all<ExecutionRow>(
-    `select ${executionColumns} from executions where ${dialect.among('id', '$1')} and ended_at is not null`,
+  const rows = yield* all<Row>(
+    `select ${executions.names()} from executions where ${dialect.among('id', '$1')} and ended_at is not null`,
     JSON.stringify(ids),
   );
-  return rows.map(executionRecord);
+  return rows.map((row) => executions.record(row));
 }
 
 /** The tasks of an execution that have a state, items of maps included. */
 export function* tasksOf(id: string): Script<TaskState[]> {
-  const rows = yield* all<TaskRow>('select * from task_executions where execution_id = $1', id);
-  return rows.map(taskRecord);
+  const rows = yield* all<Row>('select * from task_executions where execution_id = $1', id);
+  return rows.map((row) => taskStates.record(row));
 }
 
 /** The executions of a JSON array of ids, each with the number of its last event. */
@@ -180,25 +125,25 @@ export function* executionsOf(
   ids: string,
   dialect: Dialect,
 ): Script<readonly { readonly record: ExecutionRecord; readonly seq: number }[]> {
-  const rows = yield* all<ExecutionRow & { readonly seq: number | null }>(
-    `select ${columnsOf('e')}, (select max(seq) from events where execution_id = e.id) as seq
+  const rows = yield* all<Row>(
+    `select ${executions.names('e.')}, (select max(seq) from events where execution_id = e.id) as seq
      from executions e where ${dialect.among('e.id', '$1')}`,
     ids,
   );
-  return rows.map((row) => ({ record: executionRecord(row), seq: row.seq ?? 0 }));
+  return rows.map((row) => ({ record: executions.record(row), seq: Number(row.seq) }));
 }
 
 /** The same as `tasksOf` for many executions, by a JSON array of their ids. */
 export function* tasksOfAll(ids: string, dialect: Dialect): Script<ReadonlyMap<string, TaskState[]>> {
-  const rows = yield* all<TaskRow>(
+  const rows = yield* all<Row>(
     `select * from task_executions where ${dialect.among('execution_id', '$1')} order by execution_id, task, item`,
     ids,
   );
   const found = new Map<string, TaskState[]>();
-  for (const row of rows) {
-    const tasks = found.get(row.execution_id);
-    if (tasks === undefined) found.set(row.execution_id, [taskRecord(row)]);
-    else tasks.push(taskRecord(row));
+  for (const { executionId, ...state } of rows.map((row) => taskExecutions.record(row))) {
+    const states = found.get(executionId);
+    if (states === undefined) found.set(executionId, [state]);
+    else states.push(state);
   }
   return found;
 }
@@ -250,13 +195,13 @@ export function* stepOf(id: string, task: string, item: number, name: string): S
 }
 
 export function* eventsOf(id: string, after: number, limit: number): Script<EventRecord[]> {
-  const rows = yield* all<EventRow>(
+  const rows = yield* all<Row>(
     'select * from events where execution_id = $1 and seq > $2 order by seq limit $3',
     id,
     after,
     limit,
   );
-  return rows.map(eventRecord);
+  return rows.map((row) => events.record(row));
 }
 
 /** What to list; the newest first. `after` is the last one seen. */
@@ -275,7 +220,7 @@ export interface ExecutionFilter {
 
 /** Read first: who looks for few rows in the order of a list may else be led through all that there are, the newest first. */
 function childrenOf(parent: string): string {
-  return `with children as materialized (select ${executionColumns}, pruned from executions where parent_id = ${parent})`;
+  return `with children as materialized (select ${executions.names()}, pruned from executions where parent_id = ${parent})`;
 }
 
 /**
@@ -319,11 +264,11 @@ export function* listExecutions(filter: ExecutionFilter): Script<ExecutionRecord
   const [before, one] = parent === null ? ['', 'executions e'] : [childrenOf('$1'), 'children e'];
   const from = tag === undefined ? one : 'execution_tags t join executions e on e.id = t.execution_id';
   const order = tag === undefined ? 'e.created_at desc, e.id desc' : 't.created_at desc, t.execution_id desc';
-  const rows = yield* all<ExecutionRow>(
-    `${before} select ${columnsOf('e')} from ${from} where ${conditions.join(' and ')} order by ${order} limit $${params.length}`,
+  const rows = yield* all<Row>(
+    `${before} select ${executions.names('e.')} from ${from} where ${conditions.join(' and ')} order by ${order} limit $${params.length}`,
     ...params,
   );
-  return rows.map(executionRecord);
+  return rows.map((row) => executions.record(row));
 }
 
 export type { EventRecord, ExecutionRecord };

@@ -1,24 +1,30 @@
-/** The types of columns that travel as arrays; `json` is text that may be large. */
-export type ArrayType = 'text' | 'int' | 'bigint' | 'bool' | 'json';
-export type ArrayColumns = Readonly<Record<string, ArrayType>>;
+import type { ColumnType, Columns } from '../tables/table.ts';
+import { valueOf } from '../tables/table.ts';
 
 /**
  * Rows out of arrays, one parameter a column from `$first` on. Large texts travel as one JSON array each: arrays of quoted
  * text are slow to parse.
  */
-export function rowsFrom(columns: ArrayColumns, first: number, name: string): string {
-  const sources = Object.values(columns).map((type, i) => {
+export function rowsFrom(columns: Pick<Columns<unknown>, 'list' | 'names'>, first: number, name: string): string {
+  const sources = columns.list.map(({ type }, i) => {
     const parameter = `$${first + i}`;
-    return type === 'json' ? `json_array_elements_text(${parameter}::json)` : `unnest(${parameter}::${type}[])`;
+    return type === 'json'
+      ? `json_array_elements_text(${parameter}::json)`
+      : `unnest(${parameter}::${typeName(type)}[])`;
   });
-  return `rows from (${sources.join(', ')}) as ${name}(${Object.keys(columns).join(', ')})`;
+  return `rows from (${sources.join(', ')}) as ${name}(${columns.names()})`;
+}
+
+/** The type of a column on PostgreSQL. */
+export function typeName(type: ColumnType): string {
+  return { text: 'text', json: 'text', int: 'int', flag: 'int', bigint: 'bigint', bool: 'bool' }[type];
 }
 
 /**
  * The parameters of `rowsFrom`, as text. A column without a value is an empty array: `rows from` fills up with nulls. The
  * first column has a value in every row. Throws EncodingError.
  */
-export function arraysOf(columns: ArrayColumns, rows: readonly (readonly unknown[])[]): string[] {
+export function arraysOf<R>(columns: Columns<R>, rows: readonly R[]): string[] {
   try {
     return parametersOf(columns, rows);
   } catch (cause) {
@@ -34,11 +40,12 @@ export class EncodingError extends Error {
   }
 }
 
-function parametersOf(columns: ArrayColumns, rows: readonly (readonly unknown[])[]): string[] {
-  return Object.values(columns).map((type, i) => {
-    const column = rows.map((row) => row[i] ?? null);
-    if (column.every((value) => value === null)) return type === 'json' ? '[]' : '{}';
-    return type === 'json' ? JSON.stringify(column) : `{${column.map((value) => element(value)).join(',')}}`;
+function parametersOf<R>({ list }: Columns<R>, rows: readonly R[]): string[] {
+  return list.map((column) => {
+    const values = rows.map((row) => valueOf(column, row));
+    const isJson = column.type === 'json';
+    if (values.every((value) => value === null)) return isJson ? '[]' : '{}';
+    return isJson ? JSON.stringify(values) : `{${values.map((value) => element(value)).join(',')}}`;
   });
 }
 

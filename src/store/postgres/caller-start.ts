@@ -2,30 +2,27 @@ import { CloacinaError } from '../../core/error.ts';
 import type { NewExecution } from '../transition.ts';
 import { callerQuery } from './caller-transaction.ts';
 import type { CallerQuery } from './caller-transaction.ts';
-import { executionParams } from '../executions/executions.ts';
 import type { CreatedExecution } from '../executions/executions.ts';
 import { lockPinnedVersions } from '../commit/pinned-versions.ts';
 import { durableText } from './connections.ts';
 import { noticeChannel } from './notify.ts';
-import { executionArrays } from './commit/batch-rows.ts';
+import { typeName } from './arrays.ts';
 import type { PostgresDriver } from './driver.ts';
 import type { Script } from '../script.ts';
+import { executionTags } from '../tables/execution-tags.ts';
+import { newExecutionRow, newExecutions } from '../tables/executions.ts';
 import type { Store } from '../store.ts';
 
-const columns = Object.keys(executionArrays);
-const names = columns.join(', ');
-const typed = Object.entries(executionArrays)
-  .map(([name, type]) => `${name} ${type === 'json' ? 'text' : type}`)
-  .join(', ');
+const typed = newExecutions.list.map(({ name, type }) => `${name} ${typeName(type)}`).join(', ');
 
 /**
  * `$1` executions as one JSON text, `$2` the transaction that they belong to, `$3` and `$4` the notice, which the database
  * sends when the caller commits. In any other transaction than that one nothing is written.
  */
-const insertText = `with given as (select ${names} from json_to_recordset($1::json) as r(${typed})),
-  made as (insert into executions (${names}) select ${names} from given where pg_current_xact_id()::text = $2
+const insertText = `with given as (select ${newExecutions.names()} from json_to_recordset($1::json) as r(${typed})),
+  made as (${newExecutions.into} select ${newExecutions.names()} from given where pg_current_xact_id()::text = $2
     on conflict (tenant, workflow, idempotency_key) where idempotency_key is not null do nothing returning id),
-  marked as (insert into execution_tags (tenant, name, value, created_at, execution_id)
+  marked as (${executionTags.into}
     select g.tenant, t.key, t.value, g.created_at, g.id from given g join made on made.id = g.id cross join lateral json_each_text(g.tags::json) t),
   told as (insert into events (execution_id, seq, type, at)
     select g.id, 1, 'execution.created', g.created_at from given g join made on made.id = g.id)
@@ -90,9 +87,10 @@ class CallerStart {
     settled: ReadonlyMap<NewExecution, NewExecution>,
     xid: string,
   ): Promise<Map<NewExecution, CreatedExecution>> {
-    const rows = Array.from(settled.values(), (create) =>
-      Object.fromEntries(executionParams(create, null).map((value, at) => [columns[at]!, value])),
-    );
+    const rows = Array.from(settled.values(), (create) => {
+      const values = newExecutions.params(newExecutionRow(create, null));
+      return Object.fromEntries(newExecutions.list.map(({ name }, i) => [name, values[i]]));
+    });
     const notice = [noticeChannel(this.#driver.schema), 'caller work'];
     const [answer] = await this.#query<{ ids: string }>(insertText, [JSON.stringify(rows), xid, ...notice]);
     const made = new Set(JSON.parse(answer!.ids) as string[]);

@@ -7,22 +7,20 @@ import type {
   ExecutionRelease,
   NewEvent,
   NewExecution,
-  TaskState,
   Transition,
 } from '../transition.ts';
-import {
-  insertEventText,
-  insertExecutionText,
-  executionParams,
-  insertTagText,
-  tagParams,
-  upsertTaskText,
-} from '../executions/executions.ts';
 import { cancelExecution } from '../executions/commands.ts';
 import { createExecution } from '../executions/executions.ts';
 import { childEnded } from '../executions/inbox.ts';
 import { checkPins, lockPinnedVersions, madeBy } from '../commit/pinned-versions.ts';
 import type { Pins } from '../commit/pinned-versions.ts';
+import { eventRow, events } from '../tables/events.ts';
+import { executionTags, tagRows } from '../tables/execution-tags.ts';
+import { newExecutionRow, newExecutions } from '../tables/executions.ts';
+import { logs } from '../tables/logs.ts';
+import { offerOverwrite, offers } from '../tables/offers.ts';
+import { steps } from '../tables/steps.ts';
+import { taskExecutions, taskOverwrite } from '../tables/task-executions.ts';
 import { run } from '../script.ts';
 import { isDataError } from './driver.ts';
 import type { SqliteDriver } from './driver.ts';
@@ -33,12 +31,6 @@ interface Result {
   readonly moved: string[];
   readonly offersTaken: { readonly id: string; readonly task: string; readonly item: number }[];
 }
-
-/** What an earlier epoch left behind counts for nothing. */
-const insertOfferText = `insert into offers (execution_id, task, item, epoch, attempt, build_id, queue, priority, poison_suspect, offered_at)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (execution_id, task, item) do update set epoch = excluded.epoch,
-  attempt = excluded.attempt, build_id = excluded.build_id, queue = excluded.queue, priority = excluded.priority,
-  poison_suspect = excluded.poison_suspect, offered_at = excluded.offered_at, helper = null, taken_at = null`;
 
 /**
  * The group commit on SQLite: a whole batch in one synchronous transaction of prepared statements. Every transition
@@ -72,30 +64,25 @@ export class SqliteCommit {
     this.#driver = driver;
     this.#fence = driver.prepare('select dead from runners where id = $1');
     this.#owned = driver.prepare('select inbox_seq from executions where id = $1 and owner = $2 and epoch = $3');
-    this.#create = driver.prepare(insertExecutionText);
+    this.#create = driver.prepare(newExecutions.insertText);
     this.#letGo = driver.prepare(
       `update executions set status = $1, reason = $2, wake_at = $3, ended_at = $4, output = $5, error = $6,
        error_task = $7, owner = null where id = $8`,
     );
     this.#progressed = driver.prepare('update executions set crash_count = 0, load_attempts = 0 where id = $1');
-    this.#task = driver.prepare(upsertTaskText);
-    this.#step = driver.prepare(
-      'insert into steps (execution_id, task, item, name, output) values ($1, $2, $3, $4, $5)',
-    );
-    this.#log = driver.prepare(
-      `insert into logs (execution_id, task, item, attempt, n, at, level, message, data)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-    );
-    this.#event = driver.prepare(insertEventText);
+    this.#task = driver.prepare(`${taskExecutions.insertText} ${taskOverwrite}`);
+    this.#step = driver.prepare(steps.insertText);
+    this.#log = driver.prepare(logs.insertText);
+    this.#event = driver.prepare(events.insertText);
     this.#mail = driver.prepare('delete from inbox_messages where execution_id = $1 and n = $2');
     this.#allMail = driver.prepare(`delete from inbox_messages where execution_id = $1 and kind <> 'signal'`);
-    this.#offer = driver.prepare(insertOfferText);
+    this.#offer = driver.prepare(`${offers.insertText} ${offerOverwrite}`);
     this.#offerWithdrawn = driver.prepare(
       'delete from offers where execution_id = $1 and task = $2 and item = $3 and helper is null',
     );
     this.#offerEnded = driver.prepare('delete from offers where execution_id = $1 and task = $2 and item = $3');
     this.#loads = driver.prepare('update executions set load_attempts = $2 where id = $1');
-    this.#tag = driver.prepare(insertTagText);
+    this.#tag = driver.prepare(executionTags.insertText);
     this.#parsed = driver.prepare('update executions set input = $2, input_parsed = 1 where id = $1');
     this.#taken = driver.prepare('update executions set inbox_acked = $2 where id = $1');
   }
@@ -137,11 +124,9 @@ export class SqliteCommit {
       inbox = Number(row['inbox_seq']);
     }
     for (const task of transition.effects?.itemsDropped ?? []) this.#dropItems(id, task);
-    for (const task of transition.tasks) this.#task.run(...taskParams(id, task));
-    for (const step of transition.steps) this.#step.run(id, step.task, step.item, step.name, step.output);
-    for (const log of transition.logs) {
-      this.#log.run(id, log.task, log.item, log.attempt, log.n, log.at, log.level, log.message, log.data);
-    }
+    for (const state of transition.tasks) this.#task.run(...taskExecutions.params({ executionId: id, ...state }));
+    for (const step of transition.steps) this.#step.run(...steps.params({ executionId: id, ...step }));
+    for (const log of transition.logs) this.#log.run(...logs.params({ executionId: id, ...log }));
     for (const event of transition.events) this.#writeEvent(id, event, by);
     if (transition.parsedInput !== null) this.#parsed.run(id, transition.parsedInput);
     if (transition.progressed) this.#progressed.run(id);
@@ -174,14 +159,12 @@ export class SqliteCommit {
     }
   }
 
-  #offers({ id, epoch }: Transition, { offers, offersWithdrawn, offersEnded }: Effects, result: Result): void {
+  #offers({ id, epoch }: Transition, { offers: list, offersWithdrawn, offersEnded }: Effects, result: Result): void {
     for (const { task, item } of offersEnded) this.#offerEnded.run(id, task, item);
     for (const { task, item } of offersWithdrawn) {
       if (this.#offerWithdrawn.run(id, task, item).changes === 0) result.offersTaken.push({ id, task, item });
     }
-    for (const { task, item, attempt, buildId, queue, priority, isPoisonSuspect, at } of offers) {
-      this.#offer.run(id, task, item, epoch, attempt, buildId, queue, priority, Number(isPoisonSuspect), at);
-    }
+    for (const offer of list) this.#offer.run(...offers.params({ executionId: id, epoch, ...offer }));
   }
 
   #dropItems(id: string, task: string): void {
@@ -194,13 +177,13 @@ export class SqliteCommit {
   #insert(runner: string, create: NewExecution, pins: Pins): boolean {
     const now = pins.settled(create);
     const moved = now.buildId !== create.buildId;
-    this.#create.run(...executionParams(now, create.owned && !moved ? runner : null));
-    for (const tag of tagParams(create)) this.#tag.run(...tag);
+    this.#create.run(...newExecutions.params(newExecutionRow(now, create.owned && !moved ? runner : null)));
+    for (const tag of tagRows(create)) this.#tag.run(...executionTags.params(tag));
     return moved;
   }
 
   #writeEvent(id: string, event: NewEvent, runner: string | null): void {
-    this.#event.run(id, event.seq, event.type, event.at, event.task, event.item, event.attempt, runner, event.data);
+    this.#event.run(...events.params(eventRow(id, event, runner)));
   }
 
   #release(id: string, letGo: ExecutionRelease, runner: string): void {
@@ -211,25 +194,4 @@ export class SqliteCommit {
     if (letGo.inboxSeen > 0) this.#allMail.run(id);
     if (parent !== null) this.#driver.drive(childEnded({ dialect: this.#driver.dialect, now: endedAt }, parent, id));
   }
-}
-
-function taskParams(id: string, task: TaskState): (string | number | null)[] {
-  const { status, attempt, chargedAttempts, epoch, startedAt, endedAt, wakeAt, output, error, reason, cause } = task;
-  return [
-    id,
-    task.task,
-    task.item,
-    status,
-    attempt,
-    chargedAttempts,
-    epoch,
-    startedAt,
-    endedAt,
-    wakeAt,
-    output,
-    error,
-    reason,
-    cause,
-    task.value,
-  ];
 }

@@ -1,35 +1,30 @@
 import type { Batch } from '../../transition.ts';
 import { postgresDialect } from '../../dialect.ts';
-import { Pinnings, pinnedText, madeBy, refusedText } from '../../commit/pinned-versions.ts';
+import { Pinnings, pinnedText, madeBy, refusedText, wantedVersions } from '../../commit/pinned-versions.ts';
 import { arraysOf, rowsFrom } from '../arrays.ts';
-import type { ArrayColumns } from '../arrays.ts';
-import {
-  endedOfferRows,
-  offerArrays,
-  offerConflict,
-  offerKeyArrays,
-  offerRows,
-  removeOffers,
-  withdrawnOfferRows,
-} from './offer-rows.ts';
+import { events } from '../../tables/events.ts';
+import { executionTags } from '../../tables/execution-tags.ts';
+import { releasedExecutions } from '../../tables/executions.ts';
+import { logs } from '../../tables/logs.ts';
+import { offerOverwrite, offers } from '../../tables/offers.ts';
+import { steps } from '../../tables/steps.ts';
+import { overwrites } from '../../tables/table.ts';
+import type { Table } from '../../tables/table.ts';
+import { taskExecutions, taskOverwrite } from '../../tables/task-executions.ts';
+import { endedOfferRows, offerKeys, offerRows, removeOffers, withdrawnOfferRows } from './offer-rows.ts';
 import type { OfferKey } from './offer-rows.ts';
 import {
-  eventArrays,
+  batchEvents,
   eventRows,
-  headArrays,
+  headChanges,
   headRows,
-  logArrays,
   logRows,
-  madeArrays,
+  madeExecutions,
   madeRows,
-  mailArrays,
-  mailRows,
-  pinArrays,
-  stepArrays,
+  messageKeys,
+  messageRows,
   stepRows,
-  tagArrays,
   tagRows,
-  taskArrays,
   taskRows,
 } from './batch-rows.ts';
 
@@ -77,7 +72,7 @@ export function commitStatement(
   const { runner, n, transitions } = batch;
   const known = transitions.filter(({ create }) => create === null);
   const pinnings = new Pinnings(madeBy(transitions));
-  const rows: Record<Part, unknown[][]> = {
+  const rows: { readonly [P in Part]: readonly ReturnType<(typeof columnsOf)[P]['record']>[] } = {
     pins: pinnings.rows,
     made: madeRows(runner, transitions, pinnings),
     tags: tagRows(transitions),
@@ -86,7 +81,7 @@ export function commitStatement(
     steps: stepRows(transitions),
     logs: logRows(transitions),
     events: eventRows(runner, transitions),
-    mail: mailRows(transitions),
+    mail: messageRows(transitions),
     ended: endedOfferRows(transitions),
     withdrawn: withdrawnOfferRows(transitions),
     offers: offerRows(transitions),
@@ -107,7 +102,7 @@ export function commitStatement(
       known.map(({ id }) => id),
       known.map(({ epoch }) => epoch),
     );
-  for (const part of parts) values.push(...arraysOf(columnsOf[part], rows[part]));
+  for (const part of parts) values.push(...arraysOf<object>(columnsOf[part], rows[part]));
   return { text: textOf(shape), values };
 }
 
@@ -115,19 +110,19 @@ export function commitStatement(
 const forgetEvery = 16;
 
 const columnsOf = {
-  pins: pinArrays,
-  made: madeArrays,
-  tags: tagArrays,
-  heads: headArrays,
-  tasks: taskArrays,
-  steps: stepArrays,
-  logs: logArrays,
-  events: eventArrays,
-  mail: mailArrays,
-  ended: offerKeyArrays,
-  withdrawn: offerKeyArrays,
-  offers: offerArrays,
-} satisfies Record<string, ArrayColumns>;
+  pins: wantedVersions,
+  made: madeExecutions,
+  tags: executionTags,
+  heads: headChanges,
+  tasks: taskExecutions,
+  steps,
+  logs,
+  events: batchEvents,
+  mail: messageKeys,
+  ended: offerKeys,
+  withdrawn: offerKeys,
+  offers,
+};
 
 type Part = keyof typeof columnsOf;
 const partNames = Object.keys(columnsOf) as readonly Part[];
@@ -172,17 +167,17 @@ function commitText({ parts, owns, follows, readsMail }: Shape): string {
   const from = new Map<Part, string>();
   for (const part of parts) {
     from.set(part, rowsFrom(columnsOf[part], last + 1, 'r'));
-    last += Object.keys(columnsOf[part]).length;
+    last += columnsOf[part].list.length;
   }
   const live = owns
     ? 'select id from owned' + (from.has('made') ? ' union all select id from made' : '')
     : 'select id from made';
   const isLive = `r.execution_id in (select id from live)`;
-  const insert = (part: Part, table: string, columns: ArrayColumns): string | null =>
+  const insert = <R>(part: Part, table: Table<R>, conflict = ''): string | null =>
     from.has(part)
-      ? `${part}_ as (insert into ${table} (${names(columns)}) select ${names(columns, 'r.')} from ${from.get(part)} where ${isLive})`
+      ? `${part}_ as (${table.into} select ${table.names('r.')} from ${from.get(part)} where ${isLive} ${conflict})`
       : null;
-  const steps = [
+  const clauses = [
     fence,
     from.has('pins') ? pins(from.get('pins')!) : null,
     batchOf(from.has('pins')),
@@ -190,13 +185,13 @@ function commitText({ parts, owns, follows, readsMail }: Shape): string {
     own === null ? null : owned(own.ids, own.epochs),
     from.has('made') ? made(from.get('made')!, follows, owns) : null,
     `live as materialized (${live})`,
-    insert('tags', 'execution_tags', tagArrays),
+    insert('tags', executionTags),
     from.has('heads') ? heads(from.get('heads')!) : null,
     readsMail ? `read_mail as (${readMailText('(select id from gone where ended_at is not null) r')})` : null,
-    from.has('tasks') ? `${insert('tasks', 'task_executions', taskArrays)!.slice(0, -1)} ${taskConflict})` : null,
-    insert('steps', 'steps', stepArrays),
-    insert('logs', 'logs', logArrays),
-    from.has('events') ? events(from.get('events')!, isLive, from.has('heads'), follows) : null,
+    insert('tasks', taskExecutions, taskOverwrite),
+    insert('steps', steps),
+    insert('logs', logs),
+    from.has('events') ? eventsText(from.get('events')!, isLive, from.has('heads'), follows) : null,
     from.has('mail')
       ? `mail_ as (delete from inbox_messages using ${from.get('mail')} where inbox_messages.execution_id = r.execution_id and inbox_messages.n = r.n and ${isLive})`
       : null,
@@ -204,9 +199,9 @@ function commitText({ parts, owns, follows, readsMail }: Shape): string {
     from.has('withdrawn')
       ? `back as (${removeOffers(from.get('withdrawn')!, isLive)} and offers.helper is null returning offers.execution_id as id, offers.task, offers.item)`
       : null,
-    from.has('offers') ? `${insert('offers', 'offers', offerArrays)!.slice(0, -1)} ${offerConflict})` : null,
+    insert('offers', offers, offerOverwrite),
   ];
-  return `with ${steps.filter((step) => step !== null).join(',\n  ')}
+  return `with ${clauses.filter((clause) => clause !== null).join(',\n  ')}
   select (select count(*) from setting where isolated) as isolated, (select count(*) from fence) as alive, (select count(*) from batch) as fresh,
     ${from.has('pins') ? '(select count(*) from refused)' : '0'} as refused,
     ${owns ? idsOf('owned') : `'[]'::json`} as owned,
@@ -259,11 +254,18 @@ function owned(ids: string, epochs: string): string {
 
 /** A child is made if its parent's row is still ours; one that follows a channel is for anyone where that has moved on. */
 function made(from: string, follows: boolean, owns: boolean): string {
-  const columns = names(writtenOf);
+  const { into } = releasedExecutions;
   const may = `exists (select 1 from batch)${owns ? ' and (r.parent_owned is null or r.parent_owned in (select id from owned))' : ''}`;
   if (!follows)
-    return `made as (insert into executions (${columns}) select ${names(writtenOf, 'r.')} from ${from} where ${may} returning id)`;
-  const then: Readonly<Record<string, string>> = {
+    return `made as (${into} select ${releasedExecutions.names('r.')} from ${from} where ${may} returning id)`;
+  return `m as materialized (select r.*, h.version as head_version, h.digest as head_digest, coalesce(h.digest <> r.digest, false) as moved
+    from ${from} left join held h on h.n = r.pin where ${may}),
+  made as (${into} select ${releasedExecutions.names('m.', ifMoved)} from m returning id)`;
+}
+
+/** An execution whose channel has moved on is another version's, and waits for any runner. */
+const ifMoved = Object.fromEntries(
+  Object.entries({
     version: 'm.head_version',
     digest: 'm.head_digest',
     build_id: 'm.head_digest',
@@ -273,16 +275,8 @@ function made(from: string, follows: boolean, owns: boolean): string {
     started_at: 'null',
     input: 'coalesce(m.given, m.input)',
     input_parsed: '0',
-  };
-  const values = Object.keys(writtenOf).map((column) =>
-    column in then ? `case when m.moved then ${then[column]} else m.${column} end` : `m.${column}`,
-  );
-  return `m as materialized (select r.*, h.version as head_version, h.digest as head_digest, coalesce(h.digest <> r.digest, false) as moved
-    from ${from} left join held h on h.n = r.pin where ${may}),
-  made as (insert into executions (${columns}) select ${values.join(', ')} from m returning id)`;
-}
-
-const { parent_owned: _parent, pin: _pin, given: _given, ...writtenOf } = madeArrays;
+  }).map(([column, moved]) => [column, `case when m.moved then ${moved} else m.${column} end`]),
+);
 
 const changed =
   'status, reason, owner, wake_at, ended_at, output, error, error_task, input, input_parsed, crash_count, load_attempts, inbox_acked';
@@ -294,7 +288,7 @@ function heads(from: string): string {
   heads as (${headsText(goes, 'owned o join h on h.id = o.id')})`;
 }
 
-/** Rows `h` (see `headArrays`) into the executions `o` that they are of; where `goes` holds, these are let go. */
+/** Rows `h` (see `headChanges`) into the executions `o` that they are of; where `goes` holds, these are let go. */
 export function headsText(goes: string, from: string): string {
   const letting = (column: string): string => `case when ${goes} then h.${column} else o.${column} end`;
   return `insert into executions (id, tenant, workflow, build_id, epoch, created_at, root_id, ${changed})
@@ -303,31 +297,13 @@ export function headsText(goes: string, from: string): string {
       ${letting('error_task')}, coalesce(h.input, o.input), case when h.input is null then o.input_parsed else 1 end,
       case when h.progressed then 0 else o.crash_count end, coalesce(h.load_attempts, case when h.progressed then 0 else o.load_attempts end), coalesce(h.inbox_acked, o.inbox_acked)
     from ${from}
-    on conflict (id) do update set ${overwrite(changed.split(', '))}`;
+    on conflict (id) do update set ${overwrites(changed.split(', '))}`;
 }
 
 const goes = 'h.lets and o.inbox_seq = h.inbox_seen';
-const taskConflict = `on conflict (execution_id, task, item) do update set ${overwrite(Object.keys(taskArrays).slice(3, -1))}`;
 
-function events(from: string, isLive: string, lets: boolean, follows: boolean): string {
-  const columns = names(eventArrays);
-  const values = follows
-    ? names(eventArrays, 'r.').replace(
-        'r.runner',
-        'case when r.execution_id in (select id from m where moved) then null else r.runner end',
-      )
-    : names(eventArrays, 'r.');
+function eventsText(from: string, isLive: string, lets: boolean, follows: boolean): string {
+  const runner = 'case when r.execution_id in (select id from m where moved) then null else r.runner end';
   const may = lets ? `${isLive} and (not r.lets or r.execution_id in (select id from gone))` : isLive;
-  return `events_ as (insert into events (${columns}) select ${values} from ${from} where ${may})`;
-}
-
-function overwrite(columns: readonly string[]): string {
-  return columns.map((column) => `${column} = excluded.${column}`).join(', ');
-}
-
-function names(columns: Readonly<Record<string, unknown>>, alias = ''): string {
-  return Object.keys(columns)
-    .filter((column) => column !== 'lets')
-    .map((column) => `${alias}${column}`)
-    .join(', ');
+  return `events_ as (${events.into} select ${events.names('r.', follows ? { runner } : {})} from ${from} where ${may})`;
 }

@@ -11,38 +11,24 @@ import {
 import type { Batch, CommitResult, Effects, NewExecution, Transition } from '../../transition.ts';
 import { cancelLocked } from '../../executions/commands.ts';
 import { familyOf } from '../../executions/family.ts';
-import { executionParams, tagParams } from '../../executions/executions.ts';
 import { checkPins, lockPinnedVersions, madeBy } from '../../commit/pinned-versions.ts';
 import type { Pins } from '../../commit/pinned-versions.ts';
 import { EncodingError, arraysOf, rowsFrom } from '../arrays.ts';
-import type { ArrayColumns } from '../arrays.ts';
-import {
-  endedOfferRows,
-  offerArrays,
-  offerConflict,
-  offerKeyArrays,
-  offerRows,
-  removeOffers,
-  takenOf,
-  withdrawnOfferRows,
-} from './offer-rows.ts';
+import { createdEventRow, eventRow, events } from '../../tables/events.ts';
+import { executionTags, tagRows } from '../../tables/execution-tags.ts';
+import { newExecutionRow, newExecutions } from '../../tables/executions.ts';
+import { logs } from '../../tables/logs.ts';
+import { offerOverwrite, offers } from '../../tables/offers.ts';
+import { steps } from '../../tables/steps.ts';
+import type { Table } from '../../tables/table.ts';
+import { taskExecutions, taskOverwrite } from '../../tables/task-executions.ts';
+import { endedOfferRows, offerKeys, offerRows, removeOffers, takenOf, withdrawnOfferRows } from './offer-rows.ts';
 import type { OfferKey } from './offer-rows.ts';
 import { batchOutcome } from './recover.ts';
 import type { CommitDraft } from './recover.ts';
 import { releaseWrites } from './release.ts';
 import type { Head } from './release.ts';
-import {
-  createdRow,
-  eventArrays,
-  executionArrays,
-  logArrays,
-  logRows,
-  stepArrays,
-  stepRows,
-  tagArrays,
-  taskArrays,
-  taskRows,
-} from './batch-rows.ts';
+import { logRows, stepRows, taskRows } from './batch-rows.ts';
 import { commitStatement, isPlain } from './commit-statement.ts';
 import type { CommitRow } from './commit-statement.ts';
 import { isConflict, isDataError, isSilence, storeError } from '../errors.ts';
@@ -272,10 +258,10 @@ export class PostgresCommit {
       creates.push({ now, owner: create.owned && now.buildId === create.buildId ? runner : null });
     }
     if (creates.length === 0) return;
-    const rows = creates.map(({ now, owner }) => executionParams(now, owner));
-    await this.#insert(client, 'executions', executionArrays, rows);
-    const tags = creates.flatMap(({ now }) => tagParams(now));
-    if (tags.length > 0) await this.#insert(client, 'execution_tags', tagArrays, tags);
+    const rows = creates.map(({ now, owner }) => newExecutionRow(now, owner));
+    await this.#insert(client, newExecutions, rows);
+    const tags = creates.flatMap(({ now }) => tagRows(now));
+    await this.#insert(client, executionTags, tags);
   }
 
   async #rows(
@@ -284,17 +270,14 @@ export class PostgresCommit {
     written: readonly Transition[],
     { moved }: CommitDraft,
   ): Promise<void> {
-    await this.#insert(client, 'task_executions', taskArrays, taskRows(written), taskConflict);
-    await this.#insert(client, 'steps', stepArrays, stepRows(written));
-    await this.#insert(client, 'logs', logArrays, logRows(written));
-    const events = written.flatMap(({ id, create, events: list, effects }) => {
+    await this.#insert(client, taskExecutions, taskRows(written), taskOverwrite);
+    await this.#insert(client, steps, stepRows(written));
+    await this.#insert(client, logs, logRows(written));
+    const rows = written.flatMap(({ id, create, events: list, effects }) => {
       const by = create !== null && (!create.owned || moved.includes(id)) ? null : runner;
-      return [
-        ...list.map((e) => [id, e.seq, e.type, e.at, e.task, e.item, e.attempt, by, e.data]),
-        ...(effects?.children ?? []).map(createdRow),
-      ];
+      return [...list.map((event) => eventRow(id, event, by)), ...(effects?.children ?? []).map(createdEventRow)];
     });
-    await this.#insert(client, 'events', eventArrays, events);
+    await this.#insert(client, events, rows);
   }
 
   async #carryOut(client: PoolClient, id: string, effects: Effects): Promise<void> {
@@ -319,36 +302,23 @@ export class PostgresCommit {
   }
 
   async #offers(client: PoolClient, written: readonly Transition[], result: CommitDraft): Promise<void> {
-    const remove = async (rows: readonly unknown[][], condition: string): Promise<readonly OfferKey[]> => {
+    const remove = async (rows: ReturnType<typeof endedOfferRows>, condition: string): Promise<readonly OfferKey[]> => {
       if (rows.length === 0) return [];
-      const from = rowsFrom(offerKeyArrays, 1, 'r');
+      const from = rowsFrom(offerKeys, 1, 'r');
       const text = `${removeOffers(from, 'true')}${condition} returning offers.execution_id as id, offers.task, offers.item`;
-      return (await this.#driver.run<OfferKey>(client, text, arraysOf(offerKeyArrays, rows))).rows;
+      return (await this.#driver.run<OfferKey>(client, text, arraysOf(offerKeys, rows))).rows;
     };
     await remove(endedOfferRows(written), '');
     const back = await remove(withdrawnOfferRows(written), ' and offers.helper is null');
     result.offersTaken.push(...takenOf(written, back));
-    const offers = offerRows(written);
-    if (offers.length === 0) return;
-    const text = `insert into offers (${Object.keys(offerArrays).join(', ')}) select * from ${rowsFrom(offerArrays, 1, 'r')} ${offerConflict}`;
-    await this.#driver.run(client, text, arraysOf(offerArrays, offers));
+    await this.#insert(client, offers, offerRows(written), offerOverwrite);
   }
 
   /** Inserts many rows with one statement, column by column. */
-  async #insert(
-    client: PoolClient,
-    table: string,
-    columns: ArrayColumns,
-    rows: readonly (readonly unknown[])[],
-    conflict = '',
-  ): Promise<void> {
+  async #insert<R>(client: PoolClient, table: Table<R>, rows: readonly R[], conflict = ''): Promise<void> {
     if (rows.length === 0) return;
-    // whether an event is the last of its execution is no column of the table
-    const names = Object.keys(columns)
-      .filter((name) => name !== 'lets')
-      .join(', ');
-    const text = `insert into ${table} (${names}) select ${names} from ${rowsFrom(columns, 1, 'r')} ${conflict}`;
-    await this.#driver.run(client, text, arraysOf(columns, rows));
+    const text = `${table.into} select ${table.names()} from ${rowsFrom(table, 1, 'r')} ${conflict}`;
+    await this.#driver.run(client, text, arraysOf(table, rows));
   }
 
   /** Finds the transition that the database will never take, in a transaction that is taken back. */
@@ -410,9 +380,6 @@ class Tried extends Error {
   }
 }
 
-const taskConflict = `on conflict (execution_id, task, item) do update set status = excluded.status, attempt = excluded.attempt,
-  charged_attempts = excluded.charged_attempts, epoch = excluded.epoch, started_at = excluded.started_at, ended_at = excluded.ended_at, wake_at = excluded.wake_at,
-  output = excluded.output, error = excluded.error, reason = excluded.reason, cause = excluded.cause`;
 /** Others look for work where there may be some, and else only at what they wait for. */
 function noticeOf({ transitions }: Batch): Notice {
   const forOthers = transitions.some(({ create, effects, release }) => {

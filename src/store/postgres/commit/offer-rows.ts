@@ -1,55 +1,37 @@
 import type { TaskKey, Transition } from '../../transition.ts';
 import type { HelperStarted } from '../../sharing/offers.ts';
-import type { ArrayColumns } from '../arrays.ts';
+import type { offers } from '../../tables/offers.ts';
+import { Columns } from '../../tables/table.ts';
 
-// the offers of a batch, as parts of the statement that commits it
+// The offers of a batch, as parts of the statement that commits it.
 
-export const offerArrays: ArrayColumns = {
-  execution_id: 'text',
+/** Names an offer. */
+interface OfferKeyRow extends TaskKey {
+  readonly executionId: string;
+}
+
+export const offerKeys: Columns<OfferKeyRow> = new Columns<OfferKeyRow>({
+  executionId: 'text',
   task: 'text',
   item: 'int',
-  epoch: 'int',
-  attempt: 'int',
-  build_id: 'text',
-  queue: 'text',
-  priority: 'int',
-  poison_suspect: 'int',
-  offered_at: 'bigint',
-};
-export const offerKeyArrays: ArrayColumns = { execution_id: 'text', task: 'text', item: 'int' };
+});
 
-/** What an earlier epoch left behind counts for nothing. */
-export const offerConflict = `on conflict (execution_id, task, item) do update set epoch = excluded.epoch, attempt = excluded.attempt,
-  build_id = excluded.build_id, queue = excluded.queue, priority = excluded.priority, poison_suspect = excluded.poison_suspect,
-  offered_at = excluded.offered_at, helper = null, taken_at = null`;
-
-export function offerRows(transitions: readonly Transition[]): unknown[][] {
+export function offerRows(transitions: readonly Transition[]): ReturnType<typeof offers.record>[] {
   return transitions.flatMap(({ id, epoch, effects }) =>
-    (effects?.offers ?? []).map((o) => [
-      id,
-      o.task,
-      o.item,
-      epoch,
-      o.attempt,
-      o.buildId,
-      o.queue,
-      o.priority,
-      Number(o.isPoisonSuspect),
-      o.at,
-    ]),
+    (effects?.offers ?? []).map((offer) => ({ executionId: id, epoch, ...offer })),
   );
 }
 
-export function endedOfferRows(transitions: readonly Transition[]): unknown[][] {
+export function endedOfferRows(transitions: readonly Transition[]): OfferKeyRow[] {
   return transitions.flatMap(({ id, effects }) => keyRows(id, effects?.offersEnded ?? []));
 }
 
-export function withdrawnOfferRows(transitions: readonly Transition[]): unknown[][] {
+export function withdrawnOfferRows(transitions: readonly Transition[]): OfferKeyRow[] {
   return transitions.flatMap(({ id, effects }) => keyRows(id, effects?.offersWithdrawn ?? []));
 }
 
-function keyRows(id: string, keys: readonly TaskKey[]): unknown[][] {
-  return keys.map(({ task, item }) => [id, task, item]);
+function keyRows(id: string, keys: readonly TaskKey[]): OfferKeyRow[] {
+  return keys.map(({ task, item }) => ({ executionId: id, task, item }));
 }
 
 /** Removes the offers that rows `r` name. */

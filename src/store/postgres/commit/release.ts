@@ -2,8 +2,11 @@ import { isEnded } from '../../../core/execution.ts';
 import type { ExecutionStatus } from '../../../core/execution.ts';
 import type { Transition } from '../../transition.ts';
 import { arraysOf, rowsFrom } from '../arrays.ts';
-import type { ArrayColumns } from '../arrays.ts';
-import { changedHeadRows, eventArrays, headArrays, lastEventRows } from './batch-rows.ts';
+import type { InboxMessage } from '../../executions/inbox.ts';
+import { events } from '../../tables/events.ts';
+import { inboxMessages } from '../../tables/inbox-messages.ts';
+import { Columns } from '../../tables/table.ts';
+import { changedHeadRows, headChanges, lastEventRows } from './batch-rows.ts';
 import { headsText, readMailText } from './commit-statement.ts';
 
 /** A row of an execution that this transaction has locked. */
@@ -23,15 +26,15 @@ export interface ReleaseWrites {
   readonly statements: readonly { readonly text: string; readonly values: readonly unknown[] }[];
 }
 
-const mailArrays: ArrayColumns = {
-  execution_id: 'text',
-  n: 'int',
-  at: 'bigint',
-  kind: 'text',
-  name: 'text',
-  payload: 'json',
-};
-const toldArrays: ArrayColumns = { id: 'text', inbox_seq: 'int', woken: 'bool' };
+/** An execution whose inbox has grown. */
+interface Told {
+  readonly id: string;
+  readonly inboxSeq: number;
+  readonly woken: boolean;
+}
+
+const toldColumns = new Columns<Told>({ id: 'text', inboxSeq: 'int', woken: 'bool' });
+const idColumn = new Columns<{ readonly id: string }>({ id: 'text' });
 
 /**
  * Who is let go, and which parents hear of it: as if one transition were written after the other, so that a parent which
@@ -45,7 +48,7 @@ export function releaseWrites(
 ): ReleaseWrites {
   const held: string[] = [];
   const going: Transition[] = [];
-  const mail: unknown[][] = [];
+  const messages: InboxMessage[] = [];
   const told = new Map<string, boolean>();
   for (const transition of written) {
     const { id, release: letGo } = transition;
@@ -63,37 +66,39 @@ export function releaseWrites(
     const parent = letGo.endedAt === null ? undefined : heads.get(letGo.parent?.id ?? '');
     if (parent === undefined || isEnded(parent.status)) continue;
     parent.inbox_seq += 1;
-    mail.push([parent.id, parent.inbox_seq, letGo.endedAt, 'child_ended', letGo.parent!.task, JSON.stringify(id)]);
+    messages.push({
+      executionId: parent.id,
+      n: parent.inbox_seq,
+      at: letGo.endedAt!,
+      kind: 'child_ended',
+      name: letGo.parent!.task,
+      payload: JSON.stringify(id),
+    });
     const wakes = parent.owner === null && parent.status === 'waiting' && parent.epoch > 0;
     if (wakes) parent.status = 'pending';
     told.set(parent.id, wakes || told.get(parent.id) === true);
   }
-  const inboxes = Array.from(told, ([id, woken]) => [id, heads.get(id)!.inbox_seq, woken]);
-  const read = going.filter(({ release }) => release!.endedAt !== null && release!.inboxSeen > 0).map(({ id }) => [id]);
+  const inboxes = Array.from(told, ([id, woken]) => ({ id, inboxSeq: heads.get(id)!.inbox_seq, woken }));
+  const read = going
+    .filter(({ release }) => release!.endedAt !== null && release!.inboxSeen > 0)
+    .map(({ id }) => ({ id }));
   return {
     held,
     statements: [
-      ...rowsInto(headArrays, changedHeadRows(written, new Set(going)), (from) =>
+      ...rowsInto(headChanges, changedHeadRows(written, new Set(going)), (from) =>
         headsText('h.lets', ownRows(from, 'h')),
       ),
-      ...rowsInto(eventArrays, lastEventRows(runner, going), (from) => {
-        const columns = Object.keys(eventArrays).filter((name) => name !== 'lets');
-        return `insert into events (${columns.join(', ')}) select ${columns.join(', ')} from ${from}`;
-      }),
-      ...rowsInto({ id: 'text' }, read, readMailText),
-      ...rowsInto(
-        mailArrays,
-        mail,
-        (from) => `insert into inbox_messages (${Object.keys(mailArrays).join(', ')}) select * from ${from}`,
-      ),
-      ...rowsInto(toldArrays, inboxes, (from) => toldText(ownRows(from, 'r'))),
+      ...rowsInto(events, lastEventRows(runner, going), (from) => `${events.into} select * from ${from}`),
+      ...rowsInto(idColumn, read, readMailText),
+      ...rowsInto(inboxMessages, messages, (from) => `${inboxMessages.into} select * from ${from}`),
+      ...rowsInto(toldColumns, inboxes, (from) => toldText(ownRows(from, 'r'))),
     ],
   };
 }
 
-function rowsInto(
-  columns: ArrayColumns,
-  rows: readonly (readonly unknown[])[],
+function rowsInto<R>(
+  columns: Columns<R>,
+  rows: readonly R[],
   text: (from: string) => string,
 ): ReleaseWrites['statements'] {
   return rows.length === 0 ? [] : [{ text: text(rowsFrom(columns, 1, 'r')), values: arraysOf(columns, rows) }];

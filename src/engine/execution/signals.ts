@@ -20,7 +20,6 @@ export interface SignalsOptions {
   readonly owner: {
     completed(run: TaskRun): void;
     failed(run: TaskRun, error: TaskError): void;
-    changed(): void;
   };
 }
 
@@ -64,12 +63,11 @@ export class Signals {
     const until = timeout === null ? {} : { until: new Date(now + timeout).toISOString() };
     this.#state.draft.event('task.waiting', now, run, { signal, ...until });
     this.look(run);
-    this.#options.owner.changed();
   }
 
   /** Gives a waiting task the first signal of its name, if there is one. */
   look(run: TaskRun): void {
-    if (run.asking || this.#find(run) === undefined) return;
+    if (run.phase.is === 'asking' || this.#find(run) === undefined) return;
     this.#take(run).catch((error: unknown) => this.#broke(run, error));
   }
 
@@ -78,7 +76,6 @@ export class Signals {
     const { logger, owner } = this.#options;
     logger.error({ execution: this.#state.id, task: run.spec.name, error }, 'a signal could not be handed to its task');
     if (!isOver(this.#state, run)) owner.failed(run, toTaskError(error, 'INTERNAL'));
-    owner.changed();
   }
 
   #find(run: TaskRun): InboxMessage | undefined {
@@ -91,11 +88,9 @@ export class Signals {
       const taken = mail;
       // no other task may have it meanwhile
       this.#here = this.#here.filter((other) => other !== taken);
-      run.asking = true;
-      this.#state.busy++;
-      const outcome = await untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload));
-      this.#state.busy--;
-      run.asking = false;
+      const outcome = await this.#state.asking(run, () =>
+        untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload)),
+      );
       if (isOver(this.#state, run) || run.status !== 'waiting') {
         this.#here = [...this.#here, taken].toSorted((a, b) => a.n - b.n);
         break;
@@ -104,7 +99,6 @@ export class Signals {
       if (outcome.status === 'valid') {
         run.status = 'completed';
         run.output = outcome.input;
-        run.timer?.cancel();
         owner.completed(run);
         break;
       }
@@ -116,6 +110,7 @@ export class Signals {
       const details = { execution: this.#state.id, task: run.spec.name, signal: taken.name, issues };
       logger.warn(details, 'a signal does not fit the schema of the task that waits for it; it is dropped');
     }
-    owner.changed();
+    // the question took the place of the timer
+    this.#options.waits.resume(run);
   }
 }

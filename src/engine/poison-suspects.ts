@@ -1,7 +1,24 @@
 import type { Claim, ClaimedExecution, Claims } from '../store/store.ts';
-import { suspectLosses, takeTurn } from './execution/attempts.ts';
 import type { Clock } from './clock.ts';
 import { Slots } from './slots.ts';
+
+/** A suspect that has run for this long lets the next one begin. */
+const suspectTurnMs = 60_000;
+/** Crashes without progress after which an execution is a poison suspect. */
+export const suspectLosses = 2;
+
+/** Begins the turn of a suspect. The function that is returned ends it and may be called again; a timer ends it at the latest. */
+export function takeTurn({ clock, suspects }: { readonly clock: Clock; readonly suspects: Slots }): () => void {
+  let over = false;
+  const end = (): void => {
+    if (over) return;
+    over = true;
+    timer.cancel();
+    suspects.release();
+  };
+  const timer = clock.timer(suspectTurnMs, end);
+  return end;
+}
 
 /** The suspects of one runner: one at a time is loaded, is asked something, or runs an attempt. */
 export class Suspects {

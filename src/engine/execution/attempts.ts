@@ -12,49 +12,46 @@ import { OwnerOffers } from '../sharing/owner.ts';
 import type { OfferBudget } from '../sharing/offer-budget.ts';
 import type { Slots } from '../slots.ts';
 import { taskCall } from './task-call.ts';
+import { suspectLosses, takeTurn } from '../poison-suspects.ts';
+import { idle, isCharged, isRunning } from './phase.ts';
+import type { Starting } from './phase.ts';
 import { coalesced, isOver } from './task-run.ts';
 import { TaskTransactions } from './task-transaction.ts';
 import type { TransactionsHost, TransactionsOwner } from './task-transaction.ts';
 import type { TaskRun } from './task-run.ts';
 import type { Waits } from './waits.ts';
 
-/** What attempts use of their runner. */
+/** The parts of a runner that attempts use. */
 export interface AttemptsHost extends TransactionsHost {
   readonly slots: Slots;
-  /** What others may run of it. */
+  /** What other runners may run of its executions. */
   readonly offers: OfferBudget;
-  /** Lets one suspect at a time run. */
+  /** Lets one poison suspect at a time run. */
   readonly suspects: Slots;
   readonly graceMs: number;
   readonly maxPayload: number;
   /** From 0 to below 1. */
   readonly random: () => number;
-  /** A function begins to run; what it gives is called when its attempt has ended. */
+  /** A function begins to run; the function that is returned is called at the end of its attempt. */
   readonly onRun?: (call: TaskCall) => (() => void) | undefined;
   stepResult(id: string, task: string, item: number, name: string): Promise<string | undefined>;
   onProgress(id: string, task: string, done: number, text: string | null): void;
-  /** The execution that the attempts are in. */
+  /** The execution of the attempts. */
   readonly within: () => Pick<TransactionsOwner, 'whenQuiet' | 'nextSeq' | 'wrote'>;
 }
 
-/** Who is told how a task's attempts came out. */
+/** Is told the results of attempts. */
 export interface AttemptsOwner {
   completed(run: TaskRun): void;
   /** An attempt was cut before this runner took the execution up, and none may follow. */
   cutShort(run: TaskRun, error: TaskError): void;
   failed(run: TaskRun, error: TaskError): void;
-  /** It waits for its next attempt. */
+  /** The task waits for its next attempt. */
   retrying(run: TaskRun): void;
-  /** What had to leave a task alone since its transaction was being written is to be done now. */
+  /** The transaction of a task has its outcome: a task that had to be left alone because of it can be ended. */
   unsealed(): void;
-  /** Something changed that must be written, or may have brought the execution to its end. */
-  changed(): void;
 }
 
-/** A suspect that has run for so long lets the next begin. */
-const suspectTurnMs = 60_000;
-/** Losses without progress after which an execution is a suspect. */
-export const suspectLosses = 2;
 const maxLogLines = 1000;
 
 /** The attempts of the tasks of one live execution: slot, start, run, settle, and again. */
@@ -65,9 +62,9 @@ export class Attempts {
   readonly #host: AttemptsHost;
   readonly #waits: Waits;
   readonly #owner: AttemptsOwner;
-  /** Few executions have any: made when the first one begins. */
+  /** Undefined until the first one begins: few executions have any. */
   #transactions: TaskTransactions | undefined;
-  /** Who waits for a step to be durable, to be told if it never will. */
+  /** Reject the promises of steps that are not durable yet. */
   readonly #unsaved = new Set<(reason: Error) => void>();
 
   constructor(
@@ -91,10 +88,8 @@ export class Attempts {
     this.#transactions ??= new TaskTransactions(this.#state, this.#host, {
       ...this.#host.within(),
       ended: (run) => {
-        run.running = undefined;
         owner.completed(run);
         owner.unsealed();
-        owner.changed();
       },
       unsealed: (run, late) => this.#unsealed(run, late),
     });
@@ -103,34 +98,38 @@ export class Attempts {
 
   /** Begins the next attempt as soon as there is a slot. */
   begin(run: TaskRun): void {
-    if (this.#state.still || run.offer !== undefined) return;
-    const { slots, suspects, offers } = this.#host;
-    const { priority } = this.#state.head;
-    if (!offers.serves(queueOf(run.spec))) {
-      // no slot of this runner will ever be its own
-      run.slot = { priority, start: () => undefined, cancelled: false };
-      this.offered.wait(run, this.#isSuspect(run));
-      return;
+    if (this.#state.still || run.phase.is !== 'idle') return;
+    const isSuspect = this.#isSuspect(run);
+    if (!this.#host.offers.serves(queueOf(run.spec))) {
+      this.#state.move(run, { is: 'queued', request: undefined, endTurn: undefined });
+      this.offered.wait(run, isSuspect);
+    } else if (isSuspect) {
+      this.#askTurn(run);
+    } else {
+      this.#askSlot(run, undefined);
     }
-    const ask = (): void => {
-      const request = slots.request(priority, () => this.#state.guard(() => this.#start(run)));
-      if (request === undefined) return;
-      run.slot = request;
-      if (!this.#isSuspect(run)) this.offered.wait(run, false);
-    };
-    if (!this.#isSuspect(run)) {
-      ask();
-      return;
-    }
-    const turn = suspects.request(priority, () => {
-      run.slot = undefined;
-      run.endTurn = takeTurn(this.#host);
-      this.#state.guard(ask);
-    });
-    if (turn !== undefined) run.slot = turn;
   }
 
-  /** An attempt was running when its runner was lost: the error, where none may follow. It is charged only where its start said so. */
+  #askTurn(run: TaskRun): void {
+    const request = this.#host.suspects.request(this.#state.head.priority, () => {
+      const endTurn = takeTurn(this.#host);
+      this.#state.guard(() => this.#askSlot(run, endTurn));
+    });
+    // a free turn is taken before `request` returns
+    if (request !== undefined) this.#state.move(run, { is: 'queued', request, endTurn: undefined });
+  }
+
+  #askSlot(run: TaskRun, endTurn: (() => void) | undefined): void {
+    const request = this.#host.slots.request(this.#state.head.priority, () =>
+      this.#state.guard(() => this.#start(run, endTurn)),
+    );
+    if (request === undefined) return;
+    this.#state.move(run, { is: 'queued', request, endTurn });
+    // a suspect that this runner serves is not offered
+    if (endTurn === undefined) this.offered.wait(run, false);
+  }
+
+  /** An attempt was running when its runner was lost. Returns the error if none may follow. Only its start can have charged it. */
   cutOff(run: TaskRun): TaskError | null {
     const allowance = run.spec.retry?.attempts ?? 1;
     const once = allowance === 1;
@@ -148,66 +147,54 @@ export class Attempts {
     return run.isPoisonSuspect || this.#state.head.crashCount >= suspectLosses;
   }
 
-  /** A slot is there: begins the next attempt. */
-  #start(run: TaskRun): void {
-    run.slot = undefined;
-    this.offered.leave(run);
+  /** A slot is there: begins the next attempt, after the withdrawal of its offer if other runners know of it. */
+  #start(run: TaskRun, endTurn: (() => void) | undefined): void {
     if (isOver(this.#state, run)) {
       this.#host.slots.release();
-      run.endTurn?.();
+      endTurn?.();
       return;
     }
-    this.#state.busy++;
-    run.starting = true;
-    if (run.offer === undefined) this.#startHere(run);
-    else this.offered.takeBack(run, (isBack) => this.#tookBack(run, isBack));
-  }
-
-  /** An attempt that was offered has a slot here: it begins, unless a helper was quicker. */
-  #tookBack(run: TaskRun, isBack: boolean): void {
-    if (!run.starting) return;
-    if (isBack && !isOver(this.#state, run)) {
-      this.#startHere(run);
+    if (run.phase.is !== 'offered') {
+      this.startHere(run, endTurn);
       return;
     }
-    this.#giveBack(run);
-    this.#owner.changed();
+    this.#state.move(run, { ...run.phase, request: undefined, hasSlot: true });
+    this.offered.takeBack(run);
   }
 
-  #startHere(run: TaskRun): void {
-    this.#begun(run, this.#host.clock.now(), null);
-    if (run.charged) this.#state.after(() => this.#launch(run));
-    else this.#launch(run);
-    this.#owner.changed();
+  /** Begins the next attempt in the slot that it has. */
+  startHere(run: TaskRun, endTurn?: () => void): void {
+    const charged = this.begun(run, this.#host.clock.now(), null);
+    const starting: Starting = { is: 'starting', endTurn, charged };
+    this.#state.move(run, starting);
+    if (charged) this.#state.after(() => this.#launch(run, starting));
+    else this.#launch(run, starting);
   }
 
-  /** Records that the next attempt begins. */
-  #begun(run: TaskRun, at: number, data: object | null): void {
+  /** Records that the next attempt begins, here or at a helper; whether that start charges it. */
+  begun(run: TaskRun, at: number, data: object | null): boolean {
     run.status = 'running';
     run.attempt++;
     run.epoch = this.#state.head.epoch;
     run.startedAt = at;
     run.error = null;
     run.logLines = 0;
-    run.charged = this.#isSuspect(run) || run.spec.retry?.attempts === 1;
-    if (run.charged) run.chargedAttempts++;
+    const charged = this.#isSuspect(run) || run.spec.retry?.attempts === 1;
+    if (charged) run.chargedAttempts++;
     run.startEvent = this.#state.draft.event('task.started', at, run, data);
     this.#state.draft.task(run);
+    return charged;
   }
 
-  #launch(run: TaskRun): void {
-    if (!run.starting) return;
+  #launch(run: TaskRun, starting: Starting): void {
+    if (run.phase !== starting) return;
     if (isOver(this.#state, run)) {
-      this.#giveBack(run);
-      if (run.status === 'running') this.#again(run);
-      this.#owner.changed();
+      this.#again(run);
       return;
     }
-    const call = this.call(run);
-    run.starting = false;
     const attempt: Attempt = new Attempt({
       code: this.#code,
-      call,
+      call: this.call(run),
       timeoutMs: run.spec.timeout,
       graceMs: this.#host.graceMs,
       clock: this.#host.clock,
@@ -217,74 +204,60 @@ export class Attempts {
         transaction: (act, text) => this.#within().run(run, attempt, act, text),
       },
       onEnd: (end) => {
-        this.#state.busy--;
-        run.endTurn?.();
+        starting.endTurn?.();
         this.#state.guard(() => this.#attemptOver(run, attempt, end));
         this.#host.slots.release();
       },
     });
-    run.running = attempt;
+    this.#state.move(run, { is: 'running', attempt, charged: starting.charged });
     attempt.start();
   }
 
   #attemptOver(run: TaskRun, attempt: Attempt, end: AttemptEnd): void {
     this.#transactions?.attemptOver(run, attempt, end);
     const { sealed, gone } = this.#state;
-    if (run.running === attempt && sealed?.run === run) sealed.late = end;
-    else if (run.running === attempt && !gone) this.ended(run, end);
+    const counts = isRunning(run, attempt);
+    if (counts && sealed?.run === run) sealed.late = end;
+    else if (counts && !gone) this.ended(run, end);
     else this.#host.logger.debug({ execution: this.#state.id, task: run.spec.name }, 'a late answer was dropped');
   }
 
-  /** An attempt that never began gives back what it held. */
-  #giveBack(run: TaskRun): void {
-    run.starting = false;
-    this.#state.busy--;
-    run.endTurn?.();
-    this.#host.slots.release();
-  }
-
-  /** What is on its way to the database will never be durable: starts give back their slots, steps throw. */
+  /** The changes on the way to the database will never be durable: starts give back their slots, steps throw. */
   forget(): void {
     for (const run of this.#state.allRuns()) {
-      if (run.starting) this.#giveBack(run);
-      this.offered.leave(run);
-      if (this.#state.gone) this.offered.forget(run);
+      const { is } = run.phase;
+      if (is !== 'running' && is !== 'ended') this.#state.move(run, idle);
     }
     for (const reject of this.#unsaved) reject(new Error(notOwned));
     this.#unsaved.clear();
     this.#transactions?.forget();
   }
 
-  /** Ends what runs or waits for a slot; its answers are not waited for any more. */
+  /** Ends whatever a task does or waits for; a later answer is dropped. */
   stop(run: TaskRun, reason: AbortReason): void {
-    this.withdraw(run);
+    const { phase } = run;
+    if (phase.is === 'ended') return;
+    if (phase.is === 'running') {
+      phase.attempt.abort(reason);
+      // the outcome of the transaction that is being written decides the result of the attempt
+      if (this.#state.sealed?.run === run) return;
+    }
     this.offered.revoke(run);
-    run.running?.abort(reason);
-    // the outcome of a transaction that is being written says what the attempt came to
-    if (this.#state.sealed?.run !== run) run.running = undefined;
+    this.#state.move(run, idle);
   }
 
-  /** The transaction of a task was not written: what happened to its attempt meanwhile counts. */
+  /** The transaction of a task was not written: the end of its attempt, if it has ended meanwhile, counts. */
   #unsealed(run: TaskRun, late: AttemptEnd | undefined): void {
     this.#owner.unsealed();
-    if (isTaskEnded(run.status)) run.running = undefined;
-    else if (late !== undefined && !this.#state.gone) this.ended(run, late);
-    this.#owner.changed();
+    if (late !== undefined && !this.#state.gone && !isTaskEnded(run.status)) this.ended(run, late);
   }
 
-  /** Nothing begins any more; what runs may end, or is cut short. */
+  /** Nothing begins from now on; attempts under way may end, or are aborted. */
   hold(run: TaskRun, abort: boolean): void {
-    this.withdraw(run);
-    this.offered.hold(run, abort);
-    if (abort) run.running?.abort('shutdown');
-  }
-
-  /** Takes back the request of an attempt that has not begun. */
-  withdraw(run: TaskRun): void {
-    if (run.slot !== undefined) run.slot.cancelled = true;
-    run.slot = undefined;
-    this.offered.leave(run);
-    if (run.running === undefined && !run.starting) run.endTurn?.();
+    const { phase } = run;
+    if (phase.is === 'queued' || phase.is === 'waiting') this.#state.move(run, idle);
+    else if (phase.is === 'offered') this.offered.hold(run, abort);
+    else if (phase.is === 'running' && abort) phase.attempt.abort('shutdown');
   }
 
   call(run: TaskRun): TaskCall {
@@ -294,7 +267,7 @@ export class Attempts {
 
   #taskHost(run: TaskRun, attempt: number): ConstructorParameters<typeof Attempt>[0]['host'] {
     const { name: task } = run.spec;
-    // nothing can be remembered of a task execution in its first attempt but what that attempt itself has done
+    // in the first attempt of a task only the steps of that attempt itself can be stored
     let remembers = attempt > 1;
     return {
       stepResult: (name) => (remembers ? this.#host.stepResult(this.#state.id, task, run.item, name) : nothing),
@@ -308,21 +281,18 @@ export class Attempts {
             this.#unsaved.delete(reject);
             resolve();
           });
-          this.#owner.changed();
         }),
       log: (level, text, data) => {
         if (run.logLines >= maxLogLines) return;
         const n = ++run.logLines;
         const message = cleanText(text);
         this.#state.draft.log({ task, item: run.item, attempt, n, at: this.#host.clock.now(), level, message, data });
-        this.#owner.changed();
       },
       progress: (done, text) => this.#host.onProgress(this.#state.id, task, done, text),
     };
   }
 
   ended(run: TaskRun, end: AttemptEnd): void {
-    run.running = undefined;
     if (end.status === 'completed') {
       run.status = 'completed';
       run.output = end.output;
@@ -339,12 +309,10 @@ export class Attempts {
     } else {
       this.#attemptCut(run);
     }
-    this.#owner.changed();
   }
 
   #attemptFailed(run: TaskRun, failure: AttemptFailure): void {
-    if (!run.charged) run.chargedAttempts++;
-    run.charged = false;
+    if (!isCharged(run.phase)) run.chargedAttempts++;
     const now = this.#host.clock.now();
     const settlement = settle(failure, run.spec.retry, run.chargedAttempts, now, this.#host.random());
     if (settlement.status === 'failed') {
@@ -353,13 +321,14 @@ export class Attempts {
     }
     run.error = settlement.error;
     const { code, message } = settlement.error;
+    this.#state.move(run, idle);
     this.#waits.until(run, settlement.at);
     const at = new Date(settlement.at).toISOString();
     this.#state.draft.event('task.retrying', now, run, { ...coalesced(run), at, code, message });
     this.#owner.retrying(run);
   }
 
-  /** The isolate died with the attempt in it: charged only where nothing else was in there. Then it runs alone. */
+  /** The isolate died with the attempt in it. The attempt is charged only if it was alone; from then on the task runs alone. */
   #isolateLost(run: TaskRun, { alone, error }: Extract<Outcome, { status: 'lost' }>): void {
     run.isPoisonSuspect = true;
     const crashed = { ...error, code: 'TASK_CRASHED_RUNNER' };
@@ -368,15 +337,14 @@ export class Attempts {
     else this.#again(run);
   }
 
-  /** The helper died that ran the attempt: charged where its start was, as where this runner had died. */
+  /** The helper that ran the attempt died. Only the start of the attempt can have charged it, as if this runner had died. */
   lost(run: TaskRun): void {
     const message = `the process that ran attempt ${run.attempt} of task '${run.spec.name}' ended`;
     const error = { name: 'Error', code: 'TASK_CRASHED_RUNNER', message };
     if (run.spec.retry?.attempts === 1) this.#owner.failed(run, { ...error, code: 'TASK_INTERRUPTED' });
-    else if (run.charged) this.#attemptFailed(run, { error, retryable: true, retryAfter: null });
+    else if (isCharged(run.phase)) this.#attemptFailed(run, { error, retryable: true, retryAfter: null });
     else this.#again(run);
     if (++run.helperCrashes >= suspectLosses) run.isPoisonSuspect = true;
-    this.#owner.changed();
   }
 
   /** An attempt was cut before this runner took the execution up. */
@@ -385,16 +353,7 @@ export class Attempts {
     if (error !== null) this.#owner.cutShort(run, error);
   }
 
-  changed(): void {
-    this.#owner.changed();
-  }
-
-  /** A helper has begun with the next attempt. */
-  begun(run: TaskRun, at: number, helper: string): void {
-    this.#begun(run, at, { helper });
-  }
-
-  /** An attempt ended by the runner's close is not counted, unless it is the only one allowed. */
+  /** An attempt that the close of its runner ended is not counted, unless it is the only one allowed. */
   #attemptCut(run: TaskRun): void {
     if (run.spec.retry?.attempts !== 1) {
       this.#again(run);
@@ -405,8 +364,8 @@ export class Attempts {
   }
 
   #again(run: TaskRun): void {
-    if (run.charged) run.chargedAttempts--;
-    run.charged = false;
+    if (isCharged(run.phase)) run.chargedAttempts--;
+    this.#state.move(run, idle);
     run.status = 'pending';
     this.#state.draft.task(run);
     this.#state.after(() => this.begin(run));
@@ -415,16 +374,3 @@ export class Attempts {
 
 const notOwned = 'this runner no longer owns the execution; its steps are not stored';
 const nothing: Promise<undefined> = Promise.resolve(undefined);
-
-/** The turn of a suspect: the next has its own once this one has ended, or has run for long. What it gives may be called again. */
-export function takeTurn(host: Pick<AttemptsHost, 'clock' | 'suspects'>): () => void {
-  let over = false;
-  const end = (): void => {
-    if (over) return;
-    over = true;
-    timer.cancel();
-    host.suspects.release();
-  };
-  const timer = host.clock.timer(suspectTurnMs, end);
-  return end;
-}

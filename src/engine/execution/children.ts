@@ -15,12 +15,12 @@ import type { ResolvedWorkflow } from '../client/start.ts';
 import { isOver } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 
-/** What child tasks use of their runner. */
+/** The parts of a runner that child tasks use. */
 export interface ChildrenHost {
-  /** What the name of a child means to this execution: a workflow beside its own, or one of another package. */
+  /** Resolves the name of a child for this execution: a workflow beside its own, or one of another package. */
   resolveChild(name: string): Promise<ResolvedWorkflow>;
   execution(id: string): Promise<ExecutionRecord | undefined>;
-  /** A child was made and is there for anyone. */
+  /** A child was created; any runner may take it. */
   onChild(rootId: string, code: string): void;
 }
 
@@ -35,12 +35,11 @@ export interface ChildrenOptions {
     input(run: TaskRun): Promise<Outcome>;
     completed(run: TaskRun): void;
     failed(run: TaskRun, error: TaskError): void;
-    changed(): void;
   };
 }
 
 const tryAgainMs = 500;
-/** Errors that say nothing about the child: the database is away. */
+/** Errors that mean only that the database is unavailable. */
 const passing: ReadonlySet<string> = new Set(['STORE_UNAVAILABLE', 'DATABASE_READ_ONLY', 'DATABASE_REPLACED']);
 
 /** The child workflows that the tasks of one live execution start and wait for. */
@@ -58,23 +57,21 @@ export class Children {
   /** Starts the child of a task, with the task's own change: both are durable, or neither. */
   async begin(run: TaskRun): Promise<void> {
     const { owner, host, clock, maxPayload, questions } = this.#options;
-    this.#asking(run, true);
-    const outcome = await owner.input(run);
-    let failure: TaskError | null = outcome.status === 'completed' ? null : outcome.error;
-    if (outcome.status === 'completed' && !isOver(this.#state, run)) {
+    const failure = await this.#state.asking(run, async (): Promise<TaskError | null> => {
+      const outcome = await owner.input(run);
+      if (outcome.status !== 'completed') return outcome.error;
+      if (isOver(this.#state, run)) return null;
       try {
         const resolved = await this.#untilThere(run, () => host.resolveChild(run.spec.child!.workflow));
-        if (resolved !== undefined) {
-          const input = await questions.charged(() => checkInput(resolved, parseJson(outcome.output), maxPayload));
-          if (input !== undefined && !isOver(this.#state, run)) this.#create(run, resolved, input, clock.now());
-        }
+        if (resolved === undefined) return null;
+        const input = await questions.charged(() => checkInput(resolved, parseJson(outcome.output), maxPayload));
+        if (input !== undefined && !isOver(this.#state, run)) this.#create(run, resolved, input, clock.now());
+        return null;
       } catch (error) {
-        failure = toTaskError(error);
+        return toTaskError(error);
       }
-    }
-    this.#asking(run, false);
+    });
     if (failure !== null && !isOver(this.#state, run)) owner.failed(run, failure);
-    owner.changed();
   }
 
   #create(run: TaskRun, resolved: ResolvedWorkflow, input: Awaited<ReturnType<typeof checkInput>>, now: number): void {
@@ -102,25 +99,24 @@ export class Children {
     }
   }
 
-  /** A child has ended: what it gave is what its task gives. */
+  /** A child has ended: its output is the output of its task. */
   async ended(mail: InboxMessage): Promise<void> {
     const { owner, host } = this.#options;
     const index = this.#state.graph.indexOf.get(mail.name ?? '');
     const run = index === undefined ? undefined : this.#state.runs[index];
     const child = parseJson(mail.payload);
-    // the child of an earlier attempt is nobody's any more
+    // no task waits for the child of an earlier attempt
     if (run?.status !== 'waiting' || child !== this.#idOf(run)) {
       this.#state.draft.effects.messagesDone.push(mail.n);
       return;
     }
-    this.#asking(run, true);
-    const record = await this.#untilThere(run, async () => {
-      const found = await host.execution(child);
-      if (found === undefined)
+    const record = await this.#state.asking(run, () =>
+      this.#untilThere(run, async () => {
+        const found = await host.execution(child);
+        if (found !== undefined) return found;
         throw new CloacinaError('EXECUTION_NOT_FOUND', `the child execution '${child}' no longer exists`);
-      return found;
-    }).catch((error: unknown) => toTaskError(error));
-    this.#asking(run, false);
+      }).catch((error: unknown) => toTaskError(error)),
+    );
     if (this.#state.holding !== null) this.#later.push(mail);
     if (record !== undefined && !isOver(this.#state, run) && run.status === 'waiting') {
       this.#state.draft.effects.messagesDone.push(mail.n);
@@ -134,17 +130,16 @@ export class Children {
         owner.failed(run, 'status' in record ? childFailure(record) : record);
       }
     }
-    owner.changed();
   }
 
-  /** Takes up what came while the execution was held. */
+  /** Reads the messages that came while the execution was held. */
   resume(): void {
     const mail = this.#later;
     this.#later = [];
     for (const one of mail) this.#state.watch(this.ended(one));
   }
 
-  /** Nobody waits for the children of a task any more. */
+  /** Cancels the child of a task that will not wait for it. */
   cancel(run: TaskRun): void {
     if (run.spec.kind === 'child' && run.status === 'waiting')
       this.#state.draft.effects.cancelChildren.push(this.#idOf(run));
@@ -153,11 +148,6 @@ export class Children {
   #idOf(run: TaskRun): string {
     const { id } = this.#state.head;
     return derivedId(timeOf(id), `${id} ${run.spec.name} ${run.item} ${run.attempt}`);
-  }
-
-  #asking(run: TaskRun, asking: boolean): void {
-    run.asking = asking;
-    this.#state.busy += asking ? 1 : -1;
   }
 
   /** Asks again while the database is away; undefined where the answer does not matter any more. */

@@ -1,6 +1,7 @@
 import { isTaskEnded } from '../../core/execution.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { LiveState } from './live-state.ts';
+import { ended } from './phase.ts';
 import { newTaskRun } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import type { Tasks } from './tasks.ts';
@@ -22,6 +23,7 @@ export function failWhole(
   tasks.forget();
   const { progress, graph } = state;
   const fail = (run: TaskRun): void => {
+    state.move(run, ended);
     Object.assign(run, { status: 'failed', output: null, error, endedAt: now, wakeAt: null });
     state.draft.task(run);
   };

@@ -5,6 +5,8 @@ import type { NewExecution } from '../../store/transition.ts';
 import type { AttemptEnd } from './attempt.ts';
 import { Outputs } from './outputs.ts';
 import { TransitionDraft } from './draft.ts';
+import { ended, exchange, idle, isBusy } from './phase.ts';
+import type { Phase, PhaseHost } from './phase.ts';
 import { coalesced } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 
@@ -49,6 +51,13 @@ export interface Sealed {
   late: AttemptEnd | undefined;
 }
 
+interface StateOwner {
+  /** A function that moves the execution has thrown. */
+  threw(cause: unknown): void;
+  /** There may be something to write, or the execution may have come to rest. */
+  changed(): void;
+}
+
 /** What a live execution knows, shared by those that move it: its tasks, and its life as a whole. */
 export class LiveState {
   readonly head: Head;
@@ -59,19 +68,20 @@ export class LiveState {
   maps: Map<number, MapRun> | undefined;
   readonly outputs: Outputs;
   progress: Progress;
-  draft: TransitionDraft = new TransitionDraft();
+  #draft = new TransitionDraft();
   /** Attempts, questions and parsing under way. */
-  busy = 0;
+  #busy = 0;
   /** Nothing begins any more: it is being handed back, or paused. */
   holding: 'release' | 'pause' | null = null;
   /** The end of this task is being written by a transaction of its own: until its outcome, transitions wait. */
   sealed: Sealed | undefined;
-  /** It is not owned here any more. */
+  /** Another runner may own the execution. */
   gone = false;
-  readonly #owner: { threw(cause: unknown): void };
+  readonly #host: PhaseHost;
+  readonly #owner: StateOwner;
 
-  /** `owner`: is told that a function that moves the execution has thrown. */
-  constructor(head: Head, graph: Graph, owner: { threw(cause: unknown): void }) {
+  constructor(head: Head, graph: Graph, host: PhaseHost, owner: StateOwner) {
+    this.#host = host;
     this.#owner = owner;
     this.head = head;
     this.graph = graph;
@@ -88,12 +98,79 @@ export class LiveState {
     return this.gone || this.holding !== null;
   }
 
-  /** Does something once all changes so far are durable. */
+  /** Nothing of this execution runs in this process or is waited for. */
+  get isAtRest(): boolean {
+    return this.#busy === 0 && this.#draft.after.length === 0;
+  }
+
+  /** The changes that the next transition will write. Each use marks the execution for the journal. */
+  get draft(): TransitionDraft {
+    this.#owner.changed();
+    return this.#draft;
+  }
+
+  /** There is nothing to write, and no function waits for a commit. */
+  get isWritten(): boolean {
+    return this.#draft.isEmpty;
+  }
+
+  /** Hands the changes so far over to a transition. */
+  takeDraft(): TransitionDraft {
+    const draft = this.#draft;
+    this.#draft = new TransitionDraft();
+    return draft;
+  }
+
+  /** Calls a function once all changes so far are durable. */
   after(then: () => void): void {
     this.draft.after.push(then);
   }
 
-  /** Calls a function that moves the execution. An exception costs this execution, and reaches neither the journal nor the process. */
+  /**
+   * Moves a task or an item into a phase. The only writer of `TaskRun.phase`: it gives back what only the old phase
+   * held, keeps count of busy tasks, and marks the execution for the journal.
+   */
+  move(run: TaskRun, phase: Phase): void {
+    const old = run.phase;
+    if (old === phase) return;
+    const writable: { phase: Phase } = run;
+    writable.phase = phase;
+    this.#busy += Number(isBusy(phase)) - Number(isBusy(old));
+    // the end of a timer alone changes nothing that is written
+    if (old.is !== 'waiting') this.#owner.changed();
+    exchange(run, old, this.#host);
+  }
+
+  /** Asks user code or the database on behalf of a task, which is in the phase `asking` until the answer. */
+  async asking<T>(run: TaskRun, ask: () => Promise<T>): Promise<T> {
+    const phase: Phase = { is: 'asking' };
+    this.move(run, phase);
+    try {
+      return await ask();
+    } finally {
+      if (run.phase === phase) this.move(run, idle);
+    }
+  }
+
+  /** Does the same on behalf of the execution itself. */
+  async busyWith<T>(ask: () => Promise<T>): Promise<T> {
+    this.#busy++;
+    try {
+      return await ask();
+    } finally {
+      this.#busy--;
+      this.#owner.changed();
+    }
+  }
+
+  /** The transaction of a task has its outcome: transitions may go on. */
+  unseal(): void {
+    this.sealed?.open();
+    this.sealed = undefined;
+    this.#owner.changed();
+  }
+
+  /** Calls a function that moves the execution. An exception fails this execution; the journal and the process go on. */
   guard(act: () => void): void {
     try {
       act();
@@ -102,7 +179,7 @@ export class LiveState {
     }
   }
 
-  /** The same for an asynchronous function, which nobody awaits. */
+  /** The same for an asynchronous function. No caller awaits it. */
   watch(moving: Promise<void>): void {
     moving.catch((cause: unknown) => this.#owner.threw(cause));
   }
@@ -114,14 +191,18 @@ export class LiveState {
     for (const { items } of this.maps.values()) yield* items;
   }
 
-  /** Records that a task or an item has ended as its status says. */
+  /**
+   * Records that a task or an item has ended as its status says. A task that is in the phase `ended` before has its end
+   * written already, by a transaction of its own.
+   */
   recordEnd(run: TaskRun, now: number): void {
     const { status } = run;
     if (this.head.crashCount > 0 && (status === 'completed' || status === 'failed')) {
       this.head.crashCount = 0;
       this.draft.progressed = true;
     }
-    if (run.written) return;
+    if (run.phase === ended) return;
+    this.move(run, ended);
     run.endedAt = now;
     run.wakeAt = null;
     const started = coalesced(run);

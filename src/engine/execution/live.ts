@@ -14,9 +14,9 @@ import { failWhole } from './failing.ts';
 import type { Journal, Participant } from '../journal.ts';
 import { LiveState } from './live-state.ts';
 import type { Head } from './live-state.ts';
-import { TransitionDraft } from './draft.ts';
-import type { DraftEvent } from './draft.ts';
+import type { DraftEvent, DraftRelease, TransitionDraft } from './draft.ts';
 import type { ResolvedWorkflow } from '../client/start.ts';
+import { isActive } from './phase.ts';
 import type { TaskRun } from './task-run.ts';
 import { Tasks } from './tasks.ts';
 import type { TasksHost } from './tasks.ts';
@@ -59,6 +59,8 @@ export class Live implements Participant {
   #seq: number;
   #inboxSeen: number;
   #cancelled = false;
+  /** The time of the latest change: an execution that ends or waits by it does so at that time. */
+  #changedAt = 0;
   /** There is mail that has to be read before it can be let go. */
   #hasMail = false;
   #refuse: (cause: unknown) => void = () => undefined;
@@ -69,14 +71,14 @@ export class Live implements Participant {
     this.id = head.id;
     this.workflow = workflow;
     this.#host = host;
-    this.#state = new LiveState(head, workflow.graph, this);
+    this.#state = new LiveState(head, workflow.graph, host, this);
     const own = {
       resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name),
       within: () => this.#within(),
     };
     // all that they share is there once, and not in each of a million
     const shared = Object.assign(Object.create(host) as LiveHost, own);
-    this.#tasks = new Tasks(this.#state, workflow, shared, () => this.#changed());
+    this.#tasks = new Tasks(this.#state, workflow, shared);
     this.#seq = seq;
     this.#inboxSeen = inboxSeen;
   }
@@ -91,7 +93,6 @@ export class Live implements Participant {
     live.#refuse = answer.refused;
     live.#state.after(answer.durable);
     live.#state.after(() => live.#begin());
-    live.#changed();
     return live;
   }
 
@@ -146,9 +147,12 @@ export class Live implements Participant {
   transition(): Transition | undefined {
     if (this.#state.gone || this.#state.sealed !== undefined) return undefined;
     if (this.#inFlight?.again === true) return this.#inFlight.transition;
-    const pending = this.#state.draft;
-    this.#state.draft = new TransitionDraft();
+    let pending: TransitionDraft | null = null;
     try {
+      const release = this.#release();
+      pending = this.#state.takeDraft();
+      pending.release = release;
+      if (pending.isEmpty) return undefined;
       const transition = pending.transition(this.id, this.#state.head.epoch, this.#seq, this.#inboxSeen);
       this.#seq += transition.events.length;
       this.#inFlight = { pending, transition, again: false };
@@ -165,12 +169,8 @@ export class Live implements Participant {
   #within(): ReturnType<TasksHost['within']> {
     return {
       whenQuiet: (then) => {
-        if (this.#inFlight === undefined && this.#state.draft.isEmpty) {
-          then();
-          return;
-        }
-        this.#state.after(then);
-        this.#changed();
+        if (this.#inFlight === undefined && this.#state.isWritten) then();
+        else this.#state.after(then);
       },
       nextSeq: () => this.#seq + 1,
       wrote: (event) => {
@@ -206,7 +206,7 @@ export class Live implements Participant {
     }
     if (gone === null) {
       // what had to wait for this commit may have been the last thing to do
-      if (!this.#state.gone && how === 'written' && this.#mayRelease()) this.#host.journal.mark(this);
+      if (!this.#state.gone && how === 'written' && this.#release() !== null) this.#host.journal.mark(this);
       return;
     }
     if (gone.endedAt === null) this.#leave('released');
@@ -248,7 +248,6 @@ export class Live implements Participant {
     this.#state.draft.restore(transition.events.filter(({ type, data }) => takings.has(type) && data === null));
     const unwritten = transition.tasks.map(({ task, item }) => this.#runOf(task, item));
     this.#failAs('STORE_REFUSED', cause, unwritten);
-    this.#changed();
   }
 
   /** A function that moves this execution has thrown: the execution fails, and its runner goes on. */
@@ -270,7 +269,6 @@ export class Live implements Participant {
       } else {
         this.#state.draft.inboxAcked ??= unwritten?.inboxAcked ?? null;
         this.#failAs('INTERNAL', cause, [...(unwritten?.runs ?? [])]);
-        this.#changed();
       }
     } catch (error) {
       logger.error(
@@ -299,7 +297,6 @@ export class Live implements Participant {
     this.#inFlight = { pending, transition: without, again: true };
     this.#seq -= transition.events.length - without.events.length;
     this.#tasks.children.refused(refused);
-    this.#changed();
   }
 
   // -- what the runner asks
@@ -312,7 +309,8 @@ export class Live implements Participant {
       this.#state.draft.inboxAcked = one.n;
       this.#state.guard(() => this.#read(one));
     }
-    this.#state.guard(() => this.#changed());
+    // the execution may be released now that nothing is left to read
+    this.changed();
   }
 
   #read(mail: InboxMessage): void {
@@ -359,7 +357,7 @@ export class Live implements Participant {
     // one that is about to be paused is, with what runs cut short
     this.#state.holding ??= 'release';
     this.#tasks.hold(true);
-    this.#changed();
+    this.changed();
   }
 
   // -- begin
@@ -371,21 +369,19 @@ export class Live implements Participant {
       return;
     }
     this.#tasks.dispatchAll();
-    this.#changed();
   }
 
   async #parseInput(): Promise<void> {
-    this.#state.busy++;
-    const outcome = await untilAnswered(() =>
-      this.#tasks.code.parseInput(this.#state.head.input, this.#host.maxPayload),
+    const { head } = this.#state;
+    const outcome = await this.#state.busyWith(() =>
+      untilAnswered(() => this.#tasks.code.parseInput(head.input, this.#host.maxPayload)),
     );
-    this.#state.busy--;
     if (this.#state.gone || this.#cancelled) return;
     if (outcome.status === 'lost' && this.#state.still) {
       // it is asked again by whoever takes it up
     } else if (outcome.status === 'valid') {
-      this.#state.head.input = outcome.input;
-      this.#state.head.inputParsed = true;
+      head.input = outcome.input;
+      head.inputParsed = true;
       this.#state.draft.parsedInput = outcome.input;
       this.#state.after(() => this.#begin());
     } else {
@@ -397,7 +393,6 @@ export class Live implements Participant {
           : { name: 'InputInvalidError', code: 'INPUT_INVALID', message: `the input is not valid: ${text.join('; ')}` };
       this.#tasks.closeOpen('cancelled');
     }
-    this.#changed();
   }
 
   // -- cancel, finish
@@ -411,54 +406,44 @@ export class Live implements Participant {
     this.#tasks.closeOpen('cancelled');
   }
 
-  /** Something changed: it is to be written, and the execution may be at its end, or have nothing to do until later. */
-  #changed(): void {
+  /** There may be something to write, or the execution may be at its end, or have nothing to do until later. */
+  changed(): void {
     if (this.#state.gone) return;
-    this.#mayRelease();
+    this.#changedAt = this.#host.clock.now();
     this.#host.journal.mark(this);
   }
 
-  /** Lets the execution go with the next commit, where it is at its end or has nothing to do; whether it does. */
-  #mayRelease(): boolean {
-    const { draft, progress, busy } = this.#state;
-    // what seemed right a moment ago may not be any more: mail has come since, and cancelled what waited
-    draft.release = null;
-    // it would be held again, until that was read
-    if (this.#hasMail) return false;
-    if (progress.open === 0) draft.release = endOf(this.#state, this.#cancelled, this.#failure, this.#host.clock.now());
-    else if (busy === 0 && draft.after.length === 0) this.#consider();
-    return draft.release !== null;
+  /** How the next commit releases the execution: it is at its end, or has nothing to do; null where it stays. */
+  #release(): DraftRelease | null {
+    // the store would not release it before its messages were read
+    if (this.#hasMail) return null;
+    const { progress, isAtRest } = this.#state;
+    if (progress.open === 0) return endOf(this.#state, this.#cancelled, this.#failure, this.#changedAt);
+    return isAtRest ? this.#releaseAtRest() : null;
   }
 
-  /** Nothing runs: lets go where it should (close), or where nothing is to do for long. */
-  #consider(): void {
-    const now = this.#host.clock.now();
+  #releaseAtRest(): DraftRelease | null {
+    const now = this.#changedAt;
     const none = { endedAt: null, output: null, error: null, errorTask: null, parent: null };
-    const { holding, draft } = this.#state;
-    const letGo = (type: EventType, data: object | null): DraftEvent => ({
-      type,
-      at: now,
-      run: null,
-      data,
-      dropped: false,
-    });
+    const { holding } = this.#state;
+    const event = (type: EventType, data: object | null): DraftEvent => {
+      return { type, at: now, run: null, data, dropped: false };
+    };
     if (holding === 'release') {
-      const event = letGo('execution.released', null);
-      draft.release = { ...none, status: 'pending', reason: 'released', wakeAt: null, event };
-      return;
+      const released = event('execution.released', null);
+      return { ...none, status: 'pending', reason: 'released', wakeAt: null, event: released };
     }
     if (holding === 'pause') {
-      const event = letGo('execution.paused', { reason: 'operator' });
-      draft.release = { ...none, status: 'paused', reason: 'operator', wakeAt: null, event };
-      return;
+      const paused = event('execution.paused', { reason: 'operator' });
+      return { ...none, status: 'paused', reason: 'operator', wakeAt: null, event: paused };
     }
     const wakeAt = this.#wakesAt();
-    if (wakeAt === null || wakeAt - now <= nearMs) return;
-    const event = letGo('execution.waiting', wakeAt === Infinity ? null : { until: new Date(wakeAt).toISOString() });
-    draft.release = { ...none, status: 'waiting', reason: null, wakeAt: wakeAt === Infinity ? null : wakeAt, event };
+    if (wakeAt === null || wakeAt - now <= nearMs) return null;
+    const waiting = event('execution.waiting', wakeAt === Infinity ? null : { until: new Date(wakeAt).toISOString() });
+    return { ...none, status: 'waiting', reason: null, wakeAt: wakeAt === Infinity ? null : wakeAt, event: waiting };
   }
 
-  /** The first time at which something is to do, Infinity where that takes mail; null while something runs or may begin. */
+  /** The first time at which there is something to do, Infinity if that takes a message; null while a task runs or may begin. */
   #wakesAt(): number | null {
     let wakeAt = Infinity;
     let waits = false;
@@ -467,7 +452,7 @@ export class Live implements Participant {
       if (run.status === 'waiting') {
         waits = true;
         wakeAt = Math.min(wakeAt, run.wakeAt ?? Infinity);
-      } else if (run.slot !== undefined || run.status === 'running') {
+      } else if (isActive(run.phase) || run.status === 'running') {
         return null;
       }
     }
@@ -476,7 +461,6 @@ export class Live implements Participant {
 
   #leave(how: 'released' | 'lost' | 'moved' | EndedExecution): void {
     this.#state.gone = true;
-    this.#tasks.rest();
     this.#tasks.forget();
     this.#host.onGone(this, how);
   }

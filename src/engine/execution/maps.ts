@@ -8,6 +8,8 @@ import type { Outcome } from '../workflow-code.ts';
 import type { LiveState, MapRun } from './live-state.ts';
 import type { OfferBudget } from '../sharing/offer-budget.ts';
 import { mapItemsOf } from './map-items.ts';
+import { ended, idle, isActive } from './phase.ts';
+import type { Phase } from './phase.ts';
 import { isOver, newTaskRun, restoreTaskRun, settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import type { Waits } from './waits.ts';
@@ -18,7 +20,6 @@ export interface MapsOwner {
   over(run: TaskRun): Promise<Outcome>;
   completed(run: TaskRun): void;
   failed(run: TaskRun, error: TaskError): void;
-  changed(): void;
 }
 
 export interface MapsOptions {
@@ -58,20 +59,16 @@ export class Maps {
   /** Asks for the items, makes them durable, and begins with them. */
   async begin(run: TaskRun): Promise<void> {
     const { owner, clock } = this.#options;
-    run.asking = true;
-    const outcome = await owner.over(run);
-    run.asking = false;
-    if (!isOver(this.#state, run)) {
-      const items = outcome.status === 'completed' ? this.#itemsOf(run, outcome.output) : outcome.error;
-      if (Array.isArray(items)) {
-        run.startedAt = clock.now();
-        run.attempt++;
-        this.#persist(run, items, 0);
-      } else {
-        owner.failed(run, items);
-      }
+    const outcome = await this.#state.asking(run, () => owner.over(run));
+    if (isOver(this.#state, run)) return;
+    const items = outcome.status === 'completed' ? this.#itemsOf(run, outcome.output) : outcome.error;
+    if (Array.isArray(items)) {
+      run.startedAt = clock.now();
+      run.attempt++;
+      this.#persist(run, items, 0);
+    } else {
+      owner.failed(run, items);
     }
-    owner.changed();
   }
 
   /** The items as task runs, or why they are none. */
@@ -108,14 +105,12 @@ export class Maps {
     }
     if (to < items.length) {
       this.#unfinished.add(run.index);
-      run.asking = true;
-      this.#state.busy++;
+      const writing: Phase = { is: 'asking' };
+      this.#state.move(run, writing);
       this.#state.after(() => {
-        this.#state.busy--;
-        run.asking = false;
+        if (run.phase === writing) this.#state.move(run, idle);
         if (isOver(this.#state, run)) this.#leave(run.index);
         else this.#persist(run, items, to);
-        this.#options.owner.changed();
       });
       return;
     }
@@ -170,7 +165,7 @@ export class Maps {
         break;
       }
       if (item.status === 'waiting') waits.resume(item);
-      if (item.status !== 'pending' || item.slot !== undefined || item.starting || item.offer !== undefined) continue;
+      if (item.status !== 'pending' || item.phase.is !== 'idle') continue;
       map.active++;
       attempts.begin(item);
     }
@@ -181,7 +176,7 @@ export class Maps {
     for (const map of this.#state.maps?.values() ?? []) {
       map.next = 0;
       map.again.length = 0;
-      map.active = map.items.reduce((count, item) => count + Number(isActive(item)), 0);
+      map.active = map.items.reduce((count, item) => count + Number(isActive(item.phase)), 0);
       this.resume(map);
     }
   }
@@ -246,7 +241,10 @@ export class Maps {
       const begun = item.status === 'running' || item.status === 'waiting';
       item.status = 'cancelled';
       if (begun) this.#state.recordEnd(item, now);
-      else untouched = true;
+      else {
+        this.#state.move(item, ended);
+        untouched = true;
+      }
     }
     if (untouched) this.#state.draft.effects.itemsCancelled.push({ task: map.run.spec.name, at: now });
     this.#state.maps?.delete(index);
@@ -300,7 +298,6 @@ export class Maps {
     this.close(run.index);
     const message = `item ${item} of map '${run.spec.name}' failed: ${error!.message}`;
     this.#options.owner.failed(run, boundTaskError({ name: 'Error', code: error!.code, message, cause: error! }));
-    this.#options.owner.changed();
   }
 
   #gather(map: MapRun): void {
@@ -318,16 +315,10 @@ export class Maps {
       run.output = `[${texts.join(',')}]`;
       owner.completed(run);
     }
-    owner.changed();
   }
 }
 
 function tooLong({ spec }: TaskRun, length: number): TaskError {
   const message = `the outputs of the items of map '${spec.name}' have ${length} characters of JSON together, and at most ${longestOutput} can be stored; return references to large values`;
   return { name: 'Error', code: 'OUTPUT_TOO_LARGE', message };
-}
-
-/** Whether an item has begun, has a slot or waits for one, here or at a helper. */
-function isActive(item: TaskRun): boolean {
-  return item.running !== undefined || item.starting || item.slot !== undefined || item.offer !== undefined;
 }

@@ -1,6 +1,6 @@
 import type { ExecutionRecord } from '../../store/store.ts';
 import type { AttemptsHost } from './attempts.ts';
-import { suspectLosses, takeTurn } from './attempts.ts';
+import { suspectLosses, takeTurn } from '../poison-suspects.ts';
 import type { InputOutcome, Outcome, Question, TaskCall, TaskHost, WorkflowCode } from '../workflow-code.ts';
 import type { LiveState } from './live-state.ts';
 import type { SlotRequest } from '../slots.ts';
@@ -38,20 +38,13 @@ export class Questions implements WorkflowCode {
   readonly #state: LiveState;
   readonly #code: WorkflowCode;
   readonly #host: Pick<AttemptsHost, 'clock' | 'suspects'>;
-  readonly #changed: () => void;
   /** Few executions are suspects: made when one is. */
   #charge: Charge | undefined;
 
-  constructor(
-    state: LiveState,
-    code: WorkflowCode,
-    host: Pick<AttemptsHost, 'clock' | 'suspects'>,
-    changed: () => void,
-  ) {
+  constructor(state: LiveState, code: WorkflowCode, host: Pick<AttemptsHost, 'clock' | 'suspects'>) {
     this.#state = state;
     this.#code = code;
     this.#host = host;
-    this.#changed = changed;
   }
 
   /** Taken up: the claim of a suspect has charged the loading already, and has the turn that `end` gives back. */
@@ -153,7 +146,6 @@ export class Questions implements WorkflowCode {
         waiting.delete(drop);
         resolve(!this.#state.still);
       });
-      this.#changed();
     });
   }
 
@@ -170,6 +162,5 @@ export class Questions implements WorkflowCode {
     if (loads === charge.said) return;
     charge.said = loads;
     this.#state.draft.loadAttempts = loads;
-    this.#changed();
   }
 }

@@ -20,7 +20,6 @@ export interface SignalsOptions {
   readonly owner: {
     completed(run: TaskRun): void;
     failed(run: TaskRun, error: TaskError): void;
-    changed(): void;
   };
 }
 
@@ -64,12 +63,11 @@ export class Signals {
     const until = timeout === null ? {} : { until: new Date(now + timeout).toISOString() };
     this.#state.draft.event('task.waiting', now, run, { signal, ...until });
     this.look(run);
-    this.#options.owner.changed();
   }
 
   /** Gives a waiting task the first signal of its name, if there is one. */
   look(run: TaskRun): void {
-    if (run.asking || this.#find(run) === undefined) return;
+    if (run.phase.is === 'asking' || this.#find(run) === undefined) return;
     this.#take(run).catch((error: unknown) => this.#broke(run, error));
   }
 
@@ -81,7 +79,6 @@ export class Signals {
       'a signal could not be delivered to its task',
     );
     if (!isOver(this.#state, run)) owner.failed(run, toTaskError(error, 'INTERNAL'));
-    owner.changed();
   }
 
   #find(run: TaskRun): InboxMessage | undefined {
@@ -94,11 +91,9 @@ export class Signals {
       const taken = mail;
       // no other task may have it meanwhile
       this.#here = this.#here.filter((other) => other !== taken);
-      run.asking = true;
-      this.#state.busy++;
-      const outcome = await untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload));
-      this.#state.busy--;
-      run.asking = false;
+      const outcome = await this.#state.asking(run, () =>
+        untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload)),
+      );
       if (isOver(this.#state, run) || run.status !== 'waiting') {
         this.#here = [...this.#here, taken].toSorted((a, b) => a.n - b.n);
         break;
@@ -107,7 +102,6 @@ export class Signals {
       if (outcome.status === 'valid') {
         run.status = 'completed';
         run.output = outcome.input;
-        run.timer?.cancel();
         owner.completed(run);
         break;
       }
@@ -119,6 +113,7 @@ export class Signals {
       const details = { execution: this.#state.id, task: run.spec.name, signal: taken.name, issues };
       logger.warn(details, 'a signal does not fit the schema of the task that waits for it; it is dropped');
     }
-    owner.changed();
+    // the question took the place of the timer
+    this.#options.waits.resume(run);
   }
 }

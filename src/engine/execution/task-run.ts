@@ -3,23 +3,11 @@ import type { TaskStatus } from '../../core/execution.ts';
 import type { SkipReason } from '../../core/definition/definition.ts';
 import type { TaskSpec } from '../../core/definition/spec.ts';
 import type { TaskError } from '../../core/task-error.ts';
-import type { NewOffer, TaskState } from '../../store/transition.ts';
-import type { Attempt } from './attempt.ts';
-import type { Timer } from '../clock.ts';
-import type { SlotRequest } from '../slots.ts';
+import type { TaskState } from '../../store/transition.ts';
+import { ended, idle } from './phase.ts';
+import type { Phase } from './phase.ts';
 
-/** The next attempt of a task as other runners may take it. */
-export interface RunOffer {
-  readonly row: NewOffer;
-  /** A helper has it. */
-  taken: boolean;
-  /** It is being taken back. */
-  withdrawing: boolean;
-  /** Told whether it was taken back, as soon as that is known. */
-  onKnown: ((isBack: boolean) => void) | undefined;
-}
-
-/** One task of a live execution: what is stored of it, and what of it is running. */
+/** One task, or one item of a map, of a live execution: its stored state, and its phase in memory. */
 export interface TaskRun {
   readonly index: number;
   readonly spec: TaskSpec;
@@ -38,28 +26,15 @@ export interface TaskRun {
   error: TaskError | null;
   reason: SkipReason | null;
   cause: string | null;
-  /** Runs alone, begins only after its start is durable, and is charged by that start. */
+  /** Only `LiveState.move` changes it. */
+  readonly phase: Phase;
+  /** The task runs alone, begins only after its start is durable, and is charged by that start. */
   isPoisonSuspect: boolean;
-  /** Whether the running attempt was charged when it began. */
-  charged: boolean;
-  running: Attempt | undefined;
-  /** Its code, or the database, is asked something: nothing else happens to it meanwhile. */
-  asking: boolean;
-  /** It has a slot, and begins once its start is durable. */
-  starting: boolean;
-  slot: SlotRequest | undefined;
-  /** The attempt is offered to other runners, or one of them runs it. */
-  offer: RunOffer | undefined;
-  /** How many helpers died with an attempt of it. */
+  /** How many helpers died with an attempt of the task. */
   helperCrashes: number;
-  timer: Timer | undefined;
   /** The event of a start that is not on its way to the database yet. */
   startEvent: { dropped: boolean } | undefined;
   logLines: number;
-  /** Its end is durable already: a transaction of its own has written it. */
-  written: boolean;
-  /** Gives back the turn of a suspect; may be called again. */
-  endTurn: (() => void) | undefined;
 }
 
 export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
@@ -79,19 +54,11 @@ export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
     error: null,
     reason: null,
     cause: null,
+    phase: idle,
     isPoisonSuspect: false,
-    charged: false,
-    running: undefined,
-    asking: false,
-    starting: false,
-    slot: undefined,
-    offer: undefined,
     helperCrashes: 0,
-    timer: undefined,
     startEvent: undefined,
     logLines: 0,
-    written: false,
-    endTurn: undefined,
   };
 }
 
@@ -111,6 +78,7 @@ export function restoreTaskRun(index: number, spec: TaskSpec, state: TaskState):
     error: state.error === null ? null : (JSON.parse(state.error) as TaskError),
     reason: state.reason as SkipReason | null,
     cause: state.cause,
+    phase: isTaskEnded(state.status) ? ended : idle,
   };
 }
 
@@ -135,12 +103,12 @@ export function taskState(run: TaskRun): TaskState {
   };
 }
 
-/** Whether what comes back for a task is too late: nothing more happens to it here. */
+/** An answer for the task comes too late: nothing happens to it here any longer. */
 export function isOver(execution: { readonly still: boolean }, run: TaskRun): boolean {
   return execution.still || isTaskEnded(run.status);
 }
 
-/** The start of an attempt that ends within the same commit has no event of its own: that of its end tells the time. */
+/** An attempt that starts and ends within one commit has no event for its start: the event of its end contains the time. */
 export function coalesced(run: TaskRun): { readonly startedAt: string } | null {
   if (run.startEvent === undefined || run.startedAt === null) return null;
   run.startEvent.dropped = true;
@@ -148,7 +116,7 @@ export function coalesced(run: TaskRun): { readonly startedAt: string } | null {
   return { startedAt: new Date(run.startedAt).toISOString() };
 }
 
-/** JSON text of how a task ended, as a settled need holds it (`Settled`). */
+/** JSON text of how a task ended, in the form of a settled need (`Settled`). */
 export function settledText(run: TaskRun): string {
   switch (run.status) {
     case 'completed':

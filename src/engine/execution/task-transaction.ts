@@ -7,9 +7,10 @@ import { delay } from '../clock.ts';
 import type { Clock } from '../clock.ts';
 import type { LiveState } from './live-state.ts';
 import type { Logger } from '../logger.ts';
+import { ended, isRunning } from './phase.ts';
 import type { TaskRun } from './task-run.ts';
 
-/** What transactions of tasks use of their runner. */
+/** The parts of a runner that transactions of tasks use. */
 export interface TransactionsHost {
   readonly clock: Clock;
   readonly logger: Logger;
@@ -19,20 +20,20 @@ export interface TransactionsHost {
   taskEndOutcome(end: TaskEnd): Promise<TaskEndOutcome | 'open'>;
 }
 
-/** And of the execution that they are in. */
+/** The execution of a transaction. */
 export interface TransactionsOwner {
-  /** Calls a function once all that has changed so far is durable, and nothing is on its way. */
+  /** Calls a function once all changes so far are durable, and no transition is on its way. */
   whenQuiet(then: () => void): void;
   nextSeq(): number;
   /** An event is durable without a transition. */
   wrote(event: NewEvent): void;
   /** The task has ended as the transaction says. */
   ended(run: TaskRun, attempt: Attempt): void;
-  /** Transitions may go on; what happened to the attempt meanwhile counts, where the transaction does not. */
+  /** The transaction was not written. `late`: the end of its attempt, if it has ended meanwhile. */
   unsealed(run: TaskRun, late: AttemptEnd | undefined): void;
 }
 
-/** How often it is asked what became of a commit while the database does not answer. */
+/** The delay between two questions for the outcome of a commit while the database does not answer. */
 const askMs = 500;
 
 interface Underway {
@@ -53,7 +54,7 @@ export class TaskTransactions {
   readonly #state: LiveState;
   readonly #host: TransactionsHost;
   readonly #owner: TransactionsOwner;
-  /** One for each attempt that had one which was not rolled back. */
+  /** The attempts with a transaction that was not rolled back. */
   readonly #attempts = new Map<Attempt, Underway>();
 
   constructor(state: LiveState, host: TransactionsHost, owner: TransactionsOwner) {
@@ -62,7 +63,7 @@ export class TaskTransactions {
     this.#owner = owner;
   }
 
-  /** Runs a function as the transaction of an attempt; gives the output (JSON text) once it is durable. */
+  /** Runs a function as the transaction of an attempt; returns the output (JSON text) once it is durable. */
   async run(
     run: TaskRun,
     attempt: Attempt,
@@ -111,7 +112,7 @@ export class TaskTransactions {
     throw how === 'lost' ? notOurs(run) : rolledBack(run);
   }
 
-  /** An attempt is over, so that its transaction is too, unless that is being written just now. */
+  /** The end of an attempt ends its transaction, unless the transaction is being written just now. */
   attemptOver(run: TaskRun, attempt: Attempt, end: AttemptEnd): void {
     const underway = this.#attempts.get(attempt);
     if (underway === undefined) return;
@@ -125,7 +126,7 @@ export class TaskTransactions {
     }
   }
 
-  /** The execution is not owned here any more: who waits for what is on its way to the database would wait for ever. */
+  /** Another runner may own the execution: a transaction on its way to the database would never get its answer. */
   forget(): void {
     for (const underway of this.#attempts.values()) underway.fail(new Error(notOwned));
   }
@@ -141,7 +142,7 @@ export class TaskTransactions {
         'the answer to the commit of a task was lost; checking the outcome',
       );
       for (;;) {
-        // whoever owns it next reads what became of it
+        // the next owner reads the outcome
         if (this.#state.gone) return 'lost';
         try {
           return await this.#host.taskEndOutcome(end());
@@ -163,7 +164,7 @@ export class TaskTransactions {
 
   #check(run: TaskRun, attempt: Attempt): void {
     if (attempt.lost !== null) throw attempt.lost;
-    if (run.running !== attempt || this.#state.gone) throw notOurs(run);
+    if (!isRunning(run, attempt) || this.#state.gone) throw notOurs(run);
   }
 
   /** One end at a time, and none while a transition is on its way: events are numbered in the order of their commits. */
@@ -187,24 +188,15 @@ export class TaskTransactions {
   #unseal(run: TaskRun): void {
     const { sealed } = this.#state;
     if (sealed?.run !== run) return;
-    this.#state.sealed = undefined;
-    sealed.open();
+    this.#state.unseal();
     this.#owner.unsealed(run, sealed.late);
   }
 
   #written(run: TaskRun, attempt: Attempt, { seq, at, output }: TaskEnd): void {
-    const { sealed } = this.#state;
-    this.#state.sealed = undefined;
-    sealed?.open();
+    this.#state.unseal();
     if (this.#state.gone) return;
-    Object.assign(run, {
-      status: 'completed',
-      output,
-      endedAt: at,
-      wakeAt: null,
-      written: true,
-      startEvent: undefined,
-    });
+    Object.assign(run, { status: 'completed', output, endedAt: at, wakeAt: null, startEvent: undefined });
+    this.#state.move(run, ended);
     const item = run.item === -1 ? null : run.item;
     this.#owner.wrote({ seq, type: 'task.completed', at, task: run.spec.name, item, attempt: run.attempt, data: null });
     this.#owner.ended(run, attempt);

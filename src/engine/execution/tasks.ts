@@ -19,54 +19,49 @@ import { Maps } from './maps.ts';
 import type { OwnerOffers } from '../sharing/owner.ts';
 import { Questions } from './questions.ts';
 import { Signals } from './signals.ts';
+import { ended } from './phase.ts';
 import { coalesced, isOver, newTaskRun, restoreTaskRun } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import { Waits } from './waits.ts';
 
-/** What the tasks of a live execution use of their runner. */
+/** The parts of a runner that the tasks of a live execution use. */
 export interface TasksHost extends AttemptsHost, ChildrenHost {}
 
-/** How often it is asked whether a signal that came before a timeout has been judged. */
-const judgedMs = 20;
 /** The latest time that a Date can hold. */
 const latestMs = 8.64e15;
 
 /** The tasks of one live execution: which are ready, and what follows from their ends. */
 export class Tasks {
   readonly signals: Signals;
-  /** What other runners have of it. */
+  /** The attempts at other runners. */
   readonly offered: OwnerOffers;
   readonly children: Children;
   readonly code: Questions;
   readonly #state: LiveState;
   readonly #clock: Clock;
-  /** Something changed that must be written, or may have brought the execution to its end. */
-  readonly #changed: () => void;
   readonly #waits: Waits;
   readonly #attempts: Attempts;
   readonly #maps: Maps;
   /** While states are restored nothing is dispatched: `dispatchAll` will find what is ready. */
   #restoring = false;
-  /** Tasks that are ready but for this: what they needed is not durable yet. */
+  /** Tasks that begin once the ends of the tasks that they need are durable. */
   readonly #almost = new Set<number>();
   /** A task could not be given its end, since its transaction was being written. */
   #unclosed: { readonly status: 'cancelled' | 'skipped'; readonly cause: string } | undefined;
 
-  constructor(state: LiveState, { code: own, buildId }: LoadedWorkflow, host: TasksHost, changed: () => void) {
-    const code = new Questions(state, own, host, changed);
+  constructor(state: LiveState, { code: own, buildId }: LoadedWorkflow, host: TasksHost) {
+    const code = new Questions(state, own, host);
     this.#state = state;
     this.code = code;
     this.#clock = host.clock;
-    this.#changed = changed;
     const { clock, logger, maxPayload } = host;
     const ends = {
       completed: (run: TaskRun): void => this.#end(run),
       failed: (run: TaskRun, error: TaskError): void => this.#fail(run, error),
-      changed,
       over: (run: TaskRun): Promise<Outcome> => this.#ask('over', run),
       input: (run: TaskRun): Promise<Outcome> => this.#ask('input', run),
     };
-    const waits = new Waits(state, clock, changed, (run) => this.#woken(run));
+    const waits = new Waits(state, clock, (run) => this.#woken(run));
     this.#waits = waits;
     const attempts = new Attempts(state, { code, buildId }, host, waits, {
       completed: (run) => (run.item === -1 ? this.#end(run) : this.#maps.completed(run)),
@@ -74,7 +69,6 @@ export class Tasks {
       cutShort: (run, error) => (run.item === -1 ? this.#fail(run, error) : this.#maps.cutShort(run, error)),
       retrying: (run) => (run.item === -1 ? undefined : this.#maps.retrying(run)),
       unsealed: () => this.#closeRest(),
-      changed,
     });
     this.#attempts = attempts;
     this.offered = attempts.offered;
@@ -86,7 +80,7 @@ export class Tasks {
 
   restore(tasks: readonly TaskState[]): void {
     const { graph, runs } = this.#state;
-    const ended = new Map<number, TaskStatus>();
+    const statuses = new Map<number, TaskStatus>();
     const items = Map.groupBy(
       tasks.filter(({ item }) => item !== -1),
       ({ task }) => task,
@@ -96,20 +90,20 @@ export class Tasks {
       if (index === undefined || state.item !== -1) continue;
       const run = restoreTaskRun(index, graph.spec.tasks[index]!, state);
       runs[index] = run;
-      if (isTaskEnded(run.status)) ended.set(index, run.status);
+      if (isTaskEnded(run.status)) statuses.set(index, run.status);
     }
     const failed = runs.filter((run) => run?.status === 'failed').toSorted((a, b) => a!.endedAt! - b!.endedAt!);
     this.#state.progress = restoreProgress(
       graph,
-      ended,
+      statuses,
       failed.map((run) => run!.index),
     );
-    for (const [index] of ended) this.#state.outputs.taskEnded(runs, index);
+    for (const index of statuses.keys()) this.#state.outputs.taskEnded(runs, index);
     this.#restoring = true;
     for (const [index, { kind, name }] of graph.spec.tasks.entries()) {
       if (kind === 'map') this.#restoreMap(index, runs[index], items.get(name) ?? []);
     }
-    // what was cut may fail the rest of the graph, maps included
+    // an attempt that was cut may fail the rest of the graph, maps included
     for (const run of runs) if (run?.status === 'running' && run.spec.kind !== 'map') this.#restoreRunning(run);
     this.#restoring = false;
   }
@@ -125,7 +119,7 @@ export class Tasks {
     if (error !== null) this.#fail(run, error);
   }
 
-  /** Begins with all that may begin and has not. */
+  /** Begins with every task that is ready and idle. */
   dispatchAll(): void {
     const { runs, graph, progress } = this.#state;
     const open = runs.length === 0 ? graph.first : graph.names.keys();
@@ -147,39 +141,29 @@ export class Tasks {
   #ready(index: number): void {
     if (this.#state.gone || isTaskEnded(this.#state.progress.status[index]!)) return;
     const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
-    if (run.asking || run.slot !== undefined || run.starting || run.offer !== undefined || run.running !== undefined)
-      return;
+    if (run.phase.is !== 'idle') return;
     if (run.spec.when && run.attempt === 0) this.#state.watch(this.#askWhen(run));
     else this.#dispatch(run);
   }
 
   async #askWhen(run: TaskRun): Promise<void> {
     if (this.#state.still) return;
-    run.asking = true;
-    const outcome = await this.#ask('when', run);
-    run.asking = false;
-    if (!isOver(this.#state, run)) {
-      if (outcome.status === 'completed' && outcome.output === 'false') {
-        run.status = 'skipped';
-        run.reason = 'when_false';
-        run.cause = run.spec.name;
-        this.#end(run);
-      } else if (outcome.status === 'completed') {
-        this.#dispatch(run);
-      } else {
-        this.#fail(run, outcome.error);
-      }
+    const outcome = await this.#state.asking(run, () => this.#ask('when', run));
+    if (isOver(this.#state, run)) return;
+    if (outcome.status === 'completed' && outcome.output === 'false') {
+      run.status = 'skipped';
+      run.reason = 'when_false';
+      run.cause = run.spec.name;
+      this.#end(run);
+    } else if (outcome.status === 'completed') {
+      this.#dispatch(run);
+    } else {
+      this.#fail(run, outcome.error);
     }
-    this.#changed();
   }
 
-  async #ask(question: Question, run: TaskRun): Promise<Outcome> {
-    this.#state.busy++;
-    try {
-      return await untilAnswered(() => this.code.ask(question, this.#attempts.call(run)));
-    } finally {
-      this.#state.busy--;
-    }
+  #ask(question: Question, run: TaskRun): Promise<Outcome> {
+    return untilAnswered(() => this.code.ask(question, this.#attempts.call(run)));
   }
 
   #dispatch(run: TaskRun): void {
@@ -202,13 +186,8 @@ export class Tasks {
     const now = this.#clock.now();
     let until = run.spec.sleep !== null && 'for' in run.spec.sleep ? now + run.spec.sleep.for : null;
     if (until === null) {
-      run.asking = true;
-      const outcome = await this.#ask('until', run);
-      run.asking = false;
-      if (isOver(this.#state, run)) {
-        this.#changed();
-        return;
-      }
+      const outcome = await this.#state.asking(run, () => this.#ask('until', run));
+      if (isOver(this.#state, run)) return;
       const answer: unknown = outcome.status === 'completed' ? JSON.parse(outcome.output) : outcome.error;
       if (typeof answer === 'number' && Math.abs(answer) <= latestMs) until = Math.round(answer);
       else this.#fail(run, outcome.status === 'completed' ? notATime(run, answer) : outcome.error);
@@ -219,10 +198,9 @@ export class Tasks {
       this.#waits.until(run, until);
       this.#state.draft.event('task.waiting', now, run, { until: new Date(until).toISOString() });
     }
-    this.#changed();
   }
 
-  /** The time has come that a task waited for. */
+  /** The time that a task waited for has come. */
   #woken(run: TaskRun): void {
     if (run.item !== -1) {
       this.#maps.woken(run);
@@ -230,9 +208,6 @@ export class Tasks {
       run.status = 'completed';
       run.output = 'null';
       this.#end(run);
-    } else if (run.spec.kind === 'wait' && run.asking) {
-      // a signal that came before this is being judged
-      this.#waits.later(run, judgedMs);
     } else if (run.spec.kind === 'wait') {
       this.#state.draft.event('task.timed_out', this.#clock.now(), run);
       const { signal, timeout } = run.spec.wait!;
@@ -254,7 +229,7 @@ export class Tasks {
     this.closeOpen('skipped', run.spec.name);
   }
 
-  /** A task has ended: records it with all that follows from it in the graph. */
+  /** Records the end of a task, and its consequences in the graph. */
   #end(run: TaskRun): void {
     this.#state.recordEnd(run, this.#clock.now());
     this.#state.after(() => this.#state.outputs.taskEnded(this.#state.runs, run.index));
@@ -272,7 +247,7 @@ export class Tasks {
     }
   }
 
-  /** Records a skip that the plan already knows of. */
+  /** Records a skip that is part of the plan already. */
   #skip(index: number, reason: NonNullable<TaskRun['reason']>, cause: string): void {
     const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
     Object.assign(run, { status: 'skipped', reason, cause });
@@ -280,36 +255,30 @@ export class Tasks {
     this.#state.after(() => this.#state.outputs.taskEnded(this.#state.runs, index));
   }
 
-  /** Nothing begins any more; what runs may end, or is ended too. `dispatchAll` takes it up again. */
+  /** Nothing begins until `dispatchAll`; attempts under way may end, or are aborted. */
   hold(abort: boolean): void {
     this.code.drop();
-    for (const run of this.#state.allRuns()) {
-      run.timer?.cancel();
-      this.#attempts.hold(run, abort);
-    }
+    for (const run of this.#state.allRuns()) this.#attempts.hold(run, abort);
   }
 
-  /** Ends what is running or waiting in memory; its answers are not waited for any more. */
+  /** Ends whatever runs or waits in memory; later answers are dropped. */
   stopAll(reason: AbortReason): void {
     this.code.drop();
-    for (const run of this.#state.allRuns()) {
-      run.timer?.cancel();
-      this.#attempts.stop(run, reason);
-    }
+    for (const run of this.#state.allRuns()) this.#attempts.stop(run, reason);
   }
 
-  /** What is on its way to the database will never be durable: starts give back their slots, steps throw. */
+  /** The changes on the way to the database will never be durable: starts give back their slots, steps throw. */
   forget(): void {
     this.code.drop();
     this.#attempts.forget();
   }
 
-  /** Others can run more than before: maps may go on with more items. */
+  /** Other runners have more slots than before: maps may go on with more items. */
   moreHelp(): void {
     this.#maps.resumeSome();
   }
 
-  /** Nothing wakes by itself until `resumeAll`. */
+  /** Cancels all timers until `resumeAll`. */
   rest(): void {
     this.#waits.rest();
   }
@@ -318,7 +287,7 @@ export class Tasks {
     this.#waits.resumeAll();
   }
 
-  /** Gives the items of a map their end, where the task is a map. */
+  /** Ends the items of the task if it is a map. */
   closeItems(index: number): void {
     this.#maps.close(index);
   }
@@ -329,7 +298,7 @@ export class Tasks {
     if (unclosed !== undefined) this.closeOpen(unclosed.status, unclosed.cause);
   }
 
-  /** Gives every open task its end: those that had begun are cancelled, the others as told. */
+  /** Ends every open task: with `cancelled` if it had begun, else with the given status. */
   closeOpen(status: 'cancelled' | 'skipped', cause = ''): void {
     const { graph, progress, runs, draft } = this.#state;
     const now = this.#clock.now();
@@ -346,6 +315,7 @@ export class Tasks {
       const begun = run.status === 'running' || run.status === 'waiting';
       run.status = begun ? 'cancelled' : status;
       if (run.status === 'skipped') Object.assign(run, { reason: 'fail_fast', cause: cause === '' ? name : cause });
+      this.#state.move(run, ended);
       run.endedAt = now;
       run.wakeAt = null;
       const data = run.status === 'skipped' ? { reason: run.reason, cause: run.cause } : coalesced(run);

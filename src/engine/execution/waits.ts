@@ -1,22 +1,21 @@
 import type { Clock } from '../clock.ts';
 import type { LiveState } from './live-state.ts';
+import { idle } from './phase.ts';
 import type { TaskRun } from './task-run.ts';
 
 /** The tasks of one live execution that wait for a time: a retry, a sleep, a timeout. */
 export class Waits {
   readonly #state: LiveState;
   readonly #clock: Clock;
-  readonly #changed: () => void;
   readonly #onWake: (run: TaskRun) => void;
 
-  constructor(state: LiveState, clock: Clock, changed: () => void, onWake: (run: TaskRun) => void) {
+  constructor(state: LiveState, clock: Clock, onWake: (run: TaskRun) => void) {
     this.#state = state;
     this.#clock = clock;
-    this.#changed = changed;
     this.#onWake = onWake;
   }
 
-  /** Lets a task wait until a time (epoch ms); it is woken once that is durable. */
+  /** Lets a task wait until a time (epoch ms). Its timer begins once that is durable. */
   until(run: TaskRun, at: number): void {
     run.status = 'waiting';
     run.wakeAt = at;
@@ -24,23 +23,17 @@ export class Waits {
     this.#state.after(() => this.resume(run));
   }
 
-  /** Sets the timer of a task that waits, if it waits for a time. */
+  /** Sets the timer of a task that waits for a time, unless a question is open on its behalf. */
   resume(run: TaskRun): void {
     if (this.#state.still || run.status !== 'waiting' || run.wakeAt === null) return;
-    run.timer?.cancel();
-    run.timer = this.#clock.timer(Math.max(0, run.wakeAt - this.#clock.now()), () => this.#wake(run));
-    this.#changed();
+    if (run.phase.is !== 'idle' && run.phase.is !== 'waiting') return;
+    const timer = this.#clock.timer(Math.max(0, run.wakeAt - this.#clock.now()), () => this.#wake(run));
+    this.#state.move(run, { is: 'waiting', timer });
   }
 
-  /** It cannot be woken just now. */
-  later(run: TaskRun, ms: number): void {
-    run.wakeAt = this.#clock.now() + ms;
-    this.resume(run);
-  }
-
-  /** Nothing wakes by itself until `resumeAll`. */
+  /** Cancels all timers until `resumeAll`. */
   rest(): void {
-    for (const run of this.#state.allRuns()) run.timer?.cancel();
+    for (const run of this.#state.allRuns()) if (run.phase.is === 'waiting') this.#state.move(run, idle);
   }
 
   resumeAll(): void {
@@ -48,12 +41,9 @@ export class Waits {
   }
 
   #wake(run: TaskRun): void {
-    run.timer = undefined;
+    this.#state.move(run, idle);
     if (this.#state.still || run.status !== 'waiting') return;
     run.wakeAt = null;
-    this.#state.guard(() => {
-      this.#onWake(run);
-      this.#changed();
-    });
+    this.#state.guard(() => this.#onWake(run));
   }
 }

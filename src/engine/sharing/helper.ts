@@ -2,7 +2,7 @@ import type { Reads, Help, Sharing, TakenOffer } from '../../store/store.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { cleanText } from '../../core/text.ts';
 import { Attempt } from '../execution/attempt.ts';
-import { takeTurn } from '../execution/attempts.ts';
+import { takeTurn } from '../poison-suspects.ts';
 import type { AbortReason, AttemptEnd } from '../execution/attempt.ts';
 import type { Catalog, LoadedWorkflow } from '../catalog.ts';
 import type { Clock } from '../clock.ts';

@@ -6,32 +6,34 @@ import type { Clock } from '../clock.ts';
 import type { LiveState } from '../execution/live-state.ts';
 import type { Logger } from '../logger.ts';
 import type { OfferBudget } from './offer-budget.ts';
-import type { RunOffer, TaskRun } from '../execution/task-run.ts';
+import { idle } from '../execution/phase.ts';
+import type { RunOffer } from '../execution/phase.ts';
+import { isOver } from '../execution/task-run.ts';
+import type { TaskRun } from '../execution/task-run.ts';
 
 export interface OwnerOffersOptions {
   readonly state: LiveState;
   readonly offers: OfferBudget;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** What can run the execution. */
+  /** The build that can run the execution. */
   readonly buildId: string;
   readonly attempts: {
-    /** The next attempt may be asked for again. */
+    /** Asks for a slot for the next attempt. */
     begin(run: TaskRun): void;
-    /** It has no use for a slot of its own any more. */
-    withdraw(run: TaskRun): void;
-    /** A helper has begun with the next attempt. */
-    begun(run: TaskRun, at: number, helper: string): void;
+    /** The offer is withdrawn: the next attempt begins in the slot that it has here. */
+    startHere(run: TaskRun): void;
+    /** A helper has begun with the next attempt; whether that start charges it. */
+    begun(run: TaskRun, at: number, data: { readonly helper: string }): boolean;
     ended(run: TaskRun, end: AttemptEnd): void;
     /** The helper died. */
     lost(run: TaskRun): void;
     /** A helper had begun with an attempt before this runner took the execution up. */
     cut(run: TaskRun): void;
-    changed(): void;
   };
 }
 
-/** The attempts of one live execution that other runners may take, have taken, and answer for. */
+/** The attempts of one live execution that are offered to other runners, and the answers of these. */
 export class OwnerOffers {
   readonly #options: OwnerOffersOptions;
   readonly #state: LiveState;
@@ -44,111 +46,114 @@ export class OwnerOffers {
   /** An attempt waits for a slot, here or at a runner that serves its queue. */
   wait(run: TaskRun, isSuspect: boolean): void {
     const { offers, buildId } = this.#options;
-    // what may run once is not put at the risk of another process, and some tasks only their owner can end
+    // an only attempt is not exposed to the crash of another process; some tasks can end only at their owner
     const staysHere = run.spec.retry?.attempts === 1 || offers.keeps(buildId, run.spec.name);
     if (staysHere && offers.serves(queueOf(run.spec))) return;
     offers.wait(run, () => this.#state.guard(() => this.#offer(run, isSuspect)));
   }
 
-  leave(run: TaskRun): void {
-    this.#options.offers.leave(run);
-  }
-
   #offer(run: TaskRun, isPoisonSuspect: boolean): void {
-    if (this.#state.still || run.offer !== undefined || run.slot === undefined) return;
-    const { clock, offers, buildId, attempts } = this.#options;
-    const queue = queueOf(run.spec);
-    const attempt = run.attempt + 1;
+    const { phase } = run;
+    if (this.#state.still || phase.is !== 'queued') return;
+    const { clock, buildId } = this.#options;
     const { priority } = this.#state.head;
     const row = {
       task: run.spec.name,
       item: run.item,
-      attempt,
+      attempt: run.attempt + 1,
       buildId,
-      queue,
+      queue: queueOf(run.spec),
       priority,
       isPoisonSuspect,
       at: clock.now(),
     };
-    run.offer = { row, taken: false, withdrawing: false, onKnown: undefined };
-    offers.opened(queue);
-    this.#state.busy++;
+    const offer = { row, taken: false, withdrawing: false };
+    this.#state.move(run, { is: 'offered', offer, request: phase.request, hasSlot: false, charged: false });
     this.#state.draft.effects.offers.push(row);
-    // it is there to be seen, and that it waits
+    // a row of the task that says that it is pending
     if (run.item === -1) this.#state.draft.task(run);
-    attempts.changed();
   }
 
-  /** Takes an offer back, unless a helper has it: which is known once that is durable, and then told to `onKnown`. */
-  takeBack(run: TaskRun, onKnown?: (isBack: boolean) => void): void {
-    const offer = run.offer;
-    if (offer === undefined) return;
-    offer.onKnown = onKnown ?? offer.onKnown;
-    if (offer.taken) {
-      told(offer, false);
-    } else if (this.#state.draft.withdrawOffer(offer.row)) {
-      // it has not been said to anybody yet
-      this.#over(run, offer);
-      told(offer, true);
-    } else if (!offer.withdrawing) {
-      offer.withdrawing = true;
-      this.#state.draft.effects.offersWithdrawn.push(offer.row);
-    }
-    this.#options.attempts.changed();
-  }
-
-  /** The database has said which of the offers that were to be taken back are a helper's. */
-  withdrawn(keys: readonly TaskKey[], taken: readonly TaskKey[]): void {
-    const { offers, attempts } = this.#options;
-    for (const key of keys) {
-      const run = this.#find(key);
-      const offer = run?.offer;
-      if (run === undefined || offer === undefined || offer.row !== key || !offer.withdrawing) continue;
-      offer.withdrawing = false;
-      if (taken.some(({ task, item }) => task === key.task && item === key.item)) {
-        if (!offer.taken) offers.took(offer.row.queue);
-        offer.taken = true;
-        attempts.withdraw(run);
-        told(offer, false);
-        if (this.#state.holding === 'release') this.#cut(run);
-        continue;
-      }
-      this.#over(run, offer);
-      if (offer.onKnown !== undefined) told(offer, true);
-      else if (!this.#state.still && run.status === 'pending') attempts.begin(run);
-    }
-    if (keys.length > 0) attempts.changed();
-  }
-
-  /** Nothing begins any more; with `abort` what helpers run is cut short too. */
-  hold(run: TaskRun, abort: boolean): void {
-    if (run.offer === undefined) return;
-    if (!run.offer.taken) this.takeBack(run);
-    else if (abort) this.#cut(run);
-  }
-
-  /** An offer is over, whoever has it: its answer is not waited for. */
-  revoke(run: TaskRun): void {
-    const offer = run.offer;
+  /** Withdraws an offer. If the database knows of it, the commit of the withdrawal tells whether a helper was quicker. */
+  takeBack(run: TaskRun): void {
+    const offer = offerOf(run);
     if (offer === undefined) return;
     const { draft } = this.#state;
-    if (!draft.withdrawOffer(offer.row)) {
-      draft.effects.offersEnded.push(offer.row);
-      // a helper may have begun with it, and this number is used up then
-      run.attempt = Math.max(run.attempt, offer.row.attempt);
-      draft.task(run);
+    if (offer.taken) {
+      this.#helperHas(run, offer);
+    } else if (draft.withdrawOffer(offer.row)) {
+      this.#isBack(run);
+    } else if (!offer.withdrawing) {
+      offer.withdrawing = true;
+      draft.effects.offersWithdrawn.push(offer.row);
     }
-    this.#over(run, offer);
-    told(offer, false);
   }
 
-  /** The execution is not owned here any more. */
-  forget(run: TaskRun): void {
-    const offer = run.offer;
-    if (offer !== undefined) this.#over(run, offer);
+  /** Withdrawals are durable, except of the offers that helpers have taken. */
+  withdrawn(keys: readonly TaskKey[], taken: readonly TaskKey[]): void {
+    for (const key of keys) {
+      const run = this.#find(key);
+      const offer = offerOf(run);
+      if (run === undefined || offer?.row !== key || !offer.withdrawing) continue;
+      offer.withdrawing = false;
+      if (taken.some(({ task, item }) => task === key.task && item === key.item)) {
+        this.#helperHas(run, offer);
+        if (this.#state.holding === 'release') this.#cut(run, offer);
+      } else {
+        this.#isBack(run);
+      }
+    }
   }
 
-  /** Mail of helpers. Only what names the attempt that is waited for is taken. */
+  /** A helper has the offer: the attempt needs no slot here. */
+  #helperHas(run: TaskRun, offer: RunOffer): void {
+    if (run.phase.is !== 'offered') return;
+    if (!offer.taken) this.#options.offers.took(offer.row.queue);
+    offer.taken = true;
+    this.#state.move(run, { ...run.phase, request: undefined, hasSlot: false });
+  }
+
+  /** No helper can take the offer: the attempt begins here, in its slot if it has one. */
+  #isBack(run: TaskRun): void {
+    const { attempts } = this.#options;
+    const { phase } = run;
+    if (phase.is === 'offered' && phase.hasSlot && !isOver(this.#state, run)) {
+      attempts.startHere(run);
+      return;
+    }
+    this.#state.move(run, idle);
+    if (run.status === 'pending') attempts.begin(run);
+  }
+
+  /** Nothing begins from now on; with `abort`, attempts at helpers are cut short. */
+  hold(run: TaskRun, abort: boolean): void {
+    const { phase } = run;
+    if (phase.is !== 'offered') return;
+    const { offer } = phase;
+    if (!offer.taken) {
+      this.#state.move(run, { ...phase, request: undefined, hasSlot: false });
+      this.takeBack(run);
+    } else if (abort) {
+      this.#cut(run, offer);
+    }
+  }
+
+  /** Ends an offer even if a helper has it: its answer will be dropped. */
+  revoke(run: TaskRun): void {
+    const offer = offerOf(run);
+    if (offer !== undefined) this.#end(run, offer);
+  }
+
+  #end(run: TaskRun, { row }: RunOffer): void {
+    const { draft } = this.#state;
+    if (draft.withdrawOffer(row)) return;
+    draft.effects.offersEnded.push(row);
+    // a helper may have begun with this attempt: its number is not used again
+    run.attempt = Math.max(run.attempt, row.attempt);
+    draft.task(run);
+  }
+
+  /** Reads a message of a helper. A message that names another attempt than the current one is dropped. */
   read(mail: InboxMessage): void {
     const said: unknown = JSON.parse(mail.payload!);
     if (mail.kind === 'helper_started') this.#taken(said as HelperStarted);
@@ -157,7 +162,6 @@ export class OwnerOffers {
   }
 
   #taken({ helper, at, attempts: list }: HelperStarted): void {
-    const { offers, attempts } = this.#options;
     for (const key of list) {
       const run = this.#find(key);
       if (run !== undefined && key.epoch !== this.#state.head.epoch) {
@@ -166,18 +170,17 @@ export class OwnerOffers {
       }
       const offer = this.#waitedFor(run, key, 'pending');
       if (run === undefined || offer === undefined) continue;
-      if (!offer.taken) offers.took(offer.row.queue);
-      offer.taken = true;
-      attempts.withdraw(run);
+      this.#helperHas(run, offer);
       run.isPoisonSuspect ||= key.suspect;
-      attempts.begun(run, at, helper);
+      const charged = this.#options.attempts.begun(run, at, { helper });
+      if (run.phase.is === 'offered') this.#state.move(run, { ...run.phase, charged });
     }
   }
 
-  /** What an owner before did not come to read: the attempt had begun, and was cut with that owner. */
+  /** An earlier owner crashed before it read this: the attempt had begun, and was cut with that owner. */
   #takenBefore(run: TaskRun, { attempt }: AttemptKey, at: number, helper: string): void {
     if (run.status !== 'pending' || run.attempt + 1 !== attempt) return;
-    this.#options.attempts.begun(run, at, helper);
+    this.#options.attempts.begun(run, at, { helper });
     this.#options.attempts.cut(run);
   }
 
@@ -186,13 +189,11 @@ export class OwnerOffers {
       const run = this.#find(key);
       const offer = this.#waitedFor(run, key, 'running');
       if (run === undefined || offer === undefined) continue;
-      this.#over(run, offer);
-      told(offer, false);
       this.#options.attempts.ended(run, this.#judged(run, end as AttemptEnd));
     }
   }
 
-  /** What only its owner could do runs here from now on, where that serves the queue; the attempt counts as cut. */
+  /** A task that only its owner can end runs here from now on, if this runner serves its queue; the attempt counts as cut. */
   #judged(run: TaskRun, end: AttemptEnd): AttemptEnd {
     const { offers, buildId } = this.#options;
     const needsOwner = end.status === 'failed' && end.error.code === 'TRANSACTION_UNAVAILABLE';
@@ -206,15 +207,13 @@ export class OwnerOffers {
       const run = this.#find(key);
       const offer = this.#waitedFor(run, key, 'running');
       if (run === undefined || offer === undefined) continue;
-      this.#over(run, offer);
-      told(offer, false);
       this.#options.attempts.lost(run);
     }
   }
 
-  /** The offer of an attempt, if that is the one that the execution waits for. */
+  /** The offer of an attempt, if that attempt is the current one. */
   #waitedFor(run: TaskRun | undefined, key: AttemptKey, status: TaskRun['status']): RunOffer | undefined {
-    const offer = run?.offer;
+    const offer = offerOf(run);
     const isIt = key.epoch === this.#state.head.epoch && offer?.row.attempt === key.attempt && run?.status === status;
     if (isIt) return offer;
     const { task, item, attempt } = key;
@@ -222,16 +221,10 @@ export class OwnerOffers {
     return undefined;
   }
 
-  /** The attempt at a helper counts as cut by the close of a runner. */
-  #cut(run: TaskRun): void {
-    this.revoke(run);
+  /** The attempt at a helper counts as ended by the close of a runner. */
+  #cut(run: TaskRun, offer: RunOffer): void {
+    this.#end(run, offer);
     this.#options.attempts.ended(run, { status: 'aborted', reason: 'shutdown' });
-  }
-
-  #over(run: TaskRun, offer: RunOffer): void {
-    run.offer = undefined;
-    this.#state.busy--;
-    this.#options.offers.over(offer.row.queue, offer.taken);
   }
 
   #find({ task, item }: TaskKey): TaskRun | undefined {
@@ -241,8 +234,6 @@ export class OwnerOffers {
   }
 }
 
-function told(offer: RunOffer, isBack: boolean): void {
-  const { onKnown } = offer;
-  offer.onKnown = undefined;
-  onKnown?.(isBack);
+function offerOf(run: TaskRun | undefined): RunOffer | undefined {
+  return run?.phase.is === 'offered' ? run.phase.offer : undefined;
 }

@@ -25,7 +25,7 @@ function instantiations(t: Cleanup, tasks: number): number {
   const config = {
     extends: join(root, 'tsconfig.json'),
     compilerOptions: {
-      paths: { definition: [join(root, 'src', 'core', 'workflow.ts')] },
+      paths: { definition: [join(root, 'src', 'core', 'definition', 'workflow.ts')] },
       typeRoots: [join(root, 'node_modules', '@types')],
     },
     include: [],

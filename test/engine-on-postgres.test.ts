@@ -6,7 +6,7 @@ import { testPostgres } from '../src/testing/postgres-server.ts';
 import { rigsOnPostgres } from '../src/testing/rig-store.ts';
 
 const folder = join(import.meta.dirname, '..', 'src', 'engine');
-const suites = globSync('*.test.ts', { cwd: folder })
+const suites = globSync('**/*.test.ts', { cwd: folder })
   .toSorted()
   .filter((name) => /openRig|openStores|openOneStore/.test(readFileSync(join(folder, name), 'utf8')));
 
@@ -17,5 +17,5 @@ if (typeof server === 'string') {
   });
 } else {
   rigsOnPostgres(server.url);
-  for (const suite of suites) await import(`../src/engine/${suite}`);
+  for (const suite of suites) await import(`../src/engine/${suite.replaceAll('\\', '/')}`);
 }

@@ -148,7 +148,7 @@ describe('registry.md, Limits: an accidental violation fails its task with a cod
       'items of 40 MB in all',
       `w.map('m', { over: () => new Array(80).fill('x'.repeat(500000)) }, () => 1);`,
       'MAP_TOO_LARGE',
-      /40000241 bytes of JSON in all/,
+      /40000241 bytes of JSON in total/,
     ],
     ['an output of 4,000 levels', `w.task('t', () => ${deep});`, 'NOT_SERIALIZABLE', /more than 200 levels/],
     ['an item of 4,000 levels', `w.map('m', { over: () => [${deep}] }, () => 1);`, 'NOT_SERIALIZABLE', /200 levels/],

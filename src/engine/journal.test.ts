@@ -198,7 +198,7 @@ describe('durability.md, The journal: an outage acknowledges nothing and loses n
     assert.deepEqual(ran, ['b']);
     const warned = logged.filter(({ level }) => level === 'warn').map(({ message }) => message);
     assert.equal(warned.filter((message) => message.includes('is unavailable')).length, 1, 'it is said once');
-    assert.equal(warned.filter((message) => message === 'the database is back').length, 1);
+    assert.equal(warned.filter((message) => message === 'the database is available again').length, 1);
   });
 
   for (const [what, error] of [

@@ -266,7 +266,7 @@ describe('engine.md, Attempts: timeout', () => {
     answer(1);
     const outcome = await finish(rig, handle);
     assert.ok(outcome.status === 'completed' && outcome.output === 2);
-    await assert.rejects(lateStep!, /given up|ended/);
+    await assert.rejects(lateStep!, /abandoned|ended/);
     assert.equal(await rig.store.step(handle.id, 'a', -1, 'late'), undefined);
   });
 

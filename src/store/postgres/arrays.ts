@@ -1,10 +1,10 @@
-/** The types of columns that travel as arrays; `json` is text that may be large. */
+/** Types of columns that are sent as arrays; `json` is text that may be large. */
 export type ArrayType = 'text' | 'int' | 'bigint' | 'bool' | 'json';
 export type ArrayColumns = Readonly<Record<string, ArrayType>>;
 
 /**
- * Rows out of arrays, one parameter a column from `$first` on. Large texts travel as one JSON array each: arrays of quoted
- * text are slow to parse.
+ * Returns the SQL that turns arrays into rows, one parameter a column from `$first` on. Large texts are sent as one
+ * JSON array each: arrays of quoted text are slow to parse.
  */
 export function rowsFrom(columns: ArrayColumns, first: number, name: string): string {
   const sources = Object.values(columns).map((type, i) => {
@@ -15,8 +15,8 @@ export function rowsFrom(columns: ArrayColumns, first: number, name: string): st
 }
 
 /**
- * The parameters of `rowsFrom`, as text. A column without a value is an empty array: `rows from` fills up with nulls. The
- * first column has a value in every row. Throws EncodingError.
+ * Returns the parameters of `rowsFrom`, as text. A column without a value is an empty array: `rows from` fills up with
+ * nulls. The first column has a value in every row. Throws EncodingError.
  */
 export function arraysOf(columns: ArrayColumns, rows: readonly (readonly unknown[])[]): string[] {
   try {
@@ -26,7 +26,7 @@ export function arraysOf(columns: ArrayColumns, rows: readonly (readonly unknown
   }
 }
 
-/** Values cannot be put into parameters of a statement: together they are longer than a string can be. */
+/** The values do not fit into the parameters of a statement: together they exceed the maximum length of a string. */
 export class EncodingError extends Error {
   override readonly name = 'EncodingError';
   constructor(cause: unknown) {

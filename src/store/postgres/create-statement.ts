@@ -8,8 +8,8 @@ import { all } from '../script.ts';
 import type { Dialect, Script } from '../script.ts';
 
 /**
- * The same as `createExecutions`, with one statement for all rows. Those with an idempotency key are looked up first, one by
- * one: they come one at a time anyway.
+ * As `createExecutions`, with one statement for all rows. If any has an idempotency key, all are created one by one:
+ * such executions are started singly anyway.
  */
 export function* createAtOnce(creates: readonly NewExecution[], dialect: Dialect): Script<CreatedExecution[]> {
   if (creates.length === 0 || creates.some(({ idempotencyKey }) => idempotencyKey !== null)) {
@@ -21,7 +21,7 @@ export function* createAtOnce(creates: readonly NewExecution[], dialect: Dialect
   return createdAs(now);
 }
 
-/** Whether nothing has to be looked up or held before they are created: then that statement is the whole transaction. */
+/** Returns true if no lookup or lock is needed before the insert: then that statement is the whole transaction. */
 export function isOneStatement(creates: readonly NewExecution[]): boolean {
   return creates.every(({ idempotencyKey, pin }) => idempotencyKey === null && pin === null);
 }
@@ -38,7 +38,7 @@ export function createdAs(creates: readonly NewExecution[]): CreatedExecution[] 
 const names = Object.keys(executionArrays).join(', ');
 const tagNames = Object.keys(tagArrays).join(', ');
 
-/** Durable by itself, whatever the server's default is; where that is another isolation, nothing is written. */
+/** Durable by itself, whatever the server's default is; under any other isolation nothing is written. */
 export const createText: string = `with setting as materialized (select current_setting('transaction_isolation') = 'read committed' as isolated, case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write')
     then set_config('synchronous_commit', 'on', true) end),
   r as materialized (select * from ${rowsFrom(executionArrays, 1, 'r')} where (select isolated from setting)),

@@ -1,14 +1,14 @@
 import { migrations } from '../migrations/migrate.ts';
 
-/** Every table of ours, as the migrations make them. */
+/** All of our tables, as created by the migrations. */
 const tables: readonly string[] = [
   'cloacina_migrations',
   ...migrations.flatMap(({ text }) => Array.from(text.matchAll(/create table (\w+)/g), (found) => found[1]!)),
 ];
 
 /**
- * Puts a schema before the names of our tables, so that a statement means the same whatever `search_path` its connection
- * has: behind a pooler that is anybody's, and within the caller's own transaction it is the caller's. Null changes nothing.
+ * Puts a schema before the names of our tables, so that a statement is independent of the connection's `search_path`:
+ * behind a pooler it may be any, and within the caller's transaction it is the caller's. Null changes nothing.
  */
 export function schemaQualifier(schema: string | null): (text: string) => string {
   if (schema === null) return (text) => text;
@@ -19,7 +19,7 @@ export function schemaQualifier(schema: string | null): (text: string) => string
     let qualified = known.get(text);
     if (qualified === undefined) {
       qualified = text.replaceAll(named, (_, word: string, space: string, table: string) => {
-        // the table keeps its name within the statement: columns are written table.column
+        // the alias keeps the table's name within the statement: columns are written table.column
         return `${word}${space}${place}.${table}`;
       });
       known.set(text, qualified);
@@ -28,7 +28,7 @@ export function schemaQualifier(schema: string | null): (text: string) => string
   };
 }
 
-/** A name as SQL takes it literally. */
+/** Quotes a name for SQL. */
 export function quotedName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }

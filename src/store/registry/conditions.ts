@@ -1,7 +1,7 @@
 import { all, run } from '../script.ts';
 import type { Script } from '../script.ts';
 
-/** How far a runner is with a version, in this order. Persisted words. */
+/** The progress of a runner with a version, in this order. Persisted words. */
 export type ConditionName = 'fetched' | 'verified' | 'loaded' | 'healthy';
 
 export interface Condition {
@@ -9,9 +9,9 @@ export interface Condition {
   readonly status: boolean;
   /** One word in CamelCase, for programs. */
   readonly reason: string;
-  /** For people; null where there is no more to say. */
+  /** Text for people; null if there is no more detail. */
   readonly message: string | null;
-  /** The registry's serial that the runner had seen. */
+  /** The registry's serial known to the runner. */
   readonly serial: number;
   /** Epoch ms. */
   readonly at: number;
@@ -19,7 +19,7 @@ export interface Condition {
 
 export const conditionOrder: readonly ConditionName[] = ['fetched', 'verified', 'loaded', 'healthy'];
 
-/** Replaces what a runner says of one version. */
+/** Replaces a runner's conditions of one version. */
 export function* writeConditions(runner: string, digest: string, conditions: readonly Condition[]): Script<void> {
   for (const { condition, status, reason, message, serial, at } of conditions) {
     yield* run(
@@ -39,17 +39,17 @@ export function* writeConditions(runner: string, digest: string, conditions: rea
   }
 }
 
-/** A runner has nothing to say of a version any more. */
+/** Removes a runner's conditions of one version. */
 export function* removeConditions(runner: string, digest: string): Script<void> {
   yield* run('delete from package_conditions where runner = $1 and digest = $2', runner, digest);
 }
 
-/** Removes what runners said that are gone; gives how many rows. */
+/** Removes the conditions of runners that are gone; returns the number of rows. */
 export function* sweepConditions(): Script<number> {
   return yield* run('delete from package_conditions where runner not in (select id from runners)');
 }
 
-/** Whether a runner that lives, other than this one, has the version loaded. */
+/** Returns true if another living runner has the version loaded. */
 export function* isLoadedElsewhere(runner: string, digest: string): Script<boolean> {
   const rows = yield* all(
     `select c.runner from package_conditions c join runners r on r.id = c.runner and r.dead = 0
@@ -60,7 +60,7 @@ export function* isLoadedElsewhere(runner: string, digest: string): Script<boole
   return rows.length > 0;
 }
 
-/** What the runners that live say of one version of a package. */
+/** The conditions of the living runners for one version of a package. */
 export interface RunnerConditions {
   /** The runner's id. */
   readonly runner: string;
@@ -81,7 +81,7 @@ interface ConditionRow {
   readonly at: number;
 }
 
-/** What the runners that live say of the versions of a package. */
+/** Returns the conditions of the living runners for the versions of a package. */
 export function* conditionsOf(tenant: string, name: string): Script<RunnerConditions[]> {
   const rows = yield* all<ConditionRow>(
     `select c.runner, r.name, c.digest, c.condition, c.status, c.reason, c.message, c.serial, c.at

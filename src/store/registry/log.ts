@@ -3,7 +3,7 @@ import type { Json } from '../../core/json.ts';
 import { all, first, run } from '../script.ts';
 import type { Dialect, Script } from '../script.ts';
 
-/** What can be done to a registry. Persisted words. */
+/** The commands that change a registry. Persisted words. */
 export type RegistryAct =
   | 'publish'
   | 'activate'
@@ -14,7 +14,7 @@ export type RegistryAct =
   | 'unregister'
   | 'collect';
 
-/** One act, as it is recorded: who did what to which version, the state before and after it, and why. */
+/** One recorded command: actor, version, the state before and after it, and the reason. */
 export interface NewRegistryEvent {
   readonly at: number;
   readonly tenant: string;
@@ -29,9 +29,9 @@ export interface NewRegistryEvent {
 }
 
 export interface RegistryEvent extends NewRegistryEvent {
-  /** Gapless from 1, over all tenants of the database. */
+  /** Without gaps from 1, over all tenants of the database. */
   readonly n: number;
-  /** Hex sha256 over the hash of the event before and all of this one: nothing in between changes unseen. */
+  /** Hex sha256 over the hash of the previous event and all of this one: no event in between can change undetected. */
   readonly hash: string;
 }
 
@@ -51,8 +51,9 @@ interface EventRow {
 }
 
 /**
- * Appends events to the log, as the last that the transaction of their act does. The head's row is locked, so that two
- * acts never chain to the same event; every act of every tenant has to have it, so none waits for anything else with it.
+ * Appends events to the log, as the last step of their command's transaction. The head's row is locked, so that two
+ * commands never chain to the same event; every command of every tenant takes it last, so no command waits for another
+ * lock while holding it.
  */
 export function* appendRegistryEvents(events: readonly NewRegistryEvent[], dialect: Dialect): Script<void> {
   if (events.length === 0) return;
@@ -87,17 +88,17 @@ function* insertEvent(event: RegistryEvent): Script<void> {
   );
 }
 
-/** The number of the last event: it rises with every act, so runners compare it to see whether to look again. */
+/** Returns the number of the last event: it rises with every command, so runners compare it to detect changes. */
 export function* registrySerial(): Script<number> {
   return (yield* registryHead()).n;
 }
 
-/** The number and hash of the last event, as the log's own anchor holds them: a log that lost its end differs. */
+/** Returns the number and hash of the last event from the log's own anchor: a log that lost its end differs from it. */
 export function* registryHead(): Script<{ readonly n: number; readonly hash: string }> {
   return (yield* first<{ n: number; hash: string }>('select n, hash from registry_head where id = 1'))!;
 }
 
-/** Events after a number, in order; of one tenant, or of all (null). */
+/** Returns the events after a number, in order; of one tenant, or of all (null). */
 export function* registryEvents(tenant: string | null, after: number, limit: number): Script<RegistryEvent[]> {
   const rows =
     tenant === null
@@ -111,7 +112,7 @@ export function* registryEvents(tenant: string | null, after: number, limit: num
   return rows.map(eventRecord);
 }
 
-/** What happened to the channels of one package, in order. */
+/** Returns the events of a channel of one package, in order. */
 export function* channelHistory(tenant: string, name: string, channel: string): Script<RegistryEvent[]> {
   const rows = yield* all<EventRow>(
     'select * from registry_events where tenant = $1 and package = $2 and channel = $3 order by n',
@@ -122,7 +123,7 @@ export function* channelHistory(tenant: string, name: string, channel: string): 
   return rows.map(eventRecord);
 }
 
-/** The hash that an event must have after another. */
+/** Returns the hash of an event that follows another. */
 export function eventHash(previous: string, event: NewRegistryEvent & { readonly n: number }): string {
   const { n, at, tenant, actor, act, version, channel, why } = event;
   const before = jsonText(event.before);

@@ -2,19 +2,19 @@ import { all, first, run } from '../script.ts';
 import type { Dialect, Script } from '../script.ts';
 
 /*
- * The life of stored bytes. A row is there from before the first byte is written until after the last is gone, so
- * what a crash left behind between bytes and version is known without listing a storage, which other databases may
- * share. Each publish touches the row, and only what was untouched for the whole grace is collected; a publish that
- * meets the short moment of deletion itself is turned away.
+ * The life of stored bytes. A row exists from before the first byte is written until after the last is deleted, so the
+ * leftovers of a crash between bytes and version are known without listing a storage, which other databases may share.
+ * Each publish touches the row, and only bytes untouched for the whole grace period are collected; a publish during the
+ * short moment of deletion is refused.
  */
 
-/** Says that these bytes are about to be stored. False where they are being deleted at this moment. */
+/** Announces that these bytes are about to be stored. Returns false while they are being deleted. */
 export function* touchBytes(digest: string, now: number, staleMs: number, dialect: Dialect): Script<boolean> {
   const row = yield* first<{ touched_at: number; collecting: number }>(
     `select touched_at, collecting from package_bytes where digest = $1${dialect.forUpdate}`,
     digest,
   );
-  // a collector that died left its mark; after `staleMs` it is not believed any more
+  // a collector that died left its mark; after `staleMs` it is ignored
   if (row?.collecting === 1 && now - row.touched_at < staleMs) return false;
   yield* run(
     `insert into package_bytes (digest, touched_at, collecting) values ($1, $2, 0)
@@ -25,7 +25,7 @@ export function* touchBytes(digest: string, now: number, staleMs: number, dialec
   return true;
 }
 
-/** Whether the bytes of a digest are being deleted at this moment. */
+/** Returns true while the bytes of a digest are being deleted. */
 export function* isCollecting(digest: string, dialect: Dialect): Script<boolean> {
   const row = yield* first<{ collecting: number }>(
     `select collecting from package_bytes where digest = $1${dialect.forUpdate}`,
@@ -35,8 +35,8 @@ export function* isCollecting(digest: string, dialect: Dialect): Script<boolean>
 }
 
 /**
- * Bytes that no version needs, no execution that has not ended is pinned to, and nobody touched since `before`; of one
- * digest, or of all (null).
+ * Returns digests without a version, without pinned open executions, and untouched since `before`; one digest, or all
+ * (null).
  */
 export function* collectableBytes(before: number, digest: string | null): Script<string[]> {
   const rows = yield* all<{ digest: string }>(
@@ -50,9 +50,9 @@ export function* collectableBytes(before: number, digest: string | null): Script
   return rows.map((row) => row.digest);
 }
 
-/** Marks bytes as being deleted, if they may be; false where they may not any more. */
+/** Marks bytes as being deleted; returns false if they are needed again. */
 export function* beginCollecting(digest: string, before: number, now: number, dialect: Dialect): Script<boolean> {
-  // in the order of all who take both; and what was committed while they were waited for is seen by a new statement only
+  // the order of all transactions that lock both; commits made while waiting are visible only to a new statement
   yield* all(`select id from packages where digest = $1 order by registered_at, id${dialect.forUpdate}`, digest);
   yield* first(`select digest from package_bytes where digest = $1${dialect.forUpdate}`, digest);
   if ((yield* collectableBytes(before, digest)).length === 0) return false;
@@ -60,7 +60,7 @@ export function* beginCollecting(digest: string, before: number, now: number, di
   return true;
 }
 
-/** Forgets bytes that are gone. */
+/** Forgets deleted bytes. */
 export function* endCollecting(digest: string): Script<void> {
   yield* run('delete from package_bytes where digest = $1 and collecting = 1', digest);
 }

@@ -5,12 +5,12 @@ import { all, first, run } from '../script.ts';
 import type { Dialect, Script } from '../script.ts';
 
 /**
- * `yanked`: pinned executions go on, new ones are refused. `quarantined`: it crashed its isolate again and again; no
+ * `yanked`: pinned executions continue, new ones are refused. `quarantined`: it crashed its isolate repeatedly; no
  * runner loads it. `deleted`: a tombstone, so that its name and version are never used again. Persisted words.
  */
 export type PackageStatus = 'published' | 'yanked' | 'quarantined' | 'deleted';
 
-/** What runners found when they last tried a version: `healthy` it loaded, `failed` its own fault kept it from that. */
+/** The latest result of runners that tried a version: `healthy` it loaded, `failed` its own fault prevented loading. */
 export type PackageHealth = 'healthy' | 'failed';
 
 /** One version of a package. Times are epoch ms. */
@@ -37,7 +37,7 @@ export interface ChannelRecord {
   readonly serial: number;
   /** Epoch ms of the last move. */
   readonly activatedAt: number;
-  /** The version that was activated and does not load: the channel goes there once a runner has it loaded. */
+  /** The version that was activated and does not load: the channel moves there once a runner has it loaded. */
   readonly wantedVersion: string | null;
   readonly wantedDigest: string | null;
 }
@@ -64,7 +64,7 @@ function packageRecord(row: PackageRow): PackageRecord {
   return { ...rest, registeredAt };
 }
 
-/** `manifest` is JSON text. False where the version exists by now. */
+/** `manifest` is JSON text. Returns false if the version exists already. */
 export function* insertPackage(record: PackageRecord, manifest: string): Script<boolean> {
   const inserted = yield* run(
     `insert into packages (id, tenant, name, version, digest, bytes, manifest, status, health, registered_at)
@@ -83,7 +83,7 @@ export function* insertPackage(record: PackageRecord, manifest: string): Script<
   return inserted === 1;
 }
 
-/** One version, tombstones included; `lock` is a piece of the dialect. */
+/** Returns one version, tombstones included; `lock` is a lock clause of the dialect. */
 export function* packageVersion(
   tenant: string,
   name: string,
@@ -99,7 +99,10 @@ export function* packageVersion(
   return row === undefined ? undefined : packageRecord(row);
 }
 
-/** All versions, of any tenant, whose bytes are those of one, the oldest first; `lock` is a piece of the dialect. */
+/**
+ * Returns all versions, of any tenant, with the same bytes as one, the oldest first; `lock` is a lock clause of the
+ * dialect.
+ */
 export function* versionsAlike(tenant: string, name: string, version: string, lock: string): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where digest = (select digest from packages
@@ -111,7 +114,10 @@ export function* versionsAlike(tenant: string, name: string, version: string, lo
   return rows.map(packageRecord);
 }
 
-/** The versions of one package that were not deleted, or one of them, the oldest first; `lock` is a piece of the dialect. */
+/**
+ * Returns the versions of one package that were not deleted, or one of them, the oldest first; `lock` is a lock clause
+ * of the dialect.
+ */
 export function* packageVersions(
   tenant: string,
   name: string,
@@ -128,7 +134,7 @@ export function* packageVersions(
   return rows.map(packageRecord);
 }
 
-/** The versions of all packages of a tenant (null: of all tenants) that were not deleted, by name and age. */
+/** Returns the versions of all packages of a tenant (null: of all tenants) that were not deleted, by name and age. */
 export function* allPackages(tenant: string | null): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where (cast($1 as text) is null or tenant = $1) and status <> 'deleted'
@@ -138,19 +144,22 @@ export function* allPackages(tenant: string | null): Script<PackageRecord[]> {
   return rows.map(packageRecord);
 }
 
-/** The manifests (JSON text) of a digest: one, unless a row was changed by hand; it says the same in every tenant. */
+/**
+ * Returns the manifests (JSON text) of a digest: one, unless a row was changed by hand; it is identical in every
+ * tenant.
+ */
 export function* manifestsOf(digest: string): Script<string[]> {
   const rows = yield* all<{ manifest: string }>('select distinct manifest from packages where digest = $1', digest);
   return rows.map((row) => row.manifest);
 }
 
-/** The workflows of a version, by its manifest; none where there is no such version. Throws ROW_DAMAGED. */
+/** Returns the workflows of a version from its manifest; none if there is no such version. Throws ROW_DAMAGED. */
 export function* workflowsOf(digest: string): Script<readonly WorkflowSpec[]> {
   const [text] = yield* manifestsOf(digest);
   return text === undefined ? [] : manifestWorkflows(text, digest);
 }
 
-/** The workflows in the text of a stored manifest. Throws ROW_DAMAGED. */
+/** Parses the workflows of a stored manifest. Throws ROW_DAMAGED. */
 export function manifestWorkflows(text: string, digest: string): readonly WorkflowSpec[] {
   const what = `the manifest of ${digest}`;
   const manifest = storedJson(text, what);
@@ -164,16 +173,18 @@ export function* setPackageStatus(id: string, status: PackageStatus, endedAt: nu
   yield* run('update packages set status = $2, ended_at = $3 where id = $1', id, status, endedAt);
 }
 
-/** Remembers what a runner found, for all tenants that have these bytes. */
+/** Stores a runner's finding, for all tenants that have these bytes. */
 export function* setPackageHealth(digest: string, health: PackageHealth | null, dialect: Dialect): Script<void> {
   const differs = "digest = $1 and coalesce(health, '') <> coalesce(cast($2 as text), '')";
-  // an update by itself takes the rows in whatever order it finds them
+  // an update by itself locks the rows in an arbitrary order
   const text = `select id from packages where ${differs} order by registered_at, id${dialect.forNoKeyUpdate}`;
   if ((yield* all(text, digest, health)).length === 0) return;
   yield* run(`update packages set health = $2 where ${differs}`, digest, health);
 }
 
-/** Holds every version of the packages that have these bytes: none of them is taken away until the end of the transaction. */
+/**
+ * Locks every version of the packages that have these bytes: none of them is deleted until the end of the transaction.
+ */
 export function* holdPackagesOf(digest: string, dialect: Dialect): Script<void> {
   yield* all(
     `select id from packages where (tenant, name) in (select tenant, name from packages where digest = $1)
@@ -182,7 +193,9 @@ export function* holdPackagesOf(digest: string, dialect: Dialect): Script<void> 
   );
 }
 
-/** The versions whose bytes these are or were, of all tenants, tombstones included; `lock` is a piece of the dialect. */
+/**
+ * Returns the versions with these bytes, of all tenants, tombstones included; `lock` is a lock clause of the dialect.
+ */
 export function* versionsOf(digest: string, lock: string = ''): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where digest = $1 order by registered_at, id${lock}`,
@@ -191,7 +204,7 @@ export function* versionsOf(digest: string, lock: string = ''): Script<PackageRe
   return rows.map(packageRecord);
 }
 
-/** The channels of one package, or of all packages of a tenant; `lock` is a piece of the dialect. */
+/** Returns the channels of one package, or of all packages of a tenant; `lock` is a lock clause of the dialect. */
 export function* channelsOf(tenant: string, name: string | null, lock: string = ''): Script<ChannelRecord[]> {
   return [
     ...(yield* all<ChannelRecord>(
@@ -204,8 +217,8 @@ export function* channelsOf(tenant: string, name: string | null, lock: string = 
 }
 
 /**
- * Where a channel points to, locked. One that has no row yet is locked by its name: of two who would make it the second
- * sees what the first made of it.
+ * Returns the locked row of a channel. A channel without a row is locked by its name: of two transactions that would
+ * create it, the second sees the row of the first.
  */
 export function* lockChannel(
   tenant: string,
@@ -240,12 +253,12 @@ export function* writeChannel(tenant: string, head: ChannelRecord): Script<void>
   );
 }
 
-/** A channel with the tenant it belongs to. */
+/** A channel with its tenant. */
 export interface TenantChannel extends ChannelRecord {
   readonly tenant: string;
 }
 
-/** The channels of all tenants that point to these bytes, or would if they loaded; locked. */
+/** Returns the channels of all tenants that point to these bytes, or want to; locked. */
 export function* lockChannelsAt(digest: string, dialect: Dialect): Script<readonly TenantChannel[]> {
   return yield* all<TenantChannel>(
     `select tenant, ${channelColumns} from channels where digest = $1 or wanted_digest = $1
@@ -254,7 +267,7 @@ export function* lockChannelsAt(digest: string, dialect: Dialect): Script<readon
   );
 }
 
-/** A version is not to become the head of any channel any more; the channels are locked. */
+/** Removes a version as the wanted head of channels; the channels are locked. */
 export function* unwant(tenant: string, name: string, version: string): Script<void> {
   yield* run(
     `update channels set wanted_version = null, wanted_digest = null
@@ -265,7 +278,7 @@ export function* unwant(tenant: string, name: string, version: string): Script<v
   );
 }
 
-/** Says which workflows the live channel of a package offers; none takes them all away. */
+/** Writes the workflows of a package's live channel; an empty list removes them all. */
 export function* writeLiveWorkflows(tenant: string, name: string, workflows: readonly string[]): Script<void> {
   yield* run('delete from channel_workflows where tenant = $1 and package = $2', tenant, name);
   for (const workflow of workflows) {
@@ -291,7 +304,7 @@ const liveText = `select w.workflow, w.package, c.version, c.digest, p.status fr
   join channels c on c.tenant = w.tenant and c.package = w.package and c.channel = 'live'
   join packages p on p.tenant = c.tenant and p.name = c.package and p.version = c.version`;
 
-/** Who offers a workflow of this name: every package, or one. */
+/** Returns the live workflows of this name: in every package, or in one. */
 export function* findWorkflow(tenant: string, workflow: string, name: string | null): Script<readonly LiveWorkflow[]> {
   if (name === null) {
     const text = `${liveText} where w.tenant = $1 and w.workflow = $2 order by w.package`;
@@ -301,12 +314,12 @@ export function* findWorkflow(tenant: string, workflow: string, name: string | n
   return yield* all<LiveWorkflow>(text, tenant, workflow, name);
 }
 
-/** Every workflow that the live channels of a tenant offer. */
+/** Returns every workflow of the live channels of a tenant. */
 export function* liveWorkflows(tenant: string): Script<readonly LiveWorkflow[]> {
   return yield* all<LiveWorkflow>(`${liveText} where w.tenant = $1 order by w.workflow, w.package`, tenant);
 }
 
-/** How many executions of a tenant (null: of any) that have not ended are pinned to a digest. */
+/** Returns the number of open executions of a tenant (null: of any) that are pinned to a digest. */
 export function* pinnedCount(tenant: string | null, digest: string): Script<number> {
   const row = yield* first<{ count: number }>(
     'select count(*) as count from executions where digest = $1 and ended_at is null and (cast($2 as text) is null or tenant = $2)',
@@ -326,9 +339,10 @@ export interface WantedVersion {
 }
 
 /**
- * What the runners of these tenants (null: all) should have: the heads of all channels (those that do not load yet,
- * too, but none that is quarantined), and what executions that have not ended are pinned to: those of a quarantined
- * version go on, and whoever ends its process is charged. A digest that two tenants have is there twice.
+ * Returns the versions that runners of these tenants (null: all) should load: the heads of all channels (including
+ * those that do not load yet, but no quarantined ones), and the versions with pinned open executions: those of a
+ * quarantined version continue, and an execution that ends its process is charged. A digest of two tenants appears
+ * twice.
  */
 export function* wantedVersions(tenants: readonly string[] | null, dialect: Dialect): Script<readonly WantedVersion[]> {
   const ours = tenants === null ? '' : ` and ${dialect.among('p.tenant', '$1')}`;
@@ -348,8 +362,8 @@ export function* wantedVersions(tenants: readonly string[] | null, dialect: Dial
 }
 
 /**
- * Gives executions that never began to another version of their package, where that has their workflow: the version that
- * they were made for turned out not to run. Those whose input its own code has parsed stay.
+ * Moves executions that never began to another version of their package, if that has their workflow: the version that
+ * they were created for cannot be loaded. Executions whose input its own code has parsed stay.
  */
 export function* repinFresh(
   from: { readonly tenant: string; readonly package: string; readonly digest: string },

@@ -4,27 +4,27 @@ import type { ScheduleRule } from '../../core/definition/spec.ts';
 import { all, first, run } from '../script.ts';
 import type { Dialect, Script, SqlValue } from '../script.ts';
 
-/** A schedule as it is stored. Times are epoch ms; `input` and `overrides` are JSON text. */
+/** A stored schedule. Times are epoch ms; `input` and `overrides` are JSON text. */
 export interface ScheduleRecord {
   readonly id: string;
   readonly tenant: string;
   /** `operator`, `embedded`, or `package:<name>`. */
   readonly owner: string;
   readonly name: string;
-  /** As its owner names it; see `workflowRef`. */
+  /** The name used by its owner; see `workflowRef`. */
   readonly workflow: string;
   readonly input: string;
-  /** As it was written: for `every` without `startAt`, `anchor` is what it counts from. */
+  /** The rule as written: for `every` without `startAt`, `anchor` is the start of the count. */
   readonly rule: ScheduleRule;
   readonly anchor: number;
-  /** What an operator changed of a schedule that is not theirs; it survives what the owner writes. */
+  /** An operator's changes of a declared schedule; they survive writes of the owner. */
   readonly overrides: string | null;
-  /** False where its owner does not have it any more. */
+  /** False if its owner no longer declares it. */
   readonly enabled: boolean;
   readonly pausedAt: number | null;
-  /** The last slot that was handled, or when the schedule began. */
+  /** The last slot that was handled, or the time when the schedule began. */
   readonly cursor: number;
-  /** When its next slot and that slot's jitter are over; null where nothing will fire. */
+  /** The time of its next slot with that slot's jitter; null if nothing will fire. */
   readonly nextAt: number | null;
   /** The slot that waits for the running execution to end (`buffer_one`). */
   readonly bufferedSlot: number | null;
@@ -32,7 +32,7 @@ export interface ScheduleRecord {
   readonly lastSlot: number | null;
   readonly createdAt: number;
   readonly updatedAt: number;
-  /** What of the row nobody can read; there stand a rule that never fires, the input null, and no overrides then. */
+  /** The fault of an unreadable row; its record then has a rule that never fires, the input null, and no overrides. */
   readonly damaged?: CloacinaError;
 }
 
@@ -59,7 +59,7 @@ interface ScheduleRow {
 const columns = `id, tenant, owner, name, workflow, input, rule, anchor, overrides, enabled, paused_at, cursor, next_at,
   buffered_slot, last_slot, created_at, updated_at`;
 
-/** One that is damaged is a record all the same: it keeps no other schedule from firing, and can be removed. */
+/** A damaged row is a record as well: it prevents no other schedule from firing, and can be removed. */
 function scheduleRecord(row: ScheduleRow): ScheduleRecord {
   const { id, tenant, owner, name, workflow, anchor, cursor } = row;
   const { rule, input, overrides, damaged } = readable(row);
@@ -99,7 +99,7 @@ function readable({ name, owner, rule, input, overrides }: ScheduleRow): Readabl
   }
 }
 
-/** The rule in a row, null where that is damaged. */
+/** Returns the rule of a row, null if it is damaged. */
 export function storedRuleOrNull(text: string): ScheduleRule | null {
   try {
     return storedRule(text, 'a schedule');
@@ -108,7 +108,7 @@ export function storedRuleOrNull(text: string): ScheduleRule | null {
   }
 }
 
-/** Throws ROW_DAMAGED. */
+/** Returns the rule of a row. Throws ROW_DAMAGED. */
 function storedRule(text: string, what: string): ScheduleRule {
   const rule = storedJson(text, `the rule of ${what}`);
   if (typeof rule === 'object' && rule !== null) {
@@ -149,7 +149,7 @@ const neverRule: ScheduleRule = {
   window: 0,
 };
 
-/** False where its owner has a schedule of that name already. */
+/** Returns false if its owner already has a schedule of that name. */
 export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
   const changes = yield* run(
     `insert into schedules (${columns})
@@ -176,7 +176,7 @@ export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
   return changes > 0;
 }
 
-/** Writes all of a schedule that can change; its row is locked. */
+/** Writes all mutable fields of a schedule; its row is locked. */
 export function* writeSchedule(record: ScheduleRecord): Script<void> {
   yield* run(
     `update schedules set workflow = $2, input = $3, rule = $4, anchor = $5, overrides = $6, enabled = $7, paused_at = $8,
@@ -197,7 +197,7 @@ export function* writeSchedule(record: ScheduleRecord): Script<void> {
   );
 }
 
-/** Writes what firing moves; its row is locked. */
+/** Writes the fields that firing changes; its row is locked. */
 export function* moveSchedule({ id, cursor, nextAt, bufferedSlot, lastSlot }: ScheduleRecord): Script<void> {
   yield* run(
     'update schedules set cursor = $2, next_at = $3, buffered_slot = $4, last_slot = $5 where id = $1',
@@ -209,7 +209,7 @@ export function* moveSchedule({ id, cursor, nextAt, bufferedSlot, lastSlot }: Sc
   );
 }
 
-/** Puts off a schedule that cannot be judged here, if nobody moved it meanwhile; no slot of it is lost. */
+/** Postpones a schedule that cannot be evaluated here, unless it was moved meanwhile; no slot of it is lost. */
 export function* postponeSchedule({ id, nextAt }: ScheduleRecord, until: number): Script<void> {
   yield* run('update schedules set next_at = $3 where id = $1 and next_at = $2', id, nextAt, until);
 }
@@ -218,19 +218,19 @@ export function* deleteSchedule(id: string): Script<void> {
   yield* run('delete from schedules where id = $1', id);
 }
 
-/** All schedules of a tenant, by name and owner. */
+/** Returns all schedules of a tenant, by name and owner. */
 export function* schedulesOf(tenant: string): Script<ScheduleRecord[]> {
   const text = `select ${columns} from schedules where tenant = $1 order by name, owner`;
   return (yield* all<ScheduleRow>(text, tenant)).map(scheduleRecord);
 }
 
-/** The schedules of this name, whoever owns them. */
+/** Returns the schedules of this name, of all owners. */
 export function* schedulesNamed(tenant: string, name: string): Script<ScheduleRecord[]> {
   const text = `select ${columns} from schedules where tenant = $1 and name = $2 order by owner`;
   return (yield* all<ScheduleRow>(text, tenant, name)).map(scheduleRecord);
 }
 
-/** The schedules of one owner, locked. */
+/** Returns the schedules of one owner, locked. */
 export function* lockOwned(tenant: string, owner: string, dialect: Dialect): Script<ScheduleRecord[]> {
   const text = `select ${columns} from schedules where tenant = $1 and owner = $2 order by id${dialect.forUpdate}`;
   return (yield* all<ScheduleRow>(text, tenant, owner)).map(scheduleRecord);
@@ -241,7 +241,7 @@ export function* lockSchedule(id: string, dialect: Dialect): Script<ScheduleReco
   return row === undefined ? undefined : scheduleRecord(row);
 }
 
-/** Locks a schedule that has something to do; undefined where another runner holds it or has done it. */
+/** Locks a due schedule; undefined if another runner holds it or has handled it. */
 export function* lockDue(id: string, now: number, dialect: Dialect): Script<ScheduleRecord | undefined> {
   const row = yield* first<ScheduleRow>(
     `select ${columns} from schedules where id = $1 and (next_at <= $2 or buffered_slot is not null)${dialect.skipLocked}`,
@@ -251,7 +251,7 @@ export function* lockDue(id: string, now: number, dialect: Dialect): Script<Sche
   return row === undefined ? undefined : scheduleRecord(row);
 }
 
-/** What is due at `now` for these tenants (null: all), the earliest first. */
+/** Returns the schedules due at `now` for these tenants (null: all), the earliest first. */
 export function* dueSchedules(
   now: number,
   tenants: readonly string[] | null,
@@ -263,7 +263,7 @@ export function* dueSchedules(
   return (yield* all<ScheduleRow>(text, now, limit, ...params)).map(scheduleRecord);
 }
 
-/** Schedules with a buffered slot whose executions have all ended. */
+/** Returns the schedules with a buffered slot whose executions have all ended. */
 export function* freedSchedules(
   tenants: readonly string[] | null,
   limit: number,
@@ -275,7 +275,7 @@ export function* freedSchedules(
   return (yield* all<ScheduleRow>(text, limit, ...params)).map(scheduleRecord);
 }
 
-/** When the next schedule is due, and whether any slot is buffered. */
+/** Returns the time when the next schedule is due; `buffered` is true if any slot is buffered. */
 export function* nextDue(
   tenants: readonly string[] | null,
   dialect: Dialect,
@@ -298,7 +298,7 @@ function tenantsAre(
   return { ours: ` and ${dialect.among('tenant', parameter)}`, params: [JSON.stringify(tenants)] };
 }
 
-/** The executions of a schedule that have not ended. */
+/** Returns the open executions of a schedule. */
 export function* openExecutions(scheduleId: string): Script<string[]> {
   const rows = yield* all<{ id: string }>(
     'select id from executions where schedule_id = $1 and ended_at is null order by id',

@@ -4,9 +4,9 @@ import { storedRuleOrNull } from './schedules.ts';
 import { all, first, run } from '../script.ts';
 import type { Script } from '../script.ts';
 
-/** What became of a slot. `buffered`: it waits for the running execution to end. Persisted words. */
+/** The result of a slot. `buffered`: it waits for the running execution to end. Persisted words. */
 export type SlotOutcome = 'started' | 'buffered' | 'skipped' | 'paused' | 'missed' | 'failed';
-/** Why a slot started nothing. Persisted words. */
+/** The reason why a slot started nothing. Persisted words. */
 export type SlotReason = 'skipped_overlap' | 'missed' | 'paused' | 'outside_window' | 'failed';
 
 export const slotOutcomes: Readonly<Record<SlotReason, SlotOutcome>> = {
@@ -17,7 +17,7 @@ export const slotOutcomes: Readonly<Record<SlotReason, SlotOutcome>> = {
   failed: 'failed',
 };
 
-/** One slot, or neighbours that share a reason: `count` slots from `slot` through `through`. Times are epoch ms. */
+/** One slot, or adjacent slots with one reason: `count` slots from `slot` through `through`. Times are epoch ms. */
 export interface SlotRecord {
   readonly slot: number;
   readonly through: number;
@@ -26,9 +26,9 @@ export interface SlotRecord {
   readonly reason: SlotReason | null;
   readonly isCatchUp: boolean;
   readonly executionId: string | null;
-  /** JSON text of a TaskError: why the start failed. */
+  /** JSON text of a TaskError: the reason why the start failed. */
   readonly error: string | null;
-  /** When it was written. */
+  /** Time of the write. */
   readonly at: number;
 }
 
@@ -52,7 +52,7 @@ function slotRecord(row: SlotRow): SlotRecord {
   return { slot, through, count, outcome, reason, isCatchUp: isCatchUp !== 0, executionId, error, at };
 }
 
-/** False where the slot exists already: then nothing may be started for it. */
+/** Returns false if the slot exists already: then nothing may be started for it. */
 export function* insertSlot(scheduleId: string, record: SlotRecord): Script<boolean> {
   const changes = yield* run(
     `insert into schedule_slots (schedule_id, ${columns}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -71,7 +71,7 @@ export function* insertSlot(scheduleId: string, record: SlotRecord): Script<bool
   return changes > 0;
 }
 
-/** Says what became of a buffered slot. */
+/** Writes the result of a buffered slot. */
 export function* settleBuffered(
   scheduleId: string,
   record: Pick<SlotRecord, 'slot' | 'outcome' | 'reason' | 'executionId' | 'error' | 'at'>,
@@ -89,7 +89,7 @@ export function* settleBuffered(
   );
 }
 
-/** The latest slot of a schedule that is not later than `slot`. */
+/** Returns the latest slot of a schedule that is not later than `slot`. */
 export function* slotAtOrBefore(scheduleId: string, slot: number): Script<SlotRecord | undefined> {
   const row = yield* first<SlotRow>(
     `select ${columns} from schedule_slots where schedule_id = $1 and slot <= $2 order by slot desc limit 1`,
@@ -99,7 +99,7 @@ export function* slotAtOrBefore(scheduleId: string, slot: number): Script<SlotRe
   return row === undefined ? undefined : slotRecord(row);
 }
 
-/** Lets the row that begins at `slot` reach further, by `more` slots. */
+/** Extends the row that begins at `slot` by `more` slots. */
 export function* extendSlot(scheduleId: string, slot: number, through: number, more: number, at: number): Script<void> {
   yield* run(
     'update schedule_slots set through = $3, count = count + $4, at = $5 where schedule_id = $1 and slot = $2',
@@ -111,7 +111,7 @@ export function* extendSlot(scheduleId: string, slot: number, through: number, m
   );
 }
 
-/** Deletes slots of a schedule; gives how many, at most `limit`. */
+/** Deletes up to `limit` slots of a schedule; returns their number. */
 export function* deleteSlots(scheduleId: string, limit: number): Script<number> {
   return yield* run(
     `delete from schedule_slots where schedule_id = $1
@@ -121,13 +121,13 @@ export function* deleteSlots(scheduleId: string, limit: number): Script<number> 
   );
 }
 
-/** A slot with what its execution came to; null where it has none, or it was pruned. */
+/** A slot with the result of its execution; null if it has none, or it was pruned. */
 export interface HistoryRecord extends SlotRecord {
   readonly status: ExecutionStatus | null;
   readonly startedAt: number | null;
 }
 
-/** The latest slots of a schedule, the newest first; with `before` only older ones. */
+/** Returns the latest slots of a schedule, the newest first; with `before` only older ones. */
 export function* slotHistory(scheduleId: string, limit: number, before: number | null): Script<HistoryRecord[]> {
   const rows = yield* all<SlotRow & { status: ExecutionStatus | null; started_at: number | null }>(
     `select l.slot, l.through, l.count, l.outcome, l.reason, l.is_catch_up, l.execution_id, l.error, l.at,
@@ -141,18 +141,18 @@ export function* slotHistory(scheduleId: string, limit: number, before: number |
   return rows.map((row) => Object.assign(slotRecord(row), { status: row.status, startedAt: row.started_at }));
 }
 
-/** How many slots ended in one way. */
+/** Number of slots with one result. */
 export interface SlotTally {
   readonly outcome: SlotOutcome;
   readonly status: ExecutionStatus | null;
   readonly slots: number;
-  /** Slots of these that started on time, and how long after their time, ms. */
+  /** Number of these slots that started on time, and their delay, ms. */
   readonly timed: number;
   readonly lagSumMs: number;
   readonly lagMaxMs: number;
 }
 
-/** The slots of a tenant from `since` on, counted by what became of them; of one schedule, or of all (null). */
+/** Counts the slots of a tenant from `since` on by their result; of one schedule, or of all (null). */
 export function* tallySlots(tenant: string, scheduleId: string | null, since: number): Script<readonly SlotTally[]> {
   return yield* all<SlotTally>(
     `select l.outcome, e.status, sum(l.count) as slots,
@@ -168,7 +168,7 @@ export function* tallySlots(tenant: string, scheduleId: string | null, since: nu
   );
 }
 
-/** Rows that begin before `since` and reach into the time after it, with the rule that tells how much of them does. */
+/** Rows that begin before `since` and extend beyond it, with the rule to count the slots after it. */
 export interface Straddler {
   readonly outcome: SlotOutcome;
   readonly count: number;

@@ -34,16 +34,16 @@ interface Result {
   readonly offersTaken: { readonly id: string; readonly task: string; readonly item: number }[];
 }
 
-/** What an earlier epoch left behind counts for nothing. */
+/** Offers of an earlier epoch are ignored. */
 const insertOfferText = `insert into offers (execution_id, task, item, epoch, attempt, build_id, queue, priority, poison_suspect, offered_at)
   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (execution_id, task, item) do update set epoch = excluded.epoch,
   attempt = excluded.attempt, build_id = excluded.build_id, queue = excluded.queue, priority = excluded.priority,
   poison_suspect = excluded.poison_suspect, offered_at = excluded.offered_at, helper = null, taken_at = null`;
 
 /**
- * The group commit on SQLite: a whole batch in one synchronous transaction of prepared statements. Every transition
- * is checked against owner and epoch first. Throws FencedError, PinRefusedError, RefusedDataError, and SQLite's own error when
- * busy.
+ * The group commit on SQLite: a whole batch in one synchronous transaction of prepared statements. Every transition is
+ * checked against owner and epoch first. Throws FencedError, PinRefusedError, RefusedDataError, and SQLite's own error
+ * when busy.
  */
 export class SqliteCommit {
   readonly #driver: SqliteDriver;
@@ -152,7 +152,7 @@ export class SqliteCommit {
       this.#offers(transition, transition.effects, result);
     }
     if (release === null) return;
-    // a child that was cancelled just now has told its parent
+    // a child that was cancelled just now has sent its parent a message
     if ((transition.effects?.cancelChildren.length ?? 0) > 0) {
       inbox = Number(this.#owned.get(id, runner, transition.epoch)?.['inbox_seq'] ?? inbox);
     }
@@ -160,7 +160,7 @@ export class SqliteCommit {
     else result.kept.push(id);
   }
 
-  /** What a transition does beside its own tasks. */
+  /** Writes the effects of a transition beyond its own tasks. */
   #carryOut(id: string, { messagesDone, children, cancelChildren, itemsCancelled }: Effects, pins: Pins): void {
     for (const n of messagesDone) this.#mail.run(id, n);
     for (const create of children) this.#driver.drive(createExecution(create, pins));
@@ -190,7 +190,9 @@ export class SqliteCommit {
     );
   }
 
-  /** Whether the channel has moved on, so that the execution was left for anyone who can run the new version. */
+  /**
+   * Inserts an execution; returns true if its channel has moved, so that it is left for a runner of the new version.
+   */
   #insert(runner: string, create: NewExecution, pins: Pins): boolean {
     const now = pins.settled(create);
     const moved = now.buildId !== create.buildId;

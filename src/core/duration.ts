@@ -28,12 +28,12 @@ const unitMs: Readonly<Record<string, number>> = {
 };
 
 /** A thousand years: a time that far from now is still a valid date, and whole milliseconds stay exact. */
-const longestMs = 31_557_600_000_000;
+export const maxDurationMs = 31_557_600_000_000;
 
 /** Returns a duration in whole milliseconds. `option` names the option in the error. Throws OPTION_INVALID. */
 export function durationMs(duration: Duration, option: string): number {
   const ms = typeof duration === 'number' ? duration : parse(duration, option);
-  if (ms >= 0 && ms <= longestMs) return Math.round(ms);
+  if (ms >= 0 && ms <= maxDurationMs) return Math.round(ms);
   throw new OptionInvalidError(
     option,
     `${duration} is not a duration between 0 and 1000 years (a number means milliseconds)`,

@@ -3,17 +3,17 @@ import type { Graph } from '../core/definition/graph.ts';
 import type { Pin } from '../store/transition.ts';
 import type { WorkflowCode } from './workflow-code.ts';
 
-/** A workflow that this runner can run: its graph, and where its functions live. */
+/** A workflow that this runner can run: its graph and its functions. */
 export interface LoadedWorkflow {
   readonly graph: Graph;
   readonly code: WorkflowCode;
-  /** What executions name: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
+  /** The build id of its executions: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
   readonly buildId: string;
-  /** The package it comes from; null for an embedded one. */
+  /** The package version; null for an embedded workflow. */
   readonly pin: Pin | null;
 }
 
-/** A workflow of a package as it is added: each tenant has a process, so its functions are another's for each. */
+/** A packaged workflow: each tenant has its own process, so each tenant has its own functions. */
 export interface PackagedWorkflow extends Omit<LoadedWorkflow, 'code'> {
   readonly codeOf: (tenant: string) => WorkflowCode;
 }
@@ -23,16 +23,16 @@ interface ClaimableBuilds {
   readonly except: ReadonlyMap<string, readonly string[]>;
 }
 
-/** The workflows that a runner can run now. Sets come and go while it runs. */
+/** The workflows that a runner can run now. Sets are added and removed while it runs. */
 export class Catalog {
   readonly #sets = new Map<string, Map<string, LoadedWorkflow | PackagedWorkflow>>();
   readonly #onAdd: () => void;
   readonly #limits = new Map<string, number>();
   readonly #queues: ReadonlySet<string>;
-  /** Found out once for as long as the sets are the same. */
+  /** Cached until a set is added or removed. */
   #claimed: ClaimableBuilds | undefined;
 
-  /** `onAdd` is called when there is something new to take executions of. `queues`: those that the runner serves. */
+  /** `onAdd` is called when executions of more workflows can be claimed. `queues`: those that the runner serves. */
   constructor(onAdd: () => void, queues: readonly string[] = [defaultQueue]) {
     this.#onAdd = onAdd;
     this.#queues = new Set(queues);
@@ -50,14 +50,14 @@ export class Catalog {
     if (workflows.length > 0) this.#onAdd();
   }
 
-  /** Executions in flight keep what they hold; no new one is taken. */
+  /** Stops claims of a build; its running executions keep their workflow. */
   remove(buildId: string): void {
     this.#claimed = undefined;
     for (const name of this.#sets.get(buildId)?.keys() ?? []) this.#limits.delete(`${buildId} ${name}`);
     this.#sets.delete(buildId);
   }
 
-  /** A workflow with its functions as they are called for a tenant. */
+  /** Returns a workflow with its functions for a tenant. */
   find(buildId: string, workflow: string, tenant: string): LoadedWorkflow | undefined {
     const found = this.#sets.get(buildId)?.get(workflow);
     if (found === undefined || 'code' in found) return found;
@@ -65,7 +65,7 @@ export class Catalog {
     return { graph, buildId, pin, code: codeOf(tenant) };
   }
 
-  /** An embedded workflow by its name. */
+  /** Returns an embedded workflow by name. */
   embedded(name: string): LoadedWorkflow | undefined {
     return this.allEmbedded().find((loaded) => loaded.graph.spec.name === name);
   }
@@ -74,7 +74,7 @@ export class Catalog {
     return [...this.#sets.values()].flatMap((set) => [...set.values()].filter((loaded) => 'code' in loaded));
   }
 
-  /** The workflows that allow so many executions at once, by `code workflow`. */
+  /** Returns the concurrency limits, by `buildId workflow`. */
   get limits(): ReadonlyMap<string, number> {
     return this.#limits;
   }
@@ -87,12 +87,12 @@ export class Catalog {
     return [...this.#sets.keys()];
   }
 
-  /** Whether executions of a workflow are owned here: it serves the queue of one of its tasks. */
+  /** Returns true if executions of a workflow can be owned here: the runner serves the queue of one of its tasks. */
   owns({ graph }: Pick<LoadedWorkflow, 'graph'>): boolean {
     return !this.#queues.isDisjointFrom(queuesOf(graph.spec));
   }
 
-  /** What executions are taken of: codes, and of those the workflows that are left to runners of other queues. */
+  /** Returns the claimable builds, and for each the workflows that are left to runners of other queues. */
   get claimable(): ClaimableBuilds {
     return (this.#claimed ??= this.#claims());
   }

@@ -1,19 +1,19 @@
-/** A timer that was set; cancelling one that fired does nothing. */
+/** A pending timer; cancelling a fired one does nothing. */
 export interface Timer {
   cancel(): void;
 }
 
-/** Where the engine takes time from. Tests give one that they move. */
+/** The source of time of the engine. Tests use one that they control. */
 export interface Clock {
   /** Epoch ms. */
   now(): number;
-  /** Ms from some fixed moment; never goes back. */
+  /** Milliseconds from an arbitrary fixed moment; never goes back. */
   monotonic(): number;
   /** Calls `fire` once, `delayMs` from now. It does not keep the process alive. */
   timer(delayMs: number, fire: () => void): Timer;
 }
 
-/** setTimeout takes at most 2^31 - 1 ms (24.8 days); longer timers are set again. */
+/** setTimeout takes at most 2^31 - 1 ms (24.8 days); longer timers are renewed. */
 const longestMs = 2_147_483_647;
 
 export const systemClock: Clock = {
@@ -30,8 +30,8 @@ export const systemClock: Clock = {
 };
 
 /**
- * The system's clock, set right by that of a database which may be on another machine: timers and slots are judged by one
- * clock, whichever runner looks at them.
+ * The system's clock, corrected by the clock of a database that may be on another machine: timers and slots follow one
+ * clock on all runners.
  */
 export class DatabaseClock implements Clock {
   #aheadMs = 0;
@@ -48,16 +48,18 @@ export class DatabaseClock implements Clock {
     return systemClock.timer(delayMs, fire);
   }
 
-  /** By how much the database's clock is ahead of the system's, ms. What a measurement may be wrong by changes nothing. */
+  /**
+   * Sets the lead of the database's clock over the system's, ms. Differences within the measurement error are ignored.
+   */
   isAhead(ms: number): void {
     if (Math.abs(ms - this.#aheadMs) > measurementMs) this.#aheadMs = Math.round(ms);
   }
 }
 
-/** Half the way to a database and back. */
+/** Half of a round trip to a database. */
 const measurementMs = 25;
 
-/** A promise that resolves after a time on a clock. */
+/** Resolves after a time on a clock. */
 export async function delay(clock: Clock, ms: number): Promise<void> {
   await new Promise<void>((resolve) => clock.timer(ms, resolve));
 }

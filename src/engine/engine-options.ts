@@ -6,47 +6,47 @@ import type { EndedExecution } from './execution/ending.ts';
 import type { Logger } from './logger.ts';
 import type { ResolvedWorkflow } from './client/start.ts';
 
-/** What an engine is made of and told; lengths of time in ms. */
+/** The dependencies and settings of an engine; durations in ms. */
 export interface EngineOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly name: string;
-  /** Task functions at once. */
+  /** Maximum number of running task functions. */
   readonly concurrency: number;
   /** The queues whose tasks run here; default `default` alone. */
   readonly queues?: readonly string[];
-  /** How often to look whether another process has committed, ms; default 25. */
+  /** Interval of checks for commits of other processes, ms; default 25. */
   readonly pollMs?: number;
-  /** Executions owned at once. */
+  /** Maximum number of owned executions. */
   readonly maxExecutions: number;
   readonly leaseMs: number;
-  /** How long a process of this host that lives may be without a sign of life. */
+  /** Maximum silence of a living process of this host. */
   readonly stallMs: number;
   readonly graceMs: number;
   readonly maxPayload: number;
-  /** Takes only executions that it started itself, and their children. */
+  /** If true, the engine takes only executions that it started itself, and their children. */
   readonly ownOnly: boolean;
   readonly random: () => number;
-  /** Who this process is; default what the system says. */
+  /** The identity of this process; default as reported by the system. */
   readonly identity?: HostIdentity;
-  /** Whether a thread keeps the lease, where the database offers that: not with a clock of the user's. Default false. */
+  /** If true, a thread renews the lease, if the database supports that; not with a user's clock. Default false. */
   readonly keepsFromThread?: boolean;
-  /** The lease was renewed, and the database said what is new. */
+  /** Called after each renewal of the lease, with the news of the database. */
   readonly onRenewed?: (renewal: Renewal) => void;
-  /** Whether an open runner keeps its process alive; default true. */
+  /** If true, an open runner keeps its process alive; default true. */
   readonly keepAlive?: boolean;
   readonly onEvent: ((event: RunnerEvent) => void) | null;
   readonly onProgress: (progress: TaskProgress) => void;
   readonly onEnded: (id: string, ended: EndedExecution) => void;
-  /** Something of an execution owned here is durable. */
+  /** Called after a commit for an execution owned here. */
   readonly onCommitted: () => void;
-  /** Another process committed something; `beyond`: the registry or schedules may have changed, too. */
+  /** Called after a commit of another process; `beyond`: the registry or schedules may have changed, too. */
   readonly onChanged: (beyond: boolean) => void;
-  /** How long ended executions are kept where their workflow does not say; null for ever. */
+  /** Time that ended executions are kept if their workflow sets none; null: forever. */
   readonly retentionMs: number | null;
-  /** What a workflow's name means to a tenant. */
+  /** Resolves a workflow's name for a tenant. */
   readonly resolve: (tenant: string, name: string) => Promise<ResolvedWorkflow>;
-  /** An execution was started here whose code is not loaded. */
+  /** Called when an execution was started here whose build is not loaded. */
   readonly onBuildWanted: () => void;
 }

@@ -24,13 +24,13 @@ import { Submission } from './client/submission.ts';
 import { Submissions } from './client/submissions.ts';
 import { Suspects } from './poison-suspects.ts';
 
-/** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
+/** Interval of checks for commits of other processes; reading `data_version` costs a few microseconds. */
 const defaultPollMs = 25;
-/** Executions taken by one claim at most. */
+/** Maximum number of executions per claim. */
 const claimLimit = 100;
-/** How long a close waits for a database that is away, after the grace period of its attempts. */
+/** Maximum wait of a close for an unavailable database, after the grace period of its attempts. */
 const handBackMs = 10_000;
-/** Owns executions and moves them: takes them, keeps its lease, reads their mail, hands them back. */
+/** Owns and advances executions: claims them, renews its lease, reads their messages, releases them. */
 export class Engine {
   readonly catalog: Catalog;
   readonly #options: EngineOptions;
@@ -106,7 +106,7 @@ export class Engine {
     this.#pruner = new Pruner({ store, clock, logger, retentionMs: options.retentionMs });
   }
 
-  /** Registers a runner, takes over from the dead, and begins to look for work. */
+  /** Registers a runner, takes over from dead runners, and starts polling for work. */
   static async open(options: EngineOptions): Promise<Engine> {
     const engine = new Engine(options);
     try {
@@ -124,32 +124,32 @@ export class Engine {
     return this.#membership.id;
   }
 
-  /** Executions owned now. */
+  /** Number of owned executions. */
   get size(): number {
     return this.#lives.size;
   }
 
-  /** Functions of tasks that run now. */
+  /** Number of task functions that run now. */
   get attempts(): number {
     return this.#slots.active;
   }
 
-  /** Whether an execution of that tenant is owned here. */
+  /** Returns true if an execution of that tenant is owned here. */
   has(id: string, tenant: string): boolean {
     return this.#lives.get(id)?.tenant === tenant;
   }
 
-  /** Whether an execution of this code is owned here. */
+  /** Returns true if an execution of this build is owned here. */
   runs(buildId: string): boolean {
     for (const live of this.#lives.values()) if (live.workflow.buildId === buildId) return true;
     return false;
   }
 
-  /** Makes a new execution durable, and runs it here where there is room. Resolves once it is durable. */
+  /** Makes a new execution durable, and runs it here if there is capacity. Resolves once it is durable. */
   async start(create: NewExecution, workflow: LoadedWorkflow | undefined): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#closing) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing; it takes no new executions');
-    // whether a limit allows one more is for the claim to say
+    // only a claim can tell whether a concurrency limit admits one more
     const here =
       workflow !== undefined &&
       create.startAt === null &&
@@ -178,18 +178,18 @@ export class Engine {
     if (!here) this.#submitted(create.buildId);
   }
 
-  /** An execution was started for this runner without it: it may take that one too. */
+  /** Permits an execution that was started for this runner by another component, even if `ownOnly` is set. */
   mayTake(rootId: string, buildId: string): void {
     this.#own(rootId, buildId);
     this.#submitted(buildId);
   }
 
-  /** Whether code is wanted here: any, unless this runner takes only what it started itself. */
+  /** Returns true if a build is wanted here: any, unless `ownOnly` is set and no execution of it was started here. */
   wants(buildId: string): boolean {
     return this.#ownBuilds === null || this.#ownBuilds.has(buildId);
   }
 
-  /** An execution of this runner's own was created for another version than the one it was made for. */
+  /** Follows an execution of this runner that was created for another version than the intended one. */
   async #follow(id: string): Promise<void> {
     try {
       const record = await this.#options.store.execution(id);
@@ -199,25 +199,25 @@ export class Engine {
     }
   }
 
-  /** Looks for mail, for work, and for timers that are due: something may have changed. */
+  /** Polls for messages, work and due timers after a possible change. */
   notify(): void {
     this.#poller.notify();
   }
 
-  /** Adds embedded workflows, and says so to other runners: executions of theirs are not held while this one lives. */
+  /** Adds embedded workflows and registers them: while this runner lives, no other one holds their executions. */
   async embed(workflows: readonly LoadedWorkflow[]): Promise<void> {
     for (const loaded of workflows) this.catalog.add([loaded]);
     await this.#membership.announce();
     await this.#membership.moveRetiredExecutions();
   }
 
-  /** Takes nothing new; lets attempts end for `drainMs`, then aborts them; hands back what did not end. */
+  /** Stops claiming; lets attempts end for `drainMs`, then aborts them; releases unfinished executions. */
   async close(drainMs: number): Promise<void> {
     this.#closed ??= this.#close(drainMs);
     await this.#closed;
   }
 
-  /** The database was taken away. Nothing can be made durable any more, so nothing goes on, and nothing keeps the process alive. */
+  /** Stops after the loss of the database: nothing can be made durable, and the process is not kept alive. */
   fail(error: Error): void {
     this.#failure = error;
     this.#submissions.close(error);
@@ -247,7 +247,7 @@ export class Engine {
     await this.#membership.leave();
   }
 
-  /** A child without a package's name is a workflow beside its parent's, if there is one: of the same version, or embedded too. */
+  /** A child's name without a package first means a workflow beside the parent: same version, or embedded too. */
   async #resolveChild(live: Live, name: string): Promise<ResolvedWorkflow> {
     const { buildId, pin } = live.workflow;
     const beside = pin === null ? this.catalog.embedded(name) : this.catalog.find(buildId, name, live.tenant);
@@ -255,7 +255,7 @@ export class Engine {
     return { spec: beside.graph.spec, buildId: beside.buildId, pin, code: beside.code, keepsVersion: true };
   }
 
-  /** Waits until all is handed back. What the database does not take is left as it is, for others to find. */
+  /** Waits until all executions are released. A failed release leaves the rows unchanged, for other runners to find. */
   async #emptied(): Promise<void> {
     const { clock, graceMs, logger } = this.#options;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -268,13 +268,13 @@ export class Engine {
     timer.cancel();
   }
 
-  /** Writes nothing any more and forgets everything. */
+  /** Drops all executions without writing. */
   #abandonAll(): void {
     this.#journal.fence();
     for (const live of this.#lives.values()) live.abandon();
   }
 
-  /** Attempts under way, here and at helpers. */
+  /** Number of running attempts, here and at helpers. */
   get #runs(): number {
     return this.#slots.active + this.#offers.taken;
   }
@@ -317,12 +317,12 @@ export class Engine {
     return { runner: this.#membership.id, limit, buildIds, except, roots: this.#roots, limits };
   }
 
-  /** Whether it is here now. */
+  /** Takes a claimed execution into memory; returns false if its workflow is not loaded. */
   #adopt(claimed: ClaimedExecution, endTurn: (() => void) | undefined): boolean {
     const { id, tenant, buildId, workflow, epoch } = claimed.execution;
     const loaded = this.catalog.find(buildId, workflow, tenant);
     if (loaded === undefined) {
-      // unloaded between the claim and now: somebody else may have it
+      // its workflow was unloaded after the claim: another runner may have it
       this.#options.store.releaseExecution(id, this.#membership.id, epoch).catch((error: unknown) => {
         // what this runner owns without knowing of it is found when rows and memory are compared
         this.#options.logger.warn({ execution: id, error }, 'an execution could not be released; retrying');
@@ -352,9 +352,9 @@ export class Engine {
   }
 
   /**
-   * Compares the rows that name this runner with its memory: the answer to a claim may have been lost, and what it was
-   * slow to write may be another's by now. What is on its way to the database is left out. Nothing is being taken meanwhile.
-   * Gives whether anything was handed back: a limit may have waited for it.
+   * Compares the rows that name this runner with its memory: the answer to a claim may be lost, and an execution may be
+   * taken over before a slow write. Executions in the journal are left out. No claim runs meanwhile. Returns true if
+   * any execution was released: a limit may have waited for it.
    */
   async #compare(): Promise<boolean> {
     const { store, logger } = this.#options;
@@ -377,7 +377,7 @@ export class Engine {
     return handedBack;
   }
 
-  /** Declared dead: aborts every attempt, forgets its executions, registers anew. */
+  /** Handles being declared dead: aborts every attempt, drops its executions, registers anew. */
   #fenced(): void {
     if (this.#closing) {
       this.#helping.abandon();
@@ -404,7 +404,7 @@ export class Engine {
     this.#helping.abandon();
     this.#helping = this.#newHelping();
     for (const live of lives) live.abandon();
-    // whether the database is away is for the new journal to find out; what was given up asks for no slot any more
+    // the new journal finds out whether the database is available; abandoned executions request no slots
     this.#slots.hold(false);
   }
 
@@ -414,14 +414,14 @@ export class Engine {
     const { store, clock, logger } = this.#options;
     const runner = this.#membership.id;
     const journal: Journal = new Journal({
-      // what is started while this runner begins anew has to wait for its row
+      // starts must wait for the row of the new runner
       commit: (n, transitions) =>
         this.#membership.hasJoined
           ? store.commit({ runner, n, transitions })
           : Promise.reject(new BusyError('the runner has not registered yet')),
       clock,
       logger,
-      // what a late answer says of a runner that is dead already is no news
+      // a late answer about a runner that is already dead is ignored
       onFenced: () => (this.#journal === journal ? this.#fenced() : undefined),
       onWaits: (waits) => {
         if (this.#journal === journal) this.#membership.commitWaits(waits);
@@ -489,7 +489,7 @@ export class Engine {
         if (this.#lives.get(live.id) === live) this.#lives.delete(live.id);
         if (typeof how === 'object') onEnded(live.id, how);
         if (this.#lives.size === 0) this.#onEmpty?.();
-        // room has come free, an execution is there for anyone, or one now waits for its time in the database
+        // a slot or a limit is free, an execution is pending, or one waits for its time in the database
         const { concurrency } = live.workflow.graph.spec;
         const room = this.#lives.size === this.#options.maxExecutions - 1 || concurrency !== null;
         if (how === 'moved' && this.#roots !== null) void this.#follow(live.id);

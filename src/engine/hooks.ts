@@ -4,11 +4,11 @@ import type { Json } from '../core/json.ts';
 import type { NewEvent } from '../store/transition.ts';
 import type { Logger } from './logger.ts';
 
-/** An event of an execution owned here, once it is durable. */
+/** A durable event of an execution owned here. */
 export interface RunnerEvent {
   readonly executionId: string;
   readonly workflow: string;
-  /** Gapless within its execution, from 1. */
+  /** Without gaps within its execution, from 1. */
   readonly seq: number;
   readonly type: EventType;
   readonly task: string | null;
@@ -18,7 +18,7 @@ export interface RunnerEvent {
   readonly data: Json;
 }
 
-/** What a task said with `ctx.progress`. */
+/** Progress reported by a task through `ctx.progress`. */
 export interface TaskProgress {
   readonly executionId: string;
   readonly task: string;
@@ -33,7 +33,7 @@ export interface HooksOptions {
   readonly onProgress: (progress: TaskProgress) => void;
 }
 
-/** Tells the user's own functions what happens. What they throw reaches neither the journal nor a task. */
+/** Calls the user's own callbacks. Their exceptions reach neither the journal nor a task. */
 export class Hooks {
   readonly #options: HooksOptions;
 

@@ -7,8 +7,8 @@ let lastMs = 0;
 let counter = 0;
 
 /**
- * A UUIDv7 (RFC 9562): 48 bits of epoch ms, then 12 bits that count up within one ms (section 6.2, method 1), then
- * 62 random bits. Ids of one process sort in the order they were made.
+ * Returns a UUIDv7 (RFC 9562): 48 bits of epoch ms, then 12 bits that count up within one ms (section 6.2, method 1),
+ * then 62 random bits. Ids of one process sort by creation.
  */
 export function newId(nowMs: number): string {
   if (nowMs > lastMs) {
@@ -37,7 +37,7 @@ function hex(from: number, to: number): string {
 
 const byteHex = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
-/** A UUIDv7 of a time (epoch ms) and 74 bits of a hash: the same for the same time and text. */
+/** Returns a UUIDv7 of a time (epoch ms) and 74 bits of a hash: deterministic for the same time and text. */
 export function derivedId(timeMs: number, text: string): string {
   const hash = createHash('sha256').update(text).digest('hex');
   const time = timeMs.toString(16).padStart(12, '0');
@@ -45,12 +45,12 @@ export function derivedId(timeMs: number, text: string): string {
   return `${time.slice(0, 8)}-${time.slice(8)}-7${hash.slice(0, 3)}-${variant}${hash.slice(4, 7)}-${hash.slice(7, 19)}`;
 }
 
-/** The time (epoch ms) in a UUIDv7. */
+/** Returns the time (epoch ms) of a UUIDv7. */
 export function timeOf(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
 }
 
-/** Lets ids begin anew, drawn from elsewhere: a simulation that is run again must make the same ones. */
+/** Restarts the sequence with another source of random bytes: a repeated simulation must produce the same ids. */
 export function drawIdsFrom(source: (bytes: Uint8Array) => void): void {
   fill = source;
   used = pool.length;

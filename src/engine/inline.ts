@@ -15,11 +15,11 @@ import type { InputOutcome, Outcome, Question, TaskCall, TaskHost, WorkflowCode 
 import { mapItemsText } from './execution/map-items.ts';
 
 export interface InlineOptions {
-  /** What `ctx.env` holds; default the environment of the process. */
+  /** The content of `ctx.env`; default the environment of the process. */
   readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
-/** Runs the functions of a workflow in this process. The guest of an isolate does the same with a package's. */
+/** Runs the functions of a workflow in this process. The guest of an isolate uses it for a package's functions. */
 export function inlineCode(workflow: AnyWorkflow, options: InlineOptions = {}): WorkflowCode {
   const { input: schema, tasks } = functionsOf(workflow);
   const env = options.env ?? process.env;
@@ -72,7 +72,7 @@ async function parse(
   }
 }
 
-/** Parses an input at once; null where the schema takes its time for an answer. */
+/** Parses an input synchronously; null if the schema is asynchronous. */
 export function parseInputNow(workflow: AnyWorkflow, text: string, maxPayload: number): InputOutcome | null {
   const { input: schema } = functionsOf(workflow);
   if (schema === undefined) return { status: 'valid', input: text };
@@ -90,7 +90,7 @@ function judged(result: StandardSchemaV1.Result<unknown>, what: string, maxPaylo
 }
 
 function unfit(thrown: unknown, what: string): InputOutcome {
-  // what a transform made of it is no JSON: the path is within the value
+  // the result of a transform is no JSON: the path is within the value
   const path = thrown instanceof NotSerializableError ? thrown.path.slice(what.length).replace(/^\./, '') : '';
   return { status: 'invalid', issues: [{ path, message: toTaskError(thrown).message }] };
 }
@@ -106,17 +106,17 @@ function failure(thrown: unknown, functions: TaskFunctions | undefined): Outcome
 
 function isRetryable(thrown: unknown, functions: TaskFunctions | undefined): boolean {
   if (thrown instanceof NonRetryableError) return false;
-  // what a function returned once it would most likely return again, and its effects would be repeated
+  // an invalid return value would probably be returned again, and its side effects repeated
   if (thrown instanceof CloacinaError && useless.has(thrown.code)) return false;
   if (functions?.retryWhen === undefined) return true;
   try {
     return functions.retryWhen(thrown);
   } catch {
-    return false; // the error of the attempt is what is reported; a policy that cannot judge it does not prolong it
+    return false; // the error of the attempt is reported; a policy that throws does not prolong the task
   }
 }
 
-/** Errors that come again with every attempt. */
+/** Errors that recur with every attempt. */
 const useless: ReadonlySet<ErrorCode> = new Set([
   'NOT_SERIALIZABLE',
   'PAYLOAD_TOO_LARGE',
@@ -135,7 +135,7 @@ const silentHost: TaskHost = {
   progress: () => undefined,
 };
 
-/** `ctx`: its values are parsed when they are looked at, a copy for each attempt. Its functions may be taken apart. */
+/** `ctx`: its values are parsed on access, a copy for each attempt. Its functions can be destructured. */
 class TaskContext {
   readonly executionId: string;
   readonly workflow: string;
@@ -213,7 +213,7 @@ class TaskContext {
     return (run) => this.#transaction(run);
   }
 
-  /** Nothing that the function left running can write any more. */
+  /** Disables all writes of functions that the attempt left running. */
   end(): void {
     this.#ended = true;
   }
@@ -244,7 +244,7 @@ class TaskContext {
       await this.#host.saveStep(name, text);
       return parseJson(text);
     } catch (error) {
-      this.#steps.delete(name); // what failed may be tried again
+      this.#steps.delete(name); // a failed step may be repeated
       throw error;
     }
   }
@@ -258,6 +258,6 @@ function logData(data: unknown): string {
   }
 }
 
-/** Bytes of JSON that the data of a line of a log may have; characters of what is said in their place. */
+/** Maximum size of a log line's data as JSON, bytes, and maximum length of its replacement text, characters. */
 export const maxLogBytes = 65_536;
 const maxLogFault = 1000;

@@ -1,7 +1,7 @@
 import { DatabaseReplacedError } from '../core/error.ts';
 import { indented } from '../core/plain.ts';
 
-/** Anything that logs: pino fits, console too. */
+/** The interface of a logger; pino and console implement it. */
 export interface Logger {
   debug(data: object, message: string): void;
   info(data: object, message: string): void;
@@ -9,7 +9,9 @@ export interface Logger {
   error(data: object, message: string): void;
 }
 
-/** The default: warnings and errors on stderr, with control characters escaped; further lines of a text are indented. */
+/**
+ * The default: warnings and errors on stderr, with control characters escaped; further lines of a text are indented.
+ */
 export const stderrLogger: Logger = {
   debug: () => undefined,
   info: () => undefined,
@@ -17,7 +19,7 @@ export const stderrLogger: Logger = {
   error: (data, message) => write('error', data, message),
 };
 
-/** The same without lines that only repeat that the database was taken away: each part of a runner hears of it. */
+/** Drops lines that only repeat the loss of the database: each part of a runner reports it. */
 export function withoutLoss(logger: Logger): Logger {
   return {
     debug: (data, message) => (isNews(data) ? logger.debug(data, message) : undefined),
@@ -31,7 +33,7 @@ function isNews(data: object): boolean {
   return !(Reflect.get(data, 'error') instanceof DatabaseReplacedError);
 }
 
-/** A logger whose exceptions reach nobody: what is logged stands where nothing may throw. */
+/** A logger that never throws: it is called in places that must not fail. */
 export function steadyLogger(logger: Logger): Logger {
   const at =
     (level: keyof Logger) =>
@@ -39,7 +41,7 @@ export function steadyLogger(logger: Logger): Logger {
       try {
         logger[level](data, message);
       } catch {
-        // there is nowhere left to say so
+        // no other output is left
       }
     };
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };

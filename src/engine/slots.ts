@@ -1,14 +1,17 @@
-/** A place in the queue for a slot. */
+/** A request that waits for a slot. */
 export interface SlotRequest {
   readonly priority: number;
-  /** Called once when a slot is there; whoever is called gives it back with `release`. */
+  /** Called once with a slot, which the callee returns with `release`. */
   readonly start: () => void;
   cancelled: boolean;
 }
 
-/** How many task functions run at once. Free slots go to the highest priority first, then to who came first. */
+/**
+ * Limits the number of running task functions. Free slots go to the highest priority first, then in the order of the
+ * requests.
+ */
 export class Slots {
-  /** How many at once. */
+  /** Maximum number of running task functions. */
   readonly limit: number;
   readonly #waiting = new Map<number, SlotRequest[]>();
   #priorities: number[] = [];
@@ -16,7 +19,7 @@ export class Slots {
   #held = false;
   readonly #onFree: () => void;
 
-  /** `onFree`: called when one has come free that nobody waits for. */
+  /** `onFree`: called when a slot is free and no request waits. */
   constructor(limit: number, onFree: () => void = () => undefined) {
     this.limit = limit;
     this.#onFree = onFree;
@@ -26,12 +29,15 @@ export class Slots {
     return this.#active;
   }
 
-  /** How many more could start at once. */
+  /** Number of free slots. */
   get free(): number {
     return this.#held ? 0 : Math.max(0, this.limit - this.#active);
   }
 
-  /** Starts at once where a slot is free, and gives undefined; else later: the request may be cancelled while it waits. */
+  /**
+   * Starts at once if a slot is free, and returns undefined; otherwise returns a waiting request, which can be
+   * cancelled.
+   */
   request(priority: number, start: () => void): SlotRequest | undefined {
     if (this.#active < this.limit && !this.#held && this.#priorities.length === 0) {
       this.#active++;
@@ -55,7 +61,7 @@ export class Slots {
     if (this.#active < this.limit) this.#onFree();
   }
 
-  /** While held nothing starts: the database is away, or the runner is closing. */
+  /** While held, nothing starts: the database is unavailable, or the runner is closing. */
   hold(held: boolean): void {
     this.#held = held;
     this.#fill();

@@ -4,7 +4,7 @@ import { cleanText } from '../../core/text.ts';
 import { maxMapBytes } from '../../engine/execution/map-items.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { InputOutcome, Outcome, Question, TaskCall, TaskHost } from '../../engine/workflow-code.ts';
-import { batchBytes, boundLogData, checkBytes, itemsFault, jsonFault, maxTextLength } from './bounds.ts';
+import { batchBytes, boundLogData, checkBytes, itemsFault, jsonFault, maxMessageText } from './bounds.ts';
 import { splitCall } from './protocol.ts';
 import type { ToGuest, ToHost } from './protocol.ts';
 
@@ -179,7 +179,7 @@ export class GuestCalls {
     const { id, request } = entry;
     const { message, texts } = encode(id, request);
     const length = texts.reduce((sum, text) => sum + text.length, 0);
-    if (length > maxTextLength) return this.#settle(entry, tooLarge(request, length));
+    if (length > maxMessageText) return this.#settle(entry, tooLarge(request, length));
     entry.sent = true;
     this.#send(message, texts);
   }
@@ -279,7 +279,7 @@ function invalid(message: string): InputOutcome {
 }
 
 function tooLarge(request: Request, length: number): Reply {
-  const text = `the values of the call have ${length} characters of JSON; an isolate takes at most ${maxTextLength}`;
+  const text = `the values of the call have ${length} characters of JSON; an isolate takes at most ${maxMessageText}`;
   return asksForInput(request) ? invalid(text) : failed(new CloacinaError('PAYLOAD_TOO_LARGE', text));
 }
 

@@ -11,7 +11,7 @@ import type { InputOutcome, Outcome, TaskHost, WorkflowCode } from '../../engine
 import { inlineCode } from '../../engine/inline.ts';
 import { raiseSandbox } from './guest-sandbox.ts';
 import { Link } from './link.ts';
-import { maxTextLength } from './bounds.ts';
+import { maxMessageText } from './bounds.ts';
 import { joinCall } from './protocol.ts';
 import type { LogLevel, ToGuest, ToHost } from './protocol.ts';
 
@@ -158,7 +158,7 @@ async function answer(
 function reply(id: number, outcome: Outcome | InputOutcome): void {
   switch (outcome.status) {
     case 'completed':
-      if (outcome.output.length > maxTextLength) return tooLarge(id, outcome.output.length);
+      if (outcome.output.length > maxMessageText) return tooLarge(id, outcome.output.length);
       return send({ kind: 'completed', id }, [outcome.output]);
     case 'valid':
       return send({ kind: 'valid', id }, [outcome.input]);
@@ -177,7 +177,7 @@ function reply(id: number, outcome: Outcome | InputOutcome): void {
 }
 
 function tooLarge(id: number, length: number): void {
-  const text = `the answer has ${length} characters of JSON; an isolate passes on at most ${maxTextLength}`;
+  const text = `the answer has ${length} characters of JSON; an isolate passes on at most ${maxMessageText}`;
   const error = toTaskError(new CloacinaError('PAYLOAD_TOO_LARGE', text));
   send({ kind: 'failed', id, error, retryable: false, retryAfter: null });
 }

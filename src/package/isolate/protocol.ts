@@ -1,4 +1,5 @@
 import type { Question, TaskCall } from '../../engine/workflow-code.ts';
+import { maxDurationMs } from '../../core/duration.ts';
 import type { Issue } from '../../core/error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
@@ -145,11 +146,8 @@ function isCount(value: unknown): value is number {
 }
 
 function isDelay(value: unknown): boolean {
-  return value === null || (typeof value === 'number' && value >= 0 && value <= longestDelayMs);
+  return value === null || (typeof value === 'number' && value >= 0 && value <= maxDurationMs);
 }
-
-/** A thousand years, as for every duration: a time that far from now is still a date. */
-const longestDelayMs = 31_557_600_000_000;
 
 function isLevel(value: unknown): value is LogLevel {
   return value === 'debug' || value === 'info' || value === 'warn' || value === 'error';

@@ -117,7 +117,7 @@ function packagePlugin(dir: string, found: Findings): Plugin {
     },
     load(id) {
       if (!id.endsWith('.node')) return null;
-      const file = shown(dir, id);
+      const file = displayPath(dir, id);
       found.refused.push(
         `${file}: a native module cannot be packed, because it fits one platform and may not run isolated`,
       );
@@ -131,7 +131,9 @@ function packagePlugin(dir: string, found: Findings): Plugin {
       for (const [path, bytes] of result.assets) found.assets.set(path, bytes);
       if (!isDependency(dir, file)) {
         for (const { file: asset, line, column } of result.missing) {
-          found.refused.push(`${shown(dir, file)}:${line}:${column}: the file '${shown(dir, asset)}' cannot be read`);
+          found.refused.push(
+            `${displayPath(dir, file)}:${line}:${column}: the file '${displayPath(dir, asset)}' cannot be read`,
+          );
         }
       }
       return { code: result.code, map: result.map };
@@ -162,7 +164,7 @@ function logMessage(project: Project, log: RolldownLog): string {
   const [headline = ''] = log.message.replace(/^\[\w+\] /, '').split('\n');
   const file = log.loc?.file ?? log.id;
   const place = log.loc === undefined ? '' : `:${log.loc.line}:${log.loc.column + 1}`;
-  const prefix = file === undefined ? '' : `${shown(project.dir, file)}${place}: `;
+  const prefix = file === undefined ? '' : `${displayPath(project.dir, file)}${place}: `;
   return `${prefix}${headline.trim()}${log.frame === undefined ? '' : `\n${log.frame}`}`;
 }
 
@@ -173,7 +175,7 @@ function buildFailed(project: Project, messages: readonly string[], cause?: unkn
   });
 }
 
-function shown(dir: string, file: string | undefined): string {
+function displayPath(dir: string, file: string | undefined): string {
   return file === undefined ? 'the entry' : relative(dir, file).replaceAll('\\', '/');
 }
 

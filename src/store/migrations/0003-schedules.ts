@@ -1,4 +1,4 @@
-/** Schedules and what became of each of their slots. Times are epoch milliseconds, rules JSON. */
+/** Schedules and the results of their slots. Times are epoch ms, rules JSON. */
 export const schedules = `
 create table schedules (
   id text primary key,

@@ -8,16 +8,16 @@ import type { Script } from '../script.ts';
 export interface Migration {
   readonly number: number;
   readonly name: string;
-  /** Statements, ended by semicolons; `{{rows by key}}` stands for what keeps a table in the order of its key. */
+  /** Statements, ended by semicolons; `{{rows by key}}` is replaced by the clause that stores a table in key order. */
   readonly text: string;
   /**
-   * The number of the schema that a version must know at least to go on working once this one is there; default its own.
-   * Columns and tables that are only added leave older versions working.
+   * The oldest schema number whose code still works with this schema; default its own. Added columns and tables leave
+   * older versions working.
    */
   readonly oldest?: number;
 }
 
-/** Forward only; a migration that was released never changes. */
+/** Forward only; a released migration never changes. */
 export const migrations: readonly Migration[] = [
   { number: 1, name: 'executions', text: executions },
   { number: 2, name: 'registry', text: registry },
@@ -25,8 +25,8 @@ export const migrations: readonly Migration[] = [
 ];
 
 /**
- * Brings a database to the newest schema, in one transaction. `rowsByKey` is the database's own words after a table.
- * Throws DATABASE_TOO_NEW where a newer Cloacina migrated it to what this one cannot work with.
+ * Migrates a database to the newest schema, in one transaction. `rowsByKey` is the database's clause after a table
+ * definition. Throws DATABASE_TOO_NEW if a newer Cloacina migrated it to an incompatible schema.
  */
 export function* migrate(now: number, rowsByKey: string, list: readonly Migration[] = migrations): Script<void> {
   yield* run(
@@ -48,15 +48,15 @@ export function* migrate(now: number, rowsByKey: string, list: readonly Migratio
   }
 }
 
-/** The number of the newest migration that was run; 0 for none. */
+/** Returns the number of the newest applied migration; 0 for none. */
 export function* schemaNumber(): Script<number> {
   const row = yield* first<{ newest: number | null }>('select max(number) as newest from cloacina_migrations');
   return row?.newest ?? 0;
 }
 
 /**
- * Whether nothing is left to migrate: also where a newer version has, to a schema that this one works with. Throws
- * DATABASE_TOO_NEW where it does not.
+ * Returns true if nothing is left to migrate, also after a newer version's compatible migrations. Throws
+ * DATABASE_TOO_NEW for incompatible ones.
  */
 export function* isNewest(list: readonly Migration[] = migrations): Script<boolean> {
   const known = list.at(-1)?.number ?? 0;
@@ -73,7 +73,7 @@ export function* isNewest(list: readonly Migration[] = migrations): Script<boole
   );
 }
 
-/** The tables that are made by the migrations after a schema. */
+/** Returns the tables created by the migrations after a schema. */
 export function tablesAfter(schema: number): readonly string[] {
   const texts = migrations.filter(({ number }) => number > schema).map(({ text }) => text);
   return texts.flatMap((text) => Array.from(text.matchAll(/create table (\w+)/g), (found) => found[1]!));

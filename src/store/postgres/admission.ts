@@ -7,7 +7,7 @@ interface Waiter {
 }
 
 const checkMs = 500;
-/** Those who have had their turn are forgotten so many at a time. */
+/** Entries of served requests are removed in batches of this size. */
 const mostLeft = 1000;
 
 /** A refusal is an answer. */
@@ -16,8 +16,8 @@ function isSilence(error: unknown): boolean {
 }
 
 /**
- * Lets so many at once to the database; the others wait for their turn, however long, while the database answers those
- * before them. Twenty thousand starts at the same moment are slow, and none of them fails.
+ * Limits the number of concurrent requests to the database; further ones queue, however long, as long as the database
+ * answers earlier ones. Twenty thousand starts at the same moment are slow, and none of them fails.
  */
 export class Admission {
   readonly #size: number;
@@ -30,7 +30,7 @@ export class Admission {
   #answeredAt = -Infinity;
   #timer: NodeJS.Timeout | undefined;
 
-  /** `shown`: what is asked, in words. `now`: monotonic, ms. */
+  /** `shown`: the request in words. `now`: monotonic, ms. */
   constructor(size: number, patienceMs: number, shown: string, now: () => number = () => performance.now()) {
     this.#now = now;
     this.#size = size;
@@ -39,8 +39,8 @@ export class Admission {
   }
 
   /**
-   * `since`: the time (monotonic, ms) from which on nobody has had an answer while this one waited. Throws STORE_UNAVAILABLE
-   * where that was `patienceMs` ago.
+   * `since`: the time (monotonic, ms) of the last answer to any request while this one waited. Throws STORE_UNAVAILABLE
+   * if that was `patienceMs` ago.
    */
   async through<T>(act: (since: number) => Promise<T>): Promise<T> {
     const came = this.#now();
@@ -65,7 +65,7 @@ export class Admission {
     });
   }
 
-  /** Whoever leaves gives the place to the first that waits. */
+  /** Passes a free place to the first waiting request. */
   #next(): void {
     const next = this.#waiting[this.#head];
     if (next === undefined) {

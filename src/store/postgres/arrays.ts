@@ -2,8 +2,8 @@ import type { ColumnType, Columns } from '../tables/table.ts';
 import { valueOf } from '../tables/table.ts';
 
 /**
- * Rows out of arrays, one parameter a column from `$first` on. Large texts travel as one JSON array each: arrays of quoted
- * text are slow to parse.
+ * Returns the SQL that turns arrays into rows, one parameter a column from `$first` on. Large texts are sent as one
+ * JSON array each: arrays of quoted text are slow to parse.
  */
 export function rowsFrom(columns: Pick<Columns<unknown>, 'list' | 'names'>, first: number, name: string): string {
   const sources = columns.list.map(({ type }, i) => {
@@ -21,8 +21,8 @@ export function typeName(type: ColumnType): string {
 }
 
 /**
- * The parameters of `rowsFrom`, as text. A column without a value is an empty array: `rows from` fills up with nulls. The
- * first column has a value in every row. Throws EncodingError.
+ * Returns the parameters of `rowsFrom`, as text. A column without a value is an empty array: `rows from` fills up with
+ * nulls. The first column has a value in every row. Throws EncodingError.
  */
 export function arraysOf<R>(columns: Columns<R>, rows: readonly R[]): string[] {
   try {
@@ -32,7 +32,7 @@ export function arraysOf<R>(columns: Columns<R>, rows: readonly R[]): string[] {
   }
 }
 
-/** Values cannot be put into parameters of a statement: together they are longer than a string can be. */
+/** The values do not fit into the parameters of a statement: together they exceed the maximum length of a string. */
 export class EncodingError extends Error {
   override readonly name = 'EncodingError';
   constructor(cause: unknown) {

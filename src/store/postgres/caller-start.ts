@@ -16,8 +16,8 @@ import type { Store } from '../store.ts';
 const typed = newExecutions.list.map(({ name, type }) => `${name} ${typeName(type)}`).join(', ');
 
 /**
- * `$1` executions as one JSON text, `$2` the transaction that they belong to, `$3` and `$4` the notice, which the database
- * sends when the caller commits. In any other transaction than that one nothing is written.
+ * `$1` executions as one JSON text, `$2` the id of their transaction, `$3` and `$4` the notice, which the database
+ * sends when the caller commits. In any other transaction nothing is written.
  */
 const insertText = `with given as (select ${newExecutions.names()} from json_to_recordset($1::json) as r(${typed})),
   made as (${newExecutions.into} select ${newExecutions.names()} from given where pg_current_xact_id()::text = $2
@@ -31,10 +31,10 @@ const insertText = `with given as (select ${newExecutions.names()} from json_to_
 const existingText = `select id, build_id, input_hash as hash from executions
   where tenant = $1 and workflow = $2 and idempotency_key = $3`;
 
-/** Statements are bounded by the length of what they insert. */
+/** Maximum length of the inserted JSON per statement, characters. */
 const chunkLength = 8_388_608;
 
-/** What of a store is for a PostgreSQL only: the caller may have a transaction of their own on it. */
+/** The PostgreSQL-only part of a store: starts within a caller's own transaction. */
 export function callerStarts(driver: PostgresDriver): Pick<Store, 'createWithin'> {
   return {
     createWithin: async (tx, creates) => new CallerStart(driver, callerQuery(tx)).create(creates),
@@ -42,9 +42,8 @@ export function callerStarts(driver: PostgresDriver): Pick<Store, 'createWithin'
 }
 
 /**
- * Creates executions, unowned, in a transaction of the caller: by the same rules as `createExecutions`, by the caller's own
- * client. Errors of the database reach the caller as that client gives them, so that whatever repeats transactions there
- * knows them.
+ * Creates executions, unowned, in a transaction of the caller: by the rules of `createExecutions`, through the caller's
+ * own client. Database errors reach the caller unchanged, so that code which repeats transactions recognizes them.
  */
 class CallerStart {
   readonly #driver: PostgresDriver;
@@ -63,7 +62,7 @@ class CallerStart {
       if (existing !== null) results.set(create, existing);
     }
     const fresh = creates.filter((create) => !results.has(create));
-    // before anything is written: a caller who goes on after an error has none of them
+    // before anything is written: a caller who continues after an error has created none
     const pins = await this.#drive(lockPinnedVersions(fresh, this.#driver.dialect));
     const settled = new Map(fresh.map((create) => [create, pins.settled(create)]));
     let chunk = new Map<NewExecution, NewExecution>();
@@ -82,7 +81,7 @@ class CallerStart {
     return creates.map((create) => results.get(create)!);
   }
 
-  /** Inserts executions as they were settled, by those that were asked for. */
+  /** Inserts settled executions, keyed by the requested ones. */
   async #insert(
     settled: ReadonlyMap<NewExecution, NewExecution>,
     xid: string,
@@ -103,7 +102,7 @@ class CallerStart {
     return results;
   }
 
-  /** The execution that has the key already. Who takes the same key at the same time waits for the other's end. */
+  /** Returns the execution that already has the key. Concurrent transactions with the same key wait for each other. */
   async #existing({ tenant, workflow, idempotencyKey }: NewExecution): Promise<CreatedExecution | null> {
     if (idempotencyKey === null) return null;
     const [row] = await this.#query<{ id: string; build_id: string; hash: string | null }>(existingText, [
@@ -114,7 +113,7 @@ class CallerStart {
     return row === undefined ? null : { id: row.id, created: false, buildId: row.build_id, inputHash: row.hash };
   }
 
-  /** Runs a script of selects, whose parameters are texts. */
+  /** Runs a script of selects with text parameters. */
   async #drive<T>(script: Script<T>): Promise<T> {
     let step = script.next();
     while (step.done !== true) {

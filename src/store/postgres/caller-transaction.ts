@@ -5,8 +5,8 @@ import { shown } from '../../core/option-check.ts';
 export type CallerQuery = <Row>(text: string, values: readonly string[]) => Promise<readonly Row[]>;
 
 /**
- * What a caller handed in as a transaction, by its shape: Prisma's interactive transaction, one of Kysely, of Drizzle, or
- * whatever has `query(text, values)`, as a `pg` client has. Throws TRANSACTION_INVALID.
+ * Recognizes a caller's transaction by its shape: Prisma's interactive transaction, one of Kysely, of Drizzle, or any
+ * object with `query(text, values)`, such as a `pg` client. Throws TRANSACTION_INVALID.
  */
 export function callerQuery(tx: unknown): CallerQuery {
   const query = queryOf(tx);
@@ -45,7 +45,7 @@ function kyselyQuery(sql: string, parameters: readonly string[]): object {
   return { sql, query, parameters, queryId: { queryId: 'cloacina' } };
 }
 
-/** Drizzle's `SQLWrapper`, whose SQL is asked for text and parameters. */
+/** Drizzle's `SQLWrapper`, which is asked for text and parameters. */
 function drizzleQuery(sql: string, params: readonly string[]): object {
   return { getSQL: () => ({ toQuery: () => ({ sql, params: [...params] }) }) };
 }

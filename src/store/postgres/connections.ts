@@ -8,13 +8,13 @@ import type { PostgresPlace } from './url.ts';
 type Pg = typeof PgModule;
 type TypeId = Parameters<Pg['types']['getTypeParser']>[0];
 
-/** A connection that is not there after so long is not waited for. */
+/** Maximum time to open a connection. */
 const connectMs = 5000;
 
 /** int8 and numeric: times in ms and counts are exact as a double. */
 const numbers: ReadonlySet<number> = new Set([20, 1700]);
 
-/** Makes connections to a place: to the host that accepted writes last, else to the next of its hosts. */
+/** Opens connections: to the host that accepted writes last, or else to the next host. */
 export class Connections {
   readonly #pg: Pg;
   readonly #place: PostgresPlace;
@@ -22,7 +22,7 @@ export class Connections {
   readonly #hostClient: new () => Client;
   readonly #plainClient: new () => Client;
   readonly #deadlineMs: number;
-  /** Connections whose last commit is on the primary, and on its standby or not. */
+  /** Connections whose last commit may be missing on the standby. */
   readonly #unconfirmed = new WeakSet<object>();
   readonly #checked = new WeakSet<object>();
   #host = 0;
@@ -46,9 +46,9 @@ export class Connections {
     return class extends this.#pg.Client {
       constructor() {
         super(config());
-        // one that breaks between two statements of a transaction: whoever uses it is told by the next of them
+        // a connection may break between two statements of a transaction: the next statement reports it
         this.on('error', () => undefined);
-        // the server was told to wait no longer for its standby, and reports a success
+        // the server was told to stop waiting for its standby, and reports a success
         this.on('notice', ({ routine }) => {
           if (routine === 'SyncRepWaitForLSN') unconfirmed.add(this);
         });
@@ -56,10 +56,7 @@ export class Connections {
     };
   }
 
-  /**
-   * `deadlineMs`: how long somebody waits for an answer. Throws DATABASE_DRIVER_MISSING: `pg` is there for those who use
-   * PostgreSQL only.
-   */
+  /** `deadlineMs`: maximum wait for an answer. Throws DATABASE_DRIVER_MISSING: `pg` is an optional dependency. */
   static async load(place: PostgresPlace, deadlineMs: number): Promise<Connections> {
     try {
       return new Connections(await import('pg'), place, deadlineMs);
@@ -69,17 +66,17 @@ export class Connections {
     }
   }
 
-  /** A pooler hands server connections out by transaction: nothing of a session can be relied on. */
+  /** True behind a pooler that assigns server connections by transaction: no session state can be relied on. */
   get pooled(): boolean {
     return this.#pooled;
   }
 
-  /** A pooler is in between after all. */
+  /** Records that a pooler was detected. */
   foundPooler(): void {
     this.#pooled = true;
   }
 
-  /** How many hosts there are to try. */
+  /** Number of hosts to try. */
   get hosts(): number {
     return this.#place.urls.length;
   }
@@ -88,19 +85,19 @@ export class Connections {
     return this.#made({ max, connectionTimeoutMillis: connectMs, Client: this.#hostClient });
   }
 
-  /** Connections for users' transactions, with the types that `pg` gives by itself. Whoever finds none waits for one. */
+  /** Creates the pool for users' transactions, with `pg`'s own type parsers. Requests beyond its size wait. */
   lendingPool(max: number): Pool {
     return this.#made({ max, Client: this.#plainClient });
   }
 
   #made(config: PoolConfig): Pool {
     const pool = new this.#pg.Pool({ allowExitOnIdle: true, ...config });
-    // a connection that breaks while it is idle is replaced; whoever uses one is told by its query
+    // an idle connection that breaks is replaced; one in use reports the error through its query
     pool.on('error', () => undefined);
     return pool;
   }
 
-  /** One connection, ready for use; of several hosts one that accepts writes. */
+  /** Opens one connection; of several hosts one that accepts writes. */
   async connect(): Promise<Client> {
     const client = new this.#hostClient();
     try {
@@ -114,13 +111,13 @@ export class Connections {
     }
   }
 
-  /** A connection could not be made, or does not accept writes: the next one goes to the next host. */
+  /** Records a connection that failed or does not accept writes: the next one goes to the next host. */
   failed(error: unknown): void {
     if (error instanceof Error && /unsupported startup parameter/.test(error.message)) this.#pooled = true;
     else this.#host = (this.#host + 1) % this.hosts;
   }
 
-  /** Throws OutcomeUnknownError where what was just committed may be lost with the host. */
+  /** Throws OutcomeUnknownError if the last commit may be lost with the host. */
   confirm(client: object): void {
     if (!this.#unconfirmed.delete(client)) return;
     throw new OutcomeUnknownError('the server gave up waiting for its standby');
@@ -134,18 +131,17 @@ export class Connections {
       connectionTimeoutMillis: connectMs,
       keepAlive: true,
     };
-    // poolers refuse them, or keep them for whoever comes next
+    // poolers refuse these parameters, or leak them to the next client
     return this.#pooled ? common : { ...common, ...serverTimeouts(this.#deadlineMs) };
   }
 
   /**
-   * Once for each connection. With one host whatever it says is the answer; among several a standby is not the one that is
-   * looked for. A session that has not got the timeouts that it was begun with is not ours alone: a pooler is in between
-   * that took no notice of them.
+   * Runs once for each connection. With one host every answer is accepted; among several a standby is rejected. A
+   * session without the timeouts it was started with is not ours alone: a pooler that ignored them is in between.
    */
   async check(client: ClientBase): Promise<void> {
     if ((this.#pooled && this.hosts === 1) || this.#checked.has(client)) return;
-    // a host that falls silent right after its greeting is not waited for
+    // a host that falls silent right after its greeting must not block the caller
     const asked = { text: checkText(this.#pooled ? null : this.#deadlineMs), query_timeout: this.#deadlineMs };
     const answers = (await client.query(asked)) as unknown as readonly QueryResult<Checked>[];
     const { standby, own } = answers.find(({ command }) => command === 'SELECT')!.rows[0]!;
@@ -157,14 +153,14 @@ export class Connections {
 
 interface Checked {
   readonly standby: boolean;
-  /** Whether the session is this connection's own, as far as its timeouts tell. */
+  /** True if the session belongs to this connection alone, as far as its timeouts tell. */
   readonly own: boolean;
 }
 
 /**
- * With the timeouts that a session should have, one that has them is told the isolation that single statements are written
- * for, and to compile none of them: a plan that looks dear takes longer to compile than to run. In a transaction, as a
- * standby refuses those that begin by themselves where the default is `serializable`.
+ * The check of a new session. If it has the expected timeouts, it also sets the isolation that single statements need,
+ * and turns off JIT: compiling a plan with a high estimated cost takes longer than running it. Runs in a transaction,
+ * since a standby refuses implicit ones if the default is `serializable`.
  */
 function checkText(deadlineMs: number | null): string {
   const bounds = Object.entries(deadlineMs === null ? {} : serverTimeouts(deadlineMs));
@@ -177,13 +173,13 @@ function checkText(deadlineMs: number | null): string {
     commit`;
 }
 
-/** The host is a standby. Its code is that of a server's refusal to write. */
+/** The host is a standby. The error has the code of a server that refuses writes. */
 class StandbyError extends Error {
   override readonly name = 'StandbyError';
   readonly code = '25006';
 }
 
-/** Closes a connection without waiting for a last word, which may never come. */
+/** Closes a connection without waiting for an answer, which may never come. */
 export async function closeHard(client: Client): Promise<void> {
   client.removeAllListeners('end');
   const ended = client.end().catch(() => undefined);
@@ -194,8 +190,8 @@ export async function closeHard(client: Client): Promise<void> {
 }
 
 /**
- * Bounds, ms, on what the server does for a client that has fallen silent, below its lease: a commit under way holds the
- * row of its runner, and others wait for it before they declare that runner dead.
+ * Bounds in ms on the server's work for a silent client, below its lease: a commit in progress locks the row of its
+ * runner, and other runners wait for it before they declare that runner dead.
  */
 function serverTimeouts(deadlineMs: number): {
   statement_timeout: number;
@@ -205,8 +201,8 @@ function serverTimeouts(deadlineMs: number): {
 }
 
 /**
- * What a transaction begins with, in one round trip: whatever the server's defaults are, it is durable when it is
- * acknowledged. With a deadline the server is told of it, as no session tells it behind a pooler.
+ * Returns the begin of a transaction, in one round trip: it is durable once acknowledged, whatever the server's
+ * defaults are. A deadline is sent along, since behind a pooler no session has one.
  */
 export function beginText(deadlineMs: number | null): string {
   const timeouts = Object.entries(deadlineMs === null ? {} : serverTimeouts(deadlineMs));
@@ -214,5 +210,8 @@ export function beginText(deadlineMs: number | null): string {
   return `begin isolation level read committed; ${told}select ${durableText}`;
 }
 
-/** Makes the commit of a transaction durable, whatever the server's default is; `remote_apply` is stronger than `on`, and stays. */
+/**
+ * Makes the commit of a transaction durable, whatever the server's default is; `remote_apply` is stronger than `on`,
+ * and stays.
+ */
 export const durableText = `case when current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then set_config('synchronous_commit', 'on', true) end`;

@@ -8,8 +8,9 @@ import { all, run } from '../script.ts';
 import type { Script } from '../script.ts';
 
 /**
- * Creates executions, all or none. Where the answer to the commit is lost, the database is asked what became of it, by the
- * ids: they are made once, however often that is tried. Throws OUTCOME_UNKNOWN where it does not say so in time.
+ * Creates executions, all or none. If the answer to the commit is lost, the database is asked for the result by their
+ * ids: they are created once, however often the commit is retried. Throws OUTCOME_UNKNOWN if the result stays unknown
+ * until the deadline.
  */
 export async function createSurely(
   driver: PostgresDriver,
@@ -24,7 +25,7 @@ export async function createSurely(
       return isolated === 1 ? createdAs(creates) : await driver.write(() => createAtOnce(creates, driver.dialect));
     } catch (error) {
       const wasLost = error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
-      // the first try came through after all, while the next one was on its way
+      // the first attempt succeeded after all, while the next one was in progress
       if (!wasLost && !(isUnknown && isDuplicate(error))) throw isUnknown ? unknown(creates, error) : error;
       isUnknown = true;
       const made = await driver
@@ -41,7 +42,7 @@ export async function createSurely(
   }
 }
 
-/** This transaction writes itself: only its own commit confirms what is there to be seen. */
+/** This transaction writes a row: only its own commit proves that the visible rows are durable. */
 function* madeBefore(creates: readonly NewExecution[]): Script<readonly CreatedExecution[] | undefined> {
   const [first] = creates;
   if ((yield* run('update executions set inbox_seq = inbox_seq where id = $1', first!.id)) === 0) return undefined;

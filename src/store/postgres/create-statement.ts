@@ -9,8 +9,8 @@ import { all } from '../script.ts';
 import type { Dialect, Script } from '../script.ts';
 
 /**
- * The same as `createExecutions`, with one statement for all rows. Those with an idempotency key are looked up first, one by
- * one: they come one at a time anyway.
+ * As `createExecutions`, with one statement for all rows. If any has an idempotency key, all are created one by one:
+ * such executions are started singly anyway.
  */
 export function* createAtOnce(creates: readonly NewExecution[], dialect: Dialect): Script<CreatedExecution[]> {
   if (creates.length === 0 || creates.some(({ idempotencyKey }) => idempotencyKey !== null)) {
@@ -22,7 +22,7 @@ export function* createAtOnce(creates: readonly NewExecution[], dialect: Dialect
   return createdAs(now);
 }
 
-/** Whether nothing has to be looked up or held before they are created: then that statement is the whole transaction. */
+/** Returns true if no lookup or lock is needed before the insert: then that statement is the whole transaction. */
 export function isOneStatement(creates: readonly NewExecution[]): boolean {
   return creates.every(({ idempotencyKey, pin }) => idempotencyKey === null && pin === null);
 }

@@ -22,34 +22,34 @@ import type { PostgresPlace } from './url.ts';
 import type { Dialect, Driver, Notice, Script, SqlValue, StatementResult } from '../script.ts';
 
 export interface PostgresOptions {
-  /** How long a change may wait for the database before STORE_UNAVAILABLE; default 10 s. */
+  /** Maximum wait of a change for the database before STORE_UNAVAILABLE; default 10 s. */
   readonly patienceMs?: number;
-  /** How long an answer is waited for before the connection counts as dead; default 10 s. */
+  /** Maximum wait for an answer before the connection counts as dead; default 10 s. */
   readonly deadlineMs?: number;
-  /** Connections at most; default 10. */
+  /** Maximum number of connections; default 10. */
   readonly connections?: number;
   /** Epoch ms; for the log of migrations. */
   readonly now?: () => number;
-  /** Default: all that there are. */
+  /** Default: all migrations. */
   readonly migrations?: readonly Migration[];
 }
 
-/** Connections that those who wait for their turn leave to commits, leases and looks. */
+/** Number of connections reserved for commits, leases and polls. */
 const kept = 3;
 const retryMs = 50;
 const closeMs = 2000;
-/** How long a migration waits for others to let go of a table. */
+/** Maximum wait of a migration for the lock of a table. */
 const lockMs = 1000;
-/** Migrations of one schema take turns by this advisory lock; the number has no meaning. */
+/** Advisory lock that serializes the migrations of one schema; the number has no meaning. */
 const migrationLock = 7_120_260_113;
 
-/** A pool of connections to a PostgreSQL database, in one schema. Every script is a transaction of its own. */
+/** A pool of connections to a PostgreSQL database, in one schema. Every script is its own transaction. */
 export class PostgresDriver implements Driver {
   readonly dialect: Dialect = postgresDialect;
   readonly shared = true;
-  /** How long an answer is waited for, ms. */
+  /** Maximum wait for an answer, ms. */
   readonly deadlineMs: number;
-  /** How long a change may wait for the database, ms. */
+  /** Maximum wait of a change for the database, ms. */
   readonly patienceMs: number;
   readonly ahead: Pick<Driver, 'read' | 'ask' | 'write'> = {
     read: (script) => this.#read(script),
@@ -65,7 +65,7 @@ export class PostgresDriver implements Driver {
   readonly #schema: string;
   readonly #qualified: (text: string) => string;
   readonly #prepared = new Prepared();
-  /** Connections whose transaction has a deadline of its own. */
+  /** Connections whose transaction has its own deadline. */
   readonly #patient = new WeakMap<PoolClient, number>();
   #notices: Notices | undefined;
   #closed = false;
@@ -102,17 +102,17 @@ export class PostgresDriver implements Driver {
     }
   }
 
-  /** The schema that our tables are in. */
+  /** The schema of our tables. */
   get schema(): string {
     return this.#schema;
   }
 
-  /** Whether a pooler is in between: a statement by itself runs under whatever isolation is the default there. */
+  /** True behind a pooler: a single statement runs under the default isolation of the server connection. */
   get pooled(): boolean {
     return this.#connections.pooled;
   }
 
-  /** A statement whose tables are found whatever a connection's search_path is. */
+  /** Qualifies the table names of a statement, so that it works under any search_path. */
   qualified(text: string): string {
     return this.#qualified(text);
   }
@@ -198,8 +198,8 @@ export class PostgresDriver implements Driver {
   }
 
   /**
-   * One attempt at a transaction, for a caller that decides about repeating it. Throws the database's own errors.
-   * `deadlineMs`: a longer deadline for each of its statements, of which the server is told.
+   * Makes one attempt at a transaction, for a caller that decides about repeating it. Throws the database's own errors.
+   * `deadlineMs`: a longer deadline for each of its statements, which is also sent to the server.
    */
   async once<T>(act: (client: PoolClient) => Promise<T>, deadlineMs: number = this.deadlineMs): Promise<T> {
     if (deadlineMs <= this.deadlineMs) return this.#transaction(this.#begin(), act);
@@ -214,21 +214,21 @@ export class PostgresDriver implements Driver {
   }
 
   /**
-   * A statement that is a transaction of its own, prepared once a connection; its one row. One attempt: throws the
-   * database's own errors, and OutcomeUnknownError where it was sent and no answer came.
+   * Runs one statement as its own transaction, prepared once a connection, and returns its only row. Makes one attempt:
+   * throws the database's own errors, and OutcomeUnknownError if it was sent and no answer came.
    */
   async statement<Row>(text: string, values: readonly unknown[]): Promise<Row> {
     return (await this.#query(text, values)) as Row;
   }
 
-  /** The same as `write` for a statement that is durable by itself; its one row. */
+  /** As `write`, for a statement that is durable by itself; returns its only row. */
   async writeOne<Row>(text: string, values: readonly unknown[], notice: Notice): Promise<Row> {
     const row = await this.#admission.through((since) => this.#untilDone(() => this.#query(text, values), since));
     this.tell(notice);
     return row as Row;
   }
 
-  /** Tells other processes what was committed here. */
+  /** Notifies other processes of a commit. */
   tell(notice: Notice | null): void {
     if (notice !== null) this.#notices?.tell(notice);
   }
@@ -253,14 +253,14 @@ export class PostgresDriver implements Driver {
     return this.#drive(client, script, this.#deadlineOf(client), !this.#connections.pooled);
   }
 
-  /** The same on a connection that was lent: whoever has it may make it forget what was prepared. */
+  /** As `drive`, on a lent connection: its user may have deallocated prepared statements. */
   async driveLent<T>(client: PoolClient, script: Script<T>): Promise<T> {
     return this.#drive(client, script, this.deadlineMs, false);
   }
 
   /**
-   * A connection for a transaction of a user's, of a pool of their own: tasks that wait within theirs never take what the
-   * engine needs to go on.
+   * Lends a connection for a user's transaction, from a separate pool: tasks that wait within theirs never block the
+   * engine.
    */
   async lend(): Promise<PoolClient> {
     if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#shown} was closed`);
@@ -275,12 +275,12 @@ export class PostgresDriver implements Driver {
     }
   }
 
-  /** Throws OutcomeUnknownError where what was just committed may be lost with its host. */
+  /** Throws OutcomeUnknownError if the last commit may be lost with its host. */
   confirmed(client: PoolClient): void {
     this.#connections.confirm(client);
   }
 
-  /** A connection of its own, for as long as whoever asked for it wants. */
+  /** Opens a separate connection, owned by the caller. */
   async connect(): Promise<Client> {
     return this.#connections.connect();
   }
@@ -297,7 +297,7 @@ export class PostgresDriver implements Driver {
     if (this.#closed) return;
     await this.#notices?.close();
     this.#closed = true;
-    // a connection that is asked to end and does not answer holds up nobody
+    // an unresponsive connection must not block the close
     const ended = Promise.all([this.#pool.end(), this.#lent?.end()]);
     await Promise.race([ended, setTimeout(closeMs, undefined, { ref: false })]);
   }
@@ -314,7 +314,7 @@ export class PostgresDriver implements Driver {
     } catch (error) {
       this.#giveBack(client, error);
       if (name !== undefined && isStaleStatement(error)) return this.#query(text, values);
-      // without a word of the database itself the connection broke: what it was doing may have been done
+      // without an error of the database itself the connection broke, and its statement may have been executed
       throw isAnswer(error) && !isPassing(error) ? error : unknownUnlessRefused(error);
     }
   }
@@ -348,7 +348,7 @@ export class PostgresDriver implements Driver {
     } catch (error) {
       if (committing) {
         this.#giveBack(client, error);
-        // with the connection went the answer; the database may have committed all the same
+        // the answer was lost with the connection; the database may have committed
         throw unknownUnlessRefused(error);
       }
       const isWhole = (isAnswer(error) && !isStaleStatement(error)) || error instanceof CloacinaError;
@@ -389,13 +389,13 @@ export class PostgresDriver implements Driver {
     }
   }
 
-  /** A connection on which something failed is not used again, unless the server itself answered. */
+  /** Drops a connection after an error, unless the server itself answered. */
   #giveBack(client: PoolClient, error: unknown): void {
     const whole = isAnswer(error) && !isPassing(error);
     client.release(!whole);
     if (isForeignStatement(error)) this.#connections.foundPooler();
     if (isAnswer(error) && !isReadOnly(error)) return;
-    // one that fell silent is seldom the only one: none of those that are idle is tried first
+    // a silent connection is seldom the only one: idle connections are dropped untested
     if (!this.#closed && !whole) this.#renewPool();
   }
 
@@ -432,7 +432,7 @@ interface Query {
   readonly values?: unknown[];
 }
 
-/** `query_timeout` is known to the driver, but not to its types. */
+/** The driver supports `query_timeout`, but its types lack it. */
 function timed(query: Query, deadlineMs: number | null): QueryConfig {
   return Object.assign(query as QueryConfig, deadlineMs === null ? {} : { query_timeout: deadlineMs });
 }

@@ -7,38 +7,47 @@ import {
   UnwritableBatchError,
 } from '../transition.ts';
 
-/** The SQLSTATE of an error of the server (https://www.postgresql.org/docs/current/errcodes-appendix.html), or the code of the system's. */
+/**
+ * Returns the SQLSTATE of a server error (https://www.postgresql.org/docs/current/errcodes-appendix.html), or the code
+ * of a system error.
+ */
 function sqlState(error: unknown): string | undefined {
   const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
   return typeof code === 'string' ? code : undefined;
 }
 
-/** Whether an error is about the data of a statement, and would come again (classes 22, 23, 54). */
+/** True for errors about the data of a statement, which would recur (classes 22, 23, 54). */
 export function isDataError(error: unknown): boolean {
   return /^(22|23|54)...$/.test(sqlState(error) ?? '');
 }
 
-/** Whether a row of that key is there already. */
+/** True if a row of that key exists already. */
 export function isDuplicate(error: unknown): boolean {
   return sqlState(error) === '23505';
 }
 
-/** Whether the server itself answered: the connection is whole, and the statement has done nothing. */
+/** True if the server itself answered: the connection is intact, and the statement has changed nothing. */
 export function isAnswer(error: unknown): boolean {
   return /^[0-9A-Z]{5}$/.test(sqlState(error) ?? '') && !/^E[A-Z]{4}$/.test(sqlState(error) ?? '');
 }
 
-/** Whether the server cannot be written to: it is a standby, or became one. */
+/** True if the server refuses writes: it is a standby, or became one. */
 export function isReadOnly(error: unknown): boolean {
   return sqlState(error) === '25006';
 }
 
-/** A pooler gave the statement to a server connection that has not prepared it, or has another one by its name. */
+/**
+ * True if a pooler gave the statement to a server connection that has not prepared it, or has prepared another one of
+ * that name.
+ */
 export function isForeignStatement(error: unknown): boolean {
   return /^(26000|42P05)$/.test(sqlState(error) ?? '');
 }
 
-/** What was prepared on a connection cannot be used there any more: see `isForeignStatement`; or a table has got another column since. */
+/**
+ * True if a prepared statement is no longer usable on its connection: see `isForeignStatement`; or a table has a new
+ * column since.
+ */
 export function isStaleStatement(error: unknown): boolean {
   if (isForeignStatement(error)) return true;
   return (
@@ -46,7 +55,10 @@ export function isStaleStatement(error: unknown): boolean {
   );
 }
 
-/** Whether the same transaction may be tried again: two were in each other's way (a deadlock, a serialization failure), or what was prepared is stale. */
+/**
+ * True if the same transaction may be repeated: two conflicted (a deadlock, a serialization failure), or a prepared
+ * statement is stale.
+ */
 export function isConflict(error: unknown): boolean {
   return sqlState(error)?.startsWith('40') === true || isStaleStatement(error);
 }
@@ -57,7 +69,7 @@ function isOfBatch(error: unknown): boolean {
   );
 }
 
-/** Errors after which the same transaction may well succeed: a conflict with another, or a database that is away. */
+/** True for errors after which the same transaction may succeed: a conflict, or an unavailable database. */
 export function isPassing(error: unknown): boolean {
   if (error instanceof CloacinaError || isOfBatch(error)) return false;
   const state = sqlState(error);
@@ -66,15 +78,15 @@ export function isPassing(error: unknown): boolean {
   return /^(40|53|57P|08|55P03|25006|25P0[23]|57014)/.test(state) || /^E[A-Z]+$/.test(state);
 }
 
-/** Whether a statement was sent, and no server said in time what became of it. */
+/** True if a statement was sent, and no server answered in time. */
 export function isSilence(error: unknown): boolean {
   if (error instanceof OutcomeUnknownError) return true;
   if (sqlState(error) === '57014') return true;
-  // as `pg` says it; a connection that could not be made has sent nothing
+  // the texts of `pg`; a connection that could not be opened has sent nothing
   return error instanceof Error && /^(Query read timeout|Connection terminated( unexpectedly)?)$/.test(error.message);
 }
 
-/** A connection that could not be made sent nothing; one that broke may have. */
+/** A connection that could not be opened sent nothing; one that broke may have. */
 export function unknownUnlessRefused(error: unknown): unknown {
   const state = sqlState(error) ?? '';
   const sentNothing =
@@ -83,7 +95,7 @@ export function unknownUnlessRefused(error: unknown): unknown {
   return sentNothing ? error : new OutcomeUnknownError('the answer to a commit was lost', { cause: error });
 }
 
-/** An error of PostgreSQL as one of ours: what happened, to which database. */
+/** Converts a PostgreSQL error to one of Cloacina's, with the operation and the database. */
 export function storeError(error: unknown, what: string): unknown {
   if (error instanceof CloacinaError) return error;
   const reason = error instanceof Error ? error.message || String(sqlState(error)) : String(error);
@@ -91,7 +103,7 @@ export function storeError(error: unknown, what: string): unknown {
     const message = `${what}; the change may or may not have been stored: ${reason}; check before you repeat it`;
     return new CloacinaError('OUTCOME_UNKNOWN', message, { cause: error });
   }
-  // a database or a user that is not there, a wrong password, a privilege that is missing
+  // missing database or user, wrong password, missing privilege
   const isRefused = /^(3D000|28P01|28000|42501)$/.test(sqlState(error) ?? '');
   return isRefused || isPassing(error) ? new StoreUnavailableError(`${what}: ${reason}`, error) : error;
 }

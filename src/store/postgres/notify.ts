@@ -3,15 +3,15 @@ import type { Client } from 'pg';
 import { closeHard } from './connections.ts';
 import type { Notice } from '../script.ts';
 
-/** Where notices do not come (a pooler swallows them), somebody looks after this time all the same. */
+/** Interval of polls if notices do not arrive (a pooler swallows them). */
 const blindMs = 500;
-/** A notice to oneself that has not come after so long will not come. */
+/** Maximum wait for a notice to oneself. */
 const deafMs = 2000;
 const reconnectMs = 1000;
-/** Between two notices of one process: what happens within it is told by one. */
+/** Minimum interval of notices of one process; commits within it share a notice. */
 const spacingMs = 4;
 
-/** Known to the driver, but not to its types. */
+/** The driver supports this option, but its types lack it. */
 const answerWithin: object = { query_timeout: 5000 };
 
 export interface NoticesOptions {
@@ -22,12 +22,12 @@ export interface NoticesOptions {
 }
 
 /**
- * A notice as one statement: `$1` the channel, `$2` what is said. Its transaction is no change, so nobody waits until it is
- * on disk.
+ * A notice as one statement: `$1` the channel, `$2` the payload. Its transaction changes nothing, so it does not wait
+ * for the disk.
  */
 const notifyText = `select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)`;
 
-/** The name of the channel of a schema; names of PostgreSQL have 63 bytes at most. */
+/** Returns the channel name of a schema; PostgreSQL names have at most 63 bytes. */
 export function noticeChannel(schema: string): string {
   const short =
     Buffer.byteLength(schema) <= 50 ? schema : createHash('sha256').update(schema).digest('hex').slice(0, 32);
@@ -35,8 +35,8 @@ export function noticeChannel(schema: string): string {
 }
 
 /**
- * Wake-ups between processes by LISTEN and NOTIFY, sent after a commit and not inside it, gathered. Whether they come is
- * tried out by a notice to oneself; where they do not, whoever wants to know is told to look now and then.
+ * Wake-ups between processes by LISTEN and NOTIFY, sent after a commit and not inside it, and coalesced. A notice to
+ * oneself tests whether they arrive; if not, subscribers are told to poll.
  */
 export class Notices {
   readonly #options: NoticesOptions;
@@ -57,20 +57,20 @@ export class Notices {
     this.#channel = noticeChannel(options.schema);
   }
 
-  /** Calls a function whenever another process has committed something, or may have. */
+  /** Calls a function after each commit of another process, or a possible one. */
   subscribe(listener: (notice: Notice) => void): () => void {
     this.#listeners.add(listener);
     this.#listening ??= this.#listen();
     return () => this.#listeners.delete(listener);
   }
 
-  /** Something was committed here. */
+  /** Announces a commit of this process. */
   tell(notice: Notice): void {
     this.#untold = wider(this.#untold, notice);
     if (this.#spaced === undefined) this.#telling ??= this.#tell();
   }
 
-  /** Other connections fell silent: this one may have too, and would never say so. */
+  /** Reconnects after other connections fell silent: a silent listener would not notice its own loss. */
   renew(): void {
     if (this.#client !== undefined) this.#lost(this.#client);
   }
@@ -81,7 +81,7 @@ export class Notices {
     clearTimeout(this.#spaced);
     await this.#listening;
     await this.#telling;
-    // the last thing that was done here is told before this one goes
+    // the last commit is announced before this process closes
     if (this.#untold !== undefined) await this.#say(this.#untold);
     const client = this.#client;
     this.#client = undefined;
@@ -104,7 +104,7 @@ export class Notices {
     try {
       await this.#options.query(notifyText, [this.#channel, `${this.#self} ${notice}`]);
     } catch {
-      // the database is away: the others look by themselves before long
+      // the database is unavailable: other processes poll soon
     }
   }
 
@@ -115,9 +115,9 @@ export class Notices {
       client.on('notification', ({ payload }) => this.#heard(payload ?? ''));
       client.on('end', () => this.#lost(client));
       await client.query({ text: `listen "${this.#channel.replaceAll('"', '""')}"`, ...answerWithin });
-      // by another connection: what a pooler tells the very one that it lends out proves nothing
+      // by another connection: a pooler may deliver a notice to the connection that sent it, which proves nothing
       await this.#options.query(notifyText, [this.#channel, `${this.#self} any`]);
-      // from here on what is committed is heard of; before that it may have been missed
+      // commits are noticed from here on; earlier ones may have been missed
       this.#publish('all');
       this.#timer = setTimeout(() => this.#deaf(), deafMs).unref();
       if (this.#closed) await client.end().catch(() => undefined);
@@ -136,7 +136,7 @@ export class Notices {
     }
   }
 
-  /** Nothing is heard on this connection: whoever listens is told to look now and then, until something is. */
+  /** No notices arrive on this connection: subscribers are told to poll until they do. */
   #deaf(): void {
     if (this.#closed || this.#hears) return;
     this.#publish('all');
@@ -148,7 +148,7 @@ export class Notices {
     for (const listener of this.#listeners) listener(notice);
   }
 
-  /** The connection is gone: what was said meanwhile may have been missed. */
+  /** The connection is lost: notices may have been missed. */
   #lost(client: Client | undefined): void {
     if (client !== this.#client) return;
     this.#client = undefined;
@@ -163,7 +163,7 @@ export class Notices {
   }
 }
 
-/** The one of two notices that tells more. */
+/** Returns the notice that covers more. */
 function wider(one: Notice | undefined, other: Notice): Notice {
   if (one === 'all' || other === 'all') return 'all';
   return one === 'work' ? one : other;

@@ -2,17 +2,23 @@ import { createHash } from 'node:crypto';
 import type { ClientBase } from 'pg';
 import { isAnswer } from './errors.ts';
 
-/** Statements with a name, at most: lists with any number of tags have as many texts. */
+/** Maximum number of named statements: lists with any number of tags have as many texts. */
 const mostNames = 500;
-/** After so long a connection plans its statements anew: what was planned for an empty table is not for one that has filled up since. */
+/**
+ * After this time a connection replans its statements: a plan for an empty table is bad for one that has filled up
+ * since.
+ */
 const planMs = 10_000;
 
-/** The names of statements that are prepared once a connection, and the age of what was planned for them. */
+/** The names of statements that are prepared once a connection, and the age of their plans. */
 export class Prepared {
   readonly #names = new Map<string, string>();
   readonly #plannedAt = new WeakMap<object, number>();
 
-  /** By what it says: another version of Cloacina may use the same connection of a pooler. Undefined: it is not prepared. */
+  /**
+   * Returns a name derived from the text: another version of Cloacina may use the same connection of a pooler.
+   * Undefined: the statement is not prepared.
+   */
   nameOf(text: string): string | undefined {
     let name = this.#names.get(text);
     if (name === undefined) {
@@ -23,7 +29,7 @@ export class Prepared {
     return name;
   }
 
-  /** Lets a connection forget plans that are old. */
+  /** Makes a connection drop old plans. */
   async refresh(client: ClientBase, deadlineMs: number): Promise<void> {
     const now = performance.now();
     const plannedAt = this.#plannedAt.get(client);
@@ -33,7 +39,7 @@ export class Prepared {
     try {
       await client.query(Object.assign({ text: 'discard plans' }, { query_timeout: deadlineMs }));
     } catch (error) {
-      // a server that speaks the protocol and does not know the command has plans of its own making
+      // a compatible server without this command manages its plans itself
       if (!isAnswer(error)) throw error;
     }
   }

@@ -1,6 +1,6 @@
 import { migrations } from '../migrations/migrate.ts';
 
-/** Every table of ours, as the migrations make them. */
+/** All of our tables, as created by the migrations. */
 const tables: readonly string[] = [
   'cloacina_migrations',
   ...migrations.flatMap(({ text }) => Array.from(text.matchAll(/create table (\w+)/g), (found) => found[1]!)),
@@ -18,7 +18,7 @@ export function schemaQualifier(schema: string): (text: string) => string {
     let qualified = known.get(text);
     if (qualified === undefined) {
       qualified = text.replaceAll(named, (_, word: string, space: string, table: string) => {
-        // the table keeps its name within the statement: columns are written table.column
+        // the alias keeps the table's name within the statement: columns are written table.column
         return `${word}${space}${place}.${table}`;
       });
       known.set(text, qualified);
@@ -27,7 +27,7 @@ export function schemaQualifier(schema: string): (text: string) => string {
   };
 }
 
-/** A name as SQL takes it literally. */
+/** Quotes a name for SQL. */
 export function quotedName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }

@@ -8,17 +8,17 @@ import type { Store } from '../store.ts';
 import { writeTaskEnd } from '../commit/task-end.ts';
 import type { TaskEndOutcome, TaskTransaction } from '../commit/task-end.ts';
 
-/** What of a connection is not for a function that is lent it. */
+/** Methods of a connection that a borrowing function must not use. */
 const kept = ['release', 'end', 'connect'];
 
 /**
- * Whether the transaction is still the one that was begun: what is set for its length is gone with it. From here on our own
+ * Checks that the transaction is still the original one: a setting local to it is lost with it. From here on our own
  * statements follow, with our deadline.
  */
 const checkText = `select current_setting('cloacina.task', true) = 'open' as open,
   set_config('statement_timeout', $1, true), ${durableText}`;
 
-/** Transactions of tasks on PostgreSQL, each on a connection that is nobody else's meanwhile. */
+/** Transactions of tasks on PostgreSQL, each on an exclusive connection. */
 export function postgresTasks(driver: PostgresDriver): Pick<Store, 'transactTask'> {
   return { transactTask: (task) => transact(driver, task) };
 }
@@ -33,7 +33,7 @@ async function transact(driver: PostgresDriver, task: TaskTransaction): Promise<
   task.over.catch(() => (isOver = true));
   let how: TaskEndOutcome;
   try {
-    // a statement of the user's may take its time; who does nothing for long does not keep what others wait for
+    // the user's statements may take long; an idle transaction must not hold locks for long
     const idle = `set local statement_timeout = 0; set local idle_in_transaction_session_timeout = ${driver.deadlineMs}`;
     await client.query(`${beginText(null)}; ${idle}; set local cloacina.task = 'open'`);
     const value = await Promise.race([task.run(connection), task.over]);
@@ -73,12 +73,12 @@ async function commit(driver: PostgresDriver, client: PoolClient): Promise<void>
     client.release();
   } catch (error) {
     client.release(true);
-    // a constraint that is judged at the end: that is an answer
+    // a deferred constraint failed: that is an answer
     throw isAnswer(error) && !isPassing(error) ? error : unknownUnlessRefused(error);
   }
 }
 
-/** What an attempt that is over may still be asking for is not waited for: its connection goes, and the transaction with it. */
+/** Pending queries of an ended attempt are not awaited: the connection is closed, and the transaction ends with it. */
 async function undo(client: PoolClient, deadlineMs: number, isLost: boolean): Promise<void> {
   if (isLost) {
     client.release(true);

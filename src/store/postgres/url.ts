@@ -1,9 +1,9 @@
 import { CloacinaError } from '../../core/error.ts';
 import { parsedUrls, shownUrl } from '../../core/shown-url.ts';
 
-/** Where a PostgreSQL database is. */
+/** The location of a PostgreSQL database. */
 export interface PostgresPlace {
-  /** One URL for each host that was named, in the order in which they are tried. */
+  /** One URL for each host, in the order of attempts. */
   readonly urls: readonly string[];
   /** The schema of all tables; default `cloacina`. */
   readonly schema: string;
@@ -18,9 +18,9 @@ const form = 'use postgres://user:password@host:5432/database?schema=name; more 
 const encode = 'percent-encode special characters in the password (@ as %40, / as %2F, ? as %3F, # as %23, % as %25)';
 
 /**
- * Reads `postgres://user:password@host:5432,other:5432/database?schema=name`. Of several hosts each is tried in turn,
- * until one accepts writes. TLS settings (`sslmode`, `sslrootcert`, ...) are for the driver. Throws DATABASE_URL_INVALID,
- * without a cause: the error of `new URL` carries the whole text.
+ * Parses `postgres://user:password@host:5432,other:5432/database?schema=name`. Several hosts are tried in turn, until
+ * one accepts writes. TLS settings (`sslmode`, `sslrootcert`, ...) are passed to the driver. Throws
+ * DATABASE_URL_INVALID, without a cause: the error of `new URL` contains the whole text.
  */
 export function postgresPlace(text: string): PostgresPlace {
   const parsed = parsedUrls(text);

@@ -11,7 +11,7 @@ export interface Condition {
   readonly reason: string;
   /** For people; null if there is no more to say. */
   readonly message: string | null;
-  /** The registry's serial that the runner had seen. */
+  /** The registry's serial known to the runner. */
   readonly serial: number;
   /** Epoch ms. */
   readonly at: number;

@@ -29,7 +29,7 @@ export interface NewRegistryEvent {
 }
 
 export interface RegistryEvent extends NewRegistryEvent {
-  /** Gapless from 1, over all tenants of the database. */
+  /** Without gaps from 1, over all tenants of the database. */
   readonly n: number;
   /** Hex sha256 over the hash of the event before and all of this one: a change in between is visible. */
   readonly hash: string;
@@ -93,12 +93,12 @@ export function* registrySerial(): Script<number> {
   return (yield* registryHead()).n;
 }
 
-/** The number and hash of the last event, as the log's own anchor holds them: a log that lost its end differs. */
+/** Returns the number and hash of the last event from the log's own anchor: a log that lost its end differs from it. */
 export function* registryHead(): Script<{ readonly n: number; readonly hash: string }> {
   return (yield* first<{ n: number; hash: string }>('select n, hash from registry_head where id = 1'))!;
 }
 
-/** Events after a number, in order; of one tenant, or of all (null). */
+/** Returns the events after a number, in order; of one tenant, or of all (null). */
 export function* registryEvents(tenant: string | null, after: number, limit: number): Script<RegistryEvent[]> {
   const rows =
     tenant === null
@@ -123,7 +123,7 @@ export function* channelHistory(tenant: string, name: string, channel: string): 
   return rows.map(eventRecord);
 }
 
-/** The hash that an event must have after another. */
+/** Returns the hash of an event that follows another. */
 export function eventHash(previous: string, event: NewRegistryEvent & { readonly n: number }): string {
   const { n, at, tenant, actor, act, version, channel, why } = event;
   const before = jsonText(event.before);

@@ -2,10 +2,10 @@ import { all, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
 /*
- * The life of stored bytes. A row is there from before the first byte is written until after the last is gone, so
- * what a crash left behind between bytes and version is known without listing a storage, which other databases may
- * share. Each publish touches the row, and only what was untouched for the whole grace is collected; a publish that
- * meets the short moment of deletion itself is turned away.
+ * The life of stored bytes. A row exists from before the first byte is written until after the last is deleted, so the
+ * leftovers of a crash between bytes and version are known without listing a storage, which other databases may share.
+ * Each publish touches the row, and only bytes untouched for the whole grace period are collected; a publish during the
+ * short moment of deletion is refused.
  */
 
 /** Announces that these bytes are about to be stored. Returns false if they are being deleted at this moment. */
@@ -63,7 +63,7 @@ export function* beginCollecting(tx: Tx, digest: string, before: number): Script
   return true;
 }
 
-/** Forgets bytes that are gone. */
+/** Forgets deleted bytes. */
 export function* endCollecting(digest: string): Script<void> {
   yield* run('delete from package_bytes where digest = $1 and collecting = 1', digest);
 }

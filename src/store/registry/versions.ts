@@ -5,7 +5,7 @@ import { all, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
 /**
- * `yanked`: pinned executions go on, new ones are refused. `quarantined`: it crashed its isolate again and again; no
+ * `yanked`: pinned executions continue, new ones are refused. `quarantined`: it crashed its isolate repeatedly; no
  * runner loads it. `deleted`: a tombstone, so that its name and version are never used again. Persisted words.
  */
 export type PackageStatus = 'published' | 'yanked' | 'quarantined' | 'deleted';
@@ -149,7 +149,7 @@ function* livingVersions(lock: string, tenant: string, name: string, version: st
   return rows.map(packageRecord);
 }
 
-/** The versions of all packages of a tenant (null: of all tenants) that were not deleted, by name and age. */
+/** Returns the versions of all packages of a tenant (null: of all tenants) that were not deleted, by name and age. */
 export function* allPackages(tenant: string | null): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
     `select ${packageColumns} from packages where (cast($1 as text) is null or tenant = $1) and status <> 'deleted'
@@ -165,13 +165,13 @@ export function* manifestsOf(digest: string): Script<string[]> {
   return rows.map((row) => row.manifest);
 }
 
-/** The workflows of a version, by its manifest; none where there is no such version. Throws ROW_DAMAGED. */
+/** Returns the workflows of a version from its manifest; none if there is no such version. Throws ROW_DAMAGED. */
 export function* workflowsOf(digest: string): Script<readonly WorkflowSpec[]> {
   const [text] = yield* manifestsOf(digest);
   return text === undefined ? [] : manifestWorkflows(text, digest);
 }
 
-/** The workflows in the text of a stored manifest. Throws ROW_DAMAGED. */
+/** Parses the workflows of a stored manifest. Throws ROW_DAMAGED. */
 export function manifestWorkflows(text: string, digest: string): readonly WorkflowSpec[] {
   const what = `the manifest of ${digest}`;
   const manifest = storedJson(text, what);

@@ -4,7 +4,7 @@ import type { ScheduleRule } from '../../core/definition/spec.ts';
 import { all, first, run } from '../script.ts';
 import type { Script, SqlValue, Tx } from '../script.ts';
 
-/** A schedule as it is stored. Times are epoch ms; `input` and `overrides` are JSON text. */
+/** A stored schedule. Times are epoch ms; `input` and `overrides` are JSON text. */
 export interface ScheduleRecord {
   readonly id: string;
   readonly tenant: string;
@@ -14,7 +14,7 @@ export interface ScheduleRecord {
   /** The name that its owner uses; see `workflowRef`. */
   readonly workflow: string;
   readonly input: string;
-  /** As it was written: for `every` without `startAt`, `anchor` is what it counts from. */
+  /** The rule as written: for `every` without `startAt`, `anchor` is the start of the count. */
   readonly rule: ScheduleRule;
   readonly anchor: number;
   /** The changes of an operator to a schedule of another owner; they survive the owner's next version. */
@@ -108,7 +108,7 @@ export function storedRuleOrNull(text: string): ScheduleRule | null {
   }
 }
 
-/** Throws ROW_DAMAGED. */
+/** Returns the rule of a row. Throws ROW_DAMAGED. */
 function storedRule(text: string, what: string): ScheduleRule {
   const rule = storedJson(text, `the rule of ${what}`);
   if (typeof rule === 'object' && rule !== null) {
@@ -218,7 +218,7 @@ export function* deleteSchedule(id: string): Script<void> {
   yield* run('delete from schedules where id = $1', id);
 }
 
-/** All schedules of a tenant, by name and owner. */
+/** Returns all schedules of a tenant, by name and owner. */
 export function* schedulesOf(tenant: string): Script<ScheduleRecord[]> {
   const text = `select ${columns} from schedules where tenant = $1 order by name, owner`;
   return (yield* all<ScheduleRow>(text, tenant)).map(scheduleRecord);
@@ -292,7 +292,7 @@ function tenantsAre(
   return { ours: ` and ${dialect.among('tenant', parameter)}`, params: [JSON.stringify(tenants)] };
 }
 
-/** The executions of a schedule that have not ended. */
+/** Returns the open executions of a schedule. */
 export function* openExecutions(scheduleId: string): Script<string[]> {
   const rows = yield* all<{ id: string }>(
     'select id from executions where schedule_id = $1 and ended_at is null order by id',

@@ -17,7 +17,7 @@ export const slotOutcomes: Readonly<Record<SlotReason, SlotOutcome>> = {
   failed: 'failed',
 };
 
-/** One slot, or neighbours that share a reason: `count` slots from `slot` through `through`. Times are epoch ms. */
+/** One slot, or adjacent slots with one reason: `count` slots from `slot` through `through`. Times are epoch ms. */
 export interface SlotRecord {
   readonly slot: number;
   readonly through: number;
@@ -89,7 +89,7 @@ export function* settleBuffered(
   );
 }
 
-/** The latest slot of a schedule that is not later than `slot`. */
+/** Returns the latest slot of a schedule that is not later than `slot`. */
 export function* slotAtOrBefore(scheduleId: string, slot: number): Script<SlotRecord | undefined> {
   const row = yield* first<SlotRow>(
     `select ${columns} from schedule_slots where schedule_id = $1 and slot <= $2 order by slot desc limit 1`,
@@ -127,7 +127,7 @@ export interface HistoryRecord extends SlotRecord {
   readonly startedAt: number | null;
 }
 
-/** The latest slots of a schedule, the newest first; with `before` only older ones. */
+/** Returns the latest slots of a schedule, the newest first; with `before` only older ones. */
 export function* slotHistory(scheduleId: string, limit: number, before: number | null): Script<HistoryRecord[]> {
   const rows = yield* all<SlotRow & { status: ExecutionStatus | null; started_at: number | null }>(
     `select l.slot, l.through, l.count, l.outcome, l.reason, l.is_catch_up, l.execution_id, l.error, l.at,

@@ -33,9 +33,9 @@ interface Result {
 }
 
 /**
- * The group commit on SQLite: a whole batch in one synchronous transaction of prepared statements. Every transition
- * is checked against owner and epoch first. Throws FencedError, PinRefusedError, RefusedDataError, and SQLite's own error when
- * busy.
+ * The group commit on SQLite: a whole batch in one synchronous transaction of prepared statements. Every transition is
+ * checked against owner and epoch first. Throws FencedError, PinRefusedError, RefusedDataError, and SQLite's own error
+ * when busy.
  */
 export class SqliteCommit {
   readonly #driver: SqliteDriver;
@@ -137,7 +137,7 @@ export class SqliteCommit {
       this.#offers(transition, transition.effects, result);
     }
     if (release === null) return;
-    // a child that was cancelled just now has told its parent
+    // a child that was cancelled just now has sent its parent a message
     if ((transition.effects?.cancelChildren.length ?? 0) > 0) {
       inbox = Number(this.#owned.get(id, runner, transition.epoch)?.['inbox_seq'] ?? inbox);
     }
@@ -145,7 +145,7 @@ export class SqliteCommit {
     else result.kept.push(id);
   }
 
-  /** What a transition does beside its own tasks. */
+  /** Writes the effects of a transition beyond its own tasks. */
   #carryOut(id: string, { messagesDone, children, cancelChildren, itemsCancelled }: Effects, pins: Pins): void {
     for (const n of messagesDone) this.#mail.run(id, n);
     for (const create of children) this.#driver.drive(createExecution(create, pins));
@@ -173,7 +173,9 @@ export class SqliteCommit {
     );
   }
 
-  /** Whether the channel has moved on, so that the execution was left for anyone who can run the new version. */
+  /**
+   * Inserts an execution; returns true if its channel has moved, so that it is left for a runner of the new version.
+   */
   #insert(runner: string, create: NewExecution, pins: Pins): boolean {
     const now = pins.settled(create);
     const moved = now.buildId !== create.buildId;

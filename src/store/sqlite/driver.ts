@@ -18,15 +18,18 @@ import { userTransaction } from './transaction-sync.ts';
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
 const code = { busy: 5, locked: 6, readonly: 8, ioError: 10, corrupt: 11, full: 13, cantOpen: 14, notADatabase: 26 };
 
-/** How a change waits for its turn, ms. A busy timeout inside SQLite would block the event loop instead. */
+/**
+ * Retry interval of a change that waits for its turn, ms. A busy timeout inside SQLite would block the event loop
+ * instead.
+ */
 const busyDelayMs = 3;
 
 export interface SqliteOptions {
-  /** How long a change may wait for the database before STORE_UNAVAILABLE; default 10 s. */
+  /** Maximum wait of a change for the database before STORE_UNAVAILABLE; default 10 s. */
   readonly patienceMs?: number;
   /** Epoch ms; for the log of migrations. */
   readonly now?: () => number;
-  /** Default: all that there are. */
+  /** Default: all migrations. */
   readonly migrations?: readonly Migration[];
 }
 
@@ -43,7 +46,7 @@ export class SqliteDriver implements Driver {
   readonly #dataVersion: StatementSync;
   #seenVersion: unknown;
   #closed = false;
-  /** A user's function runs in a transaction. */
+  /** True while a user's function runs in a transaction. */
   #inTurn = false;
 
   private constructor(db: DatabaseSync, guard: SqliteGuard, where: string, patienceMs: number) {
@@ -82,8 +85,8 @@ export class SqliteDriver implements Driver {
   ): Promise<SqliteDriver> {
     let guard: SqliteGuard | undefined;
     try {
-      // the switch to WAL needs the file for itself for a moment; other processes may be opening it too
-      // and with the first look at a table its log is there
+      // the switch to WAL briefly needs exclusive access; other processes may open the file at the same time. The first
+      // read of a table creates its log
       const begin = 'pragma journal_mode = wal; select count(*) from sqlite_master';
       await untilFree(() => db.exec(begin), where, patienceMs);
       db.exec(
@@ -91,7 +94,7 @@ export class SqliteDriver implements Driver {
       );
       guard = new SqliteGuard(db, now, opened);
       const driver = new SqliteDriver(db, guard, where, patienceMs);
-      // a look first: a reader needs no turn among the writers
+      // a read first: a reader does not wait for writers
       if (!(await driver.read(() => isPrepared(migrations)))) {
         await driver.write(function* () {
           yield* refuseForeign(where);
@@ -120,21 +123,21 @@ export class SqliteDriver implements Driver {
     return untilFree(() => this.writeNow(() => this.drive(script())), this.#where, this.#patienceMs);
   }
 
-  /** Runs a function as one durable transaction, at once. Throws SQLite's own error where the database is busy. */
+  /** Runs a function as one durable transaction, synchronously. Throws SQLite's own error if the database is busy. */
   writeNow<T>(change: () => T): T {
     const result = this.#transaction('begin immediate', change);
     this.#guard.acknowledge();
     return result;
   }
 
-  /** Resolves where the database is taken away from under this connection; see SqliteGuard. */
+  /** Resolves if the database file is lost under this connection; see SqliteGuard. */
   get lost(): Promise<DatabaseReplacedError> {
     return this.#guard.lost;
   }
 
   /**
-   * Runs a user's function as one durable transaction, once the database is free; what it throws is thrown, and nothing was
-   * written then. Throws TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE.
+   * Runs a user's function as one durable transaction, once the database is free; if it throws, nothing is written and
+   * the error is rethrown. Throws TRANSACTION_ASYNC, TRANSACTION_ENDED, STORE_UNAVAILABLE.
    */
   async transactionSync<T>(act: (db: DatabaseSync) => T): Promise<T> {
     if (this.#inTurn) await this.#turnOver();
@@ -142,7 +145,7 @@ export class SqliteDriver implements Driver {
       if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#where} was closed`);
       this.#guard.look();
       this.#db.exec('begin immediate');
-      // from here on nothing is tried again: the function runs once
+      // no retries from here on: the function runs once
       this.#inTurn = true;
       try {
         const value = userTransaction(this.#db, act);
@@ -169,12 +172,12 @@ export class SqliteDriver implements Driver {
     }
   }
 
-  /** What a user's function asks for in the middle of its transaction comes after it: that is over with this turn. */
+  /** Requests of a user's function during its transaction run after it: the transaction ends with this turn. */
   async #turnOver(): Promise<void> {
     await Promise.resolve();
   }
 
-  /** A statement prepared once; its parameters are written $1, $2, ... */
+  /** Returns a cached prepared statement; its parameters are written $1, $2, ... */
   prepare(text: string): StatementSync {
     let statement = this.#prepared.get(text);
     if (statement === undefined) {
@@ -193,7 +196,7 @@ export class SqliteDriver implements Driver {
       this.#seenVersion = version;
       return changed;
     } catch {
-      return true; // a file that cannot be read just now: whoever looks will be told why
+      return true; // an unreadable file: the next access throws the reason
     }
   }
 
@@ -218,7 +221,7 @@ export class SqliteDriver implements Driver {
     }
   }
 
-  /** Runs a script within the transaction that is open. */
+  /** Runs a script within the open transaction. */
   drive<T>(script: Script<T>): T {
     let step = script.next();
     while (step.done !== true) {
@@ -242,15 +245,15 @@ export class SqliteDriver implements Driver {
   }
 }
 
-/** Whether an error says that another connection holds the database just now. */
+/** True if another connection holds the database at the moment. */
 export function isBusy(error: unknown): boolean {
   const primary = primaryCode(error);
   return primary === code.busy || primary === code.locked;
 }
 
 /**
- * Whether an error is about the data of a statement, and would come again: SQLite refuses it (too large, a broken
- * constraint), or it cannot be bound, which is an error of the process and no answer of SQLite.
+ * True for errors about the data of a statement, which would recur: SQLite refuses it (too large, a broken constraint),
+ * or it cannot be bound, which is an error of the process and no answer of SQLite.
  */
 export function isDataError(error: unknown): boolean {
   const primary = primaryCode(error);
@@ -266,7 +269,7 @@ function primaryCode(error: unknown): number | undefined {
   return typeof extended === 'number' ? extended & 0xff : undefined;
 }
 
-/** Whether nothing is left to migrate. Throws DATABASE_TOO_NEW. */
+/** Returns true if nothing is left to migrate. Throws DATABASE_TOO_NEW. */
 function* isPrepared(migrations?: readonly Migration[]): Script<boolean> {
   return (yield* hasMigrations()) && (yield* isNewest(migrations));
 }
@@ -276,7 +279,7 @@ function* hasMigrations(): Script<boolean> {
   return log !== undefined;
 }
 
-/** A file may have tables of somebody else beside ours, but none by the same name. Throws DATABASE_INVALID. */
+/** A file may contain foreign tables beside ours, but none of the same name. Throws DATABASE_INVALID. */
 function* refuseForeign(where: string): Script<void> {
   const ours = new Set(tablesAfter((yield* hasMigrations()) ? yield* schemaNumber() : 0));
   const there = yield* all<{ name: string }>("select name from sqlite_master where type in ('table', 'view')");
@@ -286,7 +289,10 @@ function* refuseForeign(where: string): Script<void> {
   throw new CloacinaError('DATABASE_INVALID', `${what}; use a separate file`);
 }
 
-/** An error of SQLite as one of ours: what happened, to which file. `where`: one that is being opened. */
+/**
+ * Converts a SQLite error to one of Cloacina's, with the operation and the file. `where`: the path of a database being
+ * opened.
+ */
 export function storeError(error: unknown, what: string, where?: string): unknown {
   const primary = primaryCode(error);
   if (primary === undefined || error instanceof CloacinaError) return error;
@@ -317,7 +323,10 @@ function openError(error: unknown, where: string): unknown {
   return new StoreUnavailableError(`the database ${where} could not be opened: ${reason}`, error);
 }
 
-/** Whether a database that cannot be opened may only be read. SQLite makes files beside it, and does not say why it cannot. */
+/**
+ * Returns true if a database that cannot be opened is read-only. SQLite creates files beside it, and reports no reason
+ * if it cannot.
+ */
 function isReadOnly(where: string): boolean {
   try {
     accessSync(dirname(where), constants.W_OK);

@@ -5,22 +5,22 @@ import type { DatabaseSync } from 'node:sqlite';
 import { DatabaseReplacedError } from '../../core/error.ts';
 import { processWide } from '../../core/process-wide.ts';
 
-/** A look right after another tells nothing new; each costs a few microseconds per file. */
+/** Minimum interval of checks, ms; each costs a few microseconds per file. */
 const lookEveryMs = 5;
 
-/** One of the files that a connection has open. */
+/** One of the open files of a connection. */
 interface Part {
   readonly path: string;
-  /** As of the last look that found the file in its place. */
+  /** As of the last check that found the file in place. */
   seen: Stats;
 }
 
-/** A connection, as the other connections of this process need to know it. */
+/** A connection, as the other connections of this process see it. */
 interface Known {
   readonly path: string;
   readonly dev: number;
   readonly ino: number;
-  /** Gives why its files are lost although it may still have them open; undefined where they are in place. */
+  /** Returns the reason if its files are lost while it may still have them open; undefined if they are in place. */
   broken(): Error | undefined;
 }
 
@@ -28,8 +28,8 @@ interface Known {
 const connections = processWide('sqlite-connections.1', () => new Set<Known>());
 
 /**
- * Refuses a file whose write-ahead log was taken from a connection of this process: SQLite would give a new connection the
- * index of the log that is gone. Throws DATABASE_REPLACED.
+ * Refuses a file whose write-ahead log was taken from a connection of this process: SQLite would give a new connection
+ * the index of the lost log. Throws DATABASE_REPLACED.
  */
 export function checkReopening(path: string): void {
   const there = present(path);
@@ -42,18 +42,18 @@ export function checkReopening(path: string): void {
 }
 
 /**
- * Sees to it that the files which a connection has open are the ones that others find. POSIX lets anyone unlink or replace
- * an open file: `rm`, a restore, or another SQLite library of this process, whose close takes the locks of the whole process
- * with it. SQLite goes on writing into the unlinked file, where nobody will ever read it. Device and inode of an open
- * file stay with it, and SQLite itself removes its log only when the last connection closes, so another inode at the path
- * is a loss. Windows does not let an open file be removed: nothing is ever found there.
+ * Ensures that the open files of a connection are still the ones at their paths. POSIX allows unlinking or replacing an
+ * open file: `rm`, a restore, or another SQLite library of this process, whose close releases the locks of the whole
+ * process. SQLite continues to write into the unlinked file, whose content is lost. Device and inode of an open file
+ * never change, and SQLite itself removes its log only when the last connection closes, so another inode at the path is
+ * a loss. Windows does not allow removing an open file, so the check finds nothing there.
  */
 export class SqliteGuard {
-  /** Resolves once the files are lost, with the error that every call gives from then on. */
+  /** Resolves once the files are lost, with the error that every later call throws. */
   readonly lost: Promise<DatabaseReplacedError>;
   readonly #db: DatabaseSync;
   readonly #now: () => number;
-  /** The database first; none where it is in memory. */
+  /** The database first; empty for one in memory. */
   readonly #parts: readonly Part[];
   readonly #known: Known | undefined;
   readonly #tell: (error: DatabaseReplacedError) => void;
@@ -64,7 +64,10 @@ export class SqliteGuard {
   #lookedAt = 0;
   #acknowledged = 0;
 
-  /** The connection has read once: its log exists from then on, as long as it is open. `opened`: the database, as it was opened. */
+  /**
+   * The connection has read once: from then on its log exists while it is open. `opened`: the stats of the database
+   * when it was opened.
+   */
   constructor(db: DatabaseSync, now: () => number, opened: Stats | undefined) {
     this.#db = db;
     this.#now = now;
@@ -72,7 +75,7 @@ export class SqliteGuard {
     const { promise, resolve } = Promise.withResolvers<DatabaseReplacedError>();
     this.lost = promise;
     this.#tell = resolve;
-    // SQLite follows links when it opens a file, and its log lies beside the target
+    // SQLite follows links when it opens a file, and its log is beside the target
     const path = db.location() ?? '';
     this.#parts = opened === undefined || path === '' ? [] : [{ path, seen: opened }, ...besides(path)];
     if (opened === undefined || path === '') return;
@@ -80,7 +83,7 @@ export class SqliteGuard {
     connections.add(this.#known);
   }
 
-  /** Looks whether the files are in their place, unless it did a moment ago. Throws DATABASE_REPLACED. */
+  /** Checks that the files are in place, at most once per interval. Throws DATABASE_REPLACED. */
   look(): void {
     if (this.#error !== undefined) throw this.#error;
     const now = performance.now();
@@ -89,14 +92,14 @@ export class SqliteGuard {
     this.#check(this.#parts);
   }
 
-  /** Looks after a commit, before anyone is told of it. Throws DATABASE_REPLACED: then it went into files that are gone. */
+  /** Checks after a commit, before it is acknowledged. Throws DATABASE_REPLACED if the commit went into lost files. */
   acknowledge(): void {
-    // the third file is the index of the log, which SQLite builds anew from the log
+    // the third file is the index of the log, which SQLite rebuilds from the log
     this.#check(this.#parts.slice(0, 2));
     this.#acknowledged++;
   }
 
-  /** Closes the connection, unless the loss of its files did or forbids it. */
+  /** Closes the connection, unless the loss of its files already did or forbids it. */
   close(): void {
     if (this.#error !== undefined) return;
     this.#db.close();
@@ -107,7 +110,7 @@ export class SqliteGuard {
     if (this.#known !== undefined) connections.delete(this.#known);
   }
 
-  /** A connection that was closed all the same stands in nobody's way. */
+  /** A connection that was closed nevertheless blocks no other one. */
   #broken(): Error | undefined {
     try {
       this.#check(this.#parts);
@@ -126,12 +129,12 @@ export class SqliteGuard {
       const isEmptied = there?.size === 0 && part.seen.size > 0 && part === this.#parts[0];
       if (there === null || !isSame(part.seen, there) || isEmptied) throw this.#lose(part, there);
     }
-    // only where all are in place: what they looked like last decides whether the log may still be written back
+    // only if all are in place: their last state decides whether the log may still be written back
     for (const [place, there] of found.entries()) parts[place]!.seen = there ?? parts[place]!.seen;
     this.#seenAt = this.#now();
   }
 
-  /** From now on every call throws this error. */
+  /** Every later call throws this error. */
   #lose(part: Part, there: Stats | null): DatabaseReplacedError {
     const fate = this.#end(part);
     const database = this.#parts[0]!.path;
@@ -154,9 +157,10 @@ export class SqliteGuard {
   }
 
   /**
-   * Closes the connection. Closing writes the log back into the database, which saves all that was acknowledged, provided that nobody
-   * has written since; else it would put old pages over newer ones, and the connection is left open until the process ends.
-   * SQLite itself writes nothing back into a database that is not at its path any more. Gives what became of the transactions.
+   * Closes the connection. Closing writes the log back into the database, which saves all acknowledged transactions,
+   * provided that the database was not written since; otherwise it would put old pages over newer ones, and the
+   * connection is left open until the process ends. SQLite itself writes nothing back into a database that is no longer
+   * at its path. Returns the fate of the transactions as text.
    */
   #end(part: Part): string {
     const isDatabase = part === this.#parts[0];
@@ -174,13 +178,15 @@ export class SqliteGuard {
   }
 }
 
-/** The log and its index; a file system that says nothing of them (or a database without them) is not asked again. */
+/**
+ * The log and its index; if the file system does not report them (or the database has none) they are not checked again.
+ */
 function besides(path: string): Part[] {
   const parts = [`${path}-wal`, `${path}-shm`].map((one) => ({ path: one, seen: present(one) }));
   return parts.flatMap(({ path: one, seen }) => (seen === undefined || seen === null ? [] : [{ path: one, seen }]));
 }
 
-/** What is at a path: null for nothing; undefined where the system does not say. */
+/** Returns the stats at a path: null for no file; undefined if the system does not tell. */
 function present(path: string): Stats | null | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false }) ?? null;
@@ -193,7 +199,7 @@ function isSame(one: Stats, other: Stats): boolean {
   return one.ino === other.ino && one.dev === other.dev;
 }
 
-/** Whether nobody has written to a file since it was last seen, or `orGone` it is not there. */
+/** Returns true if a file is unchanged since it was last seen, or with `orGone` if it does not exist. */
 function isUntouched({ path, seen }: Part, orGone: boolean): boolean {
   const there = present(path);
   if (there === null) return orGone;

@@ -2,10 +2,10 @@ import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
- * Makes a folder with those above it, and gives the topmost that was missing; undefined where there is one already.
- * Throws what the system says. Node's own recursive `mkdir` runs for ever in a place that takes no folders, such as
- * /proc, and says of a read-only disk that something is missing. `mode` is for this folder, not for those above it;
- * default 0o777, less the umask.
+ * Creates a folder with its parents, and returns the topmost one that was missing; undefined if the folder exists.
+ * Throws the system's own errors. Node's own recursive `mkdir` never returns in a place that takes no folders, such as
+ * /proc, and reports a missing file for a read-only disk. `mode` is for this folder, not for its parents; default
+ * 0o777, less the umask.
  */
 export function makeFolder(path: string, mode?: number): string | undefined {
   try {
@@ -16,7 +16,7 @@ export function makeFolder(path: string, mode?: number): string | undefined {
     const above = dirname(path);
     if (codeOf(error) !== 'ENOENT' || above === path) throw error;
     const topmost = makeFolder(above);
-    // with what is above it there, it is missing for another reason, or somebody else makes it now
+    // its parents exist now, so it is missing for another reason, or another process creates it now
     return made(path, mode) ? (topmost ?? path) : topmost;
   }
 }

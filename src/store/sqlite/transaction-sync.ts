@@ -10,12 +10,12 @@ const notAuthorized = 23;
 /** Pragmas that take an argument and only read. */
 const reads = /^(table|index|foreign_key)_/;
 
-/** What of a connection is not for a function that is lent it. */
+/** Methods of a connection that a borrowing function must not use. */
 const kept = ['close', 'open', Symbol.dispose, 'loadExtension', 'enableLoadExtension', 'setAuthorizer'];
 
 /**
- * Runs a user's function within the transaction that is open on our own connection. It is synchronous, and cannot end the
- * transaction nor change how the connection works: SQLite itself refuses such statements meanwhile.
+ * Runs a user's function within the open transaction of our own connection. It is synchronous, and cannot end the
+ * transaction or change the settings of the connection: SQLite itself refuses such statements meanwhile.
  */
 export function userTransaction<T>(db: DatabaseSync, act: (db: DatabaseSync) => T): T {
   const { connection, end } = revocable(db, kept);
@@ -35,7 +35,7 @@ export function userTransaction<T>(db: DatabaseSync, act: (db: DatabaseSync) => 
   }
 }
 
-/** What a user's function gave, which must be no promise. Throws TRANSACTION_ASYNC. */
+/** Returns the result of a user's function, which must be no promise. Throws TRANSACTION_ASYNC. */
 export function synchronous<T>(value: T): T {
   if (isPromise(value)) throw notSynchronous(value);
   return value;
@@ -46,7 +46,7 @@ function isPromise(value: unknown): value is PromiseLike<unknown> {
 }
 
 function notSynchronous(value: PromiseLike<unknown>): CloacinaError {
-  // what it goes on to do fails by itself, since the transaction is over: nobody else waits for that
+  // later work of the promise fails by itself, since the transaction is over; its rejection must not go unhandled
   value.then(undefined, () => undefined);
   const why =
     'SQLite has one writer, which an open transaction would hold across every await: the function must be synchronous, but it returned a promise';

@@ -8,12 +8,12 @@ import type { Store, SyncTransaction } from '../store.ts';
 import { writeTaskEnd } from '../commit/task-end.ts';
 import type { TaskEndOutcome, TaskTransaction } from '../commit/task-end.ts';
 
-/** What of a store is for SQLite only: users' functions run on our own connection. */
+/** The SQLite-only part of a store: users' functions run on our own connection. */
 export function sqliteTransactions(driver: SqliteDriver): Pick<Store, 'transactionSync' | 'transactTask'> {
   return { transactionSync: (act) => transactionSync(driver, act), transactTask: (task) => transactTask(driver, task) };
 }
 
-/** What could not be written whole takes the transaction with it, whatever the function makes of the error. */
+/** A failed partial write rolls back the transaction, even if the function ignores the error. */
 async function transactionSync<T>(driver: SqliteDriver, act: (turn: SyncTransaction) => T): Promise<T> {
   return driver.transactionSync((db) => {
     let failed: { readonly error: unknown } | undefined;
@@ -37,7 +37,7 @@ async function transactionSync<T>(driver: SqliteDriver, act: (turn: SyncTransact
   });
 }
 
-/** The function, and the end of its task with what it gave, in one turn: nothing else happens between the two. */
+/** Runs the function and ends its task with the result in one turn: no other work happens between the two. */
 async function transactTask(driver: SqliteDriver, task: TaskTransaction): Promise<TaskEndOutcome> {
   await task.ready();
   try {
@@ -53,7 +53,7 @@ async function transactTask(driver: SqliteDriver, task: TaskTransaction): Promis
   }
 }
 
-/** Takes the writes of a task back that is not this runner's any more. */
+/** Rolls back the writes of a task that this runner no longer owns. */
 class NotWritten extends Error {
   override readonly name = 'NotWritten';
 }

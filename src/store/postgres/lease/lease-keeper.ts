@@ -10,17 +10,17 @@ import type { PostgresPlace } from '../url.ts';
 import type { Renew, Renewal } from '../../runners/renewal.ts';
 import type { Store } from '../../store.ts';
 
-/** What the thread is given when it starts. */
+/** The start data of the thread. */
 export interface LeaseThreadData extends Renew {
   readonly place: PostgresPlace;
-  /** `renewalText` with the names of its tables. */
+  /** `renewalText` with qualified table names. */
   readonly text: string;
   readonly stallMs: number;
   readonly deadlineMs: number;
   readonly memory: SharedArrayBuffer;
 }
 
-/** What the thread says. */
+/** Messages of the thread. */
 export type LeaseReport =
   | { readonly said: 'renewed'; readonly renewal: Renewal }
   | { readonly said: 'failed'; readonly message: string }
@@ -28,10 +28,10 @@ export type LeaseReport =
 
 const here = fileURLToPath(import.meta.url);
 const threadFile = join(dirname(here), `lease-thread${extname(here)}`);
-/** How often the loop shows that it turns, ms. */
+/** Interval at which the event loop signals that it turns, ms. */
 const turnMs = 250;
 
-/** How a runner on PostgreSQL keeps its lease: by one statement, from a thread with a connection of its own. */
+/** Renews the lease of a runner on PostgreSQL: by one statement, from a thread with its own connection. */
 export function postgresLease(
   driver: PostgresDriver,
   place: PostgresPlace,

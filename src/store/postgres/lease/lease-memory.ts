@@ -1,4 +1,4 @@
-/** Attempts that are named at most; what is beyond is not named when the event loop stands still. */
+/** Maximum number of named attempts; further ones are not listed if the event loop is blocked. */
 const places = 64;
 const placeBytes = 256;
 const headBytes = 16;
@@ -6,8 +6,8 @@ const headBytes = 16;
 const encoder = new TextEncoder();
 
 /**
- * What the event loop and the thread that keeps its lease share: whether the loop turns, since when a commit waits, and
- * the names of the attempts that run. Written by the loop only.
+ * The memory shared by the event loop and the thread that renews its lease: the loop's last turn, the start of an
+ * unanswered commit, and the names of the running attempts. Only the loop writes.
  */
 export class LeaseMemory {
   readonly buffer: SharedArrayBuffer;
@@ -26,7 +26,7 @@ export class LeaseMemory {
     for (let place = places - 1; place >= 0; place--) this.#free.push(place);
   }
 
-  /** The loop turned. */
+  /** Records a turn of the loop. */
   turn(): void {
     Atomics.add(this.#turns, 0, 1);
   }
@@ -35,7 +35,7 @@ export class LeaseMemory {
     return Atomics.load(this.#turns, 0);
   }
 
-  /** Since when (epoch ms) a commit has had no answer. */
+  /** Start (epoch ms) of a commit without an answer. */
   get waitsSince(): number | null {
     const at = this.#waiting[0]!;
     return at === 0 ? null : at;
@@ -45,7 +45,7 @@ export class LeaseMemory {
     this.#waiting[0] = at ?? 0;
   }
 
-  /** Names an attempt that runs; ended by what this gives. */
+  /** Names a running attempt until the returned function is called. */
   attempt(name: string): () => void {
     const place = this.#free.pop();
     if (place === undefined) return () => undefined;
@@ -62,7 +62,7 @@ export class LeaseMemory {
     const names: string[] = [];
     for (let place = 0; place < places; place++) {
       const length = Atomics.load(this.#lengths, place);
-      // the decoder does not read shared memory
+      // TextDecoder does not accept shared memory
       if (length > 0)
         names.push(Buffer.from(this.#bytes.slice(place * placeBytes, place * placeBytes + length)).toString());
     }

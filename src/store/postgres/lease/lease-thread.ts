@@ -6,8 +6,8 @@ import { Connections, beginText, closeHard } from '../connections.ts';
 import type { LeaseReport, LeaseThreadData } from './lease-keeper.ts';
 import { renewOn } from './renewal-statement.ts';
 
-// Keeps the lease of a runner whose own event loop may be blocked by code of its tasks. It sees whether that loop turns:
-// one that has stood still for too long is given up like a process that died.
+// Renews the lease of a runner whose event loop may be blocked by its tasks. It observes that loop: one that is blocked
+// for too long is given up like a dead process.
 
 class LeaseThread {
   readonly #data: LeaseThreadData;
@@ -51,14 +51,14 @@ class LeaseThread {
         if (!this.#closed) say({ said: 'failed', message: error instanceof Error ? error.message : String(error) });
         await this.#drop();
       }
-      // the first tries after a failure come quickly: another host, or a new connection, may answer at once
+      // the first retries after a failure follow quickly: another host, or a new connection, may answer at once
       const pause = failures > 0 && failures <= 10 ? leaseMs / 30 : leaseMs / 3;
       await this.#sleep(Math.max(10, pause - (performance.now() - before)));
     }
     await this.#drop();
   }
 
-  /** Whether a runner that stands still, or cannot write, keeps its work from others. */
+  /** Returns false once a runner is blocked, or cannot write, for too long: other runners then take its work. */
   #mayRenew(): boolean {
     const { leaseMs, stallMs } = this.#data;
     const stalledMs = this.#stalledFor();
@@ -66,12 +66,12 @@ class LeaseThread {
       this.#warn(stalledMs);
       return stalledMs <= stallMs;
     }
-    // while the loop stands still it cannot take in an answer that has come
+    // a blocked loop cannot receive an answer that has arrived
     const { waitsSince } = this.#memory;
     return waitsSince === null || stalledMs > turnsMs || Date.now() - waitsSince <= leaseMs;
   }
 
-  /** How long the loop has stood still, ms. */
+  /** Returns the time for which the loop has been blocked, ms. */
   #stalledFor(): number {
     if (this.#memory.turns !== this.#seenTurns) {
       this.#seenTurns = this.#memory.turns;
@@ -81,7 +81,7 @@ class LeaseThread {
     return performance.now() - this.#turnedAt;
   }
 
-  /** Told at once, since the loop that would tell it may never turn again; and again by its own logger, once it does. */
+  /** Warns at once, since the blocked loop may never turn again; the runner's own logger repeats it once it does. */
   #warn(stalledMs: number): void {
     const { runner, stallMs } = this.#data;
     const isGivenUp = stalledMs > stallMs;
@@ -95,14 +95,14 @@ class LeaseThread {
     try {
       writeSync(2, `cloacina warn: ${still}; ${what}; running: ${running}\n`); // a console would go through that loop
     } catch {
-      // nobody reads it
+      // stderr has no reader
     }
   }
 
   async #renew(): Promise<void> {
     const { text, runner, leaseMs } = this.#data;
     const client = (this.#client ??= await this.#connect());
-    // one that has no answer is given up before the next is due
+    // an unanswered renewal is given up before the next is due
     const deadlineMs = Math.ceil(leaseMs / 4);
     const around = async (part: string): Promise<void> => {
       const asked = { text: part, query_timeout: deadlineMs };
@@ -139,7 +139,7 @@ class LeaseThread {
   }
 }
 
-/** A loop shows four times a second that it turns. */
+/** A healthy loop signals four times a second. */
 const turnsMs = 1000;
 
 function say(saying: LeaseReport): void {

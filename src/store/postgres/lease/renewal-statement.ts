@@ -8,10 +8,10 @@ import type { RunnerRow } from '../../runners/runners.ts';
 const clock = '(extract(epoch from clock_timestamp()) * 1000)::bigint';
 
 /**
- * A renewal as one statement and one round trip, by the database's own clock: $1 the runner, $2 its codes as a JSON array,
- * $3 the length of its lease. One that is lost with the
- * host does no harm: nobody waits until it is on disk. It is made for `read committed`: under `serializable` two runners
- * that read each other's rows and renew their own are in each other's way.
+ * A renewal as one statement and one round trip, by the database's own clock: $1 the runner, $2 its build ids as a JSON
+ * array, $3 the length of its lease. A renewal lost with the host does no harm, so it does not wait for the disk. It is
+ * written for `read committed`: under `serializable` two runners that read each other's rows and renew their own would
+ * conflict.
  */
 export const renewalText: string = `with setting as materialized (select set_config('synchronous_commit', 'off', true)),
   renewed as (update runner_leases set renewed_at = ${clock}, lease_until = ${clock} + $3
@@ -29,7 +29,7 @@ export function renewalParams({ runner, buildIds, leaseMs }: Renew): unknown[] {
   return [runner, JSON.stringify(buildIds), leaseMs];
 }
 
-/** Renews on a connection. One that has no answer within the deadline fails. */
+/** Renews on a connection. Throws if there is no answer within the deadline. */
 export async function renewOn(client: ClientBase, text: string, renewal: Renew, deadlineMs: number): Promise<Renewal> {
   const sent = Date.now();
   const asked = { text, values: renewalParams(renewal), query_timeout: deadlineMs };
@@ -37,10 +37,13 @@ export async function renewOn(client: ClientBase, text: string, renewal: Renew, 
   return renewalFrom(rows[0]!, sent, Date.now());
 }
 
-/** A renewal that waited for a lock, or for the network, says little of when the database looked at its clock, ms. */
+/** A renewal that waited for a lock, or for the network, is no good measurement of the database's clock, ms. */
 const measuredWithinMs = 200;
 
-/** `sent` and `answered`: by this machine's clock, epoch ms. The database looked at its own half way between. */
+/**
+ * `sent` and `answered`: by this machine's clock, epoch ms. The database is assumed to read its own clock half way
+ * between.
+ */
 export function renewalFrom(row: RenewalRow, sent: number, answered: number): Renewal {
   const ahead = answered - sent > measuredWithinMs ? null : row.now - (sent + answered) / 2;
   return renewalOf(row, row.alive === 1, ahead, row.runners ?? []);

@@ -109,7 +109,7 @@ function packagePlugin(dir: string, found: Findings): Plugin {
       if (specifier === 'cloacina') return { id: specifier, external: true };
       if (specifier.startsWith('cloacina/')) {
         found.refused.push(
-          `${shown(dir, importer)}: '${specifier}' cannot be imported in a package; import from 'cloacina'`,
+          `${displayPath(dir, importer)}: '${specifier}' cannot be imported in a package; import from 'cloacina'`,
         );
         return { id: specifier, external: true };
       }

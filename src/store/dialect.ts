@@ -1,7 +1,10 @@
+import { postgresBulk } from './postgres/bulk.ts';
 import type { Dialect } from './script.ts';
+import { sqliteBulk } from './tables/bulk.ts';
 
 /** SQLite has one writer and no row locks: `begin immediate` already holds them all. */
 export const sqliteDialect: Dialect = {
+  bulk: sqliteBulk,
   forUpdate: '',
   forShare: '',
   forKeyShare: '',
@@ -20,6 +23,7 @@ export const sqliteDialect: Dialect = {
 };
 
 export const postgresDialect: Dialect = {
+  bulk: postgresBulk,
   forUpdate: ' for update',
   forShare: ' for share',
   forKeyShare: ' for key share',

@@ -1,15 +1,20 @@
+import type { BulkTexts } from './tables/bulk.ts';
+import type { Columns, SqlValue } from './tables/table.ts';
+
 /**
  * SQL as scripts: a generator yields statements and is sent their rows. One script serves both databases: the SQLite
  * driver runs it to its end within one turn of the event loop (so nothing interleaves with its transaction), the
  * PostgreSQL driver awaits each statement. A script touches nothing but its statements, so a driver may run it again
  * from the start when the database was busy.
  */
-export type SqlValue = string | number | bigint | null | Uint8Array;
+export type { SqlValue };
 
 export interface Statement {
   /** Parameters are written $1, $2, ... */
   readonly text: string;
   readonly params: readonly SqlValue[];
+  /** The text is for many rows, which take the place of the parameters: see `BulkTexts`. */
+  readonly rows?: { readonly columns: Columns<unknown>; readonly records: readonly unknown[] };
 }
 
 export interface StatementResult {
@@ -38,8 +43,15 @@ export function* run(text: string, ...params: readonly SqlValue[]): Script<numbe
   return changes;
 }
 
+/** Runs a text of `BulkTexts` for many records; does nothing without one. */
+export function* bulk<R>(columns: Columns<R>, records: readonly R[], text: string): Script<StatementResult> {
+  if (records.length === 0) return { rows: [], changes: 0 };
+  return yield { text, params: [], rows: { columns, records } };
+}
+
 /** The small difference between the databases, as pieces of SQL. */
 export interface Dialect {
+  readonly bulk: BulkTexts;
   /** Ends a select whose rows the transaction goes on to change. */
   readonly forUpdate: string;
   /** Ends a select whose rows stay as they are until the end of the transaction; others may ask for the same. */

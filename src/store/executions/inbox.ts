@@ -1,33 +1,12 @@
 import { isEnded } from '../../core/execution.ts';
 import type { ExecutionStatus } from '../../core/execution.ts';
+import { inboxMessages } from '../tables/inbox-messages.ts';
+import type { InboxMessage } from '../tables/inbox-messages.ts';
+import type { Row } from '../tables/table.ts';
 import { all, first, run } from '../script.ts';
 import type { Dialect, Script } from '../script.ts';
 
-/**
- * What others want of an execution. Persisted words. `child_ended`: one has ended; `forked`: another was made from it. `helper_started`: a
- * helper has begun with attempts; `helper_result`: how they ended; `helper_lost`: the helper died.
- */
-export type InboxMessageKind =
-  | 'cancel'
-  | 'pause'
-  | 'resume'
-  | 'signal'
-  | 'child_ended'
-  | 'forked'
-  | 'helper_started'
-  | 'helper_result'
-  | 'helper_lost';
-
-/** One piece of mail, numbered within its execution from 1. `payload` is JSON text. */
-export interface InboxMessage {
-  readonly executionId: string;
-  readonly n: number;
-  readonly at: number;
-  readonly kind: InboxMessageKind;
-  /** Of a signal its name, of an ended child the task that waits for it. */
-  readonly name: string | null;
-  readonly payload: string | null;
-}
+export type { InboxMessage };
 
 /** How a request to an execution was taken. */
 export type Delivery =
@@ -63,23 +42,17 @@ export function* lockHead(id: string, tenant: string | null, dialect: Dialect): 
   return head === undefined || (tenant !== null && head.tenant !== tenant) ? undefined : head;
 }
 
-/**
- * Puts mail into the box of an execution whose row is locked. One that waits and that nobody owns becomes pending; one
- * that is paused, or not yet at its `startAt`, keeps the mail for later.
- */
-export function* post(head: Head, mail: Pick<InboxMessage, 'kind' | 'name' | 'payload'>, now: number): Script<void> {
-  yield* run(
-    'insert into inbox_messages (execution_id, n, at, kind, name, payload) values ($1, $2, $3, $4, $5, $6)',
-    head.id,
-    head.inbox_seq + 1,
-    now,
-    mail.kind,
-    mail.name,
-    mail.payload,
-  );
-  const wakes = head.owner === null && head.status === 'waiting' && head.epoch > 0;
-  const woken = wakes ? `, status = 'pending', reason = 'woken', wake_at = null` : '';
-  yield* run(`update executions set inbox_seq = $2${woken} where id = $1`, head.id, head.inbox_seq + 1);
+/** Whether a message wakes an execution: it has run, waits, and has no owner. A paused one keeps the message for later. */
+export function wakesUp({ owner, status, epoch }: Pick<Head, 'owner' | 'status' | 'epoch'>): boolean {
+  return owner === null && status === 'waiting' && epoch > 0;
+}
+
+/** Adds a message to the inbox of an execution whose row is locked, and wakes the execution. */
+export function* post(head: Head, message: Pick<InboxMessage, 'kind' | 'name' | 'payload'>, now: number): Script<void> {
+  const n = head.inbox_seq + 1;
+  yield* run(inboxMessages.insertText, ...inboxMessages.params({ executionId: head.id, n, at: now, ...message }));
+  const woken = wakesUp(head) ? `, status = 'pending', reason = 'woken', wake_at = null` : '';
+  yield* run(`update executions set inbox_seq = $2${woken} where id = $1`, head.id, n);
 }
 
 /** Hands a signal to an execution; whoever owns it now or takes it next will read it. */
@@ -110,31 +83,23 @@ export function* childEnded(
   yield* post(head, { kind: 'child_ended', name: parent.task, payload: JSON.stringify(child) }, now);
 }
 
-interface MessageRow extends Omit<InboxMessage, 'executionId'> {
-  readonly execution_id: string;
-}
-
-const columns = 'm.execution_id, m.n, m.at, m.kind, m.name, m.payload';
+const columns = inboxMessages.names('m.');
 
 /** The mail that a runner's executions have and it has not taken in, in order. */
 export function* inboxOf(runner: string): Script<InboxMessage[]> {
-  const rows = yield* all<MessageRow>(
+  const rows = yield* all<Row>(
     `select ${columns} from executions e join inbox_messages m on m.execution_id = e.id and m.n > e.inbox_acked
      where e.owner = $1 and e.inbox_seq > e.inbox_acked order by m.execution_id, m.n`,
     runner,
   );
-  return rows.map(messageRecord);
+  return rows.map((row) => inboxMessages.record(row));
 }
 
 /** All mail of executions that is still there: unread, or signals that no task has waited for yet; by a JSON array of their ids. */
 export function* inboxOfAll(ids: string, dialect: Dialect): Script<InboxMessage[]> {
-  const rows = yield* all<MessageRow>(
+  const rows = yield* all<Row>(
     `select ${columns} from inbox_messages m where ${dialect.among('m.execution_id', '$1')} order by m.execution_id, m.n`,
     ids,
   );
-  return rows.map(messageRecord);
-}
-
-function messageRecord({ execution_id: executionId, n, at, kind, name, payload }: MessageRow): InboxMessage {
-  return { executionId, n, at, kind, name, payload };
+  return rows.map((row) => inboxMessages.record(row));
 }

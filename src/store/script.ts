@@ -1,19 +1,20 @@
 import type { BulkTexts } from './tables/bulk.ts';
 import type { Columns, SqlValue } from './tables/table.ts';
 
-/**
+/*
  * SQL as scripts: a generator yields statements and is sent their rows. One script serves both databases: the SQLite
  * driver runs it to its end within one turn of the event loop (so nothing interleaves with its transaction), the
  * PostgreSQL driver awaits each statement. A script touches nothing but its statements, so a driver may run it again
  * from the start when the database was busy.
  */
+
 export type { SqlValue };
 
 export interface Statement {
   /** Parameters are written $1, $2, ... */
   readonly text: string;
   readonly params: readonly SqlValue[];
-  /** The text is for many rows, which take the place of the parameters: see `BulkTexts`. */
+  /** Many rows in place of the parameters; the text is one of `BulkTexts`. */
   readonly rows?: { readonly columns: Columns<unknown>; readonly records: readonly unknown[] };
 }
 

@@ -35,8 +35,8 @@ const mostSilentTries = 3;
 const givenUp = 'given up';
 
 /**
- * The group commit on PostgreSQL: a whole batch in one transaction, each kind of row as one statement. The fence comes
- * first; a batch is written once, by its number. Throws FencedError, PinRefusedError, RefusedDataError, UnwritableBatchError,
+ * The group commit on PostgreSQL: one statement for a plain batch, else the script that SQLite runs too. A batch is
+ * written once, by its number. Throws FencedError, PinRefusedError, RefusedDataError, UnwritableBatchError,
  * OutcomeUnknownError.
  */
 export class PostgresCommit {

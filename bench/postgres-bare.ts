@@ -9,7 +9,7 @@ import { newExecutionRow, newExecutions } from '../src/store/tables/executions.t
 import { Columns } from '../src/store/tables/table.ts';
 import type { Table } from '../src/store/tables/table.ts';
 import { taskExecutions, taskOverwrite } from '../src/store/tables/task-executions.ts';
-import { taskRows } from '../src/store/postgres/commit/batch-rows.ts';
+import { taskRows } from '../src/store/commit/batch-rows.ts';
 import { record, withId } from './bare.ts';
 
 type Ending = Pick<ExecutionRelease, 'status' | 'endedAt' | 'output'> & { readonly id: string };

@@ -1,7 +1,10 @@
+import { postgresBulk } from './postgres/bulk.ts';
 import type { Dialect, RowLock } from './script.ts';
+import { sqliteBulk } from './tables/bulk.ts';
 
 /** SQLite has one writer and no row locks: `begin immediate` already holds them all. */
 export const sqliteDialect: Dialect = {
+  bulk: sqliteBulk,
   lock: () => '',
   lockNames: null,
   among: (column, parameter) => `${column} in (select value from json_each(${parameter}))`,
@@ -24,6 +27,7 @@ const rowLocks: Readonly<Record<RowLock, string>> = {
 };
 
 export const postgresDialect: Dialect = {
+  bulk: postgresBulk,
   lock: (rows) => rowLocks[rows],
   // advisory locks need no table that would have to be cleared; two names with one hash only wait for each other
   lockNames: `select pg_advisory_xact_lock(hash) from (select distinct hashtextextended(value, 0) as hash

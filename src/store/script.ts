@@ -1,15 +1,21 @@
-/**
+import type { BulkTexts } from './tables/bulk.ts';
+import type { Columns, SqlValue } from './tables/table.ts';
+
+/*
  * SQL as scripts: a generator yields statements and is sent their rows. One script serves both databases: the SQLite
  * driver runs it to its end within one turn of the event loop (so nothing interleaves with its transaction), the
  * PostgreSQL driver awaits each statement. A script touches nothing but its statements, so a driver may run it again
  * from the start when the database was busy.
  */
-export type SqlValue = string | number | bigint | null | Uint8Array;
+
+export type { SqlValue };
 
 export interface Statement {
   /** Parameters are written $1, $2, ... */
   readonly text: string;
   readonly params: readonly SqlValue[];
+  /** Many rows in place of the parameters; the text is one of `BulkTexts`. */
+  readonly rows?: { readonly columns: Columns<unknown>; readonly records: readonly unknown[] };
 }
 
 export interface StatementResult {
@@ -38,6 +44,12 @@ export function* run(text: string, ...params: readonly SqlValue[]): Script<numbe
   return changes;
 }
 
+/** Runs a text of `BulkTexts` for many records; does nothing without one. */
+export function* bulk<R>(columns: Columns<R>, records: readonly R[], text: string): Script<StatementResult> {
+  if (records.length === 0) return { rows: [], changes: 0 };
+  return yield { text, params: [], rows: { columns, records } };
+}
+
 /** The transaction of a script: the first parameter of every script that needs the dialect or the time. */
 export interface Tx {
   readonly dialect: Dialect;
@@ -55,6 +67,7 @@ export type RowLock = 'update' | 'no_key_update' | 'share' | 'key_share' | 'skip
 
 /** The small difference between the databases, as pieces of SQL. */
 export interface Dialect {
+  readonly bulk: BulkTexts;
   /** The clause that ends a select whose rows are locked; empty where a transaction that writes is alone anyway. */
   lock(rows: RowLock): string;
   /**

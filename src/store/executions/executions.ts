@@ -52,7 +52,7 @@ export function* createExecution(create: NewExecution, pins: Pins): Script<Creat
       yield* run(events.insertText, ...events.params(createdEventRow(now)));
       return { id: now.id, created: true, buildId: now.buildId, inputHash: now.inputHash };
     }
-    // somebody has created one with that key, perhaps just now: only a new statement sees it
+    // another transaction has created one with that key, perhaps just now: only a new statement sees it
     const existing = yield* withKeyOf(now);
     if (existing !== undefined) return existing;
   }

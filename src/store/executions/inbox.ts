@@ -1,33 +1,12 @@
 import { isEnded } from '../../core/execution.ts';
 import type { ExecutionStatus } from '../../core/execution.ts';
+import { inboxMessages } from '../tables/inbox-messages.ts';
+import type { InboxMessage } from '../tables/inbox-messages.ts';
+import type { Row } from '../tables/table.ts';
 import { all, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
-/**
- * The kinds of messages to an execution. Persisted words. `child_ended`: a child has ended; `forked`: a fork was made from
- * it. `helper_started`: a helper has begun with attempts; `helper_result`: their ends; `helper_lost`: the helper died.
- */
-export type InboxMessageKind =
-  | 'cancel'
-  | 'pause'
-  | 'resume'
-  | 'signal'
-  | 'child_ended'
-  | 'forked'
-  | 'helper_started'
-  | 'helper_result'
-  | 'helper_lost';
-
-/** One message, numbered within its execution from 1. `payload` is JSON text. */
-export interface InboxMessage {
-  readonly executionId: string;
-  readonly n: number;
-  readonly at: number;
-  readonly kind: InboxMessageKind;
-  /** The name of a signal; for an ended child the task that waits for it. */
-  readonly name: string | null;
-  readonly payload: string | null;
-}
+export type { InboxMessage };
 
 /** The result of a request to an execution. */
 export type Delivery =
@@ -63,23 +42,17 @@ export function* lockHead(tx: Tx, id: string, tenant: string | null): Script<Hea
   return head === undefined || (tenant !== null && head.tenant !== tenant) ? undefined : head;
 }
 
-/**
- * Adds a message to the inbox of an execution whose row is locked. A waiting execution without an owner becomes pending;
- * one that is paused, or before its `startAt`, keeps the message for later.
- */
-export function* post(tx: Tx, head: Head, mail: Pick<InboxMessage, 'kind' | 'name' | 'payload'>): Script<void> {
-  yield* run(
-    'insert into inbox_messages (execution_id, n, at, kind, name, payload) values ($1, $2, $3, $4, $5, $6)',
-    head.id,
-    head.inbox_seq + 1,
-    tx.now,
-    mail.kind,
-    mail.name,
-    mail.payload,
-  );
-  const wakes = head.owner === null && head.status === 'waiting' && head.epoch > 0;
-  const woken = wakes ? `, status = 'pending', reason = 'woken', wake_at = null` : '';
-  yield* run(`update executions set inbox_seq = $2${woken} where id = $1`, head.id, head.inbox_seq + 1);
+/** True if a message wakes an execution: it has run, waits, and has no owner. A paused one keeps the message for later. */
+export function wakesUp({ owner, status, epoch }: Pick<Head, 'owner' | 'status' | 'epoch'>): boolean {
+  return owner === null && status === 'waiting' && epoch > 0;
+}
+
+/** Adds a message to the inbox of an execution whose row is locked, and wakes the execution. */
+export function* post(tx: Tx, head: Head, message: Pick<InboxMessage, 'kind' | 'name' | 'payload'>): Script<void> {
+  const n = head.inbox_seq + 1;
+  yield* run(inboxMessages.insertText, ...inboxMessages.params({ executionId: head.id, n, at: tx.now, ...message }));
+  const woken = wakesUp(head) ? `, status = 'pending', reason = 'woken', wake_at = null` : '';
+  yield* run(`update executions set inbox_seq = $2${woken} where id = $1`, head.id, n);
 }
 
 /** Sends a signal to an execution; its owner, or the next one, will read it. */
@@ -102,34 +75,23 @@ export function* childEnded(
   yield* post(tx, head, { kind: 'child_ended', name: parent.task, payload: JSON.stringify(child) });
 }
 
-interface MessageRow extends Omit<InboxMessage, 'executionId'> {
-  readonly execution_id: string;
-}
-
-const columns = 'm.execution_id, m.n, m.at, m.kind, m.name, m.payload';
+const columns = inboxMessages.names('m.');
 
 /** The unread messages of a runner's executions, in order. */
 export function* inboxOf(runner: string): Script<InboxMessage[]> {
-  const rows = yield* all<MessageRow>(
+  const rows = yield* all<Row>(
     `select ${columns} from executions e join inbox_messages m on m.execution_id = e.id and m.n > e.inbox_acked
      where e.owner = $1 and e.inbox_seq > e.inbox_acked order by m.execution_id, m.n`,
     runner,
   );
-  return rows.map(messageRecord);
+  return rows.map((row) => inboxMessages.record(row));
 }
 
-/**
- * All stored messages of executions: unread ones, and signals that no task has waited for yet; by a JSON array of their
- * ids.
- */
+/** The remaining messages of executions (a JSON array of ids): unread ones, and signals that no task has waited for yet. */
 export function* inboxOfAll(tx: Tx, ids: string): Script<InboxMessage[]> {
-  const rows = yield* all<MessageRow>(
+  const rows = yield* all<Row>(
     `select ${columns} from inbox_messages m where ${tx.dialect.among('m.execution_id', '$1')} order by m.execution_id, m.n`,
     ids,
   );
-  return rows.map(messageRecord);
-}
-
-function messageRecord({ execution_id: executionId, n, at, kind, name, payload }: MessageRow): InboxMessage {
-  return { executionId, n, at, kind, name, payload };
+  return rows.map((row) => inboxMessages.record(row));
 }

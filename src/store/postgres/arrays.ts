@@ -1,3 +1,4 @@
+import type { SqlValue } from '../script.ts';
 import type { ColumnType, Columns } from '../tables/table.ts';
 import { valueOf } from '../tables/table.ts';
 
@@ -45,14 +46,15 @@ function parametersOf<R>({ list }: Columns<R>, rows: readonly R[]): string[] {
     const values = rows.map((row) => valueOf(column, row));
     const isJson = column.type === 'json';
     if (values.every((value) => value === null)) return isJson ? '[]' : '{}';
-    return isJson ? JSON.stringify(values) : `{${values.map((value) => element(value)).join(',')}}`;
+    return isJson ? JSON.stringify(values) : `{${values.map((value) => element(value, column.type)).join(',')}}`;
   });
 }
 
-function element(value: unknown): string {
+function element(value: SqlValue | boolean, type: ColumnType): string {
   if (typeof value === 'string')
     return `"${special.test(value) ? value.replaceAll(everySpecial, String.raw`\$&`) : value}"`;
-  return value === null ? 'NULL' : `${value as number | bigint | boolean}`;
+  if (value === null) return 'NULL';
+  return `${type === 'flag' ? Number(value) : (value as number | bigint | boolean)}`;
 }
 
 const special = /["\\]/;

@@ -1,3 +1,4 @@
+import { arraysOf } from './arrays.ts';
 import { setTimeout } from 'node:timers/promises';
 import type { Client, Pool, PoolClient, QueryConfig, QueryResult, QueryResultRow } from 'pg';
 import { CloacinaError } from '../../core/error.ts';
@@ -409,8 +410,10 @@ export class PostgresDriver implements Driver {
   async #drive<T>(client: PoolClient, script: Script<T>, deadlineMs: number | null, prepares: boolean): Promise<T> {
     let step = script.next();
     while (step.done !== true) {
+      const { params, rows } = step.value;
       const text = this.#qualified(step.value.text);
-      const query = { name: prepares ? this.#prepared.nameOf(text) : undefined, text, values: [...step.value.params] };
+      const values = rows === undefined ? [...params] : arraysOf(rows.columns, rows.records);
+      const query = { name: prepares ? this.#prepared.nameOf(text) : undefined, text, values };
       step = script.next(resultOf(await client.query<Record<string, SqlValue>>(timed(query, deadlineMs))));
     }
     return step.value;

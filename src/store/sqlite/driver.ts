@@ -230,7 +230,7 @@ export class SqliteDriver implements Driver {
     return step.value;
   }
 
-  #execute({ text, params }: Statement): StatementResult {
+  #execute({ text, params, rows: bulk }: Statement): StatementResult {
     const statement = this.prepare(text);
     // asking a statement for its columns costs more than running most of them
     let isQuery = this.#queries.get(statement);
@@ -238,10 +238,11 @@ export class SqliteDriver implements Driver {
       isQuery = statement.columns().length > 0;
       this.#queries.set(statement, isQuery);
     }
-    if (isQuery) {
-      return { rows: statement.all(...params), changes: 0 };
-    }
-    return { rows: [], changes: Number(statement.run(...params).changes) };
+    const list = bulk === undefined ? [params] : bulk.records.map((record) => bulk.columns.params(record));
+    if (isQuery) return { rows: list.flatMap((values) => statement.all(...values)), changes: 0 };
+    let changes = 0;
+    for (const values of list) changes += Number(statement.run(...values).changes);
+    return { rows: [], changes };
   }
 }
 

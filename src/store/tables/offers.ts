@@ -2,10 +2,10 @@ import type { NewOffer } from '../transition.ts';
 import { Table } from './table.ts';
 
 /** An offer with its execution and the epoch of the owner that made it. */
-type OfferRow = { readonly executionId: string; readonly epoch: number } & NewOffer;
+export type NewOfferRow = { readonly executionId: string; readonly epoch: number } & NewOffer;
 
 /** A new offer; `helper` and `taken_at` are null until a helper takes it. */
-export const offers: Table<OfferRow> = new Table<OfferRow>('offers', ['execution_id', 'task', 'item'], {
+export const offers: Table<NewOfferRow> = new Table<NewOfferRow>('offers', ['execution_id', 'task', 'item'], {
   executionId: 'text',
   task: 'text',
   item: 'int',

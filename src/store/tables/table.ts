@@ -1,4 +1,4 @@
-import type { SqlValue } from '../script.ts';
+export type SqlValue = string | number | bigint | null | Uint8Array;
 
 /** `flag` is a boolean stored as 0 or 1, `json` text that may be large; `bool` exists in no table, only in columns that travel. */
 export type ColumnType = 'text' | 'int' | 'bigint' | 'bool' | 'flag' | 'json';
@@ -40,7 +40,10 @@ export class Columns<R> {
   /** The values of a record in the order of the columns. */
   params(record: R): SqlValue[] {
     const values: SqlValue[] = [];
-    for (const column of this.list) values.push(valueOf(column, record));
+    for (const column of this.list) {
+      const value = valueOf(column, record);
+      values.push(typeof value === 'boolean' ? Number(value) : value);
+    }
     return values;
   }
 
@@ -66,32 +69,26 @@ export class Columns<R> {
 export class Table<R> extends Columns<R> {
   readonly name: string;
   readonly key: readonly string[];
+  /** The head of an insert; a query follows. */
+  readonly into: string;
+  /** Inserts one record; its parameters are `params`. */
+  readonly insertText: string;
+  /** The end of an insert that overwrites the row with the same key. */
+  readonly overwrite: string;
 
   constructor(name: string, key: readonly string[], fields: Fields<R> | readonly Column[]) {
     super(fields);
     this.name = name;
     this.key = key;
+    this.into = `insert into ${name} (${this.names()})`;
+    this.insertText = `${this.into} values (${this.list.map((_, i) => `$${i + 1}`).join(', ')})`;
+    const others = this.list.filter((column) => !key.includes(column.name));
+    this.overwrite = `on conflict (${key.join(', ')}) do update set ${overwrites(others.map((one) => one.name))}`;
   }
 
   without<F extends keyof R>(...fields: readonly F[]): Table<Omit<R, F>> {
     const kept = this.list.filter(({ field, within }) => !(fields as readonly unknown[]).includes(within ?? field));
     return new Table<Omit<R, F>>(this.name, this.key, kept);
-  }
-
-  /** The head of an insert; `values` or a query follows. */
-  get into(): string {
-    return `insert into ${this.name} (${this.names()})`;
-  }
-
-  /** Inserts one record; its parameters are `params`. */
-  get insertText(): string {
-    return `${this.into} values (${this.list.map((_, i) => `$${i + 1}`).join(', ')})`;
-  }
-
-  /** The end of an insert that overwrites the row with the same key. */
-  get overwrite(): string {
-    const others = this.list.filter(({ name }) => !this.key.includes(name));
-    return `on conflict (${this.key.join(', ')}) do update set ${overwrites(others.map(({ name }) => name))}`;
   }
 }
 
@@ -100,11 +97,11 @@ export function overwrites(columns: readonly string[]): string {
   return columns.map((name) => `${name} = excluded.${name}`).join(', ');
 }
 
-/** The value of a column in a record, as both databases take it; only `bool` stays a boolean. */
-export function valueOf({ type, field, within }: Column, record: unknown): SqlValue {
-  const holder = (within === null ? record : (record as Record<string, unknown>)[within]) as Record<string, SqlValue>;
-  const value = holder?.[field] ?? null;
-  return type === 'flag' && value !== null ? Number(value) : value;
+/** The value of a column in a record. */
+export function valueOf({ field, within }: Column, record: unknown): SqlValue | boolean {
+  type Holder = Readonly<Record<string, SqlValue | boolean>> | null;
+  const holder = (within === null ? record : (record as Record<string, unknown>)[within]) as Holder;
+  return holder?.[field] ?? null;
 }
 
 function columnsOf<R>(fields: Fields<R>): Column[] {

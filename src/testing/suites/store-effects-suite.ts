@@ -192,6 +192,69 @@ export function storeEffectsSuite(
       assert.deepEqual({ kept, owner, inboxSeq }, { kept: [parent], owner: 'r1', inboxSeq: 1 });
     });
 
+    const freed = sampleRelease({ status: 'waiting', endedAt: null, output: null });
+    const orders = [
+      ['ends', 'waits', 'cancels', 'cancelled'],
+      ['waits', 'cancelled', 'ends', 'cancels'],
+      ['cancelled', 'cancels', 'waits', 'ends'],
+      ['cancels', 'cancelled', 'ends', 'waits'],
+    ] as const;
+    for (const order of orders) {
+      it(`durability.md, Inbox: in the order ${order.join(', ')} a cancellation precedes every release, and a parent hears in turn`, async () => {
+        const [parent, child, other, cancelled] = [await owned(), await owned(), await owned(), await owned()];
+        const transitions = {
+          ends: sampleTransition(child, { release: sampleRelease({ parent: { id: parent, task: 'c' } }) }),
+          waits: sampleTransition(parent, { release: freed }),
+          cancels: sampleTransition(other, { effects: sampleEffects({ cancelChildren: [cancelled] }) }),
+          cancelled: sampleTransition(cancelled, { release: freed }),
+        };
+        const { kept } = await commit(...order.map((one) => transitions[one]));
+        const hearsFirst = order.indexOf('ends') < order.indexOf('waits');
+        const isKept = new Set(hearsFirst ? [parent, cancelled] : [cancelled]);
+        assert.deepEqual(new Set(kept), isKept);
+        const heads = await Promise.all([parent, child, cancelled].map(async (id) => (await store.execution(id))!));
+        assert.deepEqual(
+          heads.map(({ status, owner, inboxSeq }) => [status, owner, inboxSeq]),
+          [hearsFirst ? ['running', 'r1', 1] : ['pending', null, 1], ['completed', null, 0], ['running', 'r1', 1]],
+        );
+      });
+    }
+
+    for (const first of ['child', 'parent']) {
+      it(`durability.md, Inbox: a child that ends in the batch in which its parent cancels it and waits, the ${first} first, reads that first`, async () => {
+        const [parent, child] = [await owned(), await owned()];
+        const ends = sampleTransition(child, { release: sampleRelease({ parent: { id: parent, task: 'c' } }) });
+        const effects = sampleEffects({ cancelChildren: [child] });
+        const cancels = sampleTransition(parent, { effects, release: freed });
+        const { kept } = await commit(...(first === 'child' ? [ends, cancels] : [cancels, ends]));
+        const heads = await Promise.all([parent, child].map(async (id) => (await store.execution(id))!));
+        assert.deepEqual(
+          { kept, heads: heads.map(({ status, owner, inboxSeq }) => [status, owner, inboxSeq]) },
+          {
+            kept: [child],
+            heads: [
+              ['waiting', null, 0],
+              ['running', 'r1', 1],
+            ],
+          },
+        );
+      });
+
+      it(`durability.md, Inbox: of a child and its parent that both end in one batch, the ${first} first, only a parent that is still there hears`, async () => {
+        const [parent, child] = [await owned(), await owned()];
+        const ends = sampleTransition(child, { release: sampleRelease({ parent: { id: parent, task: 'c' } }) });
+        const last = sampleTransition(parent, { release: sampleRelease() });
+        const { kept } = await commit(...(first === 'child' ? [ends, last] : [last, ends]));
+        const { status, owner, inboxSeq } = (await store.execution(parent))!;
+        assert.deepEqual(
+          { kept, status, owner, inboxSeq },
+          first === 'child'
+            ? { kept: [parent], status: 'running', owner: 'r1', inboxSeq: 1 }
+            : { kept: [], status: 'completed', owner: null, inboxSeq: 0 },
+        );
+      });
+    }
+
     it('children that end together each notify their own parent, and parents of others get no message', async () => {
       const made: string[] = [];
       while (made.length < 12) made.push(await owned());

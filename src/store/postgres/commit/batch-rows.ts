@@ -1,5 +1,7 @@
 import { isEnded } from '../../../core/execution.ts';
-import type { ExecutionRelease, NewExecution, NewLog, NewStep, Transition } from '../../transition.ts';
+import type { ExecutionRelease, NewExecution, Transition } from '../../transition.ts';
+import { changesHead, headChange } from '../../commit/batch-rows.ts';
+import type { HeadChange } from '../../commit/batch-rows.ts';
 import type { Pinnings } from '../../commit/pinned-versions.ts';
 import { createdEventRow, eventRow, events } from '../../tables/events.ts';
 import type { EventRecord } from '../../tables/events.ts';
@@ -7,7 +9,6 @@ import { tagRows as tagsOf } from '../../tables/execution-tags.ts';
 import { newExecutionRow, releasedExecutions } from '../../tables/executions.ts';
 import type { ReleasedExecution } from '../../tables/executions.ts';
 import { Columns } from '../../tables/table.ts';
-import type { TaskExecution } from '../../tables/task-executions.ts';
 
 // The rows of a batch, table by table, with the columns that only the statement of a commit needs.
 
@@ -32,18 +33,13 @@ export const madeExecutions: Columns<MadeExecution> = releasedExecutions.and<Mak
 type ReleaseFields = 'status' | 'reason' | 'wakeAt' | 'endedAt' | 'output' | 'error' | 'errorTask';
 
 /** What changes in the row of an execution. */
-interface HeadChange extends Partial<Pick<ExecutionRelease, ReleaseFields>> {
-  readonly id: string;
+interface HeadRow extends HeadChange, Partial<Pick<ExecutionRelease, ReleaseFields>> {
   /** Whether it is to be released. */
   readonly lets: boolean;
   readonly inboxSeen: number;
-  readonly input: string | null;
-  readonly progressed: boolean;
-  readonly loadAttempts: number | null;
-  readonly inboxAcked: number | null;
 }
 
-export const headChanges: Columns<HeadChange> = new Columns<HeadChange>({
+export const headColumns: Columns<HeadRow> = new Columns<HeadRow>({
   id: 'text',
   lets: 'bool',
   status: 'text',
@@ -64,17 +60,6 @@ export const headChanges: Columns<HeadChange> = new Columns<HeadChange>({
 type BatchEvent = EventRecord & { readonly lets: boolean };
 
 export const batchEvents: Columns<BatchEvent> = events.and<{ readonly lets: boolean }>({ lets: 'bool' });
-
-interface MessageKey {
-  readonly executionId: string;
-  readonly n: number;
-}
-
-export const messageKeys: Columns<MessageKey> = new Columns<MessageKey>({ executionId: 'text', n: 'int' });
-
-export function taskRows(transitions: readonly Transition[]): TaskExecution[] {
-  return transitions.flatMap(({ id, tasks }) => tasks.map((state) => ({ executionId: id, ...state })));
-}
 
 /** Executions that a batch makes: those of its transitions, and the children of others. */
 export function madeRows(runner: string, transitions: readonly Transition[], pinnings: Pinnings): MadeExecution[] {
@@ -110,53 +95,25 @@ export function tagRows(transitions: readonly Transition[]): ReturnType<typeof t
   ]);
 }
 
-export function headRows(transitions: readonly Transition[]): HeadChange[] {
-  const known = transitions.filter((one) => one.create === null && changesHead(one));
-  return known.map((one) => headChange(one, one.release !== null));
-}
-
-/** The same once the releases are known; executions that the same batch made may be among them. */
-export function changedHeadRows(transitions: readonly Transition[], released: ReadonlySet<Transition>): HeadChange[] {
-  const changed = transitions.filter((one) => changesHead(one) && (one.create === null || released.has(one)));
-  return changed.map((one) => headChange(one, released.has(one)));
-}
-
-export function stepRows(transitions: readonly Transition[]): ({ readonly executionId: string } & NewStep)[] {
-  return transitions.flatMap(({ id, steps }) => steps.map((step) => ({ executionId: id, ...step })));
-}
-
-export function logRows(transitions: readonly Transition[]): ({ readonly executionId: string } & NewLog)[] {
-  return transitions.flatMap(({ id, logs }) => logs.map((log) => ({ executionId: id, ...log })));
-}
-
-/** Messages that were acted on. */
-export function messageRows(transitions: readonly Transition[]): MessageKey[] {
-  return transitions.flatMap(({ id, effects }) => (effects?.messagesDone ?? []).map((n) => ({ executionId: id, n })));
-}
-
-function changesHead({ release, parsedInput, progressed, loadAttempts, inboxAcked }: Transition): boolean {
-  return release !== null || parsedInput !== null || progressed || loadAttempts !== null || inboxAcked !== null;
-}
-
-function headChange(transition: Transition, lets: boolean): HeadChange {
-  const { id, release, parsedInput, progressed, loadAttempts, inboxAcked } = transition;
-  const change = { id, lets, input: parsedInput, progressed, loadAttempts, inboxAcked };
-  return { ...release, ...change, inboxSeen: release?.inboxSeen ?? 0 };
+export function headRows(transitions: readonly Transition[]): HeadRow[] {
+  return transitions.flatMap((one) => {
+    const { create, release } = one;
+    if (create !== null || (release === null && !changesHead(one))) return [];
+    return [{ ...release, ...headChange(one), lets: release !== null, inboxSeen: release?.inboxSeen ?? 0 }];
+  });
 }
 
 export function eventRows(runner: string, transitions: readonly Transition[]): BatchEvent[] {
   return transitions.flatMap(({ id, create, events: list, release, effects }) => {
     const by = create !== null && !create.owned ? null : runner;
-    const isLast = create === null;
     return [
-      ...list.map((event) => ({ ...eventRow(id, event, by), lets: false })),
-      ...(release?.events ?? []).map((event) => ({ ...eventRow(id, event, by), lets: isLast })),
-      ...(effects?.children ?? []).map((child) => ({ ...createdEventRow(child), lets: false })),
+      ...list.map((event) => letting(eventRow(id, event, by), false)),
+      ...(release?.events ?? []).map((event) => letting(eventRow(id, event, by), create === null)),
+      ...(effects?.children ?? []).map((child) => letting(createdEventRow(child), false)),
     ];
   });
 }
 
-/** The events with which executions are released. */
-export function lastEventRows(runner: string, released: readonly Transition[]): EventRecord[] {
-  return released.flatMap(({ id, release }) => release!.events.map((event) => eventRow(id, event, runner)));
+function letting(event: EventRecord, lets: boolean): BatchEvent {
+  return { ...event, lets };
 }

@@ -11,22 +11,20 @@ import { steps } from '../../tables/steps.ts';
 import { overwrites } from '../../tables/table.ts';
 import type { Table } from '../../tables/table.ts';
 import { taskExecutions, taskOverwrite } from '../../tables/task-executions.ts';
-import { endedOfferRows, offerKeys, offerRows, removeOffers, withdrawnOfferRows } from './offer-rows.ts';
-import type { OfferKey } from './offer-rows.ts';
 import {
-  batchEvents,
-  eventRows,
-  headChanges,
-  headRows,
+  changedColumns,
+  endedOfferRows,
   logRows,
-  madeExecutions,
-  madeRows,
   messageKeys,
   messageRows,
+  offerKeys,
+  offerRows,
   stepRows,
-  tagRows,
   taskRows,
-} from './batch-rows.ts';
+  withdrawnOfferRows,
+} from '../../commit/batch-rows.ts';
+import { removeText } from '../bulk.ts';
+import { batchEvents, eventRows, headColumns, headRows, madeExecutions, madeRows, tagRows } from './batch-rows.ts';
 
 /** What the one statement says of a batch. */
 export interface CommitRow {
@@ -45,7 +43,7 @@ export interface CommitRow {
   /** Made for another version than the one that its channel points to. */
   readonly moved: readonly string[];
   /** Offers that were taken back. */
-  readonly back: readonly OfferKey[];
+  readonly back: readonly { readonly id: string; readonly task: string; readonly item: number }[];
 }
 
 /** Whether the one statement can write a batch: it changes no row of an execution that is neither the batch's own nor made by it. */
@@ -113,7 +111,7 @@ const columnsOf = {
   pins: wantedVersions,
   made: madeExecutions,
   tags: executionTags,
-  heads: headChanges,
+  heads: headColumns,
   tasks: taskExecutions,
   steps,
   logs,
@@ -187,7 +185,9 @@ function commitText({ parts, owns, follows, readsMail }: Shape): string {
     `live as materialized (${live})`,
     insert('tags', executionTags),
     from.has('heads') ? heads(from.get('heads')!) : null,
-    readsMail ? `read_mail as (${readMailText('(select id from gone where ended_at is not null) r')})` : null,
+    readsMail
+      ? `read_mail as (${removeText('inbox_messages', '(select id from gone where ended_at is not null) r', ofEnded)})`
+      : null,
     insert('tasks', taskExecutions, taskOverwrite),
     insert('steps', steps),
     insert('logs', logs),
@@ -210,10 +210,12 @@ function commitText({ parts, owns, follows, readsMail }: Shape): string {
     ${from.has('withdrawn') ? `(select coalesce(json_agg(back), '[]') from back)` : `'[]'::json`} as back`;
 }
 
-/** Of executions that have ended, rows `r`, all mail but signals goes: found by its key, also where nobody has analysed the table. */
-export function readMailText(from: string): string {
-  return `delete from inbox_messages where ctid = any(array(select m.ctid from ${from}
-    cross join lateral (select ctid from inbox_messages where inbox_messages.execution_id = r.id and inbox_messages.kind <> 'signal') m))`;
+/** The messages of an execution `r` that has ended, all but signals. */
+const ofEnded = "inbox_messages.execution_id = r.id and inbox_messages.kind <> 'signal'";
+
+/** Deletes the offers that rows `r` name. */
+function removeOffers(from: string, isLive: string): string {
+  return `delete from offers using ${from} where offers.execution_id = r.execution_id and offers.task = r.task and offers.item = r.item and ${isLive}`;
 }
 
 function idsOf(source: string): string {
@@ -278,29 +280,30 @@ const ifMoved = Object.fromEntries(
   }).map(([column, moved]) => [column, `case when m.moved then ${moved} else m.${column} end`]),
 );
 
-const changed =
-  'status, reason, owner, wake_at, ended_at, output, error, error_task, input, input_parsed, crash_count, load_attempts, inbox_acked';
+const goes = 'h.lets and o.inbox_seq = h.inbox_seen';
 
-/** What changes of the rows of the executions themselves; those that go are let go. */
+/** What changes in the rows of the executions themselves; the ones that go are released. */
 function heads(from: string): string {
+  const ofRelease = (column: string): string => `case when ${goes} then h.${column} else o.${column} end`;
+  const sets: Readonly<Record<string, string>> = {
+    status: ofRelease('status'),
+    reason: ofRelease('reason'),
+    owner: `case when ${goes} then null else o.owner end`,
+    wake_at: ofRelease('wake_at'),
+    ended_at: ofRelease('ended_at'),
+    output: ofRelease('output'),
+    error: ofRelease('error'),
+    error_task: ofRelease('error_task'),
+    ...changedColumns((column) => `h.${column}`),
+  };
+  const required = ['id', 'tenant', 'workflow', 'build_id', 'epoch', 'created_at', 'root_id'];
   return `h as materialized (select * from ${from}),
   gone as materialized (select h.id, h.ended_at from h join owned o on o.id = h.id where ${goes}),
-  heads as (${headsText(goes, 'owned o join h on h.id = o.id')})`;
+  heads as (insert into executions (${[...required, ...Object.keys(sets)].join(', ')})
+    select ${[...required.map((column) => `o.${column}`), ...Object.values(sets)].join(', ')}
+    from owned o join h on h.id = o.id
+    on conflict (id) do update set ${overwrites(Object.keys(sets))})`;
 }
-
-/** Rows `h` (see `headChanges`) into the executions `o` that they are of; where `goes` holds, these are let go. */
-export function headsText(goes: string, from: string): string {
-  const letting = (column: string): string => `case when ${goes} then h.${column} else o.${column} end`;
-  return `insert into executions (id, tenant, workflow, build_id, epoch, created_at, root_id, ${changed})
-    select o.id, o.tenant, o.workflow, o.build_id, o.epoch, o.created_at, o.root_id, ${letting('status')}, ${letting('reason')},
-      case when ${goes} then null else o.owner end, ${letting('wake_at')}, ${letting('ended_at')}, ${letting('output')}, ${letting('error')},
-      ${letting('error_task')}, coalesce(h.input, o.input), case when h.input is null then o.input_parsed else 1 end,
-      case when h.progressed then 0 else o.crash_count end, coalesce(h.load_attempts, case when h.progressed then 0 else o.load_attempts end), coalesce(h.inbox_acked, o.inbox_acked)
-    from ${from}
-    on conflict (id) do update set ${overwrites(changed.split(', '))}`;
-}
-
-const goes = 'h.lets and o.inbox_seq = h.inbox_seen';
 
 function eventsText(from: string, isLive: string, lets: boolean, follows: boolean): string {
   const runner = 'case when r.execution_id in (select id from m where moved) then null else r.runner end';

@@ -8,36 +8,25 @@ import {
   batchLimit,
   sizeOf,
 } from '../../transition.ts';
-import type { Batch, CommitResult, Effects, NewExecution, Transition } from '../../transition.ts';
-import { cancelLocked } from '../../executions/commands.ts';
-import { familyOf } from '../../executions/family.ts';
-import { checkPins, lockPinnedVersions, madeBy } from '../../commit/pinned-versions.ts';
-import type { Pins } from '../../commit/pinned-versions.ts';
-import { EncodingError, arraysOf, rowsFrom } from '../arrays.ts';
-import { createdEventRow, eventRow, events } from '../../tables/events.ts';
-import { executionTags, tagRows } from '../../tables/execution-tags.ts';
-import { newExecutionRow, newExecutions } from '../../tables/executions.ts';
-import { logs } from '../../tables/logs.ts';
-import { offerOverwrite, offers } from '../../tables/offers.ts';
-import { steps } from '../../tables/steps.ts';
-import type { Table } from '../../tables/table.ts';
-import { taskExecutions, taskOverwrite } from '../../tables/task-executions.ts';
-import { endedOfferRows, offerKeys, offerRows, removeOffers, takenOf, withdrawnOfferRows } from './offer-rows.ts';
-import type { OfferKey } from './offer-rows.ts';
+import type { Batch, CommitResult } from '../../transition.ts';
+import { withdrawnOfferRows } from '../../commit/batch-rows.ts';
+import {
+  checkFence,
+  commitBatch,
+  lockHeads,
+  rememberedBatches,
+  takenOf,
+  writeTransitions,
+} from '../../commit/commit.ts';
+import { EncodingError } from '../arrays.ts';
 import { batchOutcome } from './recover.ts';
-import type { CommitDraft } from './recover.ts';
-import { releaseWrites } from './release.ts';
-import type { Head } from './release.ts';
-import { logRows, stepRows, taskRows } from './batch-rows.ts';
 import { commitStatement, isPlain } from './commit-statement.ts';
 import type { CommitRow } from './commit-statement.ts';
 import { isConflict, isDataError, isSilence, storeError } from '../errors.ts';
 import type { PostgresDriver } from '../driver.ts';
-import type { Notice } from '../../script.ts';
+import type { Notice, Tx } from '../../script.ts';
 import { BusyError } from '../../store.ts';
 
-/** Batches of one runner that are remembered: a repetition follows its first try at once. */
-const remembered = 50;
 /** Of each batch limit that a large batch is long, this share of the deadline is added to its deadline. */
 const growth = 0.1;
 /** A large batch that was sent so often without an answer, while the database answers others, is taken for too large. */
@@ -46,8 +35,8 @@ const mostSilentTries = 3;
 const givenUp = 'given up';
 
 /**
- * The group commit on PostgreSQL: a whole batch in one transaction, each kind of row as one statement. The fence comes
- * first; a batch is written once, by its number. Throws FencedError, PinRefusedError, RefusedDataError, UnwritableBatchError,
+ * The group commit on PostgreSQL: one statement for a plain batch, else the script that SQLite runs too. A batch is
+ * written once, by its number. Throws FencedError, PinRefusedError, RefusedDataError, UnwritableBatchError,
  * OutcomeUnknownError.
  */
 export class PostgresCommit {
@@ -104,7 +93,7 @@ export class PostgresCommit {
     const { runner, n } = batch;
     const written = await this.#driver
       .once(async (client) => {
-        await this.#fence(client, runner);
+        await this.#driver.drive(client, checkFence(this.#tx(), runner));
         const text = `insert into batches (runner, n, result) values ($1, $2, '${givenUp}') on conflict do nothing`;
         const taken = await this.#driver.run(client, text, [runner, n]);
         return taken.rowCount === 0 ? this.#known(client, batch) : undefined;
@@ -119,7 +108,7 @@ export class PostgresCommit {
   /** One statement, one round trip. */
   async #atOnce(batch: Batch): Promise<CommitResult> {
     const { runner, n, transitions } = batch;
-    const { text, values } = commitStatement(batch, n - remembered, this.#driver.deadlineMs);
+    const { text, values } = commitStatement(batch, n - rememberedBatches, this.#driver.deadlineMs);
     const said = await this.#driver.statement<CommitRow>(text, values);
     // the server's default is another isolation than a transaction of ours has, or there is a version that cannot be pinned
     // to, as far as this statement could see: nothing was written
@@ -133,7 +122,10 @@ export class PostgresCommit {
       lost,
       kept: said.held,
       moved: said.moved.filter((id) => made.has(id)),
-      offersTaken: takenOf(transitions, said.back),
+      offersTaken: takenOf(
+        withdrawnOfferRows(transitions),
+        said.back.map(({ id, task, item }) => ({ executionId: id, task, item })),
+      ),
     };
   }
 
@@ -154,171 +146,13 @@ export class PostgresCommit {
     return known.result === '' ? batchOutcome(this.#driver, client, batch) : (JSON.parse(known.result) as CommitResult);
   }
 
+  #tx(): Tx {
+    return { dialect: this.#driver.dialect, now: this.#now() };
+  }
+
   async #write(client: PoolClient, batch: Batch): Promise<CommitResult> {
-    const { runner, n, transitions } = batch;
-    await this.#fence(client, runner);
-    // first of all: it waits for an earlier try that is still under way, and then there is nothing left to do
-    const fresh = await this.#driver.run(
-      client,
-      `insert into batches (runner, n, result) select $1, $2, ''
-        where not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing`,
-      [runner, n],
-    );
-    if (fresh.rowCount === 0) return this.#known(client, batch);
-    const result = await this.#apply(client, runner, transitions);
-    await this.#driver.run(client, 'update batches set result = $3 where runner = $1 and n = $2', [
-      runner,
-      n,
-      JSON.stringify(result),
-    ]);
-    await this.#driver.run(client, 'delete from batches where runner = $1 and n <= $2', [runner, n - remembered]);
-    return result;
-  }
-
-  async #fence(client: PoolClient, runner: string): Promise<void> {
-    const text = 'select dead from runners where id = $1 for share';
-    const { rows } = await this.#driver.run<{ dead: number }>(client, text, [runner]);
-    if (rows[0]?.dead !== 0) throw new FencedError(`runner ${runner} was declared dead`);
-  }
-
-  async #apply(client: PoolClient, runner: string, transitions: readonly Transition[]): Promise<CommitResult> {
-    const result: CommitDraft = { lost: [], kept: [], moved: [], offersTaken: [] };
-    const made = madeBy(transitions);
-    const pins = await this.#driver.drive(client, lockPinnedVersions(made, this.#driver.dialect));
-    checkPins(pins, made);
-    const heads = await this.#heads(client, transitions);
-    const isOwned = ({ id, epoch }: Transition): boolean =>
-      heads.get(id)?.owner === runner && heads.get(id)?.epoch === epoch;
-    const written = transitions.filter((one) => one.create !== null || isOwned(one));
-    for (const one of transitions) if (one.create === null && !isOwned(one)) result.lost.push(one.id);
-    await this.#create(client, runner, written, pins, result);
-    for (const { id, effects } of written) {
-      for (const task of effects?.itemsDropped ?? []) {
-        await this.#driver.run(
-          client,
-          'delete from task_executions where execution_id = $1 and task = $2 and item >= 0',
-          [id, task],
-        );
-      }
-    }
-    await this.#rows(client, runner, written, result);
-    for (const transition of written) {
-      const { id, effects } = transition;
-      if (effects === null) continue;
-      await this.#carryOut(client, id, effects);
-    }
-    await this.#offers(client, written, result);
-    // a child that is cancelled may be one of these: its row has got mail just now
-    const cancels = written.some(({ effects }) => (effects?.cancelChildren.length ?? 0) > 0);
-    const now = cancels ? await this.#heads(client, transitions) : heads;
-    const { held, statements } = releaseWrites(runner, written, now);
-    result.kept.push(...held);
-    for (const { text, values } of statements) await this.#driver.run(client, text, values);
-    return result;
-  }
-
-  /**
-   * The rows of a batch's executions, locked in the order of their ids together with those of others that are told
-   * something: two runners whose executions tell each other's never wait in a circle.
-   */
-  async #heads(client: PoolClient, transitions: readonly Transition[]): Promise<Map<string, Head>> {
-    const ids = transitions.flatMap(({ id, create, release }) => [
-      ...(create === null ? [id] : []),
-      ...(release === null || release.endedAt === null || release.parent === null ? [] : [release.parent.id]),
-    ]);
-    const cancelled = transitions.flatMap(({ effects }) => effects?.cancelChildren ?? []);
-    if (cancelled.length > 0) {
-      ids.push(
-        ...(await this.#driver.drive(client, familyOf({ dialect: this.#driver.dialect, now: this.#now() }, cancelled))),
-      );
-    }
-    if (ids.length === 0) return new Map();
-    const { rows } = await this.#driver.run<Head>(
-      client,
-      'select id, inbox_seq, owner, epoch, status from executions where id = any($1::text[]) and pruned = 0 order by id for update',
-      [ids],
-    );
-    return new Map(rows.map((head) => [head.id, head]));
-  }
-
-  async #create(
-    client: PoolClient,
-    runner: string,
-    written: readonly Transition[],
-    pins: Pins,
-    result: CommitDraft,
-  ): Promise<void> {
-    const creates: { readonly now: NewExecution; readonly owner: string | null }[] = [];
-    const own = written.flatMap(({ create }) => create ?? []);
-    const children = written.flatMap(({ effects }) => effects?.children ?? []);
-    const moved = own.filter((create) => pins.settled(create).buildId !== create.buildId);
-    result.moved.push(...moved.map(({ id }) => id));
-    for (const create of [...own, ...children]) {
-      const now = pins.settled(create);
-      creates.push({ now, owner: create.owned && now.buildId === create.buildId ? runner : null });
-    }
-    if (creates.length === 0) return;
-    const rows = creates.map(({ now, owner }) => newExecutionRow(now, owner));
-    await this.#insert(client, newExecutions, rows);
-    const tags = creates.flatMap(({ now }) => tagRows(now));
-    await this.#insert(client, executionTags, tags);
-  }
-
-  async #rows(
-    client: PoolClient,
-    runner: string,
-    written: readonly Transition[],
-    { moved }: CommitDraft,
-  ): Promise<void> {
-    await this.#insert(client, taskExecutions, taskRows(written), taskOverwrite);
-    await this.#insert(client, steps, stepRows(written));
-    await this.#insert(client, logs, logRows(written));
-    const rows = written.flatMap(({ id, create, events: list, effects }) => {
-      const by = create !== null && (!create.owned || moved.includes(id)) ? null : runner;
-      return [...list.map((event) => eventRow(id, event, by)), ...(effects?.children ?? []).map(createdEventRow)];
-    });
-    await this.#insert(client, events, rows);
-  }
-
-  async #carryOut(client: PoolClient, id: string, effects: Effects): Promise<void> {
-    const { messagesDone, cancelChildren, itemsCancelled } = effects;
-    if (messagesDone.length > 0) {
-      await this.#driver.run(client, 'delete from inbox_messages where execution_id = $1 and n = any($2::int[])', [
-        id,
-        messagesDone,
-      ]);
-    }
-    for (const child of cancelChildren) {
-      await this.#driver.drive(client, cancelLocked({ dialect: this.#driver.dialect, now: this.#now() }, child, null));
-    }
-    for (const { task, at } of itemsCancelled) {
-      await this.#driver.run(
-        client,
-        `update task_executions set status = 'cancelled', ended_at = $3
-         where execution_id = $1 and task = $2 and item >= 0 and status = 'pending'`,
-        [id, task, at],
-      );
-    }
-  }
-
-  async #offers(client: PoolClient, written: readonly Transition[], result: CommitDraft): Promise<void> {
-    const remove = async (rows: ReturnType<typeof endedOfferRows>, condition: string): Promise<readonly OfferKey[]> => {
-      if (rows.length === 0) return [];
-      const from = rowsFrom(offerKeys, 1, 'r');
-      const text = `${removeOffers(from, 'true')}${condition} returning offers.execution_id as id, offers.task, offers.item`;
-      return (await this.#driver.run<OfferKey>(client, text, arraysOf(offerKeys, rows))).rows;
-    };
-    await remove(endedOfferRows(written), '');
-    const back = await remove(withdrawnOfferRows(written), ' and offers.helper is null');
-    result.offersTaken.push(...takenOf(written, back));
-    await this.#insert(client, offers, offerRows(written), offerOverwrite);
-  }
-
-  /** Inserts many rows with one statement, column by column. */
-  async #insert<R>(client: PoolClient, table: Table<R>, rows: readonly R[], conflict = ''): Promise<void> {
-    if (rows.length === 0) return;
-    const text = `${table.into} select ${table.names()} from ${rowsFrom(table, 1, 'r')} ${conflict}`;
-    await this.#driver.run(client, text, arraysOf(table, rows));
+    const result = await this.#driver.drive(client, commitBatch(this.#tx(), batch, true));
+    return result ?? this.#known(client, batch);
   }
 
   /** Finds the transition that the database will never take, in a transaction that is taken back. */
@@ -342,13 +176,14 @@ export class PostgresCommit {
    */
   async #firstRefused(client: PoolClient, { runner, transitions }: Batch, cause: unknown): Promise<RefusedDataError> {
     // all rows at once, in the order in which others lock them
-    await this.#heads(client, transitions);
+    await this.#driver.drive(client, lockHeads(this.#tx(), transitions));
     let [from, to] = [0, transitions.length];
     while (from < to) {
       const middle = from + Math.ceil((to - from) / 2);
       await client.query('savepoint half');
       try {
-        await this.#apply(client, runner, transitions.slice(from, middle));
+        const half = transitions.slice(from, middle);
+        await this.#driver.drive(client, writeTransitions(this.#tx(), runner, half));
         from = middle;
       } catch (error) {
         if (!isDataError(error)) throw error;

@@ -1,48 +1,54 @@
 import type { PoolClient } from 'pg';
 import type { Batch, CommitResult, NewExecution, Transition } from '../../transition.ts';
-import { takenByMail } from './offer-rows.ts';
+import type { HelperStarted } from '../../sharing/offers.ts';
 import type { PostgresDriver } from '../driver.ts';
 
-/** What a commit does to its result as it goes through its transitions. */
-export interface CommitDraft {
-  readonly lost: string[];
-  readonly kept: string[];
-  readonly moved: string[];
-  readonly offersTaken: { readonly id: string; readonly task: string; readonly item: number }[];
-}
+type OfferName = CommitResult['offersTaken'][number];
 
-/** What became of a batch that was written and whose answer is lost, read from what it left behind. */
+/** The result of a batch that was written and whose answer was lost, read from the rows that it left. */
 export async function batchOutcome(
   driver: PostgresDriver,
   client: PoolClient,
   { runner, transitions }: Batch,
 ): Promise<CommitResult> {
-  const draft: CommitDraft = { lost: [], kept: [], moved: [], offersTaken: [] };
+  const lost: string[] = [];
+  const kept: string[] = [];
+  const moved: string[] = [];
+  const offersTaken: OfferName[] = [];
   for (const transition of transitions) {
-    draft.offersTaken.push(...(await takenBy(driver, client, transition)));
+    offersTaken.push(...(await takenBy(driver, client, transition)));
     const { id, create, release } = transition;
     const isOurs = await isOwned(driver, client, runner, transition);
-    if (create?.followsChannel === true && (await isMoved(driver, client, create))) draft.moved.push(id);
+    if (create?.followsChannel === true && (await isMoved(driver, client, create))) moved.push(id);
     else if (release === null) {
-      if (!isOurs && (create === null || create.owned)) draft.lost.push(id);
-    } else if (isOurs) draft.kept.push(id);
-    else if (!(await hasLetGo(driver, client, runner, transition))) draft.lost.push(id);
+      if (!isOurs && (create === null || create.owned)) lost.push(id);
+    } else if (isOurs) kept.push(id);
+    else if (!(await hasLetGo(driver, client, runner, transition))) lost.push(id);
   }
-  return draft;
+  return { lost, kept, moved, offersTaken };
 }
 
-async function takenBy(
-  driver: PostgresDriver,
-  client: PoolClient,
-  transition: Transition,
-): Promise<ReturnType<typeof takenByMail>> {
+async function takenBy(driver: PostgresDriver, client: PoolClient, transition: Transition): Promise<OfferName[]> {
   if ((transition.effects?.offersWithdrawn.length ?? 0) === 0) return [];
   const text = `select payload from inbox_messages where execution_id = $1 and kind = 'helper_started'`;
   const { rows } = await driver.run<{ payload: string }>(client, text, [transition.id]);
-  return takenByMail(
+  return takenByMessage(
     transition,
     rows.map(({ payload }) => payload),
   );
+}
+
+/**
+ * Of the offers that a transition was to withdraw: the ones that a helper took. Its message says so: the owner has not read
+ * that, or it would not have tried to withdraw the offer, and a message that was not read is still there.
+ */
+function takenByMessage({ id, epoch, effects }: Transition, payloads: readonly string[]): OfferName[] {
+  const taken = payloads.flatMap((payload) => (JSON.parse(payload) as HelperStarted).attempts);
+  const names = new Set(taken.map((key) => `${key.task} ${key.item} ${key.epoch} ${key.attempt}`));
+  const withdrawn = effects?.offersWithdrawn ?? [];
+  return withdrawn
+    .filter(({ task, item, attempt }) => names.has(`${task} ${item} ${epoch} ${attempt}`))
+    .map(({ task, item }) => ({ id, task, item }));
 }
 
 async function isOwned(

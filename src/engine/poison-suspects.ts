@@ -25,7 +25,7 @@ export class Suspects {
   readonly slots: Slots;
   readonly #store: Claims;
   readonly #clock: Clock;
-  /** A suspect may wait in the database that was not taken, because another had its turn. */
+  /** A suspect may be left in the database, because another had the turn. */
   #passedOver = false;
 
   /** `onTurn`: another suspect may be taken. */
@@ -40,9 +40,9 @@ export class Suspects {
   }
 
   /**
-   * Takes executions. A suspect among them is marked in the database as being loaded, and charged if this process dies: so
-   * it is taken only while no other suspect could be the cause, and has the turn until it is loaded. `adopt` says whether an
-   * execution is here now. `contended`: others are taking the same executions, and may leave some of them.
+   * Takes executions. The claim charges a suspect for its loading, in case this process crashes. So a suspect is taken only
+   * while no other suspect could be the cause of a crash, and has the turn until it is loaded. `adopt` returns false for an
+   * execution that is not kept. `contended`: other runners are taking the same executions, and may leave some of them.
    */
   async take(
     claim: Claim,

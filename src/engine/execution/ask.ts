@@ -3,12 +3,12 @@ import type { InputOutcome, Outcome } from '../workflow-code.ts';
 
 type Lost = Extract<Outcome, { readonly status: 'lost' }>;
 
-/** A question whose process was ended by something else so often is taken to end it itself. */
+/** After this many crashes beside other work, a question counts as the cause of the crash. */
 const maxTries = 5;
 
 /**
- * Asks code a question, again where its process was ended by what ran beside it: the innocent are not charged. Never
- * rejects: a fault on the way to the code costs the task that asked, and not the process that runs all the others.
+ * Asks user code a question, and again if other work has crashed its process: an innocent question is not charged. Never
+ * rejects: a fault on the way to the code fails the task that asked, not the process with all other tasks.
  */
 export async function untilAnswered<T extends Outcome | InputOutcome>(ask: () => Promise<T>): Promise<T | Lost> {
   for (let tries = 1; ; tries++) {

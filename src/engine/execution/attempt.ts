@@ -3,23 +3,23 @@ import { toTaskError } from '../../core/task-error.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { Outcome, TaskCall, TaskHost, WorkflowCode } from '../workflow-code.ts';
 
-/** Why an attempt is ended from outside. */
+/** The reason for an abort. */
 export type AbortReason = 'timeout' | 'cancel' | 'shutdown' | 'lease_lost' | 'fail_fast';
 
-/** How an attempt ended: by itself, or `aborted`, whatever its function made of the signal. */
+/** The end of an attempt: the outcome of its function, or `aborted` regardless of the function's reaction to the signal. */
 export type AttemptEnd = Outcome | { readonly status: 'aborted'; readonly reason: AbortReason };
 
 export interface AttemptOptions {
   readonly code: WorkflowCode;
   readonly call: TaskCall;
   readonly timeoutMs: number | null;
-  /** How long a function may go on after its signal fired before it is given up. */
+  /** The time that a function may go on after its signal has fired. */
   readonly graceMs: number;
   readonly clock: Clock;
   readonly host: Omit<TaskHost, 'signal'>;
-  /** Called when its function begins; what it gives, when the attempt has ended. */
+  /** Called when the function begins. The function that it returns is called at the end of the attempt. */
   readonly onRun?: ((call: TaskCall) => (() => void) | undefined) | undefined;
-  /** Called once: the attempt ended or was given up; what comes after that is dropped. */
+  /** Called once, when the attempt has ended or is given up. A later answer is dropped. */
   readonly onEnd: (end: AttemptEnd) => void;
 }
 
@@ -31,7 +31,7 @@ const abortMessages: Readonly<Record<AbortReason, string>> = {
   fail_fast: 'another task of the execution failed',
 };
 
-/** One attempt of one task: runs its function, fires its signal, gives it up when it does not listen. */
+/** One attempt of one task: runs its function, fires its signal, and gives it up if it does not react. */
 export class Attempt implements TaskHost {
   readonly #options: AttemptOptions;
   #controller: AbortController | undefined;
@@ -67,7 +67,7 @@ export class Attempt implements TaskHost {
     this.#controller?.abort(abortError(reason));
   }
 
-  // -- what its function may use of the engine, as long as the attempt runs
+  // -- the engine for the function of the attempt, as long as the attempt runs
 
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
@@ -90,7 +90,7 @@ export class Attempt implements TaskHost {
     return this.#ended || transaction === undefined ? gone() : transaction(...args);
   }
 
-  /** Why what it gives does not count any more; null while it does. A runner that closes takes what comes in time. */
+  /** The reason why the result of the function will not count; null while it does. A runner that closes accepts a result in time. */
   get lost(): CloacinaError | null {
     return this.#reason === undefined || this.#reason === 'shutdown' ? null : abortError(this.#reason);
   }
@@ -108,7 +108,7 @@ export class Attempt implements TaskHost {
     this.#ended = true;
     this.#timer?.cancel();
     this.#ran?.();
-    // a result is not thrown away because its runner closes
+    // a result in time counts although the runner closes
     const counts = this.#reason === undefined || (this.#reason === 'shutdown' && end.status === 'completed');
     this.#options.onEnd(counts ? end : { status: 'aborted', reason: this.#reason! });
   }

@@ -54,10 +54,10 @@ export class Children {
     this.#state = options.state;
   }
 
-  /** Starts the child of a task, with the task's own change: both are durable, or neither. */
+  /** Starts the child of a task in the same transition as the change of the task: both are durable, or neither. */
   async begin(run: TaskRun): Promise<void> {
     const { owner, host, clock, maxPayload, questions } = this.#options;
-    const failure = await this.#state.asking(run, async (): Promise<TaskError | null> => {
+    const create = async (): Promise<TaskError | null> => {
       const outcome = await owner.input(run);
       if (outcome.status !== 'completed') return outcome.error;
       if (isOver(this.#state, run)) return null;
@@ -70,8 +70,10 @@ export class Children {
       } catch (error) {
         return toTaskError(error);
       }
+    };
+    await this.#state.asking(run, create, (failure) => {
+      if (failure !== null && !isOver(this.#state, run)) owner.failed(run, failure);
     });
-    if (failure !== null && !isOver(this.#state, run)) owner.failed(run, failure);
   }
 
   #create(run: TaskRun, resolved: ResolvedWorkflow, input: Awaited<ReturnType<typeof checkInput>>, now: number): void {
@@ -90,7 +92,7 @@ export class Children {
     this.#state.after(() => this.#options.host.onChild(rootId, create.buildId));
   }
 
-  /** Children could not be started after all, since their versions are gone: that fails their tasks. */
+  /** The store refused to start children, since their versions are gone: their tasks fail. */
   refused(refused: PinRefusedError['refused']): void {
     for (const run of this.#state.runs) {
       if (run?.spec.kind !== 'child' || run.status !== 'waiting') continue;
@@ -101,7 +103,7 @@ export class Children {
 
   /** A child has ended: its output is the output of its task. */
   async ended(mail: InboxMessage): Promise<void> {
-    const { owner, host } = this.#options;
+    const { host } = this.#options;
     const index = this.#state.graph.indexOf.get(mail.name ?? '');
     const run = index === undefined ? undefined : this.#state.runs[index];
     const child = parseJson(mail.payload);
@@ -110,18 +112,25 @@ export class Children {
       this.#state.draft.effects.messagesDone.push(mail.n);
       return;
     }
-    const record = await this.#state.asking(run, () =>
-      this.#untilThere(run, async () => {
-        const found = await host.execution(child);
-        if (found !== undefined) return found;
-        throw new CloacinaError('EXECUTION_NOT_FOUND', `the child execution '${child}' no longer exists`);
-      }).catch((error: unknown) => toTaskError(error)),
+    const read = async (): Promise<ExecutionRecord> => {
+      const found = await host.execution(child);
+      if (found !== undefined) return found;
+      throw new CloacinaError('EXECUTION_NOT_FOUND', `the child execution '${child}' no longer exists`);
+    };
+    await this.#state.asking(
+      run,
+      () => this.#untilThere(run, read).catch((error: unknown) => toTaskError(error)),
+      (record) => this.#endedAs(run, mail, record),
     );
+  }
+
+  #endedAs(run: TaskRun, mail: InboxMessage, record: ExecutionRecord | TaskError | undefined): void {
+    const { owner } = this.#options;
     if (this.#state.holding !== null) this.#later.push(mail);
     if (record !== undefined && !isOver(this.#state, run) && run.status === 'waiting') {
       this.#state.draft.effects.messagesDone.push(mail.n);
       if ('status' in record && record.endedAt === null) {
-        // it was retried meanwhile, and will tell of its end again
+        // the child was retried meanwhile, and will send another message at its end
       } else if ('status' in record && record.status === 'completed') {
         run.status = 'completed';
         run.output = record.output ?? 'null';
@@ -150,7 +159,7 @@ export class Children {
     return derivedId(timeOf(id), `${id} ${run.spec.name} ${run.item} ${run.attempt}`);
   }
 
-  /** Asks again while the database is away; undefined where the answer does not matter any more. */
+  /** Asks again while the database is unavailable; undefined if the task is over before. */
   async #untilThere<T>(run: TaskRun, ask: () => Promise<T>): Promise<T | undefined> {
     while (!isOver(this.#state, run)) {
       try {
@@ -165,8 +174,9 @@ export class Children {
 }
 
 /**
- * A transition without the children that cannot be started: tasks that wait for them are as if they had not begun, should
- * nothing come after it. (None of them is let go to wait by it: a child that was made is told of first.)
+ * A transition without the children that cannot be started. Tasks that wait for them are written as if they had not begun: a
+ * crash before the next transition leaves them like that. (The transition does not release the execution to wait: the callback
+ * for a new child comes first.)
  */
 export function withoutChildren(transition: Transition, refused: PinRefusedError['refused']): Transition {
   const effects = transition.effects!;
@@ -192,6 +202,6 @@ function childFailure({ id, workflow, status, error }: ExecutionRecord): TaskErr
   const why = cause === null ? '' : `: ${cause.message}`;
   const message = `the child execution '${id}' of workflow '${workflow}' ${status === 'failed' ? 'failed' : 'was cancelled'}${why}`;
   const code = cause?.code ?? 'EXECUTION_FAILED';
-  // a child of a child of a child wraps one more each time
+  // each level of children wraps the error once more
   return boundTaskError({ name: 'Error', code, message, ...(cause === null ? {} : { cause }) });
 }

@@ -20,13 +20,13 @@ export interface DraftEvent {
   dropped: boolean;
 }
 
-/** How an execution is let go; its event is numbered when the transition is put together. */
+/** The release of an execution. Its event gets its number when the transition is put together. */
 export type DraftRelease = Omit<ExecutionRelease, 'events' | 'inboxSeen'> & { readonly event: DraftEvent };
 
 type Writable<T> = { [K in keyof T]: T[K] extends readonly (infer E)[] ? E[] : T[K] };
 export type DraftEffects = Writable<Effects>;
 
-/** What changed of one execution since its last transition was put together. Tasks are written as they are then. */
+/** The changes of one execution since its last transition. Tasks are written in their state at the next one. */
 export class TransitionDraft {
   create: NewExecution | null = null;
   progressed = false;
@@ -39,10 +39,10 @@ export class TransitionDraft {
   readonly #steps: NewStep[] = [];
   readonly #logs: NewLog[] = [];
   readonly #events: DraftEvent[] = [];
-  /** Called in order once all of this is durable. */
+  /** Functions that are called, in order, once all of this is durable. */
   readonly after: (() => void)[] = [];
 
-  /** Whether there is nothing to write and nobody to tell. */
+  /** There is nothing to write, and no function to call afterwards. */
   get isEmpty(): boolean {
     const head =
       this.create ?? this.parsedInput ?? this.loadAttempts ?? this.inboxAcked ?? this.release ?? this.#effects;
@@ -50,7 +50,7 @@ export class TransitionDraft {
     return head === null && !this.progressed && rows + this.after.length === 0;
   }
 
-  /** What few transitions do; made when it is asked for. */
+  /** Effects that few transitions have; created by the first access. */
   get effects(): DraftEffects {
     return (this.#effects ??= {
       messagesDone: [],
@@ -68,17 +68,17 @@ export class TransitionDraft {
     this.#tasks.add(run);
   }
 
-  /** The tasks and items that are to be written. */
+  /** The tasks and items to write. */
   get runs(): Iterable<TaskRun> {
     return this.#tasks;
   }
 
-  /** Items of a map that were to be written are not. */
+  /** Removes the items of a map from the changes. */
   withdrawItems(index: number): void {
     for (const run of this.#tasks) if (run.index === index && run.item !== -1) this.#tasks.delete(run);
   }
 
-  /** Takes back an offer that is not on its way to the database yet; whether it was not. */
+  /** Removes an offer that is not on its way to the database yet; false if it is. */
   withdrawOffer(offer: NewOffer): boolean {
     const at = this.#effects?.offers.indexOf(offer) ?? -1;
     if (at >= 0) this.#effects!.offers.splice(at, 1);
@@ -99,16 +99,16 @@ export class TransitionDraft {
     return event;
   }
 
-  /** Takes back events of a transition that was refused; they come before all others. */
+  /** Restores events of a transition that was refused, before all others. */
   restore(events: readonly NewEvent[]): void {
     this.#events.unshift(...events.map(({ type, at }) => ({ type, at, run: null, data: null, dropped: false })));
   }
 
-  /** The transition; events are numbered on from `seq`. */
+  /** The transition. Its events are numbered from `seq` + 1. */
   transition(id: string, epoch: number, seq: number, inboxSeen: number): Transition {
     const events: NewEvent[] = [];
     for (const event of this.#events) if (!event.dropped) events.push(newEvent(event, ++seq));
-    // from here on the start of an attempt is on its way and cannot be left out any more
+    // the events of these starts are on their way: they cannot be dropped later
     for (const run of this.#tasks) run.startEvent = undefined;
     return {
       id,
@@ -123,12 +123,12 @@ export class TransitionDraft {
       loadAttempts: this.loadAttempts,
       inboxAcked: this.inboxAcked,
       effects: this.#effects,
-      release: this.release === null ? null : letGo(this.release, inboxSeen, seq + 1),
+      release: this.release === null ? null : releaseOf(this.release, inboxSeen, seq + 1),
     };
   }
 }
 
-function letGo({ event, ...change }: DraftRelease, inboxSeen: number, seq: number): ExecutionRelease {
+function releaseOf({ event, ...change }: DraftRelease, inboxSeen: number, seq: number): ExecutionRelease {
   return { ...change, inboxSeen, events: [newEvent(event, seq)] };
 }
 

@@ -7,8 +7,8 @@ import type { TaskRun } from './task-run.ts';
 import type { Tasks } from './tasks.ts';
 
 /**
- * Ends every task of an execution that fails as a whole. `unwritten`: tasks and items whose latest change is not stored and
- * never will be. They fail, and so does a task that the exception left between its own state and the plan.
+ * Ends every task of an execution that fails as a whole. `unwritten`: tasks and items with a change that will never be
+ * stored. They fail, like a task that has ended by its own state and not by the plan, because of the exception.
  */
 export function failWhole(
   state: LiveState,
@@ -30,7 +30,7 @@ export function failWhole(
   const halfDone = state.runs.filter((run): run is TaskRun => {
     return run !== undefined && isTaskEnded(run.status) && !isTaskEnded(progress.status[run.index]!);
   });
-  // items that do not count are removed with their map
+  // the items of a map that has not begun are removed with it
   const items = unwritten.filter(({ item, index }) => item !== -1 && state.maps?.has(index) === true);
   for (const index of new Set([...unwritten, ...halfDone].map((run) => run.index))) {
     tasks.closeItems(index);

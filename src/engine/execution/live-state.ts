@@ -10,7 +10,7 @@ import type { Phase, PhaseHost } from './phase.ts';
 import { coalesced } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 
-/** An execution as its owner keeps it. */
+/** The parts of an execution's row that its owner keeps in memory. */
 export interface Head {
   readonly id: string;
   readonly tenant: string;
@@ -24,30 +24,30 @@ export interface Head {
   crashCount: number;
 }
 
-/** A map that has its items: they run, wait, or have ended. */
+/** A map that has its items. */
 export interface MapRun {
   readonly run: TaskRun;
   readonly items: readonly TaskRun[];
-  /** The items count, and may begin. */
+  /** The items are durable, and may begin. */
   durable: boolean;
-  /** The first item that has not been looked at yet. */
+  /** The place of the next item to look at. */
   next: number;
-  /** Items that were looked at and are to begin again. */
+  /** Items before that place that may begin again. */
   readonly again: TaskRun[];
-  /** Items that have a slot or ask for one. */
+  /** The number of items with an attempt under way, or that wait for a slot. */
   active: number;
-  /** Items that have not ended. */
+  /** The number of items that have not ended. */
   open: number;
-  /** The first item that failed for good, where that fails the map. */
+  /** The first item that failed for good, unless the map is settled. */
   failed: TaskRun | null;
 }
 
 export interface Sealed {
   readonly run: TaskRun;
-  /** Resolves with the outcome, whatever that is. */
+  /** Resolves once the outcome is known. */
   readonly over: Promise<void>;
   readonly open: () => void;
-  /** How its attempt has ended meanwhile: the outcome decides whether that counts. */
+  /** The end of its attempt, if that came before the outcome; it counts only if the transaction was not written. */
   late: AttemptEnd | undefined;
 }
 
@@ -58,22 +58,22 @@ interface StateOwner {
   changed(): void;
 }
 
-/** What a live execution knows, shared by those that move it: its tasks, and its life as a whole. */
+/** The state of a live execution: its tasks, and its life as a whole. */
 export class LiveState {
   readonly head: Head;
   readonly graph: Graph;
-  /** By the place of the task in the graph; undefined where nothing has happened to it. */
+  /** By the place of the task in the graph; undefined until something happens to the task. */
   readonly runs: (TaskRun | undefined)[] = [];
-  /** The maps that run, by their place in the graph; made when there is one. */
+  /** The maps that run, by their place in the graph; undefined until there is one. */
   maps: Map<number, MapRun> | undefined;
   readonly outputs: Outputs;
   progress: Progress;
   #draft = new TransitionDraft();
-  /** Attempts, questions and parsing under way. */
+  /** The number of tasks in a busy phase, and of questions of the execution itself. */
   #busy = 0;
-  /** Nothing begins any more: it is being handed back, or paused. */
+  /** Nothing begins: the execution is about to be handed back, or paused. */
   holding: 'release' | 'pause' | null = null;
-  /** The end of this task is being written by a transaction of its own: until its outcome, transitions wait. */
+  /** The task whose end is being written by a transaction of its own. Transitions wait for its outcome. */
   sealed: Sealed | undefined;
   /** Another runner may own the execution. */
   gone = false;
@@ -93,12 +93,12 @@ export class LiveState {
     return this.head.id;
   }
 
-  /** Whether nothing may begin here. */
+  /** Nothing may begin here. */
   get still(): boolean {
     return this.gone || this.holding !== null;
   }
 
-  /** Nothing of this execution runs in this process or is waited for. */
+  /** Nothing is under way for this execution, and no function waits for a commit. */
   get isAtRest(): boolean {
     return this.#busy === 0 && this.#draft.after.length === 0;
   }
@@ -141,18 +141,23 @@ export class LiveState {
     exchange(run, old, this.#host);
   }
 
-  /** Asks user code or the database on behalf of a task, which is in the phase `asking` until the answer. */
-  async asking<T>(run: TaskRun, ask: () => Promise<T>): Promise<T> {
+  /**
+   * Asks user code or the database on behalf of a task, which is in the phase `asking` until the answer. `then` follows in the
+   * same turn: nothing else can begin with the task in between.
+   */
+  async asking<T, R>(run: TaskRun, ask: () => Promise<T>, then: (answer: T) => R): Promise<R> {
     const phase: Phase = { is: 'asking' };
     this.move(run, phase);
+    let answer: T;
     try {
-      return await ask();
+      answer = await ask();
     } finally {
       if (run.phase === phase) this.move(run, idle);
     }
+    return then(answer);
   }
 
-  /** Does the same on behalf of the execution itself. */
+  /** Asks a question on behalf of the execution itself. */
   async busyWith<T>(ask: () => Promise<T>): Promise<T> {
     this.#busy++;
     try {
@@ -184,7 +189,7 @@ export class LiveState {
     moving.catch((cause: unknown) => this.#owner.threw(cause));
   }
 
-  /** Every task and every item to which something has happened. */
+  /** Every task with a state of its own, and every item of the maps that run. */
   *allRuns(): Generator<TaskRun, void, undefined> {
     for (const run of this.runs) if (run !== undefined) yield run;
     if (this.maps === undefined) return;

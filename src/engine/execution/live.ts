@@ -1,5 +1,4 @@
 import type { EventType } from '../../core/event.ts';
-import { isTaskEnded } from '../../core/execution.ts';
 import { toTaskError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { PinRefusedError } from '../../store/transition.ts';
@@ -8,44 +7,41 @@ import type { ClaimedExecution, InboxMessage } from '../../store/store.ts';
 import { untilAnswered } from './ask.ts';
 import type { LoadedWorkflow } from '../catalog.ts';
 import { withoutChildren } from './children.ts';
-import { endOf, endedExecution } from './ending.ts';
+import { endOf, endedExecution, restOf } from './ending.ts';
 import type { EndedExecution } from './ending.ts';
 import { failWhole } from './failing.ts';
 import type { Journal, Participant } from '../journal.ts';
 import { LiveState } from './live-state.ts';
 import type { Head } from './live-state.ts';
-import type { DraftEvent, DraftRelease, TransitionDraft } from './draft.ts';
+import type { DraftRelease, TransitionDraft } from './draft.ts';
 import type { ResolvedWorkflow } from '../client/start.ts';
-import { isActive } from './phase.ts';
 import type { TaskRun } from './task-run.ts';
 import { Tasks } from './tasks.ts';
 import type { TasksHost } from './tasks.ts';
 
-/** What the runner gives to all of its live executions. */
+/** The parts of a runner that its live executions use. */
 export interface LiveHost extends Omit<TasksHost, 'resolveChild' | 'within'> {
   readonly journal: Journal;
   resolveChild(live: Live, name: string): Promise<ResolvedWorkflow>;
   onEvents(live: Live, events: readonly NewEvent[]): void;
-  /** It has written to others, which may be owned here too. */
+  /** An execution has sent messages to others; this runner may own these, too. */
   onMessagesSent(): void;
-  /** It has mail that must be taken in before it can be let go. */
+  /** The store did not release an execution, since it has messages to read first. */
   onKept(live: Live): void;
   onGone(live: Live, how: 'released' | 'lost' | 'moved' | EndedExecution): void;
 }
 
-/** Who waits for a start: it is durable, or the database will never take it. */
+/** The two outcomes of a start: it is durable, or the database refuses it for good. */
 export interface StartAnswer {
   readonly durable: () => void;
   readonly refused: (cause: unknown) => void;
 }
 
+/** Events that say only that a runner took the execution. */
 const takings: ReadonlySet<EventType> = new Set(['execution.started', 'execution.adopted', 'execution.resumed']);
 
-/** Why an execution fails that may be a fault of storing that failure too: there is no second try. */
+/** Failures that may prevent the storing of the failure as well: there is no second try. */
 const failures: ReadonlySet<string> = new Set(['STORE_REFUSED', 'INTERNAL']);
-
-/** A wake-up further away than this is left to the database: the execution waits there and costs a row. */
-const nearMs = 30_000;
 
 /** One owned execution in memory: plan, dispatch, settle, finish. Nothing that depends on a change happens before its commit. */
 export class Live implements Participant {
@@ -54,17 +50,17 @@ export class Live implements Participant {
   readonly #host: LiveHost;
   readonly #state: LiveState;
   readonly #tasks: Tasks;
-  /** `again`: it was refused, and goes before all that came since. */
+  /** `again`: a part of it was refused, and the rest is written before any later change. */
   #inFlight: { readonly pending: TransitionDraft; readonly transition: Transition; again: boolean } | undefined;
   #seq: number;
   #inboxSeen: number;
   #cancelled = false;
-  /** The time of the latest change: an execution that ends or waits by it does so at that time. */
+  /** The time of the latest change. A release that follows from it has this time, however long the commit takes. */
   #changedAt = 0;
-  /** There is mail that has to be read before it can be let go. */
+  /** There are messages to read before the execution can be released. */
   #hasMail = false;
   #refuse: (cause: unknown) => void = () => undefined;
-  /** Why the execution fails whatever its tasks say: its input is not valid, or the database refuses what it stores. */
+  /** A failure of the execution as a whole: an invalid input, or changes that the database refuses. */
   #failure: TaskError | null = null;
 
   private constructor(host: LiveHost, workflow: LoadedWorkflow, head: Head, seq: number, inboxSeen: number) {
@@ -76,14 +72,14 @@ export class Live implements Participant {
       resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name),
       within: () => this.#within(),
     };
-    // all that they share is there once, and not in each of a million
+    // the parts that executions share are in their prototype: with a million executions a copy in each would cost memory
     const shared = Object.assign(Object.create(host) as LiveHost, own);
     this.#tasks = new Tasks(this.#state, workflow, shared);
     this.#seq = seq;
     this.#inboxSeen = inboxSeen;
   }
 
-  /** A new execution, owned from its creation on; it begins once that is durable. */
+  /** A new execution, owned from its creation on. It begins once its creation is durable. */
   static create(host: LiveHost, workflow: LoadedWorkflow, create: NewExecution, answer: StartAnswer): Live {
     const { id, tenant, priority, schedule, rootId, parent, input, inputParsed } = create;
     const head = { id, tenant, epoch: 1, priority, schedule, rootId, parent, input, inputParsed, crashCount: 0 };
@@ -96,7 +92,7 @@ export class Live implements Participant {
     return live;
   }
 
-  /** An execution that was claimed: it goes on from what is stored. `endTurn`: it is loaded, which a suspect has a turn for. */
+  /** An execution that was claimed: it goes on from its stored state. `endTurn` ends the turn that a suspect has for its loading. */
   static adopt(
     host: LiveHost,
     workflow: LoadedWorkflow,
@@ -120,13 +116,13 @@ export class Live implements Participant {
   #restore({ execution: { inboxAcked }, tasks, inbox }: ClaimedExecution): void {
     this.#tasks.restore(tasks);
     this.#state.after(() => this.#begin());
-    // what follows from that is part of loading it
+    // the beginning is a part of the loading
     this.#state.after(() => this.#tasks.code.loaded());
-    // what the owner before did not read comes before anything begins
+    // messages that the previous owner had read, but not completed, come before anything begins
     this.#tasks.signals.restore(inbox.filter(({ n, kind }) => n <= inboxAcked && kind === 'signal'));
     for (const one of inbox)
       if (one.n <= inboxAcked && one.kind === 'child_ended') this.#state.watch(this.#tasks.children.ended(one));
-    // what had begun elsewhere comes before whatever else was asked meanwhile, and is no news when it is read in its turn
+    // attempts that helpers had begun come before other messages; a second reading in the order of the inbox changes nothing
     for (const one of inbox) if (one.n > inboxAcked && one.kind === 'helper_started') this.#tasks.offered.read(one);
   }
 
@@ -142,7 +138,7 @@ export class Live implements Participant {
     return this.#state.head.epoch;
   }
 
-  // -- what the journal asks
+  // -- calls of the journal
 
   transition(): Transition | undefined {
     if (this.#state.gone || this.#state.sealed !== undefined) return undefined;
@@ -156,7 +152,7 @@ export class Live implements Participant {
       const transition = pending.transition(this.id, this.#state.head.epoch, this.#seq, this.#inboxSeen);
       this.#seq += transition.events.length;
       this.#inFlight = { pending, transition, again: false };
-      // nothing begins while it is being let go
+      // no timer fires during the release
       if (transition.release !== null) this.#tasks.rest();
       return transition;
     } catch (cause) {
@@ -165,7 +161,7 @@ export class Live implements Participant {
     }
   }
 
-  /** How the transactions of its tasks find their place among its transitions. */
+  /** The order of task transactions among the transitions of the execution. */
   #within(): ReturnType<TasksHost['within']> {
     return {
       whenQuiet: (then) => {
@@ -199,13 +195,13 @@ export class Live implements Participant {
     for (const after of pending.after) this.#state.guard(after);
     if ((transition.effects?.cancelChildren.length ?? 0) > 0) this.#host.onMessagesSent();
     if (how === 'held') {
-      // unless that was read while the commit was on its way
+      // unless they were read while the commit was on its way
       this.#hasMail = release?.inboxSeen === this.#inboxSeen;
       this.#tasks.resumeAll();
       this.#host.onKept(this);
     }
     if (gone === null) {
-      // what had to wait for this commit may have been the last thing to do
+      // a function that waited for this commit may have been the last thing to do
       if (!this.#state.gone && how === 'written' && this.#release() !== null) this.#host.journal.mark(this);
       return;
     }
@@ -218,7 +214,7 @@ export class Live implements Participant {
     this.abandon();
   }
 
-  /** Forgets the execution without a word to the database: this runner does not own it any more. */
+  /** Forgets the execution without a write: another runner may own it. */
   abandon(): void {
     if (this.#state.gone) return;
     this.#tasks.stopAll('lease_lost');
@@ -243,19 +239,19 @@ export class Live implements Participant {
       this.abandon();
       return;
     }
-    // what was read stays read, and what says only that it was taken up cannot be what is refused
+    // read messages stay read; events that say only that a runner took the execution cannot be the cause
     this.#state.draft.inboxAcked ??= transition.inboxAcked;
     this.#state.draft.restore(transition.events.filter(({ type, data }) => takings.has(type) && data === null));
     const unwritten = transition.tasks.map(({ task, item }) => this.#runOf(task, item));
     this.#failAs('STORE_REFUSED', cause, unwritten);
   }
 
-  /** A function that moves this execution has thrown: the execution fails, and its runner goes on. */
+  /** A function that moves this execution has thrown. The execution fails; its runner goes on. */
   threw(cause: unknown): void {
     this.#thrown(cause, null);
   }
 
-  /** `unwritten`: what could not even be put together as a transition. */
+  /** `unwritten`: changes that could not be put together as a transition. */
   #thrown(cause: unknown, unwritten: TransitionDraft | null): void {
     const { logger } = this.#host;
     logger.error({ execution: this.id, error: cause }, 'an internal error stopped an execution; it fails');
@@ -299,7 +295,7 @@ export class Live implements Participant {
     this.#tasks.children.refused(refused);
   }
 
-  // -- what the runner asks
+  // -- calls of the runner
 
   receive(mail: readonly InboxMessage[]): void {
     this.#hasMail = false;
@@ -309,7 +305,7 @@ export class Live implements Participant {
       this.#state.draft.inboxAcked = one.n;
       this.#state.guard(() => this.#read(one));
     }
-    // the execution may be released now that nothing is left to read
+    // with all messages read, the execution may be released
     this.changed();
   }
 
@@ -325,36 +321,36 @@ export class Live implements Participant {
     else draft.event('execution.forked', this.#host.clock.now(), null, JSON.parse(mail.payload!) as object);
   }
 
-  /** All mail up to that number was there to be read; what is missing was removed when it ended before. */
+  /** All messages up to this number count as read: missing ones were removed at an earlier end of the execution. */
   #seen(inbox: number): void {
     if (inbox <= this.#inboxSeen) return;
     this.#inboxSeen = inbox;
     this.#state.draft.inboxAcked = inbox;
   }
 
-  /** Nothing new starts; once what runs has ended, it is let go. */
+  /** Starts no task. Once the running ones have ended, the execution is released. */
   #pause(): void {
     if (this.#cancelled || this.#state.holding !== null) return;
     this.#state.holding = 'pause';
     this.#tasks.hold(false);
   }
 
-  /** It was about to be paused, and is not any more. */
+  /** Ends a pause that is not written yet. */
   #goOn(): void {
     if (this.#state.holding !== 'pause') return;
     this.#state.holding = null;
     this.#state.after(() => this.#begin());
   }
 
-  /** Other runners can run more than before. */
+  /** Other runners have more slots than before. */
   moreHelp(): void {
     if (!this.#state.still) this.#state.guard(() => this.#tasks.moreHelp());
   }
 
-  /** Ends attempts and hands the execution back; attempts end by their signal, at the latest after the grace period. */
+  /** Aborts attempts and hands the execution back. Attempts end by their signal, at the latest after the grace period. */
   release(): void {
     if (this.#state.gone || this.#state.holding === 'release') return;
-    // one that is about to be paused is, with what runs cut short
+    // a pause that is not written yet stays a pause, with its attempts cut short
     this.#state.holding ??= 'release';
     this.#tasks.hold(true);
     this.changed();
@@ -378,7 +374,7 @@ export class Live implements Participant {
     );
     if (this.#state.gone || this.#cancelled) return;
     if (outcome.status === 'lost' && this.#state.still) {
-      // it is asked again by whoever takes it up
+      // the next owner asks again
     } else if (outcome.status === 'valid') {
       head.input = outcome.input;
       head.inputParsed = true;
@@ -413,50 +409,13 @@ export class Live implements Participant {
     this.#host.journal.mark(this);
   }
 
-  /** How the next commit releases the execution: it is at its end, or has nothing to do; null where it stays. */
+  /** How the next commit releases the execution: it is at its end, or has nothing to do; null if it stays. */
   #release(): DraftRelease | null {
     // the store would not release it before its messages were read
     if (this.#hasMail) return null;
     const { progress, isAtRest } = this.#state;
     if (progress.open === 0) return endOf(this.#state, this.#cancelled, this.#failure, this.#changedAt);
-    return isAtRest ? this.#releaseAtRest() : null;
-  }
-
-  #releaseAtRest(): DraftRelease | null {
-    const now = this.#changedAt;
-    const none = { endedAt: null, output: null, error: null, errorTask: null, parent: null };
-    const { holding } = this.#state;
-    const event = (type: EventType, data: object | null): DraftEvent => {
-      return { type, at: now, run: null, data, dropped: false };
-    };
-    if (holding === 'release') {
-      const released = event('execution.released', null);
-      return { ...none, status: 'pending', reason: 'released', wakeAt: null, event: released };
-    }
-    if (holding === 'pause') {
-      const paused = event('execution.paused', { reason: 'operator' });
-      return { ...none, status: 'paused', reason: 'operator', wakeAt: null, event: paused };
-    }
-    const wakeAt = this.#wakesAt();
-    if (wakeAt === null || wakeAt - now <= nearMs) return null;
-    const waiting = event('execution.waiting', wakeAt === Infinity ? null : { until: new Date(wakeAt).toISOString() });
-    return { ...none, status: 'waiting', reason: null, wakeAt: wakeAt === Infinity ? null : wakeAt, event: waiting };
-  }
-
-  /** The first time at which there is something to do, Infinity if that takes a message; null while a task runs or may begin. */
-  #wakesAt(): number | null {
-    let wakeAt = Infinity;
-    let waits = false;
-    for (const run of this.#state.allRuns()) {
-      if (isTaskEnded(run.status) || (run.spec.kind === 'map' && run.item === -1 && run.status === 'running')) continue;
-      if (run.status === 'waiting') {
-        waits = true;
-        wakeAt = Math.min(wakeAt, run.wakeAt ?? Infinity);
-      } else if (isActive(run.phase) || run.status === 'running') {
-        return null;
-      }
-    }
-    return waits ? wakeAt : null;
+    return isAtRest ? restOf(this.#state, this.#changedAt) : null;
   }
 
   #leave(how: 'released' | 'lost' | 'moved' | EndedExecution): void {
@@ -466,8 +425,8 @@ export class Live implements Participant {
   }
 }
 
-/** Which event a later claim is, by the reason for which the execution was pending. */
+/** The event of a claim after the first, by the reason for which the execution was pending. */
 function takenAgain(because: string | null): 'execution.adopted' | 'execution.resumed' | null {
-  if (because === 'resumed' || because === 'retried') return null; // whoever asked for it wrote that down
+  if (because === 'resumed' || because === 'retried') return null; // the command has written its own event
   return because === 'lost' ? 'execution.adopted' : 'execution.resumed';
 }

@@ -2,12 +2,12 @@ import { CloacinaError } from '../../core/error.ts';
 import { stringifyJson } from '../../core/json.ts';
 import { arrayMembers } from '../../core/json-text.ts';
 
-/** Items that one map may have: they are all in memory while it runs, and each is a row. */
+/** The most items of a map: all are in memory while it runs, and each is a row. */
 const maxMapItems = 100_000;
-/** Bytes of JSON that the items of one map may have together. */
+/** The most bytes of JSON that the items of one map may have in all. */
 export const maxMapBytes = 33_554_432;
 
-/** JSON text of what the `over` of a map gave. Throws MAP_TOO_LARGE, before a text is made where there are too many. */
+/** JSON text of the value that `over` of a map returned. Throws MAP_TOO_LARGE; too many items throw before the text is made. */
 export function mapItemsText(value: unknown, map: string): string {
   if (Array.isArray(value) && value.length > maxMapItems) throw tooManyItems(map, value.length);
   const text = stringifyJson(value, `over of ${map}`, Infinity);
@@ -16,9 +16,9 @@ export function mapItemsText(value: unknown, map: string): string {
   return text;
 }
 
-/** The texts of the items of a map; `over` gave no array where it is null. Throws MAP_TOO_LARGE. */
+/** The texts of the items of a map; null if `over` returned no array. Throws MAP_TOO_LARGE. */
 export function mapItemsOf(text: string, map: string): string[] | null {
-  // only a text that says more than the code's own check let through is longer
+  // `mapItemsText` admits no longer text: this one comes from a process that skipped it
   if (text.length > maxMapBytes) throw tooManyBytes(map, Buffer.byteLength(text));
   const members = arrayMembers(text, maxMapItems);
   if (members === 'too_many') throw tooManyItems(map);

@@ -14,7 +14,7 @@ import { isOver, newTaskRun, restoreTaskRun, settledText } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 import type { Waits } from './waits.ts';
 
-/** What maps use of the tasks around them. */
+/** The parts of the task graph that maps use. */
 export interface MapsOwner {
   /** Asks the map's `over`. */
   over(run: TaskRun): Promise<Outcome>;
@@ -28,7 +28,7 @@ export interface MapsOptions {
   readonly waits: Waits;
   readonly clock: Clock;
   readonly maxPayload: number;
-  /** Says how many items at once where the map says nothing. */
+  /** Limits the concurrent items of a map without a limit of its own. */
   readonly offers: OfferBudget;
   readonly owner: MapsOwner;
 }
@@ -42,13 +42,13 @@ const chunkLength = 2_097_152;
  */
 const longestOutput = 134_217_728;
 
-/** The maps of one live execution: items made durable, run at most so many at once, gathered. */
+/** The maps of one live execution: makes their items durable, runs a limited number at once, and gathers the outputs. */
 export class Maps {
   readonly #options: MapsOptions;
   readonly #state: LiveState;
-  /** Maps of which a crash left items that do not count. */
+  /** Maps with items in the database that an unfinished write has left; they do not count. */
   readonly #leftover = new Set<number>();
-  /** Maps of which some items are written, and not all. */
+  /** Maps with some items written, and some not. */
   readonly #unfinished = new Set<number>();
 
   constructor(options: MapsOptions) {
@@ -57,10 +57,17 @@ export class Maps {
   }
 
   /** Asks for the items, makes them durable, and begins with them. */
-  async begin(run: TaskRun): Promise<void> {
-    const { owner, clock } = this.#options;
-    const outcome = await this.#state.asking(run, () => owner.over(run));
+  begin(run: TaskRun): Promise<void> {
+    return this.#state.asking(
+      run,
+      () => this.#options.owner.over(run),
+      (outcome) => this.#begun(run, outcome),
+    );
+  }
+
+  #begun(run: TaskRun, outcome: Outcome): void {
     if (isOver(this.#state, run)) return;
+    const { owner, clock } = this.#options;
     const items = outcome.status === 'completed' ? this.#itemsOf(run, outcome.output) : outcome.error;
     if (Array.isArray(items)) {
       run.startedAt = clock.now();
@@ -71,7 +78,7 @@ export class Maps {
     }
   }
 
-  /** The items as task runs, or why they are none. */
+  /** The items as task runs, or the error if there are none. */
   #itemsOf(run: TaskRun, text: string): TaskRun[] | TaskError {
     const { name } = run.spec;
     let values: string[] | null;
@@ -94,7 +101,7 @@ export class Maps {
     return items;
   }
 
-  /** Writes the items, some with each commit; the map's own row comes last, and makes them count. */
+  /** Writes the items in several commits. The row of the map comes last and makes them count. */
   #persist(run: TaskRun, items: readonly TaskRun[], from: number): void {
     const { draft } = this.#state;
     if (this.#leftover.delete(run.index)) draft.effects.itemsDropped.push(run.spec.name);
@@ -133,7 +140,7 @@ export class Maps {
     return map;
   }
 
-  /** Takes up a map from its rows. */
+  /** Restores a map from its rows. */
   restore(run: TaskRun, states: readonly TaskState[]): void {
     if (run.status !== 'running') {
       if (states.length > 0) this.#leftover.add(run.index);
@@ -150,7 +157,7 @@ export class Maps {
     if (run.spec.map?.settled !== true) map.failed ??= items.find((item) => item.status === 'failed') ?? null;
   }
 
-  /** Begins with what may begin. */
+  /** Begins with as many items as the limit allows. */
   resume(map: MapRun): void {
     if (this.#state.still || !map.durable || isTaskEnded(map.run.status)) return;
     if (map.failed !== null || map.open === 0) {
@@ -171,7 +178,7 @@ export class Maps {
     }
   }
 
-  /** Everything that has not ended is looked at again: it was held for a while. */
+  /** Looks at every item again after the execution was held. */
   resumeAll(): void {
     for (const map of this.#state.maps?.values() ?? []) {
       map.next = 0;
@@ -181,12 +188,12 @@ export class Maps {
     }
   }
 
-  /** There is room for more items at once. */
+  /** The limit of concurrent items may have grown. */
   resumeSome(): void {
     for (const map of this.#state.maps?.values() ?? []) this.resume(map);
   }
 
-  /** An item was running when its runner was lost, and none may follow. */
+  /** An item was running when its runner was lost, and no attempt may follow. */
   cutShort(item: TaskRun, error: TaskError): void {
     const map = this.#mapOf(item);
     if (map !== undefined) this.#itemFailed(map, item, error);
@@ -196,7 +203,7 @@ export class Maps {
     return run.spec.map?.concurrency ?? this.#options.offers.itemsAtOnce(run.spec);
   }
 
-  /** An item that waited for its next attempt may begin with it. */
+  /** The next attempt of an item may begin: its delay is over. */
   woken(item: TaskRun): void {
     const map = this.#mapOf(item);
     item.status = 'pending';
@@ -205,7 +212,7 @@ export class Maps {
     this.resume(map);
   }
 
-  /** An item waits for its next attempt: another may have its place. */
+  /** An item waits for its next attempt: another item may run in its place. */
   retrying(item: TaskRun): void {
     const map = this.#mapOf(item);
     if (map === undefined) return;
@@ -227,7 +234,7 @@ export class Maps {
     this.#ended(map, false);
   }
 
-  /** Gives every item that has not ended its end; those that never began are written by one statement. */
+  /** Cancels every open item. One statement writes all of those that never began. */
   close(index: number): void {
     const map = this.#state.maps?.get(index);
     if (map === undefined) {
@@ -250,13 +257,13 @@ export class Maps {
     this.#state.maps?.delete(index);
   }
 
-  /** It was held while its items were being written: they count for nothing, and `over` will be asked again. */
+  /** The execution was held while items were being written: they do not count, and `over` will be asked again. */
   #leave(index: number): void {
     if (!this.#unfinished.delete(index)) return;
     this.#leftover.add(index);
   }
 
-  /** A map that ends before all of its items were written leaves none behind: a retry would take them for all. */
+  /** Removes the items of a map that ends before all were written: a retry would take them for all items. */
   #dropPartial(index: number): void {
     const { draft, graph } = this.#state;
     const isPartial = [this.#unfinished.delete(index), this.#leftover.delete(index)].includes(true);
@@ -285,7 +292,7 @@ export class Maps {
     else if (map.active < this.#limit(map)) this.#state.after(() => this.resume(map));
   }
 
-  /** All have ended, or one has failed for good and what ran beside it has ended too. */
+  /** Ends the map if all items have ended, or if one has failed for good and no other is active. */
   #consider(map: MapRun): void {
     if (isTaskEnded(map.run.status)) return;
     if (map.failed === null) {
@@ -305,7 +312,7 @@ export class Maps {
     const { owner } = this.#options;
     const settled = run.spec.map?.settled === true;
     const texts = items.map((item) => (settled ? settledText(item) : (item.output ?? 'null')));
-    // summed up before they are joined: a string that is too long cannot be made
+    // the sum comes first: joining texts beyond the limit of a string throws
     const length = texts.reduce((sum, text) => sum + text.length + 1, 1);
     this.#state.maps?.delete(run.index);
     if (length > longestOutput) {

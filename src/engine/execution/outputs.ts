@@ -1,12 +1,12 @@
 import type { Graph } from '../../core/definition/graph.ts';
 import type { TaskRun } from './task-run.ts';
 
-/** Outputs up to this many characters may stay in memory for whoever waits for the result; */
+/** The longest output, in characters, that is kept in memory for callers that wait for the result. */
 const keptLength = 512;
-/** as long as they are no more than this in all. */
+/** The limit of these outputs in all. */
 const keptInAll = 4096;
 
-/** Drops outputs from memory that no unfinished task needs; the database has them. */
+/** Drops outputs from memory that no unfinished task needs. The database has them. */
 export class Outputs {
   readonly #graph: Graph;
   readonly #readers: Int32Array;
@@ -20,12 +20,12 @@ export class Outputs {
     this.#returned = graph.spec.output === null ? -1 : graph.indexOf.get(graph.spec.output.task)!;
   }
 
-  /** Whether every output is still in memory. */
+  /** Every output is still in memory. */
   get complete(): boolean {
     return this.#complete;
   }
 
-  /** The end of a task is durable: what it read may have had its last reader, and what it gave may have none. */
+  /** The end of a task is durable: an output that it read may have no reader left, nor may its own. */
   taskEnded(runs: readonly (TaskRun | undefined)[], index: number): void {
     const seen = new Set<number>();
     for (const need of this.#graph.needs[index]!) {

@@ -5,23 +5,23 @@ import type { InputOutcome, Outcome, Question, TaskCall, TaskHost, WorkflowCode 
 import type { LiveState } from './live-state.ts';
 import type { SlotRequest } from '../slots.ts';
 
-/** What is charged to a suspect. */
+/** The crashes that are charged to a suspect. */
 interface Charge {
-  /** Runners that died before this one while the row said so, without progress in between. */
+  /** The runners that crashed before this one during a load or a question, without progress in between. */
   before: number;
-  /** What the row says. */
+  /** The value in the row. */
   said: number;
-  /** It is being loaded: gives back the turn that it has for that. */
+  /** Ends the turn that the suspect has while it is loaded. */
   loading: (() => void) | undefined;
   /** Questions under way. */
   open: number;
-  /** What gives up a question that has not been asked. */
+  /** Each of these gives up a question that is not asked yet. */
   readonly waiting: Set<() => void>;
-  /** What gives back turns. */
+  /** Each of these ends a turn. */
   readonly turns: Set<() => void>;
 }
 
-/** The answer that nobody waits for: the execution was held, or ended, before the question was asked. */
+/** The answer to a question that was not asked, because the execution was held or had ended. Its caller drops it. */
 const unasked = {
   status: 'lost',
   alone: true,
@@ -29,16 +29,16 @@ const unasked = {
 } as const;
 
 /**
- * The code of one execution. A question to it (`when`, `over`, `input`, `until`, a schema) has no attempts that could be
- * charged, so a process that dies of one is charged to the execution, as one that dies of loading it is: where the
- * execution is a suspect, its row says so before the question is asked, until the answer is durable. Questions of suspects
- * take turns with their attempts, one at a time in a runner: so the row of an innocent one that queues says nothing.
+ * The user code of one execution. A question to it (`when`, `over`, `input`, `until`, a schema) has no attempts to charge. A
+ * crash during a question is charged to the execution, like a crash during its loading: the row of a suspect contains the
+ * charge before the question is asked, and until its answer is durable. Questions and attempts of suspects take turns, one
+ * at a time in a runner, so an innocent suspect that waits for its turn is not charged.
  */
 export class Questions implements WorkflowCode {
   readonly #state: LiveState;
   readonly #code: WorkflowCode;
   readonly #host: Pick<AttemptsHost, 'clock' | 'suspects'>;
-  /** Few executions are suspects: made when one is. */
+  /** Undefined unless the execution is a suspect: few are. */
   #charge: Charge | undefined;
 
   constructor(state: LiveState, code: WorkflowCode, host: Pick<AttemptsHost, 'clock' | 'suspects'>) {
@@ -47,7 +47,7 @@ export class Questions implements WorkflowCode {
     this.#host = host;
   }
 
-  /** Taken up: the claim of a suspect has charged the loading already, and has the turn that `end` gives back. */
+  /** The claim of a suspect has charged the loading already, and has the turn that `end` ends. */
   loading({ loadAttempts }: Pick<ExecutionRecord, 'loadAttempts'>, end: (() => void) | undefined): void {
     if (loadAttempts === 0) return;
     const charge = this.#suspected();
@@ -57,7 +57,7 @@ export class Questions implements WorkflowCode {
     if (end !== undefined) charge.turns.add(end);
   }
 
-  /** It is in memory, and has gone one turn. */
+  /** The execution is loaded, and has made its first step. */
   loaded(): void {
     const end = this.#charge?.loading;
     if (end === undefined) return;
@@ -86,7 +86,7 @@ export class Questions implements WorkflowCode {
     this.#code.abandon(call);
   }
 
-  /** Calls code of the user's, charged where the execution is a suspect; undefined where it was held or ended before. */
+  /** Calls user code, charged if the execution is a suspect; undefined if the execution was held or had ended before. */
   async charged<T>(act: () => Promise<T>): Promise<T | undefined> {
     if (this.#state.head.crashCount < suspectLosses) return act();
     const charge = this.#suspected();
@@ -97,20 +97,20 @@ export class Questions implements WorkflowCode {
     try {
       return (await this.#marked(charge)) ? await act() : undefined;
     } finally {
-      // with what the answer changes, in one transition
+      // in one transition with the consequences of the answer
       charge.open--;
       this.#write();
       this.#state.after(() => this.#over(end));
     }
   }
 
-  /** What has not been asked yet is not any more: the execution is held, or ends. */
+  /** Gives up the questions that are not asked yet: the execution is held, or ends. */
   drop(): void {
     const charge = this.#charge;
     if (charge === undefined) return;
     for (const drop of charge.waiting) drop();
     charge.waiting.clear();
-    // what is handed back has not ended its runner
+    // an execution that is handed back has not crashed its runner
     if (!this.#state.gone) this.loaded();
     else for (const end of charge.turns) this.#over(end);
   }
@@ -120,7 +120,7 @@ export class Questions implements WorkflowCode {
     return this.#charge;
   }
 
-  /** The turn of a suspect, as attempts have it. */
+  /** Waits for a turn, as attempts of suspects do; undefined if the question is given up before. */
   #turn({ waiting }: Charge): Promise<(() => void) | undefined> {
     return new Promise((resolve) => {
       const asked: { request?: SlotRequest | undefined } = {}; // a free turn is taken before `request` returns
@@ -136,7 +136,7 @@ export class Questions implements WorkflowCode {
     });
   }
 
-  /** Whether the row says that a question is asked; false where there is none to ask any more. */
+  /** Charges the question; resolves once the charge is durable, with false if the question is given up. */
   #marked({ waiting }: Charge): Promise<boolean> {
     return new Promise((resolve) => {
       const drop = (): void => resolve(false);
@@ -156,7 +156,7 @@ export class Questions implements WorkflowCode {
 
   #write(): void {
     const charge = this.#charge!;
-    // progress is written with a zero
+    // progress resets the row to zero
     if (this.#state.head.crashCount === 0) charge.before = charge.said = 0;
     const loads = charge.before + (charge.loading !== undefined || charge.open > 0 ? 1 : 0);
     if (loads === charge.said) return;

@@ -23,11 +23,11 @@ export interface SignalsOptions {
   };
 }
 
-/** The signals of one live execution: each goes to the first task that waits for its name, or stays until one does. */
+/** The signals of one live execution. Each goes to the first task that waits for its name, or is kept until one does. */
 export class Signals {
   readonly #options: SignalsOptions;
   readonly #state: LiveState;
-  /** Not taken by a task yet, in the order of their arrival. */
+  /** The signals that no task has taken, in the order of their arrival. */
   #here: InboxMessage[] = [];
 
   constructor(options: SignalsOptions) {
@@ -35,7 +35,7 @@ export class Signals {
     this.#state = options.state;
   }
 
-  /** Signals that an earlier owner took in, and that no task has taken. */
+  /** Restores the signals that an earlier owner read, and that no task has taken. */
   restore(mail: readonly InboxMessage[]): void {
     this.#here = [...mail];
   }
@@ -48,7 +48,7 @@ export class Signals {
     }
   }
 
-  /** A task begins to wait; a signal that is here already is taken at once. */
+  /** A task begins to wait. It takes a signal that has arrived before at once. */
   begin(run: TaskRun): void {
     const now = this.#options.clock.now();
     const { signal, timeout } = run.spec.wait!;
@@ -71,7 +71,7 @@ export class Signals {
     this.#take(run).catch((error: unknown) => this.#broke(run, error));
   }
 
-  /** What comes of judging one signal is the matter of one task: it fails, and the process goes on. */
+  /** An exception during the check of a signal fails the task that waits for it; the process goes on. */
   #broke(run: TaskRun, error: unknown): void {
     const { logger, owner } = this.#options;
     logger.error(
@@ -89,10 +89,12 @@ export class Signals {
     const { code, logger, owner, maxPayload } = this.#options;
     for (let mail = this.#find(run); mail !== undefined; mail = this.#find(run)) {
       const taken = mail;
-      // no other task may have it meanwhile
+      // no other task can take the signal during its check
       this.#here = this.#here.filter((other) => other !== taken);
-      const outcome = await this.#state.asking(run, () =>
-        untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload)),
+      const outcome = await this.#state.asking(
+        run,
+        () => untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload)),
+        (answer) => answer,
       );
       if (isOver(this.#state, run) || run.status !== 'waiting') {
         this.#here = [...this.#here, taken].toSorted((a, b) => a.n - b.n);

@@ -14,7 +14,7 @@ export interface TaskCallParts {
   readonly alone: boolean;
 }
 
-/** What the function of a task is called with, wherever that is. */
+/** The arguments for the function of a task, here or in a process of its own. */
 export function taskCall({ graph, head, run, runs, maxPayload, alone }: TaskCallParts): TaskCall {
   const { id, epoch, input, schedule } = head;
   const needs = graph.needs[run.index]!.map(({ alias, task, settled }): readonly [string, string] => {

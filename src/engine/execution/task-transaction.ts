@@ -14,7 +14,7 @@ import type { TaskRun } from './task-run.ts';
 export interface TransactionsHost {
   readonly clock: Clock;
   readonly logger: Logger;
-  /** The runner, as the database knows it. */
+  /** The id of the runner in the database. */
   readonly runner: string;
   transactTask(task: TaskTransaction): Promise<TaskEndOutcome>;
   taskEndOutcome(end: TaskEnd): Promise<TaskEndOutcome | 'open'>;
@@ -27,7 +27,7 @@ export interface TransactionsOwner {
   nextSeq(): number;
   /** An event is durable without a transition. */
   wrote(event: NewEvent): void;
-  /** The task has ended as the transaction says. */
+  /** The transaction has ended the task. */
   ended(run: TaskRun, attempt: Attempt): void;
   /** The transaction was not written. `late`: the end of its attempt, if it has ended meanwhile. */
   unsealed(run: TaskRun, late: AttemptEnd | undefined): void;
@@ -41,14 +41,14 @@ interface Underway {
   /** Its attempt is over. */
   isOver: boolean;
   fail(error: Error): void;
-  /** Once it is written. */
+  /** Null until it is written. */
   output: string | null;
 }
 
 /**
  * `ctx.transaction`: the writes of a task and its completion in one transaction of its own. Its end is written beside the
- * journal, so from before the fence until the outcome the transitions of that execution wait. Only the completion is
- * written: a task that completed skips nobody, so all that follows from it may come with a later transition.
+ * journal, so the transitions of its execution wait from before the fence until the outcome. Only the completion is
+ * written: a completed task causes no skips, so its consequences may come with a later transition.
  */
 export class TaskTransactions {
   readonly #state: LiveState;
@@ -205,7 +205,7 @@ export class TaskTransactions {
 
 function newUnderway(): Underway {
   const { promise, reject } = Promise.withResolvers<never>();
-  promise.catch(() => undefined); // whoever waits for the transaction is told
+  promise.catch(() => undefined); // the waiting transaction gets the error, too
   const underway: Underway = {
     over: promise,
     isOver: false,

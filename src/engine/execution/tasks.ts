@@ -30,7 +30,7 @@ export interface TasksHost extends AttemptsHost, ChildrenHost {}
 /** The latest time that a Date can hold. */
 const latestMs = 8.64e15;
 
-/** The tasks of one live execution: which are ready, and what follows from their ends. */
+/** The tasks of one live execution: begins the ready ones, and derives the consequences of their ends. */
 export class Tasks {
   readonly signals: Signals;
   /** The attempts at other runners. */
@@ -42,11 +42,11 @@ export class Tasks {
   readonly #waits: Waits;
   readonly #attempts: Attempts;
   readonly #maps: Maps;
-  /** While states are restored nothing is dispatched: `dispatchAll` will find what is ready. */
+  /** While states are restored no task is dispatched: `dispatchAll` will find the ready ones. */
   #restoring = false;
   /** Tasks that begin once the ends of the tasks that they need are durable. */
   readonly #almost = new Set<number>();
-  /** A task could not be given its end, since its transaction was being written. */
+  /** The end for a task whose transaction was being written when all open tasks were ended. */
   #unclosed: { readonly status: 'cancelled' | 'skipped'; readonly cause: string } | undefined;
 
   constructor(state: LiveState, { code: own, buildId }: LoadedWorkflow, host: TasksHost) {
@@ -142,24 +142,30 @@ export class Tasks {
     if (this.#state.gone || isTaskEnded(this.#state.progress.status[index]!)) return;
     const run = (this.#state.runs[index] ??= newTaskRun(index, this.#state.graph.spec.tasks[index]!));
     if (run.phase.is !== 'idle') return;
-    if (run.spec.when && run.attempt === 0) this.#state.watch(this.#askWhen(run));
+    if (run.spec.when && run.attempt === 0) this.#askWhen(run);
     else this.#dispatch(run);
   }
 
-  async #askWhen(run: TaskRun): Promise<void> {
+  #askWhen(run: TaskRun): void {
     if (this.#state.still) return;
-    const outcome = await this.#state.asking(run, () => this.#ask('when', run));
-    if (isOver(this.#state, run)) return;
-    if (outcome.status === 'completed' && outcome.output === 'false') {
-      run.status = 'skipped';
-      run.reason = 'when_false';
-      run.cause = run.spec.name;
-      this.#end(run);
-    } else if (outcome.status === 'completed') {
-      this.#dispatch(run);
-    } else {
-      this.#fail(run, outcome.error);
-    }
+    const asked = this.#state.asking(
+      run,
+      () => this.#ask('when', run),
+      (outcome) => {
+        if (isOver(this.#state, run)) return;
+        if (outcome.status === 'completed' && outcome.output === 'false') {
+          run.status = 'skipped';
+          run.reason = 'when_false';
+          run.cause = run.spec.name;
+          this.#end(run);
+        } else if (outcome.status === 'completed') {
+          this.#dispatch(run);
+        } else {
+          this.#fail(run, outcome.error);
+        }
+      },
+    );
+    this.#state.watch(asked);
   }
 
   #ask(question: Question, run: TaskRun): Promise<Outcome> {
@@ -176,28 +182,37 @@ export class Tasks {
       case 'child':
         return this.#state.watch(this.children.begin(run));
       case 'sleep':
-        return this.#state.watch(this.#sleep(run));
+        return this.#sleep(run);
       case 'wait':
         return this.signals.begin(run);
     }
   }
 
-  async #sleep(run: TaskRun): Promise<void> {
+  #sleep(run: TaskRun): void {
     const now = this.#clock.now();
-    let until = run.spec.sleep !== null && 'for' in run.spec.sleep ? now + run.spec.sleep.for : null;
-    if (until === null) {
-      const outcome = await this.#state.asking(run, () => this.#ask('until', run));
-      if (isOver(this.#state, run)) return;
-      const answer: unknown = outcome.status === 'completed' ? JSON.parse(outcome.output) : outcome.error;
-      if (typeof answer === 'number' && Math.abs(answer) <= latestMs) until = Math.round(answer);
-      else this.#fail(run, outcome.status === 'completed' ? notATime(run, answer) : outcome.error);
+    if (run.spec.sleep !== null && 'for' in run.spec.sleep) {
+      this.#sleepUntil(run, now, now + run.spec.sleep.for);
+      return;
     }
-    if (until !== null) {
-      run.startedAt = now;
-      run.attempt++;
-      this.#waits.until(run, until);
-      this.#state.draft.event('task.waiting', now, run, { until: new Date(until).toISOString() });
-    }
+    const asked = this.#state.asking(
+      run,
+      () => this.#ask('until', run),
+      (outcome) => {
+        if (isOver(this.#state, run)) return;
+        const answer: unknown = outcome.status === 'completed' ? JSON.parse(outcome.output) : null;
+        if (outcome.status !== 'completed') this.#fail(run, outcome.error);
+        else if (typeof answer !== 'number' || Math.abs(answer) > latestMs) this.#fail(run, notATime(run, answer));
+        else this.#sleepUntil(run, now, Math.round(answer));
+      },
+    );
+    this.#state.watch(asked);
+  }
+
+  #sleepUntil(run: TaskRun, now: number, until: number): void {
+    run.startedAt = now;
+    run.attempt++;
+    this.#waits.until(run, until);
+    this.#state.draft.event('task.waiting', now, run, { until: new Date(until).toISOString() });
   }
 
   /** The time that a task waited for has come. */

@@ -216,7 +216,7 @@ export class Attempts {
   #attemptOver(run: TaskRun, attempt: Attempt, end: AttemptEnd): void {
     this.#transactions?.attemptOver(run, attempt, end);
     const { sealed, gone } = this.#state;
-    const counts = isRunning(run, attempt);
+    const counts = isRunning(run.phase, attempt);
     if (counts && sealed?.run === run) sealed.late = end;
     else if (counts && !gone) this.ended(run, end);
     else this.#host.logger.debug({ execution: this.#state.id, task: run.spec.name }, 'a late answer was dropped');

@@ -5,8 +5,10 @@ import type { NewExecution } from '../../store/transition.ts';
 import type { AttemptEnd } from './attempt.ts';
 import { Outputs } from './outputs.ts';
 import { TransitionDraft } from './draft.ts';
-import { ended, exchange, idle, isBusy } from './phase.ts';
-import type { Phase, PhaseHost } from './phase.ts';
+import { ended, idle, isBusy } from './phase.ts';
+import type { Phase } from './phase.ts';
+import { exchange } from './phase-exchange.ts';
+import type { PhaseHost } from './phase-exchange.ts';
 import { coalesced } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
 

@@ -4,7 +4,7 @@ import type { TaskError } from '../../core/task-error.ts';
 import { PinRefusedError } from '../../store/transition.ts';
 import type { NewEvent, NewExecution, TaskKey, Transition } from '../../store/transition.ts';
 import type { ClaimedExecution, InboxMessage } from '../../store/store.ts';
-import { untilAnswered } from './ask.ts';
+import { untilAnswered } from '../workflow-code.ts';
 import type { LoadedWorkflow } from '../catalog.ts';
 import { withoutChildren } from './children.ts';
 import { endOf, endedExecution, restOf } from './ending.ts';

@@ -1,7 +1,7 @@
 import { toTaskError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { InboxMessage } from '../../store/store.ts';
-import { untilAnswered } from './ask.ts';
+import { untilAnswered } from '../workflow-code.ts';
 import type { Clock } from '../clock.ts';
 import type { WorkflowCode } from '../workflow-code.ts';
 import type { LiveState } from './live-state.ts';

@@ -5,7 +5,7 @@ import type { Follows } from '../../core/plan.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
 import type { TaskState } from '../../store/transition.ts';
-import { untilAnswered } from './ask.ts';
+import { untilAnswered } from '../workflow-code.ts';
 import type { AbortReason } from './attempt.ts';
 import { Attempts } from './attempts.ts';
 import type { AttemptsHost } from './attempts.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { workflow } from '../../core/definition/workflow.ts';
-import { openRig } from '../../testing/engine-rig.ts';
-import type { InputOutcome, Outcome, WorkflowCode } from '../workflow-code.ts';
-import { loadEmbedded, newExecution, resolveEmbedded } from '../client/start.ts';
+import { workflow } from '../core/definition/workflow.ts';
+import { openRig } from '../testing/engine-rig.ts';
+import type { InputOutcome, Outcome, WorkflowCode } from './workflow-code.ts';
+import { loadEmbedded, newExecution, resolveEmbedded } from './client/start.ts';
 
 const error = { name: 'Error', code: 'ISOLATE_EXITED', message: 'the process ended' };
 const neighbour = { status: 'lost', alone: false, error } as const;

@@ -162,7 +162,7 @@ export class TaskTransactions {
 
   #check(run: TaskRun, attempt: Attempt): void {
     if (attempt.lost !== null) throw attempt.lost;
-    if (!isRunning(run, attempt) || this.#state.gone) throw notOurs(run);
+    if (!isRunning(run.phase, attempt) || this.#state.gone) throw notOurs(run);
   }
 
   /** One end at a time, and none while a transition is on its way: events are numbered in the order of their commits. */

@@ -35,9 +35,7 @@ export interface AttemptsHost extends TransactionsHost {
   /** A function begins to run; the function that is returned is called at the end of its attempt. */
   readonly onRun?: (call: TaskCall) => (() => void) | undefined;
   stepResult(id: string, task: string, item: number, name: string): Promise<string | undefined>;
-  onProgress(id: string, task: string, done: number, text: string | null): void;
-  /** The execution of the attempts. */
-  readonly within: () => Pick<TransactionsOwner, 'whenQuiet' | 'nextSeq' | 'wrote'>;
+  readonly onProgress: (id: string, task: string, done: number, text: string | null) => void;
 }
 
 /** Is told the results of attempts. */
@@ -50,6 +48,8 @@ export interface AttemptsOwner {
   retrying(run: TaskRun): void;
   /** The transaction of a task has its outcome: a task that had to be left alone because of it can be ended. */
   unsealed(): void;
+  /** The order of task transactions among the transitions of the execution. */
+  readonly within: () => Pick<TransactionsOwner, 'whenQuiet' | 'nextSeq' | 'wrote'>;
 }
 
 const maxLogLines = 1000;
@@ -86,7 +86,7 @@ export class Attempts {
   #within(): TaskTransactions {
     const owner = this.#owner;
     this.#transactions ??= new TaskTransactions(this.#state, this.#host, {
-      ...this.#host.within(),
+      ...owner.within(),
       ended: (run) => {
         owner.completed(run);
         owner.unsealed();

@@ -17,8 +17,6 @@ import type { TaskRun } from './task-run.ts';
 
 /** The parts of a runner that child tasks use. */
 export interface ChildrenHost {
-  /** Resolves the name of a child for this execution: a workflow beside its own, or one of another package. */
-  resolveChild(name: string): Promise<ResolvedWorkflow>;
   execution(id: string): Promise<ExecutionRecord | undefined>;
   /** A child was created; any runner may take it. */
   onChild(rootId: string, code: string): void;
@@ -31,6 +29,8 @@ export interface ChildrenOptions {
   readonly maxPayload: number;
   readonly questions: Questions;
   readonly owner: {
+    /** Resolves the name of a child for this execution: a workflow beside its own, or one of another package. */
+    readonly resolveChild: (name: string) => Promise<ResolvedWorkflow>;
     /** Asks the task's `input`. */
     input(run: TaskRun): Promise<Outcome>;
     completed(run: TaskRun): void;
@@ -56,13 +56,13 @@ export class Children {
 
   /** Starts the child of a task in the same transition as the change of the task: both are durable, or neither. */
   async begin(run: TaskRun): Promise<void> {
-    const { owner, host, clock, maxPayload, questions } = this.#options;
+    const { owner, clock, maxPayload, questions } = this.#options;
     const create = async (): Promise<TaskError | null> => {
       const outcome = await owner.input(run);
       if (outcome.status !== 'completed') return outcome.error;
       if (isOver(this.#state, run)) return null;
       try {
-        const resolved = await this.#untilThere(run, () => host.resolveChild(run.spec.child!.workflow));
+        const resolved = await this.#untilThere(run, () => owner.resolveChild(run.spec.child!.workflow));
         if (resolved === undefined) return null;
         const input = await questions.charged(() => checkInput(resolved, parseJson(outcome.output), maxPayload));
         if (input !== undefined && !isOver(this.#state, run)) this.#create(run, resolved, input, clock.now());

@@ -17,10 +17,10 @@ import type { DraftRelease, TransitionDraft } from './draft.ts';
 import type { ResolvedWorkflow } from '../client/start.ts';
 import type { TaskRun } from './task-run.ts';
 import { Tasks } from './tasks.ts';
-import type { TasksHost } from './tasks.ts';
+import type { TasksHost, TasksOwner } from './tasks.ts';
 
 /** The parts of a runner that its live executions use. */
-export interface LiveHost extends Omit<TasksHost, 'resolveChild' | 'within'> {
+export interface LiveHost extends TasksHost {
   readonly journal: Journal;
   resolveChild(live: Live, name: string): Promise<ResolvedWorkflow>;
   onEvents(live: Live, events: readonly NewEvent[]): void;
@@ -68,13 +68,10 @@ export class Live implements Participant {
     this.workflow = workflow;
     this.#host = host;
     this.#state = new LiveState(head, workflow.graph, host, this);
-    const own = {
-      resolveChild: (name: string): Promise<ResolvedWorkflow> => host.resolveChild(this, name),
+    this.#tasks = new Tasks(this.#state, workflow, host, {
+      resolveChild: (name) => host.resolveChild(this, name),
       within: () => this.#within(),
-    };
-    // the parts that executions share are in their prototype: with a million executions a copy in each would cost memory
-    const shared = Object.assign(Object.create(host) as LiveHost, own);
-    this.#tasks = new Tasks(this.#state, workflow, shared);
+    });
     this.#seq = seq;
     this.#inboxSeen = inboxSeen;
   }
@@ -162,7 +159,7 @@ export class Live implements Participant {
   }
 
   /** The order of task transactions among the transitions of the execution. */
-  #within(): ReturnType<TasksHost['within']> {
+  #within(): ReturnType<TasksOwner['within']> {
     return {
       whenQuiet: (then) => {
         if (this.#inFlight === undefined && this.#state.isWritten) then();

@@ -8,9 +8,9 @@ import type { TaskState } from '../../store/transition.ts';
 import { untilAnswered } from '../workflow-code.ts';
 import type { AbortReason } from './attempt.ts';
 import { Attempts } from './attempts.ts';
-import type { AttemptsHost } from './attempts.ts';
+import type { AttemptsHost, AttemptsOwner } from './attempts.ts';
 import { Children } from './children.ts';
-import type { ChildrenHost } from './children.ts';
+import type { ChildrenHost, ChildrenOptions } from './children.ts';
 import type { LoadedWorkflow } from '../catalog.ts';
 import type { Clock } from '../clock.ts';
 import type { Outcome, Question } from '../workflow-code.ts';
@@ -26,6 +26,9 @@ import { Waits } from './waits.ts';
 
 /** The parts of a runner that the tasks of a live execution use. */
 export interface TasksHost extends AttemptsHost, ChildrenHost {}
+
+/** The execution of the tasks. */
+export type TasksOwner = Pick<AttemptsOwner, 'within'> & Pick<ChildrenOptions['owner'], 'resolveChild'>;
 
 /** The latest time that a Date can hold. */
 const latestMs = 8.64e15;
@@ -49,7 +52,7 @@ export class Tasks {
   /** The end for a task whose transaction was being written when all open tasks were ended. */
   #unclosed: { readonly status: 'cancelled' | 'skipped'; readonly cause: string } | undefined;
 
-  constructor(state: LiveState, { code: own, buildId }: LoadedWorkflow, host: TasksHost) {
+  constructor(state: LiveState, { code: own, buildId }: LoadedWorkflow, host: TasksHost, owner: TasksOwner) {
     const code = new Questions(state, own, host);
     this.#state = state;
     this.code = code;
@@ -58,6 +61,7 @@ export class Tasks {
     const ends = {
       completed: (run: TaskRun): void => this.#end(run),
       failed: (run: TaskRun, error: TaskError): void => this.#fail(run, error),
+      resolveChild: owner.resolveChild,
       over: (run: TaskRun): Promise<Outcome> => this.#ask('over', run),
       input: (run: TaskRun): Promise<Outcome> => this.#ask('input', run),
     };
@@ -69,6 +73,7 @@ export class Tasks {
       cutShort: (run, error) => (run.item === -1 ? this.#fail(run, error) : this.#maps.cutShort(run, error)),
       retrying: (run) => (run.item === -1 ? undefined : this.#maps.retrying(run)),
       unsealed: () => this.#closeRest(),
+      within: owner.within,
     });
     this.#attempts = attempts;
     this.offered = attempts.offered;

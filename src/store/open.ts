@@ -1,7 +1,9 @@
 import { resolve } from 'node:path';
 import { CloacinaError } from '../core/error.ts';
 import { shownUrl } from '../core/shown-url.ts';
+import { RefusedBatchError } from './transition.ts';
 import type { Batch, CommitResult } from './transition.ts';
+import { isRefusedData } from './refused-data.ts';
 import { claimable } from './claim/candidates.ts';
 import * as claims from './claim/claim-executions.ts';
 import * as control from './executions/commands.ts';
@@ -150,7 +152,13 @@ function makeStore(
     takeOffers: (take) => ahead.write(() => offers.takeOffers(take, dialect), some),
     takenOffers: (runner) => ahead.ask(() => offers.takenOffers(runner)),
     helpFor: (id, runner, tasks) => ahead.read(() => offers.helpFor(id, runner, tasks, dialect)),
-    writeHelped: (runner, list) => ahead.write(() => offers.writeHelped(runner, list, now(), dialect)),
+    writeHelped: async (runner, list) => {
+      try {
+        return await ahead.write(() => offers.writeHelped(runner, list, now(), dialect));
+      } catch (error) {
+        throw isRefusedData(error) ? new RefusedBatchError(error) : error;
+      }
+    },
     openOffers: (id) => ask(() => offers.openOffers(id)),
     registerRunner: (runner) => ahead.write(() => runners.registerRunner(runner, now()), any),
     renew: (renewal) => ahead.write(() => renew(renewal, now(), dialect), nobody),

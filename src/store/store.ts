@@ -88,7 +88,7 @@ export interface Store {
   takenOffers(runner: string): Promise<readonly TakenOffer[]>;
   /** What it takes to run the attempts of an execution that a runner holds: with the states of the named tasks. */
   helpFor(id: string, runner: string, tasks: readonly string[]): Promise<Help | undefined>;
-  /** Writes what was done of attempts that a runner holds; gives the places of those that were written. */
+  /** Writes what was done of attempts that a runner holds; gives the places of those that were written. Throws RefusedBatchError. */
   writeHelped(runner: string, list: readonly Helped[]): Promise<readonly number[]>;
   /** What of an execution waits for another runner to take it. */
   openOffers(id: string): Promise<readonly { readonly task: string; readonly queue: string }[]>;

@@ -48,7 +48,7 @@ export class Poller {
   constructor(options: PollerOptions) {
     this.#options = options;
     const { clock, logger } = options;
-    const onError = (error: unknown): void => logger.warn({ error }, 'polling for work failed; it is tried again');
+    const onError = (error: unknown): void => logger.warn({ error }, 'polling for work failed; retrying');
     this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError, retryMs });
   }
 

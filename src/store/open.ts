@@ -4,11 +4,13 @@ import { shownUrl } from '../core/shown-url.ts';
 import type { Migration } from './migrations/migrate.ts';
 import { postgresPlace } from './postgres/url.ts';
 import type { Driver } from './script.ts';
+import { isRefusedData } from './refused-data.ts';
 import { SqliteCommit } from './sqlite/commit.ts';
 import { SqliteDriver, isBusy, storeError } from './sqlite/driver.ts';
 import { sqliteTransactions } from './sqlite/transactions.ts';
 import { BusyError } from './store.ts';
 import type { Connection, Scripts, Store } from './store.ts';
+import { RefusedBatchError } from './transition.ts';
 import type { Batch, CommitResult } from './transition.ts';
 import { verbsOn } from './verbs.ts';
 import type { Scripted } from './verbs.ts';
@@ -105,6 +107,13 @@ function storeOn(driver: Driver, now: () => number): Scripted & Scripts & Connec
   const { runs, ...scripted } = verbsOn(driver, now);
   return {
     ...scripted,
+    writeHelped: async (runner, list) => {
+      try {
+        return await scripted.writeHelped(runner, list);
+      } catch (error) {
+        throw isRefusedData(error) ? new RefusedBatchError(error) : error;
+      }
+    },
     read: (script) => runs.read(script),
     ask: (script) => runs.ask(script),
     // such a script may change the registry or schedules

@@ -98,7 +98,7 @@ export interface Sharing {
   takenOffers(runner: string): Promise<readonly TakenOffer[]>;
   /** The data for the attempts of an execution that a runner holds: with the states of the named tasks. */
   helpFor(id: string, runner: string, tasks: readonly string[]): Promise<Help | undefined>;
-  /** Writes the work on attempts that a runner holds; returns the indexes of those that were written. */
+  /** Writes the work on attempts that a runner holds; returns the indexes of those that were written. Throws RefusedBatchError. */
   writeHelped(runner: string, list: readonly Helped[]): Promise<readonly number[]>;
   /** The tasks of an execution that wait for another runner to take them. */
   openOffers(id: string): Promise<readonly { readonly task: string; readonly queue: string }[]>;

@@ -244,6 +244,17 @@ export class UnwritableBatchError extends Error {
   }
 }
 
+/**
+ * The database refuses the data of one change of a batch and always will, and does not name the change. Nothing of the batch
+ * was written; the cause is the database's error.
+ */
+export class RefusedBatchError extends Error {
+  override readonly name = 'RefusedBatchError';
+  constructor(cause: unknown) {
+    super('the database refuses the data of a batch', { cause });
+  }
+}
+
 /** What a commit carries, in characters of JSON text (a UTF-16 unit is 1 to 3 bytes of UTF-8); only its last transition goes beyond. */
 export const batchLimit = 8_388_608;
 

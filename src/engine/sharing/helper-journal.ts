@@ -1,7 +1,8 @@
-import type { AttemptKey, Helped, Sharing, TakenOffer } from '../../store/store.ts';
+import { CloacinaError } from '../../core/error.ts';
+import type { AttemptKey, TakenOffer, Helped, Sharing } from '../../store/store.ts';
 import type { AttemptEnd } from '../execution/attempt.ts';
-import { delay } from '../clock.ts';
 import type { Clock } from '../clock.ts';
+import { GroupCommit } from '../group-commit.ts';
 import type { Logger } from '../logger.ts';
 
 export interface HelperJournalOptions {
@@ -13,90 +14,67 @@ export interface HelperJournalOptions {
 
 interface Entry {
   readonly helped: Helped;
-  /** Told whether it was written: not where the offer is gone. */
-  readonly told: (written: boolean) => void;
+  /** False where the offer is gone, or the journal is closed. */
+  readonly resolve: (written: boolean) => void;
+  readonly reject: (error: CloacinaError) => void;
 }
 
-/** What one transaction carries, in characters of JSON text. */
-const batchLimit = 8_388_608;
-const firstRetryMs = 20;
-const lastRetryMs = 1000;
-
-/**
- * Group commit of a helper: gathers what its attempts did while the transaction before was on its way. What failed is tried
- * again until the database takes it, or the runner is given up.
- */
+/** Group commit of a helper: the steps, log lines and ends of the attempts that it runs for other runners. */
 export class HelperJournal {
-  readonly #options: HelperJournalOptions;
-  #entries: Entry[] = [];
-  #isRunning = false;
+  readonly #group: GroupCommit<Entry, Helped, readonly number[]>;
   #closed = false;
 
-  constructor(options: HelperJournalOptions) {
-    this.#options = options;
+  constructor({ store, clock, logger, runner }: HelperJournalOptions) {
+    this.#group = new GroupCommit({
+      clock,
+      logger,
+      noun: 'results of attempts for other runners',
+      change: ({ helped }) => helped,
+      sizeOf,
+      write: (_, list) => store.writeHelped(runner, list),
+      written: (entries, places) => {
+        const written = new Set(places);
+        for (const [place, { resolve }] of entries.entries()) resolve(written.has(place));
+      },
+      refused: ({ helped: { executionId, task }, reject }, cause) => {
+        logger.error(
+          { execution: executionId, task, error: cause },
+          'the database refuses a result of an attempt for another runner; the attempt fails',
+        );
+        const reason = cause instanceof Error ? cause.message : String(cause);
+        reject(
+          new CloacinaError('STORE_REFUSED', `the database refuses what the attempt stores: ${reason}`, { cause }),
+        );
+      },
+      dropped: ({ resolve }) => resolve(false),
+    });
   }
 
-  /** Resolves once the result of a step is durable; rejects where the offer is gone. */
+  /** Resolves once the result of a step is durable; rejects where the offer is gone, or with STORE_REFUSED. */
   async step(offer: TakenOffer, step: Helped['steps'][number]): Promise<void> {
     const written = await this.#add({ ...keyOf(offer), steps: [step], logs: [], end: null });
-    if (!written) throw new Error('the attempt was abandoned; its steps are no longer stored');
+    if (!written) throw new Error('the attempt was given up; the results of its steps are not stored');
   }
 
-  log(offer: TakenOffer, line: Helped['logs'][number]): void {
-    void this.#add({ ...keyOf(offer), steps: [], logs: [line], end: null });
+  /** Resolves once the line is durable, or the offer is gone; rejects with STORE_REFUSED. */
+  async log(offer: TakenOffer, line: Helped['logs'][number]): Promise<void> {
+    await this.#add({ ...keyOf(offer), steps: [], logs: [line], end: null });
   }
 
-  /** Says how an attempt ended; resolves once its owner will read that, or with false where nobody waits for it. */
+  /** Resolves once the owner will read the end of the attempt, with false where it is not wanted; rejects with STORE_REFUSED. */
   answer(offer: TakenOffer, end: AttemptEnd): Promise<boolean> {
     return this.#add({ ...keyOf(offer), steps: [], logs: [], end: JSON.stringify(end) });
   }
 
-  /** Writes nothing any more. */
+  /** From now on it writes nothing. */
   close(): void {
     this.#closed = true;
-    for (const { told } of this.#entries.splice(0)) told(false);
+    this.#group.fence();
   }
 
   #add(helped: Helped): Promise<boolean> {
     if (this.#closed) return Promise.resolve(false);
-    return new Promise((told) => {
-      this.#entries.push({ helped, told });
-      if (!this.#isRunning) void this.#run();
-    });
-  }
-
-  async #run(): Promise<void> {
-    this.#isRunning = true;
-    while (this.#entries.length > 0 && !this.#closed) {
-      // whatever else is there in this turn of the event loop goes along
-      await new Promise<void>((resolve) => setImmediate(resolve));
-      const batch = this.#next();
-      const written = new Set(await this.#write(batch));
-      for (const [place, { told }] of batch.entries()) told(written.has(place));
-    }
-    this.#isRunning = false;
-  }
-
-  #next(): Entry[] {
-    let size = 0;
-    const end = this.#entries.findIndex(({ helped }) => (size += sizeOf(helped)) > batchLimit);
-    return this.#entries.splice(0, end === -1 ? this.#entries.length : Math.max(1, end));
-  }
-
-  /** The places of those that were written. */
-  async #write(batch: readonly Entry[]): Promise<readonly number[]> {
-    const { store, runner, clock, logger } = this.#options;
-    const list = batch.map(({ helped }) => helped);
-    for (let wait = firstRetryMs; !this.#closed; wait = Math.min(wait * 2, lastRetryMs)) {
-      try {
-        return await store.writeHelped(runner, list);
-      } catch (error) {
-        const message = 'results of attempts for other runners could not be written; retrying';
-        if (wait === firstRetryMs) logger.warn({ error }, message);
-      }
-      await delay(clock, wait);
-    }
-    return [];
+    return new Promise((resolve, reject) => this.#group.mark({ helped, resolve, reject }));
   }
 }
 

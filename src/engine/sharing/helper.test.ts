@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
 import type { AnyWorkflow } from '../../core/definition/definition.ts';
 import type { Duration } from '../../core/duration.ts';
 import { NonRetryableError } from '../../core/error.ts';
 import { settled, unchecked, workflow } from '../../core/definition/workflow.ts';
+import { run } from '../../store/script.ts';
 import type { ManualClock } from '../../testing/clock.ts';
 import { declareDead, openRig } from '../../testing/engine-rig.ts';
 import { offersIn, openRunners, takes } from '../../testing/helping-rig.ts';
@@ -200,6 +202,55 @@ describe('durability.md, Helpers: a wide execution shares its tasks', () => {
     const types = (await rigs[0]!.client.executions.events(handle.id)).map(({ type }) => type);
     assert.ok(!types.includes('task.retrying'), 'and that is not charged');
   });
+});
+
+describe('durability.md, Helpers: results that the database refuses', () => {
+  /** Two tasks run on a helper at once; only the data of `refused` is refused, when it stores a step, a log line or its end. */
+  async function open(t: TestContext, refused: 'step' | 'log' | 'end') {
+    const build = (_: string, clock: ManualClock): AnyWorkflow[] => {
+      const w = workflow('w');
+      w.task('bad', { queue: 'gpu', retry: { attempts: 3, delay: '1s', jitter: 0 } }, async ({ step, log }) => {
+        if (refused === 'step') await step('poison', () => 1);
+        if (refused === 'log') log.info('poison');
+        await takes(clock, 100);
+        return refused === 'end' ? 'poison' : null;
+      });
+      const fine = w.task('fine', { queue: 'gpu' }, async ({ step }) => step('good', () => 'good'));
+      w.task('near', () => takes(clock, 1000));
+      return [w.returns(fine)];
+    };
+    const opened = await openRunners(t, build, { owner: {}, helper: { queues: ['gpu'], concurrency: 4 } });
+    const { store } = opened;
+    for (const [table, column] of [
+      ['steps', 'name'],
+      ['logs', 'message'],
+      ['inbox_messages', 'payload'],
+    ])
+      await store.write(() =>
+        run(`create trigger refuse_${table} before insert on ${table} when new.${column} like '%poison%'
+             begin select raise(abort, 'refused'); end`),
+      );
+    return opened;
+  }
+
+  for (const refused of ['step', 'log', 'end'] as const) {
+    it(`an attempt whose ${refused} is refused fails, once; the others at that helper go on`, async (t) => {
+      const { clock, rigs, store } = await open(t, refused);
+      const handle = await rigs[0]!.client.start('w');
+      await clock.advance(60_000);
+      const execution = await rigs[0]!.client.executions.get(handle.id);
+      assert.deepEqual([execution.status, execution.error?.code], ['failed', 'STORE_REFUSED']);
+      const tasks = await store.tasks(handle.id);
+      assert.deepEqual(
+        tasks.map(({ task, status, attempt }) => [task, status, attempt]),
+        [
+          ['bad', 'failed', 1],
+          ['fine', 'completed', 1],
+          ['near', 'completed', 1],
+        ],
+      );
+    });
+  }
 });
 
 describe('durability.md, Helpers: ends of an attempt at a helper', () => {

@@ -1,5 +1,6 @@
 import type { Reads, Help, Sharing, TakenOffer } from '../../store/store.ts';
 import { CloacinaError } from '../../core/error.ts';
+import { toTaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
 import { Attempt } from '../execution/attempt.ts';
 import { takeTurn } from '../poison-suspects.ts';
@@ -47,6 +48,8 @@ interface Helped {
   over: boolean;
   /** Gives back the turn of a suspect. */
   endTurn: (() => void) | undefined;
+  /** The database refuses something that the attempt stores. */
+  refusal: CloacinaError | undefined;
 }
 
 /** What this runner does for others: takes attempts that they offer where it has slots of its own to spare, runs them, and answers. */
@@ -126,13 +129,14 @@ export class Helper {
   }
 
   #hold(offer: TakenOffer): Helped {
-    const helped = {
+    const helped: Helped = {
       offer,
       request: undefined,
       attempt: undefined,
       reason: undefined,
       over: false,
       endTurn: undefined,
+      refusal: undefined,
     };
     this.#held.set(keyOf(offer), helped);
     return helped;
@@ -168,7 +172,7 @@ export class Helper {
       graceMs,
       clock,
       onRun,
-      host: this.#taskHost(offer),
+      host: this.#taskHost(helped),
       onEnd: (end) => {
         helped.endTurn?.();
         try {
@@ -199,8 +203,9 @@ export class Helper {
     return taskCall({ graph, head, run, runs: byPlace, maxPayload, alone: offer.isPoisonSuspect });
   }
 
-  #taskHost(offer: TakenOffer): ConstructorParameters<typeof Attempt>[0]['host'] {
+  #taskHost(helped: Helped): ConstructorParameters<typeof Attempt>[0]['host'] {
     const { store, clock, onProgress } = this.#options;
+    const { offer } = helped;
     const { executionId, task, item, attempt } = offer;
     // nothing can be remembered of a task execution in its first attempt but what that attempt itself has done
     let remembers = attempt > 1;
@@ -209,15 +214,26 @@ export class Helper {
       stepResult: (name) => (remembers ? store.step(executionId, task, item, name) : Promise.resolve(undefined)),
       saveStep: (name, output) => {
         remembers = true;
-        return this.#journal.step(offer, { name, output });
+        return this.#orRefused(helped, this.#journal.step(offer, { name, output }));
       },
       transaction: () => Promise.reject(new CloacinaError('TRANSACTION_UNAVAILABLE', transactionMessage)),
       log: (level, text, data) => {
         if (lines >= maxLogLines) return;
-        this.#journal.log(offer, { n: ++lines, at: clock.now(), level, message: cleanText(text), data });
+        const line = { n: ++lines, at: clock.now(), level, message: cleanText(text), data };
+        this.#orRefused(helped, this.#journal.log(offer, line)).catch(() => undefined);
       },
       progress: (done, text) => onProgress(executionId, task, done, text),
     };
+  }
+
+  /** An attempt fails if the database refuses something of it, even where its function goes on without that. */
+  async #orRefused(helped: Helped, written: Promise<void>): Promise<void> {
+    try {
+      await written;
+    } catch (error) {
+      if (error instanceof CloacinaError) helped.refusal = error;
+      throw error;
+    }
   }
 
   #ended(helped: Helped, end: AttemptEnd): void {
@@ -233,9 +249,13 @@ export class Helper {
   }
 
   async #answered(helped: Helped, end: AttemptEnd): Promise<void> {
-    const { executionId, task } = helped.offer;
-    if (!(await this.#journal.answer(helped.offer, end)))
-      this.#options.logger.debug({ execution: executionId, task }, 'a late answer was dropped');
+    const { offer, refusal } = helped;
+    const { executionId, task } = offer;
+    const wanted = await this.#journal
+      .answer(offer, refusal === undefined ? end : refusedEnd(refusal))
+      .catch((error: unknown) => this.#journal.answer(offer, refusedEnd(error)))
+      .catch(() => false);
+    if (!wanted) this.#options.logger.debug({ execution: executionId, task }, 'a late answer was dropped');
     this.#drop(helped);
   }
 
@@ -318,4 +338,9 @@ function reasonOf(status: TakenOffer['status'], isOthers: boolean): AbortReason 
   if (status === 'cancelled') return 'cancel';
   if (isOthers) return 'lease_lost';
   return status === 'failed' ? 'fail_fast' : 'cancel';
+}
+
+/** The end of an attempt of which the database refuses something: another attempt would store the same. */
+function refusedEnd(refusal: unknown): AttemptEnd {
+  return { status: 'failed', error: toTaskError(refusal), retryable: false, retryAfter: null };
 }

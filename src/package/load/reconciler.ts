@@ -98,7 +98,7 @@ export class Reconciler {
     this.#reporter = new Reporter(options);
     const { clock, logger } = options;
     const onError = (error: unknown): void =>
-      logger.warn({ error }, 'reading the registry for packages to load failed; it is tried again');
+      logger.warn({ error }, 'reading the registry for packages to load failed; retrying');
     this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError, retryMs: passRetryMs });
     this.#inBackground(this.#loader.sweep(options.store));
     this.notify();

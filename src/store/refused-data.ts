@@ -1,0 +1,8 @@
+import { isDataError as isPostgresDataError } from './postgres/errors.ts';
+import { isDataError as isSqliteDataError } from './sqlite/driver.ts';
+
+/** Whether either database refuses the data of a statement, and would refuse it again. The error may be wrapped. */
+export function isRefusedData(error: unknown): boolean {
+  const cause: unknown = error instanceof Error ? error.cause : undefined;
+  return [error, cause].some((one) => isSqliteDataError(one) || isPostgresDataError(one));
+}

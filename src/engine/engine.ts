@@ -4,6 +4,7 @@ import type { NewExecution } from '../store/transition.ts';
 import { BusyError } from '../store/store.ts';
 import type { Claim, ClaimedExecution, Renewal } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
+import { delay } from './clock.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { TaskCall } from './workflow-code.ts';
 import type { EngineOptions } from './engine-options.ts';
@@ -24,13 +25,14 @@ import { Submission } from './client/submission.ts';
 import { Submissions } from './client/submissions.ts';
 import { Suspects } from './poison-suspects.ts';
 
-/** How often to look whether another process has committed; reading `data_version` costs a few microseconds. */
+/** How often to ask whether another process has committed; reading `data_version` costs a few microseconds. */
 const defaultPollMs = 25;
 /** Executions taken by one claim at most. */
 const claimLimit = 100;
 /** How long a close waits for a database that is away, after the grace period of its attempts. */
-const handBackMs = 10_000;
-/** Owns executions and moves them: takes them, keeps its lease, reads their mail, hands them back. */
+const releaseMs = 10_000;
+
+/** Owns executions and runs them: claims them, keeps its lease, reads their inbox, releases them. */
 export class Engine {
   readonly catalog: Catalog;
   readonly #options: EngineOptions;
@@ -45,7 +47,7 @@ export class Engine {
   readonly #ownBuilds: Set<string> | null;
   readonly #keepAlive: NodeJS.Timeout | undefined;
   readonly #offers: OfferBudget;
-  #helping: Helper;
+  #helper: Helper;
   #journal: Journal;
   #host: LiveHost;
   #closing = false;
@@ -76,7 +78,7 @@ export class Engine {
       onMet: (others) => this.#offers.meet(others),
       embedded: () => this.catalog.allEmbedded(),
       keepsFromThread: options.keepsFromThread ?? false,
-      buildIds: () => this.#codes(),
+      buildIds: () => this.#buildIds(),
       waitsSince: () => this.#journal.waitsSince,
       onDead: () => this.#fenced(),
       onRenewed: (renewal) => this.#renewed(renewal),
@@ -85,28 +87,28 @@ export class Engine {
     this.#submissions = new Submissions(clock, (participant) => this.#withdraw(participant));
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
-    this.#helping = this.#newHelping();
+    this.#helper = this.#newHelper();
     this.#poller = new Poller({
       store,
       clock,
       logger,
       claim: () => this.#claim(),
       take: (claim) => this.#suspects.take(claim, (claimed, endTurn) => this.#adopt(claimed, endTurn)),
-      help: () => this.#helping.look(),
-      compare: () => this.#compare(),
+      help: () => this.#helper.poll(),
+      compare: () => this.#compareOwned(),
       reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
       onMessages: (id, messages) => this.#lives.get(id)?.receive(messages),
       onChanged: (beyond) => {
-        this.#membership.strangers();
+        this.#membership.othersMayDiffer();
         options.onChanged(beyond);
       },
-      onRound: () => void this.#membership.lookAround(),
+      onRound: () => void this.#membership.checkNeighbours(),
       pollMs: options.pollMs ?? defaultPollMs,
     });
     this.#pruner = new Pruner({ store, clock, logger, retentionMs: options.retentionMs });
   }
 
-  /** Registers a runner, takes over from the dead, and begins to look for work. */
+  /** Registers a runner, takes over from dead ones, and begins to poll for work. */
   static async open(options: EngineOptions): Promise<Engine> {
     const engine = new Engine(options);
     try {
@@ -149,7 +151,7 @@ export class Engine {
   async start(create: NewExecution, workflow: LoadedWorkflow | undefined): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#closing) throw new CloacinaError('RUNNER_CLOSED', 'the runner is closing; it takes no new executions');
-    // whether a limit allows one more is for the claim to say
+    // only a claim knows if a limit allows one more
     const here =
       workflow !== undefined &&
       create.startAt === null &&
@@ -178,7 +180,7 @@ export class Engine {
     if (!here) this.#submitted(create.buildId);
   }
 
-  /** An execution was started for this runner without it: it may take that one too. */
+  /** An execution was started for this runner, but not by it: it may claim that one too. */
   mayTake(rootId: string, buildId: string): void {
     this.#own(rootId, buildId);
     this.#submitted(buildId);
@@ -199,19 +201,19 @@ export class Engine {
     }
   }
 
-  /** Looks for mail, for work, and for timers that are due: something may have changed. */
+  /** Something may have changed: inbox, work, or timers that are due. */
   notify(): void {
     this.#poller.notify();
   }
 
-  /** Adds embedded workflows, and says so to other runners: executions of theirs are not held while this one lives. */
+  /** Adds embedded workflows and announces them: other runners do not hold executions of these while this one lives. */
   async embed(workflows: readonly LoadedWorkflow[]): Promise<void> {
     for (const loaded of workflows) this.catalog.add([loaded]);
     await this.#membership.announce();
     await this.#membership.moveRetiredExecutions();
   }
 
-  /** Takes nothing new; lets attempts end for `drainMs`, then aborts them; hands back what did not end. */
+  /** Claims nothing new; lets attempts end for `drainMs`, then aborts them; releases executions that did not end. */
   async close(drainMs: number): Promise<void> {
     this.#closed ??= this.#close(drainMs);
     await this.#closed;
@@ -223,7 +225,7 @@ export class Engine {
     this.#submissions.close(error);
     this.#membership.rest();
     void this.#poller.close();
-    this.#helping.abandon();
+    this.#helper.abandon();
     this.#abandonAll();
     void this.close(0);
   }
@@ -235,8 +237,8 @@ export class Engine {
     this.#slots.hold(true);
     if (this.#runs > 0 && drainMs > 0) await this.#drained(drainMs);
     for (const live of this.#lives.values()) live.release();
-    const helped =
-      this.#failure === undefined ? this.#helping.close(this.#options.graceMs + handBackMs) : Promise.resolve();
+    const limitMs = this.#options.graceMs + releaseMs;
+    const helped = this.#failure === undefined ? this.#helper.close(limitMs) : undefined;
     if (this.#lives.size > 0) await this.#emptied();
     await helped;
     this.#offers.close();
@@ -255,20 +257,20 @@ export class Engine {
     return { spec: beside.graph.spec, buildId: beside.buildId, pin, code: beside.code, keepsVersion: true };
   }
 
-  /** Waits until all is handed back. What the database does not take is left as it is, for others to find. */
+  /** Waits until all executions are released. Other runners take over those that the database does not release in time. */
   async #emptied(): Promise<void> {
     const { clock, graceMs, logger } = this.#options;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onEmpty = resolve;
-    const timer = clock.timer(graceMs + handBackMs, () => {
-      logger.error({ executions: this.#lives.size }, 'executions could not be handed back; others will find them');
+    const timer = clock.timer(graceMs + releaseMs, () => {
+      logger.error({ executions: this.#lives.size }, 'executions could not be released; others will find them');
       this.#abandonAll();
     });
     await promise;
     timer.cancel();
   }
 
-  /** Writes nothing any more and forgets everything. */
+  /** Writes nothing from now on, and forgets all executions. */
   #abandonAll(): void {
     this.#journal.fence();
     for (const live of this.#lives.values()) live.abandon();
@@ -283,7 +285,7 @@ export class Engine {
     const { clock } = this.#options;
     const until = clock.monotonic() + drainMs;
     while (this.#runs > 0 && clock.monotonic() < until) {
-      await new Promise<void>((resolve) => clock.timer(Math.min(20, drainMs), resolve));
+      await delay(clock, Math.min(20, drainMs));
     }
   }
 
@@ -300,9 +302,8 @@ export class Engine {
 
   #withdraw(participant: Participant): 'withdrawn' | 'sent' | 'unknown' {
     const how = this.#journal.withdraw(participant);
-    if (how !== 'withdrawn') return how;
     const live = this.#lives.get(participant.id);
-    if (live === participant) live.abandon();
+    if (how === 'withdrawn' && live === participant) live.abandon();
     return how;
   }
 
@@ -317,15 +318,15 @@ export class Engine {
     return { runner: this.#membership.id, limit, buildIds, except, roots: this.#roots, limits };
   }
 
-  /** Whether it is here now. */
+  /** Returns whether the execution is in memory now. */
   #adopt(claimed: ClaimedExecution, endTurn: (() => void) | undefined): boolean {
     const { id, tenant, buildId, workflow, epoch } = claimed.execution;
     const loaded = this.catalog.find(buildId, workflow, tenant);
     if (loaded === undefined) {
-      // unloaded between the claim and now: somebody else may have it
+      // unloaded since the claim: another runner may take it
       this.#options.store.releaseExecution(id, this.#membership.id, epoch).catch((error: unknown) => {
-        // what this runner owns without knowing of it is found when rows and memory are compared
-        this.#options.logger.warn({ execution: id, error }, 'an execution could not be handed back; it is tried again');
+        // the comparison of rows and memory finds executions that this runner owns but does not hold
+        this.#options.logger.warn({ execution: id, error }, 'an execution could not be released; it is tried again');
       });
       return false;
     }
@@ -336,7 +337,7 @@ export class Engine {
 
   // -- lease
 
-  /** What waits for this runner is looked at; whoever else looks at the database now and then is told what is new. */
+  /** Passes the renewal on, and polls for what it reports. */
   #renewed(renewal: Renewal): void {
     this.#options.onRenewed?.(renewal);
     if (this.#closing) return;
@@ -347,40 +348,39 @@ export class Engine {
     else if (nextWake !== null) this.#poller.dueAt(nextWake);
   }
 
-  #codes(): readonly string[] {
+  #buildIds(): readonly string[] {
     return this.#ownBuilds === null ? this.catalog.buildIds() : [...this.#ownBuilds];
   }
 
   /**
-   * Compares the rows that name this runner with its memory: the answer to a claim may have been lost, and what it was
-   * slow to write may be another's by now. What is on its way to the database is left out. Nothing is being taken meanwhile.
-   * Gives whether anything was handed back: a limit may have waited for it.
+   * Compares the rows that name this runner with its memory, while no claim is under way: the answer to a claim may be lost,
+   * and executions may have another owner by now. Returns whether anything was released: a limit may have waited for it.
    */
-  async #compare(): Promise<boolean> {
+  async #compareOwned(): Promise<boolean> {
     const { store, logger } = this.#options;
-    let handedBack = false;
-    const settled = [...this.#lives.values()].filter((live) => !this.#journal.holds(live));
+    let released = false;
+    const quiet = [...this.#lives.values()].filter((live) => !this.#journal.holds(live));
     const known = new Map(Array.from(this.#lives.values(), (live) => [live.id, live.epoch]));
     const rows = await store.ownedBy(this.#membership.id);
     for (const { id, epoch } of rows) {
       if (known.get(id) === epoch || this.#lives.has(id)) continue;
       await store.releaseExecution(id, this.#membership.id, epoch);
-      handedBack = true;
+      released = true;
     }
     const owned = new Map(rows.map(({ id, epoch }) => [id, epoch]));
-    for (const live of settled) {
+    for (const live of quiet) {
       const isOwned = owned.get(live.id) === live.epoch;
       if (isOwned || this.#journal.holds(live) || this.#lives.get(live.id) !== live) continue;
-      logger.warn({ execution: live.id }, 'the rows say that an execution is not owned here any more; it is let go');
+      logger.warn({ execution: live.id }, 'an execution is no longer owned here, and is released');
       live.abandon();
     }
-    return handedBack;
+    return released;
   }
 
   /** Declared dead: aborts every attempt, forgets its executions, registers anew. */
   #fenced(): void {
     if (this.#closing) {
-      this.#helping.abandon();
+      this.#helper.abandon();
       this.#abandonAll();
       return;
     }
@@ -401,10 +401,10 @@ export class Engine {
     });
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
-    this.#helping.abandon();
-    this.#helping = this.#newHelping();
+    this.#helper.abandon();
+    this.#helper = this.#newHelper();
     for (const live of lives) live.abandon();
-    // whether the database is away is for the new journal to find out; what was given up asks for no slot any more
+    // the new journal finds out if the database is away; abandoned attempts ask for no slot
     this.#slots.hold(false);
   }
 
@@ -414,14 +414,14 @@ export class Engine {
     const { store, clock, logger } = this.#options;
     const runner = this.#membership.id;
     const journal: Journal = new Journal({
-      // what is started while this runner begins anew has to wait for its row
+      // a start during the new registration waits for the row of this runner
       commit: (n, transitions) =>
         this.#membership.hasJoined
           ? store.commit({ runner, n, transitions })
           : Promise.reject(new BusyError('the runner has not registered yet')),
       clock,
       logger,
-      // what a late answer says of a runner that is dead already is no news
+      // a late answer may speak of the dead runner that this one has replaced
       onFenced: () => (this.#journal === journal ? this.#fenced() : undefined),
       onWaits: (waits) => {
         if (this.#journal === journal) this.#membership.commitWaits(waits);
@@ -440,7 +440,7 @@ export class Engine {
     return this.#membership.attempt(() => `${workflow}/${task} (${executionId})`);
   }
 
-  #newHelping(): Helper {
+  #newHelper(): Helper {
     const { onProgress } = this.#host;
     const options: HelperOptions = {
       ...this.#options,

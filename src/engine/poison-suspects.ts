@@ -3,15 +3,15 @@ import { suspectLosses, takeTurn } from './execution/attempts.ts';
 import type { Clock } from './clock.ts';
 import { Slots } from './slots.ts';
 
-/** The suspects of one runner: one at a time is loaded, is asked something, or runs an attempt. */
+/** The poison suspects of one runner: one at a time is loaded, is asked a question, or runs an attempt. */
 export class Suspects {
   readonly slots: Slots;
   readonly #store: Store;
   readonly #clock: Clock;
-  /** A suspect may wait in the database that was not taken, because another had its turn. */
+  /** A poison suspect may wait in the database, because another one had its turn when it could have been claimed. */
   #passedOver = false;
 
-  /** `onTurn`: another suspect may be taken. */
+  /** `onTurn`: another poison suspect may be claimed. */
   constructor({ store, clock }: { readonly store: Store; readonly clock: Clock }, onTurn: () => void) {
     this.#store = store;
     this.#clock = clock;
@@ -23,9 +23,9 @@ export class Suspects {
   }
 
   /**
-   * Takes executions. A suspect among them is marked in the database as being loaded, and charged if this process dies: so
-   * it is taken only while no other suspect could be the cause, and has the turn until it is loaded. `adopt` says whether an
-   * execution is here now. `contended`: others are taking the same executions, and may leave some of them.
+   * Claims executions. A poison suspect among them is marked in the database as being loaded, and charged if this process
+   * dies. So it is claimed only while no other suspect could be the cause, and it has the turn until it is loaded. `adopt`
+   * returns whether an execution is in memory now. `contended`: other runners claim the same ones, and may leave some of them.
    */
   async take(
     claim: Claim,

@@ -311,7 +311,7 @@ describe('interfaces.md: close', () => {
     assert.deepEqual([record!.status, record!.owner], ['running', runner!.id]);
   });
 
-  it('ends also where the database stays away: what could not be handed back is found by others', async (t) => {
+  it('ends also where the database stays away: other runners find what could not be released', async (t) => {
     const clock = new ManualClock();
     const [one, two] = await openStores(t, 2, clock);
     let away = false;
@@ -330,7 +330,7 @@ describe('interfaces.md: close', () => {
     await clock.advance(30_000);
     assert.ok(closed, 'it has closed');
     await closing;
-    assert.ok(rig.logged.some(({ level, message }) => level === 'error' && /handed back/.test(message)));
+    assert.ok(rig.logged.some(({ level, message }) => level === 'error' && /could not be released/.test(message)));
     const second = await openRig(t, { workflows: [w], store: two!, clock });
     await clock.advance(6000);
     assert.equal((await two!.execution(id))!.owner, second.engine.id);

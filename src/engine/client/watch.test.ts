@@ -30,7 +30,10 @@ test('a waiter is looked up again whenever the notification comes, even between 
       watch.notify();
     }
     await watch.poll();
-    for (let turns = 0; looks < 2 && turns < 10_000; turns++) await turn();
+    for (let turns = 0; turns < 10_000; turns++) {
+      if (looks === 2) break;
+      await turn();
+    }
     assert.equal(looks, 2, `a notification after ${microtasks} microtasks`);
   }
 });

@@ -238,8 +238,8 @@ describe('durability.md, helpers: results that the database refuses', () => {
       const { clock, rigs, store } = await open(t, refused);
       const handle = await rigs[0]!.client.start('w');
       await clock.advance(60_000);
-      const { status, error } = await rigs[0]!.client.executions.get(handle.id);
-      assert.deepEqual([status, error?.code], ['failed', 'STORE_REFUSED']);
+      const ended = await rigs[0]!.client.executions.get(handle.id);
+      assert.deepEqual([ended.status, ended.error?.code], ['failed', 'STORE_REFUSED']);
       const tasks = await store.tasks(handle.id);
       assert.deepEqual(
         tasks.map(({ task, status, attempt }) => [task, status, attempt]),

@@ -1,7 +1,7 @@
 import type { Renewal, Store } from '../store/store.ts';
 import type { Clock } from './clock.ts';
 import type { RunnerEvent, TaskProgress } from './hooks.ts';
-import type { HostIdentity } from './liveness/failure-detector.ts';
+import type { HostIdentity } from './liveness/host-identity.ts';
 import type { EndedExecution } from './execution/ending.ts';
 import type { Logger } from './logger.ts';
 import type { ResolvedWorkflow } from './client/start.ts';

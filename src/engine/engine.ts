@@ -4,6 +4,7 @@ import type { NewExecution } from '../store/transition.ts';
 import { BusyError } from '../store/store.ts';
 import type { Claim, ClaimedExecution, Renewal } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
+import { delay } from './clock.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { TaskCall } from './workflow-code.ts';
 import type { EngineOptions } from './engine-options.ts';
@@ -45,7 +46,7 @@ export class Engine {
   readonly #ownBuilds: Set<string> | null;
   readonly #keepAlive: NodeJS.Timeout | undefined;
   readonly #offers: OfferBudget;
-  #helping: Helper;
+  #helper: Helper;
   #journal: Journal;
   #host: LiveHost;
   #closing = false;
@@ -76,7 +77,7 @@ export class Engine {
       onMet: (others) => this.#offers.meet(others),
       embedded: () => this.catalog.allEmbedded(),
       keepsFromThread: options.keepsFromThread ?? false,
-      buildIds: () => this.#codes(),
+      buildIds: () => this.#buildIds(),
       waitsSince: () => this.#journal.waitsSince,
       onDead: () => this.#fenced(),
       onRenewed: (renewal) => this.#renewed(renewal),
@@ -85,22 +86,22 @@ export class Engine {
     this.#submissions = new Submissions(clock, (participant) => this.#withdraw(participant));
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
-    this.#helping = this.#newHelping();
+    this.#helper = this.#newHelper();
     this.#poller = new Poller({
       store,
       clock,
       logger,
       claim: () => this.#claim(),
       take: (claim) => this.#suspects.take(claim, (claimed, endTurn) => this.#adopt(claimed, endTurn)),
-      help: () => this.#helping.look(),
-      compare: () => this.#compare(),
+      help: () => this.#helper.poll(),
+      compare: () => this.#compareOwned(),
       reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
       onMessages: (id, messages) => this.#lives.get(id)?.receive(messages),
       onChanged: (beyond) => {
-        this.#membership.strangers();
+        this.#membership.othersMayDiffer();
         options.onChanged(beyond);
       },
-      onRound: () => void this.#membership.lookAround(),
+      onRound: () => void this.#membership.checkNeighbours(),
       pollMs: options.pollMs ?? defaultPollMs,
     });
     this.#pruner = new Pruner({ store, clock, logger, retentionMs: options.retentionMs });
@@ -223,7 +224,7 @@ export class Engine {
     this.#submissions.close(error);
     this.#membership.rest();
     void this.#poller.close();
-    this.#helping.abandon();
+    this.#helper.abandon();
     this.#abandonAll();
     void this.close(0);
   }
@@ -235,8 +236,8 @@ export class Engine {
     this.#slots.hold(true);
     if (this.#runs > 0 && drainMs > 0) await this.#drained(drainMs);
     for (const live of this.#lives.values()) live.release();
-    const helped =
-      this.#failure === undefined ? this.#helping.close(this.#options.graceMs + handBackMs) : Promise.resolve();
+    const limitMs = this.#options.graceMs + releaseMs;
+    const helped = this.#failure === undefined ? this.#helper.close(limitMs) : undefined;
     if (this.#lives.size > 0) await this.#emptied();
     await helped;
     this.#offers.close();
@@ -283,7 +284,7 @@ export class Engine {
     const { clock } = this.#options;
     const until = clock.monotonic() + drainMs;
     while (this.#runs > 0 && clock.monotonic() < until) {
-      await new Promise<void>((resolve) => clock.timer(Math.min(20, drainMs), resolve));
+      await delay(clock, Math.min(20, drainMs));
     }
   }
 
@@ -300,9 +301,8 @@ export class Engine {
 
   #withdraw(participant: Participant): 'withdrawn' | 'sent' | 'unknown' {
     const how = this.#journal.withdraw(participant);
-    if (how !== 'withdrawn') return how;
     const live = this.#lives.get(participant.id);
-    if (live === participant) live.abandon();
+    if (how === 'withdrawn' && live === participant) live.abandon();
     return how;
   }
 
@@ -336,7 +336,7 @@ export class Engine {
 
   // -- lease
 
-  /** What waits for this runner is looked at; whoever else looks at the database now and then is told what is new. */
+  /** Passes the renewal on, and polls for what it reports. */
   #renewed(renewal: Renewal): void {
     this.#options.onRenewed?.(renewal);
     if (this.#closing) return;
@@ -347,7 +347,7 @@ export class Engine {
     else if (nextWake !== null) this.#poller.dueAt(nextWake);
   }
 
-  #codes(): readonly string[] {
+  #buildIds(): readonly string[] {
     return this.#ownBuilds === null ? this.catalog.buildIds() : [...this.#ownBuilds];
   }
 
@@ -356,31 +356,31 @@ export class Engine {
    * taken over before a slow write. Executions in the journal are left out. No claim runs meanwhile. Returns true if
    * any execution was released: a limit may have waited for it.
    */
-  async #compare(): Promise<boolean> {
+  async #compareOwned(): Promise<boolean> {
     const { store, logger } = this.#options;
-    let handedBack = false;
-    const settled = [...this.#lives.values()].filter((live) => !this.#journal.holds(live));
+    let released = false;
+    const quiet = [...this.#lives.values()].filter((live) => !this.#journal.holds(live));
     const known = new Map(Array.from(this.#lives.values(), (live) => [live.id, live.epoch]));
     const rows = await store.ownedBy(this.#membership.id);
     for (const { id, epoch } of rows) {
       if (known.get(id) === epoch || this.#lives.has(id)) continue;
       await store.releaseExecution(id, this.#membership.id, epoch);
-      handedBack = true;
+      released = true;
     }
     const owned = new Map(rows.map(({ id, epoch }) => [id, epoch]));
-    for (const live of settled) {
+    for (const live of quiet) {
       const isOwned = owned.get(live.id) === live.epoch;
       if (isOwned || this.#journal.holds(live) || this.#lives.get(live.id) !== live) continue;
       logger.warn({ execution: live.id }, 'this runner no longer owns an execution; it is dropped from memory');
       live.abandon();
     }
-    return handedBack;
+    return released;
   }
 
   /** Handles being declared dead: aborts every attempt, drops its executions, registers anew. */
   #fenced(): void {
     if (this.#closing) {
-      this.#helping.abandon();
+      this.#helper.abandon();
       this.#abandonAll();
       return;
     }
@@ -401,8 +401,8 @@ export class Engine {
     });
     this.#journal = this.#newJournal();
     this.#host = this.#newHost();
-    this.#helping.abandon();
-    this.#helping = this.#newHelping();
+    this.#helper.abandon();
+    this.#helper = this.#newHelper();
     for (const live of lives) live.abandon();
     // the new journal finds out whether the database is available; abandoned executions request no slots
     this.#slots.hold(false);
@@ -440,7 +440,7 @@ export class Engine {
     return this.#membership.attempt(() => `${workflow}/${task} (${executionId})`);
   }
 
-  #newHelping(): Helper {
+  #newHelper(): Helper {
     const { onProgress } = this.#host;
     const options: HelperOptions = {
       ...this.#options,

@@ -1,64 +1,13 @@
-import { readFileSync, readlinkSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { processWide } from '../../core/process-wide.ts';
 import type { Claims, KnownRunner, RunnerRecord, Runners } from '../../store/store.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../logger.ts';
-
-/** How processes of one machine recognise each other. */
-export interface HostIdentity {
-  /** Boot id and process namespace; where the system does not tell them, the host's name. */
-  readonly host: string;
-  readonly pid: number;
-  readonly pidStarted: string | null;
-}
-
-export function hostIdentity(): HostIdentity {
-  const boot = readOr('/proc/sys/kernel/random/boot_id', hostname());
-  return { host: `${boot}/${namespace()}`, pid: process.pid, pidStarted: processStart(process.pid)?.started ?? null };
-}
-
-function namespace(): string {
-  try {
-    return readlinkSync('/proc/self/ns/pid');
-  } catch {
-    return process.platform;
-  }
-}
-
-function readOr(path: string, otherwise: string): string {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return otherwise;
-  }
-}
-
-/** State and start time (clock ticks since boot) of a process, from /proc/PID/stat; undefined where there is none. */
-function processStart(pid: number): { readonly state: string; readonly started: string } | undefined {
-  const stat = readOr(`/proc/${pid}/stat`, '');
-  // the second field is the command's name in parentheses, and may itself contain any character
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const [state, started] = [fields[0], fields[19]];
-  return state === undefined || started === undefined ? undefined : { state, started };
-}
-
-/** Whether the process of a runner of this host is gone. Where the system does not tell a start time, a living id counts as alive. */
-export function isProcessGone(runner: Pick<RunnerRecord, 'pid' | 'pidStarted'>): boolean {
-  try {
-    process.kill(runner.pid, 0);
-  } catch (error) {
-    return error instanceof Error && Reflect.get(error, 'code') === 'ESRCH';
-  }
-  if (runner.pidStarted === null) return false;
-  const now = processStart(runner.pid);
-  // kill answers for a zombie too, and the id may belong to another process by now
-  return now !== undefined && (now.state === 'Z' || now.started !== runner.pidStarted);
-}
+import { isProcessGone } from './host-identity.ts';
+import type { HostIdentity } from './host-identity.ts';
 
 /**
- * The runners of this process, of all copies of this library in it: whether each lives, or has ended and may have left its row
- * behind. One that is not among them may be of a worker thread, which has its own.
+ * The runners of this process, of all copies of this library in it: each lives, or has ended and may have left its row
+ * behind. A runner of a worker thread is not among them; the thread has a map of its own.
  */
 const runnersHere = processWide('runners.1', () => new Map<string, 'lives' | 'ended'>());
 
@@ -66,7 +15,7 @@ export function runnerLives(id: string): void {
   runnersHere.set(id, 'lives');
 }
 
-/** `left`: its row may be there still, and is nobody's. */
+/** `left`: its row may still be there, without a runner. */
 export function runnerEnded(id: string, left: boolean): void {
   if (left) runnersHere.set(id, 'ended');
   else runnersHere.delete(id);
@@ -84,9 +33,9 @@ export interface FailureDetectorOptions {
   readonly logger: Logger;
   readonly identity: HostIdentity;
   readonly leaseMs: number;
-  /** How long a process of this host that lives may be without a sign of life; 0: no longer than any other. */
+  /** The longest time without a sign of life of a process of this host that is there; 0: no longer than any other. */
   readonly stallMs: number;
-  /** Who else there is, whenever that was read. */
+  /** The other runners, each time they were read. */
   readonly onMet: (others: readonly KnownRunner[]) => void;
 }
 
@@ -107,20 +56,19 @@ export class FailureDetector {
     this.#options = options;
   }
 
-  /** Reads who else there is, marks the dead, and releases what they owned; gives how many executions that was. */
+  /** Reads the other runners, marks the dead, and releases what they owned; returns the number of executions released. */
   async sweep(self: string): Promise<number> {
     await this.judge(self, await this.#options.store.runners());
     return this.#options.store.releaseOrphans();
   }
 
   /**
-   * Marks the dead among the runners that there are, and says whether any is. What they owned is released in a transaction
-   * of its own, after that.
+   * Marks the dead among the runners; true if any is dead. A later transaction of its own releases what they owned.
    */
   async judge(self: string, runners: readonly KnownRunner[]): Promise<boolean> {
     const { store, clock, logger, leaseMs } = this.#options;
     const others = this.#meet(self, runners);
-    // nobody could renew while the database was away, or saw it while this process stood still
+    // no runner could renew while the database was away, and this one saw no renewal while its process stood still
     if (clock.monotonic() - this.#lastSweep > leaseMs) this.forget();
     this.#lastSweep = clock.monotonic();
     let anyDead = others.some(({ dead }) => dead);
@@ -136,7 +84,7 @@ export class FailureDetector {
     return anyDead;
   }
 
-  /** Reads who else there is. */
+  /** Reads the other runners. */
   async meet(self: string): Promise<void> {
     this.#meet(self, await this.#options.store.runners());
   }
@@ -149,12 +97,12 @@ export class FailureDetector {
     return others;
   }
 
-  /** Whether the process of a runner of this host is gone since they were last read; asks the system only, not the database. */
+  /** Whether the process of a runner of this host is gone since the runners were last read; asks the system, not the database. */
   sawNeighbourDie(): boolean {
     return this.#neighbours.some((runner) => this.#isGone(runner));
   }
 
-  /** What was seen does not count any more: the database did not answer. */
+  /** Discards all sightings: the database did not answer. */
   forget(): void {
     this.#seen.clear();
   }

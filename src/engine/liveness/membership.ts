@@ -3,8 +3,9 @@ import type { LoadedWorkflow } from '../catalog.ts';
 import { delay } from '../clock.ts';
 import type { Clock, Timer } from '../clock.ts';
 import { newId } from '../id.ts';
-import { FailureDetector, hostIdentity, runnerEnded, runnerLives } from './failure-detector.ts';
-import type { HostIdentity } from './failure-detector.ts';
+import { FailureDetector, runnerEnded, runnerLives } from './failure-detector.ts';
+import { hostIdentity } from './host-identity.ts';
+import type { HostIdentity } from './host-identity.ts';
 import type { Logger } from '../logger.ts';
 import { moveRetiredExecutions } from './retired-builds.ts';
 
@@ -15,16 +16,16 @@ export interface MembershipOptions {
   readonly name: string;
   readonly leaseMs: number;
   readonly stallMs: number;
-  /** Whether a thread keeps the lease, where the database offers that: not by a clock that is not the system's. */
+  /** Whether a thread keeps the lease, if the database offers that: not with a clock other than the system's. */
   readonly keepsFromThread: boolean;
   /** The queues that it serves, and the task functions that it runs at once. */
   readonly queues: readonly string[];
   readonly slots: number;
-  /** Who else there is, whenever that was read. */
+  /** The other runners, each time they were read. */
   readonly onMet: (others: readonly KnownRunner[]) => void;
-  /** Who this process is; default what the system says. */
+  /** The identity of this process; default: of the system. */
   readonly identity: HostIdentity | undefined;
-  /** Takes only executions that it started itself: it has nothing to say of definitions, and holds nobody else's. */
+  /** Takes only executions that it started itself: it writes no definitions, and holds no execution of other runners. */
   readonly ownOnly: boolean;
   /** The embedded workflows that can run here. */
   readonly embedded: () => readonly LoadedWorkflow[];
@@ -34,37 +35,37 @@ export interface MembershipOptions {
   readonly waitsSince: () => number | undefined;
   /** This runner was declared dead. */
   readonly onDead: () => void;
-  /** The lease was renewed, and the database said whether anything waits for this runner. */
+  /** The lease was renewed; the renewal says if anything waits for this runner. */
   readonly onRenewed: (renewal: Renewal) => void;
   /** Executions came free. */
   readonly onReleased: () => void;
 }
 
-/** This runner as one of those on a database: its row and lease, and what it does about others that died. */
+/** This runner as one of those on a database: its row, its lease, and the takeover from others that died. */
 export class Membership {
   readonly #options: MembershipOptions;
   readonly #identity: HostIdentity;
-  readonly #observer: FailureDetector;
+  readonly #detector: FailureDetector;
   #id: string;
   #renewal: Timer | undefined;
   #keeper: LeaseKeeper | undefined;
   #anew: Timer | undefined;
   /** Another process has written since the runners were last read. */
-  #strangers = false;
+  #othersMayDiffer = false;
   #hasJoined = false;
   /** No timer is set any more. */
   #atRest = false;
-  /** Looks for executions of older definitions, one after the other. */
-  #settling: Promise<void> | undefined;
-  /** One more of them is asked for. */
-  #straysWanted = false;
+  /** The search for executions on retired builds; searches run one after the other. */
+  #moving: Promise<void> | undefined;
+  /** Another search is wanted. */
+  #retiredWanted = false;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
     this.#identity = options.identity ?? hostIdentity();
-    // where a thread keeps the lease, an event loop that stands still does not end it: the whole process stands still
+    // a thread keeps the lease while the event loop stands still: a silent process stands still as a whole
     const stallMs = this.#hasThread() ? 0 : options.stallMs;
-    this.#observer = new FailureDetector({ ...options, identity: this.#identity, stallMs });
+    this.#detector = new FailureDetector({ ...options, identity: this.#identity, stallMs });
     this.#id = newId(options.clock.now());
   }
 
@@ -72,7 +73,7 @@ export class Membership {
     return this.#id;
   }
 
-  /** Whether its row is there: who writes before would be taken for dead. */
+  /** Whether its row is there: a write before that would be rejected as one of a dead runner. */
   get hasJoined(): boolean {
     return this.#hasJoined;
   }
@@ -81,7 +82,7 @@ export class Membership {
   async join(): Promise<void> {
     await this.#register();
     this.#hasJoined = true;
-    await this.#observer.sweep(this.#id);
+    await this.#detector.sweep(this.#id);
     this.#keepLease();
   }
 
@@ -113,7 +114,7 @@ export class Membership {
     await this.sweep();
   }
 
-  /** Says to others which embedded definitions are here: executions of theirs are not held while this one lives. */
+  /** Writes which embedded definitions are here: other runners do not hold executions of these while this one lives. */
   async announce(): Promise<void> {
     const { store, ownOnly, embedded } = this.#options;
     const codes = ownOnly ? [] : embedded().map(({ buildId }) => buildId);
@@ -130,12 +131,12 @@ export class Membership {
     this.#keeper?.waitsSince(waits ? Date.now() : null);
   }
 
-  /** An attempt of that name runs in this event loop, until what this gives is called. */
+  /** An attempt of that name runs in this event loop until the returned function is called. */
   attempt(name: () => string): (() => void) | undefined {
     return this.#keeper?.attempt(name());
   }
 
-  /** Gives no sign of life any more. */
+  /** From now on it gives no sign of life. */
   rest(): void {
     this.#atRest = true;
     this.#renewal?.cancel();
@@ -146,7 +147,7 @@ export class Membership {
   async leave(): Promise<void> {
     this.rest();
     await this.#keeper?.close();
-    await this.#settling;
+    await this.#moving;
     try {
       await this.#options.store.removeRunner(this.#id);
       runnerEnded(this.#id, false);
@@ -157,69 +158,68 @@ export class Membership {
     }
   }
 
-  /** Another process has written: who else there is may have changed. */
-  strangers(): void {
-    this.#strangers = true;
+  /** Another process has written: there may be other runners now. */
+  othersMayDiffer(): void {
+    this.#othersMayDiffer = true;
   }
 
-  /** Takes over from neighbours that died. Who they are is read again where somebody else has written since. */
-  async lookAround(): Promise<void> {
+  /** Takes over from neighbours that died. Reads them again if another process has written since. */
+  async checkNeighbours(): Promise<void> {
     try {
-      if (this.#strangers) {
-        this.#strangers = false;
-        await this.#observer.meet(this.#id);
+      if (this.#othersMayDiffer) {
+        this.#othersMayDiffer = false;
+        await this.#detector.meet(this.#id);
       }
     } catch (error) {
       this.#strangers = true;
       this.#options.logger.debug({ error }, 'the list of other runners could not be read; retrying');
     }
-    if (this.#observer.sawNeighbourDie()) await this.sweep();
+    if (this.#detector.sawNeighbourDie()) await this.sweep();
   }
 
-  /** Declares dead who is, and frees what they and nobody own. */
+  /** Marks dead runners, and releases executions of dead runners and of none. */
   async sweep(): Promise<void> {
     const { logger } = this.#options;
     try {
-      if ((await this.#observer.sweep(this.#id)) > 0) this.#options.onReleased();
+      if ((await this.#detector.sweep(this.#id)) > 0) this.#options.onReleased();
     } catch (error) {
       logger.warn({ error }, 'looking for dead runners failed; retrying');
     }
   }
 
   /**
-   * Gives executions under definitions that nobody has any more to those that are here. Resolves with the first look; where
-   * that settled any, looks go on until one settles none. A lease is never behind them, and between two of them other work
-   * of this event loop has a turn.
+   * Moves executions on retired builds to the definitions that are here. Resolves after the first search; further ones follow
+   * until one moves none. No renewal of the lease waits for them, and the event loop has a turn between two of them.
    */
   async moveRetiredExecutions(): Promise<void> {
-    this.#straysWanted = true;
-    if (this.#settling !== undefined || this.#options.ownOnly) return;
-    const first = this.#settleSome();
-    this.#settling = first
+    this.#retiredWanted = true;
+    if (this.#moving !== undefined || this.#options.ownOnly) return;
+    const first = this.#moveSome();
+    this.#moving = first
       .then(
-        (any) => this.#settleOn(any),
+        (any) => this.#moveOn(any),
         () => undefined, // told below
       )
       .catch((error: unknown) => {
         this.#options.logger.warn({ error }, 'looking for executions of older definitions failed; retrying');
       })
-      .finally(() => (this.#settling = undefined));
+      .finally(() => (this.#moving = undefined));
     await first;
   }
 
-  async #settleOn(any: boolean): Promise<void> {
+  async #moveOn(any: boolean): Promise<void> {
     let more = any;
     while (!this.#atRest) {
-      const wanted = this.#straysWanted;
+      const wanted = this.#retiredWanted;
       if (!more && !wanted) return;
       await delay(this.#options.clock, 0);
-      more = await this.#settleSome();
+      more = await this.#moveSome();
     }
   }
 
-  async #settleSome(): Promise<boolean> {
+  async #moveSome(): Promise<boolean> {
     const { store, embedded, onReleased } = this.#options;
-    this.#straysWanted = false;
+    this.#retiredWanted = false;
     const { adopted, held } = await moveRetiredExecutions(store, embedded());
     if (adopted > 0) onReleased();
     return adopted + held > 0;
@@ -236,7 +236,7 @@ export class Membership {
     return this.#options.keepsFromThread && this.#options.store.keepLease !== undefined;
   }
 
-  /** From a thread of its own where the database offers that: code of the user may block this event loop. */
+  /** In a thread of its own if the database offers that: user code may block this event loop. */
   #keepLease(): void {
     const { store, logger, clock, leaseMs, stallMs, buildIds, waitsSince } = this.#options;
     if (store.keepLease === undefined || !this.#hasThread() || this.#atRest) {
@@ -249,7 +249,7 @@ export class Membership {
       leaseMs,
       stallMs,
       buildIds: buildIds(),
-      onRenewal: (renewal) => void this.#take(runner, renewal),
+      onRenewal: (renewal) => void this.#handle(runner, renewal),
       onFailure: (error) => this.#failed(error),
       onStall: (stalledForMs, attempts) => {
         const message =
@@ -270,7 +270,7 @@ export class Membership {
   #renewAfter(ms: number): void {
     this.#renewal?.cancel();
     const { store, clock } = this.#options;
-    // where nobody else can be, nobody asks for signs of life
+    // on a database of this process alone no other runner checks the lease
     if (!this.#atRest && store.shared) this.#renewal = clock.timer(ms, () => this.#renew());
   }
 
@@ -289,7 +289,7 @@ export class Membership {
     // a runner that cannot write does not keep its work from others
     if (since !== undefined && clock.monotonic() - since > leaseMs) return;
     const runner = this.#id;
-    await this.#take(runner, await store.renew({ runner, leaseMs, buildIds: buildIds() }));
+    await this.#handle(runner, await store.renew({ runner, leaseMs, buildIds: buildIds() }));
   }
 
   #failed(error: unknown): void {
@@ -297,8 +297,8 @@ export class Membership {
     this.#options.logger.warn({ error }, 'the lease could not be renewed; retrying');
   }
 
-  /** What a renewal says; one that was on its way while this runner began anew speaks of the one that is dead already. */
-  async #take(runner: string, renewal: Renewal): Promise<void> {
+  /** Handles a renewal, unless it is one of the dead runner that this one has replaced. */
+  async #handle(runner: string, renewal: Renewal): Promise<void> {
     const { onDead, onRenewed, onReleased, logger, store } = this.#options;
     if (runner !== this.#id || this.#atRest) return;
     if (!renewal.alive) {
@@ -306,7 +306,7 @@ export class Membership {
       return;
     }
     try {
-      const anyDead = await this.#observer.judge(runner, renewal.runners);
+      const anyDead = await this.#detector.judge(runner, renewal.runners);
       if ((anyDead || renewal.hasOrphans) && (await store.releaseOrphans()) > 0) onReleased();
       if (renewal.hasRetiredBuilds) await this.moveRetiredExecutions();
     } catch (error) {

@@ -24,7 +24,7 @@ export interface HelperOptions {
   readonly queues: readonly string[];
   readonly graceMs: number;
   readonly maxPayload: number;
-  /** Whether anything may be taken now. */
+  /** Whether an offer may be taken now. */
   readonly mayHelp: () => boolean;
   readonly onRun: (call: TaskCall) => (() => void) | undefined;
   readonly onProgress: (id: string, task: string, done: number, text: string | null) => void;
@@ -39,26 +39,26 @@ const transactionMessage =
 /** An attempt of another runner's execution that this one has taken. */
 interface Helped {
   readonly offer: TakenOffer;
-  /** The slot, or the turn of a suspect, that it waits for. */
+  /** The slot, or the turn of a poison suspect, that it waits for. */
   request: SlotRequest | undefined;
   attempt: Attempt | undefined;
   /** Why it is ended from outside. */
   reason: AbortReason | undefined;
   /** Its answer is on its way, or is not wanted. */
   over: boolean;
-  /** Gives back the turn of a suspect. */
+  /** Ends the turn of a poison suspect. */
   endTurn: (() => void) | undefined;
   /** The database refuses something that the attempt stores. */
   refusal: CloacinaError | undefined;
 }
 
-/** What this runner does for others: takes attempts that they offer where it has slots of its own to spare, runs them, and answers. */
+/** The work of this runner for others: it takes attempts that they offer while it has free slots, runs them, and answers. */
 export class Helper {
   readonly #options: HelperOptions;
   readonly #runner: string;
   readonly #journal: HelperJournal;
   readonly #held = new Map<string, Helped>();
-  /** Rows may name this runner that it does not know of: the answer to a take was lost, or what came after it failed. */
+  /** Rows may name this runner without its knowledge: the answer to a take was lost, or the step after it failed. */
   #unsure = false;
   #onEmpty: (() => void) | undefined;
   #gone = false;
@@ -74,8 +74,8 @@ export class Helper {
     return this.#held.size;
   }
 
-  /** Takes what there is room for, and ends what is not wanted any more. */
-  async look(): Promise<void> {
+  /** Takes offers while there are free slots, and ends attempts that are no longer wanted. */
+  async poll(): Promise<void> {
     if (this.#gone) return;
     const { store, slots, suspects, catalog, queues, clock, mayHelp } = this.#options;
     if (mayHelp() && slots.free > 0) {
@@ -88,9 +88,9 @@ export class Helper {
     if (this.#unsure || this.#held.size > 0) await this.#compare();
   }
 
-  /** Compares the rows that name this runner with its memory. Who holds what is decided by reading it back. */
+  /** Compares the rows that name this runner with its memory. The rows decide which attempts it has. */
   async #compare(): Promise<void> {
-    // what was known before reading: what ended meanwhile must not be taken for something new
+    // from before the read: an attempt that ended meanwhile must not count as new
     const before = new Map(this.#held);
     const rows = await this.#options.store.takenOffers(this.#runner);
     if (this.#gone) return;
@@ -122,7 +122,7 @@ export class Helper {
     const help = await store.helpFor(id, this.#runner, names);
     if (help === undefined || this.#gone) return;
     for (const offer of offers) {
-      // an item that is not there any more was taken back since: its function must not see another value
+      // an item that is gone was withdrawn since: its function must not see another value
       if (offer.item >= 0 && !help.items.has(itemOf(offer))) continue;
       this.#request(this.#hold(offer), loaded, help);
     }
@@ -267,7 +267,7 @@ export class Helper {
     if (known === undefined) this.#answer(helped, { status: 'aborted', reason: 'lease_lost' });
   }
 
-  /** The offer is gone: whoever owned the execution does not wait for the answer any more. */
+  /** The offer is gone: the owner of the execution no longer waits for the answer. */
   async #end(helped: Helped): Promise<void> {
     if (helped.over || helped.reason !== undefined) return;
     const { executionId, epoch } = helped.offer;
@@ -285,7 +285,7 @@ export class Helper {
     }
     if (helped.request !== undefined) helped.request.cancelled = true;
     helped.endTurn?.();
-    // it has not begun: where it is wanted all the same, somebody else may have it
+    // it has not begun: if it is still wanted, another runner may take it
     if (reason === 'shutdown') this.#answer(helped, { status: 'aborted', reason });
     else this.#drop(helped);
   }
@@ -317,7 +317,7 @@ export class Helper {
     this.abandon();
   }
 
-  /** This runner is dead, or at rest: nothing that it had counts any more. */
+  /** This runner is dead, or at rest: its attempts no longer count. */
   abandon(): void {
     this.#gone = true;
     this.#journal.close();
@@ -333,7 +333,7 @@ function itemOf({ task, item }: TakenOffer): string {
   return `${task} ${item}`;
 }
 
-/** Why an attempt is not wanted any more, as its execution tells. */
+/** The reason why an attempt is no longer wanted, from the state of its execution. */
 function reasonOf(status: TakenOffer['status'], isOthers: boolean): AbortReason {
   if (status === 'cancelled') return 'cancel';
   if (isOthers) return 'lease_lost';

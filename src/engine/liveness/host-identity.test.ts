@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { release } from '../../testing/engine-rig.ts';
-import { hostIdentity, isProcessGone } from './failure-detector.ts';
+import { hostIdentity, isProcessGone } from './host-identity.ts';
 
 const knowsStartTimes = process.platform === 'linux';
 

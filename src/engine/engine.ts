@@ -30,7 +30,7 @@ const defaultPollMs = 25;
 /** Maximum number of executions per claim. */
 const claimLimit = 100;
 /** Maximum wait of a close for an unavailable database, after the grace period of its attempts. */
-const handBackMs = 10_000;
+const releaseMs = 10_000;
 /** Owns and advances executions: claims them, renews its lease, reads their messages, releases them. */
 export class Engine {
   readonly catalog: Catalog;
@@ -261,7 +261,7 @@ export class Engine {
     const { clock, graceMs, logger } = this.#options;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onEmpty = resolve;
-    const timer = clock.timer(graceMs + handBackMs, () => {
+    const timer = clock.timer(graceMs + releaseMs, () => {
       logger.error({ executions: this.#lives.size }, 'executions could not be released; runners will claim them');
       this.#abandonAll();
     });

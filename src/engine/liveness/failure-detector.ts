@@ -1,5 +1,5 @@
 import { processWide } from '../../core/process-wide.ts';
-import type { Claims, KnownRunner, RunnerRecord, Runners } from '../../store/store.ts';
+import type { Claims, KnownRunner, Runners } from '../../store/store.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../logger.ts';
 import { isProcessGone } from './host-identity.ts';

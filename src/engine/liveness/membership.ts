@@ -171,7 +171,7 @@ export class Membership {
         await this.#detector.meet(this.#id);
       }
     } catch (error) {
-      this.#strangers = true;
+      this.#othersMayDiffer = true;
       this.#options.logger.debug({ error }, 'the list of other runners could not be read; retrying');
     }
     if (this.#detector.sawNeighbourDie()) await this.sweep();
@@ -293,7 +293,7 @@ export class Membership {
   }
 
   #failed(error: unknown): void {
-    this.#observer.forget();
+    this.#detector.forget();
     this.#options.logger.warn({ error }, 'the lease could not be renewed; retrying');
   }
 

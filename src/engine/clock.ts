@@ -11,6 +11,11 @@ export interface Clock {
   monotonic(): number;
   /** Calls `fire` once, `delayMs` from now. It does not keep the process alive. */
   timer(delayMs: number, fire: () => void): Timer;
+  /**
+   * Keeps the process alive until the returned function is called. Absent on a clock that a test moves: the test decides
+   * when its process ends.
+   */
+  hold?(): () => void;
 }
 
 /** setTimeout takes at most 2^31 - 1 ms (24.8 days); longer timers are renewed. */
@@ -26,6 +31,10 @@ export const systemClock: Clock = {
     }
     let inner = systemClock.timer(longestMs, () => (inner = systemClock.timer(delayMs - longestMs, fire)));
     return { cancel: () => inner.cancel() };
+  },
+  hold: () => {
+    const interval = setInterval(() => undefined, longestMs);
+    return () => clearInterval(interval);
   },
 };
 
@@ -46,6 +55,10 @@ export class DatabaseClock implements Clock {
 
   timer(delayMs: number, fire: () => void): Timer {
     return systemClock.timer(delayMs, fire);
+  }
+
+  hold(): () => void {
+    return systemClock.hold!();
   }
 
   /**

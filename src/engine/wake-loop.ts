@@ -40,8 +40,8 @@ export class WakeLoop {
   #timerAt = Infinity;
   /** Callers of `poll` that wait for the next pass. */
   #callers: (() => void)[] = [];
-  /** The timers of a clock do not keep the process alive; a caller that waits does. */
-  #alive: NodeJS.Timeout | undefined;
+  /** The timers of a clock do not keep the process alive; a caller that waits does. Ends that. */
+  #letEnd: (() => void) | undefined;
   #callersWaiting = 0;
   #caught = 0;
   #closed = false;
@@ -82,13 +82,13 @@ export class WakeLoop {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#callers.push(resolve);
     this.#callersWaiting += 1;
-    this.#alive ??= setInterval(() => undefined, 0x7fff_ffff);
+    this.#letEnd ??= this.#options.clock.hold?.();
     this.notify();
     await promise;
     this.#callersWaiting -= 1;
     if (this.#callersWaiting > 0) return;
-    clearInterval(this.#alive);
-    this.#alive = undefined;
+    this.#letEnd?.();
+    this.#letEnd = undefined;
   }
 
   /** Starts no further pass, and resolves when the one under way has ended. */

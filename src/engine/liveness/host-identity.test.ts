@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import type { Writable } from 'node:stream';
 import { describe, it } from 'node:test';
 import { release } from '../../testing/engine-rig.ts';
 import { hostIdentity, isProcessGone } from './host-identity.ts';
@@ -32,17 +33,22 @@ describe('durability.md, Death and adoption: a dead process of the same host is 
   });
 
   it('a zombie is dead although kill succeeds for it', { skip: !knowsStartTimes }, async (t) => {
-    // a shell that a program replaces; the program never reaps the child that it inherits
-    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 30'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    // a program replaces the shell and never reaps the child that it inherits; the child ends with its input, after that
+    const script = 'cat <&3 >/dev/null & echo $!; exec sleep 30 3<&-';
+    const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore', 'pipe'] });
     release(t, () => {
       parent.kill('SIGKILL');
     });
-    const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+    const [line] = (await once(parent.stdout!, 'data')) as [Buffer];
     const pid = Number(String(line));
     // the 22nd field; the name in parentheses before it may contain blanks
     const stat = (): string[] => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
     const zombie = { pid, pidStarted: stat()[19]! };
     const since = performance.now();
+    const program = (): string => readFileSync(`/proc/${parent.pid}/comm`, 'utf8').trim();
+    while (program() !== 'sleep' && performance.now() - since < 5000)
+      await new Promise((resolve) => setImmediate(resolve));
+    (parent.stdio[3] as Writable).end();
     while (stat()[0] !== 'Z' && performance.now() - since < 5000) await new Promise((resolve) => setImmediate(resolve));
     assert.doesNotThrow(() => process.kill(pid, 0), 'kill answers for it');
     assert.equal(isProcessGone(zombie), true);

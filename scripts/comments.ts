@@ -110,10 +110,8 @@ export function broken(text: string): readonly Rule[] {
 }
 
 /** The folder of the table that a file is counted in: the longest one that contains it. */
-export function folderOf(file: string, folders: readonly string[]): string | undefined {
-  return folders
-    .filter((folder) => file.startsWith(`${folder}/`))
-    .toSorted((one, other) => other.length - one.length)[0];
+export function folderOf(file: string, among: readonly string[]): string | undefined {
+  return among.filter((folder) => file.startsWith(`${folder}/`)).toSorted((one, other) => other.length - one.length)[0];
 }
 
 interface Share {

@@ -60,7 +60,7 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   const store = await openStore(there.href, { now: () => now++ });
   release(t, () => store.close());
   await store.registerRunner(sampleRunner('r1'));
-  const client = new Client({ connectionString: there.href });
+  const client = new Client({ connectionString: there.href, options: '-c search_path=cloacina' });
   await client.connect();
   release(t, () => client.end());
   const folder = mkdtempSync(join(tmpdir(), 'cloacina-order-'));

@@ -20,7 +20,7 @@ if (typeof server !== 'string') after(() => server.stop());
 let databases = 0;
 
 async function connect(t: Cleanup, url: string): Promise<Client> {
-  const client = new Client(url);
+  const client = new Client({ connectionString: url, options: '-c search_path=cloacina' });
   await client.connect();
   release(t, () => client.end());
   return client;

@@ -155,9 +155,9 @@ if (typeof server === 'string') {
       // a trigger records the settings of each transaction that writes an event
       await control.query('create table seen (setting text primary key)');
       await control.query(`create function see() returns trigger language plpgsql as $$ begin
-        insert into seen values (current_setting('transaction_isolation') || ', ' || current_setting('synchronous_commit')) on conflict do nothing;
+        insert into public.seen values (current_setting('transaction_isolation') || ', ' || current_setting('synchronous_commit')) on conflict do nothing;
         return null; end $$`);
-      await control.query('create trigger see after insert on events for each row execute function see()');
+      await control.query('create trigger see after insert on cloacina.events for each row execute function see()');
       const handles = await runner.startMany(
         done,
         Array.from({ length: 100 }, () => ({})),

@@ -226,9 +226,13 @@ describe('durability.md, Helpers: results that the database refuses', () => {
       ['logs', 'message'],
       ['inbox_messages', 'payload'],
     ])
-      await store.write(() =>
-        run(`create trigger refuse_${table} before insert on ${table} when new.${column} like '%poison%'
-             begin select raise(abort, 'refused'); end`),
+      await store.write(({ dialect }) =>
+        run(
+          dialect.lockNames === null
+            ? `create trigger refuse_${table} before insert on ${table} when new.${column} like '%poison%'
+               begin select raise(abort, 'refused'); end`
+            : `alter table ${table} add constraint no_poison check (${column} not like '%poison%')`,
+        ),
       );
     return opened;
   }

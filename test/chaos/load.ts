@@ -5,6 +5,8 @@ import type { Random } from '../simulation/random.ts';
 const lanes = 6;
 const pauseMs = 80;
 const mostLimited = 100;
+const mostPending = 500;
+const sampleMs = 1000;
 const names = ['chain', 'chain', 'limited', 'signalled', 'once', 'parent', 'wide'] as const;
 
 /** Starts executions continuously, as a web application would, whatever happens to the database meanwhile. */
@@ -15,6 +17,8 @@ export class Load {
   readonly #lanes: Promise<void>[];
   readonly #signals: Promise<void>[] = [];
   #on = true;
+  #isBehind = false;
+  #sampledAt = -Infinity;
 
   /** Acknowledged starts are added to `acknowledged`; each of them has to end. */
   constructor(client: Client, random: Random, acknowledged: Map<string, string>) {
@@ -35,7 +39,7 @@ export class Load {
     while (this.#on) {
       const name = this.#random.pick(names);
       try {
-        if (name === 'limited' && (await this.#limitedWait())) continue;
+        if ((await this.#backlog()) || (name === 'limited' && (await this.#limitedWait()))) continue;
         const { id } = await this.#client.start(name, {}, { priority: this.#random.below(3) });
         this.#acknowledged.set(id, name);
         if (name === 'signalled') this.#signals.push(this.#signal(id, this.#random.below(3000)));
@@ -45,6 +49,16 @@ export class Load {
         await setTimeout(pauseMs);
       }
     }
+  }
+
+  /** True if the runners, most of which a storm keeps down, are behind: a longer backlog would outlast the storm. */
+  async #backlog(): Promise<boolean> {
+    if (performance.now() - this.#sampledAt >= sampleMs) {
+      this.#sampledAt = performance.now();
+      const { items } = await this.#client.executions.list({ status: 'pending', limit: mostPending });
+      this.#isBehind = items.length === mostPending;
+    }
+    return this.#isBehind;
   }
 
   /** The limit admits two at once; a higher rate would leave a backlog long after the storm */

@@ -10,7 +10,7 @@ type Room = {
   readonly types?: readonly string[];
 };
 
-const wiring = ['open.ts', 'wire.ts', 'options.ts'];
+const wiring = ['open.ts', 'run.ts', 'wire.ts', 'on-demand.ts', 'options.ts'];
 const engineAndBelow = ['core', 'store', 'engine'];
 const belowWiring = [...engineAndBelow, 'package', 'schedule'];
 

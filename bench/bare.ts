@@ -6,7 +6,7 @@ import { runnerSettings } from '../src/options.ts';
 import type { Batch, Transition } from '../src/store/transition.ts';
 import { openStore } from '../src/store/open.ts';
 import type { Store } from '../src/store/store.ts';
-import { run } from '../src/wire.ts';
+import { run } from '../src/run.ts';
 import { inFolder, median, round } from './measure.ts';
 
 /** The limit of the database: a loop that commits the same rows with the same group commit, without an engine. */

@@ -1,9 +1,14 @@
-// Makes dist/ anew from src/. All files of src/ are TypeScript: the demo's package is published from examples/.
+// Makes dist/ anew from src/: JavaScript by rolldown, type declarations by TypeScript. The demo's package is published from examples/.
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { bundleInto } from './bundle.ts';
 import { root, runNode, toolFile } from './tool.ts';
 
-rmSync(join(root, 'dist'), { recursive: true, force: true });
-const compiled = await runNode(toolFile('typescript', 'tsc'), ['-p', 'tsconfig.build.json']);
-process.stdout.write(compiled.output);
-process.exitCode = compiled.exitCode;
+const dist = join(root, 'dist');
+
+rmSync(dist, { recursive: true, force: true });
+const declaring = runNode(toolFile('typescript', 'tsc'), ['-p', 'tsconfig.build.json']);
+await bundleInto(dist);
+const declared = await declaring;
+process.stdout.write(declared.output);
+process.exitCode = declared.exitCode;

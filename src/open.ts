@@ -1,24 +1,19 @@
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { EngineClient } from './engine/client/client.ts';
-import { DatabaseClock, systemClock } from './engine/clock.ts';
-import { Watch } from './engine/client/watch.ts';
 import type { Workflows } from './engine/client/workflows.ts';
-import { clientSettings, databaseUrl, runnerSettings } from './options.ts';
-import type { ClientOptions, ClientSettings, RunnerOptions } from './options.ts';
-import type { Registry } from './package/registry/registry.ts';
-import type { Schedules } from './schedule/schedules.ts';
-import { openStore } from './store/open.ts';
-import type { StoreOptions } from './store/open.ts';
+import type { ClientOptions, RunnerOptions } from './options.ts';
+import type { RegistryVerbs } from './package/registry/registry.ts';
+import type { Running } from './run.ts';
+import type { SchedulesVerbs } from './schedule/schedules.ts';
 import type { Store } from './store/store.ts';
-import { run, wire } from './wire.ts';
-import type { Parts, Running } from './wire.ts';
+import type { Parts } from './wire.ts';
 
 /** Starts, follows and controls executions, and manages packages and schedules. Runs no tasks itself. */
 export class Client extends EngineClient implements AsyncDisposable {
   readonly workflows: Workflows;
-  readonly schedules: Schedules;
-  readonly registry: Registry;
+  readonly schedules: SchedulesVerbs;
+  readonly registry: RegistryVerbs;
   readonly #store: Store;
 
   protected constructor(parts: Parts) {
@@ -34,8 +29,9 @@ export class Client extends EngineClient implements AsyncDisposable {
    * DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, DATABASE_REPLACED, STORE_UNAVAILABLE.
    */
   static async open(url?: string, options: ClientOptions = {}): Promise<Client> {
-    const { store, settings } = await open(url, clientSettings(options), {});
-    return new Client(wire(store, settings, null, new Watch(store, settings.clock, true), () => undefined));
+    // a process that only defines workflows loads neither the database nor the parts of a client
+    const { openClient } = await import('./wire.ts');
+    return new Client(await openClient(url, options));
   }
 
   async close(): Promise<void> {
@@ -48,34 +44,12 @@ export class Client extends EngineClient implements AsyncDisposable {
   }
 }
 
-/** Opens the database; if it has its own clock, that clock replaces the system clock. */
-async function open<Settings extends ClientSettings>(
-  url: string = databaseUrl(),
-  given: Settings,
-  options: StoreOptions,
-): Promise<{ readonly store: Store; readonly settings: Settings }> {
-  let settings = given;
-  const store = await openStore(url, { now: () => settings.clock.now(), ...options });
-  if (store.serverTime !== undefined && given.clock === systemClock) {
-    const clock = new DatabaseClock();
-    settings = { ...given, clock };
-    const sent = systemClock.now();
-    try {
-      clock.isAhead((await store.serverTime()) - (sent + systemClock.now()) / 2);
-    } catch (error) {
-      await store.close();
-      throw error;
-    }
-  }
-  return { store, settings };
-}
-
 /** A client that also executes workflows. */
 export class Runner extends Client {
   readonly #running: Running;
 
-  private constructor(parts: Parts, running: Running) {
-    super(parts);
+  private constructor(running: Running) {
+    super(running.parts);
     this.#running = running;
   }
 
@@ -84,17 +58,8 @@ export class Runner extends Client {
    * and DEFINITION_INVALID, OPTION_INVALID.
    */
   static override async open(url?: string, options: RunnerOptions = {}): Promise<Runner> {
-    const given = runnerSettings(options);
-    // a silent connection is closed before the lease expires
-    const deadlineMs = Math.min(10_000, Math.ceil((given.leaseMs * 2) / 3));
-    const { store, settings } = await open(url, given, { deadlineMs });
-    try {
-      const running = await run(store, settings);
-      return new Runner(running.parts, running);
-    } catch (error) {
-      await store.close();
-      throw error;
-    }
+    const { openRunner } = await import('./run.ts');
+    return new Runner(await openRunner(url, options));
   }
 
   /** The unique id of this runner in the database. */

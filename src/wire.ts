@@ -1,261 +1,142 @@
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { CloacinaError } from './core/error.ts';
-import { checkSchedules } from './core/schedule/schedule-spec.ts';
 import type { WorkflowSpec } from './core/definition/spec.ts';
 import type { EngineClientOptions } from './engine/client/client.ts';
-import { DatabaseClock } from './engine/clock.ts';
-import type { Clock } from './engine/clock.ts';
-import type { EndedExecution } from './engine/execution/ending.ts';
-import { withoutLoss } from './engine/logger.ts';
-import { Engine } from './engine/engine.ts';
-import type { EngineOptions } from './engine/engine-options.ts';
+import { DatabaseClock, systemClock } from './engine/clock.ts';
+import type { Engine } from './engine/engine.ts';
 import { resolveWorkflow } from './engine/client/start.ts';
 import type { ResolvedWorkflow } from './engine/client/start.ts';
 import { Watch } from './engine/client/watch.ts';
 import { Workflows } from './engine/client/workflows.ts';
 import type { WorkflowEntry } from './engine/client/workflows.ts';
-import type { ClientSettings, RunnerSettings } from './options.ts';
-import { Reconciler } from './package/load/reconciler.ts';
-import { Registry } from './package/registry/registry.ts';
-import { openStorage } from './package/storage/open.ts';
+import { onDemand } from './on-demand.ts';
+import type { VerbNames } from './on-demand.ts';
+import { clientSettings, databaseUrl } from './options.ts';
+import type { ClientOptions, ClientSettings } from './options.ts';
+import { Lookup } from './package/registry/lookup.ts';
+import type { Registry, RegistryVerbs } from './package/registry/registry.ts';
 import type { PackageStorage } from './package/storage/storage.ts';
-import { ScheduleLoop } from './schedule/loop.ts';
-import { upsertOwned, upsertPackageSchedules } from './schedule/declared.ts';
-import { embeddedOwner } from './schedule/owner.ts';
-import { Schedules } from './schedule/schedules.ts';
+import type { Schedules, SchedulesVerbs } from './schedule/schedules.ts';
+import { openStore } from './store/open.ts';
+import type { StoreOptions } from './store/open.ts';
 import { workflowsOf } from './store/registry/versions.ts';
-import type { ExecutionRecord, Renewal, Store } from './store/store.ts';
+import type { ExecutionRecord, Store } from './store/store.ts';
 
 /** The parts of a client. */
 export interface Parts {
   readonly client: EngineClientOptions;
   readonly workflows: Workflows;
-  readonly registry: Registry;
-  readonly schedules: Schedules;
+  readonly registry: RegistryVerbs;
+  readonly schedules: SchedulesVerbs;
 }
 
-/** The parts of a runner that run by themselves. */
-export interface Running {
-  readonly parts: Parts;
-  readonly engine: Engine;
-  readonly reconciler: Reconciler | null;
-  readonly loop: ScheduleLoop | null;
-}
+const registryVerbs: VerbNames<Registry> = {
+  publish: true,
+  activate: true,
+  register: true,
+  rollback: true,
+  yank: true,
+  unyank: true,
+  unregister: true,
+  list: true,
+  get: true,
+  show: true,
+  bytes: true,
+  resolve: true,
+  workflows: true,
+  spec: true,
+  events: true,
+  serial: true,
+  verify: true,
+  gc: true,
+};
 
-/** The safety net on a database that sends notices, where each renewal of the lease also reports what is new and due. */
-const noticedPollMs = 600_000;
+const scheduleVerbs: VerbNames<Schedules> = {
+  add: true,
+  update: true,
+  list: true,
+  get: true,
+  pause: true,
+  resume: true,
+  remove: true,
+  preview: true,
+  history: true,
+  stats: true,
+};
 
-/** Puts a client together. `onChange` is called when this process changed something that its runner should see at once. */
-export function wire(
-  store: Store,
-  settings: ClientSettings,
-  engine: Engine | null,
-  watch: Watch,
-  onChange: () => void,
-): Parts {
-  const { clock, tenant, maxPayload, actor, logger } = settings;
-  const storage = settings.registry === null ? absentStorage : openStorage(settings.registry);
-  const onActivate = upsertPackageSchedules;
-  const onDamaged = (error: CloacinaError): void => logger.warn({ error }, 'a damaged row of the database is skipped');
-  const registry = new Registry({ store, storage, tenant, actor, onActivate, onChange, onDamaged });
-  const workflows = new Workflows(() => allWorkflows(store, registry));
-  const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(registry, name);
-  const names = (): Promise<readonly string[]> => workflows.names();
-  const specOf = (record: ExecutionRecord): Promise<WorkflowSpec | undefined> => definitionOf(store, record);
-  const client = { store, clock, tenant, maxPayload, packaged, names, specOf, engine, watch };
-  const resolve = (name: string): Promise<ResolvedWorkflow> => resolveWorkflow(client, name);
-  const schedules = new Schedules({ store, tenant, clock, maxPayload, resolve, onChange, onDamaged });
-  return { client, workflows, registry, schedules };
-}
-
-/** Starts all parts of a runner. If a later part does not start, the earlier ones are stopped. */
-export async function run(store: Store, given: RunnerSettings): Promise<Running> {
-  const settings = { ...given, logger: withoutLoss(given.logger) };
-  const watch = new Watch(store, settings.clock, false);
-  let reconciler: Reconciler | null = null;
-  let loop: ScheduleLoop | null = null;
-  const notify = (): void => {
-    reconciler?.notify();
-    loop?.notify();
-  };
-  const onEnded = (id: string, ended: EndedExecution): void => {
-    watch.ended(id, ended);
-    loop?.executionEnded();
-  };
-  const isNew = renewalReader(settings.clock);
-  const clients = new TenantClients(store, settings, watch);
-  const engine = await openEngine(store, settings, {
-    onEnded,
-    onChanged: (beyond) => {
-      if (beyond) notify();
-      watch.notify();
-    },
-    onCommitted: () => watch.changed(),
-    onRenewed: (renewal) => {
-      const { registry, slots } = isNew(renewal);
-      if (registry) reconciler?.catchUp();
-      if (registry || slots) loop?.catchUp();
-      watch.catchUp();
-    },
-    onBuildWanted: notify,
-    resolve: clients.resolve,
-  });
-  clients.engine = engine;
-  void store.lost?.then((error) => engine.fail(error));
+/** Opens a database and puts a client on it together. Throws the errors of `Client.open`. */
+export async function openClient(url: string | undefined, options: ClientOptions): Promise<Parts> {
+  const { store, settings } = await openDatabase(url, clientSettings(options), {});
   try {
-    const parts = wire(store, settings, engine, watch, notify);
-    await writeEmbedded(store, settings);
-    await engine.embed(settings.embedded);
-    if (settings.registry !== null) reconciler = openReconciler(store, settings, settings.registry, engine, notify);
-    if (settings.schedules && !settings.ownOnly) loop = openLoop(store, settings, engine, clients, watch);
-    const running = { parts, engine, reconciler, loop };
-    void store.lost?.then((error) => stopped(running, given, error));
-    return running;
+    const storage = await storageOf(settings);
+    return wire({ store, settings, storage, engine: null, watch: new Watch(store, settings.clock, true) });
   } catch (error) {
-    await engine.close(0);
+    await store.close();
     throw error;
   }
 }
 
-/** The database of a runner was taken away: the parts beside its engine stop too, for good. */
-function stopped({ reconciler, loop }: Running, { logger, onStopped }: RunnerSettings, error: Error): void {
-  logger.error(
-    { error },
-    'the runner stopped because its database was deleted, moved or replaced; it does not restart on its own',
-  );
-  void Promise.allSettled([loop?.close(), reconciler?.close()]);
-  void Promise.resolve(error)
-    .then(onStopped)
-    .catch((thrown: unknown) => logger.error({ error: thrown }, 'the hook onStopped threw an error'));
-}
-
-/** Sets the clock right by each renewal of the lease, and returns which parts beside the engine have something to do. */
-function renewalReader(clock: Clock): (renewal: Renewal) => { readonly registry: boolean; readonly slots: boolean } {
-  let seen: number | undefined;
-  return ({ clockAheadMs, registry, nextSlot }) => {
-    if (clock instanceof DatabaseClock && clockAheadMs !== null) clock.isAhead(clockAheadMs);
-    const isNew = seen !== undefined && registry !== seen;
-    seen = registry;
-    return { registry: isNew, slots: nextSlot !== null && nextSlot <= clock.now() };
-  };
-}
-
-/** Writes embedded definitions and their schedules, for clients and runners in other processes. */
-async function writeEmbedded(store: Store, { embedded, tenant, ownOnly, logger }: RunnerSettings): Promise<void> {
-  if (embedded.length === 0 || ownOnly) return;
-  const specs = embedded.map(({ graph }) => graph.spec);
-  checkSchedules(specs);
-  await store.writeDefinitions(
-    embedded.map(({ graph, buildId }) => ({ workflow: graph.spec.name, buildId, spec: graph.spec })),
-  );
-  const rewritten = await store.write((tx) => upsertOwned(tx, tenant, embeddedOwner, specs));
-  for (const schedule of rewritten) {
-    logger.warn({ schedule, tenant }, 'the damaged row of a schedule was rewritten from its definition');
+/** Opens the database; if it has its own clock, that clock replaces the system clock. */
+export async function openDatabase<Settings extends ClientSettings>(
+  url: string = databaseUrl(),
+  given: Settings,
+  options: StoreOptions,
+): Promise<{ readonly store: Store; readonly settings: Settings }> {
+  let settings = given;
+  const store = await openStore(url, { now: () => settings.clock.now(), ...options });
+  if (store.serverTime !== undefined && given.clock === systemClock) {
+    const clock = new DatabaseClock();
+    settings = { ...given, clock };
+    const sent = systemClock.now();
+    try {
+      clock.isAhead((await store.serverTime()) - (sent + systemClock.now()) / 2);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
   }
+  return { store, settings };
 }
 
-function openReconciler(
-  store: Store,
-  settings: RunnerSettings,
-  url: string,
-  engine: Engine,
-  onChange: () => void,
-): Reconciler {
-  const { clock, logger, envGrants, isolateStallMs, onPackage } = settings;
-  const storage = openStorage(url);
-  return new Reconciler({
-    store,
-    storage,
-    // beside the packages, and as trusted as they are
-    workDir: join(fileURLToPath(storage.url), 'unpacked'),
-    clock,
-    logger,
-    envGrants,
-    isolateStallMs,
-    ...(store.subscribe === undefined ? {} : { pollMs: noticedPollMs }),
-    tenants: null,
-    runnerId: () => engine.id,
-    add: (workflows) => engine.catalog.add(workflows),
-    remove: (digest) => engine.catalog.remove(digest),
-    inUse: (digest) => engine.runs(digest),
-    wants: ({ digest }) => engine.wants(digest),
-    onActivate: upsertPackageSchedules,
-    onChange,
-    onEvent: onPackage,
+/** The storage of package files. Throws REGISTRY_URL_INVALID. */
+export async function storageOf({ registry }: ClientSettings): Promise<PackageStorage> {
+  if (registry === null) return absentStorage;
+  const { openStorage } = await import('./package/storage/open.ts');
+  return openStorage(registry);
+}
+
+interface Wiring {
+  readonly store: Store;
+  readonly settings: ClientSettings;
+  readonly storage: PackageStorage;
+  readonly engine: Engine | null;
+  readonly watch: Watch;
+  /** Called when this process changed something that its runner should see at once. */
+  readonly onChange?: () => void;
+}
+
+/** Puts a client together. The verbs of packages and schedules load their rooms at the first call of one. */
+export function wire({ store, settings, storage, engine, watch, onChange = () => undefined }: Wiring): Parts {
+  const { clock, tenant, maxPayload, actor, logger } = settings;
+  const onDamaged = (error: CloacinaError): void => logger.warn({ error }, 'a damaged row of the database is skipped');
+  const lookup = new Lookup({ store, tenant, onDamaged });
+  const workflows = new Workflows(() => allWorkflows(store, lookup));
+  const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(lookup, name);
+  const names = (): Promise<readonly string[]> => workflows.names();
+  const specOf = (record: ExecutionRecord): Promise<WorkflowSpec | undefined> => definitionOf(store, record);
+  const client = { store, clock, tenant, maxPayload, packaged, names, specOf, engine, watch };
+  const resolve = (name: string): Promise<ResolvedWorkflow> => resolveWorkflow(client, name);
+  const registry = onDemand<Registry>(registryVerbs, async () => {
+    const [{ Registry: Loaded }, { upsertPackageSchedules: onActivate }] = await Promise.all([
+      import('./package/registry/registry.ts'),
+      import('./schedule/declared.ts'),
+    ]);
+    return new Loaded({ store, storage, tenant, actor, onActivate, onChange, onDamaged });
   });
-}
-
-/** Resolves workflow names for each tenant among its own packages. */
-class TenantClients {
-  readonly #store: Store;
-  readonly #settings: RunnerSettings;
-  readonly #watch: Watch;
-  readonly #clients = new Map<string, EngineClientOptions>();
-  engine: Engine | null = null;
-
-  constructor(store: Store, settings: RunnerSettings, watch: Watch) {
-    this.#store = store;
-    this.#settings = settings;
-    this.#watch = watch;
-  }
-
-  readonly resolve = (tenant: string, workflow: string): Promise<ResolvedWorkflow> => {
-    const settings = { ...this.#settings, registry: null, tenant };
-    const client =
-      this.#clients.get(tenant) ?? wire(this.#store, settings, this.engine, this.#watch, () => undefined).client;
-    this.#clients.set(tenant, client);
-    return resolveWorkflow(client, workflow);
-  };
-}
-
-/** Fires the schedules of all tenants. */
-function openLoop(
-  store: Store,
-  settings: RunnerSettings,
-  engine: Engine,
-  clients: TenantClients,
-  watch: Watch,
-): ScheduleLoop {
-  const { clock, logger, maxPayload } = settings;
-  const { resolve } = clients;
-  const notify = (): void => {
-    engine.notify();
-    // a schedule may have cancelled an execution without an owner, on this process's own connection
-    watch.notify();
-  };
-  const net = store.subscribe === undefined ? {} : { pollMs: noticedPollMs };
-  return new ScheduleLoop({ store, clock, logger, maxPayload, tenants: null, resolve, notify, ...net });
-}
-
-type EngineCallbacks = Pick<
-  EngineOptions,
-  'onEnded' | 'onChanged' | 'onCommitted' | 'onRenewed' | 'onBuildWanted' | 'resolve'
->;
-
-async function openEngine(store: Store, settings: RunnerSettings, callbacks: EngineCallbacks): Promise<Engine> {
-  const { clock, logger, name, concurrency, queues, maxExecutions, leaseMs, stallMs, graceMs, maxPayload, ownOnly } =
-    settings;
-  return Engine.open({
-    ...callbacks,
-    store,
-    clock,
-    logger,
-    name,
-    concurrency,
-    queues,
-    maxExecutions,
-    leaseMs,
-    stallMs,
-    graceMs,
-    maxPayload,
-    ownOnly,
-    random: Math.random,
-    retentionMs: settings.retentionMs,
-    keepsFromThread: clock instanceof DatabaseClock,
-    onEvent: settings.onEvent,
-    onProgress: settings.onProgress,
+  const schedules = onDemand<Schedules>(scheduleVerbs, async () => {
+    const { Schedules: Loaded } = await import('./schedule/schedules.ts');
+    return new Loaded({ store, tenant, clock, maxPayload, resolve, onChange, onDamaged });
   });
+  return { client, workflows, registry, schedules };
 }
 
 /** The definition that an execution was started with: of its package version, or as some runner embedded it. */
@@ -268,20 +149,20 @@ async function definitionOf(
   return workflows.find(({ name }) => name === workflow);
 }
 
-async function resolvePackaged(registry: Registry, name: string): Promise<readonly ResolvedWorkflow[]> {
-  const found = await registry.resolve(name);
+async function resolvePackaged(lookup: Lookup, name: string): Promise<readonly ResolvedWorkflow[]> {
+  const found = await lookup.resolve(name);
   if (found === undefined) return [];
   return [{ spec: found.spec, buildId: found.pin.digest, pin: found.pin, code: null }];
 }
 
-async function allWorkflows(store: Store, registry: Registry): Promise<readonly WorkflowEntry[]> {
+async function allWorkflows(store: Store, lookup: Lookup): Promise<readonly WorkflowEntry[]> {
   const embedded = (await store.definitions()).map(({ workflow: name, spec }) => ({
     name,
     package: null,
     version: null,
     spec,
   }));
-  const packaged = await registry.workflows();
+  const packaged = await lookup.workflows();
   return [
     ...embedded,
     ...packaged.map(({ name, package: from, version, spec }) => ({ name, package: from, version, spec })),
@@ -298,7 +179,7 @@ function absent(): Promise<never> {
 }
 
 /** The storage of a process without one: packages can be looked up and started, but no bytes read or written. */
-const absentStorage: PackageStorage = {
+export const absentStorage: PackageStorage = {
   url: 'none',
   put: absent,
   get: absent,

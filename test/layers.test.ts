@@ -4,7 +4,15 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { importsOf, readImports, type ImportMap } from './layers/imports.ts';
 import { foldersNamed, foldersOf } from './layers/listing.ts';
-import { busyEntries, cycles, impureFiles, namelessFiles, sqlOutsideStore, wrongDirections } from './layers/rules.ts';
+import {
+  busyEntries,
+  cycles,
+  impureFiles,
+  namelessFiles,
+  selfLocating,
+  sqlOutsideStore,
+  wrongDirections,
+} from './layers/rules.ts';
 
 const source = join(import.meta.dirname, '..', 'src');
 
@@ -18,6 +26,7 @@ describe('ARCHITECTURE.md: the sources keep their layers', () => {
   test('entry files re-export, nothing else', () => assert.deepEqual(busyEntries(texts), []));
   test('core reads no clock and draws no random number', () => assert.deepEqual(impureFiles(texts), []));
   test('SQL is written in the store only', () => assert.deepEqual(sqlOutsideStore(texts), []));
+  test('only own-files.ts knows its own location', () => assert.deepEqual(selfLocating(texts), []));
   const folders = foldersOf(map.keys());
   test('ARCHITECTURE.md names every folder, and none that is not there', () => {
     const named = foldersNamed(readFileSync(join(source, '..', 'ARCHITECTURE.md'), 'utf8'));
@@ -139,10 +148,20 @@ test('ARCHITECTURE.md: the layer check refuses SQL and lock clauses outside of t
   ]);
 });
 
+test('ARCHITECTURE.md: the layer check refuses a file that uses its own location', () => {
+  const texts = new Map([
+    ['own-files.ts', 'const here = import.meta.url;'],
+    ['store/a.ts', "const file = new URL('./thread.ts', import.meta.url);"],
+    ['store/b.ts', '// import.meta.url'],
+  ]);
+  assert.deepEqual(selfLocating(texts), ['src/store/a.ts uses import.meta: see own-files.ts']);
+});
+
 describe('ARCHITECTURE.md: the layer check lets pass', () => {
   const allowed = [
     'core/plan.ts -> node:crypto',
     'store/sqlite.ts -> core/plan.ts',
+    'store/lease.ts -> own-files.ts',
     'engine/live.ts -> store/store.ts',
     'engine/live.ts -> store/transition.ts',
     'package/registry.ts -> engine/client.ts',

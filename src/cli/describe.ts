@@ -1,5 +1,6 @@
 import { tmpdir } from 'node:os';
-import { basename, extname } from 'node:path';
+import { basename } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { CloacinaError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
 import type { WorkflowSpec } from '../core/definition/spec.ts';
@@ -8,7 +9,8 @@ import type { Logger } from '../engine/logger.ts';
 import type { BundledCode } from '../package/pack/build.ts';
 import { Isolate } from '../package/isolate/isolate.ts';
 import { unpackTemporary } from '../package/load/unpack.ts';
-import { watchEnvironment, watchMark } from './environment-watch.ts';
+import { ownFile } from '../own-files.ts';
+import { watchMark } from './environment-watch.ts';
 import { writing } from './arguments.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -17,9 +19,11 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const watchPath = 'code/cloacina-watch.mjs';
 const entryPath = 'code/cloacina-describe.mjs';
 
-const watchSource = `import { ${watchEnvironment.name} } from ${JSON.stringify(new URL(`./environment-watch${extname(import.meta.url)}`, import.meta.url).href)};
-${watchEnvironment.name}();
-`;
+function watchSource(): string {
+  const url = pathToFileURL(ownFile('cli/environment-watch')).href;
+  return `import { watchEnvironment } from ${JSON.stringify(url)};\nwatchEnvironment();\n`;
+}
+
 /** Loads the watch first, then re-exports the code; the default export gets another name. */
 const entrySource = `import './cloacina-watch.mjs';
 import * as code from './index.mjs';
@@ -36,7 +40,7 @@ export async function describeInIsolate(
   { label, files, env }: BundledCode,
   environment: Environment = process.env,
 ): Promise<readonly WorkflowSpec[]> {
-  const all = new Map([...files, [watchPath, Buffer.from(watchSource)], [entryPath, Buffer.from(entrySource)]]);
+  const all = new Map([...files, [watchPath, Buffer.from(watchSource())], [entryPath, Buffer.from(entrySource)]]);
   await using folder = await writing(tmpdir(), () => unpackTemporary(all));
   const reads = new Set<string>();
   const logger = readsLogger(reads);

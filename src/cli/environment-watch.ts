@@ -6,7 +6,6 @@ import { basename } from 'node:path';
 export const watchMark = '#cloacina:env:';
 
 const maxNames = 100;
-const ownFile = basename(import.meta.url);
 
 /**
  * Runs before the code in the process that reads the graphs of a bundle. It reports every unset name that code of the
@@ -48,7 +47,12 @@ function isReadable(name: string): boolean {
 /** True if the next frame above this file belongs to the package. Functions of V8 (`Object.keys`) have no file. */
 function isReadBy(folder: string): boolean {
   const frames = (new Error().stack ?? '').split('\n').slice(1);
-  return (
-    frames.find((frame) => !frame.includes(ownFile) && !frame.endsWith('(<anonymous>)'))?.includes(folder) === true
-  );
+  const ownFile = fileOf(frames[0] ?? '');
+  const above = frames.find((frame) => fileOf(frame) !== ownFile && !frame.endsWith('(<anonymous>)'));
+  return above?.includes(folder) === true;
+}
+
+/** The location in a line of a stack, without line and column. */
+function fileOf(frame: string): string | undefined {
+  return /(?:\(|at )([^()]+):\d+:\d+\)?$/.exec(frame)?.[1];
 }

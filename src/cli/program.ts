@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { indented } from '../core/plain.ts';
+import { ownManifest } from '../own-files.ts';
 import { defaultDatabase, defaultRegistry } from '../core/default-places.ts';
 import { addCompletionsCommand } from './commands/completions.ts';
 import { addDemoCommand } from './commands/demo.ts';
@@ -51,8 +52,7 @@ export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}
   return program;
 }
 
-/** `package.json` is two folders up, both from `src/cli` and from `dist/cli`. */
 function ownVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(ownManifest(), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }

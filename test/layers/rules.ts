@@ -10,23 +10,24 @@ type Room = {
   readonly types?: readonly string[];
 };
 
-const wiring = ['open.ts', 'wire.ts', 'options.ts'];
+const wiring = ['open.ts', 'run.ts', 'wire.ts', 'on-demand.ts', 'options.ts'];
 const engineAndBelow = ['core', 'store', 'engine'];
 const belowWiring = [...engineAndBelow, 'package', 'schedule'];
 
 /** The layers of ARCHITECTURE.md, lowest first. */
 const rooms: Readonly<Record<string, Room>> = {
+  'own-files.ts': { values: [] },
   core: { values: [] },
-  store: { values: ['core'] },
+  store: { values: ['core', 'own-files.ts'] },
   engine: { values: ['core', 'store/store.ts', 'store/transition.ts'] },
-  package: { values: engineAndBelow },
+  package: { values: [...engineAndBelow, 'own-files.ts'] },
   schedule: { values: engineAndBelow },
   wiring: { values: belowWiring },
   server: { values: [...belowWiring, ...wiring] },
   // runs in browsers too: it loads only the parts of lower layers that need no Node
   client: { values: ['core', 'server/contract.ts'], types: belowWiring },
-  cli: { values: [...belowWiring, ...wiring, 'server', 'client'] },
-  testing: { values: [...belowWiring, ...wiring] },
+  cli: { values: ['own-files.ts', ...belowWiring, ...wiring, 'server', 'client'] },
+  testing: { values: ['own-files.ts', ...belowWiring, ...wiring] },
   entry: { values: [...belowWiring, ...wiring, 'server', 'client', 'testing'] },
 };
 
@@ -130,6 +131,14 @@ export function impureFiles(texts: ReadonlyMap<string, string>): readonly string
   return [...texts].flatMap(([file, text]) => {
     const call = file.startsWith('core/') ? impureCall.exec(text.replaceAll(commentsAndStrings, '')) : null;
     return call === null ? [] : [`src/${file} uses ${call[0]}`];
+  });
+}
+
+/** Files that use their own location: the build moves every module but one to another place. */
+export function selfLocating(texts: ReadonlyMap<string, string>): readonly string[] {
+  return [...texts].flatMap(([file, text]) => {
+    const isUsed = /\bimport\.meta\b/.test(text.replaceAll(commentsAndStrings, ''));
+    return isUsed && file !== 'own-files.ts' ? [`src/${file} uses import.meta: see own-files.ts`] : [];
   });
 }
 

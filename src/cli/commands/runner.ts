@@ -9,7 +9,7 @@ import { shownUrl } from '../../core/shown-url.ts';
 import { oneLine } from '../../core/plain.ts';
 import type { RunnerEvent } from '../../engine/hooks.ts';
 import type { PackageEvent } from '../../package/load/reconciler.ts';
-import type { Registry } from '../../package/registry/registry.ts';
+import type { RegistryVerbs } from '../../package/registry/registry.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { checkDropFolder, watchDropFolder } from '../drop-folder.ts';
@@ -93,7 +93,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
   journal.say('closed', 'closed');
 }
 
-async function watch(dir: string, registry: Registry, journal: RunnerJournal, signal: AbortSignal): Promise<void> {
+async function watch(dir: string, registry: RegistryVerbs, journal: RunnerJournal, signal: AbortSignal): Promise<void> {
   await watchDropFolder(dir, {
     register: (bytes) => registry.register(bytes),
     onRegistered: (file, { name, version, created, asks }) => {

@@ -1,10 +1,11 @@
-import { fileURLToPath } from 'node:url';
+import { dirname, join } from 'node:path';
+import { ownManifest } from '../../own-files.ts';
 import type { PackedArchive } from '../../package/archive/archive.ts';
 import { buildPackage } from '../../package/pack/build.ts';
 import { describeInIsolate } from '../describe.ts';
 
-/** Three folders up, both from `src/cli/demo` in a checkout and from `dist/cli/demo` in an installed package. */
-const project = fileURLToPath(new URL('../../../examples/registry-execution-demo/simple-demo/', import.meta.url));
+/** In a checkout and in an installed package. */
+const project = join(dirname(ownManifest()), 'examples', 'registry-execution-demo', 'simple-demo');
 
 /** The qualified name of the example's workflow. */
 export const demoWorkflow = 'simple_demo/data_processing';

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import semver from 'semver';
 import { PackageInvalidError } from '../../core/error.ts';
+import { ownManifest } from '../../own-files.ts';
 
 /** The versions of Cloacina and Node that a package requires. */
 export interface Engine {
@@ -85,8 +86,7 @@ function engineFault(wanted: Engine, running: RunningEngine): readonly [keyof En
   return null;
 }
 
-/** `package.json` is two folders above both `src/package` and `dist/package`. */
 function ownPackage(): { version: string; engines: { node: string } } {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(ownManifest(), 'utf8');
   return JSON.parse(text) as { version: string; engines: { node: string } };
 }

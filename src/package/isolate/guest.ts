@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import { CloacinaError } from '../../core/error.ts';
 import type { AnyWorkflow } from '../../core/definition/definition.ts';
@@ -9,6 +10,7 @@ import { cleanText } from '../../core/text.ts';
 import { functionsOf, isWorkflow } from '../../core/definition/workflow.ts';
 import type { InputOutcome, Outcome, TaskHost, WorkflowCode } from '../../engine/workflow-code.ts';
 import { inlineCode } from '../../engine/inline.ts';
+import { ownFile } from '../../own-files.ts';
 import { raiseSandbox } from './guest-sandbox.ts';
 import { Link } from './link.ts';
 import { maxMessageText } from './bounds.ts';
@@ -210,5 +212,5 @@ function add(workflow: AnyWorkflow, env: Readonly<Record<string, string>>): AnyW
 
 // Signals to the process group (Ctrl-C, a service manager) are meant for the host, which lets the tasks end first.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
-raiseSandbox(new URL(import.meta.url.replace(/guest(\.\w+)$/, 'guest-api$1')).href, channel);
+raiseSandbox(pathToFileURL(ownFile('package/isolate/guest-api')).href, channel);
 send({ kind: 'up' });

@@ -1,11 +1,8 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { dirname, extname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { ownFile } from '../../own-files.ts';
 import { deafToDebuggers, hasOwnGroup } from './spawn.ts';
 
-const here = fileURLToPath(import.meta.url);
-const processFile = join(dirname(here), `reaper-process${extname(here)}`);
 const againMs = 1000;
 
 /**
@@ -35,7 +32,7 @@ class Reaper {
   }
 
   #start(): void {
-    const started = spawn(process.execPath, [...deafToDebuggers(), processFile], {
+    const started = spawn(process.execPath, [...deafToDebuggers(), ownFile('package/isolate/reaper-process')], {
       stdio: ['pipe', 'ignore', 'ignore'],
       windowsHide: true,
       ...hasOwnGroup,

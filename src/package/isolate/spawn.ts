@@ -1,8 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { realpathSync } from 'node:fs';
-import { dirname, extname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { ownFile, ownFolder, ownManifest } from '../../own-files.ts';
 import { ignoreDebugSignal } from './debug-signal.ts';
 
 export interface SpawnOptions {
@@ -14,12 +13,6 @@ export interface SpawnOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly heapMb: number;
 }
-
-// the same tree as this file, sources or build: the guest has the same extension and is in the same folder
-const here = fileURLToPath(import.meta.url);
-const guestFile = join(dirname(here), `guest${extname(here)}`);
-const guestRoot = dirname(dirname(dirname(here)));
-const guestManifest = join(dirname(guestRoot), 'package.json');
 
 /**
  * A process group of its own: signals of a terminal to the host's group (Ctrl-C) are for the host alone, which lets
@@ -33,7 +26,7 @@ export const hasOwnGroup: { readonly detached: boolean } = { detached: process.p
  */
 export function spawnGuest(options: SpawnOptions): ChildProcess {
   ignoreDebugSignal();
-  return spawn(process.execPath, [...nodeFlags(options), guestFile, options.label], {
+  return spawn(process.execPath, [...nodeFlags(options), ownFile('package/isolate/guest'), options.label], {
     cwd: options.dir,
     env: options.env,
     // overlapped: on Windows the guest reads and writes the pipe at the same time
@@ -47,7 +40,7 @@ function nodeFlags({ dir, net, heapMb }: SpawnOptions): string[] {
   const known = process.allowedNodeEnvironmentFlags;
   return [
     '--permission',
-    ...[dir, guestRoot, guestManifest].map((path) => `--allow-fs-read=${literal(path)}`),
+    ...[dir, ownFolder(), ownManifest()].map((path) => `--allow-fs-read=${literal(path)}`),
     ...(net && known.has('--allow-net') ? ['--allow-net'] : []),
     ...(known.has('--experimental-sqlite') ? ['--no-experimental-sqlite'] : []),
     // V8 flags that write files cannot be set at run time: an attempt ends the process

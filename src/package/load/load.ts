@@ -13,9 +13,7 @@ import { pinnedCount, versionsOf } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
 import type { Script } from '../../store/script.ts';
 import type { Scripts } from '../../store/store.ts';
-import { readArchive } from '../archive/archive.ts';
 import { isDigest } from '../archive/digest.ts';
-import { checkEngine, runningEngine } from '../archive/engine-range.ts';
 import { checkFileAccess, checkGrants } from './grants.ts';
 import { Isolate } from '../isolate/isolate.ts';
 import type { IsolateExit } from '../isolate/isolate.ts';
@@ -140,6 +138,11 @@ export class Loader {
     try {
       const { storage, workDir, clock } = this.#options;
       const bytes = await during('fetched', 'FetchFailed', () => storage.get(version.digest));
+      // loaded with the first package: a runner without packages needs none of the libraries that read manifests
+      const [{ readArchive }, { checkEngine, runningEngine }] = await Promise.all([
+        import('../archive/archive.ts'),
+        import('../archive/engine-range.ts'),
+      ]);
       const { manifest, files } = await during('verified', 'Refused', async () => {
         const archive = await readArchive(bytes);
         checkEngine(archive.manifest, runningEngine());

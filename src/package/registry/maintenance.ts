@@ -9,7 +9,6 @@ import { eventHash, registryEvents, registryHead } from '../../store/registry/lo
 import type { RegistryEvent } from '../../store/registry/log.ts';
 import type { Script, Tx } from '../../store/script.ts';
 import type { Scripts } from '../../store/store.ts';
-import { readArchive } from '../archive/archive.ts';
 import { log, pointed } from './commands.ts';
 import type { Acting } from './commands.ts';
 import type { PackageStorage } from '../storage/storage.ts';
@@ -158,6 +157,7 @@ async function fileProblems(
 ): Promise<RegistryProblem[]> {
   const what = `${record.name} v${record.version}`;
   try {
+    const { readArchive } = await import('../archive/archive.ts');
     const { manifest } = await readArchive(await storage.get(record.digest));
     const text = JSON.stringify(manifest);
     const differs = (await store.read(() => manifestsOf(record.digest))).some((stored) => stored !== text);

@@ -1,24 +1,20 @@
-import { AmbiguousWorkflowError, CloacinaError, OptionInvalidError } from '../../core/error.ts';
+import { OptionInvalidError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import { shown } from '../../core/option-check.ts';
 import { checkSchedules } from '../../core/schedule/schedule-spec.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { newId } from '../../engine/id.ts';
-import type { Pin } from '../../store/transition.ts';
 import { touchBytes } from '../../store/registry/stored-bytes.ts';
-import { channelsOf, findWorkflow, liveWorkflows } from '../../store/registry/channels.ts';
-import { packageVersion, workflowsOf } from '../../store/registry/versions.ts';
-import type { ChannelRecord, LiveWorkflow } from '../../store/registry/channels.ts';
+import { channelsOf } from '../../store/registry/channels.ts';
+import { packageVersion } from '../../store/registry/versions.ts';
+import type { ChannelRecord } from '../../store/registry/channels.ts';
 import type { PackageRecord } from '../../store/registry/versions.ts';
-import { unavailable } from '../../store/commit/pinned-versions.ts';
 import { registryEvents, registrySerial } from '../../store/registry/log.ts';
 import type { RegistryEvent } from '../../store/registry/log.ts';
 import type { Script } from '../../store/script.ts';
 import type { Scripts } from '../../store/store.ts';
-import { readArchive } from '../archive/archive.ts';
 import { askedFor, checkFileAccess } from '../load/grants.ts';
 import type { Asked } from '../load/grants.ts';
-import { checkEngine, runningEngine } from '../archive/engine-range.ts';
 import type { RunningEngine } from '../archive/engine-range.ts';
 import type { Manifest } from '../archive/manifest.ts';
 import {
@@ -35,25 +31,23 @@ import {
   yankVersion,
 } from './commands.ts';
 import type { Activation, ActivateHook, Acting } from './commands.ts';
+import { Lookup } from './lookup.ts';
+import type { LookupOptions, RegistryWorkflow, ResolvedWorkflow } from './lookup.ts';
 import { collectGarbage, verifyRegistry } from './maintenance.ts';
 import type { Collected, Verification } from './maintenance.ts';
 import { permissionsOf, packageView, packageItem, packageList } from './views.ts';
 import type { PackageView, PackageItem, PackageVersion } from './views.ts';
 import type { PackageStorage } from '../storage/storage.ts';
 
-export interface RegistryOptions {
-  readonly store: Scripts;
+export interface RegistryOptions extends LookupOptions {
   /** Where the bytes lie. */
   readonly storage: PackageStorage;
-  readonly tenant: string;
   /** The actor in the log: `cli:ada`, `runner:r-1`. */
   readonly actor: string;
   /** The versions that packages must fit to be published; default those of this process. */
   readonly engine?: RunningEngine;
   /** Runs in the transaction that moves a live channel. */
   readonly onActivate?: ActivateHook;
-  /** Called for a row that is left out of a list since it is damaged. */
-  readonly onDamaged?: (error: CloacinaError) => void;
   /** Called after an act is durable that runners of this process should see at once. */
   readonly onChange?: () => void;
 }
@@ -93,23 +87,8 @@ export interface Registered extends Published {
   readonly asks: Asked;
 }
 
-/** A workflow as an execution would get it now. */
-export interface ResolvedWorkflow {
-  readonly workflow: string;
-  readonly pin: Pin;
-  readonly spec: WorkflowSpec;
-}
-
-export interface RegistryWorkflow {
-  readonly name: string;
-  readonly package: string;
-  readonly version: string;
-  readonly digest: string;
-  readonly spec: WorkflowSpec;
-}
-
-/** Graphs kept in memory by digest; they never change, so this only bounds the memory. */
-const maxSpecs = 256;
+/** The verbs of the registry, for a process that loads it at the first call of one. */
+export type RegistryVerbs = Pick<Registry, keyof Registry>;
 
 /**
  * The packages of one tenant: what was published, which version each channel points to, and the log of every act.
@@ -119,12 +98,13 @@ export class Registry {
   readonly #options: RegistryOptions;
   readonly #store: Scripts;
   readonly #tenant: string;
-  readonly #specs = new Map<string, ReadonlyMap<string, WorkflowSpec>>();
+  readonly #lookup: Lookup;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
     this.#store = options.store;
     this.#tenant = options.tenant;
+    this.#lookup = new Lookup(options);
   }
 
   /**
@@ -226,43 +206,17 @@ export class Registry {
    * Throws AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE where the version takes no new executions.
    */
   async resolve(workflow: string): Promise<ResolvedWorkflow | undefined> {
-    // a package's name may hold a slash (its scope), a workflow's never does
-    const slash = workflow.lastIndexOf('/');
-    const name = workflow.slice(slash + 1);
-    const packageName = slash === -1 ? null : workflow.slice(0, slash);
-    const found = await this.#store.ask(() => findWorkflow(this.#tenant, name, packageName));
-    const [live] = found;
-    if (live === undefined) return undefined;
-    if (found.length > 1)
-      throw new AmbiguousWorkflowError(
-        name,
-        found.map((one) => `${one.package}/${one.workflow}`),
-      );
-    const { package: owner, version, digest, status } = live;
-    if (status === 'yanked' || status === 'quarantined') throw unavailable(owner, version, status);
-    const spec = await this.#specOf(live);
-    return { workflow: name, pin: { package: owner, version, digest }, spec };
+    return this.#lookup.resolve(workflow);
   }
 
   /** Every workflow that a live channel offers, by name; without those whose manifest is damaged, which are told of. */
   async workflows(): Promise<RegistryWorkflow[]> {
-    const found = await this.#store.read(() => liveWorkflows(this.#tenant));
-    const workflows: RegistryWorkflow[] = [];
-    for (const live of found) {
-      const { workflow: name, package: owner, version, digest } = live;
-      try {
-        workflows.push({ name, package: owner, version, digest, spec: await this.#specOf(live) });
-      } catch (error) {
-        if (!(error instanceof CloacinaError) || error.code !== 'ROW_DAMAGED') throw error;
-        this.#options.onDamaged?.(error);
-      }
-    }
-    return workflows;
+    return this.#lookup.workflows();
   }
 
-  /** The graph of a workflow of one version, whether live or not; undefined where it has none of this name. */
+  /** The graph of a workflow of one version, live or not; undefined if the version has none of this name. */
   async spec(digest: string, workflow: string): Promise<WorkflowSpec | undefined> {
-    return (await this.#specsOf(digest)).get(workflow);
+    return this.#lookup.spec(digest, workflow);
   }
 
   /** What was done to the packages of this tenant: acts after number `after` (default 0), at most `limit` (1,000). */
@@ -298,6 +252,11 @@ export class Registry {
   ): Promise<PublishedRecord> {
     if (!(bytes instanceof Uint8Array))
       throw new OptionInvalidError('bytes', `${shown(bytes)} is not a package file; pass its bytes`);
+    // the libraries that read manifests take most of the load time, and only these verbs need them
+    const [{ readArchive }, { checkEngine, runningEngine }] = await Promise.all([
+      import('../archive/archive.ts'),
+      import('../archive/engine-range.ts'),
+    ]);
     const { manifest, digest } = await readArchive(bytes);
     const { name, version } = manifest.package;
     const { storage, engine } = this.#options;
@@ -335,23 +294,6 @@ export class Registry {
     return this.#store.write((tx) =>
       recorded(tx, (events) => script({ ...tx, tenant, actor, why, onActivate, events })),
     );
-  }
-
-  async #specOf(live: LiveWorkflow): Promise<WorkflowSpec> {
-    const spec = (await this.#specsOf(live.digest)).get(live.workflow);
-    if (spec !== undefined) return spec;
-    const what = `the manifest of ${live.package} v${live.version}`;
-    throw new CloacinaError('ROW_DAMAGED', `${what} is damaged in the database: it has no workflow '${live.workflow}'`);
-  }
-
-  async #specsOf(digest: string): Promise<ReadonlyMap<string, WorkflowSpec>> {
-    const known = this.#specs.get(digest);
-    if (known !== undefined) return known;
-    const specs = await this.#store.read(() => workflowsOf(digest));
-    const byName = new Map(specs.map((spec) => [spec.name, spec]));
-    if (this.#specs.size >= maxSpecs) this.#specs.delete(this.#specs.keys().next().value!);
-    this.#specs.set(digest, byName);
-    return byName;
   }
 }
 

@@ -1,6 +1,5 @@
-import { dirname, extname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { ownFile } from '../../../own-files.ts';
 import type { LeaseKeeper, LeaseKept } from '../../runners/lease-keeper.ts';
 import { LeaseMemory } from './lease-memory.ts';
 import type { PostgresDriver } from '../driver.ts';
@@ -26,8 +25,6 @@ export type LeaseReport =
   | { readonly said: 'failed'; readonly message: string }
   | { readonly said: 'stalled'; readonly stalledMs: number; readonly attempts: readonly string[] };
 
-const here = fileURLToPath(import.meta.url);
-const threadFile = join(dirname(here), `lease-thread${extname(here)}`);
 /** Interval at which the event loop signals that it turns, ms. */
 const turnMs = 250;
 
@@ -67,7 +64,8 @@ class ThreadKeeper implements LeaseKeeper {
     const { buffer: memory } = this.#memory;
     const { deadlineMs } = driver;
     const workerData: LeaseThreadData = { place, text, runner, leaseMs, stallMs, buildIds, deadlineMs, memory };
-    this.#worker = new Worker(threadFile, { workerData, name: 'cloacina-lease', stdin: false, env: process.env });
+    const file = ownFile('store/postgres/lease/lease-thread');
+    this.#worker = new Worker(file, { workerData, name: 'cloacina-lease', stdin: false, env: process.env });
     this.#worker.unref();
     this.#worker.on('message', (saying: LeaseReport) => this.#heard(lease, saying));
     this.#worker.on('error', (error) => {

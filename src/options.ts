@@ -73,7 +73,7 @@ export interface RunnerOptions extends ClientOptions {
   /** Called when a package version was loaded, failed to load, or was unloaded. */
   readonly onPackage?: (event: PackageEvent) => void;
   /**
-   * Called once if the runner stopped by itself for good: DATABASE_REPLACED. From then on every call of it throws that
+   * Called once if the runner stopped by itself for good: DATABASE_REPLACED, DATABASE_FLUSH_FAILED. From then on every call of it throws that
    * error, and it does not keep the process alive; end the process, or close the runner.
    */
   readonly onStopped?: (error: Error) => void;

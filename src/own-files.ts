@@ -12,6 +12,7 @@ export const startedFiles = [
   'package/isolate/guest-api',
   'package/isolate/reaper-process',
   'store/postgres/lease/lease-thread',
+  'store/sqlite/checkpoint-thread',
 ] as const;
 
 /** The path of a file that is started by path, from the same tree as the running code, sources or build. */

@@ -101,7 +101,7 @@ export async function run(store: Store, given: RunnerSettings): Promise<Running>
 function stopped({ reconciler, loop }: Running, { logger, onStopped }: RunnerSettings, error: Error): void {
   logger.error(
     { error },
-    'the runner stopped because its database was deleted, moved or replaced; it does not restart on its own',
+    'the runner stopped because its database is lost to this process; it does not restart on its own',
   );
   void Promise.allSettled([loop?.close(), reconciler?.close()]);
   void Promise.resolve(error)

@@ -55,8 +55,8 @@ describe('decisions/loading: the build', () => {
     `await using opened = await cloacina.${what}.open('sqlite::memory:', ${options});`;
   const doors: readonly (readonly [door: string, code: string, files: readonly string[]])[] = [
     ['the import', '', ['client', 'core']],
-    ['Client.open', open('Client'), ['client', 'core', 'database', 'lease', 'wire']],
-    ['Runner.open', open('Runner'), ['client', 'core', 'database', 'engine', 'lease', 'run']],
+    ['Client.open', open('Client'), ['client', 'core', 'database', 'lease', 'own-files', 'wire']],
+    ['Runner.open', open('Runner'), ['client', 'core', 'database', 'engine', 'lease', 'own-files', 'run']],
   ];
   for (const [door, code, files] of doors) {
     test(`loads few files and no package at ${door}`, async () => {

@@ -188,6 +188,12 @@ const rows = {
     remedy:
       'Stop every process that uses the file, restore the right files, and start again. Never open the file with another SQLite library in the same process.',
   },
+  DATABASE_FLUSH_FAILED: {
+    exit: 6,
+    meaning:
+      'The system failed to flush a commit of the SQLite database to disk, and may have lost its data. No change was acknowledged after that.',
+    remedy: 'Check the disk and the log of the system. Then end the process and start it again.',
+  },
   DATABASE_TOO_NEW: {
     exit: 1,
     meaning: 'A newer version of Cloacina migrated the database.',

@@ -191,10 +191,22 @@ export class StoreUnavailableError extends CloacinaError {
 }
 
 /**
- * The file of a SQLite database, its log or its folder was deleted, moved or replaced while it was open. Nothing is
- * acknowledged after that; the client or runner that throws this error rejects every later call.
+ * The database was lost under this process: nothing is acknowledged any more, and the client or runner that throws this
+ * error rejects every later call.
  */
-export class DatabaseReplacedError extends CloacinaError {
+export abstract class DatabaseLostError extends CloacinaError {}
+
+/** The system failed to flush a commit of a SQLite database to disk; the cause is its error. */
+export class DatabaseFlushError extends DatabaseLostError {
+  constructor(message: string, cause: unknown) {
+    super('DATABASE_FLUSH_FAILED', message, { cause });
+  }
+}
+
+/**
+ * The file of a SQLite database, its log or its folder was deleted, moved or replaced while it was open.
+ */
+export class DatabaseReplacedError extends DatabaseLostError {
   readonly database: string;
   /** The file that is missing or replaced. */
   readonly file: string;

@@ -1,4 +1,4 @@
-import { DatabaseReplacedError } from '../core/error.ts';
+import { DatabaseLostError } from '../core/error.ts';
 import { BusyError } from '../store/store.ts';
 import {
   FencedError,
@@ -234,7 +234,7 @@ export class GroupCommit<Member, Change, Result> {
   /** The steps that replace the repetition of a batch; undefined if it is to be repeated. */
   #restOf(error: unknown, batch: Group<Member, Change>): (() => Promise<void>) | undefined {
     // no repetition helps, and the store informs the runner
-    if (error instanceof DatabaseReplacedError) return async () => this.#fenceWith(batch);
+    if (error instanceof DatabaseLostError) return async () => this.#fenceWith(batch);
     if (error instanceof FencedError) {
       return async () => {
         this.#fenceWith(batch);

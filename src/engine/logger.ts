@@ -1,4 +1,4 @@
-import { DatabaseReplacedError } from '../core/error.ts';
+import { DatabaseLostError } from '../core/error.ts';
 import { indented } from '../core/plain.ts';
 
 /** The interface of a logger; pino and console implement it. */
@@ -30,7 +30,7 @@ export function withoutLoss(logger: Logger): Logger {
 }
 
 function isNews(data: object): boolean {
-  return !(Reflect.get(data, 'error') instanceof DatabaseReplacedError);
+  return !(Reflect.get(data, 'error') instanceof DatabaseLostError);
 }
 
 /** A logger that never throws: it is called in places that must not fail. */

@@ -29,8 +29,8 @@ export function* holdStarts(
 ): Script<readonly HeldStart[]> {
   const pinnings = starts.map(({ record, start }) => (start.status === 'ready' ? pinningOf(record, start) : null));
   const pins = yield* lockPinnedVersions(
+    tx,
     pinnings.filter((one) => one !== null),
-    tx.dialect,
   );
   return starts.map(({ start }, i) => {
     if (start.status === 'failed') return start;
@@ -56,6 +56,7 @@ const passing: ReadonlySet<string> = new Set([
   'DATABASE_READ_ONLY',
   'DATABASE_INVALID',
   'DATABASE_REPLACED',
+  'DATABASE_FLUSH_FAILED',
 ]);
 
 /** Looks up the starts of schedules. Each workflow is resolved once. */

@@ -6,7 +6,9 @@ import { postgresPlace } from './postgres/url.ts';
 import type { Driver } from './script.ts';
 import { isRefusedData } from './refused-data.ts';
 import { SqliteCommit } from './sqlite/commit.ts';
-import { SqliteDriver, isBusy, storeError } from './sqlite/driver.ts';
+import { openSqlite } from './sqlite/open-file.ts';
+import { isBusy, storeError } from './sqlite/errors.ts';
+import type { Flush } from './sqlite/log-flush.ts';
 import { sqliteTransactions } from './sqlite/transactions.ts';
 import { BusyError } from './store.ts';
 import type { Connection, Scripts, Store } from './store.ts';
@@ -24,6 +26,8 @@ export interface StoreOptions {
   readonly deadlineMs?: number;
   /** Default: all migrations. */
   readonly migrations?: readonly Migration[];
+  /** Flushes the log of a SQLite database; default `fdatasync`. */
+  readonly flush?: Flush;
 }
 
 /**
@@ -32,11 +36,12 @@ export interface StoreOptions {
  */
 export async function openStore(url: string, options: StoreOptions = {}): Promise<Store> {
   if (/^postgres(ql)?:/.test(url)) return openPostgres(url, options);
-  const driver = await SqliteDriver.open(sqlitePath(url), options);
-  const group = new SqliteCommit(driver, options.now ?? Date.now);
+  const driver = await openSqlite(sqlitePath(url), options);
+  const now = options.now ?? Date.now;
+  const commits = new SqliteCommit(driver, now);
   return {
-    ...storeOn(driver, options.now ?? Date.now),
-    commit: async (batch) => commitOnSqlite(group, batch),
+    ...storeOn(driver, now),
+    commit: (batch) => commitOnSqlite(commits, batch),
     ...sqliteTransactions(driver),
     lost: driver.lost,
   };
@@ -93,9 +98,9 @@ export function sqlitePath(url: string): string {
   return path;
 }
 
-function commitOnSqlite(group: SqliteCommit, batch: Batch): CommitResult {
+async function commitOnSqlite(commits: SqliteCommit, batch: Batch): Promise<CommitResult> {
   try {
-    return group.commit(batch);
+    return await commits.commit(batch);
   } catch (error) {
     if (isBusy(error)) throw new BusyError('the database is held by another process', { cause: error });
     throw storeError(error, 'the database refused a commit');

@@ -1,5 +1,5 @@
 import { isDataError as isPostgresDataError } from './postgres/errors.ts';
-import { isDataError as isSqliteDataError } from './sqlite/driver.ts';
+import { isDataError as isSqliteDataError } from './sqlite/errors.ts';
 
 /** Whether either database refuses the data of a statement, and would refuse it again. The error may be wrapped. */
 export function isRefusedData(error: unknown): boolean {

@@ -57,6 +57,9 @@ export interface Tx {
   readonly now: number;
 }
 
+/** The part of a transaction that most scripts need; a driver has it too. */
+export type On = Pick<Tx, 'dialect'>;
+
 /**
  * How a select locks its rows until the end of the transaction. `update`: the transaction changes or deletes them.
  * `no_key_update`: it changes other columns than the key, so `key_share` of other transactions goes on. `share`: the rows

@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
-import type { DatabaseReplacedError } from '../core/error.ts';
+import type { DatabaseLostError } from '../core/error.ts';
 import type { WorkflowSpec } from '../core/definition/spec.ts';
 import type { Batch, CommitResult, NewExecution, TaskState } from './transition.ts';
 import type { Claim } from './claim/claim.ts';
@@ -7,7 +7,8 @@ import type { Fork, Retry } from './executions/commands.ts';
 import type { CreatedExecution, ExecutionFilter, LogRecord } from './executions/executions.ts';
 import type { ClaimedExecution } from './claim/hydrate.ts';
 import type { Delivery, InboxMessage } from './executions/inbox.ts';
-import type { EventRecord, ExecutionRecord } from './executions/rows.ts';
+import type { EventRecord } from './tables/events.ts';
+import type { ExecutionRecord } from './tables/executions.ts';
 import type { LeaseKept, LeaseKeeper } from './runners/lease-keeper.ts';
 import type { Renew, Renewal } from './runners/renewal.ts';
 import type {
@@ -15,12 +16,12 @@ import type {
   AttemptKey,
   TakenOffer,
   Help,
-  Helped,
   HelperLost,
   HelpWanted,
   Take,
   HelperStarted,
 } from './sharing/offers.ts';
+import type { Helped } from './sharing/helped.ts';
 import type { Pruned } from './executions/retention.ts';
 import type { RetiredExecution } from './claim/retired-builds.ts';
 import type { TaskEnd, TaskEndOutcome, TaskTransaction } from './commit/task-end.ts';
@@ -173,10 +174,11 @@ export interface Connection {
    */
   readonly subscribe?: ((listener: (notice: Notice) => void) => () => void) | undefined;
   /**
-   * Resolves with DATABASE_REPLACED once the files of the database were replaced under this process; only if it has files.
-   * From then on every call throws that, and nothing was acknowledged that went into files which are gone.
+   * Resolves with DATABASE_REPLACED once the files of the database were replaced under this process, and with
+   * DATABASE_FLUSH_FAILED once the system failed to flush a commit; only if it has files. From then on every call throws
+   * that, and nothing was acknowledged that may not be on disk.
    */
-  readonly lost?: Promise<DatabaseReplacedError> | undefined;
+  readonly lost?: Promise<DatabaseLostError> | undefined;
   close(): Promise<void>;
 }
 

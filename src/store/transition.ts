@@ -11,11 +11,11 @@ export interface NewExecution {
   readonly pin: Pin | null;
   /** Whether the commit pins it to what the channel points to by then. Not so for what keeps the version it came from. */
   readonly followsChannel: boolean;
-  /** What code can run it: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
+  /** The code that can run it: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
   readonly buildId: string;
   readonly priority: number;
   readonly createdAt: number;
-  /** Whether the runner that commits it owns it at once; else it is for anyone. */
+  /** True if the runner that commits it owns it at once; otherwise any runner may take it. */
   readonly owned: boolean;
   /** In the future: it waits until then. */
   readonly startAt: number | null;
@@ -33,7 +33,7 @@ export interface NewExecution {
   readonly rootId: string;
   readonly parent: { readonly id: string; readonly task: string; readonly item: number } | null;
   readonly schedule: ScheduleMark | null;
-  /** How long it is kept once its root has ended, ms; null: as long as whoever prunes says. */
+  /** How long it is kept once its root has ended, ms; null: the default of the runner that prunes. */
   readonly retention: number | null;
 }
 
@@ -102,7 +102,7 @@ export interface NewLog {
   readonly data: string | null;
 }
 
-/** The owner lets an execution go: it ended, or somebody may take it later. Happens only if no new mail has come. */
+/** The owner releases an execution: it ended, or any runner may take it later. Only if the inbox has no new message. */
 export interface ExecutionRelease {
   readonly status: EndedStatus | 'pending' | 'waiting' | 'paused';
   readonly reason: string | null;
@@ -111,7 +111,7 @@ export interface ExecutionRelease {
   readonly output: string | null;
   readonly error: string | null;
   readonly errorTask: string | null;
-  /** Who is told that it ended: the task of another execution. */
+  /** The task of another execution that hears of the end. */
   readonly parent: { readonly id: string; readonly task: string } | null;
   /** The value of `inbox` that the owner has seen. */
   readonly inboxSeen: number;
@@ -127,7 +127,7 @@ export interface TaskKey {
 /** An attempt that its owner lets any runner run that serves the queue. */
 export interface NewOffer extends TaskKey {
   readonly attempt: number;
-  /** What can run it: of its execution. */
+  /** The build of its execution. */
   readonly buildId: string;
   readonly queue: string;
   readonly priority: number;
@@ -136,13 +136,13 @@ export interface NewOffer extends TaskKey {
   readonly at: number;
 }
 
-/** What a transition does beside its own tasks. */
+/** The effects of a transition beside its own tasks. */
 export interface Effects {
-  /** Mail that was acted on and is removed; a signal stays until a task takes it. */
+  /** Messages that were acted on and are removed; a signal stays until a task takes it. */
   readonly messagesDone: readonly number[];
-  /** Executions that its tasks start, for anyone to take. */
+  /** Executions that its tasks start, for any runner to take. */
   readonly children: readonly NewExecution[];
-  /** Children that nobody waits for any more. */
+  /** Children that no task waits for any longer. */
   readonly cancelChildren: readonly string[];
   /** Maps whose items that never began are cancelled. */
   readonly itemsCancelled: readonly { readonly task: string; readonly at: number }[];
@@ -150,13 +150,13 @@ export interface Effects {
   readonly itemsDropped: readonly string[];
   /** Attempts that other runners may take. */
   readonly offers: readonly NewOffer[];
-  /** Offers that are taken back, unless a helper has them: see `CommitResult.taken`. */
+  /** Offers that are taken back, unless a helper has them: see `CommitResult.offersTaken`. */
   readonly offersWithdrawn: readonly (TaskKey & { readonly attempt: number })[];
-  /** Offers that are over, whoever has them. */
+  /** Offers that are over, with or without a helper. */
   readonly offersEnded: readonly TaskKey[];
 }
 
-/** All that one commit changes of one execution: it happens whole or not at all (but for `letGo`, see there). */
+/** All that one commit changes of one execution: it happens whole or not at all (except `release`, see there). */
 export interface Transition {
   readonly id: string;
   readonly epoch: number;
@@ -165,18 +165,18 @@ export interface Transition {
   readonly steps: readonly NewStep[];
   readonly logs: readonly NewLog[];
   readonly events: readonly NewEvent[];
-  /** Set where the counts of losses and loads without progress go back to 0. */
+  /** True if the crash count and the load attempts go back to 0. */
   readonly progressed: boolean;
-  /** The input as its schema parsed it, where that happened just now. */
+  /** The input as its schema parsed it, if that happened just now. */
   readonly parsedInput: string | null;
   /**
-   * Runners that the execution may have ended while it was loaded, or its code asked something; the present one is among
-   * them while that goes on. Null: as before, and 0 where it `progressed`.
+   * Number of runners that died while they loaded the execution or asked its code something, including this one while that
+   * goes on. Null: as before, and 0 where it `progressed`.
    */
   readonly loadAttempts: number | null;
-  /** Mail up to this number was taken in. */
+  /** Messages up to this number were read. */
   readonly inboxAcked: number | null;
-  /** What few transitions do. */
+  /** Null for most transitions. */
   readonly effects: Effects | null;
   readonly release: ExecutionRelease | null;
 }
@@ -194,9 +194,9 @@ export interface Batch {
 export interface CommitResult {
   /** Executions that this runner does not own any more; nothing of theirs was written. */
   readonly lost: readonly string[];
-  /** Written, but not let go: mail has come that the owner has not seen. */
+  /** Written, but not released: the inbox has a message that the owner has not seen. */
   readonly kept: readonly string[];
-  /** Created, but for anyone to take: the channel points to another version than the one they were made for. */
+  /** Created, but for any runner to take: the channel points to another version than the one they were made for. */
   readonly moved: readonly string[];
   /** Of the offers that were to be taken back: those that are a helper's. */
   readonly offersTaken: readonly (TaskKey & { readonly id: string })[];
@@ -225,7 +225,7 @@ export class RefusedDataError extends Error {
 /** Executions that a batch makes cannot be pinned to their versions, which are gone or take no new ones; nothing was written. */
 export class PinRefusedError extends Error {
   override readonly name = 'PinRefusedError';
-  /** Why, by the ids of these executions. */
+  /** The reasons, by the ids of these executions. */
   readonly refused: ReadonlyMap<string, CloacinaError>;
   constructor(refused: ReadonlyMap<string, CloacinaError>) {
     super(Array.from(refused, ([id, { message }]) => `execution '${id}' cannot be started: ${message}`).join('; '));

@@ -12,6 +12,7 @@ import { prune } from './executions/retention.ts';
 import { renew } from './runners/renewal.ts';
 import * as runners from './runners/runners.ts';
 import type { Driver, Notice, Script } from './script.ts';
+import { writeHelped } from './sharing/helped.ts';
 import * as offers from './sharing/offers.ts';
 import type { Claims, Commits, Definitions, Inbox, Reads, Retention, Runners, Sharing } from './store.ts';
 
@@ -123,7 +124,7 @@ const sharingVerbs: Table<Sharing> = {
   takeOffers: ahead(writes(offers.takeOffers, workIfAny)),
   takenOffers: ahead(asks(plain(offers.takenOffers))),
   helpFor: ahead(reads(offers.helpFor)),
-  writeHelped: ahead(writes(offers.writeHelped)),
+  writeHelped: ahead(writes(writeHelped)),
   openOffers: asks(plain(offers.openOffers)),
 };
 
@@ -145,7 +146,7 @@ const definitionVerbs: Table<Definitions> = {
 
 const readVerbs: Table<Reads & Retention> = {
   execution: asks(plain(executions.execution)),
-  ended: asks((tx, ids) => executions.endedOf(ids, tx.dialect)),
+  ended: asks(executions.endedOf),
   tasks: asks(plain(executions.tasksOf)),
   outputs: asks(plain(executions.outputsOf)),
   step: asks(plain(executions.stepOf)),
@@ -157,7 +158,7 @@ const readVerbs: Table<Reads & Retention> = {
 
 /** Every verb that is a script, by its name. */
 export const verbs: Table<Scripted> = {
-  createExecutions: writes((tx, creates) => executions.createExecutions(creates, tx.dialect)),
+  createExecutions: writes(executions.createExecutions),
   // a read, in a transaction that waits for the lost one to end
   taskEndOutcome: { ...writes(plain(taskEndOutcome), unnoticed), does: 'reads' },
   ...claimVerbs,

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Clock } from '../engine/clock.ts';
 import { openStore } from '../store/open.ts';
+import type { StoreOptions } from '../store/open.ts';
 import type { Store } from '../store/store.ts';
 import { verbs } from '../store/verbs.ts';
 import type { Verb } from '../store/verbs.ts';
@@ -37,6 +38,9 @@ const calls: ReadonlyMap<string, Verb<never, unknown>['does']> = new Map([
   ['serverTime', 'reads'],
 ]);
 
+/** A SQLite file that answers within the turn, without a flush in the thread pool; other tests have one. */
+export const answersAtOnce: Pick<StoreOptions, 'flush'> = { flush: async () => undefined };
+
 /**
  * Connections to one database for a test that moves the clock. SQLite answers within the same turn. For PostgreSQL the
  * clock waits until every verb is answered, and a change by one connection is known to the others as soon as it is
@@ -46,7 +50,7 @@ export async function rigStores(url: string, count: number, clock: Clock): Promi
   const stores: Store[] = [];
   const news = Array.from({ length: count }, () => true);
   for (let i = 0; i < count; i++) {
-    const store = await openStore(url, { now: () => clock.now() });
+    const store = await openStore(url, { now: () => clock.now(), ...answersAtOnce });
     const changed = (): boolean => {
       const isNews = news[i]!;
       news[i] = false;

@@ -14,7 +14,12 @@ import { openStore } from '../store/open.ts';
 import type { ExecutionRecord, Store } from '../store/store.ts';
 import { run } from '../store/script.ts';
 import { ManualClock } from './clock.ts';
+import { answersAtOnce } from './rig-store.ts';
 import { sampleFilter } from './samples.ts';
+
+function openPlace(path: string, clock: ManualClock): Promise<Store> {
+  return openStore(`sqlite:${path}`, { now: () => clock.now(), ...answersAtOnce });
+}
 
 /** A database file with schedules and without a runner: executions stay pending until `end`. */
 export class SchedulePlace {
@@ -45,7 +50,7 @@ export class SchedulePlace {
     const path = join(folder, 'app.db');
     const clock = new ManualClock({ now });
     t.after(() => rmSync(folder, { recursive: true, force: true }));
-    const place = new SchedulePlace(t, clock, path, await openStore(`sqlite:${path}`, { now: () => clock.now() }));
+    const place = new SchedulePlace(t, clock, path, await openPlace(path, clock));
     t.after(() => place.store.close());
     return place;
   }
@@ -59,7 +64,7 @@ export class SchedulePlace {
 
   /** A loop on its own connection, as in another process. */
   async loop(tenants: readonly string[] | null = null): Promise<ScheduleLoop> {
-    const store = await openStore(`sqlite:${this.#path}`, { now: () => this.clock.now() });
+    const store = await openPlace(this.#path, this.clock);
     const loop = new ScheduleLoop({
       store,
       clock: this.clock,

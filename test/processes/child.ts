@@ -66,7 +66,7 @@ const acts: Readonly<Record<string, () => Promise<void>>> = {
   async memory() {
     const count = Number(argument);
     const runner = await Runner.open(database, {
-      workflows: [waiting],
+      workflows: [waiting, quick],
       maxExecutions: 2 * count,
       concurrency: 2 * count,
       logger: silent,
@@ -79,7 +79,8 @@ const acts: Readonly<Record<string, () => Promise<void>>> = {
     const begin = async (n: number): Promise<void> => {
       const handles = await Promise.all(Array.from({ length: n }, () => runner.start(waiting, { order: 'A-1001' })));
       for (const handle of handles) handle.result().catch(() => undefined);
-      await setTimeout(200);
+      // its commits follow those of the others
+      await runner.execute(quick);
     };
     await begin(500);
     const before = used();

@@ -40,7 +40,12 @@ export interface ChildrenOptions {
 
 const tryAgainMs = 500;
 /** Errors that mean only that the database is unavailable. */
-const passing: ReadonlySet<string> = new Set(['STORE_UNAVAILABLE', 'DATABASE_READ_ONLY', 'DATABASE_REPLACED']);
+const passing: ReadonlySet<string> = new Set([
+  'STORE_UNAVAILABLE',
+  'DATABASE_READ_ONLY',
+  'DATABASE_REPLACED',
+  'DATABASE_FLUSH_FAILED',
+]);
 
 /** The child workflows that the tasks of one live execution start and wait for. */
 export class Children {
@@ -102,14 +107,14 @@ export class Children {
   }
 
   /** A child has ended: its output is the output of its task. */
-  async ended(mail: InboxMessage): Promise<void> {
+  async ended(message: InboxMessage): Promise<void> {
     const { host } = this.#options;
-    const index = this.#state.graph.indexOf.get(mail.name ?? '');
+    const index = this.#state.graph.indexOf.get(message.name ?? '');
     const run = index === undefined ? undefined : this.#state.runs[index];
-    const child = parseJson(mail.payload);
+    const child = parseJson(message.payload);
     // no task waits for the child of an earlier attempt
     if (run?.status !== 'waiting' || child !== this.#idOf(run)) {
-      this.#state.draft.effects.messagesDone.push(mail.n);
+      this.#state.draft.effects.messagesDone.push(message.n);
       return;
     }
     const read = async (): Promise<ExecutionRecord> => {
@@ -120,15 +125,15 @@ export class Children {
     await this.#state.asking(
       run,
       () => this.#untilThere(run, read).catch((error: unknown) => toTaskError(error)),
-      (record) => this.#endedAs(run, mail, record),
+      (record) => this.#endedAs(run, message, record),
     );
   }
 
-  #endedAs(run: TaskRun, mail: InboxMessage, record: ExecutionRecord | TaskError | undefined): void {
+  #endedAs(run: TaskRun, message: InboxMessage, record: ExecutionRecord | TaskError | undefined): void {
     const { owner } = this.#options;
-    if (this.#state.holding !== null) this.#later.push(mail);
+    if (this.#state.holding !== null) this.#later.push(message);
     if (record !== undefined && !isOver(this.#state, run) && run.status === 'waiting') {
-      this.#state.draft.effects.messagesDone.push(mail.n);
+      this.#state.draft.effects.messagesDone.push(message.n);
       if ('status' in record && record.endedAt === null) {
         // the child was retried meanwhile, and will send another message at its end
       } else if ('status' in record && record.status === 'completed') {
@@ -143,9 +148,9 @@ export class Children {
 
   /** Reads the messages that came while the execution was held. */
   resume(): void {
-    const mail = this.#later;
+    const later = this.#later;
     this.#later = [];
-    for (const one of mail) this.#state.watch(this.ended(one));
+    for (const message of later) this.#state.watch(this.ended(message));
   }
 
   /** Cancels the child of a task that will not wait for it. */

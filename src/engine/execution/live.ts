@@ -58,7 +58,7 @@ export class Live implements Participant {
   /** The time of the latest change. A release that follows from it has this time, however long the commit takes. */
   #changedAt = 0;
   /** There are messages to read before the execution can be released. */
-  #hasMail = false;
+  #hasMessages = false;
   #refuse: (cause: unknown) => void = () => undefined;
   /** A failure of the execution as a whole: an invalid input, or changes that the database refuses. */
   #failure: TaskError | null = null;
@@ -193,7 +193,7 @@ export class Live implements Participant {
     if ((transition.effects?.cancelChildren.length ?? 0) > 0) this.#host.onMessagesSent();
     if (how === 'held') {
       // unless they were read while the commit was on its way
-      this.#hasMail = release?.inboxSeen === this.#inboxSeen;
+      this.#hasMessages = release?.inboxSeen === this.#inboxSeen;
       this.#tasks.resumeAll();
       this.#host.onKept(this);
     }
@@ -294,28 +294,28 @@ export class Live implements Participant {
 
   // -- calls of the runner
 
-  receive(mail: readonly InboxMessage[]): void {
-    this.#hasMail = false;
-    for (const one of mail) {
-      if (one.n <= this.#inboxSeen || this.#state.gone) continue;
-      this.#inboxSeen = one.n;
-      this.#state.draft.inboxAcked = one.n;
-      this.#state.guard(() => this.#read(one));
+  receive(messages: readonly InboxMessage[]): void {
+    this.#hasMessages = false;
+    for (const message of messages) {
+      if (message.n <= this.#inboxSeen || this.#state.gone) continue;
+      this.#inboxSeen = message.n;
+      this.#state.draft.inboxAcked = message.n;
+      this.#state.guard(() => this.#read(message));
     }
     // with all messages read, the execution may be released
     this.changed();
   }
 
-  #read(mail: InboxMessage): void {
+  #read(message: InboxMessage): void {
     const { draft } = this.#state;
-    if (mail.kind === 'signal') return this.#tasks.signals.received(mail);
-    if (mail.kind === 'child_ended') return this.#state.watch(this.#tasks.children.ended(mail));
-    draft.effects.messagesDone.push(mail.n);
-    if (mail.kind === 'cancel') this.#cancel();
-    else if (mail.kind === 'pause') this.#pause();
-    else if (mail.kind === 'resume') this.#goOn();
-    else if (mail.kind !== 'forked') this.#tasks.offered.read(mail);
-    else draft.event('execution.forked', this.#host.clock.now(), null, JSON.parse(mail.payload!) as object);
+    if (message.kind === 'signal') return this.#tasks.signals.received(message);
+    if (message.kind === 'child_ended') return this.#state.watch(this.#tasks.children.ended(message));
+    draft.effects.messagesDone.push(message.n);
+    if (message.kind === 'cancel') this.#cancel();
+    else if (message.kind === 'pause') this.#pause();
+    else if (message.kind === 'resume') this.#goOn();
+    else if (message.kind !== 'forked') this.#tasks.offered.read(message);
+    else draft.event('execution.forked', this.#host.clock.now(), null, JSON.parse(message.payload!) as object);
   }
 
   /** All messages up to this number count as read: missing ones were removed at an earlier end of the execution. */
@@ -409,7 +409,7 @@ export class Live implements Participant {
   /** How the next commit releases the execution: it is at its end, or has nothing to do; null if it stays. */
   #release(): DraftRelease | null {
     // the store would not release it before its messages were read
-    if (this.#hasMail) return null;
+    if (this.#hasMessages) return null;
     const { progress, isAtRest } = this.#state;
     if (progress.open === 0) return endOf(this.#state, this.#cancelled, this.#failure, this.#changedAt);
     return isAtRest ? restOf(this.#state, this.#changedAt) : null;

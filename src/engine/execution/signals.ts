@@ -36,15 +36,15 @@ export class Signals {
   }
 
   /** Restores the signals that an earlier owner read, and that no task has taken. */
-  restore(mail: readonly InboxMessage[]): void {
-    this.#here = [...mail];
+  restore(messages: readonly InboxMessage[]): void {
+    this.#here = [...messages];
   }
 
-  received(mail: InboxMessage): void {
-    this.#state.draft.event('signal.received', this.#options.clock.now(), null, { signal: mail.name });
-    this.#here.push(mail);
+  received(message: InboxMessage): void {
+    this.#state.draft.event('signal.received', this.#options.clock.now(), null, { signal: message.name });
+    this.#here.push(message);
     for (const run of this.#state.runs) {
-      if (run?.status === 'waiting' && run.spec.wait?.signal === mail.name) this.look(run);
+      if (run?.status === 'waiting' && run.spec.wait?.signal === message.name) this.look(run);
     }
   }
 
@@ -82,13 +82,13 @@ export class Signals {
   }
 
   #find(run: TaskRun): InboxMessage | undefined {
-    return this.#here.find((mail) => mail.name === run.spec.wait!.signal);
+    return this.#here.find(({ name }) => name === run.spec.wait!.signal);
   }
 
   async #take(run: TaskRun): Promise<void> {
     const { code, logger, owner, maxPayload } = this.#options;
-    for (let mail = this.#find(run); mail !== undefined; mail = this.#find(run)) {
-      const taken = mail;
+    for (let signal = this.#find(run); signal !== undefined; signal = this.#find(run)) {
+      const taken = signal;
       // no other task can take the signal during its check
       this.#here = this.#here.filter((other) => other !== taken);
       const outcome = await this.#state.asking(

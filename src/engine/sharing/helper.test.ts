@@ -418,7 +418,7 @@ describe('durability.md, Helpers: ends of an attempt at a helper', () => {
       await clock.advance(500);
       // the owner no longer reads its inbox
       const { store: deaf } = rigs[0]!;
-      const hasMail = deaf.hasMessages.bind(deaf);
+      const hasMessages = deaf.hasMessages.bind(deaf);
       deaf.hasMessages = () => Promise.resolve(false);
       if (cancels) await rigs[1]!.client.cancel(id);
       const helper = await openRig(t, {
@@ -431,7 +431,7 @@ describe('durability.md, Helpers: ends of an attempt at a helper', () => {
       await clock.advance(1000);
       assert.deepEqual(told, ['1 began on helper']);
       await declareDead(store, rigs[0]!.engine.id);
-      deaf.hasMessages = hasMail;
+      deaf.hasMessages = hasMessages;
       await clock.advance(8000);
       if (cancels) {
         await rigs[1]!.client.retry(id);

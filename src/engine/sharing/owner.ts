@@ -154,10 +154,10 @@ export class OwnerOffers {
   }
 
   /** Reads a message of a helper. A message that names another attempt than the current one is dropped. */
-  read(mail: InboxMessage): void {
-    const said: unknown = JSON.parse(mail.payload!);
-    if (mail.kind === 'helper_started') this.#taken(said as HelperStarted);
-    else if (mail.kind === 'helper_result') this.#answered(said as HelperResult);
+  read(message: InboxMessage): void {
+    const said: unknown = JSON.parse(message.payload!);
+    if (message.kind === 'helper_started') this.#taken(said as HelperStarted);
+    else if (message.kind === 'helper_result') this.#answered(said as HelperResult);
     else this.#lost(said as HelperLost);
   }
 

@@ -2,7 +2,7 @@ import type { TaskState } from '../transition.ts';
 import { executionsOf, tasksOfAll } from '../executions/executions.ts';
 import { inboxOfAll } from '../executions/inbox.ts';
 import type { InboxMessage } from '../executions/inbox.ts';
-import type { ExecutionRecord } from '../executions/rows.ts';
+import type { ExecutionRecord } from '../tables/executions.ts';
 import type { Script, Tx } from '../script.ts';
 
 /** An execution that a runner has just claimed, with all data that it needs to continue. */
@@ -32,16 +32,16 @@ export interface ClaimedRow {
 export function* load(tx: Tx, taken: readonly ClaimedRow[]): Script<ClaimedExecution[]> {
   if (taken.length === 0) return [];
   const ids = JSON.stringify(taken.map(({ id }) => id));
-  const found = new Map((yield* executionsOf(ids, tx.dialect)).map((one) => [one.record.id, one]));
+  const found = new Map((yield* executionsOf(tx, ids)).map((one) => [one.record.id, one]));
   // one that was never taken has neither, but where it was forked
   const fresh = [...found.values()].every(({ record: { epoch, forked } }) => epoch === 1 && forked === null);
-  const tasks = fresh ? new Map<string, TaskState[]>() : yield* tasksOfAll(ids, tx.dialect);
-  const hasMail = [...found.values()].some(({ record }) => record.inboxSeq > 0);
-  const mail = Map.groupBy(hasMail ? yield* inboxOfAll(tx, ids) : [], ({ executionId }) => executionId);
+  const tasks = fresh ? new Map<string, TaskState[]>() : yield* tasksOfAll(tx, ids);
+  const hasMessages = [...found.values()].some(({ record }) => record.inboxSeq > 0);
+  const messages = Map.groupBy(hasMessages ? yield* inboxOfAll(tx, ids) : [], ({ executionId }) => executionId);
   return taken.flatMap(({ id, reason }) => {
     const one = found.get(id);
     if (one === undefined) return [];
     const { record: execution, seq } = one;
-    return [{ execution, tasks: tasks.get(id) ?? [], inbox: mail.get(id) ?? [], seq, pendingReason: reason }];
+    return [{ execution, tasks: tasks.get(id) ?? [], inbox: messages.get(id) ?? [], seq, pendingReason: reason }];
   });
 }

@@ -1,7 +1,7 @@
 import { cancelLocked } from '../executions/commands.ts';
 import { familyOf } from '../executions/family.ts';
 import { all, bulk, first, run } from '../script.ts';
-import type { Dialect, Script, Tx } from '../script.ts';
+import type { On, Script, Tx } from '../script.ts';
 import { createdEventRow, eventRow, events } from '../tables/events.ts';
 import { executionTags, tagRows } from '../tables/execution-tags.ts';
 import { newExecutionRow, newExecutions } from '../tables/executions.ts';
@@ -70,7 +70,7 @@ export function* checkFence({ dialect }: Tx, runner: string): Script<void> {
 export function* writeTransitions(tx: Tx, runner: string, transitions: readonly Transition[]): Script<CommitResult> {
   const { dialect } = tx;
   const created = madeBy(transitions);
-  const pins = yield* lockPinnedVersions(created, dialect);
+  const pins = yield* lockPinnedVersions(tx, created);
   checkPins(pins, created);
   const heads = yield* lockHeads(tx, transitions);
   const isOurs = ({ id, epoch, create }: Transition): boolean => {
@@ -82,7 +82,7 @@ export function* writeTransitions(tx: Tx, runner: string, transitions: readonly 
   const settled = new Map(madeBy(written).map((create) => [create, pins.settled(create)]));
   const isMoved = (create: NewExecution): boolean => settled.get(create)!.buildId !== create.buildId;
   const ownerOf = (create: NewExecution): string | null => (create.owned && !isMoved(create) ? runner : null);
-  yield* insertCreated(settled, ownerOf, dialect);
+  yield* insertCreated(tx, settled, ownerOf);
   yield* dropItems(written);
   const texts = commitTexts(dialect);
   yield* bulk(taskExecutions, taskRows(written), texts.tasks);
@@ -98,7 +98,7 @@ export function* writeTransitions(tx: Tx, runner: string, transitions: readonly 
   const { offersTaken, hasCancelled } = yield* carryOut(tx, effects);
   // a cancelled child may be an execution of this batch, and a parent may hear of a child that had no owner
   const latest = hasCancelled ? yield* lockHeads(tx, transitions) : heads;
-  const kept = yield* writeReleases(runner, written, latest, dialect);
+  const kept = yield* writeReleases(tx, runner, written, latest);
   const moved = written.flatMap(({ id, create }) => (create !== null && isMoved(create) ? [id] : []));
   return { lost: lost.map(({ id }) => id), kept, moved, offersTaken };
 }
@@ -125,9 +125,9 @@ export function* lockHeads(tx: Tx, transitions: readonly Transition[]): Script<R
 }
 
 function* insertCreated(
+  { dialect }: On,
   settled: ReadonlyMap<NewExecution, NewExecution>,
   ownerOf: (create: NewExecution) => string | null,
-  dialect: Dialect,
 ): Script<void> {
   if (settled.size === 0) return;
   const rows = Array.from(settled, ([create, as]) => newExecutionRow(as, ownerOf(create)));
@@ -192,10 +192,10 @@ function nameOf({ executionId, task, item }: OfferKeyRow): string {
 
 /** Changes the rows of executions and releases them; returns the ones that are kept. */
 function* writeReleases(
+  { dialect }: On,
   runner: string,
   written: readonly Transition[],
   heads: ReadonlyMap<string, Head>,
-  dialect: Dialect,
 ): Script<readonly string[]> {
   const texts = commitTexts(dialect);
   const { released, kept, messages, told } = decideReleases(written, heads);

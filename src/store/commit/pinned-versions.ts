@@ -3,7 +3,7 @@ import type { NewExecution, Transition } from '../transition.ts';
 import { PinRefusedError } from '../transition.ts';
 import type { PackageStatus } from '../registry/versions.ts';
 import { all } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { Dialect, On, Script } from '../script.ts';
 import { Columns } from '../tables/table.ts';
 
 /*
@@ -142,7 +142,7 @@ export class Pins {
  * Holds the versions that new executions are to be pinned to; where nothing is pinned it costs nothing. While a row was
  * waited for, its version may have been taken away and the channel moved on, which only a new statement sees.
  */
-export function* lockPinnedVersions(among: readonly Pinning[], dialect: Dialect): Script<Pins> {
+export function* lockPinnedVersions({ dialect }: On, among: readonly Pinning[]): Script<Pins> {
   const pinnings = new Pinnings(among);
   if (pinnings.list.length === 0) return new Pins(pinnings, []);
   const columns = wantedVersions.list.map(({ name }, i) => `c${i} as ${name}`).join(', ');

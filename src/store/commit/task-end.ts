@@ -1,5 +1,5 @@
 import { first, run } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { On, Script } from '../script.ts';
 
 /** The end of a task that is written by a transaction of the task's own. */
 export interface TaskEnd {
@@ -36,7 +36,7 @@ export type TaskEndOutcome = 'written' | 'lost';
  * Writes the end of a task, last in a transaction. The fence comes first; it, the row of the execution and the attempt
  * that runs are held until the outcome, and where one of them has changed nothing is written.
  */
-export function* writeTaskEnd(end: TaskEnd, dialect: Dialect): Script<TaskEndOutcome> {
+export function* writeTaskEnd({ dialect }: On, end: TaskEnd): Script<TaskEndOutcome> {
   const { runner, id, epoch, task, item, attempt, seq, at, output } = end;
   const self = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.lock('share')}`, runner);
   if (self?.dead !== 0) return 'lost';

@@ -263,7 +263,7 @@ export interface Fork {
 /** Makes a fork; both executions have an event of it. */
 export function* forkExecution(tx: Tx, fork: Fork): Script<Delivery> {
   const { create, from, keep } = fork;
-  const pins = yield* lockPinnedVersions([create], tx.dialect);
+  const pins = yield* lockPinnedVersions(tx, [create]);
   const head = yield* lockHead(tx, from.id, create.tenant);
   if (head === undefined) return { status: 'unknown' };
   if (create.pin !== null && pins.fault(create) !== null) {

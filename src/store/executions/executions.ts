@@ -11,7 +11,7 @@ import type { NewExecution, TaskState } from '../transition.ts';
 import { lockPinnedVersions } from '../commit/pinned-versions.ts';
 import type { Pins } from '../commit/pinned-versions.ts';
 import { all, first, run } from '../script.ts';
-import type { Dialect, Script, SqlValue } from '../script.ts';
+import type { On, Script, SqlValue } from '../script.ts';
 
 /** What became of one execution that was to be created. */
 export interface CreatedExecution {
@@ -28,7 +28,7 @@ export interface CreatedExecution {
  * not created; the execution that has the key is named instead. A pin follows its channel. Throws PACKAGE_NOT_FOUND,
  * PACKAGE_UNAVAILABLE.
  */
-export function* createExecutions(creates: readonly NewExecution[], dialect: Dialect): Script<CreatedExecution[]> {
+export function* createExecutions(on: On, creates: readonly NewExecution[]): Script<CreatedExecution[]> {
   const existing = new Map<NewExecution, CreatedExecution>();
   for (const create of creates) {
     // one that is there already is named whatever became of its version since
@@ -36,8 +36,8 @@ export function* createExecutions(creates: readonly NewExecution[], dialect: Dia
     if (known !== undefined) existing.set(create, known);
   }
   const pins = yield* lockPinnedVersions(
+    on,
     creates.filter((create) => !existing.has(create)),
-    dialect,
   );
   const results: CreatedExecution[] = [];
   for (const create of creates) results.push(existing.get(create) ?? (yield* createExecution(create, pins)));
@@ -106,7 +106,7 @@ export function* execution(id: string): Script<ExecutionRecord | undefined> {
 }
 
 /** Those of these executions that have ended. */
-export function* endedOf(ids: readonly string[], dialect: Dialect): Script<ExecutionRecord[]> {
+export function* endedOf({ dialect }: On, ids: readonly string[]): Script<ExecutionRecord[]> {
   const rows = yield* all<Row>(
     `select ${executions.names()} from executions where ${dialect.among('id', '$1')} and ended_at is not null`,
     JSON.stringify(ids),
@@ -122,8 +122,8 @@ export function* tasksOf(id: string): Script<TaskState[]> {
 
 /** The executions of a JSON array of ids, each with the number of its last event. */
 export function* executionsOf(
+  { dialect }: On,
   ids: string,
-  dialect: Dialect,
 ): Script<readonly { readonly record: ExecutionRecord; readonly seq: number }[]> {
   const rows = yield* all<Row>(
     `select ${executions.names('e.')}, (select max(seq) from events where execution_id = e.id) as seq
@@ -134,7 +134,7 @@ export function* executionsOf(
 }
 
 /** The same as `tasksOf` for many executions, by a JSON array of their ids. */
-export function* tasksOfAll(ids: string, dialect: Dialect): Script<ReadonlyMap<string, TaskState[]>> {
+export function* tasksOfAll({ dialect }: On, ids: string): Script<ReadonlyMap<string, TaskState[]>> {
   const rows = yield* all<Row>(
     `select * from task_executions where ${dialect.among('execution_id', '$1')} order by execution_id, task, item`,
     ids,
@@ -270,5 +270,3 @@ export function* listExecutions(filter: ExecutionFilter): Script<ExecutionRecord
   );
   return rows.map((row) => executions.record(row));
 }
-
-export type { EventRecord, ExecutionRecord };

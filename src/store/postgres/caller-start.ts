@@ -63,7 +63,7 @@ class CallerStart {
     }
     const fresh = creates.filter((create) => !results.has(create));
     // before anything is written: a caller who continues after an error has created none
-    const pins = await this.#drive(lockPinnedVersions(fresh, this.#driver.dialect));
+    const pins = await this.#drive(lockPinnedVersions(this.#driver, fresh));
     const settled = new Map(fresh.map((create) => [create, pins.settled(create)]));
     let chunk = new Map<NewExecution, NewExecution>();
     let length = 0;

@@ -20,9 +20,9 @@ export async function createSurely(
   const start = performance.now();
   for (let isUnknown = false; ;) {
     try {
-      if (!isOneStatement(creates)) return await driver.write(() => createAtOnce(creates, driver.dialect));
+      if (!isOneStatement(creates)) return await driver.write(() => createAtOnce(driver, creates));
       const { isolated } = await driver.writeOne<{ isolated: number }>(createText, createParams(creates), 'work');
-      return isolated === 1 ? createdAs(creates) : await driver.write(() => createAtOnce(creates, driver.dialect));
+      return isolated === 1 ? createdAs(creates) : await driver.write(() => createAtOnce(driver, creates));
     } catch (error) {
       const wasLost = error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
       // the first attempt succeeded after all, while the next one was in progress

@@ -6,17 +6,17 @@ import { arraysOf, rowsFrom } from './arrays.ts';
 import { executionTags, tagRows } from '../tables/execution-tags.ts';
 import { newExecutionRow, newExecutions } from '../tables/executions.ts';
 import { all } from '../script.ts';
-import type { Dialect, Script } from '../script.ts';
+import type { On, Script } from '../script.ts';
 
 /**
  * As `createExecutions`, with one statement for all rows. If any has an idempotency key, all are created one by one:
  * such executions are started singly anyway.
  */
-export function* createAtOnce(creates: readonly NewExecution[], dialect: Dialect): Script<CreatedExecution[]> {
+export function* createAtOnce(on: On, creates: readonly NewExecution[]): Script<CreatedExecution[]> {
   if (creates.length === 0 || creates.some(({ idempotencyKey }) => idempotencyKey !== null)) {
-    return yield* createExecutions(creates, dialect);
+    return yield* createExecutions(on, creates);
   }
-  const pins = yield* lockPinnedVersions(creates, dialect);
+  const pins = yield* lockPinnedVersions(on, creates);
   const now = creates.map((create) => pins.settled(create));
   yield* all(createText, ...createParams(now));
   return createdAs(now);

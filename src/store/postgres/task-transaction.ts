@@ -41,7 +41,7 @@ async function transact(driver: PostgresDriver, task: TaskTransaction): Promise<
     await Promise.race([task.ready(), task.over]);
     const taskEnd = task.end(value);
     await check(client, driver.deadlineMs);
-    how = await driver.driveLent(client, writeTaskEnd(taskEnd, driver.dialect));
+    how = await driver.driveLent(client, writeTaskEnd(driver, taskEnd));
   } catch (error) {
     end();
     client.off('error', breaks);

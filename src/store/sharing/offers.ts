@@ -1,14 +1,15 @@
 import { isEnded } from '../../core/execution.ts';
 import type { ExecutionStatus } from '../../core/execution.ts';
-import type { NewLog, NewStep, TaskKey, TaskState } from '../transition.ts';
+import type { TaskKey, TaskState } from '../transition.ts';
 import { execution } from '../executions/executions.ts';
 import { lockHead, post } from '../executions/inbox.ts';
 import type { Head } from '../executions/inbox.ts';
-import { taskRecord } from '../executions/rows.ts';
-import type { ExecutionRecord, TaskRow } from '../executions/rows.ts';
+import type { ExecutionRecord } from '../tables/executions.ts';
 import { isAlive } from '../runners/runners.ts';
 import { all, first, run } from '../script.ts';
 import type { Dialect, Script, Tx } from '../script.ts';
+import type { Row } from '../tables/table.ts';
+import { taskStates } from '../tables/task-executions.ts';
 
 // An offer is made, taken and removed only under the lock of the execution's row, which comes before any lock of an offer:
 // an owner that withdraws an offer and a helper that takes it never both succeed.
@@ -100,7 +101,7 @@ export function* takeOffers(tx: Tx, take: Take): Script<number> {
   return taken;
 }
 
-interface OfferRow {
+export interface OfferRow {
   readonly task: string;
   readonly item: number;
   readonly epoch: number;
@@ -198,7 +199,7 @@ export interface Help {
 export function* helpFor(tx: Tx, id: string, runner: string, tasks: readonly string[]): Script<Help | undefined> {
   const record = yield* execution(id);
   if (record === undefined) return undefined;
-  const states = yield* all<TaskRow>(
+  const states = yield* all<Row>(
     `select * from task_executions where execution_id = $1 and item = -1 and ${tx.dialect.among('task', '$2')}`,
     id,
     JSON.stringify(tasks),
@@ -211,126 +212,7 @@ export function* helpFor(tx: Tx, id: string, runner: string, tasks: readonly str
     runner,
   );
   const values = new Map(items.map(({ task, item, value }) => [`${task} ${item}`, value]));
-  return { execution: record, tasks: states.map(taskRecord), items: values };
-}
-
-/** The work of a helper on one attempt. */
-export interface Helped extends AttemptKey {
-  readonly executionId: string;
-  readonly steps: readonly Pick<NewStep, 'name' | 'output'>[];
-  readonly logs: readonly Omit<NewLog, 'task' | 'item' | 'attempt'>[];
-  /** Its end, as JSON text; null while it goes on. */
-  readonly end: string | null;
-}
-
-/** The most characters of answers in one message. */
-const mailLength = 1_048_576;
-
-/**
- * Writes the work of helpers: steps and logs, and the ends of attempts as messages to their owners. Only if the runner
- * lives, still holds the offer, and the execution still has the owner that offered it. Returns the indexes of those that
- * were written. It holds locks that the owners' commits wait for: the number of statements does not depend on the number of
- * attempts.
- */
-export function* writeHelped(tx: Tx, runner: string, list: readonly Helped[]): Script<readonly number[]> {
-  if (!(yield* isAlive(tx, runner))) return [];
-  const heads = yield* lockHeads(tx, [...new Set(list.map(({ executionId }) => executionId))]);
-  const held = yield* heldOf(tx, list, runner);
-  const mine = [...list.entries()].filter(([, helped]) => held.has(nameOf(helped)));
-  const written = mine.map(([, helped]) => helped);
-  yield* writeSteps(tx, written);
-  yield* writeLogs(tx, written);
-  const ended = Map.groupBy(
-    written.filter(({ end }) => end !== null),
-    ({ executionId }) => executionId,
-  );
-  for (const [id, answers] of ended) yield* answer(tx, heads.get(id), runner, answers);
-  return mine.map(([place]) => place);
-}
-
-/**
- * The attempts of a list that a runner holds. No other transaction changes that: the rows of their executions are locked.
- */
-function* heldOf(tx: Tx, list: readonly Helped[], runner: string): Script<ReadonlySet<string>> {
-  const rows = yield* all<OfferRow & { readonly execution_id: string }>(
-    `select execution_id, task, item, epoch, attempt from offers where ${tx.dialect.among('execution_id', '$1')} and helper = $2`,
-    JSON.stringify([...new Set(list.map(({ executionId }) => executionId))]),
-    runner,
-  );
-  return new Set(rows.map(({ execution_id: executionId, ...key }) => nameOf({ executionId, ...key })));
-}
-
-function nameOf({ executionId, task, item, epoch, attempt }: AttemptKey & { readonly executionId: string }): string {
-  return `${executionId} ${item} ${epoch} ${attempt} ${task}`;
-}
-
-/** A repetition after a lost answer finds the rows of the first try. */
-function* writeSteps(tx: Tx, list: readonly Helped[]): Script<void> {
-  const rows = list.flatMap(({ executionId, task, item, steps }) =>
-    steps.map(({ name, output }) => [executionId, task, item, name, output]),
-  );
-  if (rows.length === 0) return;
-  yield* run(
-    `insert into steps (execution_id, task, item, name, output)
-     select c0, c1, cast(c2 as integer), c3, c4 from (${tx.dialect.fields('$1', 5)}) f where true on conflict do nothing`,
-    JSON.stringify(rows),
-  );
-}
-
-function* writeLogs(tx: Tx, list: readonly Helped[]): Script<void> {
-  const rows = list.flatMap(({ executionId, task, item, attempt, logs }) =>
-    logs.map(({ n, at, level, message, data }) => [executionId, task, item, attempt, n, at, level, message, data]),
-  );
-  if (rows.length === 0) return;
-  yield* run(
-    `insert into logs (execution_id, task, item, attempt, n, at, level, message, data)
-     select c0, c1, cast(c2 as integer), cast(c3 as integer), cast(c4 as integer), cast(c5 as bigint), c6, c7, c8
-     from (${tx.dialect.fields('$1', 9)}) f where true on conflict do nothing`,
-    JSON.stringify(rows),
-  );
-}
-
-/** Ends offers, and sends their ends to the owner; not to a new owner, which has offered nothing. */
-function* answer(tx: Tx, head: Head | undefined, helper: string, ended: readonly Helped[]): Script<void> {
-  yield* run(
-    `delete from offers where execution_id = $1 and helper = $2 and ${tx.dialect.among("task || ' ' || item", '$3')}`,
-    ended[0]!.executionId,
-    helper,
-    JSON.stringify(ended.map(({ task, item }) => `${task} ${item}`)),
-  );
-  if (head === undefined || head.owner === null || isEnded(head.status)) return;
-  const wanted = ended.filter(({ epoch }) => epoch === head.epoch);
-  let inbox = head.inbox_seq;
-  for (const piece of pieces(wanted, ({ end }) => end!.length)) {
-    yield* post(
-      tx,
-      { ...head, inbox_seq: inbox },
-      { kind: 'helper_result', name: null, payload: helperResultText(helper, piece) },
-    );
-    inbox++;
-  }
-}
-
-/** A `HelperResult` as JSON text; the ends are JSON text already. */
-function helperResultText(helper: string, list: readonly Helped[]): string {
-  const answers = list.map((one) => `{"key":${JSON.stringify(keyOf(one))},"end":${one.end!}}`);
-  return `{"helper":${JSON.stringify(helper)},"answers":[${answers.join(',')}]}`;
-}
-
-/** A list in pieces of a bounded length each; an entry that is longer by itself is a piece of its own. */
-function pieces<T>(list: readonly T[], lengthOf: (one: T) => number): T[][] {
-  const found: T[][] = [];
-  let length = Infinity;
-  for (const one of list) {
-    const more = lengthOf(one);
-    if (length + more > mailLength) {
-      found.push([]);
-      length = 0;
-    }
-    found.at(-1)!.push(one);
-    length += more;
-  }
-  return found;
+  return { execution: record, tasks: states.map((row) => taskStates.record(row)), items: values };
 }
 
 /**
@@ -376,11 +258,11 @@ function* removeVoid(tx: Tx): Script<void> {
  * locked.
  */
 export function* countTaken(id: string): Script<void> {
-  const mail = yield* all<{ payload: string }>(
+  const messages = yield* all<{ payload: string }>(
     `select payload from inbox_messages where execution_id = $1 and kind = 'helper_started'`,
     id,
   );
-  for (const { task, item, attempt } of mail.flatMap(
+  for (const { task, item, attempt } of messages.flatMap(
     ({ payload }) => (JSON.parse(payload) as HelperStarted).attempts,
   )) {
     yield* run(
@@ -402,7 +284,7 @@ export function* openOffers(id: string): Script<readonly { readonly task: string
 }
 
 /** The rows of executions, locked in the order of their ids. */
-function* lockHeads(tx: Tx, ids: readonly string[]): Script<ReadonlyMap<string, Head>> {
+export function* lockHeads(tx: Tx, ids: readonly string[]): Script<ReadonlyMap<string, Head>> {
   const heads = new Map<string, Head>();
   for (const id of ids.toSorted()) {
     const head = yield* lockHead(tx, id, null);
@@ -411,6 +293,6 @@ function* lockHeads(tx: Tx, ids: readonly string[]): Script<ReadonlyMap<string, 
   return heads;
 }
 
-function keyOf({ task, item, epoch, attempt }: AttemptKey): AttemptKey {
+export function keyOf({ task, item, epoch, attempt }: AttemptKey): AttemptKey {
   return { task, item, epoch, attempt };
 }

@@ -1,11 +1,11 @@
 import { commitBatch } from '../commit/commit.ts';
 import { RefusedDataError } from '../transition.ts';
 import type { Batch, CommitResult } from '../transition.ts';
-import { isDataError } from './driver.ts';
+import { isDataError } from './errors.ts';
 import type { SqliteDriver } from './driver.ts';
 
 /**
- * Writes a batch on SQLite in one synchronous transaction. The outcome is always known, so that batches need no number.
+ * Writes a batch on SQLite in one synchronous transaction, which is flushed before it is acknowledged. The outcome is always known, so that batches need no number.
  * Throws FencedError, PinRefusedError, RefusedDataError, and SQLite's own error when busy.
  */
 export class SqliteCommit {
@@ -17,9 +17,15 @@ export class SqliteCommit {
     this.#now = now;
   }
 
-  commit(batch: Batch): CommitResult {
+  async commit(batch: Batch): Promise<CommitResult> {
+    const result = this.#commit(batch);
+    await this.#driver.flushed();
+    return result;
+  }
+
+  #commit(batch: Batch): CommitResult {
     try {
-      return this.#driver.writeNow(() => this.#write(batch));
+      return this.#driver.transaction(() => this.#write(batch));
     } catch (error) {
       throw isDataError(error) ? this.#refused(batch, error) : error;
     }
@@ -47,7 +53,7 @@ export class SqliteCommit {
   #refusal(batch: Batch): unknown {
     const end = new Error('taken back');
     try {
-      this.#driver.writeNow(() => {
+      this.#driver.transaction(() => {
         this.#write(batch);
         throw end;
       });

@@ -1,138 +1,120 @@
-import { accessSync, constants, existsSync, statSync } from 'node:fs';
-import type { Stats } from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
-import type { StatementSync } from 'node:sqlite';
-import { setTimeout } from 'node:timers/promises';
-import { CloacinaError, StoreUnavailableError } from '../../core/error.ts';
-import type { DatabaseReplacedError } from '../../core/error.ts';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { CloacinaError } from '../../core/error.ts';
+import type { DatabaseLostError } from '../../core/error.ts';
 import { sqliteDialect } from '../dialect.ts';
-import { makeFolder } from './folder.ts';
-import { isNewest, migrate, schemaNumber, tablesAfter } from '../migrations/migrate.ts';
-import type { Migration } from '../migrations/migrate.ts';
-import { all, first } from '../script.ts';
 import type { Dialect, Driver, Script, Statement, StatementResult } from '../script.ts';
-import { SqliteGuard, checkReopening } from './file-guard.ts';
+import { Checkpoints } from './checkpoints.ts';
+import { flushError, storeError } from './errors.ts';
+import type { SqliteGuard } from './file-guard.ts';
+import { LogFlush } from './log-flush.ts';
+import type { Flush } from './log-flush.ts';
 import { userTransaction } from './transaction-sync.ts';
-
-/** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
-const code = { busy: 5, locked: 6, readonly: 8, ioError: 10, corrupt: 11, full: 13, cantOpen: 14, notADatabase: 26 };
+import { untilFree } from './until-free.ts';
 
 /**
- * Retry interval of a change that waits for its turn, ms. A busy timeout inside SQLite would block the event loop
- * instead.
+ * One connection to a SQLite file. Every script runs to its end within one turn of the event loop; its commit is then
+ * flushed to disk off the loop (see `LogFlush`).
  */
-const busyDelayMs = 3;
-
-export interface SqliteOptions {
-  /** Maximum wait of a change for the database before STORE_UNAVAILABLE; default 10 s. */
-  readonly patienceMs?: number;
-  /** Epoch ms; for the log of migrations. */
-  readonly now?: () => number;
-  /** Default: all migrations. */
-  readonly migrations?: readonly Migration[];
-}
-
-/** One connection to a SQLite file. Every script runs to its end within one turn of the event loop. */
 export class SqliteDriver implements Driver {
   readonly dialect: Dialect = sqliteDialect;
   readonly shared: boolean;
+  /** Resolves if the database file is lost under this connection, or a flush failed; see SqliteGuard. */
+  readonly lost: Promise<DatabaseLostError>;
   readonly #db: DatabaseSync;
   readonly #guard: SqliteGuard;
   readonly #where: string;
   readonly #patienceMs: number;
-  readonly #prepared = new Map<string, StatementSync>();
-  readonly #queries = new WeakMap<StatementSync, boolean>();
+  readonly #prepared = new Map<string, Prepared>();
   readonly #dataVersion: StatementSync;
+  /** None for a database in memory, nor on a file system without a write-ahead log, on which a commit flushes by itself. */
+  #log: LogFlush | undefined;
+  #checkpoints: Checkpoints | undefined;
   #seenVersion: unknown;
   #closed = false;
   /** True while a user's function runs in a transaction. */
   #inTurn = false;
 
-  private constructor(db: DatabaseSync, guard: SqliteGuard, where: string, patienceMs: number) {
+  constructor(db: DatabaseSync, guard: SqliteGuard, where: string, patienceMs: number) {
     this.#db = db;
     this.#guard = guard;
     this.#where = where;
     this.shared = where !== ':memory:';
     this.#patienceMs = patienceMs;
     this.#dataVersion = db.prepare('pragma data_version');
+    // the connection that closes last writes the log back
+    this.lost = guard.lost.then(async (error) => {
+      await this.#checkpoints?.close();
+      return error;
+    });
     this.changed();
   }
 
-  /** Opens and migrates a database file, or one in memory (`:memory:`). Throws DATABASE_* errors that name the file. */
-  static async open(path: string, options: SqliteOptions = {}): Promise<SqliteDriver> {
-    const where = path === ':memory:' ? path : resolve(path);
-    const patienceMs = options.patienceMs ?? 10_000;
-    try {
-      if (path !== ':memory:') {
-        makeFolder(dirname(where));
-        checkReopening(where);
-      }
-      const db = new DatabaseSync(where, { timeout: 0 });
-      const opened = path === ':memory:' ? undefined : statSync(where, { throwIfNoEntry: false });
-      return await SqliteDriver.#prepare(db, opened, where, patienceMs, options);
-    } catch (error) {
-      throw openError(error, where);
-    }
+  /** From now on commits are flushed off the event loop. */
+  flushLater(flush: Flush | undefined): void {
+    const log = this.#guard.files.find(({ path }) => path.endsWith('-wal'));
+    if (log === undefined) return;
+    this.#log = new LogFlush(log.path, flush);
+    this.#db.exec('pragma synchronous = normal');
+    this.#checkpoints = new Checkpoints(this.#db, this.#guard);
   }
 
-  static async #prepare(
-    db: DatabaseSync,
-    opened: Stats | undefined,
-    where: string,
-    patienceMs: number,
-    { now = Date.now, migrations }: SqliteOptions,
-  ): Promise<SqliteDriver> {
-    let guard: SqliteGuard | undefined;
-    try {
-      // the switch to WAL briefly needs exclusive access; other processes may open the file at the same time. The first
-      // read of a table creates its log
-      const begin = 'pragma journal_mode = wal; select count(*) from sqlite_master';
-      await untilFree(() => db.exec(begin), where, patienceMs);
-      db.exec(
-        'pragma synchronous = full; pragma foreign_keys = on; pragma cache_size = -65536; pragma temp_store = memory',
-      );
-      guard = new SqliteGuard(db, now, opened);
-      const driver = new SqliteDriver(db, guard, where, patienceMs);
-      // a read first: a reader does not wait for writers
-      if (!(await driver.read(() => isPrepared(migrations)))) {
-        await driver.write(function* () {
-          yield* refuseForeign(where);
-          yield* migrate(now(), 'without rowid', migrations);
-        });
-      }
-      return driver;
-    } catch (error) {
-      if (guard === undefined) db.close();
-      else guard.close();
-      throw error;
-    }
-  }
+  /** Reads of the engine itself, which shows nothing before its own next commit: they do not wait for a flush. */
+  readonly ahead: Pick<Driver, 'read' | 'ask' | 'write'> = {
+    read: (script) => this.#read(() => this.drive(script())),
+    ask: (script) => this.#read(() => this.drive(script())),
+    write: (script) => this.write(script),
+  };
 
   async read<T>(script: () => Script<T>): Promise<T> {
-    if (this.#inTurn) await this.#turnOver();
-    return untilFree(() => this.#transaction('begin', () => this.drive(script())), this.#where, this.#patienceMs);
+    const log = this.#log;
+    if (log === undefined) return this.#read(() => this.drive(script()));
+    const { value, version } = await this.#read(() => ({ value: this.drive(script()), version: this.#version() }));
+    try {
+      await log.seen(version);
+    } catch (error) {
+      throw this.#notFlushed(error);
+    }
+    return value;
   }
 
   async ask<T>(script: () => Script<T>): Promise<T> {
     return this.read(script);
   }
 
+  async #read<T>(look: () => T): Promise<T> {
+    if (this.#inTurn) await this.#turnOver();
+    return untilFree(() => this.#transaction('begin', look), this.#where, this.#patienceMs);
+  }
+
   async write<T>(script: () => Script<T>): Promise<T> {
     if (this.#inTurn) await this.#turnOver();
-    return untilFree(() => this.writeNow(() => this.drive(script())), this.#where, this.#patienceMs);
+    const change = (): T => this.transaction(() => this.drive(script()));
+    const value = await untilFree(change, this.#where, this.#patienceMs);
+    await this.flushed();
+    return value;
   }
 
-  /** Runs a function as one durable transaction, synchronously. Throws SQLite's own error if the database is busy. */
-  writeNow<T>(change: () => T): T {
-    const result = this.#transaction('begin immediate', change);
+  /**
+   * Runs a function as one transaction, synchronously; it is durable after `flushed`. Throws SQLite's own error if the
+   * database is busy.
+   */
+  transaction<T>(change: () => T): T {
+    return this.#transaction('begin immediate', change);
+  }
+
+  /** Resolves once the commit that was just made may be acknowledged. Throws DATABASE_REPLACED, DATABASE_FLUSH_FAILED. */
+  async flushed(): Promise<void> {
+    this.#checkpoints?.committed();
+    try {
+      await this.#log?.committed();
+    } catch (error) {
+      throw this.#notFlushed(error);
+    }
     this.#guard.acknowledge();
-    return result;
   }
 
-  /** Resolves if the database file is lost under this connection; see SqliteGuard. */
-  get lost(): Promise<DatabaseReplacedError> {
-    return this.#guard.lost;
+  #notFlushed(error: unknown): DatabaseLostError {
+    return this.#guard.lose(flushError(this.#where, error));
   }
 
   /**
@@ -160,7 +142,7 @@ export class SqliteDriver implements Driver {
     };
     const outcome = await untilFree(attempt, this.#where, this.#patienceMs);
     if ('error' in outcome) throw outcome.error;
-    this.#guard.acknowledge();
+    await this.flushed();
     return outcome.value;
   }
 
@@ -177,42 +159,39 @@ export class SqliteDriver implements Driver {
     await Promise.resolve();
   }
 
-  /** Returns a cached prepared statement; its parameters are written $1, $2, ... */
-  prepare(text: string): StatementSync {
-    let statement = this.#prepared.get(text);
-    if (statement === undefined) {
-      statement = this.#db.prepare(text.replaceAll(/\$(\d+)/g, '?$1'));
-      this.#prepared.set(text, statement);
-    }
-    return statement;
-  }
-
   changed(): boolean {
     if (this.#closed) return false;
     try {
       this.#guard.look();
-      const version = this.#dataVersion.get()?.['data_version'];
-      const changed = version !== this.#seenVersion;
+      const version = this.#version();
+      const isNew = version !== this.#seenVersion;
       this.#seenVersion = version;
-      return changed;
+      return isNew;
     } catch {
       return true; // an unreadable file: the next access throws the reason
     }
   }
 
+  /** A number that differs after other connections have committed. */
+  #version(): unknown {
+    return this.#dataVersion.get()?.['data_version'];
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    // they use the files that this connection keeps in place
+    await Promise.all([this.#log?.close(), this.#checkpoints?.close()]);
     this.#guard.close();
   }
 
   #transaction<T>(begin: string, change: () => T): T {
     if (this.#closed) throw new CloacinaError('RUNNER_CLOSED', `the database ${this.#where} was closed`);
     this.#guard.look();
-    this.#db.exec(begin);
+    this.#prepare(begin).statement.run();
     try {
       const result = change();
-      this.#db.exec('commit');
+      this.#prepare('commit').statement.run();
       return result;
     } catch (error) {
       // a failed commit (disk full) leaves the transaction open; a failed statement may have ended it already
@@ -231,130 +210,35 @@ export class SqliteDriver implements Driver {
   }
 
   #execute({ text, params, rows: bulk }: Statement): StatementResult {
-    const statement = this.prepare(text);
-    // asking a statement for its columns costs more than running most of them
-    let isQuery = this.#queries.get(statement);
-    if (isQuery === undefined) {
-      isQuery = statement.columns().length > 0;
-      this.#queries.set(statement, isQuery);
+    const { statement, isQuery } = this.#prepare(text);
+    if (bulk === undefined) {
+      if (isQuery) return { rows: statement.all(...params), changes: 0 };
+      return { rows: [], changes: Number(statement.run(...params).changes) };
     }
-    const list = bulk === undefined ? [params] : bulk.records.map((record) => bulk.columns.params(record));
-    if (isQuery) return { rows: list.flatMap((values) => statement.all(...values)), changes: 0 };
+    const { columns, records } = bulk;
+    const rows: StatementResult['rows'][number][] = [];
     let changes = 0;
-    for (const values of list) changes += Number(statement.run(...values).changes);
-    return { rows: [], changes };
-  }
-}
-
-/** True if another connection holds the database at the moment. */
-export function isBusy(error: unknown): boolean {
-  const primary = primaryCode(error);
-  return primary === code.busy || primary === code.locked;
-}
-
-/**
- * True for errors about the data of a statement, which would recur: SQLite refuses it (too large, a broken constraint),
- * or it cannot be bound, which is an error of the process and no answer of SQLite.
- */
-export function isDataError(error: unknown): boolean {
-  const primary = primaryCode(error);
-  if (primary === undefined) {
-    const name: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
-    return error instanceof RangeError || error instanceof TypeError || name === 'ERR_STRING_TOO_LONG';
-  }
-  return primary === 18 || primary === 19 || primary === 20 || primary === 25;
-}
-
-function primaryCode(error: unknown): number | undefined {
-  const extended: unknown = error instanceof Error ? Reflect.get(error, 'errcode') : undefined;
-  return typeof extended === 'number' ? extended & 0xff : undefined;
-}
-
-/** Returns true if nothing is left to migrate. Throws DATABASE_TOO_NEW. */
-function* isPrepared(migrations?: readonly Migration[]): Script<boolean> {
-  return (yield* hasMigrations()) && (yield* isNewest(migrations));
-}
-
-function* hasMigrations(): Script<boolean> {
-  const log = yield* first("select 1 from sqlite_master where type = 'table' and name = 'cloacina_migrations'");
-  return log !== undefined;
-}
-
-/** A file may contain foreign tables beside ours, but none of the same name. Throws DATABASE_INVALID. */
-function* refuseForeign(where: string): Script<void> {
-  const ours = new Set(tablesAfter((yield* hasMigrations()) ? yield* schemaNumber() : 0));
-  const there = yield* all<{ name: string }>("select name from sqlite_master where type in ('table', 'view')");
-  const foreign = there.find(({ name }) => ours.has(name.toLowerCase()));
-  if (foreign === undefined) return;
-  const what = `${where} has a table '${foreign.name}' of another program, and Cloacina needs that name`;
-  throw new CloacinaError('DATABASE_INVALID', `${what}; use a separate file`);
-}
-
-/**
- * Converts a SQLite error to one of Cloacina's, with the operation and the file. `where`: the path of a database being
- * opened.
- */
-export function storeError(error: unknown, what: string, where?: string): unknown {
-  const primary = primaryCode(error);
-  if (primary === undefined || error instanceof CloacinaError) return error;
-  const reason = error instanceof Error ? error.message : String(error);
-  if (primary === code.corrupt || primary === code.notADatabase) {
-    return new CloacinaError('DATABASE_INVALID', `${what}: ${reason}`, { cause: error });
-  }
-  if (primary === code.readonly || (primary === code.cantOpen && where !== undefined && isReadOnly(where))) {
-    return new CloacinaError('DATABASE_READ_ONLY', `${what}: ${reason}`, { cause: error });
-  }
-  return new StoreUnavailableError(`${what}: ${reason}`, error);
-}
-
-function openError(error: unknown, where: string): unknown {
-  if (error instanceof CloacinaError) return error;
-  const primary = primaryCode(error);
-  if (primary === code.notADatabase || primary === code.corrupt) {
-    return new CloacinaError('DATABASE_INVALID', `${where} is not a SQLite database, or it is damaged`, {
-      cause: error,
-    });
-  }
-  const reason = error instanceof Error ? error.message : String(error);
-  if (primary === code.readonly || isReadOnlyDisk(error) || (primary === code.cantOpen && isReadOnly(where))) {
-    return new CloacinaError('DATABASE_READ_ONLY', `the database ${where} cannot be written: ${reason}`, {
-      cause: error,
-    });
-  }
-  return new StoreUnavailableError(`the database ${where} could not be opened: ${reason}`, error);
-}
-
-/**
- * Returns true if a database that cannot be opened is read-only. SQLite creates files beside it, and reports no reason
- * if it cannot.
- */
-function isReadOnly(where: string): boolean {
-  try {
-    accessSync(dirname(where), constants.W_OK);
-    return false;
-  } catch (error) {
-    return isReadOnlyDisk(error) || existsSync(where);
-  }
-}
-
-function isReadOnlyDisk(error: unknown): boolean {
-  return error instanceof Error && Reflect.get(error, 'code') === 'EROFS';
-}
-
-async function untilFree<T>(attempt: () => T, where: string, patienceMs: number): Promise<T> {
-  const start = performance.now();
-  for (;;) {
-    try {
-      return attempt();
-    } catch (error) {
-      if (!isBusy(error)) throw storeError(error, `a request to the database ${where} failed`, where);
-      if (performance.now() - start > patienceMs) {
-        throw new StoreUnavailableError(
-          `the database ${where} was locked by another process for ${patienceMs} ms`,
-          error,
-        );
-      }
+    for (const record of records) {
+      if (isQuery) rows.push(...statement.all(...columns.params(record)));
+      else changes += Number(statement.run(...columns.params(record)).changes);
     }
-    await setTimeout(busyDelayMs);
+    return { rows, changes };
   }
+
+  /** A statement is prepared once; its parameters are written $1, $2, ... */
+  #prepare(text: string): Prepared {
+    let prepared = this.#prepared.get(text);
+    if (prepared === undefined) {
+      const statement = this.#db.prepare(text.replaceAll(/\$(\d+)/g, '?$1'));
+      // asking a statement for its columns costs more than running most of them
+      prepared = { statement, isQuery: statement.columns().length > 0 };
+      this.#prepared.set(text, prepared);
+    }
+    return prepared;
+  }
+}
+
+interface Prepared {
+  readonly statement: StatementSync;
+  readonly isQuery: boolean;
 }

@@ -3,6 +3,7 @@ import type { Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { DatabaseReplacedError } from '../../core/error.ts';
+import type { DatabaseLostError } from '../../core/error.ts';
 import { processWide } from '../../core/process-wide.ts';
 
 /** Minimum interval of checks, ms; each costs a few microseconds per file. */
@@ -22,6 +23,15 @@ interface Known {
   readonly ino: number;
   /** Returns the reason if its files are lost while it may still have them open; undefined if they are in place. */
   broken(): Error | undefined;
+}
+
+/** A file at a path: by its device and inode, which a replaced file does not have. */
+export type FileIdentity = Pick<Known, 'path' | 'dev' | 'ino'>;
+
+/** True if the file is at its path. */
+export function isInPlace({ path, dev, ino }: FileIdentity): boolean {
+  const there = present(path);
+  return there !== undefined && there !== null && there.ino === ino && there.dev === dev;
 }
 
 /** Every open connection, and those that could not be closed without damage. */
@@ -50,14 +60,14 @@ export function checkReopening(path: string): void {
  */
 export class SqliteGuard {
   /** Resolves once the files are lost, with the error that every later call throws. */
-  readonly lost: Promise<DatabaseReplacedError>;
+  readonly lost: Promise<DatabaseLostError>;
   readonly #db: DatabaseSync;
   readonly #now: () => number;
   /** The database first; empty for one in memory. */
   readonly #parts: readonly Part[];
   readonly #known: Known | undefined;
-  readonly #tell: (error: DatabaseReplacedError) => void;
-  #error: DatabaseReplacedError | undefined;
+  readonly #tell: (error: DatabaseLostError) => void;
+  #error: DatabaseLostError | undefined;
   /** Epoch ms. */
   #seenAt: number;
   /** Monotonic, ms. */
@@ -72,7 +82,7 @@ export class SqliteGuard {
     this.#db = db;
     this.#now = now;
     this.#seenAt = now();
-    const { promise, resolve } = Promise.withResolvers<DatabaseReplacedError>();
+    const { promise, resolve } = Promise.withResolvers<DatabaseLostError>();
     this.lost = promise;
     this.#tell = resolve;
     // SQLite follows links when it opens a file, and its log is beside the target
@@ -81,6 +91,19 @@ export class SqliteGuard {
     if (opened === undefined || path === '') return;
     this.#known = { path, dev: opened.dev, ino: opened.ino, broken: () => this.#broken() };
     connections.add(this.#known);
+  }
+
+  /** The database, its log and the index of that; empty in memory. Links were followed. */
+  get files(): readonly FileIdentity[] {
+    return this.#parts.map(({ path, seen: { dev, ino } }) => ({ path, dev, ino }));
+  }
+
+  /** Another connection of this process, in a thread, has the same files open until the returned function is called. */
+  share(): () => void {
+    const { path, dev, ino } = this.#known!;
+    const other: Known = { path, dev, ino, broken: () => this.#error };
+    connections.add(other);
+    return () => void connections.delete(other);
   }
 
   /** Checks that the files are in place, at most once per interval. Throws DATABASE_REPLACED. */
@@ -127,15 +150,23 @@ export class SqliteGuard {
       const part = parts[place]!;
       if (there === undefined) continue;
       const isEmptied = there?.size === 0 && part.seen.size > 0 && part === this.#parts[0];
-      if (there === null || !isSame(part.seen, there) || isEmptied) throw this.#lose(part, there);
+      if (there === null || !isSame(part.seen, there) || isEmptied) throw this.#replaced(part, there);
     }
     // only if all are in place: their last state decides whether the log may still be written back
     for (const [place, there] of found.entries()) parts[place]!.seen = there ?? parts[place]!.seen;
     this.#seenAt = this.#now();
   }
 
-  /** Every later call throws this error. */
-  #lose(part: Part, there: Stats | null): DatabaseReplacedError {
+  /** Every later call throws the first error of these. The connection stays open until the process ends. */
+  lose(error: DatabaseLostError): DatabaseLostError {
+    if (this.#error === undefined) {
+      this.#error = error;
+      this.#tell(error);
+    }
+    return this.#error;
+  }
+
+  #replaced(part: Part, there: Stats | null): DatabaseLostError {
     const fate = this.#end(part);
     const database = this.#parts[0]!.path;
     const lastSeen = new Date(this.#seenAt).toISOString();
@@ -143,17 +174,12 @@ export class SqliteGuard {
       `the database ${database} was deleted, moved or replaced while it was open: ${whatHappened(part, there)}, ` +
       `after ${lastSeen}, when it was last seen in place. No change was acknowledged since; the ${this.#acknowledged} transactions ` +
       `that this connection acknowledged before ${fate}`;
-    this.#error = new DatabaseReplacedError(message, {
-      database,
-      file: part.path,
-      acknowledged: this.#acknowledged,
-      lastSeen,
-    });
-    this.#tell(this.#error);
+    const detail = { database, file: part.path, acknowledged: this.#acknowledged, lastSeen };
+    const error = this.lose(new DatabaseReplacedError(message, detail));
     // the log is written back by the last connection that closes
     for (const known of connections)
       if (known.ino === this.#known?.ino && known.dev === this.#known.dev) known.broken();
-    return this.#error;
+    return error;
   }
 
   /**

@@ -21,7 +21,7 @@ async function transactionSync<T>(driver: SqliteDriver, act: (turn: SyncTransact
     const create = (one: NewExecution): CreatedExecution => {
       if (over) throw transactionEnded('an execution was started after its end');
       try {
-        return driver.drive(createExecutions([one], driver.dialect))[0]!;
+        return driver.drive(createExecutions(driver, [one]))[0]!;
       } catch (error) {
         failed = { error };
         throw error;
@@ -43,7 +43,7 @@ async function transactTask(driver: SqliteDriver, task: TaskTransaction): Promis
   try {
     return await driver.transactionSync((db) => {
       const end = task.end(synchronous(task.run(db)));
-      const how = driver.drive(writeTaskEnd(end, driver.dialect));
+      const how = driver.drive(writeTaskEnd(driver, end));
       if (how !== 'written') throw new NotWritten();
       return how;
     });

@@ -182,9 +182,9 @@ export function commitSuite(place: StorePlace): void {
       assert.equal(await place.store.hasMessages('r1'), false);
       assert.deepEqual(await place.store.cancel(id, 'default'), { status: 'sent' });
       assert.deepEqual([await place.store.hasMessages('r1'), await place.store.hasMessages('r2')], [true, false]);
-      const mail = await place.store.inboxOf('r1');
+      const messages = await place.store.inboxOf('r1');
       assert.deepEqual(
-        mail.map(({ executionId, n, kind }) => [executionId, n, kind]),
+        messages.map(({ executionId, n, kind }) => [executionId, n, kind]),
         [[id, 1, 'cancel']],
       );
       await commit('r1', sampleTransition(id, { inboxAcked: 1 }), sampleTransition(other));

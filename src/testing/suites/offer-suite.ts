@@ -68,7 +68,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       (await store.takenOffers(runner)).map(({ task, item }) => (item === -1 ? task : `${task} ${item}`)).toSorted();
     const mailOf = async (kind: string): Promise<unknown[]> =>
       (await store.inboxOf('owner'))
-        .filter((mail) => mail.kind === kind)
+        .filter((message) => message.kind === kind)
         .map(({ payload }) => JSON.parse(payload!) as unknown);
     const left = async (): Promise<number> => (await store.read(() => all('select * from offers'))).length;
     const kill = async (runner: string): Promise<void> => {

@@ -137,25 +137,25 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
           const { hasMessages, hasWork, hasRetiredBuilds, hasOrphans, nextWake } = renewal;
           return {
             owned: renewal.owned,
-            mail: hasMessages,
+            messages: hasMessages,
             work: hasWork,
             strays: hasRetiredBuilds,
             orphans: hasOrphans,
             nextWake,
           };
         };
-        const none = { owned: 0, mail: false, work: false, strays: false, orphans: false, nextWake: null };
+        const none = { owned: 0, messages: false, work: false, strays: false, orphans: false, nextWake: null };
         assert.deepEqual(await signs(), none);
         const [id] = await created({ buildId: 'buildId' });
         assert.deepEqual(await signs(), { ...none, work: true });
         await claim({ runner: 'r1', limit: 1, buildIds: ['buildId'] });
         assert.deepEqual(await signs(), { ...none, owned: 1 });
         await place.store.signal(id!, 'default', 'go', 'null');
-        assert.deepEqual(await signs(), { ...none, owned: 1, mail: true });
+        assert.deepEqual(await signs(), { ...none, owned: 1, messages: true });
         await created({ buildId: 'buildId', startAt: 5_000_000 });
-        assert.deepEqual(await signs(), { ...none, owned: 1, mail: true, nextWake: 5_000_000 });
+        assert.deepEqual(await signs(), { ...none, owned: 1, messages: true, nextWake: 5_000_000 });
         await place.store.removeRunner('r1');
-        assert.deepEqual(await signs(), { ...none, owned: 1, mail: true, orphans: true, nextWake: 5_000_000 });
+        assert.deepEqual(await signs(), { ...none, owned: 1, messages: true, orphans: true, nextWake: 5_000_000 });
       });
 
       it('a runner is declared dead only if its lease is still the observed one', async () => {

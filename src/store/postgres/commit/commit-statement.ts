@@ -38,7 +38,7 @@ export interface CommitRow {
   readonly fresh: number;
   /** Of the executions that were not made by this batch: those that the runner still owns. */
   readonly owned: readonly string[];
-  /** Not let go: mail has come. */
+  /** Not released: the inbox has a new message. */
   readonly held: readonly string[];
   /** Made for another version than the one that its channel points to. */
   readonly moved: readonly string[];
@@ -79,7 +79,7 @@ export function commitStatement(
     steps: stepRows(transitions),
     logs: logRows(transitions),
     events: eventRows(runner, transitions),
-    mail: messageRows(transitions),
+    messages: messageRows(transitions),
     ended: endedOfferRows(transitions),
     withdrawn: withdrawnOfferRows(transitions),
     offers: offerRows(transitions),
@@ -90,8 +90,8 @@ export function commitStatement(
     parts,
     owns: known.length > 0,
     follows: pinnings.list.some(({ followsChannel }) => followsChannel),
-    readsMail:
-      (parts.includes('mail') && parts.includes('heads')) ||
+    readsMessages:
+      (parts.includes('messages') && parts.includes('heads')) ||
       known.some(({ release }) => release !== null && release.endedAt !== null && release.inboxSeen > 0),
   };
   const values: unknown[] = [runner, n, String(lockMs), n % forgetEvery === 0 ? floor : 0];
@@ -116,7 +116,7 @@ const columnsOf = {
   steps,
   logs,
   events: batchEvents,
-  mail: messageKeys,
+  messages: messageKeys,
   ended: offerKeys,
   withdrawn: offerKeys,
   offers,
@@ -131,7 +131,7 @@ const partNames = Object.keys(columnsOf) as readonly Part[];
  */
 const together: readonly (readonly Part[])[] = [
   ['steps', 'logs'],
-  ['mail', 'ended', 'withdrawn', 'offers'],
+  ['messages', 'ended', 'withdrawn', 'offers'],
 ];
 
 /** What a batch consists of: the statement for it has little else, since every table in a statement costs, even without a row. */
@@ -139,14 +139,14 @@ interface Shape {
   readonly parts: readonly Part[];
   readonly owns: boolean;
   readonly follows: boolean;
-  readonly readsMail: boolean;
+  readonly readsMessages: boolean;
 }
 
 const texts = new Map<string, string>();
 
 function textOf(shape: Shape): string {
-  const { parts, owns, follows, readsMail } = shape;
-  const key = [...parts, owns, follows, readsMail].join();
+  const { parts, owns, follows, readsMessages } = shape;
+  const key = [...parts, owns, follows, readsMessages].join();
   let text = texts.get(key);
   if (text === undefined) {
     text = commitText(shape);
@@ -159,7 +159,7 @@ function textOf(shape: Shape): string {
  * The group commit as one statement: fence, number of the batch, who still owns what, and all rows. Rows are written with
  * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed.
  */
-function commitText({ parts, owns, follows, readsMail }: Shape): string {
+function commitText({ parts, owns, follows, readsMessages }: Shape): string {
   let last = 4;
   const own = owns ? { ids: `$${++last}`, epochs: `$${++last}` } : null;
   const from = new Map<Part, string>();
@@ -185,15 +185,15 @@ function commitText({ parts, owns, follows, readsMail }: Shape): string {
     `live as materialized (${live})`,
     insert('tags', executionTags),
     from.has('heads') ? heads(from.get('heads')!) : null,
-    readsMail
-      ? `read_mail as (${removeText('inbox_messages', '(select id from gone where ended_at is not null) r', ofEnded)})`
+    readsMessages
+      ? `read_messages as (${removeText('inbox_messages', '(select id from gone where ended_at is not null) r', ofEnded)})`
       : null,
     insert('tasks', taskExecutions, taskOverwrite),
     insert('steps', steps),
     insert('logs', logs),
     from.has('events') ? eventsText(from.get('events')!, isLive, from.has('heads'), follows) : null,
-    from.has('mail')
-      ? `mail_ as (delete from inbox_messages using ${from.get('mail')} where inbox_messages.execution_id = r.execution_id and inbox_messages.n = r.n and ${isLive})`
+    from.has('messages')
+      ? `messages_ as (delete from inbox_messages using ${from.get('messages')} where inbox_messages.execution_id = r.execution_id and inbox_messages.n = r.n and ${isLive})`
       : null,
     from.has('ended') ? `ended_ as (${removeOffers(from.get('ended')!, isLive)})` : null,
     from.has('withdrawn')

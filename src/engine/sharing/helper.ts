@@ -254,6 +254,8 @@ export class Helper {
     const wanted = await this.#journal
       .answer(offer, refusal === undefined ? end : refusedEnd(refusal))
       .catch((error: unknown) => this.#journal.answer(offer, refusedEnd(error)))
+      // the text of the error may repeat what the database refuses
+      .catch(() => this.#journal.answer(offer, refusedEnd(plainRefusal)))
       .catch(() => false);
     if (!wanted) this.#options.logger.debug({ execution: executionId, task }, 'a late answer was dropped');
     this.#drop(helped);
@@ -341,6 +343,11 @@ function reasonOf(status: TakenOffer['status'], isOthers: boolean): AbortReason 
 }
 
 /** The end of an attempt of which the database refuses something: another attempt would store the same. */
+const plainRefusal = new CloacinaError(
+  'STORE_REFUSED',
+  'the database refuses what the attempt stores, and the text of its own error; the log of the runner has it',
+);
+
 function refusedEnd(refusal: unknown): AttemptEnd {
   return { status: 'failed', error: toTaskError(refusal), retryable: false, retryAfter: null };
 }

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import type { Json } from '../../core/json.ts';
 import { workflow } from '../../core/definition/workflow.ts';
 import { ManualClock } from '../../testing/clock.ts';
+import { run } from '../../store/script.ts';
 import { openRig } from '../../testing/engine-rig.ts';
 import type { Timer } from '../clock.ts';
 import type { ExecutionOutcome } from '../client/client.ts';
@@ -42,6 +43,39 @@ describe('an exception in the code that advances an execution costs that executi
     assert.ok(outcome.status === 'failed');
     assert.equal(outcome.error?.code, 'OUTPUT_TOO_LARGE');
     assert.match(outcome.error.message, /map 'm' have 140000022 characters of JSON together, and at most 134217728/);
+    assert.equal(codeOf(await (await rig.client.start('fine')).outcome()), 'completed');
+  });
+
+  it('a change that the database refuses fails with STORE_REFUSED, also if the error repeats the refused text', async (t) => {
+    const w = workflow('w');
+    w.task('a', () => 'poison');
+    w.task('b', { timeout: '1h' }, ({ signal }) => new Promise((_, no) => signal.addEventListener('abort', no)));
+    const rig = await openRig(t, { workflows: [w, fine] });
+    await rig.store.write(({ dialect }) =>
+      run(
+        dialect.lockNames === null
+          ? `create trigger refuse before insert on task_executions when new.output like '%poison%' or new.error like '%poison%'
+             begin select raise(abort, 'no poison'); end`
+          : `alter table task_executions add constraint no_poison check (output not like '%poison%' and error not like '%poison%')`,
+      ),
+    );
+    const handle = await rig.client.start('w');
+    const outcome = await handle.outcome();
+    assert.ok(outcome.status === 'failed');
+    assert.equal(outcome.error?.code, 'STORE_REFUSED');
+    assert.match(
+      outcome.error.message,
+      /^the database refuses what the execution stores, and the text of its own error/,
+    );
+    const tasks = await rig.store.tasks(handle.id);
+    // the start of b was a part of the refused change
+    assert.deepEqual(
+      tasks.map(({ task, status, error }) => [task, status, (JSON.parse(error!) as { code: string }).code]),
+      [
+        ['a', 'failed', 'STORE_REFUSED'],
+        ['b', 'failed', 'STORE_REFUSED'],
+      ],
+    );
     assert.equal(codeOf(await (await rig.client.start('fine')).outcome()), 'completed');
   });
 

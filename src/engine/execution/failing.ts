@@ -1,5 +1,6 @@
 import { isTaskEnded } from '../../core/execution.ts';
 import type { TaskError } from '../../core/task-error.ts';
+import type { NewEvent, Transition } from '../../store/transition.ts';
 import type { LiveState } from './live-state.ts';
 import { ended } from './phase.ts';
 import { newTaskRun } from './task-run.ts';
@@ -40,4 +41,19 @@ export function failWhole(
   }
   for (const item of items) fail(item);
   tasks.closeOpen('cancelled');
+}
+
+/** The transition of a failure, with another error. */
+export function withError(transition: Transition, error: TaskError, instead: TaskError): Transition {
+  const [from, to] = [JSON.stringify(error), JSON.stringify(instead)];
+  const replaced = (text: string | null): string | null => text?.replaceAll(from, to) ?? null;
+  const replacedIn = (events: readonly NewEvent[]): NewEvent[] =>
+    events.map((event) => Object.assign({}, event, { data: replaced(event.data) }));
+  const { tasks, events, release } = transition;
+  return {
+    ...transition,
+    tasks: tasks.map((task) => Object.assign({}, task, { error: replaced(task.error) })),
+    events: replacedIn(events),
+    release: release && { ...release, error: replaced(release.error), events: replacedIn(release.events) },
+  };
 }

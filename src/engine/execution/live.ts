@@ -9,7 +9,7 @@ import type { LoadedWorkflow } from '../catalog.ts';
 import { withoutChildren } from './children.ts';
 import { endOf, endedExecution, restOf } from './ending.ts';
 import type { EndedExecution } from './ending.ts';
-import { failWhole } from './failing.ts';
+import { failWhole, withError } from './failing.ts';
 import type { Journal, Participant } from '../journal.ts';
 import { LiveState } from './live-state.ts';
 import type { Head } from './live-state.ts';
@@ -41,6 +41,13 @@ export interface StartAnswer {
 const takings: ReadonlySet<EventType> = new Set(['execution.started', 'execution.adopted', 'execution.resumed']);
 
 /** Failures that may prevent the storing of the failure as well: there is no second try. */
+/** The failure of an execution whose own failure the database refuses. */
+const plainFailure: TaskError = {
+  name: 'CloacinaError',
+  code: 'STORE_REFUSED',
+  message:
+    'the database refuses what the execution stores, and the text of its own error; the log of the runner has it',
+};
 const failures: ReadonlySet<string> = new Set(['STORE_REFUSED', 'INTERNAL']);
 
 /** One owned execution in memory: plan, dispatch, settle, finish. Nothing that depends on a change happens before its commit. */
@@ -221,6 +228,12 @@ export class Live implements Participant {
   refused(cause: unknown): void {
     const { pending, transition } = this.#inFlight!;
     if (cause instanceof PinRefusedError && pending.create === null) return this.#refusedChildren(cause);
+    if (this.#failure !== null && this.#failure !== plainFailure && failures.has(this.#failure.code)) {
+      // the text of the error may repeat what the database refuses
+      this.#inFlight = { pending, transition: withError(transition, this.#failure, plainFailure), again: true };
+      this.#failure = plainFailure;
+      return this.changed();
+    }
     this.#inFlight = undefined;
     this.#seq -= transition.events.length;
     if (pending.create !== null) {

@@ -77,7 +77,10 @@ export class Checkpoints {
     });
     const release = this.#guard.share();
     thread.unref();
-    thread.on('message', () => this.#answered());
+    thread.on('message', () => {
+      this.#answered();
+      this.#recognize();
+    });
     thread.on('error', () => this.#off());
     thread.on('exit', () => {
       release();
@@ -85,6 +88,15 @@ export class Checkpoints {
       this.#ended.resolve();
     });
     return thread;
+  }
+
+  /** The guard takes a database that was written since its last look for one that others wrote to. */
+  #recognize(): void {
+    try {
+      this.#guard.look(true);
+    } catch {
+      // the files are lost: `lost` says so, and every later call
+    }
   }
 
   #answered(): void {

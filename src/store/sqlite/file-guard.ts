@@ -106,11 +106,11 @@ export class SqliteGuard {
     return () => void connections.delete(other);
   }
 
-  /** Checks that the files are in place, at most once per interval. Throws DATABASE_REPLACED. */
-  look(): void {
+  /** Checks that the files are in place, at most once per interval unless `always`. Throws DATABASE_REPLACED. */
+  look(always = false): void {
     if (this.#error !== undefined) throw this.#error;
     const now = performance.now();
-    if (now - this.#lookedAt < lookEveryMs) return;
+    if (!always && now - this.#lookedAt < lookEveryMs) return;
     this.#lookedAt = now;
     this.#check(this.#parts);
   }

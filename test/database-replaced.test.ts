@@ -102,13 +102,14 @@ async function openRunner(t: Cleanup, { url }: Place, options: RunnerOptions = {
   return { runner, lines, stopped };
 }
 
-/** Enough for a checkpoint by the thread. Returns the number of executions. */
+/** Enough for a checkpoint by the thread. */
+const many = 120;
+
+/** Returns the number of executions. */
 async function executeMany(runner: Runner): Promise<number> {
   for (let n = 0; n < many; n++) await runner.execute(counting, { n });
   return many;
 }
-
-const many = 120;
 
 function isReplaced(error: unknown): error is DatabaseReplacedError {
   return error instanceof DatabaseReplacedError && error.code === 'DATABASE_REPLACED';

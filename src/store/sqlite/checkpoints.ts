@@ -45,26 +45,22 @@ export class Checkpoints {
     this.#db.exec(`pragma wal_autocheckpoint = ${frames}`);
   }
 
-  /** Looks at the log after a commit, at most once per interval. */
+  /** Looks at the log after a commit, at most once per interval. Never throws: the commit is made. */
   committed(): void {
     if (this.#noop === undefined || this.#isOff || this.#running || !this.#db.isOpen) return;
     const now = performance.now();
     if (now - this.#lookedAt < lookEveryMs) return;
     this.#lookedAt = now;
-    const { log, checkpointed } = this.#noop.get() as { log: number; checkpointed: number };
-    if (log - checkpointed >= checkpointFrames) this.#checkpoint();
-  }
-
-  #checkpoint(): void {
     try {
+      const { log, checkpointed } = this.#noop.get() as { log: number; checkpointed: number };
+      if (log - checkpointed < checkpointFrames) return;
       this.#thread ??= this.#start();
+      this.#running = true;
+      this.#thread.postMessage('checkpoint', []);
     } catch {
-      // such as a process whose permissions exclude threads
+      // such as a process whose permissions exclude threads; an error of the files meets the next commit
       this.#off();
-      return;
     }
-    this.#running = true;
-    this.#thread.postMessage('checkpoint', []);
   }
 
   #start(): Worker {
@@ -77,37 +73,31 @@ export class Checkpoints {
     });
     const release = this.#guard.share();
     thread.unref();
-    thread.on('message', () => {
-      this.#answered();
-      this.#recognize();
-    });
+    thread.on('message', () => this.#answered());
     thread.on('error', () => this.#off());
     thread.on('exit', () => {
       release();
-      this.#answered();
+      this.#off();
       this.#ended.resolve();
     });
     return thread;
   }
 
-  /** The guard takes a database that was written since its last look for one that others wrote to. */
-  #recognize(): void {
+  #answered(): void {
+    this.#running = false;
     try {
+      // the guard takes a database that was written since its last look for one that others wrote to
       this.#guard.look(true);
     } catch {
       // the files are lost: `lost` says so, and every later call
     }
   }
 
-  #answered(): void {
-    this.#running = false;
-  }
-
   /** From now on SQLite makes the checkpoints. */
   #off(): void {
     this.#isOff = true;
+    this.#running = false;
     if (this.#db.isOpen) this.#setBound(checkpointFrames);
-    this.#answered();
   }
 
   /** Ends the thread after its checkpoint, and closes its connection. */

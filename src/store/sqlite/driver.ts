@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { CloacinaError } from '../../core/error.ts';
+import { CloacinaError, DatabaseFlushError } from '../../core/error.ts';
 import type { DatabaseLostError } from '../../core/error.ts';
 import { sqliteDialect } from '../dialect.ts';
 import type { Dialect, Driver, Script, Statement, StatementResult } from '../script.ts';
@@ -41,9 +41,10 @@ export class SqliteDriver implements Driver {
     this.shared = where !== ':memory:';
     this.#patienceMs = patienceMs;
     this.#dataVersion = db.prepare('pragma data_version');
-    // the connection that closes last writes the log back
     this.lost = guard.lost.then(async (error) => {
-      await this.#checkpoints?.close();
+      // the connection that closes last writes the log back; a disk that failed may never let the thread end
+      const closed = this.#checkpoints?.close();
+      if (!(error instanceof DatabaseFlushError)) await closed;
       return error;
     });
     this.changed();
@@ -51,7 +52,8 @@ export class SqliteDriver implements Driver {
 
   /** From now on commits are flushed off the event loop. */
   flushLater(flush: Flush | undefined): void {
-    const log = this.#guard.files.find(({ path }) => path.endsWith('-wal'));
+    const [database, ...besides] = this.#guard.files;
+    const log = besides.find(({ path }) => path === `${database!.path}-wal`);
     if (log === undefined) return;
     this.#log = new LogFlush(log.path, flush);
     this.#db.exec('pragma synchronous = normal');

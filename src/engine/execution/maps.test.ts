@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { unchecked } from '../../core/definition/workflow.ts';
-import { workflow } from '../../core/definition/workflow.ts';
+import { settled, unchecked, workflow } from '../../core/definition/workflow.ts';
 import type { Json } from '../../core/json.ts';
 import type { Store } from '../../store/store.ts';
 import { ManualClock } from '../../testing/clock.ts';
@@ -303,4 +302,47 @@ describe('engine.md, Map: items run as tasks', () => {
       assert.equal((await handle.result()).output, 3500);
     });
   }
+
+  it('a retry that opens a need of a map again keeps its items, which go on after the need', async (t) => {
+    let isOk = false;
+    const began: string[] = [];
+    const cut = (signal: AbortSignal): Promise<never> =>
+      new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
+    const w = workflow('w');
+    const first = w.task('first', { retry: { attempts: 1 } }, () => {
+      began.push('first');
+      if (!isOk) throw new Error('no');
+    });
+    const needs = { first: settled(first) };
+    const over = (): readonly number[] => {
+      began.push('over');
+      return [0, 1, 2];
+    };
+    const m = w.map('m', { needs, over }, async ({ item, signal, step }) => {
+      began.push(`item ${item}`);
+      await step('s', () => item);
+      return item === 0 || isOk ? item : cut(signal);
+    });
+    const rig = await openRig(t, { workflows: [w.returns(m)] });
+    const handle = await rig.client.start('w');
+    await rig.clock.advance(500);
+    await rig.client.cancel(handle.id);
+    await rig.clock.advance(500);
+    assert.deepEqual(began.splice(0), ['first', 'over', 'item 0', 'item 1', 'item 2']);
+    isOk = true;
+    await rig.client.retry(handle.id);
+    await rig.clock.advance(500);
+    const outcome = await rig.client.executions.get(handle.id);
+    assert.equal(outcome.status, 'completed', JSON.stringify(outcome.error));
+    assert.deepEqual(began, ['first', 'item 1', 'item 2']);
+    const tasks = await rig.store.tasks(handle.id);
+    assert.deepEqual(
+      tasks.filter(({ item }) => item >= 0).map(({ item, attempt }) => [item, attempt]),
+      [
+        [0, 1],
+        [1, 2],
+        [2, 2],
+      ],
+    );
+  });
 });

@@ -56,9 +56,14 @@ export class Maps {
     this.#state = options.state;
   }
 
-  /** Asks for the items, makes them durable, and begins with them. */
-  begin(run: TaskRun): Promise<void> {
-    return this.#state.asking(
+  /**
+   * Asks for the items, makes them durable, and begins with them. A map that a retry has restored has its items; it waited
+   * for the needs that the retry has opened again.
+   */
+  async begin(run: TaskRun): Promise<void> {
+    const restored = this.#state.maps?.get(run.index);
+    if (restored !== undefined) return this.resume(restored);
+    await this.#state.asking(
       run,
       () => this.#options.owner.over(run),
       (outcome) => this.#begun(run, outcome),
@@ -160,6 +165,7 @@ export class Maps {
   /** Begins with as many items as the limit allows. */
   resume(map: MapRun): void {
     if (this.#state.still || !map.durable || isTaskEnded(map.run.status)) return;
+    if (this.#state.progress.unmet[map.run.index] !== 0) return;
     if (map.failed !== null || map.open === 0) {
       this.#consider(map);
       return;

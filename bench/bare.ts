@@ -67,7 +67,7 @@ async function commitRound(
   for (const step of steps) {
     const transitions = ids.map((id) => withId(step, id));
     const from = performance.now();
-    await store.commit({ runner, n: 0, transitions });
+    await store.commit({ runner, lane: 0, n: 0, transitions });
     times?.push(performance.now() - from);
   }
 }

@@ -114,7 +114,7 @@ if (typeof places === 'string') {
           release(t, () => store.close());
           await store.registerRunner(sampleRunner('r1'));
           const create = sampleExecution({ owned: true });
-          await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] });
+          await store.commit({ runner: 'r1', lane: 0, n: 1, transitions: [sampleTransition(create.id, { create })] });
           const [other, observer] = [await connect(t, schema), await connect(t, schema)];
           const { rows } = await other.query<{ pid: number }>('select pg_backend_pid() as pid');
           await other.query('begin; select from executions for update');
@@ -123,7 +123,12 @@ if (typeof places === 'string') {
             return (await observer.query(text, [rows[0]!.pid])).rows.length > 0;
           };
           const start = performance.now();
-          const commit = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(create.id, { effects })] });
+          const commit = store.commit({
+            runner: 'r1',
+            lane: 0,
+            n: 2,
+            transitions: [sampleTransition(create.id, { effects })],
+          });
           commit.catch(() => undefined); // no caller is left to receive the error
           while (!(await waiting())) assert.ok(performance.now() - start < 5000, 'it does not wait for that row');
           assert.equal(await store.markDead('r1', 2_000_000), false, 'its commit holds it');

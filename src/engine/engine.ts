@@ -414,17 +414,18 @@ export class Engine {
     const { store, clock, logger } = this.#options;
     const runner = this.#membership.id;
     const journal: Journal = new Journal({
+      lanes: store.commitLanes,
       // starts must wait for the row of the new runner
-      commit: (n, transitions) =>
+      commit: (place, transitions) =>
         this.#membership.hasJoined
-          ? store.commit({ runner, n, transitions })
+          ? store.commit({ runner, ...place, transitions })
           : Promise.reject(new BusyError('the runner has not registered yet')),
       clock,
       logger,
       // a late answer about a runner that is already dead is ignored
       onFenced: () => (this.#journal === journal ? this.#fenced() : undefined),
-      onWaits: (waits) => {
-        if (this.#journal === journal) this.#membership.commitWaits(waits);
+      onWaits: (since) => {
+        if (this.#journal === journal) this.#membership.commitWaits(since);
       },
       onAway: (away) => {
         if (this.#journal !== journal) return;

@@ -2,6 +2,7 @@ import { PinRefusedError, RefusedDataError, sizeOf } from '../store/transition.t
 import type { CommitResult, TaskKey, Transition } from '../store/transition.ts';
 import type { Clock } from './clock.ts';
 import { GroupCommit } from './group-commit.ts';
+import type { BatchPlace } from './commit-lane.ts';
 import type { Logger } from './logger.ts';
 
 /** A source of changes that are to become durable: one owned execution, or one submission. */
@@ -20,16 +21,17 @@ export interface Participant {
 }
 
 export interface JournalOptions {
-  /** `n` counts the batches; a repetition has the number of the first try. */
-  readonly commit: (n: number, transitions: readonly Transition[]) => Promise<CommitResult>;
+  /** The number of commits that may be under way at a time. */
+  readonly lanes: number;
+  readonly commit: (place: BatchPlace, transitions: readonly Transition[]) => Promise<CommitResult>;
   readonly clock: Clock;
   readonly logger: Logger;
   /** The runner was declared dead. */
   readonly onFenced: () => void;
   /** The database went away or came back. */
   readonly onAway: (away: boolean) => void;
-  /** A commit is under way, or none is any more. */
-  readonly onWaits?: (waits: boolean) => void;
+  /** The time (monotonic, ms) since which a commit has had no answer has changed; undefined while none waits. */
+  readonly onWaits?: (since: number | undefined) => void;
 }
 
 /** Group commit of the executions that a runner owns. */

@@ -41,6 +41,8 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
   const commits = new SqliteCommit(driver, now);
   return {
     ...storeOn(driver, now),
+    // this process does the work of a commit itself: a second one would only wait
+    commitLanes: 1,
     commit: (batch) => commitOnSqlite(commits, batch),
     ...sqliteTransactions(driver),
     lost: driver.lost,
@@ -70,6 +72,7 @@ async function openPostgres(url: string, options: StoreOptions): Promise<Store> 
   const group = new PostgresCommit(driver, now);
   return {
     ...storeOn(driver, now),
+    commitLanes: 2,
     commit: (batch) => group.commit(batch),
     createExecutions: (creates) => createSurely(driver, creates),
     ...postgresLease(driver, place),

@@ -34,6 +34,8 @@ import type { Notice, Script, Tx } from './script.ts';
 
 /** New executions and the progress of running ones. */
 export interface Commits {
+  /** The number of batches of one runner that may be on their way at a time. */
+  readonly commitLanes: number;
   /** Writes many transitions at once. Throws FencedError, RefusedDataError, UnwritableBatchError, BusyError. */
   commit(batch: Batch): Promise<CommitResult>;
   createExecutions(creates: readonly NewExecution[]): Promise<readonly CreatedExecution[]>;

@@ -183,8 +183,10 @@ export interface Transition {
 
 export interface Batch {
   readonly runner: string;
+  /** A runner writes the batches of one lane one after another, and those of several lanes at a time. */
+  readonly lane: number;
   /**
-   * Counts the batches of a runner. A database on which the outcome of a commit can stay unknown writes each number once,
+   * Counts the batches of a lane. A database on which the outcome of a commit can stay unknown writes each number once,
    * so that the same batch may be sent again.
    */
   readonly n: number;

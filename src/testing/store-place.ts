@@ -24,7 +24,8 @@ export function storePlace(open: () => Promise<Store>): StorePlace {
     await store.registerRunner(sampleRunner('r2'));
   });
   afterEach(() => store.close());
-  const commit: StorePlace['commit'] = (runner, ...transitions) => store.commit({ runner, n: ++batches, transitions });
+  const commit: StorePlace['commit'] = (runner, ...transitions) =>
+    store.commit({ runner, lane: 0, n: ++batches, transitions });
   return {
     get store() {
       return store;

@@ -4,7 +4,7 @@ import { Client } from 'pg';
 /** The columns of a runner. */
 export interface Written {
   readonly events: number;
-  /** The number of its last remembered batch; 0 if there is none. */
+  /** The sum of the numbers of the last remembered batches of its lanes; 0 if there is none. */
   readonly batch: number;
 }
 
@@ -54,7 +54,7 @@ export class Control {
   async written(runner: string): Promise<Written> {
     const [row] = await this.query<Written>(
       `select (select count(*) from events where runner = $1)::int as events,
-       (select coalesce(max(n), 0) from batches where runner = $1)::int as batch`,
+       (select coalesce(sum(last), 0) from (select max(n) as last from batches where runner = $1 group by lane) l)::int as batch`,
       runner,
     );
     return row!;

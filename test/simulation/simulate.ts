@@ -65,6 +65,7 @@ class Simulation {
 
   async run(): Promise<Simulated> {
     this.#world = await World.open({
+      commitLanes: this.#random.pick([1, 2]),
       fate: (verb) => this.#fate(verb),
       onCalled: (verb, args, answer) => {
         if (verb === 'takeOffers') this.#helped += answer as number;

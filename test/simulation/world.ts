@@ -34,6 +34,8 @@ export interface CallFate {
 export interface WorldOptions {
   /** True if processes check each other; default true. Without it virtual time passes much faster. */
   readonly shared?: boolean;
+  /** Default 2, as on PostgreSQL. */
+  readonly commitLanes?: number;
   readonly fate?: (verb: string, member: Member) => CallFate;
   /** Called after every call that was carried out. */
   readonly onCalled?: (verb: string, args: readonly unknown[], answer: unknown) => void;
@@ -135,6 +137,7 @@ export class Member {
     return new Proxy(store, {
       get: (target, verb: string) => {
         if (verb === 'shared') return this.#options.shared ?? true;
+        if (verb === 'commitLanes') return this.#options.commitLanes ?? 2;
         if (verb === 'changed') return () => this.#changed();
         if (verb === 'close') return () => Promise.resolve();
         if (verb === 'lost' || Reflect.get(target, verb) === undefined) return undefined; // memory is never taken away
@@ -172,7 +175,7 @@ export class Member {
 
   /** A batch is written once, as by a database that remembers its number. */
   async #commit(batch: Batch, fate: CallFate): Promise<CommitResult> {
-    const key = `${batch.runner} ${batch.n}`;
+    const key = `${batch.runner} ${batch.lane} ${batch.n}`;
     const before = this.#written.get(key);
     if (before !== undefined) {
       // the fence comes first, also for a known batch

@@ -126,9 +126,9 @@ export class Membership {
     this.#keeper?.runs(this.#options.buildIds());
   }
 
-  /** A commit is under way, or none is any more. */
-  commitWaits(waits: boolean): void {
-    this.#keeper?.waitsSince(waits ? Date.now() : null);
+  /** The time (monotonic, ms) since which a commit has had no answer; undefined while none waits. */
+  commitWaits(since: number | undefined): void {
+    this.#keeper?.waitsSince(since === undefined ? null : Date.now() - (this.#options.clock.monotonic() - since));
   }
 
   /** An attempt of that name runs in this event loop until the returned function is called. */
@@ -238,7 +238,7 @@ export class Membership {
 
   /** In a thread of its own if the database offers that: user code may block this event loop. */
   #keepLease(): void {
-    const { store, logger, clock, leaseMs, stallMs, buildIds, waitsSince } = this.#options;
+    const { store, logger, leaseMs, stallMs, buildIds, waitsSince } = this.#options;
     if (store.keepLease === undefined || !this.#hasThread() || this.#atRest) {
       this.#renewAfter(leaseMs / 3);
       return;
@@ -263,8 +263,7 @@ export class Membership {
       },
     });
     this.#keeper = keeper;
-    const since = waitsSince();
-    if (since !== undefined) keeper.waitsSince(Date.now() - (clock.monotonic() - since));
+    this.commitWaits(waitsSince());
   }
 
   #renewAfter(ms: number): void {

@@ -29,6 +29,7 @@ export class HelperJournal {
       clock,
       logger,
       noun: 'results of attempts for other runners',
+      lanes: 1,
       change: ({ helped }) => helped,
       sizeOf,
       write: (_, list) => store.writeHelped(runner, list),

@@ -32,7 +32,7 @@ import { checkPins, lockPinnedVersions, madeBy } from './pinned-versions.ts';
 import { decideReleases } from './release.ts';
 import type { Head } from './release.ts';
 
-/** Batches of one runner that are remembered: a repetition follows its first try at once. */
+/** Batches of one lane that are remembered: a repetition follows its first try at once. */
 export const rememberedBatches = 50;
 
 /**
@@ -40,20 +40,23 @@ export const rememberedBatches = 50;
  * FencedError, PinRefusedError.
  */
 export function* commitBatch(tx: Tx, batch: Batch, isNumbered: boolean): Script<CommitResult | null> {
-  const { runner, n, transitions } = batch;
+  const { runner, lane, n, transitions } = batch;
   yield* checkFence(tx, runner);
   if (!isNumbered) return yield* writeTransitions(tx, runner, transitions);
   // before anything else: it waits for an earlier try that is still under way, and then there is nothing left to do
   const fresh = yield* run(
-    `insert into batches (runner, n, result) select $1, $2, ''
-      where not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing`,
+    `insert into batches (runner, lane, n, result) select $1, $2, $3, ''
+      where not exists (select 1 from batches where runner = $1 and lane = $2 and n > $3) on conflict do nothing`,
     runner,
+    lane,
     n,
   );
   if (fresh === 0) return null;
   const result = yield* writeTransitions(tx, runner, transitions);
-  yield* run('update batches set result = $3 where runner = $1 and n = $2', runner, n, JSON.stringify(result));
-  yield* run('delete from batches where runner = $1 and n <= $2', runner, n - rememberedBatches);
+  const stored = JSON.stringify(result);
+  yield* run('update batches set result = $4 where runner = $1 and lane = $2 and n = $3', runner, lane, n, stored);
+  const floor = n - rememberedBatches;
+  yield* run('delete from batches where runner = $1 and lane = $2 and n <= $3', runner, lane, floor);
   return result;
 }
 

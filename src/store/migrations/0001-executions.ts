@@ -174,9 +174,10 @@ create table inbox_messages (
 
 create table batches (
   runner text not null,
+  lane integer not null,
   n bigint not null,
   result text not null,
-  primary key (runner, n)
+  primary key (runner, lane, n)
 ) {{rows by key}};
 
 create table offers (

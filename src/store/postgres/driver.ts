@@ -35,8 +35,8 @@ export interface PostgresOptions {
   readonly migrations?: readonly Migration[];
 }
 
-/** Number of connections reserved for commits, leases and polls. */
-const kept = 3;
+/** Number of connections reserved for commits (two), leases and polls. */
+const kept = 4;
 const retryMs = 50;
 const closeMs = 2000;
 /** Maximum wait of a migration for the lock of a table. */

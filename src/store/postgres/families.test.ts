@@ -13,7 +13,8 @@ const [grandchild, child, parent, sibling] = ['f0', 'f1', 'f2', 'f3'] as const;
 async function family(store: Store, owned: boolean): Promise<void> {
   const of = (id: string, task: string): object => ({ rootId: parent, parent: { id, task, item: -1 } });
   const root = sampleExecution({ id: parent, owned });
-  if (owned) await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(parent, { create: root })] });
+  if (owned)
+    await store.commit({ runner: 'r1', lane: 0, n: 1, transitions: [sampleTransition(parent, { create: root })] });
   else await store.createExecutions([root]);
   await store.createExecutions([
     sampleExecution({ id: child, ...of(parent, 'c') }),
@@ -75,7 +76,7 @@ if (typeof server === 'string') {
       const { store, client } = await place(t);
       await family(store, true);
       const effects = sampleEffects({ cancelChildren: [sibling, child] });
-      const batch = { runner: 'r1', n: 2, transitions: [sampleTransition(parent, { effects })] };
+      const batch = { runner: 'r1', lane: 0, n: 2, transitions: [sampleTransition(parent, { effects })] };
       await waitsForTheFirst(client, [grandchild, child, parent, sibling], () => store.commit(batch));
       assert.deepEqual(await statuses(store, grandchild, child, sibling), ['cancelled', 'cancelled', 'cancelled']);
     });
@@ -84,7 +85,7 @@ if (typeof server === 'string') {
       const { store, client } = await place(t);
       await family(store, true);
       const tasks = [sampleTaskState('c', { status: 'failed' })];
-      await store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(parent, { tasks })] });
+      await store.commit({ runner: 'r1', lane: 0, n: 2, transitions: [sampleTransition(parent, { tasks })] });
       await client.query(`update executions set status = 'failed', owner = null, ended_at = 1 where id = $1`, [parent]);
       const retry = { id: parent, tenant: 'default', buildId: 'embedded/w/2', reset: ['c'], gone: [] };
       await waitsForTheFirst(client, [grandchild, child, parent], () => store.retry(retry));

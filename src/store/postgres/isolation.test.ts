@@ -73,11 +73,11 @@ async function committing(store: Store, end: AbortSignal): Promise<number> {
   for (const id of names) await store.registerRunner(sampleRunner(id));
   const counts = names.map(async (runner) => {
     const create = sampleExecution({ id: newId(1_000_000), owned: true });
-    await commit(store, { runner, n: 1, transitions: [sampleTransition(create.id, { create })] });
+    await commit(store, { runner, lane: 0, n: 1, transitions: [sampleTransition(create.id, { create })] });
     let n = 1;
     for (; !end.aborted; n++) {
       const change = { tasks: [sampleTaskState('a', { attempt: n })] };
-      await commit(store, { runner, n: n + 1, transitions: [sampleTransition(create.id, change)] });
+      await commit(store, { runner, lane: 0, n: n + 1, transitions: [sampleTransition(create.id, change)] });
     }
     return n;
   });

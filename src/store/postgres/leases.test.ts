@@ -130,14 +130,14 @@ if (typeof server === 'string') {
     it('a marked runner has no lease: it renews, writes and takes nothing, and gets no new lease', async (t) => {
       const { store } = await place(t);
       const create = sampleExecution({ owned: true });
-      await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] });
+      await store.commit({ runner: 'r1', lane: 0, n: 1, transitions: [sampleTransition(create.id, { create })] });
       await store.createExecutions([sampleExecution()]);
       await store.renew(lease);
       assert.equal(await store.markDead('r1', await leaseUntil(store)), true);
       assert.equal((await store.renew(lease)).alive, false);
       await store.registerRunner(sampleRunner('r1')); // a first try whose answer was lost
       assert.equal((await store.renew(lease)).alive, false);
-      const late = { runner: 'r1', n: 2, transitions: [sampleTransition(create.id)] };
+      const late = { runner: 'r1', lane: 0, n: 2, transitions: [sampleTransition(create.id)] };
       await assert.rejects(store.commit(late), FencedError);
       const claim = { now: 1_000_010, limit: 10, buildIds: ['embedded/w/1'], roots: null, limits: new Map() };
       assert.deepEqual(await store.claim({ ...claim, runner: 'r1' }), []);

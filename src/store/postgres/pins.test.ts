@@ -27,7 +27,7 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   const sample = new SampleRegistry(t, store);
   const one = await sample.register('1.0.0');
   const create = sampleExecution({ owned: true });
-  await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] });
+  await store.commit({ runner: 'r1', lane: 0, n: 1, transitions: [sampleTransition(create.id, { create })] });
   return { store, sample, client, one, known: create.id };
 }
 
@@ -71,7 +71,7 @@ async function codeOf(promise: Promise<unknown>): Promise<string | null> {
 /** Writes a change of the execution that r1 owns, and optionally creates another one. */
 function commit({ store, known }: Place, change: Partial<Transition>, create?: NewExecution): Promise<unknown> {
   const made = create === undefined ? [] : [sampleTransition(create.id, { create })];
-  return store.commit({ runner: 'r1', n: 2, transitions: [...made, sampleTransition(known, change)] });
+  return store.commit({ runner: 'r1', lane: 0, n: 2, transitions: [...made, sampleTransition(known, change)] });
 }
 
 const other = { effects: sampleEffects({ itemsDropped: ['nothing'] }) };

@@ -21,7 +21,7 @@ const place = (t: Cleanup, url: string): Promise<PostgresPlace> => postgresPlace
 /** An execution that r1 owns, by its batch number 1. */
 async function owned(store: Store, change: Partial<NewExecution> = {}): Promise<string> {
   const create = sampleExecution({ ...change, owned: true });
-  await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] });
+  await store.commit({ runner: 'r1', lane: 0, n: 1, transitions: [sampleTransition(create.id, { create })] });
   return create.id;
 }
 
@@ -53,12 +53,12 @@ if (typeof server === 'string') {
           events: [event(1, 'task.started')],
           ...change,
         });
-        const first = { runner: 'r1', n: 2, transitions: [begun] };
+        const first = { runner: 'r1', lane: 0, n: 2, transitions: [begun] };
         const answer = await store.commit(first);
         assert.deepEqual(await store.commit(first), answer, 'a repetition gives the same answer');
         const done = sampleTaskState('a', { status: 'completed', endedAt: 1_000_009, output: '1' });
         const ended = sampleTransition(id, { tasks: [done], events: [event(2, 'task.completed')], ...change });
-        await store.commit({ runner: 'r1', n: 3, transitions: [ended] });
+        await store.commit({ runner: 'r1', lane: 0, n: 3, transitions: [ended] });
         await store.commit(first);
         assert.deepEqual(
           (await store.tasks(id)).map(({ status, output }) => [status, output]),
@@ -70,13 +70,28 @@ if (typeof server === 'string') {
         );
       });
 
+      it(`each lane counts its own batches (${form})`, async (t) => {
+        const { store } = await place(t, url);
+        const id = await owned(store);
+        const write = async (lane: number, n: number, task: string): Promise<void> => {
+          const tasks = [sampleTaskState(task)];
+          await store.commit({ runner: 'r1', lane, n, transitions: [sampleTransition(id, { tasks, ...change })] });
+        };
+        await write(0, 5, 'a');
+        await write(1, 2, 'b');
+        await write(1, 2, 'b'); // a repetition
+        await write(0, 6, 'c');
+        assert.deepEqual((await store.tasks(id)).map(({ task }) => task).toSorted(), ['a', 'b', 'c']);
+        await assert.rejects(write(0, 4, 'late'), FencedError);
+      });
+
       it(`a batch older than the remembered ones is refused (${form})`, async (t) => {
         const { store } = await place(t, url);
         const id = await owned(store);
         const late = sampleTransition(id, { tasks: [sampleTaskState('late')], ...change });
         for (let n = 2; n < 70; n++)
-          await store.commit({ runner: 'r1', n, transitions: [sampleTransition(id, change)] });
-        await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions: [late] }), FencedError);
+          await store.commit({ runner: 'r1', lane: 0, n, transitions: [sampleTransition(id, change)] });
+        await assert.rejects(store.commit({ runner: 'r1', lane: 0, n: 2, transitions: [late] }), FencedError);
         assert.deepEqual(await store.tasks(id), []);
       });
 
@@ -86,10 +101,10 @@ if (typeof server === 'string') {
         // the first try: its connection holds the number and has not committed
         await client.query('begin');
         await client.query(
-          `insert into batches (runner, n, result) values ('r1', 2, '{"lost":[],"kept":[],"moved":[],"offersTaken":[]}')`,
+          `insert into batches (runner, lane, n, result) values ('r1', 0, 2, '{"lost":[],"kept":[],"moved":[],"offersTaken":[]}')`,
         );
         const again = sampleTransition(id, { tasks: [sampleTaskState('a')], ...change });
-        const repetition = store.commit({ runner: 'r1', n: 2, transitions: [again] });
+        const repetition = store.commit({ runner: 'r1', lane: 0, n: 2, transitions: [again] });
         assert.ok(await isHeldUp(repetition), 'it waits for what becomes of the first');
         await client.query('commit');
         assert.deepEqual(await repetition, { lost: [], kept: [], moved: [], offersTaken: [] });
@@ -133,7 +148,7 @@ if (typeof server === 'string') {
         'what it wrote last counts',
       );
       const late = sampleTransition(id, { tasks: [sampleTaskState('b')] });
-      await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions: [late] }), FencedError);
+      await assert.rejects(store.commit({ runner: 'r1', lane: 0, n: 2, transitions: [late] }), FencedError);
       assert.equal((await store.tasks(id)).length, 1);
     });
 
@@ -143,7 +158,7 @@ if (typeof server === 'string') {
       await client.query('begin');
       await client.query(`update runners set dead = 1 where id = 'r1'`);
       const change = sampleTransition(id, { tasks: [sampleTaskState('a')] });
-      const commit = store.commit({ runner: 'r1', n: 2, transitions: [change] });
+      const commit = store.commit({ runner: 'r1', lane: 0, n: 2, transitions: [change] });
       commit.catch(() => undefined); // the assertion is below
       assert.ok(await isHeldUp(commit.catch(() => undefined)));
       await client.query('commit');
@@ -164,7 +179,12 @@ if (typeof server === 'string') {
       );
       await client.query('update executions set inbox_seq = 1 where id = $1', [id]);
       const letGo = sampleRelease({ status: 'waiting', endedAt: null, output: null });
-      const commit = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(id, { release: letGo })] });
+      const commit = store.commit({
+        runner: 'r1',
+        lane: 0,
+        n: 2,
+        transitions: [sampleTransition(id, { release: letGo })],
+      });
       assert.ok(await isHeldUp(commit));
       await client.query('commit');
       assert.deepEqual(await commit, { lost: [], kept: [id], moved: [], offersTaken: [] });
@@ -224,14 +244,19 @@ if (typeof server === 'string') {
       const child = sampleExecution({ owned: true, parent: { id: parent.id, task: 'kid', item: -1 } });
       assert.ok(parent.id < child.id);
       const transitions = [parent, child].map((create) => sampleTransition(create.id, { create }));
-      await store.commit({ runner: 'r1', n: 1, transitions });
+      await store.commit({ runner: 'r1', lane: 0, n: 1, transitions });
       await client.query('begin');
       await client.query('select 1 from executions where id = $1 for update', [parent.id]);
       const letGo = sampleRelease({
         parent: { id: parent.id, task: 'kid' },
         events: [event(1, 'execution.completed')],
       });
-      const ended = store.commit({ runner: 'r1', n: 2, transitions: [sampleTransition(child.id, { release: letGo })] });
+      const ended = store.commit({
+        runner: 'r1',
+        lane: 0,
+        n: 2,
+        transitions: [sampleTransition(child.id, { release: letGo })],
+      });
       assert.ok(await isHeldUp(ended));
       // it waits for the first of them without holding a lock
       const free = await client.query('select 1 from executions where id = $1 for update skip locked', [child.id]);
@@ -348,20 +373,25 @@ if (typeof server === 'string') {
         const ids: string[] = [];
         for (let i = 0; i < 5; i++) {
           const create = sampleExecution({ owned: true });
-          await store.commit({ runner: 'r1', n: i + 1, transitions: [sampleTransition(create.id, { create })] });
+          await store.commit({
+            runner: 'r1',
+            lane: 0,
+            n: i + 1,
+            transitions: [sampleTransition(create.id, { create })],
+          });
           ids.push(create.id);
         }
         const bad = ids[3]!;
         const transitions = ids.map((id) =>
           sampleTransition(id, id === bad ? poison : { tasks: [sampleTaskState('a')] }),
         );
-        await assert.rejects(store.commit({ runner: 'r1', n: 10, transitions }), (error: unknown) => {
+        await assert.rejects(store.commit({ runner: 'r1', lane: 0, n: 10, transitions }), (error: unknown) => {
           assert.ok(error instanceof RefusedDataError);
           return error.id === bad;
         });
         for (const id of ids) assert.deepEqual(await store.tasks(id), []);
         const others = transitions.filter(({ id }) => id !== bad);
-        assert.deepEqual(await store.commit({ runner: 'r1', n: 11, transitions: others }), {
+        assert.deepEqual(await store.commit({ runner: 'r1', lane: 0, n: 11, transitions: others }), {
           lost: [],
           kept: [],
           moved: [],
@@ -374,7 +404,7 @@ if (typeof server === 'string') {
       const { store, client } = await place(t, url);
       const creates = Array.from({ length: 1000 }, () => sampleExecution({ owned: true }));
       const made = creates.map((create) => sampleTransition(create.id, { create }));
-      await store.commit({ runner: 'r1', n: 1, transitions: made });
+      await store.commit({ runner: 'r1', lane: 0, n: 1, transitions: made });
       // a sequence also counts rolled-back values
       await client.query(`create sequence tries;
         create function try() returns trigger language plpgsql set search_path from current as $$ begin perform nextval('tries'); return null; end $$;
@@ -383,7 +413,10 @@ if (typeof server === 'string') {
       const transitions = creates.map(({ id }) => {
         return sampleTransition(id, { tasks: [sampleTaskState('a', { output: id === bad ? '"\u0000"' : '1' })] });
       });
-      await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions }), { name: 'RefusedDataError', id: bad });
+      await assert.rejects(store.commit({ runner: 'r1', lane: 0, n: 2, transitions }), {
+        name: 'RefusedDataError',
+        id: bad,
+      });
       const { rows } = await client.query<{ tries: string }>(`select nextval('tries') - 1 as tries`);
       // the batch itself, and one try for each halving of a thousand
       assert.ok(Number(rows[0]!.tries) <= 12, `${rows[0]!.tries} tries`);
@@ -397,8 +430,8 @@ if (typeof server === 'string') {
       });
       const transitions = creates.map((create) => sampleTransition(create.id, { create }));
       const refused = { name: 'RefusedDataError', id: creates[6]!.id };
-      await assert.rejects(store.commit({ runner: 'r1', n: 1, transitions }), refused);
-      await store.commit({ runner: 'r1', n: 2, transitions: transitions.toSpliced(6, 1) });
+      await assert.rejects(store.commit({ runner: 'r1', lane: 0, n: 1, transitions }), refused);
+      await store.commit({ runner: 'r1', lane: 0, n: 2, transitions: transitions.toSpliced(6, 1) });
       assert.equal((await store.ownedBy('r1')).length, 8);
     });
   });

@@ -28,25 +28,28 @@ if (typeof server === 'string') {
       const { store } = await postgresPlace(t, url, ['r1']);
       const creates = Array.from({ length: 2 }, () => sampleExecution({ owned: true }));
       const made = creates.map((create) => sampleTransition(create.id, { create }));
-      await store.commit({ runner: 'r1', n: 1, transitions: made });
+      await store.commit({ runner: 'r1', lane: 0, n: 1, transitions: made });
       const [good, bad] = creates.map(({ id }, i) => {
         const output = i === 0 ? '1' : '"'.repeat(300_000_000);
         return sampleTransition(id, { tasks: [sampleTaskState('a', { output })] });
       });
-      await assert.rejects(store.commit({ runner: 'r1', n: 2, transitions: [good!, bad!] }), UnwritableBatchError);
+      await assert.rejects(
+        store.commit({ runner: 'r1', lane: 0, n: 2, transitions: [good!, bad!] }),
+        UnwritableBatchError,
+      );
       assert.deepEqual(await store.tasks(good!.id), []);
-      await store.commit({ runner: 'r1', n: 3, transitions: [good!] });
+      await store.commit({ runner: 'r1', lane: 0, n: 3, transitions: [good!] });
       assert.equal((await store.tasks(good!.id)).length, 1);
     });
 
     it('a batch that the server does not take within its deadline is given up after three tries, and never written later', async (t) => {
       const { store, client } = await postgresPlace(t, url, ['r1'], { deadlineMs });
       const create = sampleExecution({ owned: true });
-      await store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] });
+      await store.commit({ runner: 'r1', lane: 0, n: 1, transitions: [sampleTransition(create.id, { create })] });
       await client.query(slowText);
       const output = 'x'.repeat(9_000_000);
       const large = sampleTransition(create.id, { tasks: [sampleTaskState('a', { output })] });
-      const commit = (): Promise<unknown> => store.commit({ runner: 'r1', n: 2, transitions: [large] });
+      const commit = (): Promise<unknown> => store.commit({ runner: 'r1', lane: 0, n: 2, transitions: [large] });
       for (let tries = 1; tries <= 2; tries++) {
         await assert.rejects(commit(), (error) => !(error instanceof UnwritableBatchError));
       }

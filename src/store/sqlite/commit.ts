@@ -37,11 +37,11 @@ export class SqliteCommit {
   }
 
   /** Finds the first transition with which the beginning of a batch is refused, by halves, in transactions that are taken back. */
-  #refused({ runner, n, transitions }: Batch, cause: unknown): unknown {
+  #refused({ transitions, ...place }: Batch, cause: unknown): unknown {
     let [taken, refused, found] = [0, transitions.length, cause];
     while (refused - taken > 1) {
       const middle = Math.floor((taken + refused) / 2);
-      const error = this.#refusal({ runner, n, transitions: transitions.slice(0, middle) });
+      const error = this.#refusal({ ...place, transitions: transitions.slice(0, middle) });
       if (error === undefined) taken = middle;
       else if (!isDataError(error)) return error;
       else [refused, found] = [middle, error];

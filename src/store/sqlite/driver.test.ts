@@ -259,7 +259,7 @@ describe('durability.md, per database: SQLite', () => {
     const writing = store.createExecutions([sampleExecution()]).finally(() => (written = true));
     const create = sampleExecution({ owned: true });
     await assert.rejects(
-      store.commit({ runner: 'r1', n: 1, transitions: [sampleTransition(create.id, { create })] }),
+      store.commit({ runner: 'r1', lane: 0, n: 1, transitions: [sampleTransition(create.id, { create })] }),
       BusyError,
     );
     // this same thread holds the lock: a wait inside SQLite could only fail, while the timer continues when it is
@@ -320,13 +320,13 @@ describe('durability.md, A commit that cannot succeed is not repeated: values th
     await store!.registerRunner(sampleRunner('r1'));
     const creates = Array.from({ length: 2 }, () => sampleExecution({ owned: true }));
     const made = creates.map((create) => sampleTransition(create.id, { create }));
-    await store!.commit({ runner: 'r1', n: 1, transitions: made });
+    await store!.commit({ runner: 'r1', lane: 0, n: 1, transitions: made });
     const [good, bad] = creates.map(({ id }, i) => {
       const startedAt = (i === 0 ? 1 : 2n ** 70n) as number;
       return sampleTransition(id, { tasks: [sampleTaskState('a', { startedAt })] });
     });
     const refused = { name: 'RefusedDataError', id: bad!.id };
-    await assert.rejects(store!.commit({ runner: 'r1', n: 2, transitions: [good!, bad!] }), refused);
+    await assert.rejects(store!.commit({ runner: 'r1', lane: 0, n: 2, transitions: [good!, bad!] }), refused);
     assert.deepEqual(await store!.tasks(good!.id), []);
   });
 });

@@ -59,7 +59,7 @@ async function passed<T>(call: Promise<T>, gate: Gate): Promise<T> {
 
 const batchOf = (id: string): Parameters<Store['commit']>[0] => {
   const create = sampleExecution({ id, owned: true });
-  return { runner: 'r1', n: 1, transitions: [sampleTransition(id, { create })] };
+  return { runner: 'r1', lane: 0, n: 1, transitions: [sampleTransition(id, { create })] };
 };
 
 describe('durability.md, Per database: a commit on SQLite is acknowledged after its flush', () => {

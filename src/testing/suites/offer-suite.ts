@@ -44,13 +44,19 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
     const commit = (id: string, change: Partial<Effects>, epoch = 1): ReturnType<Store['commit']> =>
       store.commit({
         runner: 'owner',
+        lane: 0,
         n: ++batches,
         transitions: [sampleTransition(id, { epoch, effects: effects(change) })],
       });
     /** An execution of `owner`, in epoch 1, with offers. */
     const offering = async (...offers: readonly NewOffer[]): Promise<string> => {
       const create = sampleExecution({ owned: true });
-      await store.commit({ runner: 'owner', n: ++batches, transitions: [sampleTransition(create.id, { create })] });
+      await store.commit({
+        runner: 'owner',
+        lane: 0,
+        n: ++batches,
+        transitions: [sampleTransition(create.id, { create })],
+      });
       await commit(create.id, { offers });
       return create.id;
     };
@@ -229,7 +235,7 @@ export function offerSuite(name: string, open: () => Promise<Store>): void {
       } as const;
       const rest = { endedAt: null, wakeAt: null, output: null, error: null, reason: null, cause: null, value: null };
       const transition = sampleTransition(id, { tasks: [{ ...state, ...rest }] });
-      await store.commit({ runner: 'owner', n: ++batches, transitions: [transition] });
+      await store.commit({ runner: 'owner', lane: 0, n: ++batches, transitions: [transition] });
       await take('one');
       await kill('owner');
       await store.cancel(id, 'default');

@@ -28,7 +28,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       release(t, () => store.close());
       await store.registerRunner(sampleRunner('r1'));
       const commit = (...transitions: readonly Transition[]): ReturnType<Store['commit']> =>
-        store.commit({ runner: 'r1', n: ++batches, transitions });
+        store.commit({ runner: 'r1', lane: 0, n: ++batches, transitions });
       return { store, sample: new SampleRegistry(t, store), commit };
     };
     const made = (create: NewExecution): Transition =>

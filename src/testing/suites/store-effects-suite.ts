@@ -32,7 +32,7 @@ export function storeEffectsSuite(
     afterEach(() => store.close());
 
     const commit = (...transitions: readonly Transition[]): ReturnType<Store['commit']> =>
-      store.commit({ runner: 'r1', n: ++batches, transitions });
+      store.commit({ runner: 'r1', lane: 0, n: ++batches, transitions });
     const owned = async (): Promise<string> => {
       const create = sampleExecution({ owned: true });
       await commit(sampleTransition(create.id, { create }));

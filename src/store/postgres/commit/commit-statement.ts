@@ -67,7 +67,7 @@ export function commitStatement(
   floor: number,
   lockMs: number,
 ): { readonly text: string; readonly values: unknown[] } {
-  const { runner, n, transitions } = batch;
+  const { runner, lane, n, transitions } = batch;
   const known = transitions.filter(({ create }) => create === null);
   const pinnings = new Pinnings(madeBy(transitions));
   const rows: { readonly [P in Part]: readonly ReturnType<(typeof columnsOf)[P]['record']>[] } = {
@@ -94,7 +94,7 @@ export function commitStatement(
       (parts.includes('messages') && parts.includes('heads')) ||
       known.some(({ release }) => release !== null && release.endedAt !== null && release.inboxSeen > 0),
   };
-  const values: unknown[] = [runner, n, String(lockMs), n % forgetEvery === 0 ? floor : 0];
+  const values: unknown[] = [runner, n, String(lockMs), n % forgetEvery === 0 ? floor : 0, lane];
   if (shape.owns)
     values.push(
       known.map(({ id }) => id),
@@ -160,7 +160,7 @@ function textOf(shape: Shape): string {
  * `insert ... on conflict`, never `update ... from`, whose plan degrades on tables that were never analysed.
  */
 function commitText({ parts, owns, follows, readsMessages }: Shape): string {
-  let last = 4;
+  let last = 5;
   const own = owns ? { ids: `$${++last}`, epochs: `$${++last}` } : null;
   const from = new Map<Part, string>();
   for (const part of parts) {
@@ -179,7 +179,7 @@ function commitText({ parts, owns, follows, readsMessages }: Shape): string {
     fence,
     from.has('pins') ? pins(from.get('pins')!) : null,
     batchOf(from.has('pins')),
-    `forgotten as (delete from batches where runner = $1 and n <= $4)`,
+    `forgotten as (delete from batches where runner = $1 and lane = $5 and n <= $4)`,
     own === null ? null : owned(own.ids, own.epochs),
     from.has('made') ? made(from.get('made')!, follows, owns) : null,
     `live as materialized (${live})`,
@@ -240,8 +240,8 @@ function pins(from: string): string {
 /** Everything else is written only where this is. */
 function batchOf(pinned: boolean): string {
   const may = pinned ? 'not exists (select 1 from refused) and ' : '';
-  return `batch as (insert into batches (runner, n, result) select $1, $2, '' from fence
-    where ${may}not exists (select 1 from batches where runner = $1 and n > $2) on conflict do nothing returning 1)`;
+  return `batch as (insert into batches (runner, lane, n, result) select $1, $5, $2, '' from fence
+    where ${may}not exists (select 1 from batches where runner = $1 and lane = $5 and n > $2) on conflict do nothing returning 1)`;
 }
 
 /**

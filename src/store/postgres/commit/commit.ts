@@ -42,7 +42,8 @@ const givenUp = 'given up';
 export class PostgresCommit {
   readonly #driver: PostgresDriver;
   readonly #now: () => number;
-  #silent: { readonly runner: string; readonly n: number; readonly times: number } | undefined;
+  /** By lane: its batch that was sent without an answer. */
+  readonly #silent = new Map<number, { readonly runner: string; readonly n: number; readonly times: number }>();
 
   constructor(driver: PostgresDriver, now: () => number) {
     this.#driver = driver;
@@ -74,14 +75,14 @@ export class PostgresCommit {
   }
 
   /** How often in a row a batch was sent, and no server said what became of it. */
-  #silentTries({ runner, n }: Batch, error: unknown): number {
+  #silentTries({ runner, lane, n }: Batch, error: unknown): number {
     if (!isSilence(error)) {
-      this.#silent = undefined;
+      this.#silent.delete(lane);
       return 0;
     }
-    const before = this.#silent;
+    const before = this.#silent.get(lane);
     const times = before?.runner === runner && before.n === n ? before.times + 1 : 1;
-    this.#silent = { runner, n, times };
+    this.#silent.set(lane, { runner, n, times });
     return times;
   }
 
@@ -90,12 +91,12 @@ export class PostgresCommit {
    * under way: so what was sent before is either written, which is told, or never will be, however late it comes.
    */
   async #giveUp(batch: Batch, cause: unknown): Promise<CommitResult> {
-    const { runner, n } = batch;
+    const { runner, lane, n } = batch;
     const written = await this.#driver
       .once(async (client) => {
         await this.#driver.drive(client, checkFence(this.#tx(), runner));
-        const text = `insert into batches (runner, n, result) values ($1, $2, '${givenUp}') on conflict do nothing`;
-        const taken = await this.#driver.run(client, text, [runner, n]);
+        const text = `insert into batches (runner, lane, n, result) values ($1, $2, $3, '${givenUp}') on conflict do nothing`;
+        const taken = await this.#driver.run(client, text, [runner, lane, n]);
         return taken.rowCount === 0 ? this.#known(client, batch) : undefined;
       })
       .catch((error: unknown) => {
@@ -134,11 +135,11 @@ export class PostgresCommit {
    * itself: only its own commit confirms that the row, which is there to be seen, is on the standby too.
    */
   async #known(client: PoolClient, batch: Batch): Promise<CommitResult> {
-    const { runner, n } = batch;
+    const { runner, lane, n } = batch;
     const { rows } = await this.#driver.run<{ result: string }>(
       client,
-      'update batches set result = result where runner = $1 and n = $2 returning result',
-      [runner, n],
+      'update batches set result = result where runner = $1 and lane = $2 and n = $3 returning result',
+      [runner, lane, n],
     );
     const [known] = rows;
     if (known === undefined) throw new FencedError(`batch ${n} of runner ${runner} was overtaken by later ones`);

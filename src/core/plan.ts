@@ -32,6 +32,9 @@ export function freshProgress(graph: Graph): Progress {
   };
 }
 
+/**
+ * Records the end of a task and returns its effects: tasks that became ready, and tasks that are skipped, transitively.
+ */
 export function taskEnded(graph: Graph, progress: Progress, task: number, status: TaskStatus): Follows {
   const ready: number[] = [];
   const skipped: { task: number; skip: Skip }[] = [];
@@ -66,9 +69,7 @@ function skipReason(status: TaskStatus): SkipReason | null {
   return status === 'cancelled' ? 'need_cancelled' : null;
 }
 
-/**
- * Records the end of a task and returns its effects: tasks that became ready, and tasks that are skipped, transitively.
- */
+/** Rebuilds progress from stored states; `failed` is in the order of their end. */
 export function restoreProgress(
   graph: Graph,
   stored: ReadonlyMap<number, TaskStatus>,
@@ -87,7 +88,6 @@ export function restoreProgress(
 
 const endedStates: ReadonlySet<TaskStatus> = new Set(['completed', 'failed', 'skipped', 'cancelled']);
 
-/** Rebuilds progress from stored states; `failed` is in the order of their end. */
 export type Ending =
   | { readonly status: 'completed' }
   | { readonly status: 'failed'; readonly task: number; readonly because: 'task_failed' | 'output_skipped' }

@@ -4,6 +4,7 @@ import type { NewExecution } from '../store/transition.ts';
 import { BusyError } from '../store/store.ts';
 import type { Claim, ClaimedExecution, Renewal } from '../store/store.ts';
 import { Catalog } from './catalog.ts';
+import { compareOwned } from './liveness/compare-owned.ts';
 import { delay } from './clock.ts';
 import type { LoadedWorkflow } from './catalog.ts';
 import type { TaskCall } from './workflow-code.ts';
@@ -94,7 +95,8 @@ export class Engine {
       claim: () => this.#claim(),
       take: (claim) => this.#suspects.take(claim, (claimed, endTurn) => this.#adopt(claimed, endTurn)),
       help: () => this.#helper.poll(),
-      compare: () => this.#compareOwned(),
+      compare: () =>
+        compareOwned({ ...options, lives: this.#lives, journal: this.#journal, runner: this.#membership.id }),
       reader: () => (this.#lives.size === 0 ? null : this.#membership.id),
       onMessages: (id, messages) => this.#lives.get(id)?.receive(messages),
       onChanged: (beyond) => {
@@ -349,32 +351,6 @@ export class Engine {
 
   #buildIds(): readonly string[] {
     return this.#ownBuilds === null ? this.catalog.buildIds() : [...this.#ownBuilds];
-  }
-
-  /**
-   * Compares the rows that name this runner with its memory: the answer to a claim may be lost, and an execution may be
-   * taken over before a slow write. Executions in the journal are left out. No claim runs meanwhile. Returns true if
-   * any execution was released: a limit may have waited for it.
-   */
-  async #compareOwned(): Promise<boolean> {
-    const { store, logger } = this.#options;
-    let released = false;
-    const quiet = [...this.#lives.values()].filter((live) => !this.#journal.holds(live));
-    const known = new Map(Array.from(this.#lives.values(), (live) => [live.id, live.epoch]));
-    const rows = await store.ownedBy(this.#membership.id);
-    for (const { id, epoch } of rows) {
-      if (known.get(id) === epoch || this.#lives.has(id)) continue;
-      await store.releaseExecution(id, this.#membership.id, epoch);
-      released = true;
-    }
-    const owned = new Map(rows.map(({ id, epoch }) => [id, epoch]));
-    for (const live of quiet) {
-      const isOwned = owned.get(live.id) === live.epoch;
-      if (isOwned || this.#journal.holds(live) || this.#lives.get(live.id) !== live) continue;
-      logger.warn({ execution: live.id }, 'this runner no longer owns an execution; it is dropped from memory');
-      live.abandon();
-    }
-    return released;
   }
 
   /** Handles being declared dead: aborts every attempt, drops its executions, registers anew. */

@@ -3,7 +3,7 @@ import type { SlotDecision } from '../core/schedule/rule.ts';
 import { nextSlot } from '../core/schedule/fire-times.ts';
 import type { ScheduleRule } from '../core/definition/spec.ts';
 import { newExecution } from '../engine/client/start.ts';
-import { createExecution } from '../store/executions/executions.ts';
+import { createPinned } from '../store/executions/create.ts';
 import { cancelLocked } from '../store/executions/commands.ts';
 import { lockFamily } from '../store/executions/family.ts';
 import { extendSlot, insertSlot, settleBuffered, slotAtOrBefore, slotOutcomes } from '../store/schedules/slots.ts';
@@ -139,10 +139,8 @@ class Firing {
     const { id: scheduleId, name, tenant } = this.#record;
     const schedule = { id: scheduleId, name, slot, isCatchUp };
     const { resolved, input, pins } = start;
-    yield* createExecution(
-      newExecution({ resolved, input, options: {}, tenant, now: this.#tx.now, schedule, id }),
-      pins,
-    );
+    const create = newExecution({ resolved, input, options: {}, tenant, now: this.#tx.now, schedule, id });
+    yield* createPinned(this.#tx, [create], pins);
     this.#open?.push(id);
     this.#lastSlot = Math.max(slot, this.#lastSlot ?? slot);
     this.#started += 1;

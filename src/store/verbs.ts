@@ -4,6 +4,7 @@ import type { ClaimTx } from './claim/claim.ts';
 import { load } from './claim/hydrate.ts';
 import { executionsOnRetiredBuilds, holdChanged, moveToBuild } from './claim/retired-builds.ts';
 import { taskEndOutcome } from './commit/task-end.ts';
+import { createExecutions } from './executions/create.ts';
 import * as commands from './executions/commands.ts';
 import * as definitions from './executions/definitions.ts';
 import * as executions from './executions/executions.ts';
@@ -158,7 +159,7 @@ const readVerbs: Table<Reads & Retention> = {
 
 /** Every verb that is a script, by its name. */
 export const verbs: Table<Scripted> = {
-  createExecutions: writes(executions.createExecutions),
+  createExecutions: writes(createExecutions),
   // a read, in a transaction that waits for the lost one to end
   taskEndOutcome: { ...writes(plain(taskEndOutcome), unnoticed), does: 'reads' },
   ...claimVerbs,

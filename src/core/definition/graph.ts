@@ -112,15 +112,16 @@ export function queueOf(task: Pick<TaskSpec, 'queue'>): string {
   return task.queue ?? defaultQueue;
 }
 
+/**
+ * Returns the queues of a workflow's functions; a workflow without functions (it sleeps, waits, starts children) uses
+ * the default queue.
+ */
 export function queuesOf(spec: WorkflowSpec): ReadonlySet<string> {
   const working = spec.tasks.filter(({ kind }) => kind === 'task' || kind === 'map');
   return new Set(working.length === 0 ? [defaultQueue] : working.map(queueOf));
 }
 
-/**
- * Returns the queues of a workflow's functions; a workflow without functions (it sleeps, waits, starts children) uses
- * the default queue.
- */
+/** Returns the levels of a graph for display: all needs of a task are in earlier levels. */
 export function levels(graph: Graph): string[][] {
   const level = graph.names.map(() => 0);
   const unmet = graph.needCounts.slice();
@@ -137,14 +138,13 @@ export function levels(graph: Graph): string[][] {
   return byLevel;
 }
 
-/** Returns the levels of a graph for display: all needs of a task are in earlier levels. */
+/** Returns these tasks and all their direct and indirect dependents. */
 export function downstream(graph: Graph, from: Iterable<number>): ReadonlySet<number> {
   const found = new Set(from);
   for (const task of found) for (const dependent of graph.dependents[task]!) found.add(dependent.task);
   return found;
 }
 
-/** Returns these tasks and all their direct and indirect dependents. */
 export function fingerprint(tasks: readonly Pick<TaskSpec, 'name' | 'kind' | 'needs'>[]): string {
   const shape = tasks.map((task) => [
     task.name,

@@ -40,7 +40,6 @@ export interface StartAnswer {
 /** Events that say only that a runner took the execution. */
 const takings: ReadonlySet<EventType> = new Set(['execution.started', 'execution.adopted', 'execution.resumed']);
 
-/** Failures that may prevent the storing of the failure as well: there is no second try. */
 /** The failure of an execution whose own failure the database refuses. */
 const plainFailure: TaskError = {
   name: 'CloacinaError',
@@ -48,6 +47,7 @@ const plainFailure: TaskError = {
   message:
     'the database refuses what the execution stores, and the text of its own error; the log of the runner has it',
 };
+/** Failures that may prevent the storing of the failure as well: there is no second try. */
 const failures: ReadonlySet<string> = new Set(['STORE_REFUSED', 'INTERNAL']);
 
 /** One owned execution in memory: plan, dispatch, settle, finish. Nothing that depends on a change happens before its commit. */

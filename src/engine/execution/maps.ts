@@ -1,3 +1,4 @@
+import { isCancelledByName } from '../../core/commands.ts';
 import { isTaskEnded } from '../../core/execution.ts';
 import { boundTaskError, toTaskError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
@@ -251,9 +252,9 @@ export class Maps {
     let untouched = false;
     for (const item of map.items) {
       if (isTaskEnded(item.status)) continue;
-      const begun = item.status === 'running' || item.status === 'waiting';
+      const isNamed = isCancelledByName(item.status, true);
       item.status = 'cancelled';
-      if (begun) this.#state.recordEnd(item, now);
+      if (isNamed) this.#state.recordEnd(item, now);
       else {
         this.#state.move(item, ended);
         untouched = true;

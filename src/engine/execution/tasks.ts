@@ -1,3 +1,4 @@
+import { hasBegun } from '../../core/commands.ts';
 import { isTaskEnded } from '../../core/execution.ts';
 import type { TaskStatus } from '../../core/execution.ts';
 import { restoreProgress, taskEnded } from '../../core/plan.ts';
@@ -332,8 +333,7 @@ export class Tasks {
       if (isTaskEnded(run.status)) continue;
       this.children.cancel(run);
       this.#maps.close(index);
-      const begun = run.status === 'running' || run.status === 'waiting';
-      run.status = begun ? 'cancelled' : status;
+      run.status = hasBegun(run.status) ? 'cancelled' : status;
       if (run.status === 'skipped') Object.assign(run, { reason: 'fail_fast', cause: cause === '' ? name : cause });
       this.#state.move(run, ended);
       run.endedAt = now;

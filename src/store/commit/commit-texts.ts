@@ -38,6 +38,8 @@ export const executionKeys: Columns<ExecutionKey> = new Columns<ExecutionKey>({ 
 /** The statements of a commit for many rows, by what they write. */
 export interface CommitTexts {
   readonly executions: string;
+  /** Leaves out the executions whose idempotency key is taken. */
+  readonly executionsWithKeys: string;
   readonly tags: string;
   readonly tasks: string;
   readonly steps: string;
@@ -56,6 +58,9 @@ export interface CommitTexts {
   readonly toldParents: string;
 }
 
+export const unlessKeyIsTaken =
+  'on conflict (tenant, workflow, idempotency_key) where idempotency_key is not null do nothing';
+
 const known = new Map<BulkTexts, CommitTexts>();
 
 /** Composed once: the same string is found faster among the prepared statements. */
@@ -71,6 +76,7 @@ export function commitTexts({ bulk }: Dialect): CommitTexts {
 function composed({ insert, remove, update }: BulkTexts): CommitTexts {
   return {
     executions: insert(newExecutions),
+    executionsWithKeys: insert(newExecutions, unlessKeyIsTaken),
     tags: insert(executionTags),
     tasks: insert(taskExecutions, taskOverwrite),
     steps: insert(steps),

@@ -1,10 +1,9 @@
 import { cancelLocked } from '../executions/commands.ts';
+import { insertExecutions } from '../executions/create.ts';
 import { familyOf } from '../executions/family.ts';
 import { all, bulk, first, run } from '../script.ts';
 import type { On, Script, Tx } from '../script.ts';
 import { createdEventRow, eventRow, events } from '../tables/events.ts';
-import { executionTags, tagRows } from '../tables/execution-tags.ts';
-import { newExecutionRow, newExecutions } from '../tables/executions.ts';
 import { inboxMessages } from '../tables/inbox-messages.ts';
 import { logs } from '../tables/logs.ts';
 import { offers } from '../tables/offers.ts';
@@ -85,7 +84,8 @@ export function* writeTransitions(tx: Tx, runner: string, transitions: readonly 
   const settled = new Map(madeBy(written).map((create) => [create, pins.settled(create)]));
   const isMoved = (create: NewExecution): boolean => settled.get(create)!.buildId !== create.buildId;
   const ownerOf = (create: NewExecution): string | null => (create.owned && !isMoved(create) ? runner : null);
-  yield* insertCreated(tx, settled, ownerOf);
+  const owners = new Map(Array.from(settled, ([create, as]) => [as, ownerOf(create)]));
+  yield* insertExecutions(tx, [...settled.values()], (as) => owners.get(as) ?? null);
   yield* dropItems(written);
   const texts = commitTexts(dialect);
   yield* bulk(taskExecutions, taskRows(written), texts.tasks);
@@ -125,18 +125,6 @@ export function* lockHeads(tx: Tx, transitions: readonly Transition[]): Script<R
     JSON.stringify(ids),
   );
   return new Map(heads.map((head) => [head.id, head]));
-}
-
-function* insertCreated(
-  { dialect }: On,
-  settled: ReadonlyMap<NewExecution, NewExecution>,
-  ownerOf: (create: NewExecution) => string | null,
-): Script<void> {
-  if (settled.size === 0) return;
-  const rows = Array.from(settled, ([create, as]) => newExecutionRow(as, ownerOf(create)));
-  const texts = commitTexts(dialect);
-  yield* bulk(newExecutions, rows, texts.executions);
-  yield* bulk(executionTags, [...settled.keys()].flatMap(tagRows), texts.tags);
 }
 
 function* dropItems(written: readonly Transition[]): Script<void> {

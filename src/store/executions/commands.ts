@@ -1,10 +1,12 @@
 import { CloacinaError } from '../../core/error.ts';
-import { isEnded } from '../../core/execution.ts';
-import type { ExecutionStatus } from '../../core/execution.ts';
+import { effectOf, isCancelledByName, openTasks, reopenedTasks } from '../../core/commands.ts';
+import type { Command } from '../../core/commands.ts';
+import type { ExecutionStatus, TaskStatus } from '../../core/execution.ts';
 import { storedJson } from '../../core/json.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import type { NewExecution } from '../transition.ts';
-import { appendEvent, insertExecution } from './executions.ts';
+import { insertExecutions } from './create.ts';
+import { appendEvent } from './executions.ts';
 import { lockFamily } from './family.ts';
 import { childEnded, lockHead, post } from './inbox.ts';
 import type { Delivery, Head } from './inbox.ts';
@@ -24,17 +26,32 @@ export function* cancelExecution(tx: Tx, id: string, tenant: string | null): Scr
   return yield* cancelLocked(tx, id, tenant);
 }
 
+/** Carries a request out: a message to the owner, or `apply` under the lock of the row, which returns the new status. */
+function* carryOut(
+  tx: Tx,
+  command: Exclude<Command, 'retry'>,
+  head: Head | undefined,
+  apply: (head: Head) => Script<ExecutionStatus>,
+): Script<Delivery> {
+  if (head === undefined) return { status: 'unknown' };
+  const effect = effectOf(command, head);
+  if (effect === 'ended' || effect === 'refused') return { status: effect, as: head.status };
+  if (effect === 'done') return { status: 'applied', as: head.status };
+  if (effect === 'apply') return { status: 'applied', as: yield* apply(head) };
+  yield* post(tx, head, { kind: command, name: null, payload: null });
+  return { status: 'sent' };
+}
+
+function isAmong(statuses: readonly TaskStatus[]): string {
+  return `status in (${statuses.map((status) => `'${status}'`).join(', ')})`;
+}
+
 /** The same if the whole family is locked (see `lockFamily`). */
 export function* cancelLocked(tx: Tx, id: string, tenant: string | null): Script<Delivery> {
-  const head = yield* lockHead(tx, id, tenant);
-  if (head === undefined) return { status: 'unknown' };
-  if (isEnded(head.status)) return { status: 'ended', as: head.status };
-  if (head.owner !== null) {
-    yield* post(tx, head, { kind: 'cancel', name: null, payload: null });
-    return { status: 'sent' };
-  }
-  yield* endUnowned(tx, id);
-  return { status: 'applied', as: 'cancelled' };
+  return yield* carryOut(tx, 'cancel', yield* lockHead(tx, id, tenant), function* cancel() {
+    yield* endUnowned(tx, id);
+    return 'cancelled';
+  });
 }
 
 /**
@@ -54,17 +71,17 @@ export function* dropHalfWritten(tx: Tx, ids: readonly string[]): Script<void> {
 function* endUnowned(tx: Tx, id: string): Script<void> {
   yield* dropHalfWritten(tx, [id]);
   yield* appendEvent(id, 'execution.cancelling', tx.now, null);
-  const known = yield* all<{ task: string; item: number; status: string }>(
+  const known = yield* all<{ task: string; item: number; status: TaskStatus }>(
     'select task, item, status from task_executions where execution_id = $1 order by task, item',
     id,
   );
   for (const { task, item, status } of known) {
-    const isOpen = status === 'running' || status === 'waiting' || (status === 'pending' && item === -1);
-    if (isOpen) yield* appendEvent(id, 'task.cancelled', tx.now, null, task, item === -1 ? null : item);
+    if (isCancelledByName(status, item !== -1))
+      yield* appendEvent(id, 'task.cancelled', tx.now, null, task, item === -1 ? null : item);
   }
   yield* run(
     `update task_executions set status = 'cancelled', ended_at = $2, wake_at = null
-     where execution_id = $1 and status in ('pending', 'running', 'waiting')`,
+     where execution_id = $1 and ${isAmong(openTasks)}`,
     id,
     tx.now,
   );
@@ -125,16 +142,10 @@ function* tasksOfDefinition(id: string): Script<readonly string[]> {
 
 /** Pauses an execution: no task starts; running ones may finish. */
 export function* pauseExecution(tx: Tx, id: string, tenant: string): Script<Delivery> {
-  const head = yield* lockHead(tx, id, tenant);
-  if (head === undefined) return { status: 'unknown' };
-  if (isEnded(head.status)) return { status: 'ended', as: head.status };
-  if (head.status === 'paused') return { status: 'applied', as: 'paused' };
-  if (head.owner !== null) {
-    yield* post(tx, head, { kind: 'pause', name: null, payload: null });
-    return { status: 'sent' };
-  }
-  yield* holdUnowned(tx, id, 'operator');
-  return { status: 'applied', as: 'paused' };
+  return yield* carryOut(tx, 'pause', yield* lockHead(tx, id, tenant), function* pause() {
+    yield* holdUnowned(tx, id, 'operator');
+    return 'paused';
+  });
 }
 
 /** Holds an execution without an owner; its row is locked. */
@@ -145,19 +156,11 @@ export function* holdUnowned(tx: Tx, id: string, reason: string): Script<void> {
 
 /** Resumes a paused execution. */
 export function* resumeExecution(tx: Tx, id: string, tenant: string): Script<Delivery> {
-  const head = yield* lockHead(tx, id, tenant);
-  if (head === undefined) return { status: 'unknown' };
-  if (isEnded(head.status)) return { status: 'ended', as: head.status };
-  if (head.owner !== null) {
-    // a pause may be under way at the owner
-    yield* post(tx, head, { kind: 'resume', name: null, payload: null });
-    return { status: 'sent' };
-  }
-  // a runner would hold it again: its definition has changed
-  if (head.status !== 'paused' || head.reason === 'DEFINITION_CHANGED') return { status: 'refused', as: head.status };
-  const as = yield* pendingAgain(tx, head);
-  yield* appendEvent(id, 'execution.resumed', tx.now, null);
-  return { status: 'applied', as };
+  return yield* carryOut(tx, 'resume', yield* lockHead(tx, id, tenant), function* resume(head) {
+    const as = yield* pendingAgain(tx, head);
+    yield* appendEvent(id, 'execution.resumed', tx.now, null);
+    return as;
+  });
 }
 
 /** Sets the status after a pause: an execution that was paused before its `startAt` waits for that again. */
@@ -196,12 +199,9 @@ export function* retryExecution(tx: Tx, retry: Retry): Script<Delivery> {
   if (reset.length > 0) yield* lockFamily(tx, [id]);
   const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
-  const isHeld = head.status === 'paused' && (head.reason === 'DEFINITION_CHANGED' || head.reason === 'CRASH_LOOP');
-  const retryable = head.status === 'failed' || head.status === 'cancelled' || isHeld;
-  if (!retryable || head.owner !== null) return { status: 'refused', as: head.status };
+  if (effectOf('retry', head) !== 'apply') return { status: 'refused', as: head.status };
   const gone = yield* packageGone(tx, id);
   if (gone !== undefined) return { status: 'package_gone', ...gone };
-  const open = `status in ('failed', 'cancelled', 'skipped')`;
   const also = reset.length === 0 ? '' : ` or ${tx.dialect.among('task', '$2')}`;
   const params = reset.length === 0 ? [id] : [id, JSON.stringify(reset)];
   if (reset.length > 0) {
@@ -227,7 +227,7 @@ export function* retryExecution(tx: Tx, retry: Retry): Script<Delivery> {
     `update task_executions set status = case when item = -1 and exists (select 1 from task_executions i
        where i.execution_id = $1 and i.task = task_executions.task and i.item >= 0) then 'running' else 'pending' end,
      charged_attempts = 0, ended_at = null, wake_at = null, output = null, error = null, reason = null, cause = null
-     where execution_id = $1 and (${open}${also})`,
+     where execution_id = $1 and (${isAmong(reopenedTasks)}${also})`,
     ...params,
   );
   yield* run(
@@ -269,7 +269,7 @@ export function* forkExecution(tx: Tx, fork: Fork): Script<Delivery> {
   if (create.pin !== null && pins.fault(create) !== null) {
     return { status: 'package_gone', package: create.pin.package, version: create.pin.version };
   }
-  yield* insertExecution(create);
+  yield* insertExecutions(tx, [create], () => null);
   yield* appendEvent(create.id, 'execution.created', tx.now, null);
   yield* run('update executions set forked_from = $2, forked_task = $3 where id = $1', create.id, from.id, from.task);
   for (const [table, instead] of [

@@ -1,89 +1,14 @@
 import type { EventType } from '../../core/event.ts';
 import type { ExecutionStatus } from '../../core/execution.ts';
-import { createdEventRow, events } from '../tables/events.ts';
+import { events } from '../tables/events.ts';
 import type { EventRecord } from '../tables/events.ts';
-import { executionTags, tagRows } from '../tables/execution-tags.ts';
-import { executions, newExecutionRow, newExecutions } from '../tables/executions.ts';
+import { executions } from '../tables/executions.ts';
 import type { ExecutionRecord } from '../tables/executions.ts';
 import type { Row } from '../tables/table.ts';
 import { taskExecutions, taskStates } from '../tables/task-executions.ts';
-import type { NewExecution, TaskState } from '../transition.ts';
-import { lockPinnedVersions } from '../commit/pinned-versions.ts';
-import type { Pins } from '../commit/pinned-versions.ts';
+import type { TaskState } from '../transition.ts';
 import { all, first, run } from '../script.ts';
 import type { On, Script, SqlValue } from '../script.ts';
-
-/** What became of one execution that was to be created. */
-export interface CreatedExecution {
-  readonly id: string;
-  readonly created: boolean;
-  /** What can run it: its own version's, wherever the channel is by now. */
-  readonly buildId: string;
-  /** Of the execution that has the idempotency key already. */
-  readonly inputHash: string | null;
-}
-
-/**
- * Creates executions in one transaction, unowned: all, or none where it throws. One whose idempotency key is taken is
- * not created; the execution that has the key is named instead. A pin follows its channel. Throws PACKAGE_NOT_FOUND,
- * PACKAGE_UNAVAILABLE.
- */
-export function* createExecutions(on: On, creates: readonly NewExecution[]): Script<CreatedExecution[]> {
-  const existing = new Map<NewExecution, CreatedExecution>();
-  for (const create of creates) {
-    // one that is there already is named whatever became of its version since
-    const known = create.pin === null ? undefined : yield* withKeyOf(create);
-    if (known !== undefined) existing.set(create, known);
-  }
-  const pins = yield* lockPinnedVersions(
-    on,
-    creates.filter((create) => !existing.has(create)),
-  );
-  const results: CreatedExecution[] = [];
-  for (const create of creates) results.push(existing.get(create) ?? (yield* createExecution(create, pins)));
-  return results;
-}
-
-/** Creates one execution, unowned, with its first event. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE. */
-export function* createExecution(create: NewExecution, pins: Pins): Script<CreatedExecution> {
-  const now = pins.settled(create);
-  for (;;) {
-    if (yield* insertExecution(now)) {
-      yield* run(events.insertText, ...events.params(createdEventRow(now)));
-      return { id: now.id, created: true, buildId: now.buildId, inputHash: now.inputHash };
-    }
-    // another transaction has created one with that key, perhaps just now: only a new statement sees it
-    const existing = yield* withKeyOf(now);
-    if (existing !== undefined) return existing;
-  }
-}
-
-/** The execution that has the idempotency key of a new one. */
-function* withKeyOf({ tenant, workflow, idempotencyKey }: NewExecution): Script<CreatedExecution | undefined> {
-  if (idempotencyKey === null) return undefined;
-  const row = yield* first<{ id: string; build_id: string; input_hash: string | null }>(
-    'select id, build_id, input_hash from executions where tenant = $1 and workflow = $2 and idempotency_key = $3',
-    tenant,
-    workflow,
-    idempotencyKey,
-  );
-  return row === undefined
-    ? undefined
-    : { id: row.id, created: false, buildId: row.build_id, inputHash: row.input_hash };
-}
-
-const unlessKeyIsTaken = 'on conflict (tenant, workflow, idempotency_key) where idempotency_key is not null do nothing';
-
-/**
- * Inserts an execution that nobody owns, with its tags; the version that it is pinned to is held. False where there is one
- * with its idempotency key, and nothing was inserted.
- */
-export function* insertExecution(create: NewExecution): Script<boolean> {
-  const text = `${newExecutions.insertText} ${unlessKeyIsTaken}`;
-  if ((yield* run(text, ...newExecutions.params(newExecutionRow(create, null)))) === 0) return false;
-  for (const tag of tagRows(create)) yield* run(executionTags.insertText, ...executionTags.params(tag));
-  return true;
-}
 
 /** Appends an event to an execution that nobody owns; its row must be locked. */
 export function* appendEvent(

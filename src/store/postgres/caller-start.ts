@@ -2,7 +2,9 @@ import { CloacinaError } from '../../core/error.ts';
 import type { NewExecution } from '../transition.ts';
 import { callerQuery } from './caller-transaction.ts';
 import type { CallerQuery } from './caller-transaction.ts';
-import type { CreatedExecution } from '../executions/executions.ts';
+import { withKeyOf } from '../executions/create.ts';
+import type { CreatedExecution } from '../executions/create.ts';
+import { unlessKeyIsTaken } from '../commit/commit-texts.ts';
 import { lockPinnedVersions } from '../commit/pinned-versions.ts';
 import { durableText } from './connections.ts';
 import { noticeChannel } from './notify.ts';
@@ -21,15 +23,12 @@ const typed = newExecutions.list.map(({ name, type }) => `${name} ${typeName(typ
  */
 const insertText = `with given as (select ${newExecutions.names()} from json_to_recordset($1::json) as r(${typed})),
   made as (${newExecutions.into} select ${newExecutions.names()} from given where pg_current_xact_id()::text = $2
-    on conflict (tenant, workflow, idempotency_key) where idempotency_key is not null do nothing returning id),
+    ${unlessKeyIsTaken} returning id),
   marked as (${executionTags.into}
     select g.tenant, t.key, t.value, g.created_at, g.id from given g join made on made.id = g.id cross join lateral json_each_text(g.tags::json) t),
   told as (insert into events (execution_id, seq, type, at)
     select g.id, 1, 'execution.created', g.created_at from given g join made on made.id = g.id)
   select coalesce(json_agg(made.id), '[]')::text as ids, max(pg_notify($3, $4)::text) as said, max(${durableText}) as durable from made`;
-
-const existingText = `select id, build_id, input_hash as hash from executions
-  where tenant = $1 and workflow = $2 and idempotency_key = $3`;
 
 /** Maximum length of the inserted JSON per statement, characters. */
 const chunkLength = 8_388_608;
@@ -58,8 +57,8 @@ class CallerStart {
     const [now] = await this.#query<{ xid: string }>('select pg_current_xact_id()::text as xid', []);
     const results = new Map<NewExecution, CreatedExecution>();
     for (const create of creates) {
-      const existing = await this.#existing(create);
-      if (existing !== null) results.set(create, existing);
+      const existing = await this.#drive(withKeyOf(create));
+      if (existing !== undefined) results.set(create, existing);
     }
     const fresh = creates.filter((create) => !results.has(create));
     // before anything is written: a caller who continues after an error has created none
@@ -95,22 +94,12 @@ class CallerStart {
     const made = new Set(JSON.parse(answer!.ids) as string[]);
     const results = new Map<NewExecution, CreatedExecution>();
     for (const [create, { id, buildId, inputHash }] of settled) {
-      const created = made.has(id) ? { id, created: true, buildId, inputHash } : await this.#existing(create);
-      if (created === null) throw notOne();
+      const created = made.has(id) ? { id, created: true, buildId, inputHash } : await this.#drive(withKeyOf(create));
+      // concurrent transactions with the same key wait for each other, so one with that key is there
+      if (created === undefined) throw notOne();
       results.set(create, created);
     }
     return results;
-  }
-
-  /** Returns the execution that already has the key. Concurrent transactions with the same key wait for each other. */
-  async #existing({ tenant, workflow, idempotencyKey }: NewExecution): Promise<CreatedExecution | null> {
-    if (idempotencyKey === null) return null;
-    const [row] = await this.#query<{ id: string; build_id: string; hash: string | null }>(existingText, [
-      tenant,
-      workflow,
-      idempotencyKey,
-    ]);
-    return row === undefined ? null : { id: row.id, created: false, buildId: row.build_id, inputHash: row.hash };
   }
 
   /** Runs a script of selects with text parameters. */

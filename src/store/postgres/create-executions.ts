@@ -1,7 +1,8 @@
 import { CloacinaError } from '../../core/error.ts';
 import type { NewExecution } from '../transition.ts';
-import type { CreatedExecution } from '../executions/executions.ts';
-import { createAtOnce, createParams, createText, createdAs, isOneStatement } from './create-statement.ts';
+import { createExecutions } from '../executions/create.ts';
+import type { CreatedExecution } from '../executions/create.ts';
+import { createParams, createText, createdAs, isOneStatement } from './create-statement.ts';
 import { isDuplicate } from './errors.ts';
 import type { PostgresDriver } from './driver.ts';
 import { all, run } from '../script.ts';
@@ -20,9 +21,9 @@ export async function createSurely(
   const start = performance.now();
   for (let isUnknown = false; ;) {
     try {
-      if (!isOneStatement(creates)) return await driver.write(() => createAtOnce(driver, creates));
+      if (!isOneStatement(creates)) return await driver.write(() => createExecutions(driver, creates));
       const { isolated } = await driver.writeOne<{ isolated: number }>(createText, createParams(creates), 'work');
-      return isolated === 1 ? createdAs(creates) : await driver.write(() => createAtOnce(driver, creates));
+      return isolated === 1 ? createdAs(creates) : await driver.write(() => createExecutions(driver, creates));
     } catch (error) {
       const wasLost = error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
       // the first attempt succeeded after all, while the next one was in progress

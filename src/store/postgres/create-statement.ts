@@ -1,26 +1,8 @@
 import type { NewExecution } from '../transition.ts';
-import { createExecutions } from '../executions/executions.ts';
-import type { CreatedExecution } from '../executions/executions.ts';
-import { lockPinnedVersions } from '../commit/pinned-versions.ts';
+import type { CreatedExecution } from '../executions/create.ts';
 import { arraysOf, rowsFrom } from './arrays.ts';
 import { executionTags, tagRows } from '../tables/execution-tags.ts';
 import { newExecutionRow, newExecutions } from '../tables/executions.ts';
-import { all } from '../script.ts';
-import type { On, Script } from '../script.ts';
-
-/**
- * As `createExecutions`, with one statement for all rows. If any has an idempotency key, all are created one by one:
- * such executions are started singly anyway.
- */
-export function* createAtOnce(on: On, creates: readonly NewExecution[]): Script<CreatedExecution[]> {
-  if (creates.length === 0 || creates.some(({ idempotencyKey }) => idempotencyKey !== null)) {
-    return yield* createExecutions(on, creates);
-  }
-  const pins = yield* lockPinnedVersions(on, creates);
-  const now = creates.map((create) => pins.settled(create));
-  yield* all(createText, ...createParams(now));
-  return createdAs(now);
-}
 
 /** Returns true if no lookup or lock is needed before the insert: then that statement is the whole transaction. */
 export function isOneStatement(creates: readonly NewExecution[]): boolean {

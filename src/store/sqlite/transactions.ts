@@ -1,6 +1,6 @@
 import type { NewExecution } from '../transition.ts';
-import { createExecutions } from '../executions/executions.ts';
-import type { CreatedExecution } from '../executions/executions.ts';
+import { createExecutions } from '../executions/create.ts';
+import type { CreatedExecution } from '../executions/create.ts';
 import { transactionEnded } from '../revocable.ts';
 import { synchronous } from './transaction-sync.ts';
 import type { SqliteDriver } from './driver.ts';

@@ -1,7 +1,6 @@
 /**
- * Every error that Cloacina raises. A code never changes, because scripts and stored executions contain it.
- * `exit` is the exit code of the CLI: 1 operation failed, 2 usage, 3 not found, 4 not allowed, 5 conflict,
- * 6 unavailable. `docs/errors.md` is generated from this table.
+ * One error of the table. `exit` is the exit code of the CLI: 1 operation failed, 2 usage, 3 not found, 4 not allowed,
+ * 5 conflict, 6 unavailable.
  */
 export interface ErrorRow {
   readonly exit: 1 | 2 | 3 | 4 | 5 | 6;
@@ -9,6 +8,10 @@ export interface ErrorRow {
   readonly remedy: string;
 }
 
+/**
+ * Every error that Cloacina raises. A code never changes, because scripts and stored executions contain it.
+ * `docs/errors.md` is generated from this table.
+ */
 const rows = {
   // definitions
   DEFINITION_INVALID: {

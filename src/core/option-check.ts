@@ -24,6 +24,7 @@ export const record: Kind = {
   fits: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
 };
 
+/** The kinds of all options of a call; a table with a missing or extra option does not compile. */
 export type Kinds<Options> = Readonly<Record<keyof Options & string, Kind>>;
 
 export interface OptionFault {
@@ -31,7 +32,7 @@ export interface OptionFault {
   readonly message: string;
 }
 
-/** The kinds of all options of a call; a table with a missing or extra option does not compile. */
+/** Returns the first unknown option or value of the wrong kind, or null. Undefined counts as absent. */
 export function optionFault(options: unknown, kinds: Readonly<Record<string, Kind>>): OptionFault | null {
   if (!record.fits(options)) return { option: 'options', message: `${shown(options)} is not an object with options` };
   for (const [option, value] of Object.entries(options as object) as [string, unknown][]) {
@@ -47,7 +48,7 @@ function unknownText(option: string, known: readonly string[]): string {
   return `unknown option; ${near.length > 0 ? `did you mean ${near.join(' or ')}?` : `the options are ${known.join(', ')}`}`;
 }
 
-/** Returns the first unknown option or value of the wrong kind, or null. Undefined counts as absent. */
+/** Formats a value of any kind for a message. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 100 ? `${value.slice(0, 100)}...` : value}'`;
   if (typeof value === 'function') return 'a function';

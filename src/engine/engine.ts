@@ -243,11 +243,21 @@ export class Engine {
     if (this.#lives.size > 0) await this.#emptied();
     await helped;
     this.#offers.close();
-    await this.#journal.settled();
+    await this.#settled(limitMs);
     await this.#poller.close();
     this.#submissions.close();
     clearInterval(this.#keepAlive);
     await this.#membership.leave();
+  }
+
+  /** Waits until nothing is left to write: at most `limitMs` for a database that does not answer. */
+  async #settled(limitMs: number): Promise<void> {
+    const timer = this.#options.clock.timer(limitMs, () => {
+      this.#submissions.close(this.#failure);
+      this.#journal.fence();
+    });
+    await this.#journal.settled();
+    timer.cancel();
   }
 
   /** A child's name without a package first means a workflow beside the parent: same version, or embedded too. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { workflow } from '../core/definition/workflow.ts';
+import { OutcomeUnknownError } from '../store/transition.ts';
 import type { Batch } from '../store/transition.ts';
 import type { LeaseKept, Renew, Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';
@@ -444,6 +445,76 @@ describe('engine.md, Control: close', () => {
     assert.equal((await other!.execution(id))!.status, 'cancelled');
     assert.deepEqual(reasons, ['TASK_CANCELLED']);
     assert.ok(rig.logged.every(({ level }) => level !== 'error'));
+  });
+
+  for (const verbs of [['pause'], ['pause', 'resume'], ['pause', 'resume', 'pause']] as const) {
+    it(`${verbs.join(', ')} while its runner closes: the execution is ${verbs.length === 2 ? 'pending' : 'paused'}`, async (t) => {
+      const clock = new ManualClock();
+      const [mine, other] = await openStores(t, 2, clock);
+      const w = workflow('w');
+      w.task(
+        'a',
+        ({ signal }) =>
+          new Promise<number>((resolve) => {
+            signal.addEventListener('abort', () => clock.timer(2000, () => resolve(1)));
+          }),
+      );
+      w.task('b', () => new Promise<number>((resolve) => clock.timer(60_000, () => resolve(2))));
+      const rig = await openRig(t, { workflows: [w], store: mine!, clock });
+      const { id } = await rig.client.start(w);
+      await clock.settle();
+      let closed = false;
+      const closing = rig.engine.close(0).then(() => (closed = true));
+      await clock.advance(100);
+      const client = openClient(t, other!, clock);
+      for (const verb of verbs) {
+        await client[verb](id);
+        await clock.advance(300);
+      }
+      await clock.advance(6000);
+      assert.ok(closed, 'it has closed');
+      await closing;
+      const { status, owner, reason } = (await other!.execution(id))!;
+      const paused = ['paused', null, 'operator'];
+      assert.deepEqual(
+        verbs.length === 2 ? [status, owner] : [status, owner, reason],
+        verbs.length === 2 ? ['pending', null] : paused,
+      );
+      assert.ok(rig.logged.every(({ level }) => level !== 'error'));
+    });
+  }
+
+  it('a close ends though a start for any runner has had no answer from a database that stays away', async (t) => {
+    const clock = new ManualClock();
+    const [mine, other] = await openStores(t, 2, clock);
+    let how: 'written' | 'away' | 'answer lost' = 'written';
+    const commit: Store['commit'] = async (batch) => {
+      if (how === 'away') throw new Error('the database is away');
+      const result = await mine!.commit(batch);
+      if (how === 'written') return result;
+      how = 'away';
+      throw new OutcomeUnknownError('the answer is lost');
+    };
+    const w = one();
+    const rig = await openRig(t, { workflows: [w], store: { ...mine!, commit }, clock });
+    const codes: unknown[] = [];
+    const start = (): void => {
+      rig.client
+        .start(w, undefined, { startAt: '1h' })
+        .catch((error: unknown) => codes.push(Reflect.get(error as object, 'code')));
+    };
+    how = 'answer lost';
+    start();
+    await clock.advance(10);
+    start();
+    await clock.advance(10);
+    let closed = false;
+    const closing = rig.engine.close(0).then(() => (closed = true));
+    await clock.advance(20_000);
+    assert.ok(closed, 'it has closed');
+    await closing;
+    assert.deepEqual(new Set(codes), new Set(['OUTCOME_UNKNOWN', 'STORE_UNAVAILABLE']));
+    assert.equal((await openClient(t, other!, clock).executions.list()).items.length, 1);
   });
 
   it('a start that failed in an outage during the close does not exist', async (t) => {

@@ -1,4 +1,4 @@
-import type { EventType } from '../core/event.ts';
+import type { EventType } from '../core/execution/event.ts';
 import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import type { NewEvent } from '../store/transition.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { eventTypes } from '../core/event.ts';
-import { executionStatuses } from '../core/execution.ts';
+import { eventTypes } from '../core/execution/event.ts';
+import { executionStatuses } from '../core/execution/states.ts';
 import { settled, workflow } from '../core/definition/workflow.ts';
 import type { Store } from '../store/store.ts';
 import { ManualClock } from '../testing/clock.ts';

@@ -1,7 +1,7 @@
 import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { nextSlot } from '../core/schedule/fire-times.ts';
-import type { ExecutionStatus } from '../core/execution.ts';
+import type { ExecutionStatus } from '../core/execution/states.ts';
 import type { ScheduleRule } from '../core/definition/spec.ts';
 import type { TaskError } from '../core/task-error.ts';
 import { slotOutcomes } from '../store/schedules/slots.ts';

@@ -140,6 +140,8 @@ export interface Reads {
   execution(id: string): Promise<ExecutionRecord | undefined>;
   /** Those of these executions that have ended. */
   ended(ids: readonly string[]): Promise<readonly ExecutionRecord[]>;
+  /** Those of these ids that executions have; a pruned execution has none. */
+  known(ids: readonly string[]): Promise<readonly string[]>;
   tasks(id: string): Promise<readonly TaskState[]>;
   outputs(id: string): Promise<ReadonlyMap<string, string>>;
   step(id: string, task: string, item: number, name: string): Promise<string | undefined>;

@@ -1,6 +1,6 @@
 import type { CloacinaError } from '../core/error.ts';
-import type { EventType } from '../core/event.ts';
-import type { EndedStatus, TaskStatus } from '../core/execution.ts';
+import type { EventType } from '../core/execution/event.ts';
+import type { EndedStatus, TaskStatus } from '../core/execution/states.ts';
 
 /** An execution to be made. Values are JSON text, times epoch ms. */
 export interface NewExecution {
@@ -113,7 +113,7 @@ export interface ExecutionRelease {
   readonly errorTask: string | null;
   /** The task of another execution that hears of the end. */
   readonly parent: { readonly id: string; readonly task: string } | null;
-  /** The value of `inbox` that the owner has seen. */
+  /** The value of `inbox_seq` that the owner has seen. */
   readonly inboxSeen: number;
   readonly events: readonly NewEvent[];
 }

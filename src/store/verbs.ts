@@ -148,6 +148,7 @@ const definitionVerbs: Table<Definitions> = {
 const readVerbs: Table<Reads & Retention> = {
   execution: asks(plain(executions.execution)),
   ended: asks(executions.endedOf),
+  known: asks(executions.knownOf),
   tasks: asks(plain(executions.tasksOf)),
   outputs: asks(plain(executions.outputsOf)),
   step: asks(plain(executions.stepOf)),

@@ -31,7 +31,7 @@ export function sampleExecution(change: Partial<NewExecution> = {}): NewExecutio
   };
 }
 
-/** A transition that makes only the given changes. */
+/** Effects with only the given ones. */
 export function sampleEffects(change: Partial<Effects> = {}): Effects {
   return {
     messagesDone: [],
@@ -46,6 +46,7 @@ export function sampleEffects(change: Partial<Effects> = {}): Effects {
   };
 }
 
+/** A transition that makes only the given changes. */
 export function sampleTransition(id: string, change: Partial<Transition> = {}): Transition {
   return {
     id,

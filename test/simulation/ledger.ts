@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { isTaskEnded } from '../../src/core/execution.ts';
+import { isTaskEnded } from '../../src/core/execution/states.ts';
 import type { Batch, CommitResult, NewExecution } from '../../src/store/transition.ts';
 import type { Claim, ClaimedExecution, Fork } from '../../src/store/store.ts';
 import type { ExecutionEvent } from '../../src/engine/client/execution-queries.ts';

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { formatMs } from '../../core/duration.ts';
-import { executionStatuses } from '../../core/execution.ts';
+import { executionStatuses } from '../../core/execution/states.ts';
 import { indented, oneLine, plain } from '../../core/plain.ts';
-import type { ExecutionStatus } from '../../core/execution.ts';
+import type { ExecutionStatus } from '../../core/execution/states.ts';
 import type {
   ExecutionDetail,
   ExecutionEvent,

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { formatMs } from '../../core/duration.ts';
 import { CloacinaError } from '../../core/error.ts';
 import type { ErrorCode } from '../../core/error-table.ts';
-import { isEnded } from '../../core/execution.ts';
+import { isEnded } from '../../core/execution/states.ts';
 import type { ExecutionOutcome } from '../../engine/client/client.ts';
 import type { Json } from '../../core/json.ts';
 import { indented, oneLine } from '../../core/plain.ts';

@@ -1,5 +1,5 @@
 import { formatMs } from '../../core/duration.ts';
-import { isEnded } from '../../core/execution.ts';
+import { isEnded } from '../../core/execution/states.ts';
 import type { Client } from '../../open.ts';
 import type { SlotSummary } from '../../schedule/schedules.ts';
 import type { Story } from './narration.ts';

@@ -25,16 +25,17 @@ export function isSchema(value: unknown): value is StandardSchemaV1 {
   return typeof Reflect.get(standard, 'validate') === 'function';
 }
 
+/** Limits of reported issues: 100 issues of one value; characters of the path and the message of each. */
 const maxIssues = 100;
 const maxPathLength = 256;
 const maxIssueLength = 1024;
 
-/** Limits of reported issues: 100 issues of one value; characters of the path and the message of each. */
+/** Formats the issues of a Standard Schema with paths such as `orders[3].amount`: the first 100, each truncated. */
 export function issuesOf(issues: readonly StandardSchemaV1.Issue[]): Issue[] {
   return boundIssues(issues, (issue) => ({ path: pathText(issue.path ?? []), message: issue.message }));
 }
 
-/** Formats the issues of a Standard Schema with paths such as `orders[3].amount`: the first 100, each truncated. */
+/** Converts issues, each truncated, and at most 100: the last one counts those that are left out. */
 export function boundIssues<T>(issues: readonly T[], issueOf: (issue: T) => Issue): Issue[] {
   const shown = issues.length > maxIssues ? maxIssues - 1 : issues.length;
   const bound = issues.slice(0, shown).map((issue) => {

@@ -20,7 +20,7 @@ import { compileGraph, fingerprint } from './graph.ts';
 import { stringifyJson } from '../json.ts';
 import type { Json } from '../json.ts';
 import { record, shown } from '../option-check.ts';
-import { retrySpec } from '../retry.ts';
+import { retrySpec } from '../execution/retry.ts';
 import { scheduleSpec } from '../schedule/schedule-spec.ts';
 import { inputSchema } from './schema.ts';
 import type { NeedSpec, ScheduleSpec, TaskKind, TaskSpec, WorkflowSpec } from './spec.ts';

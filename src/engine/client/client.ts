@@ -5,8 +5,9 @@ import {
   ExecutionNotFoundError,
   IdempotencyConflictError,
   OptionInvalidError,
+  StoreUnavailableError,
 } from '../../core/error.ts';
-import type { EndedStatus } from '../../core/execution.ts';
+import type { EndedStatus } from '../../core/execution/states.ts';
 import { parseJson } from '../../core/json.ts';
 import type { Json } from '../../core/json.ts';
 import type { TaskError } from '../../core/task-error.ts';
@@ -18,11 +19,15 @@ import { Executions } from './execution-queries.ts';
 import { ExecutionFailedError } from './execution-failed.ts';
 import type { EndedExecution } from '../execution/ending.ts';
 import type { Engine } from '../engine.ts';
+import { delay } from '../clock.ts';
 import { checkInput, newExecution, resolveEmbedded, resolveWorkflow } from './start.ts';
 import type { ResolvedWorkflow, Resolving, StartOptions } from './start.ts';
 import { transact } from './runner-transaction.ts';
 import type { Synchronous } from './runner-transaction.ts';
 import type { Watch } from './watch.ts';
+
+/** The pause after a question that the database did not answer. */
+const retryMs = 500;
 
 /** What a completed execution gave. */
 export interface Result<Out> {
@@ -281,9 +286,29 @@ export class EngineClient {
     this.#checkOpen();
     const { store, watch, tenant, engine } = this.#options;
     const live = engine?.has(id, tenant) ?? false;
-    if (!live && (await store.execution(id))?.tenant !== tenant) throw new ExecutionNotFoundError(id);
+    const record = live ? undefined : await this.#onceAvailable(() => store.execution(id));
+    if (!live && record?.tenant !== tenant) throw new ExecutionNotFoundError(id);
     const ended = await watch.end(id, !live);
-    return outcomeOf<Out>(id, ended, ended.outputs ?? (await store.outputs(id)));
+    return outcomeOf<Out>(id, ended, ended.outputs ?? (await this.#onceAvailable(() => store.outputs(id))));
+  }
+
+  /** The answer of the database, however long it is unavailable: the execution goes on, and its caller has nothing but this answer. */
+  async #onceAvailable<T>(ask: () => Promise<T>): Promise<T> {
+    const { clock } = this.#options;
+    const release = clock.hold?.();
+    try {
+      for (;;) {
+        try {
+          return await ask();
+        } catch (error) {
+          if (!(error instanceof StoreUnavailableError)) throw error;
+        }
+        await delay(clock, retryMs);
+        this.#checkOpen();
+      }
+    } finally {
+      release?.();
+    }
   }
 
   #checkOpen(): void {

@@ -1,6 +1,6 @@
 import { ExecutionNotFoundError, OptionInvalidError } from '../../core/error.ts';
-import type { ExecutionStatus } from '../../core/execution.ts';
-import { executionStatuses, isEnded } from '../../core/execution.ts';
+import type { ExecutionStatus } from '../../core/execution/states.ts';
+import { executionStatuses, isEnded } from '../../core/execution/states.ts';
 import { parseJson } from '../../core/json.ts';
 import type { Json } from '../../core/json.ts';
 import type { TaskError } from '../../core/task-error.ts';

@@ -105,10 +105,13 @@ export class Submissions {
     }
   }
 
-  /** The runner is gone for good: whoever still waits is told, with an error that says why where there is one. */
+  /** Fails every start that still waits: with `why`, or else with whether the database may have it. */
   close(why?: Error): void {
     this.#timer?.cancel();
-    for (const { create, reject } of this.#waiting.values()) reject(why ?? unavailable(create.id));
+    for (const { create, participant, reject } of this.#waiting.values()) {
+      const isWithdrawn = why === undefined && this.#withdraw(participant) === 'withdrawn';
+      reject(why ?? (isWithdrawn ? unavailable(create.id) : unknownOutcome(create.id)));
+    }
     for (const { create, reject } of this.#cut.values()) reject(why ?? unknownOutcome(create.id));
     this.#waiting.clear();
     this.#cut.clear();

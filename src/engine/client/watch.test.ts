@@ -6,7 +6,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import { StoreUnavailableError } from '../../core/error.ts';
+import { workflow } from '../../core/definition/workflow.ts';
 import { openStore } from '../../store/open.ts';
+import { ManualClock } from '../../testing/clock.ts';
+import { openClient, openOneStore, openRig, release } from '../../testing/engine-rig.ts';
 import { systemClock } from '../clock.ts';
 import { Watch } from './watch.ts';
 
@@ -17,7 +21,7 @@ test('a waiter is looked up again whenever the notification comes, even between 
   t.after(() => store.close());
   for (let microtasks = 0; microtasks < 12; microtasks++) {
     const asked = { times: 0 };
-    const watch = new Watch({ ...store, ended }, systemClock, false);
+    const watch = new Watch({ ...store, ended, known: async (ids) => ids }, systemClock, false);
     t.after(() => watch.close(new Error('closed')));
     watch.end('x', false).catch(() => undefined);
     async function ended(): Promise<[]> {
@@ -33,6 +37,56 @@ test('a waiter is looked up again whenever the notification comes, even between 
     for (let turns = 0; asked.times < 2 && turns < 10_000; turns++) await turn();
     assert.equal(asked.times, 2, `a notification after ${microtasks} microtasks`);
   }
+});
+
+test('a waiter waits on while the database is unavailable, and hears of the end afterwards', async (t) => {
+  const clock = new ManualClock();
+  const w = workflow('w');
+  w.task('a', () => 7);
+  const store = await openOneStore(clock);
+  release(t, () => store.close());
+  let isAway = false;
+  const orAway = <Args extends readonly unknown[], T>(verb: (...args: Args) => Promise<T>) => {
+    return async (...args: Args): Promise<T> => {
+      if (isAway) throw new StoreUnavailableError('the database is away');
+      return verb(...args);
+    };
+  };
+  const flaky = {
+    ...store,
+    execution: orAway((id: string) => store.execution(id)),
+    ended: orAway((ids: readonly string[]) => store.ended(ids)),
+    outputs: orAway((id: string) => store.outputs(id)),
+  };
+  const { client } = await openRig(t, { workflows: [w], clock, store });
+  const waiting = openClient(t, flaky, clock);
+  const ids = [(await client.start(w)).id, (await client.start(w)).id];
+  isAway = true;
+  const outcomes = ids.map((id) => waiting.handle(id).outcome());
+  await clock.advance(60_000);
+  assert.deepEqual(await Promise.all(ids.map(async (id) => (await client.executions.get(id)).status)), [
+    'completed',
+    'completed',
+  ]);
+  isAway = false;
+  await clock.advance(1000);
+  assert.deepEqual(
+    (await Promise.all(outcomes)).map((outcome) => outcome.outputs),
+    [{ a: 7 }, { a: 7 }],
+  );
+});
+
+test('a waiter for an execution that is removed gets EXECUTION_NOT_FOUND', async (t) => {
+  const clock = new ManualClock();
+  const store = await openOneStore(clock);
+  release(t, () => store.close());
+  const watch = new Watch(store, clock, false);
+  t.after(() => watch.close(new Error('closed')));
+  const gone = assert.rejects(watch.end('removed', true), { code: 'EXECUTION_NOT_FOUND' });
+  await clock.advance(6000);
+  watch.catchUp();
+  await clock.settle();
+  await gone;
 });
 
 test('a script that does several things at once on a SQLite Client runs to its end', async (t) => {

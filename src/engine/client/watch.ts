@@ -1,4 +1,5 @@
-import { isEnded } from '../../core/execution.ts';
+import { ExecutionNotFoundError, StoreUnavailableError } from '../../core/error.ts';
+import { isEnded } from '../../core/execution/states.ts';
 import type { Connection, ExecutionRecord, Reads } from '../../store/store.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { EndedExecution } from '../execution/ending.ts';
@@ -17,6 +18,8 @@ export interface NextChange {
 const pollMs = 20;
 /** The safety net where the database sends notices: one may be lost. */
 const netMs = 5000;
+/** The pause after a query that the database did not answer. */
+const retryMs = 500;
 /** Executions looked up by one query. */
 const idsAtOnce = 500;
 
@@ -33,13 +36,16 @@ export class Watch {
   /** The timers of a clock do not keep the process alive; a caller that waits for a result does. */
   #alive: NodeJS.Timeout | undefined;
   #closed: Error | undefined;
+  /** The time (monotonic, ms) of the last check for executions that were removed. */
+  #checkedAt: number;
 
   /** With `polls` it asks the database by itself; else the runner that owns it calls `notify` and `catchUp`. */
   constructor(store: Reads & Connection, clock: Clock, polls: boolean) {
     this.#store = store;
     this.#clock = clock;
     this.#polls = polls;
-    this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError: () => undefined, retryMs: pollMs });
+    this.#checkedAt = clock.monotonic();
+    this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError: () => undefined, retryMs });
     void store.lost?.then((error) => this.close(error));
   }
 
@@ -48,7 +54,10 @@ export class Watch {
     return this.#loop.caught;
   }
 
-  /** Resolves when the execution has ended. With `look` it may have ended before, and the database is asked first. */
+  /**
+   * Resolves when the execution has ended. With `look` it may have ended before, and the database is asked first. While the
+   * database is unavailable it waits. Throws EXECUTION_NOT_FOUND if the execution was removed.
+   */
   async end(id: string, look: boolean): Promise<EndedExecution> {
     if (this.#closed !== undefined) throw this.#closed;
     const promise = new Promise<EndedExecution>((resolve, reject) => {
@@ -125,21 +134,29 @@ export class Watch {
   async #pass(): Promise<Polled> {
     const started = this.#clock.monotonic();
     const ids = [...this.#waiters.keys()];
+    const checks = started - this.#checkedAt >= netMs;
+    if (checks) this.#checkedAt = started;
     let found = false;
     for (let from = 0; from < ids.length; from += idsAtOnce) {
       if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
-      if (await this.#lookUp(ids.slice(from, from + idsAtOnce))) found = true;
+      if (await this.#lookUp(ids.slice(from, from + idsAtOnce), checks)) found = true;
     }
     // passes take a third of the time at most, however many executions are waited for
     return { found, pauseMs: 2 * (this.#clock.monotonic() - started) };
   }
 
-  async #lookUp(ids: readonly string[]): Promise<boolean> {
+  /** `checks`: also for executions that were removed. Throws STORE_UNAVAILABLE; the loop tries again. */
+  async #lookUp(ids: readonly string[], checks: boolean): Promise<boolean> {
     try {
       const records = await this.#store.ended(ids);
       for (const record of records) this.ended(record.id, endedExecution(record));
+      if (checks) {
+        const known = new Set(await this.#store.known(ids));
+        for (const id of ids) if (!known.has(id)) this.#fail(id, new ExecutionNotFoundError(id));
+      }
       return records.length > 0;
     } catch (error) {
+      if (error instanceof StoreUnavailableError) throw error;
       for (const id of ids) this.#fail(id, error);
       return false;
     }
@@ -150,7 +167,8 @@ export class Watch {
       const record = await this.#store.execution(id);
       if (record !== undefined && isEnded(record.status)) this.ended(id, endedExecution(record));
     } catch (error) {
-      this.#fail(id, error);
+      if (error instanceof StoreUnavailableError) this.#loop.dueIn(retryMs);
+      else this.#fail(id, error);
     }
   }
 

@@ -1,7 +1,7 @@
-import { isTaskEnded } from '../../core/execution.ts';
+import { isTaskEnded } from '../../core/execution/states.ts';
 import { queueOf } from '../../core/definition/graph.ts';
-import { settle } from '../../core/settle.ts';
-import type { AttemptFailure } from '../../core/settle.ts';
+import { settle } from '../../core/execution/settle.ts';
+import type { AttemptFailure } from '../../core/execution/settle.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
 import { Attempt } from './attempt.ts';

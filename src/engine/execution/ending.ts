@@ -1,7 +1,7 @@
-import { endingOf } from '../../core/plan.ts';
-import { isTaskEnded } from '../../core/execution.ts';
-import type { EndedStatus } from '../../core/execution.ts';
-import type { EventType } from '../../core/event.ts';
+import { endingOf } from '../../core/execution/plan.ts';
+import { isTaskEnded } from '../../core/execution/states.ts';
+import type { EndedStatus } from '../../core/execution/states.ts';
+import type { EventType } from '../../core/execution/event.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { ExecutionRelease } from '../../store/transition.ts';
 import type { LiveState } from './live-state.ts';

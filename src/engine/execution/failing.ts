@@ -1,4 +1,4 @@
-import { isTaskEnded } from '../../core/execution.ts';
+import { isTaskEnded } from '../../core/execution/states.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { NewEvent, Transition } from '../../store/transition.ts';
 import type { LiveState } from './live-state.ts';

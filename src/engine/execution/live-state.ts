@@ -1,6 +1,6 @@
 import type { Graph } from '../../core/definition/graph.ts';
-import { freshProgress } from '../../core/plan.ts';
-import type { Progress } from '../../core/plan.ts';
+import { freshProgress } from '../../core/execution/plan.ts';
+import type { Progress } from '../../core/execution/plan.ts';
 import type { NewExecution } from '../../store/transition.ts';
 import type { AttemptEnd } from './attempt.ts';
 import { Outputs } from './outputs.ts';

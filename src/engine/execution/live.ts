@@ -1,4 +1,4 @@
-import type { EventType } from '../../core/event.ts';
+import type { EventType } from '../../core/execution/event.ts';
 import { toTaskError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { PinRefusedError } from '../../store/transition.ts';
@@ -62,6 +62,8 @@ export class Live implements Participant {
   #seq: number;
   #inboxSeen: number;
   #cancelled = false;
+  /** The runner hands the execution back. */
+  #isReleasing = false;
   /** The time of the latest change. A release that follows from it has this time, however long the commit takes. */
   #changedAt = 0;
   /** There are messages to read before the execution can be released. */
@@ -340,16 +342,17 @@ export class Live implements Participant {
 
   /** Starts no task. Once the running ones have ended, the execution is released. */
   #pause(): void {
-    if (this.#cancelled || this.#state.holding !== null) return;
+    if (this.#cancelled || this.#state.holding === 'pause') return;
+    // a release that is under way already has cut the attempts short
+    if (this.#state.holding === null) this.#tasks.hold(false);
     this.#state.holding = 'pause';
-    this.#tasks.hold(false);
   }
 
-  /** Ends a pause that is not written yet. */
+  /** Ends a pause that is not written yet. A runner that closes releases the execution all the same. */
   #goOn(): void {
     if (this.#state.holding !== 'pause') return;
-    this.#state.holding = null;
-    this.#state.after(() => this.#begin());
+    this.#state.holding = this.#isReleasing ? 'release' : null;
+    if (!this.#isReleasing) this.#state.after(() => this.#begin());
   }
 
   /** Other runners have more slots than before. */
@@ -359,7 +362,8 @@ export class Live implements Participant {
 
   /** Aborts attempts and hands the execution back. Attempts end by their signal, at the latest after the grace period. */
   release(): void {
-    if (this.#state.gone || this.#state.holding === 'release') return;
+    if (this.#state.gone || this.#isReleasing) return;
+    this.#isReleasing = true;
     // a pause that is not written yet stays a pause, with its attempts cut short
     this.#state.holding ??= 'release';
     this.#tasks.hold(true);

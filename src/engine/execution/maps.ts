@@ -1,5 +1,5 @@
-import { isCancelledByName } from '../../core/commands.ts';
-import { isTaskEnded } from '../../core/execution.ts';
+import { isCancelledByName } from '../../core/execution/commands.ts';
+import { isTaskEnded } from '../../core/execution/states.ts';
 import { boundTaskError, toTaskError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { TaskState } from '../../store/transition.ts';

@@ -1,5 +1,5 @@
-import { isTaskEnded } from '../../core/execution.ts';
-import type { TaskStatus } from '../../core/execution.ts';
+import { isTaskEnded } from '../../core/execution/states.ts';
+import type { TaskStatus } from '../../core/execution/states.ts';
 import type { SkipReason } from '../../core/definition/definition.ts';
 import type { TaskSpec } from '../../core/definition/spec.ts';
 import type { TaskError } from '../../core/task-error.ts';

@@ -1,8 +1,8 @@
-import { hasBegun } from '../../core/commands.ts';
-import { isTaskEnded } from '../../core/execution.ts';
-import type { TaskStatus } from '../../core/execution.ts';
-import { restoreProgress, taskEnded } from '../../core/plan.ts';
-import type { Follows } from '../../core/plan.ts';
+import { hasBegun } from '../../core/execution/commands.ts';
+import { isTaskEnded } from '../../core/execution/states.ts';
+import type { TaskStatus } from '../../core/execution/states.ts';
+import { restoreProgress, taskEnded } from '../../core/execution/plan.ts';
+import type { Follows } from '../../core/execution/plan.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
 import type { TaskState } from '../../store/transition.ts';

@@ -5,7 +5,7 @@ import type { TaskState } from '../../store/transition.ts';
 import type { Claims, Definitions, RetiredExecution } from '../../store/store.ts';
 import type { LoadedWorkflow } from '../catalog.ts';
 
-/** Strays that one look takes up. */
+/** Maximum number of executions that one look takes up. */
 const atOnce = 100;
 
 export interface Settled {

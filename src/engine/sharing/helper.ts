@@ -342,12 +342,13 @@ function reasonOf(status: TakenOffer['status'], isOthers: boolean): AbortReason 
   return status === 'failed' ? 'fail_fast' : 'cancel';
 }
 
-/** The end of an attempt of which the database refuses something: another attempt would store the same. */
+/** The refusal of an attempt for which the database refuses the text of its own error as well. */
 const plainRefusal = new CloacinaError(
   'STORE_REFUSED',
   'the database refuses what the attempt stores, and the text of its own error; the log of the runner has it',
 );
 
+/** The end of an attempt of which the database refuses something: another attempt would store the same. */
 function refusedEnd(refusal: unknown): AttemptEnd {
   return { status: 'failed', error: toTaskError(refusal), retryable: false, retryAfter: null };
 }

@@ -19,7 +19,7 @@ export interface Engine {
  * The versions of the guest interface that this Cloacina serves. The guest interface is everything that the code of a
  * package uses at run time: the exports of `cloacina`, `ctx`, the kinds of tasks and the way their functions are
  * called. An addition leaves the number; a change that breaks packed code raises `newest`. `oldest` stays, so that
- * packages of every earlier version run ([reason](../../docs/decisions/guest-interface.md)).
+ * packages of every earlier version run ([reason](../../../docs/decisions/guest-interface.md)).
  */
 const served = { oldest: 1, newest: 1 } as const;
 

@@ -1,8 +1,8 @@
 /** The exports of `cloacina` inside a package: definitions of workflows, and nothing that runs them. */
 export { errorTable } from '../../core/error-table.ts';
 export * from '../../core/error.ts';
-export { eventTypes } from '../../core/event.ts';
-export { executionStatuses } from '../../core/execution.ts';
+export { eventTypes } from '../../core/execution/event.ts';
+export { executionStatuses } from '../../core/execution/states.ts';
 export { settled, unchecked, workflow } from '../../core/definition/workflow.ts';
 export { ExecutionFailedError } from '../../engine/client/execution-failed.ts';
 

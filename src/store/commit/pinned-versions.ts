@@ -7,10 +7,10 @@ import type { Dialect, On, Script } from '../script.ts';
 import { Columns } from '../tables/table.ts';
 
 /*
- * Whoever pins an execution to a version holds the row of that version until the end of the transaction, and sees that it
- * may be used; whoever takes a version away locks its row and then counts what is pinned to it. So one of the two always
- * sees the other. Rows of versions are locked before those of schedules and executions, and among themselves by age; what
- * comes in between where a registry acts, and after it, is in `package/registry-acts.ts`.
+ * A transaction that pins an execution to a version holds the row of that version until its end, and sees that the version
+ * may be used; one that takes a version away locks its row and then counts the executions that are pinned to it. So one of
+ * the two always sees the other. Rows of versions are locked before those of schedules and executions, and among themselves
+ * by age; `package/registry/commands.ts` has the whole order of the locks of a registry's acts.
  */
 
 /** What of a new execution says to which version it is to be pinned. */

@@ -1,5 +1,5 @@
-import { isEnded } from '../../core/execution.ts';
-import type { ExecutionStatus } from '../../core/execution.ts';
+import { isEnded } from '../../core/execution/states.ts';
+import type { ExecutionStatus } from '../../core/execution/states.ts';
 import { wakesUp } from '../executions/inbox.ts';
 import type { InboxMessage } from '../executions/inbox.ts';
 import type { Transition } from '../transition.ts';

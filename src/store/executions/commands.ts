@@ -1,7 +1,7 @@
 import { CloacinaError } from '../../core/error.ts';
-import { effectOf, isCancelledByName, openTasks, reopenedTasks } from '../../core/commands.ts';
-import type { Command } from '../../core/commands.ts';
-import type { ExecutionStatus, TaskStatus } from '../../core/execution.ts';
+import { effectOf, isCancelledByName, openTasks, reopenedTasks } from '../../core/execution/commands.ts';
+import type { Command } from '../../core/execution/commands.ts';
+import type { ExecutionStatus, TaskStatus } from '../../core/execution/states.ts';
 import { storedJson } from '../../core/json.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import type { NewExecution } from '../transition.ts';
@@ -46,7 +46,7 @@ function isAmong(statuses: readonly TaskStatus[]): string {
   return `status in (${statuses.map((status) => `'${status}'`).join(', ')})`;
 }
 
-/** The same if the whole family is locked (see `lockFamily`). */
+/** As `cancelExecution`, if the whole family is locked already (see `lockFamily`). */
 export function* cancelLocked(tx: Tx, id: string, tenant: string | null): Script<Delivery> {
   return yield* carryOut(tx, 'cancel', yield* lockHead(tx, id, tenant), function* cancel() {
     yield* endUnowned(tx, id);

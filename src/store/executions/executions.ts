@@ -1,5 +1,5 @@
-import type { EventType } from '../../core/event.ts';
-import type { ExecutionStatus } from '../../core/execution.ts';
+import type { EventType } from '../../core/execution/event.ts';
+import type { ExecutionStatus } from '../../core/execution/states.ts';
 import { events } from '../tables/events.ts';
 import type { EventRecord } from '../tables/events.ts';
 import { executions } from '../tables/executions.ts';
@@ -37,6 +37,12 @@ export function* endedOf({ dialect }: On, ids: readonly string[]): Script<Execut
     JSON.stringify(ids),
   );
   return rows.map((row) => executions.record(row));
+}
+
+/** Those of these ids that executions have. */
+export function* knownOf({ dialect }: On, ids: readonly string[]): Script<string[]> {
+  const text = `select id from executions where ${dialect.among('id', '$1')} and pruned = 0`;
+  return (yield* all<{ id: string }>(text, JSON.stringify(ids))).map(({ id }) => id);
 }
 
 /** The tasks of an execution that have a state, items of maps included. */
@@ -149,8 +155,8 @@ function childrenOf(parent: string): string {
 }
 
 /**
- * Every combination of filters is found by an index that ends in the order of the list (see 0004-graph), but for the children
- * of one execution: they are few, and found by their parent.
+ * Every combination of filters is found by an index that ends in the order of the list (see `0001-executions.ts`), but for the
+ * children of one execution: they are few, and found by their parent.
  */
 export function* listExecutions(filter: ExecutionFilter): Script<ExecutionRecord[]> {
   const { tenant, workflow, status, since, parent, after, limit } = filter;

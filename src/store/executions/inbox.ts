@@ -1,5 +1,5 @@
-import { isEnded } from '../../core/execution.ts';
-import type { ExecutionStatus } from '../../core/execution.ts';
+import { isEnded } from '../../core/execution/states.ts';
+import type { ExecutionStatus } from '../../core/execution/states.ts';
 import { inboxMessages } from '../tables/inbox-messages.ts';
 import type { InboxMessage } from '../tables/inbox-messages.ts';
 import type { Row } from '../tables/table.ts';

@@ -1,4 +1,4 @@
-import type { ExecutionStatus } from '../../core/execution.ts';
+import type { ExecutionStatus } from '../../core/execution/states.ts';
 import type { ScheduleRule } from '../../core/definition/spec.ts';
 import { storedRuleOrNull } from './schedules.ts';
 import { all, first, run } from '../script.ts';

@@ -1,4 +1,4 @@
-import { isEnded } from '../../core/execution.ts';
+import { isEnded } from '../../core/execution/states.ts';
 import { post } from '../executions/inbox.ts';
 import type { Head } from '../executions/inbox.ts';
 import { isAlive } from '../runners/runners.ts';

@@ -1,5 +1,5 @@
-import { isEnded } from '../../core/execution.ts';
-import type { ExecutionStatus } from '../../core/execution.ts';
+import { isEnded } from '../../core/execution/states.ts';
+import type { ExecutionStatus } from '../../core/execution/states.ts';
 import type { TaskKey, TaskState } from '../transition.ts';
 import { execution } from '../executions/executions.ts';
 import { lockHead, post } from '../executions/inbox.ts';

@@ -1,4 +1,4 @@
-import type { EventType } from '../../core/event.ts';
+import type { EventType } from '../../core/execution/event.ts';
 import type { NewEvent, NewExecution } from '../transition.ts';
 import { Table } from './table.ts';
 

@@ -1,4 +1,4 @@
-import type { ExecutionStatus } from '../../core/execution.ts';
+import type { ExecutionStatus } from '../../core/execution/states.ts';
 import type { NewExecution, Pin, ScheduleMark } from '../transition.ts';
 import { Table } from './table.ts';
 

@@ -1,4 +1,4 @@
-import { isEnded } from '../../../core/execution.ts';
+import { isEnded } from '../../../core/execution/states.ts';
 import type { ExecutionRelease, NewExecution, Transition } from '../../transition.ts';
 import { changesHead, headChange } from '../../commit/batch-rows.ts';
 import type { HeadChange } from '../../commit/batch-rows.ts';

@@ -1,4 +1,4 @@
-import type { SkipReason } from './definition/definition.ts';
+import type { SkipReason } from '../definition/definition.ts';
 
 /** The states of an execution. They are persisted and never change. */
 export type ExecutionStatus = 'pending' | 'running' | 'waiting' | 'paused' | 'completed' | 'failed' | 'cancelled';

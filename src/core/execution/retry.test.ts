@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { OptionInvalidError } from './error.ts';
+import { OptionInvalidError } from '../error.ts';
 import { defaultRetry, retryDelay, retrySpec } from './retry.ts';
 import { settle } from './settle.ts';
 

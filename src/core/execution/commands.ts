@@ -1,5 +1,5 @@
-import { isEnded, isTaskEnded } from './execution.ts';
-import type { ExecutionStatus, TaskStatus } from './execution.ts';
+import { isEnded, isTaskEnded } from './states.ts';
+import type { ExecutionStatus, TaskStatus } from './states.ts';
 
 /** A request to an execution that its owner, or the database without an owner, carries out. */
 export type Command = 'cancel' | 'pause' | 'resume' | 'retry';

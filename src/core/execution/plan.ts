@@ -1,6 +1,6 @@
-import type { Skip, TaskStatus } from './execution.ts';
-import type { SkipReason } from './definition/definition.ts';
-import type { Graph } from './definition/graph.ts';
+import type { Skip, TaskStatus } from './states.ts';
+import type { SkipReason } from '../definition/definition.ts';
+import type { Graph } from '../definition/graph.ts';
 
 /**
  * The progress of one execution, by task index. The effects of a task's end are found from its dependents alone, so a

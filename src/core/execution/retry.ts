@@ -1,8 +1,8 @@
-import { checkRetry } from './definition/definition-check.ts';
-import type { Retry } from './definition/definition.ts';
-import { durationMs } from './duration.ts';
-import { OptionInvalidError } from './error.ts';
-import type { RetrySpec } from './definition/spec.ts';
+import { checkRetry } from '../definition/definition-check.ts';
+import type { Retry } from '../definition/definition.ts';
+import { durationMs } from '../duration.ts';
+import { OptionInvalidError } from '../error.ts';
+import type { RetrySpec } from '../definition/spec.ts';
 
 export const defaultRetry: RetrySpec = {
   attempts: 3,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { effectOf, isCancelledByName, openTasks, reopenedTasks } from './commands.ts';
 import type { Command, CommandEffect } from './commands.ts';
-import { executionStatuses, isTaskEnded } from './execution.ts';
+import { executionStatuses, isTaskEnded } from './states.ts';
 
 const commands: readonly Command[] = ['cancel', 'pause', 'resume', 'retry'];
 

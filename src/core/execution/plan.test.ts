@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { sampleTask, sampleWorkflow } from '../testing/sample-package.ts';
-import type { TaskStatus } from './execution.ts';
-import { compileGraph } from './definition/graph.ts';
-import type { Graph } from './definition/graph.ts';
+import { sampleTask, sampleWorkflow } from '../../testing/sample-package.ts';
+import type { TaskStatus } from './states.ts';
+import { compileGraph } from '../definition/graph.ts';
+import type { Graph } from '../definition/graph.ts';
 import { endingOf, freshProgress, restoreProgress, taskEnded } from './plan.ts';
 import type { Progress } from './plan.ts';
-import type { NeedSpec, WorkflowSpec } from './definition/spec.ts';
+import type { NeedSpec, WorkflowSpec } from '../definition/spec.ts';
 
 /** `b: 'a ?c'` reads: b needs a plainly and c settled. */
 function graphOf(tasks: Readonly<Record<string, string>>, output: WorkflowSpec['output'] = null): Graph {

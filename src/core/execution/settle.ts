@@ -1,6 +1,6 @@
 import { retryDelay } from './retry.ts';
-import type { RetrySpec } from './definition/spec.ts';
-import type { TaskError } from './task-error.ts';
+import type { RetrySpec } from '../definition/spec.ts';
+import type { TaskError } from '../task-error.ts';
 
 /**
  * A failed attempt: `retryable` allows another one; `retryAfter` is the delay that the error requested (ms), or null.

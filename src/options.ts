@@ -48,6 +48,10 @@ export interface RunnerOptions extends ClientOptions {
   readonly queues?: readonly string[];
   /** Maximum number of executions owned at once; default 1,000. Further ones stay pending, for any runner. */
   readonly maxExecutions?: number;
+  /** Maximum number of levels of children below a root execution; default 32. Beyond it a child task fails (TOO_MANY_CHILDREN). */
+  readonly maxChildDepth?: number;
+  /** Maximum number of open descendants of one root execution; default 10,000. Beyond it a child task fails (TOO_MANY_CHILDREN). */
+  readonly maxOpenChildren?: number;
   /** Silence after which other runners declare this one dead and take over its executions; default 15s. */
   readonly lease?: Duration;
   /** Time for which a runner keeps its executions while its event loop is blocked; default 2m. */
@@ -111,6 +115,8 @@ const runnerKinds: Kinds<RunnerOptions> = {
   concurrency: anything,
   queues: list,
   maxExecutions: anything,
+  maxChildDepth: anything,
+  maxOpenChildren: anything,
   lease: anything,
   stall: anything,
   grace: anything,
@@ -153,6 +159,8 @@ export interface RunnerSettings extends ClientSettings {
   readonly concurrency: number;
   readonly queues: readonly string[];
   readonly maxExecutions: number;
+  readonly maxChildDepth: number;
+  readonly maxOpenChildren: number;
   readonly leaseMs: number;
   readonly stallMs: number;
   readonly graceMs: number;
@@ -176,6 +184,8 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
     concurrency: count('concurrency', options.concurrency ?? 64),
     queues: queueNames(options.queues ?? [defaultQueue]),
     maxExecutions: count('maxExecutions', options.maxExecutions ?? 1000),
+    maxChildDepth: count('maxChildDepth', options.maxChildDepth ?? 32),
+    maxOpenChildren: count('maxOpenChildren', options.maxOpenChildren ?? 10_000),
     leaseMs: atLeast('lease', options.lease ?? '15s', 1000),
     stallMs: atLeast('stall', options.stall ?? '2m', 1000),
     graceMs: atLeast('grace', options.grace ?? '5s', 0),

@@ -222,26 +222,11 @@ type EngineCallbacks = Pick<
 >;
 
 async function openEngine(store: Store, settings: RunnerSettings, callbacks: EngineCallbacks): Promise<Engine> {
-  const { clock, logger, name, concurrency, queues, maxExecutions, leaseMs, stallMs, graceMs, maxPayload, ownOnly } =
-    settings;
   return Engine.open({
+    ...settings,
     ...callbacks,
     store,
-    clock,
-    logger,
-    name,
-    concurrency,
-    queues,
-    maxExecutions,
-    leaseMs,
-    stallMs,
-    graceMs,
-    maxPayload,
-    ownOnly,
     random: Math.random,
-    retentionMs: settings.retentionMs,
-    keepsFromThread: clock instanceof DatabaseClock,
-    onEvent: settings.onEvent,
-    onProgress: settings.onProgress,
+    keepsFromThread: settings.clock instanceof DatabaseClock,
   });
 }

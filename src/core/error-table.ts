@@ -62,6 +62,12 @@ const rows = {
     meaning: 'The item outputs of a map have more than 134,217,728 characters of JSON in total.',
     remedy: 'Store large values elsewhere and return references from the items.',
   },
+  TOO_MANY_CHILDREN: {
+    exit: 1,
+    meaning: 'Children are nested more than 32 deep, or one root execution has 10,000 open descendants.',
+    remedy:
+      'Look for a workflow that starts itself without an end. For a family that is meant to be so large, raise `maxChildDepth` or `maxOpenChildren` of the runner.',
+  },
   // executions
   WORKFLOW_NOT_FOUND: {
     exit: 3,

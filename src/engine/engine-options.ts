@@ -20,6 +20,10 @@ export interface EngineOptions {
   readonly pollMs?: number;
   /** Maximum number of owned executions. */
   readonly maxExecutions: number;
+  /** Maximum number of levels of children below a root. */
+  readonly maxChildDepth: number;
+  /** Maximum number of open descendants of one root. */
+  readonly maxOpenChildren: number;
   readonly leaseMs: number;
   /** Maximum silence of a living process of this host. */
   readonly stallMs: number;

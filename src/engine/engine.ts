@@ -14,6 +14,7 @@ import type { HelperOptions } from './sharing/helper.ts';
 import { Hooks } from './hooks.ts';
 import { Journal } from './journal.ts';
 import type { Participant } from './journal.ts';
+import { FamilyLimit } from './execution/family-limit.ts';
 import { Live } from './execution/live.ts';
 import type { LiveHost } from './execution/live.ts';
 import { Poller } from './poller.ts';
@@ -47,6 +48,7 @@ export class Engine {
   readonly #ownBuilds: Set<string> | null;
   readonly #keepAlive: NodeJS.Timeout | undefined;
   readonly #offers: OfferBudget;
+  readonly #families: FamilyLimit;
   #helper: Helper;
   #journal: Journal;
   #host: LiveHost;
@@ -68,6 +70,7 @@ export class Engine {
     this.#roots = options.ownOnly ? [] : null;
     this.#ownBuilds = options.ownOnly ? new Set() : null;
     const { store, clock, logger, concurrency: slots } = options;
+    this.#families = new FamilyLimit(options);
     const onMore = (): void => this.#lives.forEach((live) => live.moreHelp());
     this.#offers = new OfferBudget({ clock, logger, queues, slots, onMore });
     this.#membership = new Membership({
@@ -463,6 +466,7 @@ export class Engine {
       transactTask: (task) => store.transactTask(task),
       taskEndOutcome: (end) => store.taskEndOutcome(end),
       resolveChild: (live, name) => this.#resolveChild(live, name),
+      admitChild: (rootId, depth) => this.#families.admit(rootId, depth),
       onChild: (rootId, code) => this.mayTake(rootId, code),
       stepResult: (id, task, item, name) => store.step(id, task, item, name),
       onEvents: (live, events) => {

@@ -50,7 +50,7 @@ export class Suspects {
   ): Promise<{ readonly taken: number; readonly contended: boolean }> {
     const suspects = this.slots.free > 0;
     let endTurn: (() => void) | undefined;
-    if (suspects) this.slots.request(0, () => (endTurn = takeTurn({ clock: this.#clock, suspects: this.slots })));
+    if (suspects) this.slots.request(0, '', () => (endTurn = takeTurn({ clock: this.#clock, suspects: this.slots })));
     else this.#passedOver = true;
     let isLoading = false;
     try {

@@ -7,13 +7,14 @@ export interface SlotRequest {
 }
 
 /**
- * Limits the number of running task functions. Free slots go to the highest priority first, then in the order of the
- * requests.
+ * Limits the number of running task functions. Free slots go to the highest priority first, within a priority to the
+ * tenants in turn, and for one tenant in the order of the requests.
  */
 export class Slots {
   /** Maximum number of running task functions. */
   readonly limit: number;
-  readonly #waiting = new Map<number, SlotRequest[]>();
+  /** By priority and tenant; the tenant whose turn is next comes first. */
+  readonly #waiting = new Map<number, Map<string, SlotRequest[]>>();
   #priorities: number[] = [];
   #active = 0;
   #held = false;
@@ -38,20 +39,21 @@ export class Slots {
    * Starts at once if a slot is free, and returns undefined; otherwise returns a waiting request, which can be
    * cancelled.
    */
-  request(priority: number, start: () => void): SlotRequest | undefined {
+  request(priority: number, tenant: string, start: () => void): SlotRequest | undefined {
     if (this.#active < this.limit && !this.#held && this.#priorities.length === 0) {
       this.#active++;
       start();
       return undefined;
     }
     const request: SlotRequest = { priority, start, cancelled: false };
-    const queue = this.#waiting.get(priority);
-    if (queue === undefined) {
-      this.#waiting.set(priority, [request]);
+    let tenants = this.#waiting.get(priority);
+    if (tenants === undefined) {
+      this.#waiting.set(priority, (tenants = new Map()));
       this.#priorities = [...this.#priorities, priority].toSorted((a, b) => b - a);
-    } else {
-      queue.push(request);
     }
+    const queue = tenants.get(tenant);
+    if (queue === undefined) tenants.set(tenant, [request]);
+    else queue.push(request);
     return request;
   }
 
@@ -71,21 +73,34 @@ export class Slots {
     while (this.#active < this.limit && !this.#held) {
       const next = this.#next();
       if (next === undefined) return;
-      if (next.cancelled) continue;
       this.#active++;
       next.start();
     }
   }
 
+  /** Takes the next request that is not cancelled. */
   #next(): SlotRequest | undefined {
-    const [priority] = this.#priorities;
-    if (priority === undefined) return undefined;
-    const queue = this.#waiting.get(priority)!;
-    const request = queue.shift();
-    if (queue.length === 0) {
-      this.#waiting.delete(priority);
-      this.#priorities.shift();
+    for (;;) {
+      const [priority] = this.#priorities;
+      if (priority === undefined) return undefined;
+      const tenants = this.#waiting.get(priority)!;
+      for (const [tenant, queue] of tenants) {
+        let request = queue.shift();
+        while (request?.cancelled === true) request = queue.shift();
+        tenants.delete(tenant);
+        // its next request comes after one of each other tenant
+        if (queue.length > 0) tenants.set(tenant, queue);
+        if (request !== undefined) {
+          if (tenants.size === 0) this.#forget(priority);
+          return request;
+        }
+      }
+      this.#forget(priority);
     }
-    return request;
+  }
+
+  #forget(priority: number): void {
+    this.#waiting.delete(priority);
+    this.#priorities.shift();
   }
 }

@@ -142,6 +142,8 @@ export interface Reads {
   ended(ids: readonly string[]): Promise<readonly ExecutionRecord[]>;
   /** Those of these ids that executions have; a pruned execution has none. */
   known(ids: readonly string[]): Promise<readonly string[]>;
+  /** The number of open descendants of a root, counted up to `limit`. */
+  openDescendants(rootId: string, limit: number): Promise<number>;
   tasks(id: string): Promise<readonly TaskState[]>;
   outputs(id: string): Promise<ReadonlyMap<string, string>>;
   step(id: string, task: string, item: number, name: string): Promise<string | undefined>;

@@ -31,6 +31,8 @@ export interface NewExecution {
   /** Executions with the same one count against one limit; null where there is no limit. */
   readonly limitKey: string | null;
   readonly rootId: string;
+  /** 0 for a root, one more for each level of children. */
+  readonly depth: number;
   readonly parent: { readonly id: string; readonly task: string; readonly item: number } | null;
   readonly schedule: ScheduleMark | null;
   /** How long it is kept once its root has ended, ms; null: the default of the runner that prunes. */

@@ -149,6 +149,7 @@ const readVerbs: Table<Reads & Retention> = {
   execution: asks(plain(executions.execution)),
   ended: asks(executions.endedOf),
   known: asks(executions.knownOf),
+  openDescendants: ahead(asks(plain(executions.openDescendants))),
   tasks: asks(plain(executions.tasksOf)),
   outputs: asks(plain(executions.outputsOf)),
   step: asks(plain(executions.stepOf)),

@@ -120,6 +120,8 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     name: 'test',
     concurrency: 64,
     maxExecutions: 1000,
+    maxChildDepth: 32,
+    maxOpenChildren: 10_000,
     leaseMs: 15_000,
     stallMs: 120_000,
     graceMs: 5000,

@@ -25,6 +25,7 @@ export function sampleExecution(change: Partial<NewExecution> = {}): NewExecutio
     followsChannel: change.pin !== undefined && change.pin !== null,
     retention: null,
     rootId: id,
+    depth: 0,
     parent: null,
     schedule: null,
     ...change,

@@ -247,6 +247,8 @@ export async function openRunner(
   const engine = await Engine.open({
     concurrency: 64,
     maxExecutions: 1000,
+    maxChildDepth: 32,
+    maxOpenChildren: 10_000,
     leaseMs: 15_000,
     stallMs: 120_000,
     graceMs: 1000,

@@ -57,6 +57,8 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     name: 'swap',
     concurrency: 64,
     maxExecutions: 1000,
+    maxChildDepth: 32,
+    maxOpenChildren: 10_000,
     leaseMs: 15_000,
     stallMs: 120_000,
     graceMs: 5000,

@@ -159,6 +159,8 @@ describe('interfaces.md, TypeScript: run: options of start', () => {
       { startAt: 'tomorrow' },
       { tags: { a: 1 as unknown as string } },
       { tags: { 'a\0': 'b' } },
+      { tags: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`t${i}`, 'v'])) },
+      { tags: Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`t${i}`, 'v'.repeat(900)])) },
     ]) {
       await assert.rejects(client.start(done, {}, options), { code: 'OPTION_INVALID' }, JSON.stringify(options));
     }

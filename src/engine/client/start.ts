@@ -204,6 +204,7 @@ export function newExecution({
     followsChannel: resolved.pin !== null && resolved.keepsVersion !== true,
     retention: resolved.spec.retention,
     rootId: id,
+    depth: 0,
     parent: null,
     schedule: schedule ?? null,
   };
@@ -220,7 +221,8 @@ function limitKey({ spec, pin }: ResolvedWorkflow, tenant: string, input: string
 function valueAt(input: Json, path: string): Json {
   let value: unknown = input;
   for (const part of path.split('.')) {
-    value = typeof value === 'object' && value !== null ? (Reflect.get(value, part) ?? null) : null;
+    const isThere = typeof value === 'object' && value !== null && Object.hasOwn(value, part);
+    value = isThere ? Reflect.get(value as object, part) : null;
   }
   const text = JSON.stringify(value);
   // a key is a text in an index: what is long is told apart by its hash
@@ -241,11 +243,24 @@ function startTime(startAt: Date | Duration | undefined, now: number): number | 
   return at > now ? at : null;
 }
 
+/** Each tag is a row of an index. */
+const maxTags = 64;
+const maxTagText = 16_384;
+
 function tagText(tags: Readonly<Record<string, string>>): string {
-  for (const [name, value] of Object.entries(tags)) {
+  const entries = Object.entries(tags);
+  if (entries.length > maxTags) {
+    throw new OptionInvalidError('tags', `there are ${entries.length}; an execution may have ${maxTags}`);
+  }
+  for (const [name, value] of entries) {
     if (typeof value !== 'string') throw new OptionInvalidError('tags', `'${name}' is not a string`);
     checkText('tags', name);
     checkText('tags', value);
   }
-  return JSON.stringify(tags);
+  const text = JSON.stringify(tags);
+  if (text.length <= maxTagText) return text;
+  throw new OptionInvalidError(
+    'tags',
+    `together they have ${text.length} characters of JSON; at most ${maxTagText} are stored`,
+  );
 }

@@ -111,7 +111,8 @@ export class Attempts {
   }
 
   #askTurn(run: TaskRun): void {
-    const request = this.#host.suspects.request(this.#state.head.priority, () => {
+    const { priority, tenant } = this.#state.head;
+    const request = this.#host.suspects.request(priority, tenant, () => {
       const endTurn = takeTurn(this.#host);
       this.#state.guard(() => this.#askSlot(run, endTurn));
     });
@@ -120,7 +121,8 @@ export class Attempts {
   }
 
   #askSlot(run: TaskRun, endTurn: (() => void) | undefined): void {
-    const request = this.#host.slots.request(this.#state.head.priority, () =>
+    const { priority, tenant } = this.#state.head;
+    const request = this.#host.slots.request(priority, tenant, () =>
       this.#state.guard(() => this.#start(run, endTurn)),
     );
     if (request === undefined) return;

@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 import { z } from 'zod';
 import { settled, unchecked, workflow } from '../../core/definition/workflow.ts';
 import { ManualClock } from '../../testing/clock.ts';
-import { openRig, openStores } from '../../testing/engine-rig.ts';
+import type { Store } from '../../store/store.ts';
+import { openOneStore, openRig, openStores, release } from '../../testing/engine-rig.ts';
 import { rigCount } from '../../testing/rig-store.ts';
 
 const square = () => {
@@ -62,6 +63,52 @@ describe('engine.md, Child: a task runs another workflow', () => {
       results.map(({ output }) => output),
       inputs.map(({ n }) => n * n),
     );
+  });
+
+  /** A workflow that starts itself twice. */
+  const endless = () => {
+    const w = workflow('endless');
+    w.child('left', 'endless', { input: () => ({}) });
+    w.child('right', 'endless', { input: () => ({}) });
+    return w;
+  };
+
+  it('a workflow that starts itself without an end is stopped at a depth', async (t) => {
+    const clock = new ManualClock();
+    const rig = await openRig(t, { workflows: [endless()], clock, maxChildDepth: 3 });
+    const handle = await rig.client.start('endless');
+    await clock.advance(20_000);
+    const outcome = await handle.outcome();
+    assert.ok(outcome.status === 'failed');
+    assert.equal(outcome.error?.code, 'TOO_MANY_CHILDREN');
+    assert.match(JSON.stringify(outcome.error), /nested more than 3 deep \(option maxChildDepth\)/);
+    const { items } = await rig.client.executions.list({ limit: 1000 });
+    // a failed task cancels the rest of its family, so not each of the 15 has begun
+    assert.ok(items.length <= 15, String(items.length));
+    assert.ok(items.every(({ status }) => status === 'failed' || status === 'cancelled'));
+  });
+
+  it('a root has a limited number of open descendants, and other executions go on', async (t) => {
+    const clock = new ManualClock();
+    const fine = workflow('fine');
+    fine.task('a', () => 1);
+    const store = await openOneStore(clock);
+    release(t, () => store.close());
+    let most = 0;
+    const openDescendants: Store['openDescendants'] = async (rootId, limit) => {
+      const open = await store.openDescendants(rootId, 1000);
+      most = Math.max(most, open);
+      return Math.min(open, limit);
+    };
+    const options = { workflows: [endless(), fine], clock, maxOpenChildren: 50, maxChildDepth: 1000 };
+    const rig = await openRig(t, { ...options, store: { ...store, openDescendants } });
+    const handle = await rig.client.start('endless');
+    await clock.advance(60_000);
+    const outcome = await handle.outcome();
+    assert.ok(outcome.status === 'failed');
+    assert.equal(outcome.error?.code, 'TOO_MANY_CHILDREN');
+    assert.ok(most > 20 && most <= 75, String(most));
+    assert.equal((await rig.client.execute(fine)).outputs.a, 1);
   });
 
   it('a failed child fails its task, and a bad input fails the task without a child', async (t) => {

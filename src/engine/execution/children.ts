@@ -18,6 +18,8 @@ import type { TaskRun } from './task-run.ts';
 /** The parts of a runner that child tasks use. */
 export interface ChildrenHost {
   execution(id: string): Promise<ExecutionRecord | undefined>;
+  /** Permits one more child of a root. Throws TOO_MANY_CHILDREN. */
+  admitChild(rootId: string, depth: number): Promise<void>;
   /** A child was created; any runner may take it. */
   onChild(rootId: string, code: string): void;
 }
@@ -61,7 +63,8 @@ export class Children {
 
   /** Starts the child of a task in the same transition as the change of the task: both are durable, or neither. */
   async begin(run: TaskRun): Promise<void> {
-    const { owner, clock, maxPayload, questions } = this.#options;
+    const { owner, clock, maxPayload, questions, host } = this.#options;
+    const { rootId, depth } = this.#state.head;
     const create = async (): Promise<TaskError | null> => {
       const outcome = await owner.input(run);
       if (outcome.status !== 'completed') return outcome.error;
@@ -69,6 +72,7 @@ export class Children {
       try {
         const resolved = await this.#untilThere(run, () => owner.resolveChild(run.spec.child!.workflow));
         if (resolved === undefined) return null;
+        await this.#untilThere(run, () => host.admitChild(rootId, depth + 1));
         const input = await questions.charged(() => checkInput(resolved, parseJson(outcome.output), maxPayload));
         if (input !== undefined && !isOver(this.#state, run)) this.#create(run, resolved, input, clock.now());
         return null;
@@ -82,7 +86,7 @@ export class Children {
   }
 
   #create(run: TaskRun, resolved: ResolvedWorkflow, input: Awaited<ReturnType<typeof checkInput>>, now: number): void {
-    const { id, tenant, rootId, priority } = this.#state.head;
+    const { id, tenant, rootId, depth, priority } = this.#state.head;
     run.attempt++;
     run.startedAt = now;
     run.status = 'waiting';
@@ -91,7 +95,7 @@ export class Children {
     const create = newExecution({ resolved, input, options: { priority }, tenant, now, id: child });
     const parent = { id, task: run.spec.name, item: run.item };
     const { draft } = this.#state;
-    draft.effects.children.push({ ...create, rootId, parent });
+    draft.effects.children.push({ ...create, rootId, depth: depth + 1, parent });
     draft.task(run);
     draft.event('task.waiting', now, run, { child, workflow: resolved.spec.name });
     this.#state.after(() => this.#options.host.onChild(rootId, create.buildId));

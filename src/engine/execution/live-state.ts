@@ -20,6 +20,7 @@ export interface Head {
   readonly priority: number;
   readonly schedule: NewExecution['schedule'];
   readonly rootId: string;
+  readonly depth: number;
   readonly parent: NewExecution['parent'];
   input: string;
   inputParsed: boolean;

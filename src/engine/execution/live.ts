@@ -87,8 +87,8 @@ export class Live implements Participant {
 
   /** A new execution, owned from its creation on. It begins once its creation is durable. */
   static create(host: LiveHost, workflow: LoadedWorkflow, create: NewExecution, answer: StartAnswer): Live {
-    const { id, tenant, priority, schedule, rootId, parent, input, inputParsed } = create;
-    const head = { id, tenant, epoch: 1, priority, schedule, rootId, parent, input, inputParsed, crashCount: 0 };
+    const { id, tenant, priority, schedule, rootId, depth, parent, input, inputParsed } = create;
+    const head = { id, tenant, epoch: 1, priority, schedule, rootId, depth, parent, input, inputParsed, crashCount: 0 };
     const live = new Live(host, workflow, head, 0, 0);
     live.#state.draft.create = create;
     live.#state.draft.event('execution.created', create.createdAt);
@@ -106,9 +106,9 @@ export class Live implements Participant {
     endTurn: (() => void) | undefined,
   ): Live {
     const { execution, seq, pendingReason, inbox } = claimed;
-    const { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, crashCount, inboxAcked } =
+    const { id, tenant, epoch, priority, schedule, rootId, depth, parent, input, inputParsed, crashCount, inboxAcked } =
       execution;
-    const head = { id, tenant, epoch, priority, schedule, rootId, parent, input, inputParsed, crashCount: crashCount };
+    const head = { id, tenant, epoch, priority, schedule, rootId, depth, parent, input, inputParsed, crashCount };
     const live = new Live(host, workflow, head, seq, inboxAcked);
     const again = epoch === 1 ? 'execution.started' : takenAgain(pendingReason);
     if (again !== null) live.#state.draft.event(again, host.clock.now());

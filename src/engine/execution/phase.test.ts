@@ -27,7 +27,7 @@ class World {
 
   constructor() {
     const graph = compileGraph({ ...sampleWorkflow('w'), tasks: [sampleTask('a')], output: null });
-    const head = { id: 'e', tenant: 't', epoch: 1, priority: 0, schedule: null, rootId: 'e', parent: null };
+    const head = { id: 'e', tenant: 't', epoch: 1, priority: 0, schedule: null, rootId: 'e', depth: 0, parent: null };
     this.state = new LiveState({ ...head, input: '{}', inputParsed: true, crashCount: 0 }, graph, this, {
       threw: (cause) => assert.fail(String(cause)),
       changed: () => void this.marks++,
@@ -66,7 +66,7 @@ describe('phase: a task gives back what only its old phase held', () => {
   it('a start takes the turn along from the queue, and gives turn and slot back if it never runs', () => {
     const world = new World();
     world.move(world.queued());
-    world.slots.request(0, () => undefined);
+    world.slots.request(0, 't', () => undefined);
     world.move({ is: 'starting', endTurn: world.endTurn, charged: true });
     assert.deepEqual([world.turnsEnded, world.slots.active, isCharged(world.run.phase)], [0, 1, true]);
     world.move(ended);
@@ -80,7 +80,7 @@ describe('phase: a task gives back what only its old phase held', () => {
     world.move(queued);
     world.move(offered);
     assert.equal(offered.request!.cancelled, false);
-    world.slots.request(0, () => undefined);
+    world.slots.request(0, 't', () => undefined);
     world.move({ ...offered, request: undefined, hasSlot: true });
     world.move({ is: 'starting', endTurn: undefined, charged: false });
     assert.equal(world.slots.active, 1);
@@ -88,7 +88,7 @@ describe('phase: a task gives back what only its old phase held', () => {
 
   it('an offer that a helper takes gives the slot back', () => {
     const world = new World();
-    world.slots.request(0, () => undefined);
+    world.slots.request(0, 't', () => undefined);
     const offered = world.offered(true);
     world.move(offered);
     world.move({ ...offered, request: undefined, hasSlot: false });

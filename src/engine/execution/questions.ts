@@ -129,7 +129,7 @@ export class Questions implements WorkflowCode {
         resolve(undefined);
       };
       waiting.add(drop);
-      asked.request = this.#host.suspects.request(this.#state.head.priority, () => {
+      asked.request = this.#host.suspects.request(this.#state.head.priority, this.#state.head.tenant, () => {
         waiting.delete(drop);
         resolve(takeTurn(this.#host));
       });

@@ -145,15 +145,15 @@ export class Helper {
   /** Begins as soon as there is a slot: this runner's own tasks may have been quicker. */
   #request(helped: Helped, loaded: LoadedWorkflow, help: Help): void {
     const { slots, suspects } = this.#options;
-    const { priority, isPoisonSuspect } = helped.offer;
+    const { priority, tenant, isPoisonSuspect } = helped.offer;
     const ask = (): void => {
-      helped.request = slots.request(priority, () => this.#start(helped, loaded, help));
+      helped.request = slots.request(priority, tenant, () => this.#start(helped, loaded, help));
     };
     if (!isPoisonSuspect) {
       ask();
       return;
     }
-    const turn = suspects.request(priority, () => {
+    const turn = suspects.request(priority, tenant, () => {
       helped.endTurn = takeTurn(this.#options);
       ask();
     });

@@ -134,7 +134,7 @@ export class Loader {
 
   /** Returns the unpacked folder of a version, made from verified bytes. */
   async #read(version: WantedVersion): Promise<{ manifest: Manifest; dir: string }> {
-    await new Promise<void>((resolve) => this.#reads.request(0, resolve));
+    await new Promise<void>((resolve) => this.#reads.request(0, version.tenant, resolve));
     try {
       const { storage, workDir, clock } = this.#options;
       const bytes = await during('fetched', 'FetchFailed', () => storage.get(version.digest));

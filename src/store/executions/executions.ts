@@ -45,6 +45,17 @@ export function* knownOf({ dialect }: On, ids: readonly string[]): Script<string
   return (yield* all<{ id: string }>(text, JSON.stringify(ids))).map(({ id }) => id);
 }
 
+/** The number of open descendants of a root, counted up to `limit`. */
+export function* openDescendants(rootId: string, limit: number): Script<number> {
+  const row = yield* first<{ n: number | bigint }>(
+    `select count(*) as n from (select 1 from executions
+     where root_id = $1 and parent_id is not null and ended_at is null limit $2) open`,
+    rootId,
+    limit,
+  );
+  return Number(row!.n);
+}
+
 /** The tasks of an execution that have a state, items of maps included. */
 export function* tasksOf(id: string): Script<TaskState[]> {
   const rows = yield* all<Row>('select * from task_executions where execution_id = $1', id);

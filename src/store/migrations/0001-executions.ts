@@ -67,6 +67,7 @@ create table executions (
   input_hash text,
   limit_key text,
   root_id text not null,
+  depth integer not null default 0,
   parent_id text,
   parent_task text,
   parent_item integer,
@@ -91,6 +92,7 @@ create index executions_scheduled on executions (schedule_id, slot) where schedu
 create index executions_of_schedule_open on executions (schedule_id) where schedule_id is not null and ended_at is null;
 create index executions_children on executions (parent_id) where parent_id is not null;
 create index executions_descendants on executions (root_id) where parent_id is not null;
+create index executions_open_descendants on executions (root_id) where parent_id is not null and ended_at is null;
 create index executions_ended on executions (ended_at) where ended_at is not null and parent_id is null and retention is null;
 create index executions_expiring on executions ((ended_at + retention)) where ended_at is not null and parent_id is null and retention is not null;
 create index executions_newest on executions (tenant, created_at, id);

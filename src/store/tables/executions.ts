@@ -31,6 +31,7 @@ export interface ExecutionRecord {
   readonly errorTask: string | null;
   readonly tags: string | null;
   readonly rootId: string;
+  readonly depth: number;
   readonly parent: { readonly id: string; readonly task: string; readonly item: number } | null;
   readonly schedule: ScheduleMark | null;
   /** The execution that it was forked from, and the first task that runs again. */
@@ -59,6 +60,7 @@ const table = new Table<ExecutionRecord & Unread>('executions', ['id'], {
   inputHash: 'text',
   limitKey: 'text',
   rootId: 'text',
+  depth: 'int',
   parent: { id: ['text', 'parent_id'], task: ['text', 'parent_task'], item: ['int', 'parent_item'] },
   schedule: {
     id: ['text', 'schedule_id'],

@@ -1,7 +1,7 @@
 /**
  * `npm run bench` prints tables and writes `bench/results.json`. `-- --readme` also writes them to `bench/README.md`, `-- --quick`
  * uses fewer executions, `-- --sqlite` and `-- --postgres` measure one database. `-- --host-loop` measures the event loop of an
- * application instead, and `-- --startup` the cost of a start, with `--other=FOLDER` also of another build. `-- --peers` compares with other engines, see `bench/peers/README.md`.
+ * application instead, `-- --scale` the calls whose cost could grow with the database, and `-- --startup` the cost of a start, with `--other=FOLDER` also of another build. `-- --peers` compares with other engines, see `bench/peers/README.md`.
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +9,7 @@ import { fillIn, machineText } from './documents.ts';
 import { comparePeers } from './peers.ts';
 import { hostLoopText } from './host-loop.ts';
 import { durablePostgres, postgresReport, postgresWidths } from './postgres.ts';
+import { fullScale, scaleText } from './scale.ts';
 import { sqliteReport, sqliteWidths } from './sqlite.ts';
 import { startupText } from './startup.ts';
 
@@ -16,7 +17,10 @@ const asked = new Set(process.argv.slice(2));
 const quick = asked.has('--quick');
 if (asked.has('--peers')) process.exitCode = await comparePeers([...asked]);
 else if (asked.has('--host-loop')) console.log(await hostLoopText(quick ? 3 : 20));
-else if (asked.has('--startup')) console.log(await startupText(quick ? 5 : 15, valueOf('--other')));
+else if (asked.has('--scale')) {
+  const scale = quick ? { ...fullScale, executions: 120_000, definitions: 1000, schedules: 1000 } : fullScale;
+  console.log(await scaleText(scale));
+} else if (asked.has('--startup')) console.log(await startupText(quick ? 5 : 15, valueOf('--other')));
 else await measure();
 
 function valueOf(option: string): string | undefined {

@@ -1,6 +1,7 @@
 import * as claims from './claim/claim-executions.ts';
 import { claimable } from './claim/candidates.ts';
 import type { ClaimTx } from './claim/claim.ts';
+import { Turns } from './claim/turns.ts';
 import { load } from './claim/hydrate.ts';
 import { executionsOnRetiredBuilds, holdChanged, moveToBuild } from './claim/retired-builds.ts';
 import { taskEndOutcome } from './commit/task-end.ts';
@@ -174,7 +175,7 @@ export const verbs: Table<Scripted> = {
 
 /** The verbs on a driver; `now` is the clock of its transactions, epoch ms. */
 export function verbsOn(driver: Driver, now: () => number): Scripted & { readonly runs: Runs } {
-  const cursor = { tenants: new Map<string, string>(), keys: new Map<string, string>() };
+  const cursor = { free: new Map<string, string>(), limited: new Map<string, string>(), turns: new Turns() };
   const begin = (): ClaimTx => ({ dialect: driver.dialect, now: now(), cursor });
   const runsOn = (part: Pick<Driver, 'ask' | 'read' | 'write'>): Runs => ({
     ask: (script) => part.ask(() => script(begin())),

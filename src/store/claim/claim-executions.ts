@@ -1,7 +1,7 @@
 import { candidates } from './candidates.ts';
 import type { Claim, ClaimTx } from './claim.ts';
 import { holdUnowned } from '../executions/commands.ts';
-import type { Candidate } from './fair-order.ts';
+import type { Candidate } from './firsts.ts';
 import { load } from './hydrate.ts';
 import type { ClaimedExecution, ClaimedRow } from './hydrate.ts';
 import { releaseHelped } from '../sharing/offers.ts';

@@ -1,3 +1,4 @@
+import type { Turns } from './turns.ts';
 import type { Tx } from '../script.ts';
 
 /** The most that a runner takes at once, and from which executions. */
@@ -17,10 +18,14 @@ export interface Claim {
   readonly except?: ReadonlyMap<string, readonly string[]>;
 }
 
-/** By build id, the place where the last claim stopped among many tenants and among many limit keys, so that none waits forever. */
+/**
+ * The memory of the claims of one process: by build id, the tenant and the limit key at which the last look stopped, and
+ * the turns that tenants had. So no tenant and no key waits for ever.
+ */
 export interface ClaimCursor {
-  readonly tenants: Map<string, string>;
-  readonly keys: Map<string, string>;
+  readonly free: Map<string, string>;
+  readonly limited: Map<string, string>;
+  readonly turns: Turns;
 }
 
 /** The transaction of a claim, with the cursor of its store. */

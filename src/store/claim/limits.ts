@@ -1,92 +1,60 @@
 import { isExcepted } from './claim.ts';
 import type { Claim, ClaimTx } from './claim.ts';
-import { firstsOfGroups, groupsAtOnce, locked } from './fair-order.ts';
-import type { Candidate, Groups } from './fair-order.ts';
+import { firstsOf, locked } from './firsts.ts';
+import { inFairOrder } from './turns.ts';
+import type { Candidate, First } from './firsts.ts';
+import { headsBelow, windowOf } from './windows.ts';
+import type { Group, Head } from './windows.ts';
 import { all } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
-/** The executions that a version admits under a key, and the number of free places at the last look. */
-interface Limit {
-  readonly limit: number;
-  readonly room: number;
+/** Limit keys that one look reads, of all builds together. */
+const keysAtOnce = 200;
+/** Looks of one claim: so many keys may be at their limits before one that has room. */
+const mostLooks = 50;
+
+/**
+ * The first executions under limits that have room. A limit that is reached is not locked: no claim waits in vain. The keys
+ * of a claim are locked together, in one order.
+ */
+export function* limited(tx: ClaimTx, claim: Claim, heads: readonly Head[]): Script<readonly Candidate[]> {
+  const firsts = inFairOrder(yield* underLimits(tx, claim, heads), tx.cursor.turns).slice(0, claim.limit);
+  if (firsts.length === 0) return [];
+  const owned = yield* lockedCounts(tx, new Set(firsts.map(({ group }) => group.value)));
+  // executions that one version takes count for the other versions
+  const admitted = firsts.filter(({ group }) => admits(owned, group.value, limitOfKey(claim, group)));
+  return yield* locked(tx, admitted, admitted.length);
 }
 
-/** By build id, the keys that have pending executions and room. */
-type Open = Map<string, Map<string, Limit>>;
-
-/** The first executions under limits that have room. A limit that is reached is not locked: no claim waits in vain. */
-export function* limited(tx: ClaimTx, claim: Claim, codes: readonly string[]): Script<readonly Candidate[]> {
-  const { cursor } = tx;
-  const open: Open = new Map();
-  for (const code of codes) {
-    const from = cursor.keys.get(code) ?? '';
-    let keys = yield* keysAfter(from, code);
-    // the end of the keys is reached: from the first one again
-    if (keys.length === 0 && from !== '') keys = yield* keysAfter('', code);
-    cursor.keys.delete(code);
-    if (keys.length === groupsAtOnce) cursor.keys.set(code, keys.at(-1)!.limit_key);
-    const limits = new Map<string, Limit>();
-    for (const { limit_key: key, workflow, owned } of keys) {
-      const limit = limitOf(claim, code, workflow);
-      if (!isExcepted(claim, code, workflow) && owned < limit) limits.set(key, { limit, room: limit - owned });
-    }
-    if (limits.size > 0) open.set(code, limits);
-  }
-  if (keysOf(open).size > claim.limit) yield* narrow(tx, claim, open);
-  return open.size === 0 ? [] : yield* underLimits(tx, claim, open);
-}
-
-function keysOf(open: Open): Set<string> {
-  const keys = new Set<string>();
-  for (const limits of open.values()) for (const key of limits.keys()) keys.add(key);
-  return keys;
-}
-
-/** Leaves only the keys of the executions that are first in turn: every locked key takes memory of the server. */
-function* narrow(tx: Tx, claim: Claim, open: Open): Script<void> {
-  for (const [code, limits] of open) {
-    const firsts = yield* firstsOfGroups(tx, underKeys(code, limits), claim.limit);
-    const first = new Set(firsts.slice(0, claim.limit).map(({ group_key: key }) => key));
-    for (const key of limits.keys()) if (!first.has(key)) limits.delete(key);
-  }
-}
-
-function* underLimits(tx: Tx, claim: Claim, open: Open): Script<readonly Candidate[]> {
-  const owned = yield* lockedCounts(tx, keysOf(open));
-  const found: Candidate[] = [];
-  for (const [code, limits] of open) {
-    const firsts = yield* firstsOfGroups(tx, underKeys(code, limits), claim.limit);
-    // executions that one version takes count for the other versions
-    const admitted = firsts.filter(({ group_key: key }) => admits(owned, key, limits.get(key)!.limit));
-    found.push(...(yield* locked(tx, admitted, code, admitted.length)));
+/** Pending executions of keys that have room, without locks: at least as many as are wanted, if there are so many. */
+function* underLimits(tx: ClaimTx, claim: Claim, heads: readonly Head[]): Script<readonly First[]> {
+  const found: First[] = [];
+  const except = exceptions(claim);
+  let open = heads;
+  for (let looks = 0; looks < mostLooks && open.length > 0 && found.length < claim.limit; looks++) {
+    const top = Math.max(...open.map(({ priority }) => priority));
+    const at = open.filter(({ priority }) => priority === top);
+    const { groups, more } = yield* windowOf(tx, 'limited', at, Math.ceil(keysAtOnce / at.length));
+    const rooms = new Map(
+      groups.flatMap((group) => {
+        const room = limitOfKey(claim, group) - group.owned;
+        return room > 0 && !isExcepted(claim, group.buildId, group.workflow) ? [[group, room] as const] : [];
+      }),
+    );
+    found.push(...(yield* firstsOf(tx, { kind: 'limited', rooms, except }, claim.limit - found.length)));
+    const done = at.filter((head) => !more.includes(head));
+    open = [...open.filter(({ priority }) => priority !== top), ...more, ...(yield* headsBelow(tx, 'limited', done))];
   }
   return found;
 }
 
-function underKeys(code: string, limits: ReadonlyMap<string, Limit>): Groups {
-  const rooms = new Map(Array.from(limits, ([key, { room }]) => [key, room]));
-  return { of: 'limit_key = g.value', buildId: code, others: [], rooms };
+/** The workflows that a claim leaves to other runners, as `firstsOf` takes them. */
+export function exceptions({ except }: Claim): string[] {
+  return [...(except ?? [])].flatMap(([buildId, workflows]) => workflows.map((workflow) => `${buildId} ${workflow}`));
 }
 
-function nextKey(than: string): string {
-  return `select (select e.limit_key from executions e where e.status = 'pending' and e.limit_key is not null and e.build_id = $1 and e.limit_key > ${than}
-    order by e.limit_key, e.priority desc, e.created_at limit 1)`;
-}
-
-/** The limit keys with pending executions, found by jumps in the index from key to key. */
-function* keysAfter(
-  after: string,
-  code: string,
-): Script<readonly { readonly limit_key: string; readonly workflow: string; readonly owned: number }[]> {
-  return yield* all(
-    `with recursive k(limit_key) as (${nextKey('$2')} union all select (${nextKey('k.limit_key')}) from k where k.limit_key is not null)
-     select limit_key, (select e.workflow from executions e where e.status = 'pending' and e.limit_key is not null and e.build_id = $1
-       and e.limit_key = k.limit_key order by e.priority desc, e.created_at limit 1) as workflow,
-       (select count(*) from executions e where e.limit_key = k.limit_key and e.owner is not null) as owned
-     from k where limit_key is not null limit ${groupsAtOnce}`,
-    code,
-    after,
-  );
+function limitOfKey(claim: Claim, { buildId, workflow }: Group): number {
+  return limitOf(claim, buildId, workflow);
 }
 
 /** A definition without a limit admits any number. */

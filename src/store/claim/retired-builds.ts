@@ -35,7 +35,7 @@ export function* executionsOnRetiredBuilds(
   for (const limited of ['null', 'not null'] as const) {
     const order = limited === 'null' ? 'tenant' : 'limit_key';
     const each = `select id from executions where status = 'pending' and limit_key is ${limited} and build_id = g.value
-      order by ${order}, priority desc, created_at limit $2`;
+      order by priority desc, ${order}, created_at limit $2`;
     found.push(
       ...(yield* all<{ id: string; build_id: string }>(
         `select g.value as build_id, cast(${tx.dialect.field('j.value', 0)} as text) as id

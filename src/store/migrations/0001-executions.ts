@@ -81,8 +81,8 @@ create table executions (
   forked_task text
 ) {{rows by key}};
 create unique index executions_idempotency on executions (tenant, workflow, idempotency_key) where idempotency_key is not null;
-create index executions_free on executions (build_id, tenant, priority desc, created_at) where status = 'pending' and limit_key is null;
-create index executions_limited on executions (build_id, limit_key, priority desc, created_at) where status = 'pending' and limit_key is not null;
+create index executions_free on executions (build_id, priority desc, tenant, created_at) where status = 'pending' and limit_key is null;
+create index executions_limited on executions (build_id, priority desc, limit_key, created_at) where status = 'pending' and limit_key is not null;
 create index executions_limit_owned on executions (limit_key) where owner is not null and limit_key is not null;
 create index executions_waking on executions (wake_at) where status = 'waiting' and wake_at is not null;
 create index executions_owned on executions (owner) where owner is not null;

@@ -42,10 +42,10 @@ export interface Renewal {
 const living = 'select id from runners where dead = 0';
 
 /** Reads the first entry of an index, and orders by that index: the plan stays right without statistics of the table. */
-export function pendingText(code: string, limited: 'null' | 'not null'): string {
+function pendingText(code: string, limited: 'null' | 'not null'): string {
   const order = limited === 'null' ? 'tenant' : 'limit_key';
   return `(select 1 from executions where status = 'pending' and limit_key is ${limited} and build_id = ${code}
-    order by ${order}, priority desc, created_at limit 1) is not null`;
+    order by priority desc, ${order}, created_at limit 1) is not null`;
 }
 
 /** The build ids with pending executions, as a recursive query: jumps in one of the indexes from build id to build id. */
@@ -53,7 +53,7 @@ function pendingCodes(name: string, limited: 'null' | 'not null'): string {
   const order = limited === 'null' ? 'e.tenant' : 'e.limit_key';
   const next = (than: string): string => `select (select e.build_id from executions e
       where e.status = 'pending' and e.limit_key is ${limited} and e.build_id > ${than}
-      order by e.build_id, ${order}, e.priority desc, e.created_at limit 1)`;
+      order by e.build_id, e.priority desc, ${order}, e.created_at limit 1)`;
   return `${name}(build_id) as (${next(`''`)} union all ${next(`${name}.build_id`)} from ${name} where ${name}.build_id is not null)`;
 }
 

@@ -56,14 +56,29 @@ export function claimSuite(place: StorePlace): void {
       );
     });
 
-    it('beyond a thousand tenants, those of one build id are not scanned again from the first for another build id', async () => {
+    it('of a thousand tenants and several builds each has its turn before any has a second one', async () => {
       const tenants = Array.from({ length: 1200 }, (_, i) => `tenant${String(i).padStart(4, '0')}`);
-      const ids = await created(...tenants.map((tenant) => ({ tenant })));
-      await created(...Array.from({ length: 20 }, () => ({ buildId: 'embedded/w/2' })));
-      const codes = ['embedded/w/1', 'embedded/w/2'];
-      await claim({ buildIds: codes, limit: 100 });
-      const second = idsOf(await claim({ buildIds: codes, limit: 100 }));
-      assert.ok(second.some((id) => ids.indexOf(id) >= 1000));
+      const [first, second] = [
+        await created(...tenants.map((tenant) => ({ tenant }))),
+        await created(...tenants.map((tenant) => ({ tenant }))),
+      ];
+      const others = await created(...Array.from({ length: 20 }, () => ({ buildId: 'embedded/w/2' })));
+      const buildIds = ['embedded/w/1', 'embedded/w/2'];
+      const taken: string[] = [];
+      while (taken.length < 1201)
+        taken.push(...idsOf(await claim({ buildIds, limit: Math.min(100, 1201 - taken.length) })));
+      assert.equal(new Set(taken).size, 1201);
+      assert.ok(first.every((id) => taken.includes(id)));
+      assert.ok(second.every((id) => !taken.includes(id)));
+      assert.equal(others.filter((id) => taken.includes(id)).length, 1);
+    });
+
+    it('a lower priority has its turn when the highest has nothing left that a claim may take', async () => {
+      const limits = new Map([['embedded/w/1 w', 1]]);
+      const [, mine] = await created({ limitKey: 'k', priority: 9 }, { priority: -3 }, { limitKey: 'k', priority: 5 });
+      const [first] = await claim({ limits, limit: 1 });
+      assert.equal(first!.execution.priority, 9);
+      assert.deepEqual(idsOf(await claim({ limits, limit: 10 })), [mine]);
     });
 
     it('a claim takes only executions that the runner can run, and only from its roots if it names some', async () => {
@@ -179,28 +194,28 @@ export function claimSuite(place: StorePlace): void {
       assert.equal(await place.store.claimable(request), false);
     });
 
-    it('each version keeps to its own limit under the same key, whichever is examined first', async () => {
+    it('each version keeps to its own limit under the same key, and the oldest execution comes first', async () => {
       const other = 'embedded/w/2';
       const limits = new Map([
         [`${code} w`, 1],
         [`${other} w`, 3],
       ]);
-      for (const [codes, taken] of [
-        [
-          [code, other],
-          [code, other, other],
-        ],
-        [
-          [other, code],
-          [other, other, other],
-        ],
+      for (const [first, taken] of [
+        [code, [code, other, other]],
+        [other, [other, other, other]],
       ] as const) {
-        const limitKey = codes.join();
-        const made = await created(...[1, 2, 3].flatMap(() => [{ limitKey }, { limitKey, buildId: other }]));
-        const claimed = (await claim({ buildIds: codes, limits })).filter(({ execution }) =>
-          made.includes(execution.id),
-        );
-        assert.deepEqual(claimed.map(({ execution }) => execution.buildId).toSorted(), [...taken]);
+        const buildIds = [code, other];
+        const second = first === code ? other : code;
+        for (const list of [buildIds, buildIds.toReversed()]) {
+          const limitKey = `${first} ${list.join()}`;
+          const made = await created(
+            ...[1, 2, 3].flatMap(() => [first, second].map((buildId) => ({ limitKey, buildId }))),
+          );
+          const claimed = (await claim({ buildIds: list, limits })).filter(({ execution }) =>
+            made.includes(execution.id),
+          );
+          assert.deepEqual(claimed.map(({ execution }) => execution.buildId).toSorted(), [...taken]);
+        }
       }
     });
 

@@ -6,16 +6,18 @@ import { storedJson } from '../../core/json.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import type { NewExecution } from '../transition.ts';
 import { insertExecutions } from './create.ts';
-import { appendEvent } from './executions.ts';
+import { appendEvent, appendEvents } from './executions.ts';
 import { lockFamily } from './family.ts';
 import { childEnded, lockHead, post } from './inbox.ts';
 import type { Delivery, Head } from './inbox.ts';
 import { countTaken } from '../sharing/offers.ts';
 import { steps } from '../tables/steps.ts';
 import { taskExecutions } from '../tables/task-executions.ts';
+import type { TaskExecution } from '../tables/task-executions.ts';
+import { commitTexts } from '../commit/commit-texts.ts';
 import { holdVersion, manifestWorkflows } from '../registry/versions.ts';
 import { lockPinnedVersions } from '../commit/pinned-versions.ts';
-import { all, first, run } from '../script.ts';
+import { all, bulk, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
 // Requests to an execution: sent as a message to its owner or, if it has none, carried out at once under the row's lock.
@@ -70,15 +72,10 @@ export function* dropHalfWritten(tx: Tx, ids: readonly string[]): Script<void> {
 /** Cancels an execution without an owner; its row is locked. */
 function* endUnowned(tx: Tx, id: string): Script<void> {
   yield* dropHalfWritten(tx, [id]);
-  yield* appendEvent(id, 'execution.cancelling', tx.now, null);
   const known = yield* all<{ task: string; item: number; status: TaskStatus }>(
     'select task, item, status from task_executions where execution_id = $1 order by task, item',
     id,
   );
-  for (const { task, item, status } of known) {
-    if (isCancelledByName(status, item !== -1))
-      yield* appendEvent(id, 'task.cancelled', tx.now, null, task, item === -1 ? null : item);
-  }
   yield* run(
     `update task_executions set status = 'cancelled', ended_at = $2, wake_at = null
      where execution_id = $1 and ${isAmong(openTasks)}`,
@@ -86,18 +83,16 @@ function* endUnowned(tx: Tx, id: string): Script<void> {
     tx.now,
   );
   const begun = new Set(known.filter(({ item }) => item === -1).map(({ task }) => task));
-  for (const task of yield* tasksOfDefinition(id)) {
-    if (begun.has(task)) continue;
-    yield* appendEvent(id, 'task.cancelled', tx.now, null, task);
-    yield* run(
-      `insert into task_executions (execution_id, task, item, status, attempt, charged_attempts, epoch, ended_at)
-       values ($1, $2, -1, 'cancelled', 0, 0, 0, $3)`,
-      id,
-      task,
-      tx.now,
-    );
-  }
-  yield* appendEvent(id, 'execution.cancelled', tx.now, null);
+  const untouched = (yield* tasksOfDefinition(id)).filter((task) => !begun.has(task));
+  const ended = untouched.map((task) => cancelledTask(id, task, tx.now));
+  yield* bulk(taskExecutions, ended, commitTexts(tx.dialect).tasks);
+  const named = known.filter(({ status, item }) => isCancelledByName(status, item !== -1));
+  yield* appendEvents(tx, id, [
+    { type: 'execution.cancelling', task: null, item: null },
+    ...named.map(({ task, item }) => ({ type: 'task.cancelled' as const, task, item: item === -1 ? null : item })),
+    ...untouched.map((task) => ({ type: 'task.cancelled' as const, task, item: null })),
+    { type: 'execution.cancelled', task: null, item: null },
+  ]);
   yield* run(
     `update executions set status = 'cancelled', reason = null, wake_at = null, ended_at = $2, inbox_acked = inbox_seq where id = $1`,
     id,
@@ -116,6 +111,13 @@ function* endUnowned(tx: Tx, id: string): Script<void> {
   );
   if (parent === undefined || parent.parent_id === null) return;
   yield* childEnded(tx, { id: parent.parent_id, task: parent.parent_task }, id);
+}
+
+/** A task that is cancelled before it began. */
+function cancelledTask(executionId: string, task: string, at: number): TaskExecution {
+  const none = { startedAt: null, wakeAt: null, output: null, error: null, reason: null, cause: null, value: null };
+  const counts = { attempt: 0, chargedAttempts: 0, epoch: 0 };
+  return { executionId, task, item: -1, status: 'cancelled', ...counts, ...none, endedAt: at };
 }
 
 /** The names of an execution's tasks, also of those that never began; none if its definition is damaged or unknown. */

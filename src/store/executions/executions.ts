@@ -1,5 +1,6 @@
 import type { EventType } from '../../core/execution/event.ts';
 import type { ExecutionStatus } from '../../core/execution/states.ts';
+import { commitTexts } from '../commit/commit-texts.ts';
 import { events } from '../tables/events.ts';
 import type { EventRecord } from '../tables/events.ts';
 import { executions } from '../tables/executions.ts';
@@ -7,21 +8,31 @@ import type { ExecutionRecord } from '../tables/executions.ts';
 import type { Row } from '../tables/table.ts';
 import { taskExecutions, taskStates } from '../tables/task-executions.ts';
 import type { TaskState } from '../transition.ts';
-import { all, first, run } from '../script.ts';
-import type { On, Script, SqlValue } from '../script.ts';
+import { all, bulk, first, run } from '../script.ts';
+import type { On, Script, SqlValue, Tx } from '../script.ts';
 
-/** Appends an event to an execution that nobody owns; its row must be locked. */
-export function* appendEvent(
+/** Appends an event to an execution without an owner; its row must be locked. */
+export function* appendEvent(id: string, type: EventType, at: number, data: string | null): Script<void> {
+  const event = { executionId: id, seq: (yield* lastSeq(id)) + 1, type, at, task: null, item: null, attempt: null };
+  yield* run(events.insertText, ...events.params({ ...event, runner: null, data }));
+}
+
+/** The same for many events of one moment, by one statement. */
+export function* appendEvents(
+  { dialect, now }: Tx,
   id: string,
-  type: EventType,
-  at: number,
-  data: string | null,
-  task: string | null = null,
-  item: number | null = null,
+  list: readonly Pick<EventRecord, 'type' | 'task' | 'item'>[],
 ): Script<void> {
+  let seq = yield* lastSeq(id);
+  const rows = list.map(({ type, task, item }) => {
+    return { executionId: id, seq: ++seq, type, at: now, task, item, attempt: null, runner: null, data: null };
+  });
+  yield* bulk(events, rows, commitTexts(dialect).events);
+}
+
+function* lastSeq(id: string): Script<number> {
   const row = yield* first<{ seq: number | null }>('select max(seq) as seq from events where execution_id = $1', id);
-  const event = { executionId: id, seq: (row?.seq ?? 0) + 1, type, at, task, item, attempt: null, runner: null, data };
-  yield* run(events.insertText, ...events.params(event));
+  return row?.seq ?? 0;
 }
 
 /** One execution, or undefined. */

@@ -29,6 +29,8 @@ export interface EngineOptions {
   readonly stallMs: number;
   readonly graceMs: number;
   readonly maxPayload: number;
+  /** Items of a map that one commit writes; default 1,000. A simulation writes fewer. */
+  readonly itemsPerCommit?: number;
   /** If true, the engine takes only executions that it started itself, and their children. */
   readonly ownOnly: boolean;
   readonly random: () => number;

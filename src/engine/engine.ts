@@ -448,7 +448,7 @@ export class Engine {
   }
 
   #newHost(): LiveHost {
-    const { store, clock, logger, graceMs, maxPayload, random, onEnded } = this.#options;
+    const { store, clock, logger, graceMs, maxPayload, itemsPerCommit, random, onEnded } = this.#options;
     const hooks = new Hooks(this.#options);
     return {
       clock,
@@ -459,6 +459,7 @@ export class Engine {
       logger,
       graceMs,
       maxPayload,
+      itemsPerCommit,
       random,
       onRun: (call) => this.#onRun(call),
       execution: (id) => store.execution(id),

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { isTaskEnded } from '../../src/core/execution/states.ts';
 import type { Batch, CommitResult, NewExecution } from '../../src/store/transition.ts';
-import type { Claim, ClaimedExecution, Fork } from '../../src/store/store.ts';
+import type { Claim, ClaimedExecution, Delivery, Fork } from '../../src/store/store.ts';
 import type { ExecutionEvent } from '../../src/engine/client/execution-queries.ts';
 
 export interface Began {
@@ -20,6 +20,8 @@ export class Ledger {
   /** The same for each task that has durably ended in any way. */
   readonly #over = new Set<string>();
   readonly #known = new Set<string>();
+  /** Executions that have ended, perhaps more than once. */
+  readonly #ended = new Set<string>();
   /** The last owner. */
   readonly #owners = new Map<string, string>();
   readonly #steps = new Map<string, number>();
@@ -34,13 +36,15 @@ export class Ledger {
       const { runner } = args[0] as Claim;
       for (const { execution } of answer as readonly ClaimedExecution[]) this.#owners.set(execution.id, runner);
     }
+    if (verb === 'cancel' && (answer as Delivery).status === 'applied') this.#ended.add(args[0] as string);
     if (verb === 'fork') this.#known.add((args[0] as Fork).create.id);
     if (verb === 'createExecutions') for (const { id } of args[0] as readonly NewExecution[]) this.#known.add(id);
   }
 
-  #committed({ runner, transitions }: Batch, { lost }: CommitResult): void {
-    for (const { id, create, tasks, effects } of transitions) {
+  #committed({ runner, transitions }: Batch, { lost, kept }: CommitResult): void {
+    for (const { id, create, tasks, effects, release } of transitions) {
       if (lost.includes(id)) continue;
+      if (release !== null && release.endedAt !== null && !kept.includes(id)) this.#ended.add(id);
       if (create !== null) this.#known.add(id);
       if (create?.owned === true) this.#owners.set(id, runner);
       for (const child of effects?.children ?? []) this.#known.add(child.id);
@@ -49,6 +53,11 @@ export class Ledger {
         if (isTaskEnded(status)) this.#over.add(`${id} ${task} ${item}`);
       }
     }
+  }
+
+  /** True if an execution ended; it may have been retried since. */
+  hasEnded(id: string): boolean {
+    return this.#ended.has(id);
   }
 
   acknowledge(id: string): void {

@@ -18,10 +18,23 @@ export interface Simulated {
   readonly lost: number;
   /** Attempts that ran at a helper. */
   readonly helped: number;
+  /** Runners that were closed in the middle of it. */
+  readonly closed: number;
+  /** Acknowledged executions that were removed after their retention. */
+  readonly pruned: number;
   readonly virtualMs: number;
 }
 
 const steps = 36;
+/** The ends of a call in a storm, by a roll from 0 to 1. */
+const kinds: readonly { readonly below: number; readonly how: CallFate['how']; readonly only?: string }[] = [
+  { below: 0.04, how: 'lost_before' },
+  { below: 0.06, how: 'unavailable' },
+  { below: 0.12, how: 'lost_after' },
+  { below: 0.122, how: 'refused', only: 'commit' },
+  { below: 0.124, how: 'unwritable', only: 'commit' },
+  { below: 0.14, how: 'busy', only: 'commit' },
+];
 const calm: CallFate = { delayMs: 0, how: 'answered' };
 /** Expected errors of calls while the database is away or the execution is in another state. */
 const expected: ReadonlySet<string> = new Set([
@@ -56,10 +69,17 @@ class Simulation {
   #kills = 0;
   #lost = 0;
   #helped = 0;
+  #closed = 0;
+  /** Closes under way, by their runners. */
+  readonly #closing = new Map<SimRunner, Promise<void>>();
+  /** The time that the wall clock is ahead of where it would be. */
+  #aheadMs = 0;
+  readonly #retentionMs: number | null;
 
   constructor(seed: number, trace: boolean) {
     this.#trace = trace;
     this.#random = new Random(seed);
+    this.#retentionMs = this.#random.pick([null, 60_000]);
     drawIdsFrom((bytes) => this.#random.fill(bytes));
   }
 
@@ -89,13 +109,7 @@ class Simulation {
     const delayMs = random.chance(0.2) ? random.pick([1, 10, 200, 3000]) : 0;
     const roll = random.next();
     const how =
-      roll < 0.06
-        ? 'lost_before'
-        : roll < 0.12
-          ? 'lost_after'
-          : roll < 0.122 && verb === 'commit'
-            ? 'refused'
-            : 'answered';
+      kinds.find(({ below, only }) => roll < below && (only === undefined || only === verb))?.how ?? 'answered';
     if (how !== 'answered') this.#lost++;
     return { delayMs, how };
   }
@@ -117,6 +131,8 @@ class Simulation {
       graceMs: 500,
       maxExecutions: 12,
       random,
+      retentionMs: this.#retentionMs,
+      itemsPerCommit: this.#random.pick([3, 1000]),
     };
     let opened: SimRunner | undefined;
     const { clock } = this.#world;
@@ -146,7 +162,7 @@ class Simulation {
   }
 
   get #living(): readonly SimRunner[] {
-    return this.#runners.filter(({ member }) => !member.isDead);
+    return this.#runners.filter((runner) => !runner.member.isDead && !this.#closing.has(runner));
   }
 
   async #step(): Promise<void> {
@@ -161,13 +177,33 @@ class Simulation {
       runner.member.kill();
     } else if (roll < 0.17) {
       runner.member.standStill(random.pick([500, 4000, 9000]));
+    } else if (roll < 0.2) {
+      this.#close(runner);
+    } else if (roll < 0.22) {
+      this.#setClock();
     } else if (roll < 0.6) {
       this.#ask(() => this.#start(runner));
     } else {
-      this.#ask(() => this.#control(runner));
+      // several requests at once are messages of several kinds in one look
+      for (let count = random.pick([1, 1, 2, 4]); count > 0; count--) this.#ask(() => this.#control(runner));
     }
     await this.#world.clock.advance(random.pick([0, 1, 50, 500, 3000]));
     this.#ledger.check();
+  }
+
+  #close(runner: SimRunner): void {
+    this.#closed++;
+    const closing = runner.engine.close(this.#random.pick([0, 1000, 10_000])).then(() => runner.client.end());
+    this.#closing.set(runner, closing);
+  }
+
+  /** Sets the wall clock of all hosts, as an administrator does; it is never more than ten minutes late. */
+  #setClock(): void {
+    const { clock } = this.#world;
+    const by = this.#random.pick([-300_000, -20_000, 20_000, 300_000, 7_200_000]);
+    if (this.#aheadMs + by < -600_000) return;
+    this.#aheadMs += by;
+    clock.setNow(clock.now() + by);
   }
 
   /** Opens a runner; in a storm its calls need time to be answered. */
@@ -206,8 +242,8 @@ class Simulation {
     this.#ledger.acknowledge(handle.id);
     if (random.chance(0.3)) {
       await handle.outcome();
-      const record = await this.#world.store.execution(handle.id);
-      if (record === undefined || record.endedAt === null)
+      // by now it may run again, after a retry, or be removed
+      if (!this.#ledger.hasEnded(handle.id))
         this.#ledger.faults.push(`the end of ${handle.id} was reported before it was durable`);
     }
   }
@@ -268,7 +304,11 @@ class Simulation {
     const { client } = this.#runners.at(-1)!;
     const { items } = await client.executions.list({ limit: 1000 });
     const known = new Set(items.map(({ id }) => id));
-    for (const id of this.#ledger.acknowledged) assert.ok(known.has(id), `acknowledged execution ${id} exists`);
+    const gone = [...this.#ledger.acknowledged].filter((id) => !known.has(id));
+    for (const id of gone) {
+      const isPruned = this.#retentionMs !== null && this.#ledger.hasEnded(id);
+      assert.ok(isPruned, `acknowledged execution ${id} exists, or was removed after its end`);
+    }
     for (const { id } of items) {
       if (this.#trace) await this.#show(id);
       const events = await client.executions.events(id);
@@ -287,6 +327,8 @@ class Simulation {
       kills: this.#kills,
       lost: this.#lost,
       helped: this.#helped,
+      closed: this.#closed,
+      pruned: gone.length,
       virtualMs,
     };
   }

@@ -3,13 +3,20 @@ import type { AnyWorkflow } from '../../src/core/definition/definition.ts';
 import { EngineClient } from '../../src/engine/client/client.ts';
 import type { Clock, Timer } from '../../src/engine/clock.ts';
 import type { Logger } from '../../src/engine/logger.ts';
+import { StoreUnavailableError } from '../../src/core/error.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import type { EngineOptions } from '../../src/engine/engine-options.ts';
 import { loadEmbedded } from '../../src/engine/client/start.ts';
 import { Watch } from '../../src/engine/client/watch.ts';
-import { FencedError, OutcomeUnknownError, RefusedDataError } from '../../src/store/transition.ts';
+import {
+  FencedError,
+  OutcomeUnknownError,
+  RefusedDataError,
+  UnwritableBatchError,
+} from '../../src/store/transition.ts';
 import type { Batch, CommitResult } from '../../src/store/transition.ts';
 import { openStore } from '../../src/store/open.ts';
+import { BusyError } from '../../src/store/store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { verbs } from '../../src/store/verbs.ts';
 import { ManualClock } from '../../src/testing/clock.ts';
@@ -23,12 +30,12 @@ const reads: ReadonlySet<string> = new Set([
 
 /**
  * The fate of a call of the database: it is carried out after a while, or not, and its answer may be lost; or a commit
- * is refused.
+ * is refused, as a whole or for one transition.
  */
 export interface CallFate {
   readonly delayMs: number;
   /** `lost_after`: it was carried out, and the answer is lost. */
-  readonly how: 'answered' | 'lost_before' | 'lost_after' | 'refused';
+  readonly how: 'answered' | 'lost_before' | 'lost_after' | 'unavailable' | 'busy' | 'refused' | 'unwritable';
 }
 
 export interface WorldOptions {
@@ -159,6 +166,8 @@ export class Member {
     await this.#wait(fate.delayMs);
     if (this.#dead) return forever;
     if (fate.how === 'lost_before') throw new Error(`the database is away (${verb})`);
+    if (fate.how === 'unavailable') throw new StoreUnavailableError(`the database is away (${verb})`);
+    if (fate.how === 'busy') throw new BusyError('another transaction blocked it');
     const answer = verb === 'commit' ? await this.#commit(args[0] as Batch, fate) : await carryOut(store, verb, args);
     if (!reads.has(verb)) {
       this.world.wrote();
@@ -185,6 +194,7 @@ export class Member {
     }
     const victim = batch.transitions.at(-1);
     if (fate.how === 'refused' && victim !== undefined) throw new RefusedDataError(victim.id, new Error('too large'));
+    if (fate.how === 'unwritable') throw new UnwritableBatchError(new Error('too large'));
     const result = await this.world.store.commit(batch);
     if (fate.how === 'lost_after') this.#written.set(key, result);
     return result;
@@ -221,7 +231,16 @@ export interface SimRunner {
 export interface SimRunnerOptions extends Partial<
   Pick<
     EngineOptions,
-    'concurrency' | 'queues' | 'pollMs' | 'maxExecutions' | 'random' | 'leaseMs' | 'graceMs' | 'onEvent'
+    | 'concurrency'
+    | 'queues'
+    | 'pollMs'
+    | 'maxExecutions'
+    | 'random'
+    | 'leaseMs'
+    | 'graceMs'
+    | 'onEvent'
+    | 'retentionMs'
+    | 'itemsPerCommit'
   >
 > {
   readonly logger?: Logger;
@@ -254,6 +273,7 @@ export async function openRunner(
     graceMs: 1000,
     random: () => 0.5,
     onEvent: null,
+    retentionMs: null,
     ...rest,
     name,
     identity: { host: name, pid: 1, pidStarted: name },
@@ -261,7 +281,6 @@ export async function openRunner(
     pollMs: options.pollMs ?? 25,
     maxPayload: 1_048_576,
     ownOnly: false,
-    retentionMs: null,
     onProgress: () => undefined,
     onEnded: (id, ended) => watch.ended(id, ended),
     onChanged: () => watch.notify(),

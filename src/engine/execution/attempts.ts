@@ -30,6 +30,8 @@ export interface AttemptsHost extends TransactionsHost {
   readonly suspects: Slots;
   readonly graceMs: number;
   readonly maxPayload: number;
+  /** Items of a map that one commit writes; default 1,000. */
+  readonly itemsPerCommit?: number | undefined;
   /** From 0 to below 1. */
   readonly random: () => number;
   /** A function begins to run; the function that is returned is called at the end of its attempt. */

@@ -24,6 +24,8 @@ export interface MapsOwner {
 }
 
 export interface MapsOptions {
+  /** Items of a map that one commit writes. */
+  readonly itemsPerCommit: number;
   readonly state: LiveState;
   readonly attempts: Attempts;
   readonly waits: Waits;
@@ -35,7 +37,8 @@ export interface MapsOptions {
 }
 
 /** Items written by one commit: rows, and characters of JSON. */
-const chunkRows = 1000;
+/** Items of a map that one commit writes, by default. */
+export const itemsPerCommit = 1000;
 const chunkLength = 2_097_152;
 /**
  * The longest output of a map, in characters of JSON (128 Mi). A string of V8 has at most 2^29. Escaped within a parameter
@@ -112,7 +115,7 @@ export class Maps {
     const { draft } = this.#state;
     if (this.#leftover.delete(run.index)) draft.effects.itemsDropped.push(run.spec.name);
     let to = from;
-    for (let length = 0; to < items.length && to - from < chunkRows && length < chunkLength; to++) {
+    for (let length = 0; to < items.length && to - from < this.#options.itemsPerCommit && length < chunkLength; to++) {
       draft.task(items[to]!);
       length += items[to]!.value!.length;
     }

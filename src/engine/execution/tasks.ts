@@ -16,7 +16,7 @@ import type { LoadedWorkflow } from '../catalog.ts';
 import type { Clock } from '../clock.ts';
 import type { Outcome, Question } from '../workflow-code.ts';
 import type { LiveState } from './live-state.ts';
-import { Maps } from './maps.ts';
+import { Maps, itemsPerCommit as defaultItems } from './maps.ts';
 import type { OwnerOffers } from '../sharing/owner.ts';
 import { Questions } from './questions.ts';
 import { Signals } from './signals.ts';
@@ -58,7 +58,7 @@ export class Tasks {
     this.#state = state;
     this.code = code;
     this.#clock = host.clock;
-    const { clock, logger, maxPayload } = host;
+    const { clock, logger, maxPayload, itemsPerCommit = defaultItems } = host;
     const ends = {
       completed: (run: TaskRun): void => this.#end(run),
       failed: (run: TaskRun, error: TaskError): void => this.#fail(run, error),
@@ -79,7 +79,7 @@ export class Tasks {
     this.#attempts = attempts;
     this.offered = attempts.offered;
     const { offers } = host;
-    this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, offers, owner: ends });
+    this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, itemsPerCommit, offers, owner: ends });
     this.children = new Children({ state, host, clock, maxPayload, questions: code, owner: ends });
     this.signals = new Signals({ state, code, waits, clock, logger, maxPayload, owner: ends });
   }

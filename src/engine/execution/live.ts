@@ -343,9 +343,10 @@ export class Live implements Participant {
   /** Starts no task. Once the running ones have ended, the execution is released. */
   #pause(): void {
     if (this.#cancelled || this.#state.holding === 'pause') return;
-    // a release that is under way already has cut the attempts short
-    if (this.#state.holding === null) this.#tasks.hold(false);
+    const isReleasing = this.#state.holding === 'release';
     this.#state.holding = 'pause';
+    // a release that is under way already has cut the attempts short
+    if (!isReleasing) this.#tasks.hold(false);
   }
 
   /** Ends a pause that is not written yet. A runner that closes releases the execution all the same. */

@@ -142,7 +142,9 @@ export class Watch {
       if (await this.#lookUp(ids.slice(from, from + idsAtOnce), checks)) found = true;
     }
     // passes take a third of the time at most, however many executions are waited for
-    return { found, pauseMs: 2 * (this.#clock.monotonic() - started) };
+    // an execution may be removed at any time, also where nothing else changes any more
+    const dueInMs = this.#waiters.size > 0 ? Math.max(1, this.#checkedAt + netMs - this.#clock.monotonic()) : undefined;
+    return { found, dueInMs, pauseMs: 2 * (this.#clock.monotonic() - started) };
   }
 
   /** `checks`: also for executions that were removed. Throws STORE_UNAVAILABLE; the loop tries again. */

@@ -86,10 +86,13 @@ export function* executionsOf(
   return rows.map((row) => ({ record: executions.record(row), seq: Number(row.seq) }));
 }
 
-/** The same as `tasksOf` for many executions, by a JSON array of their ids. */
+/** What continues executions: their tasks, and the items of maps that have not ended; by a JSON array of their ids. */
 export function* tasksOfAll({ dialect }: On, ids: string): Script<ReadonlyMap<string, TaskState[]>> {
   const rows = yield* all<Row>(
-    `select * from task_executions where ${dialect.among('execution_id', '$1')} order by execution_id, task, item`,
+    `select t.* from task_executions t where ${dialect.among('t.execution_id', '$1')}
+     and (t.item = -1 or not exists (select 1 from task_executions m where m.execution_id = t.execution_id and m.task = t.task
+       and m.item = -1 and m.status in ('completed', 'failed', 'skipped', 'cancelled')))
+     order by t.execution_id, t.task, t.item`,
     ids,
   );
   const found = new Map<string, TaskState[]>();

@@ -129,6 +129,21 @@ export function claimSuite(place: StorePlace): void {
       assert.deepEqual(b, sampleTaskState('b'));
     });
 
+    it('a claim leaves out the items of a map that has ended', async () => {
+      const id = await owned();
+      const items = (task: string, status: 'completed' | 'running') => [
+        sampleTaskState(task, { status }),
+        ...[0, 1].map((item) => sampleTaskState(task, { item, status: 'completed', output: '"long"' })),
+      ];
+      await commit('r1', sampleTransition(id, { tasks: [...items('done', 'completed'), ...items('open', 'running')] }));
+      await place.store.releaseExecution(id, 'r1', 1);
+      const [claimed] = await claim({ runner: 'r2' });
+      assert.deepEqual(
+        claimed!.tasks.map(({ task, item }) => `${task} ${item}`),
+        ['done -1', 'open -1', 'open 0', 'open 1'],
+      );
+    });
+
     it('a dead or unknown runner gets nothing', async () => {
       await created({});
       await place.store.markDead('r1', 2_000_000);

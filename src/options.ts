@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { AnyWorkflow } from './core/definition/definition.ts';
 import { defaultDatabase } from './core/default-places.ts';
-import { durationMs } from './core/duration.ts';
+import { dayMs, durationMs, formatMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
 import { defaultQueue } from './core/definition/graph.ts';
@@ -52,7 +52,7 @@ export interface RunnerOptions extends ClientOptions {
   readonly maxChildDepth?: number;
   /** Maximum number of open descendants of one root execution; default 10,000. Beyond it a child task fails (TOO_MANY_CHILDREN). */
   readonly maxOpenChildren?: number;
-  /** Silence after which other runners declare this one dead and take over its executions; default 15s. */
+  /** Silence after which other runners declare this one dead and take over its executions, 1s to 24d; default 15s. */
   readonly lease?: Duration;
   /** Time for which a runner keeps its executions while its event loop is blocked; default 2m. */
   readonly stall?: Duration;
@@ -186,7 +186,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
     maxExecutions: count('maxExecutions', options.maxExecutions ?? 1000),
     maxChildDepth: count('maxChildDepth', options.maxChildDepth ?? 32),
     maxOpenChildren: count('maxOpenChildren', options.maxOpenChildren ?? 10_000),
-    leaseMs: atLeast('lease', options.lease ?? '15s', 1000),
+    leaseMs: leaseMs(options.lease ?? '15s'),
     stallMs: atLeast('stall', options.stall ?? '2m', 1000),
     graceMs: atLeast('grace', options.grace ?? '5s', 0),
     envGrants: envGrants(options.grants ?? {}),
@@ -258,6 +258,16 @@ function count(option: string, value: number): number {
   if (!Number.isInteger(value) || value < 1)
     throw new OptionInvalidError(option, `${value} is not a whole number of at least 1`);
   return value;
+}
+
+/** The timers of a lease are the system's own, of at most 2^31 - 1 ms. */
+const longestLeaseMs = 24 * dayMs;
+
+function leaseMs(lease: Duration): number {
+  const ms = atLeast('lease', lease, 1000);
+  if (ms > longestLeaseMs)
+    throw new OptionInvalidError('lease', `${formatMs(ms)} is more than ${formatMs(longestLeaseMs)}`);
+  return ms;
 }
 
 function atLeast(option: string, value: Duration, leastMs: number): number {

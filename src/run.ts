@@ -112,8 +112,8 @@ function stopped({ reconciler, loop }: Running, { logger, onStopped }: RunnerSet
 /** Sets the clock right by each renewal of the lease, and returns which parts beside the engine have something to do. */
 function renewalReader(clock: Clock): (renewal: Renewal) => { readonly registry: boolean; readonly slots: boolean } {
   let seen: number | undefined;
-  return ({ clockAheadMs, registry, nextSlot }) => {
-    if (clock instanceof DatabaseClock && clockAheadMs !== null) clock.isAhead(clockAheadMs);
+  return ({ clock: reading, registry, nextSlot }) => {
+    if (clock instanceof DatabaseClock && reading !== null) clock.take(reading);
     const isNew = seen !== undefined && registry !== seen;
     seen = registry;
     return { registry: isNew, slots: nextSlot !== null && nextSlot <= clock.now() };

@@ -83,12 +83,11 @@ export async function openDatabase<Settings extends ClientSettings>(
 ): Promise<{ readonly store: Store; readonly settings: Settings }> {
   let settings = given;
   const store = await openStore(url, { now: () => settings.clock.now(), ...options });
-  if (store.serverTime !== undefined && given.clock === systemClock) {
-    const clock = new DatabaseClock();
+  if (store.readClock !== undefined && given.clock === systemClock) {
+    const clock = new DatabaseClock(store.readClock);
     settings = { ...given, clock };
-    const sent = systemClock.now();
     try {
-      clock.isAhead((await store.serverTime()) - (sent + systemClock.now()) / 2);
+      await clock.readAgain();
     } catch (error) {
       await store.close();
       throw error;

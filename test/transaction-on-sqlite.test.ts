@@ -160,6 +160,68 @@ describe("durability.md, The caller's transaction on SQLite: runner.transaction"
     assert.throws(() => kept!.exec('begin'), { code: 'TRANSACTION_ENDED' });
   });
 
+  it('an iterator that the function left open holds no snapshot: the engine goes on after another process wrote', async (t) => {
+    const { url, runner, executions } = await open(t);
+    const rows = 'select 1 as n union all select 2 union all select count(*) from orders';
+    const left = await runner.transaction((db) => {
+      db.prepare(insert).run('a');
+      const first = db.prepare(rows).iterate();
+      const second = db.prepare(rows).iterate().map(Object.values);
+      return { next: [first.next().value, second.next().value], first, second };
+    });
+    assert.deepEqual(left.next, [Object.assign(Object.create(null), { n: 1 }), [1]]);
+    const other = new DatabaseSync(url.slice('sqlite:'.length));
+    t.after(() => other.close());
+    other.prepare(insert).run('b');
+    const execution = await runner.start(shipping, { id: 'b' });
+    assert.equal((await execution.result()).output, '1 of b');
+    assert.equal(executions(), 1);
+    for (const iterator of [left.first, left.second]) {
+      assert.throws(() => iterator.next(), { code: 'TRANSACTION_ENDED' }, 'the rest of the rows is not cut in silence');
+    }
+  });
+
+  it('iterators, sessions and tag stores work within the function', async (t) => {
+    const { runner, orders } = await open(t);
+    const changes = await runner.transaction((db) => {
+      const session = db.createSession({ table: 'orders' });
+      const all = db.prepare(insert);
+      for (const { value } of db.prepare("select value from json_each('[1,2,3]')").iterate())
+        all.run(`a${String(value)}`);
+      const [first] = db.prepare('select id from orders').iterate();
+      assert.equal(first!['id'], 'a1');
+      const ids = db.prepare('select id from orders order by id').iterate();
+      assert.deepEqual(ids.take(2).map((row) => row['id']).toArray(), ['a1', 'a2']); // prettier-ignore
+      const store = db.createTagStore();
+      assert.equal(store.get`select count(*) as n from orders where id <> ${'a1'}`?.['n'], 2);
+      const bytes = session.changeset().byteLength;
+      session.close();
+      db.createSession();
+      return bytes;
+    });
+    assert.ok(changes > 0);
+    assert.deepEqual(orders(), ['a1', 'a2', 'a3']);
+  });
+
+  it('statements that the function kept are refused after it, and write nothing', async (t) => {
+    const { runner, orders } = await open(t);
+    const kept = await runner.transaction((db) => {
+      const statement = db.prepare(insert);
+      const store = db.createTagStore();
+      const exec: unknown = Reflect.get(db, 'exec');
+      assert.ok(typeof exec === 'function');
+      return [
+        () => statement.run('a'),
+        () => statement.sourceSQL,
+        () => Reflect.apply(exec, db, ["insert into orders (id) values ('b')"]) as unknown,
+        () => store.run`insert into orders (id) values (${'c'})`,
+        () => store.db.exec("insert into orders (id) values ('d')"),
+      ];
+    });
+    for (const use of kept) assert.throws(use, { code: 'TRANSACTION_ENDED' });
+    assert.deepEqual(orders(), []);
+  });
+
   it('calls to the engine beside the function run after it', async (t) => {
     const { runner, orders } = await open(t);
     let listed: Promise<unknown> | undefined;

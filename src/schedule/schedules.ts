@@ -10,6 +10,7 @@ import { shown } from '../core/option-check.ts';
 import { scheduleRule } from '../core/schedule/rule.ts';
 import { nextSlot, slotsBetween } from '../core/schedule/fire-times.ts';
 import type { ScheduleRule } from '../core/definition/spec.ts';
+import { settledTime } from '../engine/clock.ts';
 import type { Clock } from '../engine/clock.ts';
 import { newId } from '../engine/id.ts';
 import { checkInput } from '../engine/client/start.ts';
@@ -117,7 +118,7 @@ export class Schedules {
     const { workflow, paused } = request;
     const rule = scheduleRule(request, null);
     const input = await this.#checkedInput(workflow, request.input);
-    const now = this.#options.clock.now();
+    const now = await settledTime(this.#options.clock);
     const record = this.#newRecord(name, { workflow, input, rule, paused: paused ?? false }, now);
     const tenant = this.#tenant;
     const { found, created } = await this.#write(function* () {
@@ -272,7 +273,7 @@ export class Schedules {
     start?: Start,
   ): Promise<ScheduleDetail> {
     const { id, name } = found;
-    const now = this.#options.clock.now();
+    const now = await settledTime(this.#options.clock);
     const record = await this.#write(function* (tx) {
       const [held] = start === undefined ? [] : yield* holdStarts(tx, [{ record: found, start }]);
       const locked = yield* lockSchedule(tx, id);

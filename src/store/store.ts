@@ -11,7 +11,7 @@ import type { Delivery, InboxMessage } from './executions/inbox.ts';
 import type { EventRecord } from './tables/events.ts';
 import type { ExecutionRecord } from './tables/executions.ts';
 import type { LeaseKept, LeaseKeeper } from './runners/lease-keeper.ts';
-import type { Renew, Renewal } from './runners/renewal.ts';
+import type { ClockReading, Renew, Renewal } from './runners/renewal.ts';
 import type {
   HelperResult,
   AttemptKey,
@@ -120,8 +120,8 @@ export interface Runners {
   writeRunnerBuilds(id: string, buildIds: readonly string[]): Promise<void>;
   /** Keeps a lease from outside of the event loop, where the database is not in this process. */
   readonly keepLease?: ((lease: LeaseKept) => LeaseKeeper) | undefined;
-  /** The clock of the database, where that may be on another machine; epoch ms. */
-  readonly serverTime?: (() => Promise<number>) | undefined;
+  /** Reads the clock of the database, where that may be on another machine. */
+  readonly readClock?: (() => Promise<ClockReading>) | undefined;
 }
 
 /** Embedded definitions. */
@@ -223,6 +223,7 @@ export type {
   HelperResult,
   AttemptKey,
   Claim,
+  ClockReading,
   ClaimedExecution,
   CreatedExecution,
   Delivery,

@@ -113,6 +113,8 @@ export interface ExecutionRelease {
   readonly output: string | null;
   readonly error: string | null;
   readonly errorTask: string | null;
+  /** True if the execution counted against a limit: another one may have waited for its place. */
+  readonly freesLimit: boolean;
   /** The task of another execution that hears of the end. */
   readonly parent: { readonly id: string; readonly task: string } | null;
   /** The value of `inbox_seq` that the owner has seen. */

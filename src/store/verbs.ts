@@ -79,7 +79,7 @@ export type Scripted = Pick<Commits, 'createExecutions' | 'taskEndOutcome'> &
   Claims &
   Inbox &
   Sharing &
-  Omit<Runners, 'keepLease' | 'serverTime'> &
+  Omit<Runners, 'keepLease' | 'readClock'> &
   Definitions &
   Reads &
   Retention;
@@ -130,7 +130,7 @@ const sharingVerbs: Table<Sharing> = {
   openOffers: asks(plain(offers.openOffers)),
 };
 
-const runnerVerbs: Table<Omit<Runners, 'keepLease' | 'serverTime'>> = {
+const runnerVerbs: Table<Omit<Runners, 'keepLease' | 'readClock'>> = {
   registerRunner: ahead(writes(runners.registerRunner, seen)),
   renew: ahead(writes(renew, unnoticed)),
   runners: ahead(asks(plain(runners.runners))),

@@ -35,7 +35,7 @@ const calls: ReadonlyMap<string, Verb<never, unknown>['does']> = new Map([
   ['write', 'writes'],
   ['read', 'reads'],
   ['ask', 'reads'],
-  ['serverTime', 'reads'],
+  ['readClock', 'reads'],
 ]);
 
 /** A SQLite file that answers within the turn, without a flush in the thread pool; other tests have one. */

@@ -111,6 +111,7 @@ export function sampleRelease(change: Partial<ExecutionRelease> = {}): Execution
     output: '5',
     error: null,
     errorTask: null,
+    freesLimit: false,
     parent: null,
     inboxSeen: 0,
     events: [],

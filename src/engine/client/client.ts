@@ -19,7 +19,7 @@ import { Executions } from './execution-queries.ts';
 import { ExecutionFailedError } from './execution-failed.ts';
 import type { EndedExecution } from '../execution/ending.ts';
 import type { Engine } from '../engine.ts';
-import { delay } from '../clock.ts';
+import { delay, settledTime } from '../clock.ts';
 import { checkInput, newExecution, resolveEmbedded, resolveWorkflow } from './start.ts';
 import type { ResolvedWorkflow, Resolving, StartOptions } from './start.ts';
 import { transact } from './runner-transaction.ts';
@@ -144,6 +144,7 @@ export class EngineClient {
     this.#checkOpen();
     const { tenant, clock, maxPayload, store, engine } = this.#options;
     const resolved = await this.resolve(workflow);
+    await clock.settled?.();
     const creates: NewExecution[] = [];
     for (const input of inputs) {
       const checked = await checkInput(resolved, input, maxPayload);
@@ -261,7 +262,7 @@ export class EngineClient {
     const loaded = engine?.catalog.find(resolved.buildId, resolved.spec.name, tenant);
     const known = loaded === undefined ? resolved : { ...resolved, code: loaded.code };
     const checked = await checkInput(known, input, maxPayload);
-    const create = newExecution({ resolved, input: checked, options, tenant, now: clock.now() });
+    const create = newExecution({ resolved, input: checked, options, tenant, now: await settledTime(clock) });
     if (engine !== null && create.idempotencyKey === null && options.tx === undefined) {
       await engine.start(create, loaded);
       return create.id;

@@ -17,6 +17,7 @@ import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { checkText } from '../../core/text.ts';
 import type { TaskState } from '../../store/transition.ts';
 import type { Definitions, Delivery, ExecutionRecord, Reads, Inbox } from '../../store/store.ts';
+import { settledTime } from '../clock.ts';
 import type { Clock } from '../clock.ts';
 import { newExecution } from './start.ts';
 import { toReset } from '../liveness/retired-builds.ts';
@@ -108,7 +109,7 @@ export class Control {
       input: { text: record.input, parsed: record.inputParsed, given: record.input },
       options: { priority: record.priority, tags },
       tenant,
-      now: clock.now(),
+      now: await settledTime(clock),
     });
     const keep = kept(graph, task, await store.tasks(id));
     taken(id, await store.fork({ create, from: { id, task: from }, keep }), 'fork', 'pending');

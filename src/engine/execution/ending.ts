@@ -38,6 +38,7 @@ export function endOf(state: LiveState, cancelled: boolean, failure: TaskError |
     output: status === 'completed' ? outputOf(state) : null,
     error: error === null ? null : JSON.stringify(error),
     errorTask: failure === null ? (failed?.spec.name ?? null) : null,
+    freesLimit: state.head.limitKey !== null,
     parent: state.head.parent,
     event: { type: `execution.${status}`, at: now, run: null, data: why, dropped: false },
   };
@@ -55,7 +56,8 @@ export function endedExecution({ outputs: { complete }, runs }: LiveState, relea
 
 /** The release of an execution at rest: it is handed back or paused, or has nothing to do for long; null if it stays. */
 export function restOf(state: LiveState, now: number): DraftRelease | null {
-  const none = { endedAt: null, output: null, error: null, errorTask: null, parent: null };
+  const freesLimit = state.head.limitKey !== null;
+  const none = { endedAt: null, output: null, error: null, errorTask: null, freesLimit, parent: null };
   const event = (type: EventType, data: object | null): DraftEvent => {
     return { type, at: now, run: null, data, dropped: false };
   };

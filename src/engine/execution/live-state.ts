@@ -21,10 +21,18 @@ export interface Head {
   readonly schedule: NewExecution['schedule'];
   readonly rootId: string;
   readonly depth: number;
+  readonly limitKey: string | null;
   readonly parent: NewExecution['parent'];
   input: string;
   inputParsed: boolean;
   crashCount: number;
+}
+
+/** Copies a head, so that the row it comes from is not kept in memory. */
+export function headOf(row: Head): Head {
+  const { id, tenant, epoch, priority, schedule, rootId, depth, limitKey, parent, input, inputParsed, crashCount } =
+    row;
+  return { id, tenant, epoch, priority, schedule, rootId, depth, limitKey, parent, input, inputParsed, crashCount };
 }
 
 /** A map that has its items. */

@@ -11,7 +11,7 @@ import { endOf, endedExecution, restOf } from './ending.ts';
 import type { EndedExecution } from './ending.ts';
 import { failWhole, withError } from './failing.ts';
 import type { Journal, Participant } from '../journal.ts';
-import { LiveState } from './live-state.ts';
+import { LiveState, headOf } from './live-state.ts';
 import type { Head } from './live-state.ts';
 import type { DraftRelease, TransitionDraft } from './draft.ts';
 import type { ResolvedWorkflow } from '../client/start.ts';
@@ -87,9 +87,7 @@ export class Live implements Participant {
 
   /** A new execution, owned from its creation on. It begins once its creation is durable. */
   static create(host: LiveHost, workflow: LoadedWorkflow, create: NewExecution, answer: StartAnswer): Live {
-    const { id, tenant, priority, schedule, rootId, depth, parent, input, inputParsed } = create;
-    const head = { id, tenant, epoch: 1, priority, schedule, rootId, depth, parent, input, inputParsed, crashCount: 0 };
-    const live = new Live(host, workflow, head, 0, 0);
+    const live = new Live(host, workflow, headOf({ ...create, epoch: 1, crashCount: 0 }), 0, 0);
     live.#state.draft.create = create;
     live.#state.draft.event('execution.created', create.createdAt);
     live.#refuse = answer.refused;
@@ -106,11 +104,8 @@ export class Live implements Participant {
     endTurn: (() => void) | undefined,
   ): Live {
     const { execution, seq, pendingReason, inbox } = claimed;
-    const { id, tenant, epoch, priority, schedule, rootId, depth, parent, input, inputParsed, crashCount, inboxAcked } =
-      execution;
-    const head = { id, tenant, epoch, priority, schedule, rootId, depth, parent, input, inputParsed, crashCount };
-    const live = new Live(host, workflow, head, seq, inboxAcked);
-    const again = epoch === 1 ? 'execution.started' : takenAgain(pendingReason);
+    const live = new Live(host, workflow, headOf(execution), seq, execution.inboxAcked);
+    const again = execution.epoch === 1 ? 'execution.started' : takenAgain(pendingReason);
     if (again !== null) live.#state.draft.event(again, host.clock.now());
     live.#tasks.code.loading(execution, endTurn);
     live.#state.guard(() => live.#restore(claimed));

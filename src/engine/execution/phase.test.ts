@@ -27,7 +27,17 @@ class World {
 
   constructor() {
     const graph = compileGraph({ ...sampleWorkflow('w'), tasks: [sampleTask('a')], output: null });
-    const head = { id: 'e', tenant: 't', epoch: 1, priority: 0, schedule: null, rootId: 'e', depth: 0, parent: null };
+    const head = {
+      id: 'e',
+      tenant: 't',
+      epoch: 1,
+      priority: 0,
+      schedule: null,
+      rootId: 'e',
+      depth: 0,
+      limitKey: null,
+      parent: null,
+    };
     this.state = new LiveState({ ...head, input: '{}', inputParsed: true, crashCount: 0 }, graph, this, {
       threw: (cause) => assert.fail(String(cause)),
       changed: () => void this.marks++,

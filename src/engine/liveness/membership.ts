@@ -128,7 +128,7 @@ export class Membership {
 
   /** The time (monotonic, ms) since which a commit has had no answer; undefined while none waits. */
   commitWaits(since: number | undefined): void {
-    this.#keeper?.waitsSince(since === undefined ? null : Date.now() - (this.#options.clock.monotonic() - since));
+    this.#keeper?.waitsSince(since ?? null);
   }
 
   /** An attempt of that name runs in this event loop until the returned function is called. */

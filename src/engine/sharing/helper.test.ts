@@ -403,6 +403,29 @@ describe('durability.md, Helpers: ends of an attempt at a helper', () => {
     }
   });
 
+  it('an attempt whose offer became void while its helper read the data for it does not begin', async (t) => {
+    const told: string[] = [];
+    const workflows = build((what) => told.push(what));
+    const { clock, rigs, store, spare } = await openRunners(t, workflows, { owner: {}, other: {} });
+    const helpFor = spare.helpFor.bind(spare);
+    let reads = 0;
+    spare.helpFor = async (id, ...args) => {
+      if (reads++ === 0) {
+        await declareDead(store, rigs[0]!.engine.id);
+        await store.releaseOrphans();
+        await rigs[1]!.client.cancel(id);
+      }
+      return helpFor(id, ...args);
+    };
+    const { id } = await rigs[0]!.client.start('w');
+    await clock.advance(500);
+    const helper = await openRig(t, { workflows: workflows('helper'), store: spare, clock, graceMs: 100, ...gpu });
+    await clock.advance(8000);
+    assert.deepEqual([reads, told], [1, []]);
+    assert.equal((await rigs[1]!.client.executions.get(id)).status, 'cancelled');
+    await helper.close();
+  });
+
   it('an attempt that a helper began counts as begun even if its owner never learned of it', async (t) => {
     for (const [attempts, cancels] of [
       [3, false],

@@ -52,6 +52,14 @@ interface Helped {
   refusal: CloacinaError | undefined;
 }
 
+/** The code and the data for an attempt. */
+interface Work {
+  readonly loaded: LoadedWorkflow;
+  readonly help: Help;
+  /** The item as JSON text; null of a task that is no map. */
+  readonly value: string | null;
+}
+
 /** The work of this runner for others: it takes attempts that they offer while it has free slots, runs them, and answers. */
 export class Helper {
   readonly #options: HelperOptions;
@@ -98,34 +106,40 @@ export class Helper {
     const fresh = rows.filter((row) => !before.has(keyOf(row)) && !this.#held.has(keyOf(row)));
     for (const row of rows) if (!row.valid) this.#discard(row);
     for (const [key, helped] of before) if (!keys.has(key)) await this.#end(helped);
+    let unsure = false;
     for (const [id, list] of Map.groupBy(
       fresh.filter(({ valid }) => valid),
       ({ executionId }) => executionId,
     )) {
-      await this.#begin(id, list);
+      // of one that did not begin the next look at the rows tells why: its execution ended, or has another owner
+      if (!(await this.#begin(id, list))) unsure = true;
     }
-    this.#unsure = false;
+    this.#unsure = unsure;
   }
 
-  async #begin(id: string, offers: readonly TakenOffer[]): Promise<void> {
+  /** Returns false if an attempt did not begin, since its offer was gone or void by then. */
+  async #begin(id: string, offers: readonly TakenOffer[]): Promise<boolean> {
     const { catalog, store } = this.#options;
     const [{ tenant, buildId, workflow }] = offers as [TakenOffer];
     const loaded = catalog.find(buildId, workflow, tenant);
     if (loaded === undefined) {
       // unloaded since it was taken
       for (const offer of offers) this.#answer(this.#hold(offer), { status: 'aborted', reason: 'shutdown' });
-      return;
+      return true;
     }
     const { graph } = loaded;
     const needs = offers.flatMap(({ task }) => graph.needs[graph.indexOf.get(task)!]!.map((need) => need.task));
     const names = Array.from(new Set(needs), (index) => graph.names[index]!);
     const help = await store.helpFor(id, this.#runner, names);
-    if (help === undefined || this.#gone) return;
+    if (help === undefined || this.#gone) return false;
+    const values = new Map(help.held.map(({ value, ...key }) => [keyOf({ executionId: id, ...key }), value]));
+    let all = true;
     for (const offer of offers) {
-      // an item that is gone was withdrawn since: its function must not see another value
-      if (offer.item >= 0 && !help.items.has(itemOf(offer))) continue;
-      this.#request(this.#hold(offer), loaded, help);
+      const value = values.get(keyOf(offer));
+      if (value === undefined) all = false;
+      else this.#request(this.#hold(offer), { loaded, help, value });
     }
+    return all;
   }
 
   #hold(offer: TakenOffer): Helped {
@@ -143,11 +157,11 @@ export class Helper {
   }
 
   /** Begins as soon as there is a slot: this runner's own tasks may have been quicker. */
-  #request(helped: Helped, loaded: LoadedWorkflow, help: Help): void {
+  #request(helped: Helped, work: Work): void {
     const { slots, suspects } = this.#options;
     const { priority, tenant, isPoisonSuspect } = helped.offer;
     const ask = (): void => {
-      helped.request = slots.request(priority, tenant, () => this.#start(helped, loaded, help));
+      helped.request = slots.request(priority, tenant, () => this.#start(helped, work));
     };
     if (!isPoisonSuspect) {
       ask();
@@ -160,14 +174,15 @@ export class Helper {
     if (turn !== undefined) helped.request = turn;
   }
 
-  #start(helped: Helped, loaded: LoadedWorkflow, help: Help): void {
+  #start(helped: Helped, work: Work): void {
     helped.request = undefined;
+    const { loaded } = work;
     const { slots, clock, graceMs, onRun, onFree } = this.#options;
     const { offer } = helped;
     const index = loaded.graph.indexOf.get(offer.task)!;
     const attempt: Attempt = new Attempt({
       code: loaded.code,
-      call: this.#call(offer, loaded, help),
+      call: this.#call(offer, work),
       timeoutMs: loaded.graph.spec.tasks[index]!.timeout,
       graceMs,
       clock,
@@ -187,13 +202,12 @@ export class Helper {
     attempt.start();
   }
 
-  #call(offer: TakenOffer, { graph }: LoadedWorkflow, { execution, tasks, items }: Help): TaskCall {
+  #call(offer: TakenOffer, { loaded: { graph }, help: { execution, tasks }, value }: Work): TaskCall {
     const index = graph.indexOf.get(offer.task)!;
     const runs = tasks.flatMap((state) => {
       const at = graph.indexOf.get(state.task);
       return at === undefined ? [] : [restoreTaskRun(at, graph.spec.tasks[at]!, state)];
     });
-    const value = items.get(itemOf(offer)) ?? null;
     const run = { ...newTaskRun(index, graph.spec.tasks[index]!), item: offer.item, value, attempt: offer.attempt };
     const byPlace: (typeof run | undefined)[] = [];
     for (const need of runs) byPlace[need.index] = need;
@@ -327,12 +341,10 @@ export class Helper {
   }
 }
 
-function keyOf({ executionId, task, item, epoch, attempt }: TakenOffer): string {
-  return `${executionId} ${task} ${item} ${epoch} ${attempt}`;
-}
+type OfferKey = Pick<TakenOffer, 'executionId' | 'task' | 'item' | 'epoch' | 'attempt'>;
 
-function itemOf({ task, item }: TakenOffer): string {
-  return `${task} ${item}`;
+function keyOf({ executionId, task, item, epoch, attempt }: OfferKey): string {
+  return `${executionId} ${task} ${item} ${epoch} ${attempt}`;
 }
 
 /** The reason why an attempt is no longer wanted, from the state of its execution. */

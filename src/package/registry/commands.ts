@@ -18,7 +18,8 @@ import {
 } from '../../store/registry/channels.ts';
 import {
   insertPackage,
-  holdVersions,
+  lockChoice,
+  lockPackageName,
   lockVersion,
   lockVersions,
   lockVersionsAlike,
@@ -39,11 +40,13 @@ import type { Script, Tx } from '../../store/script.ts';
 /*
  * The order in which acts lock, so that no two of them ever wait for each other in a circle:
  *
- * 1. versions, the oldest first (as in every transaction that locks one, see `pinned-versions.ts`), of all tenants if it changes them;
- * 2. stored bytes, by digest;
- * 3. channels, by tenant, package and name, together with their rows of `channel_workflows`;
- * 4. schedules and executions;
- * 5. the head of the log, which all acts of all tenants share: an act gathers its events and ends with them (`recorded`).
+ * 1. the name of the package, if it adds a version or removes them all;
+ * 2. versions, the oldest first (as in every transaction that locks one, see `pinned-versions.ts`), of all tenants if it changes
+ *    them; all versions of the package if it chooses among them, so that its choice is fit until the channel points there;
+ * 3. stored bytes, by digest;
+ * 4. channels, by tenant, package and name, together with their rows of `channel_workflows`;
+ * 5. schedules and executions;
+ * 6. the head of the log, which all acts of all tenants share: an act gathers its events and ends with them (`recorded`).
  *
  * The conditions of versions at a runner (`package_conditions`) have no place in the order: only that runner writes them.
  */
@@ -93,6 +96,7 @@ export function* publishVersion(
   manifest: string,
 ): Script<{ readonly record: PackageRecord; readonly created: boolean }> {
   const { name, version, digest } = record;
+  yield* lockPackageName(acting, acting.tenant, name);
   const existing = yield* lockVersion(acting, acting.tenant, name, version);
   if (existing !== undefined) return { record: sameVersion(existing, digest), created: false };
   if (!(yield* insertPackage(record, manifest))) return yield* publishVersion(acting, record, manifest);
@@ -217,7 +221,7 @@ export function* rollBack(
   expectedSerial: number | null,
 ): Script<ChannelRecord> {
   const { tenant } = acting;
-  yield* holdVersions(acting, tenant, name); // no unregister takes away the version that it goes back to
+  yield* lockChoice(acting, tenant, name);
   const head = yield* lockChannel(acting, tenant, name, channel);
   if (head === undefined) throw new PackageNotFoundError(name);
   if (expectedSerial !== null && expectedSerial !== head.serial) {
@@ -280,6 +284,8 @@ export function* unregisterPackage(acting: Acting, name: string, version: string
   const { tenant } = acting;
   // without a lock first: a refusal waits for no lock, however many executions are started meanwhile
   yield* checkRemovable(tenant, name, version, yield* packageVersions(tenant, name, version));
+  // a version that is registered meanwhile comes before or after the removal: its channel is not removed without it
+  if (version === null) yield* lockPackageName(acting, tenant, name);
   const removed = yield* lockVersions(acting, tenant, name, version);
   // no transaction can begin to need them once they are locked: the count comes after that
   yield* checkRemovable(tenant, name, version, removed);

@@ -482,6 +482,20 @@ test('registry.md, Collecting: bytes are deleted only after the grace, and never
   assert.equal((await here.registry.events()).at(-1)?.act, 'collect');
 });
 
+test('registry.md, Collecting: bytes that were collected before their publish was durable are published by no one', async (t) => {
+  const here = await place(t);
+  const one = await pack('1.0.0');
+  const storage: PackageStorage = Object.create(here.storage) as PackageStorage;
+  storage.put = async (digest, bytes) => {
+    await here.storage.put(digest, bytes);
+    assert.equal((await here.registry.gc({ graceMs: 0 })).length, 1, 'no version has these bytes yet');
+  };
+  await assert.rejects(here.open({ storage }).register(one.bytes), ConflictError);
+  assert.deepEqual(await here.registry.list(), []);
+  assert.equal((await here.registry.register(one.bytes)).created, true);
+  assert.deepEqual((await here.registry.verify()).problems, []);
+});
+
 test('registry.md, Collecting: bytes that another tenant has are kept, and a publish begins the grace anew', async (t) => {
   const here = await place(t);
   const other = here.open({ tenant: 'other' });

@@ -3,7 +3,7 @@ import type { Condition } from '../../store/registry/conditions.ts';
 import { lockChannelsAt, unwant } from '../../store/registry/channels.ts';
 import {
   holdPackagesOf,
-  lockVersionsOf,
+  lockChoicesOf,
   repinFresh,
   setPackageHealth,
   setPackageStatus,
@@ -61,7 +61,7 @@ export function* reportFailed(report: Report, why: string): Script<boolean> {
 
 function* failed(report: Reporting, why: string): Script<boolean> {
   const { runner, digest, conditions } = report;
-  yield* holdPackagesOf(report, digest);
+  yield* lockChoicesOf(report, digest); // the version that a channel goes back to stays fit until then
   yield* writeConditions(runner, digest, conditions);
   if (yield* isLoadedElsewhere(runner, digest)) return false;
   const versions = yield* versionsOf(digest);
@@ -84,8 +84,8 @@ export function* reportCrashLoop(report: Report, why: string): Script<boolean> {
 
 function* crashLooped(report: Reporting, why: string): Script<boolean> {
   const { runner, digest, conditions } = report;
-  yield* holdPackagesOf(report, digest);
-  const versions = yield* lockVersionsOf(report, digest);
+  yield* lockChoicesOf(report, digest);
+  const versions = yield* versionsOf(digest);
   yield* writeConditions(runner, digest, conditions);
   yield* setPackageHealth(report, digest, 'failed');
   const heads = yield* lockChannelsAt(report, digest);

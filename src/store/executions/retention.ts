@@ -24,9 +24,10 @@ export function* prune(tx: Tx, before: number | null, rows: number): Script<Prun
     root,
     rows,
   );
-  // from the first step on no query finds them: the remaining rows are no execution
+  // from the first step on no query finds them, and their idempotency keys are free: the remaining rows are no execution
   yield* run(
-    'update executions set pruned = 1 where (id = $1 or (root_id = $1 and parent_id is not null)) and pruned = 0',
+    `update executions set pruned = 1, idempotency_key = null
+     where (id = $1 or (root_id = $1 and parent_id is not null)) and pruned = 0`,
     root,
   );
   let left = rows;

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { Client } from 'pg';
-import { release } from '../../testing/engine-rig.ts';
+import { systemClock } from '../../engine/clock.ts';
+import { Membership } from '../../engine/liveness/membership.ts';
+import { keepingLogger, release } from '../../testing/engine-rig.ts';
 import type { Cleanup } from '../../testing/engine-rig.ts';
 import { isHeldUp, postgresPlace } from '../../testing/postgres-place.ts';
 import { testPostgres } from '../../testing/postgres-server.ts';
@@ -117,12 +119,52 @@ if (typeof server === 'string') {
         onGone: () => undefined,
       });
       await next();
-      keeper.waitsSince(Date.now() - leaseMs - 1);
+      keeper.waitsSince(systemClock.monotonic() - leaseMs - 1);
       await isHeldUp(next()); // one may be in flight
       assert.ok(await isHeldUp(next()));
       keeper.waitsSince(null);
       await next();
       await keeper.close();
+    });
+  });
+
+  describe('durability.md, The journal: a system clock that is set', () => {
+    it('the wait of a commit is measured by the monotonic clock: a runner that cannot write keeps no lease', async (t) => {
+      const { store } = await place(t);
+      const leaseMs = 600;
+      let renewed = Promise.withResolvers<void>();
+      const membership = new Membership({
+        store,
+        clock: systemClock,
+        logger: keepingLogger([]),
+        name: 'test',
+        leaseMs,
+        stallMs: 60_000,
+        keepsFromThread: true,
+        queues: ['default'],
+        slots: 1,
+        onMet: () => undefined,
+        identity: undefined,
+        ownOnly: false,
+        embedded: () => [],
+        buildIds: () => [],
+        waitsSince: () => undefined,
+        onDead: () => undefined,
+        onRenewed: () => renewed.resolve(),
+        onReleased: () => undefined,
+      });
+      await membership.join();
+      release(t, () => membership.leave());
+      await renewed.promise;
+      const wall = Date.now.bind(Date);
+      t.mock.method(Date, 'now', () => wall() + 3_600_000);
+      membership.commitWaits(systemClock.monotonic() - leaseMs - 1);
+      renewed = Promise.withResolvers();
+      await isHeldUp(renewed.promise); // one may be in flight
+      renewed = Promise.withResolvers();
+      assert.ok(await isHeldUp(renewed.promise));
+      membership.commitWaits(undefined);
+      await renewed.promise;
     });
   });
 

@@ -356,6 +356,80 @@ if (typeof server === 'string') {
       assert.deepEqual((await store.execution(waits.id))!.pin, two);
     });
 
+    /** Runs two acts, of which the first has done all but its entry in the log when the second begins. */
+    async function oneAfterTheOther(
+      { client }: Place,
+      first: () => Promise<unknown>,
+      second: () => Promise<unknown>,
+    ): Promise<void> {
+      await client.query('begin');
+      await client.query('select 1 from registry_head for update');
+      const begun = first();
+      assert.ok(await isHeldUp(begun));
+      const next = second();
+      assert.ok(await isHeldUp(next));
+      await client.query('commit');
+      await Promise.all([begun, next]);
+    }
+
+    /** Three versions that load, and the reports that one of them crashed. */
+    async function three(here: Place): Promise<(version: 1 | 2) => Promise<unknown>> {
+      const pins = [here.one, await here.sample.register('2.0.0'), await here.sample.register('3.0.0')];
+      const common = { runner: 'r1', conditions: [], onActivate: undefined };
+      for (const { digest } of pins) await here.store.write((tx) => reportLoaded({ ...tx, ...common, digest }));
+      return (version) =>
+        here.store.write((tx) =>
+          reportCrashLoop({ ...tx, ...common, digest: pins[version]!.digest, now: Date.now() }, 'it crashed'),
+        );
+    }
+
+    it('a crash loop of the version to which a rollback goes at that moment moves the channel on', async (t) => {
+      const here = await place(t, url);
+      const crashed = await three(here);
+      await oneAfterTheOther(
+        here,
+        () => here.sample.registry.rollback('p'),
+        () => crashed(1),
+      );
+      const { channels, versions } = await here.sample.registry.show('p');
+      assert.deepEqual(
+        versions.map(({ version, status }) => [version, status]),
+        [
+          ['1.0.0', 'published'],
+          ['2.0.0', 'quarantined'],
+          ['3.0.0', 'published'],
+        ],
+      );
+      assert.equal(channels['live']!.version, '1.0.0');
+    });
+
+    it('a crash loop of the version to which another crash loop goes back at that moment moves the channel on', async (t) => {
+      const here = await place(t, url);
+      const crashed = await three(here);
+      await oneAfterTheOther(
+        here,
+        () => crashed(2),
+        () => crashed(1),
+      );
+      assert.equal((await here.sample.registry.show('p')).channels['live']!.version, '1.0.0');
+    });
+
+    it('a version that is registered while its package is unregistered is live afterwards', async (t) => {
+      const here = await place(t, url);
+      const { sample, client, one } = here;
+      await client.query('begin');
+      await client.query('select 1 from package_bytes where digest = $1 for update', [one.digest]);
+      const removed = sample.registry.unregister('p');
+      assert.ok(await isHeldUp(removed));
+      const registered = sample.register('2.0.0');
+      await isHeldUp(registered);
+      await client.query('commit');
+      assert.deepEqual((await removed).removed, ['1.0.0']);
+      await registered;
+      assert.equal((await sample.registry.show('p')).channels['live']?.version, '2.0.0');
+      assert.deepEqual((await sample.registry.verify()).problems, []);
+    });
+
     it('collecting locks the version before its bytes, as unregister and publish do', async (t) => {
       const here = await place(t, url);
       const { sample, client } = here;

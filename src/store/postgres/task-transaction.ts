@@ -9,7 +9,7 @@ import { writeTaskEnd } from '../commit/task-end.ts';
 import type { TaskEndOutcome, TaskTransaction } from '../commit/task-end.ts';
 
 /** Methods of a connection that a borrowing function must not use. */
-const kept = ['release', 'end', 'connect'];
+const terms = { kept: ['release', 'end', 'connect'] };
 
 /**
  * Checks that the transaction is still the original one: a setting local to it is lost with it. From here on our own
@@ -25,7 +25,7 @@ export function postgresTasks(driver: PostgresDriver): Pick<Store, 'transactTask
 
 async function transact(driver: PostgresDriver, task: TaskTransaction): Promise<TaskEndOutcome> {
   const client = await driver.lend();
-  const { connection, end } = revocable<PoolClient>(client, kept);
+  const { connection, end } = revocable<PoolClient>(client, terms);
   const broken: { why?: Error } = {};
   const breaks = (error: Error): void => void (broken.why ??= error);
   client.on('error', breaks);

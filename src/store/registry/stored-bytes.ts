@@ -25,13 +25,16 @@ export function* touchBytes(tx: Tx, digest: string, staleMs: number): Script<boo
   return true;
 }
 
-/** True if the bytes of a digest are being deleted at this moment. */
+/**
+ * True if the bytes of a digest are being deleted at this moment, or were since they were announced: each publish touches
+ * the row first.
+ */
 export function* isCollecting(tx: Tx, digest: string): Script<boolean> {
   const row = yield* first<{ collecting: number }>(
     `select collecting from package_bytes where digest = $1${tx.dialect.lock('update')}`,
     digest,
   );
-  return row?.collecting === 1;
+  return row?.collecting !== 0;
 }
 
 /**

@@ -133,9 +133,18 @@ export function lockVersions(
   return livingVersions(dialect.lock('update'), tenant, name, version);
 }
 
-/** All versions of one package that were not deleted, held: no other transaction deletes them before the end of this one. */
-export function holdVersions({ dialect }: Tx, tenant: string, name: string): Script<PackageRecord[]> {
-  return livingVersions(dialect.lock('key_share'), tenant, name, null);
+/**
+ * All versions of one package that were not deleted, locked for a choice among them: before the end of this transaction no
+ * other one deletes, yanks or quarantines one, or reports that it fails.
+ */
+export function lockChoice({ dialect }: Tx, tenant: string, name: string): Script<PackageRecord[]> {
+  return livingVersions(dialect.lock('no_key_update'), tenant, name, null);
+}
+
+/** Locks the name of a package: meanwhile no other transaction adds a version to it, or removes it whole. */
+export function* lockPackageName({ dialect }: Tx, tenant: string, name: string): Script<void> {
+  if (dialect.lockNames === null) return;
+  yield* all(dialect.lockNames, JSON.stringify([JSON.stringify(['package', tenant, name])]));
 }
 
 function* livingVersions(lock: string, tenant: string, name: string, version: string | null): Script<PackageRecord[]> {
@@ -197,27 +206,27 @@ export function* setPackageHealth(tx: Tx, digest: string, health: PackageHealth 
 /**
  * Holds every version of the packages that have these bytes: no other transaction deletes one before the end of this one.
  */
-export function* holdPackagesOf(tx: Tx, digest: string): Script<void> {
+export function holdPackagesOf({ dialect }: Tx, digest: string): Script<void> {
+  return packagesWith(dialect.lock('key_share'), digest);
+}
+
+/** Locks every version of the packages that have these bytes for a choice among them; see `lockChoice`. */
+export function lockChoicesOf({ dialect }: Tx, digest: string): Script<void> {
+  return packagesWith(dialect.lock('no_key_update'), digest);
+}
+
+function* packagesWith(lock: string, digest: string): Script<void> {
   yield* all(
     `select id from packages where (tenant, name) in (select tenant, name from packages where digest = $1)
-     order by registered_at, id${tx.dialect.lock('key_share')}`,
+     order by registered_at, id${lock}`,
     digest,
   );
 }
 
 /** The versions of all tenants that have or had these bytes, tombstones included. */
-export function versionsOf(digest: string): Script<PackageRecord[]> {
-  return versionsWith('', digest);
-}
-
-/** The same, locked for a change of their state. */
-export function lockVersionsOf({ dialect }: Tx, digest: string): Script<PackageRecord[]> {
-  return versionsWith(dialect.lock('no_key_update'), digest);
-}
-
-function* versionsWith(lock: string, digest: string): Script<PackageRecord[]> {
+export function* versionsOf(digest: string): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
-    `select ${packageColumns} from packages where digest = $1 order by registered_at, id${lock}`,
+    `select ${packageColumns} from packages where digest = $1 order by registered_at, id`,
     digest,
   );
   return rows.map(packageRecord);

@@ -17,8 +17,8 @@ export interface LeaseKeeper {
   /** The build ids of the runner have changed. */
   runs(codes: readonly string[]): void;
   /**
-   * The time (epoch ms) since which a commit has had no answer; null: none waits. A wait longer than a lease ends the
-   * lease.
+   * The time since which a commit has had no answer, by the monotonic clock of the process (see `ClockReading`); null: none
+   * waits. A wait longer than a lease ends the lease.
    */
   waitsSince(at: number | null): void;
   /** An attempt of that name runs in the event loop, until a call of the returned function. */

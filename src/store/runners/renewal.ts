@@ -11,15 +11,20 @@ export interface Renew {
   readonly buildIds: readonly string[];
 }
 
+/** A reading of the clock of a database that may be on another machine. */
+export interface ClockReading {
+  /** Epoch ms. */
+  readonly now: number;
+  /** By the monotonic clock of this process, which all its threads share: `performance.timeOrigin + performance.now()`, ms. */
+  readonly at: number;
+}
+
 /** The answer of the database to a renewal: the state of the runner, and the work that waits for it. */
 export interface Renewal {
   /** False where it was declared dead. */
   readonly alive: boolean;
-  /**
-   * The lead of the database's clock over the clock of this machine, ms; 0 if it is the same clock, null if the answer took
-   * too long to tell.
-   */
-  readonly clockAheadMs: number | null;
+  /** Null if the database has no clock of its own, or if the answer took too long to tell. */
+  readonly clock: ClockReading | null;
   readonly runners: readonly KnownRunner[];
   /** Executions owned by it. */
   readonly owned: number;
@@ -105,10 +110,15 @@ export interface SignsRow {
   readonly registry: number;
 }
 
-export function renewalOf(row: SignsRow, alive: boolean, ahead: number | null, runners: readonly RunnerRow[]): Renewal {
+export function renewalOf(
+  row: SignsRow,
+  alive: boolean,
+  clock: ClockReading | null,
+  runners: readonly RunnerRow[],
+): Renewal {
   return {
     alive,
-    clockAheadMs: ahead,
+    clock,
     runners: runners.map(runnerRecord),
     owned: row.owned,
     hasMessages: row.has_messages !== 0,
@@ -131,5 +141,5 @@ export function* renew(tx: Tx, { runner, leaseMs, buildIds }: Renew): Script<Ren
   );
   const runners = yield* all<RunnerRow>(runnersText);
   const signs = yield* first<SignsRow>(signsText(tx.dialect), runner, JSON.stringify(buildIds));
-  return renewalOf(signs!, alive === 1, 0, runners);
+  return renewalOf(signs!, alive === 1, null, runners);
 }

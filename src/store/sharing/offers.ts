@@ -191,11 +191,14 @@ export interface Help {
   readonly execution: ExecutionRecord;
   /** The states of the named tasks. */
   readonly tasks: readonly TaskState[];
-  /** The items that the runner holds, as JSON text, by `task item`. */
-  readonly items: ReadonlyMap<string, string>;
+  /**
+   * The attempts that the runner holds of the present owner, each with its item as JSON text, null of a task that is no map.
+   * An attempt that is missing was withdrawn, or its offer is void.
+   */
+  readonly held: readonly (AttemptKey & { readonly value: string | null })[];
 }
 
-/** The data for the attempts of an execution that a runner holds; undefined if the execution is gone. */
+/** The data for the attempts of an execution that a runner holds, on one snapshot; undefined if the execution is gone. */
 export function* helpFor(tx: Tx, id: string, runner: string, tasks: readonly string[]): Script<Help | undefined> {
   const record = yield* execution(id);
   if (record === undefined) return undefined;
@@ -204,15 +207,17 @@ export function* helpFor(tx: Tx, id: string, runner: string, tasks: readonly str
     id,
     JSON.stringify(tasks),
   );
-  const items = yield* all<{ task: string; item: number; value: string }>(
-    `select t.task, t.item, t.value from offers o
-     join task_executions t on t.execution_id = o.execution_id and t.task = o.task and t.item = o.item
-     where o.execution_id = $1 and o.helper = $2 and o.item >= 0`,
+  const tasksOf = states.map((row) => taskStates.record(row));
+  if (record.owner === null) return { execution: record, tasks: tasksOf, held: [] };
+  const held = yield* all<AttemptKey & { value: string | null }>(
+    `select o.task, o.item, o.epoch, o.attempt, t.value from offers o
+     left join task_executions t on t.execution_id = o.execution_id and t.task = o.task and t.item = o.item
+     where o.execution_id = $1 and o.helper = $2 and o.epoch = $3 and (o.item = -1 or t.value is not null)`,
     id,
     runner,
+    record.epoch,
   );
-  const values = new Map(items.map(({ task, item, value }) => [`${task} ${item}`, value]));
-  return { execution: record, tasks: states.map((row) => taskStates.record(row)), items: values };
+  return { execution: record, tasks: tasksOf, held };
 }
 
 /**

@@ -30,6 +30,8 @@ export interface ExecutionRecord {
   readonly error: string | null;
   readonly errorTask: string | null;
   readonly tags: string | null;
+  /** Executions with the same one count against one limit; null where there is no limit. */
+  readonly limitKey: string | null;
   readonly rootId: string;
   readonly depth: number;
   readonly parent: { readonly id: string; readonly task: string; readonly item: number } | null;
@@ -39,7 +41,7 @@ export interface ExecutionRecord {
 }
 
 /** Fields that only an insert and conditions of queries use. */
-type Unread = Pick<NewExecution, 'idempotencyKey' | 'inputHash' | 'limitKey' | 'retention'>;
+type Unread = Pick<NewExecution, 'idempotencyKey' | 'inputHash' | 'retention'>;
 
 const table = new Table<ExecutionRecord & Unread>('executions', ['id'], {
   id: 'text',
@@ -83,7 +85,7 @@ const table = new Table<ExecutionRecord & Unread>('executions', ['id'], {
 });
 
 /** The columns that are read. */
-export const executions: Table<ExecutionRecord> = table.without('idempotencyKey', 'inputHash', 'limitKey', 'retention');
+export const executions: Table<ExecutionRecord> = table.without('idempotencyKey', 'inputHash', 'retention');
 
 type Later = 'inboxSeq' | 'inboxAcked' | 'crashCount' | 'loadAttempts' | 'forked';
 

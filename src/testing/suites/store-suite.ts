@@ -115,6 +115,26 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
       });
     });
 
+    describe('engine.md, Retention: the removal of an execution', () => {
+      it('the idempotency key of an execution is free from the first step of its removal on', async () => {
+        const [old] = await created({ idempotencyKey: 'k', inputHash: 'h1' });
+        await place.store.cancel(old!, 'default');
+        assert.deepEqual(await place.store.prune(Date.now() + 1000, 1), { executions: 0, more: true });
+        assert.equal(await place.store.execution(old!), undefined, 'a part of its rows is left');
+        const one = sampleExecution({ idempotencyKey: 'k', inputHash: 'h2' });
+        const [again] = await place.store.createExecutions([one]);
+        assert.deepEqual(again, { id: one.id, created: true, buildId: 'embedded/w/1', inputHash: 'h2' });
+        let removed = 0;
+        for (let more = true; more;) {
+          const step = await place.store.prune(Date.now() + 1000, 1);
+          removed += step.executions;
+          more = step.more;
+        }
+        assert.equal(removed, 1);
+        assert.equal((await place.store.execution(one.id))?.status, 'pending');
+      });
+    });
+
     describe('durability.md, death and adoption', () => {
       it('a lease is renewed unless its runner was declared dead', async () => {
         const renewed = await place.store.renew({ runner: 'r1', leaseMs: 60_000, buildIds: [] });

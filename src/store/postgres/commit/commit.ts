@@ -219,7 +219,7 @@ class Tried extends Error {
 /** Others look for work where there may be some, and else only at what they wait for. */
 function noticeOf({ transitions }: Batch): Notice {
   const forOthers = transitions.some(({ create, effects, release }) => {
-    const leaves = release !== null && (release.endedAt === null || release.parent !== null);
+    const leaves = release !== null && (release.endedAt === null || release.parent !== null || release.freesLimit);
     return (create !== null && !create.owned) || effects !== null || leaves;
   });
   return forOthers ? 'work' : 'any';

@@ -3,7 +3,9 @@ import { ownFile } from '../../../own-files.ts';
 import type { LeaseKeeper, LeaseKept } from '../../runners/lease-keeper.ts';
 import { LeaseMemory } from './lease-memory.ts';
 import type { PostgresDriver } from '../driver.ts';
-import { renewOn, renewalFrom, renewalParams, renewalText } from './renewal-statement.ts';
+import { first } from '../../script.ts';
+import type { Script } from '../../script.ts';
+import { readClock, renewOn, renewalFrom, renewalParams, renewalText, steadyNow } from './renewal-statement.ts';
 import type { RenewalRow } from './renewal-statement.ts';
 import type { PostgresPlace } from '../url.ts';
 import type { Renew, Renewal } from '../../runners/renewal.ts';
@@ -32,23 +34,25 @@ const turnMs = 250;
 export function postgresLease(
   driver: PostgresDriver,
   place: PostgresPlace,
-): Pick<Store, 'renew' | 'keepLease' | 'serverTime'> {
+): Pick<Store, 'renew' | 'keepLease' | 'readClock'> {
   return {
     renew: async (renewal) => {
       if (driver.pooled) {
         const text = driver.qualified(renewalText);
         return driver.once((client) => renewOn(client, text, renewal, driver.deadlineMs));
       }
-      const sent = Date.now();
+      const sent = steadyNow();
       const row = await driver.statement<RenewalRow>(renewalText, renewalParams(renewal));
-      return renewalFrom(row, sent, Date.now());
+      return renewalFrom(row, sent, steadyNow());
     },
-    serverTime: async () => {
-      const text = 'select (extract(epoch from clock_timestamp()) * 1000)::bigint as now';
-      return (await driver.statement<{ now: number }>(text, [])).now;
-    },
+    readClock: () => readClock(() => driver.ask(serverTime)),
     keepLease: (lease) => new ThreadKeeper(driver, place, lease),
   };
+}
+
+function* serverTime(): Script<number> {
+  const row = yield* first<{ now: number }>('select (extract(epoch from clock_timestamp()) * 1000)::bigint as now');
+  return row!.now;
 }
 
 class ThreadKeeper implements LeaseKeeper {

@@ -35,7 +35,7 @@ export class LeaseMemory {
     return Atomics.load(this.#turns, 0);
   }
 
-  /** Start (epoch ms) of a commit without an answer. */
+  /** Start (ms on the monotonic clock that the threads share) of a commit without an answer. */
   get waitsSince(): number | null {
     const at = this.#waiting[0]!;
     return at === 0 ? null : at;

@@ -4,7 +4,7 @@ import type { Client } from 'pg';
 import { LeaseMemory } from './lease-memory.ts';
 import { Connections, beginText, closeHard } from '../connections.ts';
 import type { LeaseReport, LeaseThreadData } from './lease-keeper.ts';
-import { renewOn } from './renewal-statement.ts';
+import { renewOn, steadyNow } from './renewal-statement.ts';
 
 // Renews the lease of a runner whose event loop may be blocked by its tasks. It observes that loop: one that is blocked
 // for too long is given up like a dead process.
@@ -68,7 +68,7 @@ class LeaseThread {
     }
     // a blocked loop cannot receive an answer that has arrived
     const { waitsSince } = this.#memory;
-    return waitsSince === null || stalledMs > turnsMs || Date.now() - waitsSince <= leaseMs;
+    return waitsSince === null || stalledMs > turnsMs || steadyNow() - waitsSince <= leaseMs;
   }
 
   /** Returns the time for which the loop has been blocked, ms. */

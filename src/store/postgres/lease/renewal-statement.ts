@@ -1,7 +1,7 @@
 import type { ClientBase } from 'pg';
 import { postgresDialect } from '../../dialect.ts';
 import { renewalOf, signsText } from '../../runners/renewal.ts';
-import type { Renew, Renewal, SignsRow } from '../../runners/renewal.ts';
+import type { ClockReading, Renew, Renewal, SignsRow } from '../../runners/renewal.ts';
 import { runnersText } from '../../runners/runners.ts';
 import type { RunnerRow } from '../../runners/runners.ts';
 
@@ -31,20 +31,43 @@ export function renewalParams({ runner, buildIds, leaseMs }: Renew): unknown[] {
 
 /** Renews on a connection. Throws if there is no answer within the deadline. */
 export async function renewOn(client: ClientBase, text: string, renewal: Renew, deadlineMs: number): Promise<Renewal> {
-  const sent = Date.now();
+  const sent = steadyNow();
   const asked = { text, values: renewalParams(renewal), query_timeout: deadlineMs };
   const { rows } = await client.query<RenewalRow>(asked);
-  return renewalFrom(rows[0]!, sent, Date.now());
+  return renewalFrom(rows[0]!, sent, steadyNow());
 }
 
-/** A renewal that waited for a lock, or for the network, is no good measurement of the database's clock, ms. */
-const measuredWithinMs = 200;
+/** An answer that waited for a lock, or for the network, is no good reading of the database's clock, ms. */
+const readWithinMs = 200;
 
-/**
- * `sent` and `answered`: by this machine's clock, epoch ms. The database is assumed to read its own clock half way
- * between.
- */
+/** `sent` and `answered`: see `steadyNow`. */
 export function renewalFrom(row: RenewalRow, sent: number, answered: number): Renewal {
-  const ahead = answered - sent > measuredWithinMs ? null : row.now - (sent + answered) / 2;
-  return renewalOf(row, row.alive === 1, ahead, row.runners ?? []);
+  const reading = answered - sent > readWithinMs ? null : clockReading(row.now, sent, answered);
+  return renewalOf(row, row.alive === 1, reading, row.runners ?? []);
+}
+
+/** The best of a few readings. `ask` returns the time of the database, epoch ms. */
+export async function readClock(ask: () => Promise<number>): Promise<ClockReading> {
+  let best: { readonly tookMs: number; readonly reading: ClockReading } | undefined;
+  for (let tries = 0; tries < mostReadings; tries++) {
+    const sent = steadyNow();
+    const now = await ask();
+    const answered = steadyNow();
+    const tookMs = answered - sent;
+    if (best === undefined || tookMs < best.tookMs) best = { tookMs, reading: clockReading(now, sent, answered) };
+    if (best.tookMs <= readWithinMs) break;
+  }
+  return best!.reading;
+}
+
+const mostReadings = 3;
+
+/** The database is assumed to read its clock half way between. */
+function clockReading(now: number, sent: number, answered: number): ClockReading {
+  return { now, at: (sent + answered) / 2 };
+}
+
+/** The monotonic clock that all threads of a process share, ms. */
+export function steadyNow(): number {
+  return performance.timeOrigin + performance.now();
 }

@@ -1,5 +1,6 @@
-import { anchoredRule, dueSlots, jitterMs } from '../core/schedule/rule.ts';
-import type { SlotDecision } from '../core/schedule/rule.ts';
+import { dueSlots, jitterMs } from '../core/schedule/due-slots.ts';
+import type { DueQuestion, SlotDecision } from '../core/schedule/due-slots.ts';
+import { anchoredRule } from '../core/schedule/rule.ts';
 import { nextSlot } from '../core/schedule/fire-times.ts';
 import type { ScheduleRule } from '../core/definition/spec.ts';
 import { newExecution } from '../engine/client/start.ts';
@@ -18,6 +19,12 @@ import type { HeldStart } from './start.ts';
 export function ruleOf({ rule, anchor, damaged }: Pick<ScheduleRecord, 'rule' | 'anchor' | 'damaged'>): ScheduleRule {
   if (damaged !== undefined) throw damaged;
   return anchoredRule(rule, anchor);
+}
+
+/** The question of the slots of a schedule that are due at `now`. Throws ROW_DAMAGED. */
+export function questionOf(record: ScheduleRecord, now: number, pausedAt: number | null): DueQuestion {
+  const { id: scheduleId, cursor, movedFrom } = record;
+  return { rule: ruleOf(record), scheduleId, cursor, now, pausedAt, movedFrom };
 }
 
 /** The time of the next look at a schedule: its next slot and that slot's jitter; null while it fires nothing. */
@@ -89,8 +96,7 @@ class Firing {
   }
 
   *run(): Script<Fired> {
-    const { id: scheduleId, cursor } = this.#record;
-    const due = dueSlots({ rule: ruleOf(this.#record), scheduleId, cursor, now: this.#tx.now, pausedAt: null });
+    const due = dueSlots(questionOf(this.#record, this.#tx.now, null));
     if (this.#bufferedSlot !== null) yield* this.#freeBuffered(this.#bufferedSlot);
     for (const decision of due.decisions) yield* this.#carryOut(decision);
     const moved = {
@@ -98,6 +104,7 @@ class Firing {
       nextAt: due.wakeAt,
       bufferedSlot: this.#bufferedSlot,
       lastSlot: this.#lastSlot,
+      movedFrom: after(this.#record.movedFrom, due.cursor),
     };
     const record: ScheduleRecord = { ...this.#record, ...moved };
     yield* moveSchedule(record);
@@ -111,7 +118,6 @@ class Firing {
     const alone = { first: slot, last: slot, count: 1 };
     if (start.status === 'failed') return yield* this.#pass({ ...alone, reason: 'failed', error: start.error });
     const { overlap } = this.#record.rule;
-    if (overlap === 'cancel_other') yield* this.#cancelOpen();
     if (overlap === 'allow' || overlap === 'cancel_other' || (yield* this.#openNow()).length === 0) {
       return yield* this.#begin(slot, isCatchUp);
     }
@@ -130,7 +136,9 @@ class Firing {
     const executionId = slotExecutionId(this.#record.id, slot);
     const row = { slot, through: slot, count: 1, outcome: 'started', reason: null, isCatchUp, error: null } as const;
     const isNew = yield* insertSlot(this.#record.id, { ...row, executionId, at: this.#tx.now });
-    if (isNew) yield* this.#create(executionId, slot, isCatchUp);
+    if (!isNew) return; // it started while the clock was ahead
+    if (this.#record.rule.overlap === 'cancel_other') yield* this.#cancelOpen();
+    yield* this.#create(executionId, slot, isCatchUp);
   }
 
   *#create(id: string, slot: number, isCatchUp: boolean): Script<void> {
@@ -184,4 +192,9 @@ class Firing {
     this.#open ??= yield* openExecutions(this.#record.id);
     return this.#open;
   }
+}
+
+/** A time that the cursor has not reached yet, or null. */
+function after(time: number | null, cursor: number): number | null {
+  return time !== null && time > cursor ? time : null;
 }

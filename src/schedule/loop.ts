@@ -1,14 +1,23 @@
-import { dueSlots } from '../core/schedule/rule.ts';
+import { dueSlots } from '../core/schedule/due-slots.ts';
 import type { Clock } from '../engine/clock.ts';
 import type { Logger } from '../engine/logger.ts';
 import type { ResolvedWorkflow } from '../engine/client/start.ts';
 import { WakeLoop } from '../engine/wake-loop.ts';
 import type { Polled } from '../engine/wake-loop.ts';
-import { dueSchedules, freedSchedules, lockDue, nextDue, postponeSchedule } from '../store/schedules/schedules.ts';
-import type { ScheduleRecord } from '../store/schedules/schedules.ts';
+import {
+  aheadSchedules,
+  dueSchedules,
+  freedSchedules,
+  lockDue,
+  nextDue,
+  postponeAhead,
+  postponeSchedule,
+} from '../store/schedules/schedules.ts';
+import type { NextDue, ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
 import type { Connection, Scripts } from '../store/store.ts';
-import { fireSchedule, ruleOf } from './fire.ts';
+import { fireSchedule, questionOf, wakeAfter } from './fire.ts';
+import { moveBack, movedBack } from './move-back.ts';
 import { Starts, holdStarts } from './start.ts';
 import type { Start } from './start.ts';
 
@@ -117,7 +126,11 @@ export class ScheduleLoop {
     const due = await store.read((tx) => findDue(tx, tenants, this.#buffered));
     const found = (await this.#fireAll(due)) > 0;
     if (found) return { found, dueInMs: 0 };
-    const next = await store.read((tx) => nextDue(tx, tenants));
+    const { next, ahead } = await store.read((tx) => lookAhead(tx, tenants));
+    if (ahead.length > 0) {
+      await this.#moveBack(ahead);
+      return { found: true, dueInMs: 0 };
+    }
     this.#buffered = next.buffered;
     const { pollMs = store.shared ? defaultPollMs : defaultPollAloneMs } = this.#options;
     const safetyNetMs = next.buffered ? bufferedPollMs : pollMs;
@@ -125,6 +138,31 @@ export class ScheduleLoop {
     const wait = next.at - clock.now();
     if (wait > 0) return { found, dueInMs: wait, safetyNetMs };
     return { found, dueInMs: this.#checking.size > 0 ? checkingPollMs : lockedMs, safetyNetMs };
+  }
+
+  /** Schedules that were moved while the clock was ahead go on from now. */
+  async #moveBack(ahead: readonly ScheduleRecord[]): Promise<void> {
+    const { store, clock, logger } = this.#options;
+    const now = clock.now();
+    const movable: ScheduleRecord[] = [];
+    for (const record of ahead) {
+      if (this.#judges(record, () => wakeAfter({ ...record, cursor: now }))) movable.push(record);
+      else await store.write((tx) => postponeAhead(tx, record.id, now + postponeMs));
+    }
+    const moved = await store.write(function* (tx) {
+      const back: ScheduleRecord[] = [];
+      for (const record of movable) {
+        const one = yield* moveBack(tx, record);
+        if (one !== undefined) back.push(one);
+      }
+      return back;
+    });
+    for (const { name: schedule, tenant, nextAt: next } of moved) {
+      logger.warn(
+        { schedule, tenant, next },
+        'a schedule was ahead of the clock, which was set back; it goes on from now',
+      );
+    }
   }
 
   /** Returns how many schedules were fired. */
@@ -210,20 +248,25 @@ export class ScheduleLoop {
    * Leaves out, and postpones, schedules that cannot be judged here, such as one in a zone that this system does not know.
    */
   async #judged(ready: readonly Ready[]): Promise<readonly Ready[]> {
-    const { store, clock, logger } = this.#options;
+    const { store, clock } = this.#options;
     const now = clock.now();
     const judged: Ready[] = [];
     for (const one of ready) {
       const { record } = one;
-      try {
-        dueSlots({ rule: ruleOf(record), scheduleId: record.id, cursor: record.cursor, now, pausedAt: null });
-        judged.push(one);
-      } catch (error) {
-        logger.error({ schedule: record.name, tenant: record.tenant, error }, 'a schedule cannot be fired here');
-        await store.write(() => postponeSchedule(record, now + postponeMs));
-      }
+      if (this.#judges(record, () => dueSlots(questionOf(record, now, null)))) judged.push(one);
+      else await store.write(() => postponeSchedule(record, now + postponeMs));
     }
     return judged;
+  }
+
+  #judges({ name: schedule, tenant }: ScheduleRecord, judge: () => unknown): boolean {
+    try {
+      judge();
+      return true;
+    } catch (error) {
+      this.#options.logger.error({ schedule, tenant, error }, 'a schedule cannot be fired here');
+      return false;
+    }
   }
 
   #tell({ record, error }: { readonly record: ScheduleRecord; readonly error: string }): void {
@@ -241,6 +284,14 @@ function* findDue(tx: Tx, tenants: readonly string[] | null, buffered: boolean):
   return [...due, ...freed.filter((record) => !known.has(record.id))];
 }
 
+/** The next time at which a schedule is due, and schedules that a clock that was ahead has moved. */
+function* lookAhead(
+  tx: Tx,
+  tenants: readonly string[] | null,
+): Script<{ readonly next: NextDue; readonly ahead: readonly ScheduleRecord[] }> {
+  return { next: yield* nextDue(tx, tenants), ahead: yield* aheadSchedules(tx, tenants, batchLimit) };
+}
+
 function* fireBatch(tx: Tx, batch: readonly Ready[]): Script<FiredBatch> {
   const failures: { record: ScheduleRecord; error: string }[] = [];
   let [handled, fired, acted, begun] = [0, 0, 0, 0];
@@ -252,7 +303,8 @@ function* fireBatch(tx: Tx, batch: readonly Ready[]): Script<FiredBatch> {
     if (locked === undefined || locked.damaged !== undefined) continue;
     // it changed since it was read: its check may be wrong, and it is due still
     if (locked.workflow !== record.workflow || locked.input !== record.input) continue;
-    const { started, cancelled, failures: errors } = yield* fireSchedule(tx, locked, starts[i]!);
+    const current = yield* movedBack(tx, locked);
+    const { started, cancelled, failures: errors } = yield* fireSchedule(tx, current, starts[i]!);
     fired += 1;
     begun += started;
     acted += started + cancelled;

@@ -19,6 +19,7 @@ import {
   deleteSchedule,
   insertSchedule,
   lockSchedule,
+  neverFired,
   schedulesNamed,
   schedulesOf,
 } from '../store/schedules/schedules.ts';
@@ -31,6 +32,7 @@ import { nextOf, scheduleDetail, scheduleSummary, slotSummary, unrecordedSummary
 import type { ScheduleDetail, ScheduleSummary, SlotSummary } from './views.ts';
 import { fireSchedule, ruleOf, wakeAfter } from './fire.ts';
 import { overridesOf } from './declared.ts';
+import { movedBack } from './move-back.ts';
 import { findSchedule, operatorOwner, workflowRef } from './owner.ts';
 import { changedRule, checkFields, checkName, overriddenFields } from './request.ts';
 import type { ScheduleChanges, ScheduleRequest } from './request.ts';
@@ -319,9 +321,7 @@ export class Schedules {
       enabled: true,
       pausedAt: paused ? now : null,
       cursor: now,
-      nextAt: null,
-      bufferedSlot: null,
-      lastSlot: null,
+      ...neverFired,
       createdAt: now,
       updatedAt: now,
     };
@@ -373,10 +373,11 @@ function changeOf(
 /** Changes a schedule; slots that are due by the old rule fire first. */
 function* changeAfterFiring(
   tx: Tx,
-  record: ScheduleRecord,
+  known: ScheduleRecord,
   change: RuledChange,
   start: HeldStart,
 ): Script<ScheduleRecord> {
+  const record = yield* movedBack(tx, known);
   if (isSameTiming(change.rule, record.rule)) return yield* changeSchedule(tx, record, change);
   checkFires({ rule: change.rule, anchor: tx.now }, tx.now);
   const isActive = record.enabled && record.pausedAt === null;

@@ -16,6 +16,7 @@ import {
 import type { NextDue, ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
 import type { Connection, Scripts } from '../store/store.ts';
+import { Apart } from './apart.ts';
 import { fireSchedule, questionOf, wakeAfter } from './fire.ts';
 import { moveBack, movedBack } from './move-back.ts';
 import { Starts, holdStarts } from './start.ts';
@@ -83,11 +84,13 @@ export class ScheduleLoop {
   #checked = new Map<string, Ready>();
   #closed = false;
   readonly #closing = Promise.withResolvers<undefined>();
+  readonly #apart: Apart;
   #buffered = false;
 
   constructor(options: ScheduleLoopOptions) {
     this.#options = options;
-    const { clock, logger } = options;
+    const { store, clock, logger } = options;
+    this.#apart = new Apart({ store, clock, logger, isClosed: () => this.#closed });
     const onError = (error: unknown): void =>
       logger.warn({ error }, 'due schedules could not be fired; retrying, and no slot is lost');
     this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError, retryMs });
@@ -123,12 +126,14 @@ export class ScheduleLoop {
 
   async #pass(): Promise<Polled> {
     const { store, clock, tenants } = this.#options;
-    const due = await store.read((tx) => findDue(tx, tenants, this.#buffered));
+    const dueNow = await store.read((tx) => findDue(tx, tenants, this.#buffered));
+    const due = dueNow.filter((record) => !this.#apart.has(record));
     const found = (await this.#fireAll(due)) > 0;
     if (found) return { found, dueInMs: 0 };
     const { next, ahead } = await store.read((tx) => lookAhead(tx, tenants));
-    if (ahead.length > 0) {
-      await this.#moveBack(ahead);
+    const movable = ahead.filter((record) => !this.#apart.has(record));
+    if (movable.length > 0) {
+      await this.#moveBack(movable);
       return { found: true, dueInMs: 0 };
     }
     this.#buffered = next.buffered;
@@ -137,27 +142,21 @@ export class ScheduleLoop {
     if (next.at === null) return { found, safetyNetMs };
     const wait = next.at - clock.now();
     if (wait > 0) return { found, dueInMs: wait, safetyNetMs };
-    return { found, dueInMs: this.#checking.size > 0 ? checkingPollMs : lockedMs, safetyNetMs };
+    const othersAct = this.#checking.size + this.#apart.size === 0;
+    return { found, dueInMs: othersAct ? lockedMs : checkingPollMs, safetyNetMs };
   }
 
   /** Schedules that were moved while the clock was ahead go on from now. */
   async #moveBack(ahead: readonly ScheduleRecord[]): Promise<void> {
     const { store, clock, logger } = this.#options;
     const now = clock.now();
-    const movable: ScheduleRecord[] = [];
+    const movable: { readonly record: ScheduleRecord }[] = [];
     for (const record of ahead) {
-      if (this.#judges(record, () => wakeAfter({ ...record, cursor: now }))) movable.push(record);
+      if (this.#judges(record, () => wakeAfter({ ...record, cursor: now }))) movable.push({ record });
       else await store.write((tx) => postponeAhead(tx, record.id, now + postponeMs));
     }
-    const moved = await store.write(function* (tx) {
-      const back: ScheduleRecord[] = [];
-      for (const record of movable) {
-        const one = yield* moveBack(tx, record);
-        if (one !== undefined) back.push(one);
-      }
-      return back;
-    });
-    for (const { name: schedule, tenant, nextAt: next } of moved) {
+    const { results } = await this.#apart.write(movable, moveBackAll);
+    for (const { name: schedule, tenant, nextAt: next } of results.flat()) {
       logger.warn(
         { schedule, tenant, next },
         'a schedule was ahead of the clock, which was set back; it goes on from now',
@@ -167,7 +166,7 @@ export class ScheduleLoop {
 
   /** Returns how many schedules were fired. */
   async #fireAll(due: readonly ScheduleRecord[]): Promise<number> {
-    const { store, notify } = this.#options;
+    const { notify } = this.#options;
     const ready = await this.#check(due);
     if (this.#closed) return 0;
     const judged = await this.#judged(ready);
@@ -176,11 +175,13 @@ export class ScheduleLoop {
       // each transaction blocks the event loop on SQLite
       if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
       const batch = judged.slice(from, from + batchLimit);
-      const { handled, fired, acted, failures } = await store.write((tx) => fireBatch(tx, batch));
-      from += handled;
-      total += fired;
-      if (acted > 0) notify();
-      for (const failure of failures) this.#tell(failure);
+      const { results, whole } = await this.#apart.write(batch, fireBatch);
+      from += whole ? results[0]!.handled : batch.length;
+      for (const { fired, acted, failures } of results) {
+        total += fired;
+        if (acted > 0) notify();
+        for (const failure of failures) this.#tell(failure);
+      }
     }
     return total;
   }
@@ -290,6 +291,18 @@ function* lookAhead(
   tenants: readonly string[] | null,
 ): Script<{ readonly next: NextDue; readonly ahead: readonly ScheduleRecord[] }> {
   return { next: yield* nextDue(tx, tenants), ahead: yield* aheadSchedules(tx, tenants, batchLimit) };
+}
+
+function* moveBackAll(
+  tx: Tx,
+  batch: readonly { readonly record: ScheduleRecord }[],
+): Script<readonly ScheduleRecord[]> {
+  const back: ScheduleRecord[] = [];
+  for (const { record } of batch) {
+    const one = yield* moveBack(tx, record);
+    if (one !== undefined) back.push(one);
+  }
+  return back;
 }
 
 function* fireBatch(tx: Tx, batch: readonly Ready[]): Script<FiredBatch> {

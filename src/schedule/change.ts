@@ -66,6 +66,7 @@ export function* changeSchedule(tx: Tx, known: ScheduleRecord, change: ScheduleC
     cursor: begins || isCut ? Math.max(record.cursor, tx.now) : record.cursor,
     bufferedSlot: idle ? null : record.bufferedSlot,
     movedFrom: isRetimed ? null : record.movedFrom,
+    catchUpLeft: isCut ? null : record.catchUpLeft,
     updatedAt: tx.now,
   };
   const written = { ...changed, nextAt: wakeAfter(changed) };

@@ -23,8 +23,8 @@ export function ruleOf({ rule, anchor, damaged }: Pick<ScheduleRecord, 'rule' | 
 
 /** The question of the slots of a schedule that are due at `now`. Throws ROW_DAMAGED. */
 export function questionOf(record: ScheduleRecord, now: number, pausedAt: number | null): DueQuestion {
-  const { id: scheduleId, cursor, movedFrom } = record;
-  return { rule: ruleOf(record), scheduleId, cursor, now, pausedAt, movedFrom };
+  const { id: scheduleId, cursor, movedFrom, catchUpLeft } = record;
+  return { rule: ruleOf(record), scheduleId, cursor, now, pausedAt, movedFrom, catchUpLeft };
 }
 
 /** The time of the next look at a schedule: its next slot and that slot's jitter; null while it fires nothing. */
@@ -61,18 +61,31 @@ export function* recordPassed(tx: Tx, scheduleId: string, passed: Passed): Scrip
 /** The result of a firing. */
 export interface Fired {
   readonly record: ScheduleRecord;
+  /** Slots that were to start, whether their overlap let them or not. */
+  readonly tried: number;
+  /** More slots are due: the limit left them. */
+  readonly more: boolean;
   readonly started: number;
   readonly cancelled: number;
   /** Errors (JSON text) of failed starts; an error that the slot before had is not repeated. */
   readonly failures: readonly string[];
 }
 
+/** The largest number of slots that one transaction tries to start. */
+export const startLimit = 200;
+
 /**
- * Fires all due slots of a schedule whose row is locked: each slot with its outcome, the executions it starts, and the
- * cursor, in the caller's transaction. A crash before or after it loses nothing and repeats nothing.
+ * Fires the due slots of a schedule whose row is locked, at most `limit` that start: each slot with its outcome, the
+ * executions it starts, and the cursor, in the caller's transaction. A crash before or after it loses nothing and repeats
+ * nothing.
  */
-export function* fireSchedule(tx: Tx, record: ScheduleRecord, start: HeldStart): Script<Fired> {
-  return yield* new Firing(tx, record, start).run();
+export function* fireSchedule(
+  tx: Tx,
+  record: ScheduleRecord,
+  start: HeldStart,
+  limit: number = startLimit,
+): Script<Fired> {
+  return yield* new Firing(tx, record, start).run(limit);
 }
 
 class Firing {
@@ -95,8 +108,8 @@ class Firing {
     this.#lastSlot = record.lastSlot;
   }
 
-  *run(): Script<Fired> {
-    const due = dueSlots(questionOf(this.#record, this.#tx.now, null));
+  *run(limit: number): Script<Fired> {
+    const due = dueSlots({ ...questionOf(this.#record, this.#tx.now, null), limit });
     if (this.#bufferedSlot !== null) yield* this.#freeBuffered(this.#bufferedSlot);
     for (const decision of due.decisions) yield* this.#carryOut(decision);
     const moved = {
@@ -105,10 +118,13 @@ class Firing {
       bufferedSlot: this.#bufferedSlot,
       lastSlot: this.#lastSlot,
       movedFrom: after(this.#record.movedFrom, due.cursor),
+      catchUpLeft: due.catchUpLeft,
     };
     const record: ScheduleRecord = { ...this.#record, ...moved };
     yield* moveSchedule(record);
-    return { record, started: this.#started, cancelled: this.#cancelled, failures: this.#failures };
+    const tried = due.decisions.filter(({ kind }) => kind === 'start').length;
+    const acts = { started: this.#started, cancelled: this.#cancelled, failures: this.#failures };
+    return { record, tried, more: due.more, ...acts };
   }
 
   *#carryOut(decision: SlotDecision): Script<void> {

@@ -17,7 +17,7 @@ import type { NextDue, ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
 import type { Connection, Scripts } from '../store/store.ts';
 import { Apart } from './apart.ts';
-import { fireSchedule, questionOf, wakeAfter } from './fire.ts';
+import { fireSchedule, questionOf, startLimit, wakeAfter } from './fire.ts';
 import { moveBack, movedBack } from './move-back.ts';
 import { Starts, holdStarts } from './start.ts';
 import type { Start } from './start.ts';
@@ -51,8 +51,6 @@ const checkingPollMs = 250;
 /** Due schedules read at once, and fired by one transaction: short enough that others get the writer in between. */
 const readLimit = 500;
 const batchLimit = 100;
-/** Executions that one transaction starts, and a few more: the schedule that passes the limit is fired whole. */
-const startLimit = 200;
 /** Schedules that are due after a pass are locked by another runner: they are read again after this time. */
 const lockedMs = 20;
 /** How long a schedule is put off that this runner cannot judge; no slot of it is lost. */
@@ -307,21 +305,21 @@ function* moveBackAll(
 
 function* fireBatch(tx: Tx, batch: readonly Ready[]): Script<FiredBatch> {
   const failures: { record: ScheduleRecord; error: string }[] = [];
-  let [handled, fired, acted, begun] = [0, 0, 0, 0];
+  let [handled, fired, acted, tried] = [0, 0, 0, 0];
   const starts = yield* holdStarts(tx, batch);
   for (const [i, { record }] of batch.entries()) {
-    if (begun >= startLimit) break;
+    if (tried >= startLimit) break;
     handled += 1;
     const locked = yield* lockDue(tx, record.id);
     if (locked === undefined || locked.damaged !== undefined) continue;
     // it changed since it was read: its check may be wrong, and it is due still
     if (locked.workflow !== record.workflow || locked.input !== record.input) continue;
     const current = yield* movedBack(tx, locked);
-    const { started, cancelled, failures: errors } = yield* fireSchedule(tx, current, starts[i]!);
+    const one = yield* fireSchedule(tx, current, starts[i]!, startLimit - tried);
     fired += 1;
-    begun += started;
-    acted += started + cancelled;
-    for (const error of errors) failures.push({ record, error });
+    tried += one.tried;
+    acted += one.started + one.cancelled;
+    for (const error of one.failures) failures.push({ record, error });
   }
   return { handled, fired, acted, failures };
 }

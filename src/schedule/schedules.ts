@@ -154,6 +154,7 @@ export class Schedules {
     const given = changes.input === undefined ? parseJson(found.input) : changes.input;
     const input = isChecked ? await this.#checkedInput(workflowRef({ owner, workflow }), given) : found.input;
     const start = await this.#starts().of(found);
+    if (!isSameTiming(changedRule(found.rule, changes), found.rule)) await this.#fireDue(found, start);
     return this.#act(
       found,
       function* (tx, record, held) {
@@ -253,6 +254,18 @@ export class Schedules {
       if ((record.pausedAt !== null) === paused && overrides === record.overrides) return record;
       return yield* changeSchedule(tx, record, { paused, overrides });
     });
+  }
+
+  /** Fires the due slots of an active schedule, in transactions of limited size. */
+  async #fireDue(found: ScheduleRecord, start: Start): Promise<void> {
+    for (let more = true; more;) {
+      more = await this.#write(function* (tx) {
+        const [held] = yield* holdStarts(tx, [{ record: found, start }]);
+        const record = yield* lockSchedule(tx, found.id);
+        if (record?.enabled !== true || record.pausedAt !== null || record.damaged !== undefined) return false;
+        return (yield* fireSchedule(tx, yield* movedBack(tx, record), held!)).more;
+      });
+    }
   }
 
   /** Throws ROW_DAMAGED. */
@@ -370,7 +383,7 @@ function changeOf(
   return { ...change, overrides: JSON.stringify(overrides) };
 }
 
-/** Changes a schedule; slots that are due by the old rule fire first. */
+/** Changes a schedule; slots that are due by the old rule fire first: those that `#fireDue` has left. */
 function* changeAfterFiring(
   tx: Tx,
   known: ScheduleRecord,

@@ -35,7 +35,8 @@ export class SchedulePlace {
   notifications = 0;
   /** Called while a loop or a verb looks up a workflow. */
   onResolve: () => Promise<void> = () => Promise.resolve();
-  readonly #loops: ScheduleLoop[] = [];
+  /** All loops that were opened. */
+  readonly loops: ScheduleLoop[] = [];
 
   private constructor(t: TestContext, clock: ManualClock, url: string, store: Store) {
     this.#t = t;
@@ -60,7 +61,7 @@ export class SchedulePlace {
   schedulesOf(tenant: string): Schedules {
     const { store, clock } = this;
     const resolve = (name: string): Promise<ResolvedWorkflow> => this.#resolve(name);
-    const onChange = (): void => this.#loops.forEach((loop) => loop.notify());
+    const onChange = (): void => this.loops.forEach((loop) => loop.notify());
     return new Schedules({ store, tenant, clock, maxPayload: 10_000, resolve, onChange });
   }
 
@@ -76,7 +77,7 @@ export class SchedulePlace {
       resolve: (_tenant, name) => this.#resolve(name),
       notify: () => void (this.notifications += 1),
     });
-    this.#loops.push(loop);
+    this.loops.push(loop);
     this.#t.after(async () => {
       await loop.close();
       await store.close();

@@ -47,7 +47,8 @@ function decisions(due: Due): string[] {
 
 test('scheduling.md: a slot is started at its time, not before, and once', () => {
   const before = ask({ cron: '@hourly' }, now, now + hourMs - 1);
-  assert.deepEqual(before, { decisions: [], cursor: now, next: now + hourMs, wakeAt: now + hourMs });
+  const nothing = { decisions: [], more: false, catchUpLeft: null };
+  assert.deepEqual(before, { ...nothing, cursor: now, next: now + hourMs, wakeAt: now + hourMs });
   const due = ask({ cron: '@hourly' }, now, now + hourMs);
   assert.deepEqual(decisions(due), ['start 03-10T13:00:00Z']);
   assert.equal(due.cursor, now + hourMs);
@@ -104,6 +105,22 @@ test('scheduling.md: catchup all starts the oldest first, up to max; the rest is
   ]);
   const due = ask({ cron: '* * * * *', catchup: 'all' }, now, now + 3 * hourMs);
   assert.equal(due.decisions.filter((each) => each.kind === 'start' && each.isCatchUp).length, 100, 'the default');
+});
+
+test('scheduling.md: a catch-up in parts starts as many slots as one in whole, and those that become late meanwhile', () => {
+  const minutely = { cron: '* * * * *', catchup: 'all', max: 7, overlap: 'allow' } as const;
+  const first = ask(minutely, now, now + 10.5 * 60_000, { limit: 3 });
+  assert.deepEqual(
+    decisions(first),
+    ['12:01', '12:02', '12:03'].map((time) => `catch up 03-10T${time}:00Z`),
+  );
+  assert.deepEqual([first.more, first.catchUpLeft, first.wakeAt], [true, 4, now + 4 * 60_000]);
+  const later = { limit: 3, catchUpLeft: first.catchUpLeft };
+  const second = ask(minutely, first.cursor, now + 11.5 * 60_000, later);
+  assert.deepEqual([decisions(second).length, second.catchUpLeft], [3, 1]);
+  const third = ask(minutely, second.cursor, now + 11.5 * 60_000, { limit: 3, catchUpLeft: second.catchUpLeft });
+  assert.deepEqual(decisions(third), ['catch up 03-10T12:07:00Z', 'missed 03-10T12:08:00Z 03-10T12:11:00Z 4']);
+  assert.deepEqual([third.more, third.catchUpLeft], [false, null]);
 });
 
 test('scheduling.md: slots older than the window are not caught up', () => {
@@ -219,6 +236,8 @@ test('a schedule that ends has no next slot', () => {
   assert.deepEqual(ask(options, now, now + hourMs).next, null);
   assert.deepEqual(ask(options, now + hourMs, now + dayMs), {
     decisions: [],
+    more: false,
+    catchUpLeft: null,
     cursor: now + hourMs,
     next: null,
     wakeAt: null,
@@ -229,6 +248,16 @@ test('a schedule that ends has no next slot', () => {
     'missed 03-10T12:00:00.005Z 03-10T12:00:00.005Z 1',
   ]);
 });
+
+/** Asks until no slot is left; the decisions together. */
+function inParts(question: DueQuestion): Due {
+  const all: Due['decisions'][number][] = [];
+  for (let due = dueSlots(question); ; due = dueSlots({ ...question, ...due, movedFrom: null })) {
+    all.push(...due.decisions);
+    assert.ok(due.decisions.filter(({ kind }) => kind === 'start').length <= question.limit!);
+    if (!due.more) return { ...due, decisions: all };
+  }
+}
 
 test('scheduling.md: every slot since the cursor is decided exactly once, whenever and however often the decision is made', () => {
   const anyRule = fc.record({
@@ -244,6 +273,7 @@ test('scheduling.md: every slot since the cursor is decided exactly once, whenev
       fc.constantFrom(1, 900, 5000, 60_000, hourMs, 20 * hourMs),
       fc.double({ min: 0, max: 1, noNaN: true }),
       fc.boolean(),
+      fc.integer({ min: 1, max: 4 }),
     ),
     { minLength: 1, maxLength: 12 },
   );
@@ -254,10 +284,11 @@ test('scheduling.md: every slot since the cursor is decided exactly once, whenev
       let cursor = begin;
       let at = begin;
       let covered = begin; // the last decided slot; the next decision must begin with the slot after it
-      for (const [wait, share, paused] of steps) {
+      for (const [wait, share, paused, limit] of steps) {
         const pausedAt = paused ? at : null;
         at += Math.ceil(wait * share);
         const due = dueSlots({ rule, scheduleId: 's', cursor, now: at, pausedAt });
+        assert.deepEqual(inParts({ rule, scheduleId: 's', cursor, now: at, pausedAt, limit }), due);
         for (const each of due.decisions) {
           const first = each.kind === 'start' ? each.slot : each.first;
           const last = each.kind === 'start' ? each.slot : each.last;

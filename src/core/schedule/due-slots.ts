@@ -36,6 +36,10 @@ export interface DueQuestion {
    * handled then: those that are late by now are not handled again.
    */
   readonly movedFrom?: number | null;
+  /** The largest number of slots that start by one decision; the rest is due still. Default: any number. */
+  readonly limit?: number;
+  /** The late slots that the catch-up under way may still start, as the decision before told; null (the default): none is. */
+  readonly catchUpLeft?: number | null;
 }
 
 export interface Due {
@@ -47,23 +51,38 @@ export interface Due {
   readonly next: number | null;
   /** Time of the next evaluation: the next slot and its jitter; null while paused, since nothing starts then. */
   readonly wakeAt: number | null;
+  /** True if the limit left slots that are due. */
+  readonly more: boolean;
+  /** The late slots that may start by the next decisions, where the limit cut a catch-up; else null. */
+  readonly catchUpLeft: number | null;
+}
+
+interface Decided {
+  readonly decisions: readonly SlotDecision[];
+  readonly more: boolean;
+  readonly catchUpLeft: number | null;
 }
 
 /**
  * Decides at `now` about every slot since the cursor. Slots are counted, not visited, so a schedule that fires each
  * second and was down for a year costs milliseconds; at most `max` late slots and those of about the last second start.
  * Slots wait for their jitter in order, so each starts within `jitter` of its time. The caller applies overlap: it
- * knows the running executions.
+ * knows the running executions. `max` holds for an outage as a whole, however many decisions it takes.
  */
 export function dueSlots(question: DueQuestion): Due {
   const { rule, scheduleId, cursor, now, pausedAt } = question;
   const from = pausedAt === null ? firstToDecide(question) : cursor + 1;
-  const decisions = pausedAt === null ? activeDecisions(question, from) : pausedDecisions(question, pausedAt);
+  const decided = pausedAt === null ? decideActive(question, from) : whole(pausedDecisions(question, pausedAt));
+  const { decisions } = decided;
   const final = decisions.at(-1);
   const handled = final === undefined ? from - 1 : final.kind === 'start' ? final.slot : final.last;
   const next = nextSlot(rule, pausedAt === null ? handled : Math.max(handled, now));
   const wakeAt = next === null || pausedAt !== null ? null : next + jitterMs(rule, scheduleId, next);
-  return { decisions, cursor: handled, next, wakeAt };
+  return { ...decided, cursor: handled, next, wakeAt };
+}
+
+function whole(decisions: readonly SlotDecision[]): Decided {
+  return { decisions, more: false, catchUpLeft: null };
 }
 
 /** The first instant whose slots are to be decided: after the cursor, and after late slots that were handled before. */
@@ -73,31 +92,42 @@ function firstToDecide({ rule, cursor, now, movedFrom = null }: DueQuestion): nu
   return Math.min(Math.max(cursor, movedFrom) + 1, late);
 }
 
-function activeDecisions({ rule, scheduleId, now }: DueQuestion, from: number): SlotDecision[] {
+function decideActive(question: DueQuestion, from: number): Decided {
+  const { rule, scheduleId, now, limit = Infinity } = question;
   const first = nextSlot(rule, from - 1);
-  if (first === null || first > now) return [];
+  if (first === null || first > now) return whole([]);
   const late = Math.max(from, lateBefore(rule, from - 1, now));
-  const decisions = lateDecisions(rule, from, late, now);
+  const caughtUp = decideLate(question, from, late);
+  if (caughtUp.more) return caughtUp;
+  const decisions = [...caughtUp.decisions];
+  let left = limit - decisions.reduce((count, { kind }) => count + Number(kind === 'start'), 0);
   for (const slot of slotsBetween(rule, late, now + 1)) {
     if (slot + jitterMs(rule, scheduleId, slot) > now) break;
+    if (left-- <= 0) return { decisions, more: true, catchUpLeft: null };
     decisions.push({ kind: 'start', slot, isCatchUp: false });
   }
-  return decisions;
+  return whole(decisions);
 }
 
 /** Decides about the late slots in [from, to), by `catchup` and `window`. */
-function lateDecisions(rule: ScheduleRule, from: number, to: number, now: number): SlotDecision[] {
-  if (rule.catchup === 'skip') return pass(rule, 'missed', from, to);
+function decideLate(question: DueQuestion, from: number, to: number): Decided {
+  const { rule, now, limit = Infinity, catchUpLeft } = question;
+  if (rule.catchup === 'skip') return whole(pass(rule, 'missed', from, to));
   const oldest = Math.min(Math.max(from, now - rule.window), to);
   const decisions = pass(rule, 'outside_window', from, oldest);
   if (rule.catchup === 'latest') {
     const slot = lastSlot(rule, oldest, to);
-    if (slot === null) return decisions;
-    return [...decisions, ...pass(rule, 'missed', oldest, slot), { kind: 'start', slot, isCatchUp: true }];
+    if (slot === null) return whole(decisions);
+    return whole([...decisions, ...pass(rule, 'missed', oldest, slot), { kind: 'start', slot, isCatchUp: true }]);
   }
-  const slots = [...slotsBetween(rule, oldest, to).take(rule.max)];
+  const left = catchUpLeft ?? rule.max;
+  // one more than the limit tells that there is more
+  const slots = [...slotsBetween(rule, oldest, to).take(Math.min(left, limit + 1))];
+  const more = slots.length > limit;
+  if (more) slots.pop();
   const starts = slots.map((slot): SlotDecision => ({ kind: 'start', slot, isCatchUp: true }));
-  return [...decisions, ...starts, ...pass(rule, 'missed', (slots.at(-1) ?? to) + 1, to)];
+  if (more) return { decisions: [...decisions, ...starts], more, catchUpLeft: left - starts.length };
+  return whole([...decisions, ...starts, ...pass(rule, 'missed', (slots.at(-1) ?? oldest - 1) + 1, to)]);
 }
 
 /** Nothing starts while paused: slots that were late before the pause are missed, the rest up to `now` is paused. */

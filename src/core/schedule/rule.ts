@@ -9,7 +9,7 @@ import { nearZones, zone, type Zone } from './zone.ts';
 
 /** A shorter interval cannot be kept: a slot fires within 100 ms (p99) of its time. */
 const minEveryMs = 100;
-/** Maximum number of executions that `catchup: 'all'` starts in one transaction. */
+/** Maximum number of executions that `catchup: 'all'` starts after an outage. */
 const maxCatchup = 10_000;
 const overlaps: readonly Overlap[] = ['skip', 'buffer_one', 'allow', 'cancel_other'];
 const catchups: readonly Catchup[] = ['latest', 'skip', 'all'];

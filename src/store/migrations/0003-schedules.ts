@@ -17,6 +17,7 @@ create table schedules (
   buffered_slot bigint,
   last_slot bigint,
   moved_from bigint,
+  catch_up_left integer,
   created_at bigint not null,
   updated_at bigint not null
 ) {{rows by key}};

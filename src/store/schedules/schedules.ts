@@ -33,6 +33,8 @@ export interface ScheduleRecord {
   readonly lastSlot: number | null;
   /** The cursor before the clock was set back; null where that is over. See `DueQuestion`. */
   readonly movedFrom: number | null;
+  /** The late slots that the catch-up under way may still start; null where none is. */
+  readonly catchUpLeft: number | null;
   readonly createdAt: number;
   readonly updatedAt: number;
   /** The error of a row that cannot be read; the rule then never fires, the input is null, and there are no overrides. */
@@ -56,12 +58,13 @@ interface ScheduleRow {
   readonly buffered_slot: number | null;
   readonly last_slot: number | null;
   readonly moved_from: number | null;
+  readonly catch_up_left: number | null;
   readonly created_at: number;
   readonly updated_at: number;
 }
 
 const columns = `id, tenant, owner, name, workflow, input, rule, anchor, overrides, enabled, paused_at, cursor, next_at,
-  buffered_slot, last_slot, moved_from, created_at, updated_at`;
+  buffered_slot, last_slot, moved_from, catch_up_left, created_at, updated_at`;
 
 /** A damaged row is a record all the same: it keeps no other schedule from firing, and can be removed. */
 function scheduleRecord(row: ScheduleRow): ScheduleRecord {
@@ -85,6 +88,7 @@ function scheduleRecord(row: ScheduleRow): ScheduleRecord {
     bufferedSlot: row.buffered_slot,
     lastSlot: row.last_slot,
     movedFrom: row.moved_from,
+    catchUpLeft: row.catch_up_left,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };
@@ -155,13 +159,19 @@ const neverRule: ScheduleRule = {
 };
 
 /** The part of a new schedule that firing changes, beside the cursor. */
-export const neverFired = { nextAt: null, bufferedSlot: null, lastSlot: null, movedFrom: null } as const;
+export const neverFired = {
+  nextAt: null,
+  bufferedSlot: null,
+  lastSlot: null,
+  movedFrom: null,
+  catchUpLeft: null,
+} as const;
 
 /** Returns false if its owner has a schedule of that name already. */
 export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
   const changes = yield* run(
     `insert into schedules (${columns})
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
      on conflict (tenant, owner, name) do nothing`,
     record.id,
     record.tenant,
@@ -179,6 +189,7 @@ export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
     record.bufferedSlot,
     record.lastSlot,
     record.movedFrom,
+    record.catchUpLeft,
     record.createdAt,
     record.updatedAt,
   );
@@ -189,8 +200,8 @@ export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
 export function* writeSchedule(record: ScheduleRecord): Script<void> {
   yield* run(
     `update schedules set workflow = $2, input = $3, rule = $4, anchor = $5, overrides = $6, enabled = $7, paused_at = $8,
-     cursor = $9, next_at = $10, buffered_slot = $11, last_slot = $12, moved_from = $13, updated_at = $14
-     where id = $1`,
+     cursor = $9, next_at = $10, buffered_slot = $11, last_slot = $12, moved_from = $13,
+     catch_up_left = $14, updated_at = $15 where id = $1`,
     record.id,
     record.workflow,
     record.input,
@@ -204,6 +215,7 @@ export function* writeSchedule(record: ScheduleRecord): Script<void> {
     record.bufferedSlot,
     record.lastSlot,
     record.movedFrom,
+    record.catchUpLeft,
     record.updatedAt,
   );
 }
@@ -211,13 +223,15 @@ export function* writeSchedule(record: ScheduleRecord): Script<void> {
 /** Writes the columns that firing changes; its row is locked. */
 export function* moveSchedule(record: ScheduleRecord): Script<void> {
   yield* run(
-    `update schedules set cursor = $2, next_at = $3, buffered_slot = $4, last_slot = $5, moved_from = $6 where id = $1`,
+    `update schedules set cursor = $2, next_at = $3, buffered_slot = $4, last_slot = $5, moved_from = $6,
+     catch_up_left = $7 where id = $1`,
     record.id,
     record.cursor,
     record.nextAt,
     record.bufferedSlot,
     record.lastSlot,
     record.movedFrom,
+    record.catchUpLeft,
   );
 }
 

@@ -1,11 +1,12 @@
-import { dueSlots } from '../core/schedule/rule.ts';
+import { dueSlots } from '../core/schedule/due-slots.ts';
 import type { ScheduleRule } from '../core/definition/spec.ts';
 import { settleBuffered } from '../store/schedules/slots.ts';
 import { writeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
-import { recordPassed, ruleOf, wakeAfter } from './fire.ts';
+import { questionOf, recordPassed, wakeAfter } from './fire.ts';
 import type { Passed } from './fire.ts';
+import { movedBack } from './move-back.ts';
 
 /** The changes of a schedule; an omitted field stays. */
 export interface ScheduleChange {
@@ -30,8 +31,8 @@ export function isSameTiming(a: ScheduleRule, b: ScheduleRule): boolean {
  */
 export function passedBy(record: ScheduleRecord, now: number): Passed[] {
   if (!record.enabled) return [];
-  const { id: scheduleId, cursor, pausedAt } = record;
-  const { decisions } = dueSlots({ rule: ruleOf(record), scheduleId, cursor, now, pausedAt: pausedAt ?? now });
+  const { pausedAt } = record;
+  const { decisions } = dueSlots(questionOf(record, now, pausedAt ?? now));
   return decisions.flatMap((decision): Passed[] => {
     if (decision.kind === 'start') return [];
     const reason = pausedAt === null && decision.reason === 'paused' ? 'missed' : decision.reason;
@@ -41,9 +42,11 @@ export function passedBy(record: ScheduleRecord, now: number): Passed[] {
 
 /**
  * Changes a schedule whose row is locked. A change of its slots counts from the time of the transaction on: the new rule
- * fires nothing before it, and every slot of the old one has a record. So does the end of a pause.
+ * fires nothing before it, and every slot of the old one has a record. So does the end of a pause. A schedule that was
+ * moved while the clock was ahead goes on from now.
  */
-export function* changeSchedule(tx: Tx, record: ScheduleRecord, change: ScheduleChange): Script<ScheduleRecord> {
+export function* changeSchedule(tx: Tx, known: ScheduleRecord, change: ScheduleChange): Script<ScheduleRecord> {
+  const record = yield* movedBack(tx, known);
   const { rule = record.rule, enabled = record.enabled, paused = record.pausedAt !== null } = change;
   const isRetimed = !isSameTiming(rule, record.rule);
   const begins = enabled && !record.enabled;
@@ -62,6 +65,8 @@ export function* changeSchedule(tx: Tx, record: ScheduleRecord, change: Schedule
     pausedAt: paused ? (record.pausedAt ?? tx.now) : null,
     cursor: begins || isCut ? Math.max(record.cursor, tx.now) : record.cursor,
     bufferedSlot: idle ? null : record.bufferedSlot,
+    movedFrom: isRetimed ? null : record.movedFrom,
+    catchUpLeft: isCut ? null : record.catchUpLeft,
     updatedAt: tx.now,
   };
   const written = { ...changed, nextAt: wakeAfter(changed) };

@@ -5,7 +5,7 @@ import { declaredSchedules } from '../core/schedule/schedule-spec.ts';
 import type { DeclaredSchedule } from '../core/schedule/schedule-spec.ts';
 import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/definition/spec.ts';
 import { newId } from '../engine/id.ts';
-import { insertSchedule, lockOwned, writeSchedule } from '../store/schedules/schedules.ts';
+import { insertSchedule, lockOwned, neverFired, writeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
 import { changeSchedule } from './change.ts';
@@ -116,9 +116,7 @@ function newOwned(tenant: string, owner: string, { workflow, spec }: DeclaredSch
     enabled: true,
     pausedAt: spec.paused ? at : null,
     cursor: at,
-    nextAt: null,
-    bufferedSlot: null,
-    lastSlot: null,
+    ...neverFired,
     createdAt: at,
     updatedAt: at,
   };

@@ -1,5 +1,6 @@
-import { anchoredRule, dueSlots, jitterMs } from '../core/schedule/rule.ts';
-import type { SlotDecision } from '../core/schedule/rule.ts';
+import { dueSlots, jitterMs } from '../core/schedule/due-slots.ts';
+import type { DueQuestion, SlotDecision } from '../core/schedule/due-slots.ts';
+import { anchoredRule } from '../core/schedule/rule.ts';
 import { nextSlot } from '../core/schedule/fire-times.ts';
 import type { ScheduleRule } from '../core/definition/spec.ts';
 import { newExecution } from '../engine/client/start.ts';
@@ -18,6 +19,12 @@ import type { HeldStart } from './start.ts';
 export function ruleOf({ rule, anchor, damaged }: Pick<ScheduleRecord, 'rule' | 'anchor' | 'damaged'>): ScheduleRule {
   if (damaged !== undefined) throw damaged;
   return anchoredRule(rule, anchor);
+}
+
+/** The question of the slots of a schedule that are due at `now`. Throws ROW_DAMAGED. */
+export function questionOf(record: ScheduleRecord, now: number, pausedAt: number | null): DueQuestion {
+  const { id: scheduleId, cursor, movedFrom, catchUpLeft } = record;
+  return { rule: ruleOf(record), scheduleId, cursor, now, pausedAt, movedFrom, catchUpLeft };
 }
 
 /** The time of the next look at a schedule: its next slot and that slot's jitter; null while it fires nothing. */
@@ -54,18 +61,31 @@ export function* recordPassed(tx: Tx, scheduleId: string, passed: Passed): Scrip
 /** The result of a firing. */
 export interface Fired {
   readonly record: ScheduleRecord;
+  /** Slots that were to start, whether their overlap let them or not. */
+  readonly tried: number;
+  /** More slots are due: the limit left them. */
+  readonly more: boolean;
   readonly started: number;
   readonly cancelled: number;
   /** Errors (JSON text) of failed starts; an error that the slot before had is not repeated. */
   readonly failures: readonly string[];
 }
 
+/** The largest number of slots that one transaction tries to start. */
+export const startLimit = 200;
+
 /**
- * Fires all due slots of a schedule whose row is locked: each slot with its outcome, the executions it starts, and the
- * cursor, in the caller's transaction. A crash before or after it loses nothing and repeats nothing.
+ * Fires the due slots of a schedule whose row is locked, at most `limit` that start: each slot with its outcome, the
+ * executions it starts, and the cursor, in the caller's transaction. A crash before or after it loses nothing and repeats
+ * nothing.
  */
-export function* fireSchedule(tx: Tx, record: ScheduleRecord, start: HeldStart): Script<Fired> {
-  return yield* new Firing(tx, record, start).run();
+export function* fireSchedule(
+  tx: Tx,
+  record: ScheduleRecord,
+  start: HeldStart,
+  limit: number = startLimit,
+): Script<Fired> {
+  return yield* new Firing(tx, record, start).run(limit);
 }
 
 class Firing {
@@ -88,9 +108,8 @@ class Firing {
     this.#lastSlot = record.lastSlot;
   }
 
-  *run(): Script<Fired> {
-    const { id: scheduleId, cursor } = this.#record;
-    const due = dueSlots({ rule: ruleOf(this.#record), scheduleId, cursor, now: this.#tx.now, pausedAt: null });
+  *run(limit: number): Script<Fired> {
+    const due = dueSlots({ ...questionOf(this.#record, this.#tx.now, null), limit });
     if (this.#bufferedSlot !== null) yield* this.#freeBuffered(this.#bufferedSlot);
     for (const decision of due.decisions) yield* this.#carryOut(decision);
     const moved = {
@@ -98,10 +117,14 @@ class Firing {
       nextAt: due.wakeAt,
       bufferedSlot: this.#bufferedSlot,
       lastSlot: this.#lastSlot,
+      movedFrom: after(this.#record.movedFrom, due.cursor),
+      catchUpLeft: due.catchUpLeft,
     };
     const record: ScheduleRecord = { ...this.#record, ...moved };
     yield* moveSchedule(record);
-    return { record, started: this.#started, cancelled: this.#cancelled, failures: this.#failures };
+    const tried = due.decisions.filter(({ kind }) => kind === 'start').length;
+    const acts = { started: this.#started, cancelled: this.#cancelled, failures: this.#failures };
+    return { record, tried, more: due.more, ...acts };
   }
 
   *#carryOut(decision: SlotDecision): Script<void> {
@@ -111,7 +134,6 @@ class Firing {
     const alone = { first: slot, last: slot, count: 1 };
     if (start.status === 'failed') return yield* this.#pass({ ...alone, reason: 'failed', error: start.error });
     const { overlap } = this.#record.rule;
-    if (overlap === 'cancel_other') yield* this.#cancelOpen();
     if (overlap === 'allow' || overlap === 'cancel_other' || (yield* this.#openNow()).length === 0) {
       return yield* this.#begin(slot, isCatchUp);
     }
@@ -130,7 +152,9 @@ class Firing {
     const executionId = slotExecutionId(this.#record.id, slot);
     const row = { slot, through: slot, count: 1, outcome: 'started', reason: null, isCatchUp, error: null } as const;
     const isNew = yield* insertSlot(this.#record.id, { ...row, executionId, at: this.#tx.now });
-    if (isNew) yield* this.#create(executionId, slot, isCatchUp);
+    if (!isNew) return; // it started while the clock was ahead
+    if (this.#record.rule.overlap === 'cancel_other') yield* this.#cancelOpen();
+    yield* this.#create(executionId, slot, isCatchUp);
   }
 
   *#create(id: string, slot: number, isCatchUp: boolean): Script<void> {
@@ -184,4 +208,9 @@ class Firing {
     this.#open ??= yield* openExecutions(this.#record.id);
     return this.#open;
   }
+}
+
+/** A time that the cursor has not reached yet, or null. */
+function after(time: number | null, cursor: number): number | null {
+  return time !== null && time > cursor ? time : null;
 }

@@ -1,14 +1,24 @@
-import { dueSlots } from '../core/schedule/rule.ts';
+import { dueSlots } from '../core/schedule/due-slots.ts';
 import type { Clock } from '../engine/clock.ts';
 import type { Logger } from '../engine/logger.ts';
 import type { ResolvedWorkflow } from '../engine/client/start.ts';
 import { WakeLoop } from '../engine/wake-loop.ts';
 import type { Polled } from '../engine/wake-loop.ts';
-import { dueSchedules, freedSchedules, lockDue, nextDue, postponeSchedule } from '../store/schedules/schedules.ts';
-import type { ScheduleRecord } from '../store/schedules/schedules.ts';
+import {
+  aheadSchedules,
+  dueSchedules,
+  freedSchedules,
+  lockDue,
+  nextDue,
+  postponeAhead,
+  postponeSchedule,
+} from '../store/schedules/schedules.ts';
+import type { NextDue, ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
 import type { Connection, Scripts } from '../store/store.ts';
-import { fireSchedule, ruleOf } from './fire.ts';
+import { Apart } from './apart.ts';
+import { fireSchedule, questionOf, startLimit, wakeAfter } from './fire.ts';
+import { moveBack, movedBack } from './move-back.ts';
 import { Starts, holdStarts } from './start.ts';
 import type { Start } from './start.ts';
 
@@ -41,8 +51,6 @@ const checkingPollMs = 250;
 /** Due schedules read at once, and fired by one transaction: short enough that others get the writer in between. */
 const readLimit = 500;
 const batchLimit = 100;
-/** Executions that one transaction starts, and a few more: the schedule that passes the limit is fired whole. */
-const startLimit = 200;
 /** Schedules that are due after a pass are locked by another runner: they are read again after this time. */
 const lockedMs = 20;
 /** How long a schedule is put off that this runner cannot judge; no slot of it is lost. */
@@ -74,11 +82,13 @@ export class ScheduleLoop {
   #checked = new Map<string, Ready>();
   #closed = false;
   readonly #closing = Promise.withResolvers<undefined>();
+  readonly #apart: Apart;
   #buffered = false;
 
   constructor(options: ScheduleLoopOptions) {
     this.#options = options;
-    const { clock, logger } = options;
+    const { store, clock, logger } = options;
+    this.#apart = new Apart({ store, clock, logger, isClosed: () => this.#closed });
     const onError = (error: unknown): void =>
       logger.warn({ error }, 'due schedules could not be fired; retrying, and no slot is lost');
     this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError, retryMs });
@@ -114,22 +124,47 @@ export class ScheduleLoop {
 
   async #pass(): Promise<Polled> {
     const { store, clock, tenants } = this.#options;
-    const due = await store.read((tx) => findDue(tx, tenants, this.#buffered));
+    const dueNow = await store.read((tx) => findDue(tx, tenants, this.#buffered));
+    const due = dueNow.filter((record) => !this.#apart.has(record));
     const found = (await this.#fireAll(due)) > 0;
     if (found) return { found, dueInMs: 0 };
-    const next = await store.read((tx) => nextDue(tx, tenants));
+    const { next, ahead } = await store.read((tx) => lookAhead(tx, tenants));
+    const movable = ahead.filter((record) => !this.#apart.has(record));
+    if (movable.length > 0) {
+      await this.#moveBack(movable);
+      return { found: true, dueInMs: 0 };
+    }
     this.#buffered = next.buffered;
     const { pollMs = store.shared ? defaultPollMs : defaultPollAloneMs } = this.#options;
     const safetyNetMs = next.buffered ? bufferedPollMs : pollMs;
     if (next.at === null) return { found, safetyNetMs };
     const wait = next.at - clock.now();
     if (wait > 0) return { found, dueInMs: wait, safetyNetMs };
-    return { found, dueInMs: this.#checking.size > 0 ? checkingPollMs : lockedMs, safetyNetMs };
+    const othersAct = this.#checking.size + this.#apart.size === 0;
+    return { found, dueInMs: othersAct ? lockedMs : checkingPollMs, safetyNetMs };
+  }
+
+  /** Schedules that were moved while the clock was ahead go on from now. */
+  async #moveBack(ahead: readonly ScheduleRecord[]): Promise<void> {
+    const { store, clock, logger } = this.#options;
+    const now = clock.now();
+    const movable: { readonly record: ScheduleRecord }[] = [];
+    for (const record of ahead) {
+      if (this.#judges(record, () => wakeAfter({ ...record, cursor: now }))) movable.push({ record });
+      else await store.write((tx) => postponeAhead(tx, record.id, now + postponeMs));
+    }
+    const { results } = await this.#apart.write(movable, moveBackAll);
+    for (const { name: schedule, tenant, nextAt: next } of results.flat()) {
+      logger.warn(
+        { schedule, tenant, next },
+        'a schedule was ahead of the clock, which was set back; it goes on from now',
+      );
+    }
   }
 
   /** Returns how many schedules were fired. */
   async #fireAll(due: readonly ScheduleRecord[]): Promise<number> {
-    const { store, notify } = this.#options;
+    const { notify } = this.#options;
     const ready = await this.#check(due);
     if (this.#closed) return 0;
     const judged = await this.#judged(ready);
@@ -138,11 +173,13 @@ export class ScheduleLoop {
       // each transaction blocks the event loop on SQLite
       if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
       const batch = judged.slice(from, from + batchLimit);
-      const { handled, fired, acted, failures } = await store.write((tx) => fireBatch(tx, batch));
-      from += handled;
-      total += fired;
-      if (acted > 0) notify();
-      for (const failure of failures) this.#tell(failure);
+      const { results, whole } = await this.#apart.write(batch, fireBatch);
+      from += whole ? results[0]!.handled : batch.length;
+      for (const { fired, acted, failures } of results) {
+        total += fired;
+        if (acted > 0) notify();
+        for (const failure of failures) this.#tell(failure);
+      }
     }
     return total;
   }
@@ -210,20 +247,25 @@ export class ScheduleLoop {
    * Leaves out, and postpones, schedules that cannot be judged here, such as one in a zone that this system does not know.
    */
   async #judged(ready: readonly Ready[]): Promise<readonly Ready[]> {
-    const { store, clock, logger } = this.#options;
+    const { store, clock } = this.#options;
     const now = clock.now();
     const judged: Ready[] = [];
     for (const one of ready) {
       const { record } = one;
-      try {
-        dueSlots({ rule: ruleOf(record), scheduleId: record.id, cursor: record.cursor, now, pausedAt: null });
-        judged.push(one);
-      } catch (error) {
-        logger.error({ schedule: record.name, tenant: record.tenant, error }, 'a schedule cannot be fired here');
-        await store.write(() => postponeSchedule(record, now + postponeMs));
-      }
+      if (this.#judges(record, () => dueSlots(questionOf(record, now, null)))) judged.push(one);
+      else await store.write(() => postponeSchedule(record, now + postponeMs));
     }
     return judged;
+  }
+
+  #judges({ name: schedule, tenant }: ScheduleRecord, judge: () => unknown): boolean {
+    try {
+      judge();
+      return true;
+    } catch (error) {
+      this.#options.logger.error({ schedule, tenant, error }, 'a schedule cannot be fired here');
+      return false;
+    }
   }
 
   #tell({ record, error }: { readonly record: ScheduleRecord; readonly error: string }): void {
@@ -241,22 +283,43 @@ function* findDue(tx: Tx, tenants: readonly string[] | null, buffered: boolean):
   return [...due, ...freed.filter((record) => !known.has(record.id))];
 }
 
+/** The next time at which a schedule is due, and schedules that a clock that was ahead has moved. */
+function* lookAhead(
+  tx: Tx,
+  tenants: readonly string[] | null,
+): Script<{ readonly next: NextDue; readonly ahead: readonly ScheduleRecord[] }> {
+  return { next: yield* nextDue(tx, tenants), ahead: yield* aheadSchedules(tx, tenants, batchLimit) };
+}
+
+function* moveBackAll(
+  tx: Tx,
+  batch: readonly { readonly record: ScheduleRecord }[],
+): Script<readonly ScheduleRecord[]> {
+  const back: ScheduleRecord[] = [];
+  for (const { record } of batch) {
+    const one = yield* moveBack(tx, record);
+    if (one !== undefined) back.push(one);
+  }
+  return back;
+}
+
 function* fireBatch(tx: Tx, batch: readonly Ready[]): Script<FiredBatch> {
   const failures: { record: ScheduleRecord; error: string }[] = [];
-  let [handled, fired, acted, begun] = [0, 0, 0, 0];
+  let [handled, fired, acted, tried] = [0, 0, 0, 0];
   const starts = yield* holdStarts(tx, batch);
   for (const [i, { record }] of batch.entries()) {
-    if (begun >= startLimit) break;
+    if (tried >= startLimit) break;
     handled += 1;
     const locked = yield* lockDue(tx, record.id);
     if (locked === undefined || locked.damaged !== undefined) continue;
     // it changed since it was read: its check may be wrong, and it is due still
     if (locked.workflow !== record.workflow || locked.input !== record.input) continue;
-    const { started, cancelled, failures: errors } = yield* fireSchedule(tx, locked, starts[i]!);
+    const current = yield* movedBack(tx, locked);
+    const one = yield* fireSchedule(tx, current, starts[i]!, startLimit - tried);
     fired += 1;
-    begun += started;
-    acted += started + cancelled;
-    for (const error of errors) failures.push({ record, error });
+    tried += one.tried;
+    acted += one.started + one.cancelled;
+    for (const error of one.failures) failures.push({ record, error });
   }
   return { handled, fired, acted, failures };
 }

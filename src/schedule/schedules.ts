@@ -20,6 +20,7 @@ import {
   deleteSchedule,
   insertSchedule,
   lockSchedule,
+  neverFired,
   schedulesNamed,
   schedulesOf,
 } from '../store/schedules/schedules.ts';
@@ -32,6 +33,7 @@ import { nextOf, scheduleDetail, scheduleSummary, slotSummary, unrecordedSummary
 import type { ScheduleDetail, ScheduleSummary, SlotSummary } from './views.ts';
 import { fireSchedule, ruleOf, wakeAfter } from './fire.ts';
 import { overridesOf } from './declared.ts';
+import { movedBack } from './move-back.ts';
 import { findSchedule, operatorOwner, workflowRef } from './owner.ts';
 import { changedRule, checkFields, checkName, overriddenFields } from './request.ts';
 import type { ScheduleChanges, ScheduleRequest } from './request.ts';
@@ -153,6 +155,7 @@ export class Schedules {
     const given = changes.input === undefined ? parseJson(found.input) : changes.input;
     const input = isChecked ? await this.#checkedInput(workflowRef({ owner, workflow }), given) : found.input;
     const start = await this.#starts().of(found);
+    if (!isSameTiming(changedRule(found.rule, changes), found.rule)) await this.#fireDue(found, start);
     return this.#act(
       found,
       function* (tx, record, held) {
@@ -254,6 +257,18 @@ export class Schedules {
     });
   }
 
+  /** Fires the due slots of an active schedule, in transactions of limited size. */
+  async #fireDue(found: ScheduleRecord, start: Start): Promise<void> {
+    for (let more = true; more;) {
+      more = await this.#write(function* (tx) {
+        const [held] = yield* holdStarts(tx, [{ record: found, start }]);
+        const record = yield* lockSchedule(tx, found.id);
+        if (record?.enabled !== true || record.pausedAt !== null || record.damaged !== undefined) return false;
+        return (yield* fireSchedule(tx, yield* movedBack(tx, record), held!)).more;
+      });
+    }
+  }
+
   /** Throws ROW_DAMAGED. */
   async #find(name: string): Promise<ScheduleRecord> {
     const found = await this.#findAny(name);
@@ -320,9 +335,7 @@ export class Schedules {
       enabled: true,
       pausedAt: paused ? now : null,
       cursor: now,
-      nextAt: null,
-      bufferedSlot: null,
-      lastSlot: null,
+      ...neverFired,
       createdAt: now,
       updatedAt: now,
     };
@@ -371,13 +384,14 @@ function changeOf(
   return { ...change, overrides: JSON.stringify(overrides) };
 }
 
-/** Changes a schedule; slots that are due by the old rule fire first. */
+/** Changes a schedule; slots that are due by the old rule fire first: those that `#fireDue` has left. */
 function* changeAfterFiring(
   tx: Tx,
-  record: ScheduleRecord,
+  known: ScheduleRecord,
   change: RuledChange,
   start: HeldStart,
 ): Script<ScheduleRecord> {
+  const record = yield* movedBack(tx, known);
   if (isSameTiming(change.rule, record.rule)) return yield* changeSchedule(tx, record, change);
   checkFires({ rule: change.rule, anchor: tx.now }, tx.now);
   const isActive = record.enabled && record.pausedAt === null;

@@ -59,6 +59,11 @@ const passing: ReadonlySet<string> = new Set([
   'DATABASE_FLUSH_FAILED',
 ]);
 
+/** True for an error that may be over with the next try, whatever the schedule. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof CloacinaError && (passing.has(error.code) || error.code === 'OUTCOME_UNKNOWN');
+}
+
 /** Looks up the starts of schedules. Each workflow is resolved once. */
 export class Starts {
   readonly #resolve: (tenant: string, workflow: string) => Promise<ResolvedWorkflow>;
@@ -77,7 +82,7 @@ export class Starts {
       const input = await checkInput(resolved, parseJson(record.input), this.#maxPayload);
       return { status: 'ready', resolved, input };
     } catch (error) {
-      if (error instanceof CloacinaError && passing.has(error.code)) throw error;
+      if (isPassing(error)) throw error;
       return failed(error);
     }
   }

@@ -1,5 +1,6 @@
 import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
+import { anchorBefore } from '../core/schedule/rule.ts';
 import { nextSlot } from '../core/schedule/fire-times.ts';
 import type { ExecutionStatus } from '../core/execution/states.ts';
 import type { ScheduleRule } from '../core/definition/spec.ts';
@@ -9,6 +10,7 @@ import type { HistoryRecord, SlotOutcome, SlotReason } from '../store/schedules/
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import { ruleOf } from './fire.ts';
 import type { Passed } from './fire.ts';
+import { cursorOf } from './move-back.ts';
 
 /** A schedule in a list. Times are epoch ms, durations ms. */
 export interface ScheduleSummary extends ScheduleRule {
@@ -47,7 +49,8 @@ export function scheduleDetail(record: ScheduleRecord, now: number): ScheduleDet
 
 export function nextOf(record: ScheduleRecord, now: number): number | null {
   if (!record.enabled || record.pausedAt !== null) return null;
-  return nextSlot(ruleOf(record), Math.max(record.cursor, now));
+  const anchor = anchorBefore(record.rule, record.anchor, now);
+  return nextSlot(ruleOf({ ...record, anchor }), cursorOf(record, now));
 }
 
 /** The result of a slot, or of adjacent slots with one reason (`count` of them, from `slot` through `through`). */

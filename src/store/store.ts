@@ -5,7 +5,7 @@ import type { Batch, CommitResult, NewExecution, TaskState } from './transition.
 import type { Claim } from './claim/claim.ts';
 import type { Fork, Retry } from './executions/commands.ts';
 import type { CreatedExecution } from './executions/create.ts';
-import type { ExecutionFilter, LogRecord } from './executions/executions.ts';
+import type { ExecutionFilter, LogKey, LogRecord } from './executions/executions.ts';
 import type { ClaimedExecution } from './claim/hydrate.ts';
 import type { Delivery, InboxMessage } from './executions/inbox.ts';
 import type { EventRecord } from './tables/events.ts';
@@ -150,6 +150,8 @@ export interface Reads {
   events(id: string, after: number, limit: number): Promise<readonly EventRecord[]>;
   list(filter: ExecutionFilter): Promise<readonly ExecutionRecord[]>;
   logs(id: string, task: string | null, skip: number, limit: number): Promise<readonly LogRecord[]>;
+  /** The same lines in the order of their keys, page by page. */
+  logPage(id: string, task: string | null, after: LogKey | null, limit: number): Promise<readonly LogRecord[]>;
 }
 
 /** The removal of ended executions. */

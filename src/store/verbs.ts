@@ -157,6 +157,7 @@ const readVerbs: Table<Reads & Retention> = {
   events: asks(plain(executions.eventsOf)),
   list: asks(plain(executions.listExecutions)),
   logs: asks(plain(executions.logsOf)),
+  logPage: asks(plain(executions.logPageOf)),
   prune: writes(prune, unnoticed),
 };
 

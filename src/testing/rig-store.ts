@@ -39,7 +39,7 @@ const calls: ReadonlyMap<string, Verb<never, unknown>['does']> = new Map([
 ]);
 
 /** A SQLite file that answers within the turn, without a flush in the thread pool; other tests have one. */
-export const answersAtOnce: Pick<StoreOptions, 'flush'> = { flush: async () => undefined };
+const answersAtOnce: Pick<StoreOptions, 'flush'> = { flush: async () => undefined };
 
 /**
  * Connections to one database for a test that moves the clock. SQLite answers within the same turn. For PostgreSQL the

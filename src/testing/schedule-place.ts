@@ -10,18 +10,18 @@ import { resolveEmbedded } from '../engine/client/start.ts';
 import type { ResolvedWorkflow } from '../engine/client/start.ts';
 import { ScheduleLoop } from '../schedule/loop.ts';
 import { Schedules } from '../schedule/schedules.ts';
-import { openStore } from '../store/open.ts';
 import type { ExecutionRecord, Store } from '../store/store.ts';
 import { run } from '../store/script.ts';
 import { ManualClock } from './clock.ts';
-import { answersAtOnce } from './rig-store.ts';
+import { rigDatabase, rigStores } from './rig-store.ts';
 import { sampleFilter } from './samples.ts';
 
-function openPlace(path: string, clock: ManualClock): Promise<Store> {
-  return openStore(`sqlite:${path}`, { now: () => clock.now(), ...answersAtOnce });
+async function openPlace(url: string, clock: ManualClock): Promise<Store> {
+  const [store] = await rigStores(url, 1, clock);
+  return store!;
 }
 
-/** A database file with schedules and without a runner: executions stay pending until `end`. */
+/** A database with schedules and without a runner: executions stay pending until `end`. */
 export class SchedulePlace {
   readonly clock: ManualClock;
   readonly store: Store;
@@ -30,27 +30,30 @@ export class SchedulePlace {
   readonly workflows: Map<string, AnyWorkflow> = new Map([['etl', withTask(workflow('etl'))]]);
   readonly logged: { readonly level: string; readonly message: string; readonly data: object }[] = [];
   readonly #t: TestContext;
-  readonly #path: string;
+  readonly #url: string;
   /** How often a loop notified runners. */
   notifications = 0;
   /** Called while a loop or a verb looks up a workflow. */
   onResolve: () => Promise<void> = () => Promise.resolve();
-  readonly #loops: ScheduleLoop[] = [];
+  /** All loops that were opened. */
+  readonly loops: ScheduleLoop[] = [];
 
-  private constructor(t: TestContext, clock: ManualClock, path: string, store: Store) {
+  private constructor(t: TestContext, clock: ManualClock, url: string, store: Store) {
     this.#t = t;
     this.clock = clock;
-    this.#path = path;
+    this.#url = url;
     this.store = store;
     this.schedules = this.schedulesOf('default');
   }
 
   static async open(t: TestContext, now: number | Date = Date.UTC(2026, 0, 1)): Promise<SchedulePlace> {
-    const folder = mkdtempSync(join(tmpdir(), 'cloacina-schedules-'));
-    const path = join(folder, 'app.db');
     const clock = new ManualClock({ now });
-    t.after(() => rmSync(folder, { recursive: true, force: true }));
-    const place = new SchedulePlace(t, clock, path, await openPlace(path, clock));
+    const url = rigDatabase(() => {
+      const folder = mkdtempSync(join(tmpdir(), 'cloacina-schedules-'));
+      t.after(() => rmSync(folder, { recursive: true, force: true }));
+      return folder;
+    });
+    const place = new SchedulePlace(t, clock, url, await openPlace(url, clock));
     t.after(() => place.store.close());
     return place;
   }
@@ -58,13 +61,13 @@ export class SchedulePlace {
   schedulesOf(tenant: string): Schedules {
     const { store, clock } = this;
     const resolve = (name: string): Promise<ResolvedWorkflow> => this.#resolve(name);
-    const onChange = (): void => this.#loops.forEach((loop) => loop.notify());
+    const onChange = (): void => this.loops.forEach((loop) => loop.notify());
     return new Schedules({ store, tenant, clock, maxPayload: 10_000, resolve, onChange });
   }
 
   /** A loop on its own connection, as in another process. */
   async loop(tenants: readonly string[] | null = null): Promise<ScheduleLoop> {
-    const store = await openPlace(this.#path, this.clock);
+    const store = await openPlace(this.#url, this.clock);
     const loop = new ScheduleLoop({
       store,
       clock: this.clock,
@@ -74,7 +77,7 @@ export class SchedulePlace {
       resolve: (_tenant, name) => this.#resolve(name),
       notify: () => void (this.notifications += 1),
     });
-    this.#loops.push(loop);
+    this.loops.push(loop);
     this.#t.after(async () => {
       await loop.close();
       await store.close();
@@ -108,7 +111,7 @@ export class SchedulePlace {
   async end(status: 'completed' | 'failed' | 'cancelled', id: string | null = null): Promise<void> {
     await this.store.write(() =>
       run(
-        'update executions set status = $1, ended_at = $2 where ended_at is null and ($3 is null or id = $3)',
+        'update executions set status = $1, ended_at = $2 where ended_at is null and (cast($3 as text) is null or id = $3)',
         status,
         this.clock.now(),
         id,

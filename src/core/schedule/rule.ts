@@ -3,24 +3,17 @@ import type { ScheduleOptions } from '../definition/definition.ts';
 import { dayMs, durationMs, type Duration } from '../duration.ts';
 import { OptionInvalidError, ScheduleInvalidError } from '../error.ts';
 import { shown } from '../option-check.ts';
-import { countSlots, lastSlot, nextSlot, slotsBetween } from './fire-times.ts';
+import { nextSlot } from './fire-times.ts';
 import type { Catchup, Overlap, ScheduleRule } from '../definition/spec.ts';
 import { nearZones, zone, type Zone } from './zone.ts';
 
 /** A shorter interval cannot be kept: a slot fires within 100 ms (p99) of its time. */
 const minEveryMs = 100;
-/** Maximum number of executions that `catchup: 'all'` starts in one transaction. */
+/** Maximum number of executions that `catchup: 'all'` starts after an outage. */
 const maxCatchup = 10_000;
 const overlaps: readonly Overlap[] = ['skip', 'buffer_one', 'allow', 'cancel_other'];
 const catchups: readonly Catchup[] = ['latest', 'skip', 'all'];
 
-/**
- * A slot noticed within this many ms is on time if no later slot has come: enough for a stalled loop, a busy database
- * or a quick restart, so that `catchup: 'skip'` loses nothing to them. Counted from the end of its jitter.
- */
-export const onTimeMs = 5000;
-/** A slot noticed within this many ms is on time in any case: all schedules due in a second start within that second. */
-export const alwaysOnTimeMs = 1000;
 /**
  * Checks options and returns their rule with the defaults filled in: UTC, overlap skip, catchup latest, max 100, window
  * 24h, jitter 0. `every` without `startAt` counts from `now` (epoch ms); with `now` null its `startAt` stays null, to
@@ -59,6 +52,11 @@ export function scheduleRule(options: ScheduleOptions<unknown>, now: number | nu
 /** Sets the anchor of a rule: `every` without `startAt` counts from `now` (epoch ms). */
 export function anchoredRule(rule: ScheduleRule, now: number): ScheduleRule {
   return rule.every !== null && rule.startAt === null ? { ...rule, startAt: now } : rule;
+}
+
+/** The start of the count of a rule, moved back by whole intervals to `now` or before. */
+export function anchorBefore({ every }: ScheduleRule, anchor: number, now: number): number {
+  return every === null || anchor <= now ? anchor : anchor - Math.ceil((anchor - now) / every) * every;
 }
 
 /** Checks a rule from outside, such as a manifest. Throws SCHEDULE_INVALID with the field at fault. */
@@ -177,118 +175,4 @@ function offsetOf(text: string): number {
   if (text.toUpperCase() === 'Z') return 0;
   const minutes = Number(text.slice(1, 3)) * 60 + Number(text.slice(-2));
   return (text.startsWith('-') ? -minutes : minutes) * 60_000;
-}
-
-/** The reason for slots that started nothing. Slots older than `window` are `outside_window`; both count as missed. */
-export type PassReason = 'missed' | 'paused' | 'outside_window';
-
-/** The decision for one slot, or for adjacent slots with one reason. Slots are epoch ms. */
-export type SlotDecision =
-  | { readonly kind: 'start'; readonly slot: number; readonly isCatchUp: boolean }
-  | {
-      readonly kind: 'pass';
-      readonly reason: PassReason;
-      readonly first: number;
-      readonly last: number;
-      readonly count: number;
-    };
-
-export interface DueQuestion {
-  readonly rule: ScheduleRule;
-  readonly scheduleId: string;
-  /** The last slot that was handled, or the time the schedule began; only later slots are considered. */
-  readonly cursor: number;
-  readonly now: number;
-  /** Start of the pause (epoch ms), or null. To resume, ask once with it and store the answer; then it is null. */
-  readonly pausedAt: number | null;
-}
-
-export interface Due {
-  /** In the order of the slots. */
-  readonly decisions: readonly SlotDecision[];
-  /** The last slot handled with these decisions. */
-  readonly cursor: number;
-  /** The next slot, or null after the last one. */
-  readonly next: number | null;
-  /** Time of the next evaluation: the next slot and its jitter; null while paused, since nothing starts then. */
-  readonly wakeAt: number | null;
-}
-
-/**
- * Decides at `now` about every slot since the cursor. Slots are counted, not visited, so a schedule that fires each
- * second and was down for a year costs milliseconds; at most `max` late slots and those of about the last second start.
- * Slots wait for their jitter in order, so each starts within `jitter` of its time. The caller applies overlap: it
- * knows the running executions.
- */
-export function dueSlots(question: DueQuestion): Due {
-  const { rule, scheduleId, cursor, now, pausedAt } = question;
-  const decisions = pausedAt === null ? activeDecisions(question) : pausedDecisions(question, pausedAt);
-  const final = decisions.at(-1);
-  const handled = final === undefined ? cursor : final.kind === 'start' ? final.slot : final.last;
-  const next = nextSlot(rule, pausedAt === null ? handled : Math.max(handled, now));
-  const wakeAt = next === null || pausedAt !== null ? null : next + jitterMs(rule, scheduleId, next);
-  return { decisions, cursor: handled, next, wakeAt };
-}
-
-function activeDecisions({ rule, scheduleId, cursor, now }: DueQuestion): SlotDecision[] {
-  const first = nextSlot(rule, cursor);
-  if (first === null || first > now) return [];
-  const late = Math.max(cursor + 1, lateBefore(rule, cursor, now));
-  const decisions = lateDecisions(rule, cursor + 1, late, now);
-  for (const slot of slotsBetween(rule, late, now + 1)) {
-    if (slot + jitterMs(rule, scheduleId, slot) > now) break;
-    decisions.push({ kind: 'start', slot, isCatchUp: false });
-  }
-  return decisions;
-}
-
-/** Decides about the late slots in [from, to), by `catchup` and `window`. */
-function lateDecisions(rule: ScheduleRule, from: number, to: number, now: number): SlotDecision[] {
-  if (rule.catchup === 'skip') return pass(rule, 'missed', from, to);
-  const oldest = Math.min(Math.max(from, now - rule.window), to);
-  const decisions = pass(rule, 'outside_window', from, oldest);
-  if (rule.catchup === 'latest') {
-    const slot = lastSlot(rule, oldest, to);
-    if (slot === null) return decisions;
-    return [...decisions, ...pass(rule, 'missed', oldest, slot), { kind: 'start', slot, isCatchUp: true }];
-  }
-  const slots = [...slotsBetween(rule, oldest, to).take(rule.max)];
-  const starts = slots.map((slot): SlotDecision => ({ kind: 'start', slot, isCatchUp: true }));
-  return [...decisions, ...starts, ...pass(rule, 'missed', (slots.at(-1) ?? to) + 1, to)];
-}
-
-/** Nothing starts while paused: slots that were late before the pause are missed, the rest up to `now` is paused. */
-function pausedDecisions({ rule, cursor, now }: DueQuestion, pausedAt: number): SlotDecision[] {
-  const until = now + 1;
-  const paused = Math.min(Math.max(cursor + 1, lateBefore(rule, cursor, pausedAt)), until);
-  return [...pass(rule, 'missed', cursor + 1, paused), ...pass(rule, 'paused', paused, until)];
-}
-
-/** Slots before this instant are late at `at`; see `onTimeMs` and `alwaysOnTimeMs`. */
-function lateBefore(rule: ScheduleRule, cursor: number, at: number): number {
-  const waited = at - rule.jitter;
-  const newest = lastSlot(rule, Math.max(cursor + 1, waited - onTimeMs), waited + 1);
-  return newest === null ? waited - onTimeMs : Math.min(newest, waited - alwaysOnTimeMs);
-}
-
-/** The slots in [from, to) as one decision; empty if there are no slots. */
-function pass(rule: ScheduleRule, reason: PassReason, from: number, to: number): SlotDecision[] {
-  const first = nextSlot(rule, from - 1);
-  const last = lastSlot(rule, from, to);
-  if (first === null || last === null) return [];
-  return [{ kind: 'pass', reason, first, last, count: countSlots(rule, from, to) }];
-}
-
-/**
- * The delay in ms from a slot to the start of its execution: 0 to `jitter`, evenly spread, identical on every runner.
- * FNV-1a over the schedule's id and the slot, then the final mix of MurmurHash3, without which adjacent slots get
- * similar delays.
- */
-export function jitterMs(rule: ScheduleRule, scheduleId: string, slot: number): number {
-  if (rule.jitter === 0) return 0;
-  let hash = 0x811c9dc5;
-  for (const byte of Buffer.from(`${scheduleId} ${slot}`)) hash = Math.imul(hash ^ byte, 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return Math.floor((((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32) * (rule.jitter + 1));
 }

@@ -164,7 +164,10 @@ export class Executions {
     options: { readonly after?: number; readonly limit?: number } = {},
   ): Promise<readonly ExecutionEvent[]> {
     await this.#find(id);
-    return (await this.#store.events(id, options.after ?? 0, options.limit ?? 1_000_000)).map(eventOf);
+    const { after = 0, limit } = options;
+    if (limit !== undefined) return (await this.#store.events(id, after, limit)).map(eventOf);
+    const events = await allPages<EventRecord>((last) => this.#store.events(id, last?.seq ?? after, readPage));
+    return events.map(eventOf);
   }
 
   /**
@@ -213,8 +216,14 @@ export class Executions {
     options: { readonly task?: string; readonly skip?: number; readonly limit?: number } = {},
   ): Promise<readonly ExecutionLog[]> {
     await this.#find(id);
-    const { task = null, skip = 0, limit = 1_000_000 } = options;
-    return (await this.#store.logs(id, task, skip, limit)).map(logOf);
+    const { task = null, skip = 0, limit } = options;
+    if (limit !== undefined) return (await this.#store.logs(id, task, skip, limit)).map(logOf);
+    const lines = await allPages<LogRecord>((last) => this.#store.logPage(id, task, last ?? null, readPage));
+    // the pages are in the order of the lines' keys, which stays among lines of the same time
+    return lines
+      .toSorted((a, b) => a.at - b.at)
+      .slice(skip)
+      .map(logOf);
   }
 
   async #find(id: string): Promise<ExecutionRecord> {
@@ -297,3 +306,15 @@ function readCursor(cursor: string): { readonly createdAt: number; readonly id: 
 
 /** Events read at once by whoever follows an execution. */
 const watchPage = 1000;
+/** Events or lines read at once where all of them are wanted. */
+const readPage = 10_000;
+
+/** All rows of a question that is asked page by page. */
+async function allPages<Row>(ask: (last: Row | undefined) => Promise<readonly Row[]>): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (;;) {
+    const page = await ask(rows.at(-1));
+    for (const row of page) rows.push(row);
+    if (page.length < readPage) return rows;
+  }
+}

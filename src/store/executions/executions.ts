@@ -130,6 +130,30 @@ export function* logsOf(id: string, task: string | null, skip: number, limit: nu
   );
 }
 
+/** The key of a line among those of its execution. */
+export type LogKey = Pick<LogRecord, 'task' | 'item' | 'attempt' | 'n'>;
+
+/** The lines of an execution in the order of their keys, at most `limit` after one; in this order a page costs its own rows. */
+export function* logPageOf(
+  id: string,
+  task: string | null,
+  after: LogKey | null,
+  limit: number,
+): Script<readonly LogRecord[]> {
+  const params: SqlValue[] = [id, limit];
+  let where = '';
+  if (task !== null) where += ` and task = $${params.push(task)}`;
+  if (after !== null) {
+    params.push(after.task, after.item, after.attempt, after.n);
+    where += ` and (task, item, attempt, n) > ($${params.length - 3}, $${params.length - 2}, $${params.length - 1}, $${params.length})`;
+  }
+  return yield* all<LogRecord>(
+    `select task, item, attempt, n, at, level, message, data from logs where execution_id = $1${where}
+     order by task, item, attempt, n limit $2`,
+    ...params,
+  );
+}
+
 /** The outputs (JSON text) of the completed tasks of an execution. */
 export function* outputsOf(id: string): Script<ReadonlyMap<string, string>> {
   const rows = yield* all<{ task: string; output: string }>(

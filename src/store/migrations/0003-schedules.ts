@@ -16,11 +16,14 @@ create table schedules (
   next_at bigint,
   buffered_slot bigint,
   last_slot bigint,
+  moved_from bigint,
+  catch_up_left integer,
   created_at bigint not null,
   updated_at bigint not null
 ) {{rows by key}};
 create unique index schedules_name on schedules (tenant, owner, name);
 create index schedules_due on schedules (next_at) where next_at is not null;
+create index schedules_cursor on schedules (cursor) where enabled = 1 and paused_at is null;
 create index schedules_buffered on schedules (id) where buffered_slot is not null;
 
 create table schedule_slots (

@@ -1,3 +1,4 @@
+import { clockToleranceMs } from '../../core/clock-ahead.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import type { ScheduleRule } from '../../core/definition/spec.ts';
@@ -30,6 +31,10 @@ export interface ScheduleRecord {
   readonly bufferedSlot: number | null;
   /** The last slot that started an execution. */
   readonly lastSlot: number | null;
+  /** The cursor before the clock was set back; null where that is over. See `DueQuestion`. */
+  readonly movedFrom: number | null;
+  /** The late slots that the catch-up under way may still start; null where none is. */
+  readonly catchUpLeft: number | null;
   readonly createdAt: number;
   readonly updatedAt: number;
   /** The error of a row that cannot be read; the rule then never fires, the input is null, and there are no overrides. */
@@ -52,12 +57,14 @@ interface ScheduleRow {
   readonly next_at: number | null;
   readonly buffered_slot: number | null;
   readonly last_slot: number | null;
+  readonly moved_from: number | null;
+  readonly catch_up_left: number | null;
   readonly created_at: number;
   readonly updated_at: number;
 }
 
 const columns = `id, tenant, owner, name, workflow, input, rule, anchor, overrides, enabled, paused_at, cursor, next_at,
-  buffered_slot, last_slot, created_at, updated_at`;
+  buffered_slot, last_slot, moved_from, catch_up_left, created_at, updated_at`;
 
 /** A damaged row is a record all the same: it keeps no other schedule from firing, and can be removed. */
 function scheduleRecord(row: ScheduleRow): ScheduleRecord {
@@ -80,6 +87,8 @@ function scheduleRecord(row: ScheduleRow): ScheduleRecord {
     nextAt: row.next_at,
     bufferedSlot: row.buffered_slot,
     lastSlot: row.last_slot,
+    movedFrom: row.moved_from,
+    catchUpLeft: row.catch_up_left,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };
@@ -149,11 +158,20 @@ const neverRule: ScheduleRule = {
   window: 0,
 };
 
+/** The part of a new schedule that firing changes, beside the cursor. */
+export const neverFired = {
+  nextAt: null,
+  bufferedSlot: null,
+  lastSlot: null,
+  movedFrom: null,
+  catchUpLeft: null,
+} as const;
+
 /** Returns false if its owner has a schedule of that name already. */
 export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
   const changes = yield* run(
     `insert into schedules (${columns})
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
      on conflict (tenant, owner, name) do nothing`,
     record.id,
     record.tenant,
@@ -170,6 +188,8 @@ export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
     record.nextAt,
     record.bufferedSlot,
     record.lastSlot,
+    record.movedFrom,
+    record.catchUpLeft,
     record.createdAt,
     record.updatedAt,
   );
@@ -180,7 +200,8 @@ export function* insertSchedule(record: ScheduleRecord): Script<boolean> {
 export function* writeSchedule(record: ScheduleRecord): Script<void> {
   yield* run(
     `update schedules set workflow = $2, input = $3, rule = $4, anchor = $5, overrides = $6, enabled = $7, paused_at = $8,
-     cursor = $9, next_at = $10, buffered_slot = $11, last_slot = $12, updated_at = $13 where id = $1`,
+     cursor = $9, next_at = $10, buffered_slot = $11, last_slot = $12, moved_from = $13,
+     catch_up_left = $14, updated_at = $15 where id = $1`,
     record.id,
     record.workflow,
     record.input,
@@ -193,25 +214,41 @@ export function* writeSchedule(record: ScheduleRecord): Script<void> {
     record.nextAt,
     record.bufferedSlot,
     record.lastSlot,
+    record.movedFrom,
+    record.catchUpLeft,
     record.updatedAt,
   );
 }
 
 /** Writes the columns that firing changes; its row is locked. */
-export function* moveSchedule({ id, cursor, nextAt, bufferedSlot, lastSlot }: ScheduleRecord): Script<void> {
+export function* moveSchedule(record: ScheduleRecord): Script<void> {
   yield* run(
-    'update schedules set cursor = $2, next_at = $3, buffered_slot = $4, last_slot = $5 where id = $1',
-    id,
-    cursor,
-    nextAt,
-    bufferedSlot,
-    lastSlot,
+    `update schedules set cursor = $2, next_at = $3, buffered_slot = $4, last_slot = $5, moved_from = $6,
+     catch_up_left = $7 where id = $1`,
+    record.id,
+    record.cursor,
+    record.nextAt,
+    record.bufferedSlot,
+    record.lastSlot,
+    record.movedFrom,
+    record.catchUpLeft,
   );
 }
 
 /** Postpones a schedule that cannot be judged here, unless another runner has moved it meanwhile; no slot of it is lost. */
 export function* postponeSchedule({ id, nextAt }: ScheduleRecord, until: number): Script<void> {
   yield* run('update schedules set next_at = $3 where id = $1 and next_at = $2', id, nextAt, until);
+}
+
+/** The same for one that was moved while the clock was ahead, and cannot be judged here: it counts from now. */
+export function* postponeAhead(tx: Tx, id: string, until: number): Script<void> {
+  yield* run(
+    'update schedules set next_at = $2, cursor = $3 where id = $1 and cursor > $4',
+    id,
+    until,
+    tx.now,
+    tx.now + clockToleranceMs,
+  );
 }
 
 export function* deleteSchedule(id: string): Script<void> {
@@ -261,6 +298,14 @@ export function* dueSchedules(tx: Tx, tenants: readonly string[] | null, limit: 
   return (yield* all<ScheduleRow>(text, tx.now, limit, ...params)).map(scheduleRecord);
 }
 
+/** The schedules of these tenants (null: all) that could fire, but were moved while the clock was ahead. */
+export function* aheadSchedules(tx: Tx, tenants: readonly string[] | null, limit: number): Script<ScheduleRecord[]> {
+  const { ours, params } = tenantsAre(tx, tenants, '$3');
+  const text = `select ${columns} from schedules where enabled = 1 and paused_at is null and cursor > $1${ours}
+    order by cursor limit $2`;
+  return (yield* all<ScheduleRow>(text, tx.now + clockToleranceMs, limit, ...params)).map(scheduleRecord);
+}
+
 /** Schedules with a buffered slot whose executions have all ended. */
 export function* freedSchedules(tx: Tx, tenants: readonly string[] | null, limit: number): Script<ScheduleRecord[]> {
   const { ours, params } = tenantsAre(tx, tenants, '$2');
@@ -269,11 +314,14 @@ export function* freedSchedules(tx: Tx, tenants: readonly string[] | null, limit
   return (yield* all<ScheduleRow>(text, limit, ...params)).map(scheduleRecord);
 }
 
-/** The time at which the next schedule is due, and true for `buffered` if any slot is buffered. */
-export function* nextDue(
-  tx: Tx,
-  tenants: readonly string[] | null,
-): Script<{ readonly at: number | null; readonly buffered: boolean }> {
+export interface NextDue {
+  /** The time at which the next schedule is due. */
+  readonly at: number | null;
+  /** A slot is buffered. */
+  readonly buffered: boolean;
+}
+
+export function* nextDue(tx: Tx, tenants: readonly string[] | null): Script<NextDue> {
   const { ours, params } = tenantsAre(tx, tenants, '$1');
   const next = yield* first<{ at: number }>(
     `select next_at as at from schedules where next_at is not null${ours} order by next_at limit 1`,

@@ -1,3 +1,4 @@
+import { clockToleranceMs } from '../../core/clock-ahead.ts';
 import type { ExecutionStatus } from '../../core/execution/states.ts';
 import type { ScheduleRule } from '../../core/definition/spec.ts';
 import { storedRuleOrNull } from './schedules.ts';
@@ -52,11 +53,18 @@ function slotRecord(row: SlotRow): SlotRecord {
   return { slot, through, count, outcome, reason, isCatchUp: isCatchUp !== 0, executionId, error, at };
 }
 
-/** Returns false if the slot exists already: it must not start anything again. */
+/**
+ * Returns false if the slot exists already: it must not start anything again. An outcome without an execution that was
+ * written while the clock was ahead is replaced: by then the slot had not come.
+ */
 export function* insertSlot(scheduleId: string, record: SlotRecord): Script<boolean> {
   const changes = yield* run(
     `insert into schedule_slots (schedule_id, ${columns}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-     on conflict (schedule_id, slot) do nothing`,
+     on conflict (schedule_id, slot) do update set through = excluded.through, count = excluded.count,
+       outcome = excluded.outcome, reason = excluded.reason, is_catch_up = excluded.is_catch_up,
+       execution_id = excluded.execution_id, error = excluded.error, at = excluded.at
+     where schedule_slots.execution_id is null and schedule_slots.outcome <> 'buffered'
+       and schedule_slots.at > excluded.at + ${clockToleranceMs}`,
     scheduleId,
     record.slot,
     record.through,
@@ -109,6 +117,37 @@ export function* extendSlot(scheduleId: string, slot: number, through: number, m
     more,
     at,
   );
+}
+
+/** Ends the row that begins at `slot` earlier. */
+export function* trimSlot(scheduleId: string, slot: number, through: number, count: number): Script<void> {
+  yield* run(
+    'update schedule_slots set through = $3, count = $4 where schedule_id = $1 and slot = $2',
+    scheduleId,
+    slot,
+    through,
+    count,
+  );
+}
+
+/** Deletes a buffered slot. */
+export function* deleteBuffered(scheduleId: string, slot: number): Script<void> {
+  yield* run(
+    `delete from schedule_slots where schedule_id = $1 and slot = $2 and outcome = 'buffered'`,
+    scheduleId,
+    slot,
+  );
+}
+
+/** The latest slot up to `at` that started an execution, or null. */
+export function* lastStarted(scheduleId: string, at: number): Script<number | null> {
+  const row = yield* first<{ slot: number }>(
+    `select slot from schedule_slots where schedule_id = $1 and slot <= $2 and execution_id is not null
+     order by slot desc limit 1`,
+    scheduleId,
+    at,
+  );
+  return row?.slot ?? null;
 }
 
 /** Deletes slots of a schedule, at most `limit`; returns their number. */

@@ -34,7 +34,7 @@ export interface TaskFunctions {
   readonly over: ((ctx: AnyCtx) => unknown) | undefined;
   readonly input: ((ctx: AnyCtx) => unknown) | undefined;
   readonly until: ((ctx: AnyCtx) => unknown) | undefined;
-  readonly retryWhen: ((error: unknown) => boolean) | undefined;
+  readonly retryWhen: ((error: unknown) => unknown) | undefined;
   /** Validates the payload of a signal. */
   readonly schema: StandardSchemaV1 | undefined;
 }

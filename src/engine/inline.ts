@@ -1,3 +1,5 @@
+import { messageOf } from '../core/error-text.ts';
+import { isDate, isPromise } from '../core/realms.ts';
 import type { Log } from '../core/definition/definition.ts';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { durationMs } from '../core/duration.ts';
@@ -33,8 +35,7 @@ export function inlineCode(workflow: AnyWorkflow, options: InlineOptions = {}): 
     const context = new TaskContext(task, host, env);
     try {
       const value: unknown = await functions?.[name]?.(context as never);
-      const answer =
-        name === 'when' ? Boolean(value) : value instanceof Date && name === 'until' ? value.getTime() : value;
+      const answer = name === 'when' ? Boolean(value) : isDate(value) && name === 'until' ? value.getTime() : value;
       const what = name === 'run' ? `output of ${task.task}` : `${name} of ${task.task}`;
       const isMap = name === 'over';
       const output = isMap ? mapItemsText(answer, task.task) : stringifyJson(answer, what, task.maxPayload);
@@ -78,7 +79,7 @@ export function parseInputNow(workflow: AnyWorkflow, text: string, maxPayload: n
   if (schema === undefined) return { status: 'valid', input: text };
   try {
     const result = schema['~standard'].validate(parseJson(text));
-    if (!('then' in result)) return judged(result, 'input', maxPayload);
+    if (!isPromise(result)) return judged(result, 'input', maxPayload);
     Promise.resolve(result).catch(() => undefined); // the caller refuses the schema, whatever its answer
     return null;
   } catch (thrown) {
@@ -257,7 +258,7 @@ function logData(data: unknown): string {
   try {
     return stringifyJson(data, 'data', maxLogBytes);
   } catch (error) {
-    return JSON.stringify(error instanceof Error ? cleanText(error.message, maxLogFault) : 'not JSON');
+    return JSON.stringify(cleanText(messageOf(error), maxLogFault));
   }
 }
 

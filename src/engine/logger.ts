@@ -1,3 +1,5 @@
+import { messageOf } from '../core/error-text.ts';
+import { isError } from '../core/realms.ts';
 import { DatabaseLostError } from '../core/error.ts';
 import { indented } from '../core/plain.ts';
 import { unawaited } from './unawaited.ts';
@@ -52,6 +54,6 @@ function write(level: string, data: object, message: string): void {
 }
 
 function text(value: unknown): string {
-  if (value instanceof Error) return JSON.stringify(value.message);
+  if (isError(value)) return JSON.stringify(messageOf(value));
   return typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
 }

@@ -71,16 +71,19 @@ export interface RunnerOptions extends ClientOptions {
   readonly schedules?: boolean;
   /** If true, this runner executes only executions that it started itself, and their children; default false. */
   readonly ownOnly?: boolean;
-  /** Called for every durable event of the executions of this runner. */
-  readonly onEvent?: (event: RunnerEvent) => void;
-  readonly onProgress?: (progress: TaskProgress) => void;
+  /**
+   * Called for every durable event of the executions of this runner. Nothing waits for a hook: the logger receives its
+   * exception, or the rejection of a promise that it returns.
+   */
+  readonly onEvent?: (event: RunnerEvent) => unknown;
+  readonly onProgress?: (progress: TaskProgress) => unknown;
   /** Called when a package version was loaded, failed to load, or was unloaded. */
-  readonly onPackage?: (event: PackageEvent) => void;
+  readonly onPackage?: (event: PackageEvent) => unknown;
   /**
    * Called once if the runner stopped by itself for good: DATABASE_REPLACED, DATABASE_FLUSH_FAILED. From then on every call of it throws that
    * error, and it does not keep the process alive; end the process, or close the runner.
    */
-  readonly onStopped?: (error: Error) => void;
+  readonly onStopped?: (error: Error) => unknown;
 }
 
 /** Returns `CLOACINA_DATABASE`, or the default if it is unset or empty. */
@@ -169,10 +172,10 @@ export interface RunnerSettings extends ClientSettings {
   readonly retentionMs: number | null;
   readonly schedules: boolean;
   readonly ownOnly: boolean;
-  readonly onEvent: ((event: RunnerEvent) => void) | null;
-  readonly onProgress: (progress: TaskProgress) => void;
-  readonly onPackage: (event: PackageEvent) => void;
-  readonly onStopped: (error: Error) => void;
+  readonly onEvent: ((event: RunnerEvent) => unknown) | null;
+  readonly onProgress: (progress: TaskProgress) => unknown;
+  readonly onPackage: (event: PackageEvent) => unknown;
+  readonly onStopped: (error: Error) => unknown;
 }
 
 /** Checks the options of a runner. Throws OPTION_INVALID, DEFINITION_INVALID. */

@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { root } from '../scripts/tool.ts';
 import * as library from '../src/index.ts';
 import { openStore } from '../src/store/open.ts';
 import { release, tempFolder } from '../src/testing/engine-rig.ts';
 import type { Cleanup } from '../src/testing/engine-rig.ts';
 import { testPostgres } from '../src/testing/postgres-server.ts';
+import { copyOfLibrary } from './copies/copy.ts';
 import { openWith } from './copies/runner.ts';
 import type { Opened, Place } from './copies/runner.ts';
 
@@ -33,17 +32,6 @@ async function openMain(t: Cleanup, url: string): Promise<Opened & { readonly pl
   release(t, () => main.runner.close({ drain: 0 }));
   const { id } = await main.runner.start(main.work, { n: 1 });
   return { ...main, place, id };
-}
-
-/** Another copy of the library in this process, such as a bundle or a reloading dev server loads. */
-async function copyOfLibrary(t: Cleanup): Promise<typeof library> {
-  const folder = tempFolder(t);
-  mkdirSync(join(folder, 'copy'));
-  cpSync(join(root, 'src'), join(folder, 'copy', 'src'), { recursive: true });
-  cpSync(join(root, 'package.json'), join(folder, 'copy', 'package.json'));
-  symlinkSync(join(root, 'node_modules'), join(folder, 'copy', 'node_modules'), 'junction');
-  const entry = pathToFileURL(join(folder, 'copy', 'src', 'index.ts')).href;
-  return (await import(entry)) as typeof library;
 }
 
 /** Waits until both runners have renewed their leases twice, so each has observed the other. */

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { importsOf, readImports, type ImportMap } from './layers/imports.ts';
 import { foldersNamed, foldersOf } from './layers/listing.ts';
 import {
+  boundToRealm,
   busyEntries,
   cycles,
   impureFiles,
@@ -26,6 +27,7 @@ describe('ARCHITECTURE.md: the sources keep their layers', () => {
   test('entry files re-export, nothing else', () => assert.deepEqual(busyEntries(texts), []));
   test('core reads no clock and draws no random number', () => assert.deepEqual(impureFiles(texts), []));
   test('SQL is written in the store only', () => assert.deepEqual(sqlOutsideStore(texts), []));
+  test('classes of the language are compared in realms.ts only', () => assert.deepEqual(boundToRealm(texts), []));
   test('only own-files.ts knows its own location', () => assert.deepEqual(selfLocating(texts), []));
   const folders = foldersOf(map.keys());
   test('ARCHITECTURE.md names every folder, and none that is not there', () => {
@@ -122,6 +124,20 @@ describe('ARCHITECTURE.md: the layer check refuses', () => {
       ['engine/clock.ts', 'const now = Date.now();'],
     ]);
     assert.deepEqual(impureFiles(texts), ['src/core/a.ts uses Date.now(']);
+  });
+
+  test('a class of the language after instanceof, which is another one in another realm', () => {
+    const texts = new Map([
+      ['core/a.ts', 'if (thrown instanceof Error || at instanceof Date) return; // instanceof Map'],
+      ['core/b.ts', 'return thrown instanceof ErrorLike || bytes instanceof Uint8Array;'],
+      ['core/realms.ts', 'return value instanceof Error;'],
+      ['core/c.test.ts', 'return value instanceof Error;'],
+    ]);
+    assert.deepEqual(boundToRealm(texts), [
+      'src/core/a.ts uses instanceof Error: see core/realms.ts',
+      'src/core/a.ts uses instanceof Date: see core/realms.ts',
+      'src/core/b.ts uses instanceof Uint8Array: see core/realms.ts',
+    ]);
   });
 });
 

@@ -4,6 +4,8 @@ import { rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
+import { messageOf } from '../core/error-text.ts';
+import { isError } from '../core/realms.ts';
 import { CloacinaError, ScheduleInvalidError } from '../core/error.ts';
 import type { Json } from '../core/json.ts';
 import { queueName } from '../core/option-check.ts';
@@ -90,10 +92,7 @@ export async function readInput(given: string, option: string = '--input'): Prom
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     const hint = from === null ? `; write JSON such as '{"n": 1}', or @FILE` : '';
-    throw new UsageError(
-      `${what} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}${hint}`,
-      cause,
-    );
+    throw new UsageError(`${what} is not JSON: ${messageOf(cause)}${hint}`, cause);
   }
 }
 
@@ -165,7 +164,7 @@ export async function writing<T>(path: string, write: () => Promise<T>): Promise
   try {
     return await write();
   } catch (cause) {
-    if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
+    if (!(isError(cause) && 'syscall' in cause)) throw cause;
     throw new CloacinaError('FILE_UNWRITABLE', `${resolve(path)} cannot be written: ${reason(cause)}`, { cause });
   }
 }

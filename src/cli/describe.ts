@@ -1,6 +1,7 @@
 import { tmpdir } from 'node:os';
 import { basename } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { isError } from '../core/realms.ts';
 import { CloacinaError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
 import type { WorkflowSpec } from '../core/definition/spec.ts';
@@ -124,7 +125,7 @@ function buildError(
   missing: (message: string) => string,
 ): CloacinaError {
   const thrown = error.cause;
-  if (!(thrown instanceof Error)) {
+  if (!isError(thrown)) {
     return new CloacinaError('BUILD_FAILED', `${error.message}${missing(error.message)}`, { cause: error });
   }
   const place = placeIn(thrown.stack ?? '', folder);

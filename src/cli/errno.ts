@@ -1,3 +1,4 @@
+import { messageOf } from '../core/error-text.ts';
 import { errnoOf } from '../core/errno.ts';
 
 /** Texts for system errors of files. */
@@ -15,5 +16,5 @@ const reasons: Readonly<Record<string, string>> = {
 
 /** The reason of a failed read or write. */
 export function reason(error: unknown): string {
-  return reasons[errnoOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error));
+  return reasons[errnoOf(error) ?? ''] ?? messageOf(error);
 }

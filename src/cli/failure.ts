@@ -1,4 +1,6 @@
 import { CommanderError } from 'commander';
+import { messageOf } from '../core/error-text.ts';
+import { isError } from '../core/realms.ts';
 import { CloacinaError, errorDocument } from '../core/error.ts';
 import type { Problem } from '../core/error.ts';
 import { errorTable } from '../core/error-table.ts';
@@ -42,8 +44,7 @@ function told(document: object): boolean {
 export function coded(thrown: unknown): CloacinaError {
   if (thrown instanceof CloacinaError) return thrown;
   if (thrown instanceof CommanderError) return new UsageError(usageMessage(thrown));
-  const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new CloacinaError('INTERNAL', `this is a bug in Cloacina: ${message}`, { cause: thrown });
+  return new CloacinaError('INTERNAL', `this is a bug in Cloacina: ${messageOf(thrown)}`, { cause: thrown });
 }
 
 function usageMessage(error: CommanderError): string {
@@ -65,12 +66,13 @@ function details(error: CloacinaError): string[] {
     if (problems.length > 1 || hint !== undefined)
       lines.push(`${code} ${path}: ${message}${hint === undefined ? '' : `; ${hint}`}`);
   }
-  for (let cause = error.cause; cause instanceof Error && lines.length < 40; cause = cause.cause) {
-    if (!error.message.includes(cause.message)) lines.push(`caused by ${cause.name}: ${cause.message}`);
+  for (let cause = error.cause; isError(cause) && lines.length < 40; cause = cause.cause) {
+    const message = messageOf(cause);
+    if (!error.message.includes(message)) lines.push(`caused by ${cause.name}: ${message}`);
   }
   return lines;
 }
 
 function stackOf(thrown: unknown): string {
-  return thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+  return isError(thrown) && thrown.stack !== undefined ? thrown.stack : messageOf(thrown);
 }

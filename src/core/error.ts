@@ -1,3 +1,4 @@
+import { acrossCopies, nameAcrossCopies } from './copies.ts';
 import type { ErrorCode } from './error-table.ts';
 
 /**
@@ -8,7 +9,7 @@ export class CloacinaError extends Error {
   readonly code: ErrorCode;
   constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown }) {
     super(message, options);
-    this.name = new.target.name;
+    this.name = nameAcrossCopies(new.target);
     this.code = code;
   }
 }
@@ -348,6 +349,39 @@ export class RetryAfterError extends Error {
     this.delay = delay;
   }
 }
+
+acrossCopies({
+  CloacinaError,
+  DefinitionInvalidError,
+  OptionInvalidError,
+  InputInvalidError,
+  NotSerializableError,
+  PayloadTooLargeError,
+  WorkflowNotFoundError,
+  AmbiguousWorkflowError,
+  ExecutionNotFoundError,
+  ExecutionEndedError,
+  ExecutionStateError,
+  SignalUnknownError,
+  SignalInvalidError,
+  TaskNotFoundError,
+  IdempotencyConflictError,
+  StoreUnavailableError,
+  DatabaseLostError,
+  DatabaseFlushError,
+  DatabaseReplacedError,
+  ConflictError,
+  PackageExistsError,
+  PackageNotFoundError,
+  PackageInUseError,
+  PackageInvalidError,
+  DigestMismatchError,
+  ScheduleInvalidError,
+  ScheduleNotFoundError,
+  ScheduleExistsError,
+  NonRetryableError,
+  RetryAfterError,
+});
 
 /** Returns the fields of an error for JSON output: code, message, and the fields of its class. */
 export function errorDocument(error: CloacinaError): { code: string; message: string; [field: string]: unknown } {

@@ -1,3 +1,4 @@
+import { isDate, isError } from './realms.ts';
 import { CloacinaError, NotSerializableError, PayloadTooLargeError } from './error.ts';
 import { isTooDeep, maxJsonDepth } from './json-text.ts';
 
@@ -67,7 +68,7 @@ function write(value: unknown, walk: Walk): string {
     if (isTooDeep(text)) refuse(walk, tooDeep);
     return text;
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
+    if (!isError(error, 'RangeError')) throw error;
     const isLong = /string length/.test(error.message); // more than the 512 MB limit of a V8 string
     throw new NotSerializableError(walk.what, isLong ? 'the value is too large for JSON text' : tooDeep);
   }
@@ -118,11 +119,12 @@ function checkMember(value: unknown, key: string | number, walk: Walk, inArray: 
 
 function checkClass(value: object, walk: Walk): void {
   const proto: unknown = Object.getPrototypeOf(value);
-  if (value instanceof Date) refuse(walk, 'a Date is not JSON; store toISOString() or getTime()');
+  const isPlain = proto === Object.prototype || proto === Array.prototype || proto === null;
+  if (!isPlain && isDate(value)) refuse(walk, 'a Date is not JSON; store toISOString() or getTime()');
   if (typeof Reflect.get(value, 'toJSON') === 'function') {
     refuse(walk, 'an object with toJSON() would be stored as something else; call it yourself');
   }
-  if (proto === Object.prototype || proto === Array.prototype || proto === null) return;
+  if (isPlain) return;
   const kind = Object.prototype.toString.call(value).slice(8, -1);
   if (kind !== 'Object' && kind !== 'Array') refuse(walk, `a ${kind} is not JSON`);
 }

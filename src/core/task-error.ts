@@ -1,3 +1,4 @@
+import { isError } from './realms.ts';
 import { cleanText, maxTextLength } from './text.ts';
 
 /** An error in the form in which it is stored and shown. */
@@ -54,8 +55,7 @@ interface Source {
 function convert(thrown: unknown, source: Source, depth: number): TaskError {
   const { code, thrower } = source;
   try {
-    if (!(thrown instanceof Error))
-      return { name: 'Error', code, message: cleanText(`${thrower} threw ${describe(thrown)}`) };
+    if (!isError(thrown)) return { name: 'Error', code, message: cleanText(`${thrower} threw ${describe(thrown)}`) };
     return { ...known(thrown, code), ...causeOf(thrown, source, depth) };
   } catch {
     return { name: 'Error', code, message: `${thrower} threw a value that cannot be shown` };

@@ -42,8 +42,8 @@ export interface EngineOptions {
   readonly onRenewed?: (renewal: Renewal) => void;
   /** If true, an open runner keeps its process alive; default true. */
   readonly keepAlive?: boolean;
-  readonly onEvent: ((event: RunnerEvent) => void) | null;
-  readonly onProgress: (progress: TaskProgress) => void;
+  readonly onEvent: ((event: RunnerEvent) => unknown) | null;
+  readonly onProgress: (progress: TaskProgress) => unknown;
   readonly onEnded: (id: string, ended: EndedExecution) => void;
   /** Called after a commit for an execution owned here. */
   readonly onCommitted: () => void;

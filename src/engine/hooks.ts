@@ -3,6 +3,7 @@ import { parseJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import type { NewEvent } from '../store/transition.ts';
 import type { Logger } from './logger.ts';
+import { unawaited } from './unawaited.ts';
 
 /** A durable event of an execution owned here. */
 export interface RunnerEvent {
@@ -29,11 +30,11 @@ export interface TaskProgress {
 
 export interface HooksOptions {
   readonly logger: Logger;
-  readonly onEvent: ((event: RunnerEvent) => void) | null;
-  readonly onProgress: (progress: TaskProgress) => void;
+  readonly onEvent: ((event: RunnerEvent) => unknown) | null;
+  readonly onProgress: (progress: TaskProgress) => unknown;
 }
 
-/** Calls the user's own callbacks. Their exceptions reach neither the journal nor a task. */
+/** Calls the user's own callbacks. Their exceptions and rejections reach neither the journal nor a task. */
 export class Hooks {
   readonly #options: HooksOptions;
 
@@ -54,11 +55,7 @@ export class Hooks {
     this.#call('onProgress', () => this.#options.onProgress(progress));
   }
 
-  #call(name: string, call: () => void): void {
-    try {
-      call();
-    } catch (error) {
-      this.#options.logger.error({ error }, `the hook ${name} threw an error`);
-    }
+  #call(name: string, call: () => unknown): void {
+    unawaited(call, (error) => this.#options.logger.error({ error }, `the hook ${name} threw an error`));
   }
 }

@@ -1,3 +1,5 @@
+import { messageOf } from '../core/error-text.ts';
+import { isDate, isPromise } from '../core/realms.ts';
 import type { Log } from '../core/definition/definition.ts';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { durationMs } from '../core/duration.ts';
@@ -33,14 +35,13 @@ export function inlineCode(workflow: AnyWorkflow, options: InlineOptions = {}): 
     const context = new TaskContext(task, host, env);
     try {
       const value: unknown = await functions?.[name]?.(context as never);
-      const answer =
-        name === 'when' ? Boolean(value) : value instanceof Date && name === 'until' ? value.getTime() : value;
+      const answer = name === 'when' ? Boolean(value) : isDate(value) && name === 'until' ? value.getTime() : value;
       const what = name === 'run' ? `output of ${task.task}` : `${name} of ${task.task}`;
       const isMap = name === 'over';
       const output = isMap ? mapItemsText(answer, task.task) : stringifyJson(answer, what, task.maxPayload);
       return { status: 'completed', output };
     } catch (thrown) {
-      return failure(thrown, functions);
+      return await failure(thrown, functions);
     } finally {
       context.end();
     }
@@ -78,7 +79,9 @@ export function parseInputNow(workflow: AnyWorkflow, text: string, maxPayload: n
   if (schema === undefined) return { status: 'valid', input: text };
   try {
     const result = schema['~standard'].validate(parseJson(text));
-    return result instanceof Promise ? null : judged(result, 'input', maxPayload);
+    if (!isPromise(result)) return judged(result, 'input', maxPayload);
+    Promise.resolve(result).catch(() => undefined); // the caller refuses the schema, whatever its answer
+    return null;
   } catch (thrown) {
     return unfit(thrown, 'input');
   }
@@ -95,22 +98,23 @@ function unfit(thrown: unknown, what: string): InputOutcome {
   return { status: 'invalid', issues: [{ path, message: toTaskError(thrown).message }] };
 }
 
-function failure(thrown: unknown, functions: TaskFunctions | undefined): Outcome {
+async function failure(thrown: unknown, functions: TaskFunctions | undefined): Promise<Outcome> {
   try {
     const retryAfter = thrown instanceof RetryAfterError ? durationMs(thrown.delay, 'RetryAfterError.delay') : null;
-    return { status: 'failed', error: toTaskError(thrown), retryable: isRetryable(thrown, functions), retryAfter };
+    const retryable = await isRetryable(thrown, functions);
+    return { status: 'failed', error: toTaskError(thrown), retryable, retryAfter };
   } catch (malformed) {
     return { status: 'failed', error: toTaskError(malformed), retryable: true, retryAfter: null };
   }
 }
 
-function isRetryable(thrown: unknown, functions: TaskFunctions | undefined): boolean {
+async function isRetryable(thrown: unknown, functions: TaskFunctions | undefined): Promise<boolean> {
   if (thrown instanceof NonRetryableError) return false;
   // an invalid return value would probably be returned again, and its side effects repeated
   if (thrown instanceof CloacinaError && useless.has(thrown.code)) return false;
   if (functions?.retryWhen === undefined) return true;
   try {
-    return functions.retryWhen(thrown);
+    return Boolean(await functions.retryWhen(thrown));
   } catch {
     return false; // the error of the attempt is reported; a policy that throws does not prolong the task
   }
@@ -254,7 +258,7 @@ function logData(data: unknown): string {
   try {
     return stringifyJson(data, 'data', maxLogBytes);
   } catch (error) {
-    return JSON.stringify(error instanceof Error ? cleanText(error.message, maxLogFault) : 'not JSON');
+    return JSON.stringify(cleanText(messageOf(error), maxLogFault));
   }
 }
 

@@ -1,5 +1,8 @@
+import { messageOf } from '../core/error-text.ts';
+import { isError } from '../core/realms.ts';
 import { DatabaseLostError } from '../core/error.ts';
 import { indented } from '../core/plain.ts';
+import { unawaited } from './unawaited.ts';
 
 /** The interface of a logger; pino and console implement it. */
 export interface Logger {
@@ -33,17 +36,15 @@ function isNews(data: object): boolean {
   return !(Reflect.get(data, 'error') instanceof DatabaseLostError);
 }
 
-/** A logger that never throws: it is called in places that must not fail. */
+/** A logger that never throws and never rejects: it is called in places that must not fail. */
 export function steadyLogger(logger: Logger): Logger {
   const at =
     (level: keyof Logger) =>
-    (data: object, message: string): void => {
-      try {
-        logger[level](data, message);
-      } catch {
-        // no other output is left
-      }
-    };
+    (data: object, message: string): void =>
+      unawaited(
+        () => logger[level](data, message),
+        () => undefined, // no other output is left
+      );
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
@@ -53,6 +54,6 @@ function write(level: string, data: object, message: string): void {
 }
 
 function text(value: unknown): string {
-  if (value instanceof Error) return JSON.stringify(value.message);
+  if (isError(value)) return JSON.stringify(messageOf(value));
   return typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
 }

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { isDate } from '../core/realms.ts';
 import type { ScheduleOptions } from '../core/definition/definition.ts';
 import { describeRule } from '../core/schedule/describe-rule.ts';
 import { durationMs } from '../core/duration.ts';
@@ -215,8 +216,7 @@ export class Schedules {
   async preview(what: string | ScheduleOptions<unknown>, n: number = 10, from?: Date): Promise<Preview> {
     checkCount('n', n);
     const now = this.#options.clock.now();
-    if (from !== undefined && !(from instanceof Date))
-      throw new OptionInvalidError('from', `${shown(from)} is not a Date`);
+    if (from !== undefined && !isDate(from)) throw new OptionInvalidError('from', `${shown(from)} is not a Date`);
     const after = from?.getTime() ?? now;
     if (Number.isNaN(after)) throw new OptionInvalidError('from', 'it is an invalid Date');
     const rule = typeof what === 'string' ? ruleOf(await this.#find(what)) : previewedRule(what, now);
@@ -238,7 +238,7 @@ export class Schedules {
   async stats(options: StatsOptions = {}): Promise<ScheduleStats> {
     const now = this.#options.clock.now();
     const { since = hourMs } = options;
-    const from = since instanceof Date ? since.getTime() : now - durationMs(since, 'since');
+    const from = isDate(since) ? since.getTime() : now - durationMs(since, 'since');
     if (Number.isNaN(from)) throw new OptionInvalidError('since', 'it is an invalid Date');
     const [tenant, name] = [this.#tenant, options.schedule];
     return this.#store.read(function* () {

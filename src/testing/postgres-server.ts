@@ -7,6 +7,8 @@ import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
+import { messageOf } from '../core/error-text.ts';
+import { isError } from '../core/realms.ts';
 import { postgresBinaries } from './postgres-binaries.ts';
 
 const run = promisify(execFile);
@@ -175,8 +177,7 @@ export class PostgresServer {
         await client.end();
         return undefined;
       } catch (error) {
-        if (tries === 400 || this.#process?.exitCode !== null)
-          return error instanceof Error ? error : new Error(String(error));
+        if (tries === 400 || this.#process?.exitCode !== null) return isError(error) ? error : new Error(String(error));
       }
       await setTimeout(25);
     }
@@ -217,7 +218,7 @@ export async function startedServer(settings: Settings = {}): Promise<PostgresSe
     return server;
   } catch (error) {
     server?.removeNow();
-    return `no PostgreSQL can be started here: ${error instanceof Error ? error.message : String(error)}`;
+    return `no PostgreSQL can be started here: ${messageOf(error)}`;
   }
 }
 

@@ -142,6 +142,18 @@ export function selfLocating(texts: ReadonlyMap<string, string>): readonly strin
   });
 }
 
+const classOfRealm =
+  /\binstanceof ((Aggregate|Range|Reference|Syntax|Type|URI)?Error|Date|Promise|Object|Array|Function|Map|Set|RegExp|\w+\d+Array|ArrayBuffer)\b/g;
+
+/** Files that compare a value with a class of the language, which is another one in another realm. */
+export function boundToRealm(texts: ReadonlyMap<string, string>): readonly string[] {
+  return [...texts].flatMap(([file, text]) => {
+    if (file === 'core/realms.ts' || /\.(test|soak)\.ts$/.test(file)) return [];
+    const found = text.replaceAll(commentsAndStrings, '').match(classOfRealm) ?? [];
+    return found.map((each) => `src/${file} uses ${each}: see core/realms.ts`);
+  });
+}
+
 const statement =
   /^\s*(select\s.+\sfrom\s|insert\s+into\s|update\s+\w+\s+set\s|delete\s+from\s|with\s+(recursive\s+)?\w+(\([^)]*\))?\s+as\s*\()/is;
 const lockClause = /\bfor\s+(no\s+key\s+)?(update|share)\b|\bfor\s+key\s+share\b|\bskip\s+locked\b/i;

@@ -92,8 +92,11 @@ export interface Retry {
   maxDelay?: Duration;
   /** Random variation as a share of the delay, 0 to 1; default 0.25. */
   jitter?: number;
-  /** Returns true if the error is worth another attempt; default: always. */
-  when?: (error: unknown) => boolean;
+  /**
+   * Returns true, or a promise of it, if the error is worth another attempt; default: always. If it throws or rejects,
+   * there is none. The timeout of the attempt includes it.
+   */
+  when?: (error: unknown) => boolean | Promise<boolean>;
 }
 
 export interface NodeOptions<S, In, N extends Needs<S>> {

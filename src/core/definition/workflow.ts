@@ -34,7 +34,7 @@ export interface TaskFunctions {
   readonly over: ((ctx: AnyCtx) => unknown) | undefined;
   readonly input: ((ctx: AnyCtx) => unknown) | undefined;
   readonly until: ((ctx: AnyCtx) => unknown) | undefined;
-  readonly retryWhen: ((error: unknown) => boolean) | undefined;
+  readonly retryWhen: ((error: unknown) => unknown) | undefined;
   /** Validates the payload of a signal. */
   readonly schema: StandardSchemaV1 | undefined;
 }
@@ -50,6 +50,8 @@ export interface WorkflowFunctions {
 // a brand in the global symbol registry: a bundle may contain its own copy of this module
 const brand = Symbol.for('cloacina.workflow');
 const functionsKey = Symbol.for('cloacina.workflow.functions');
+/** Of a settled need: its task. */
+const settledKey = Symbol.for('cloacina.settled');
 
 const defaultTimeoutMs = hourMs;
 const maxNameLength = 200;
@@ -152,7 +154,7 @@ class Definition {
   }
 
   returns(task: Task<unknown, unknown> | SettledTask<unknown, unknown>): this {
-    const settledNeed = settledOf.get(task);
+    const settledNeed = settledOf(task);
     const name = this.#nodes.get(settledNeed ?? task);
     if (name === undefined) this.#refuse('it returns a task of another workflow');
     const output = { task: name, settled: settledNeed !== undefined };
@@ -210,7 +212,7 @@ class Definition {
 
   #needs(task: string, needs: Readonly<Record<string, object>>): Record<string, NeedSpec> {
     const entries = Object.entries(needs).map(([alias, need]) => {
-      const settledNeed = settledOf.get(need);
+      const settledNeed = settledOf(need);
       const name = this.#nodes.get(settledNeed ?? need);
       if (name === undefined) {
         const other = (settledNeed ?? need) as { name?: string } | undefined;
@@ -286,7 +288,10 @@ function isCount(value: number): boolean {
   return Number.isInteger(value) && value >= 1;
 }
 
-const settledOf = new WeakMap<object, object>();
+/** The task of a settled need, undefined for a task. */
+function settledOf(need: unknown): object | undefined {
+  return record.fits(need) ? (Reflect.get(need as object, settledKey) as object | undefined) : undefined;
+}
 
 /**
  * Defines a workflow. Without a schema the input is any JSON and is optional. Throws DEFINITION_INVALID for an invalid
@@ -307,8 +312,7 @@ export function workflow(name: string, options: WorkflowOptions<StandardSchemaV1
 /** Turns a task into a need that is met when the task ends in any way; its value is a `Settled`. */
 export function settled<S, O>(task: Task<S, O>): SettledTask<S, O> {
   if (!record.fits(task)) throw new OptionInvalidError('task', `settled() takes a task, not ${shown(task)}`);
-  const need = Object.freeze({ name: task.name, settled: true });
-  settledOf.set(need, task);
+  const need = Object.freeze({ name: task.name, settled: true, [settledKey]: task });
   return need as unknown as SettledTask<S, O>;
 }
 

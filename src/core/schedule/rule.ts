@@ -1,3 +1,4 @@
+import { isDate } from '../realms.ts';
 import { parseCron } from './cron.ts';
 import type { ScheduleOptions } from '../definition/definition.ts';
 import { dayMs, durationMs, type Duration } from '../duration.ts';
@@ -145,7 +146,7 @@ const timePattern =
 
 function instant(field: string, value: string | Date | undefined, place: Zone): number | null {
   if (value === undefined) return null;
-  if (value instanceof Date && !Number.isNaN(value.getTime())) return value.getTime();
+  if (isDate(value) && !Number.isNaN(value.getTime())) return value.getTime();
   const parts = typeof value === 'string' ? timePattern.exec(value.trim()) : null;
   if (parts === null) {
     throw new ScheduleInvalidError(field, `${shown(value)} is not a time; write it as in '2026-03-29T02:30:00Z'`);

@@ -1,3 +1,4 @@
+import { isError } from '../realms.ts';
 import { dayMs, hourMs } from '../duration.ts';
 import { nearNames } from '../suggest.ts';
 
@@ -123,7 +124,7 @@ export function zone(name: string): Zone | null {
     zones.set(name, added);
     return added;
   } catch (error) {
-    if (error instanceof RangeError) return null; // Intl refuses an unknown name with a RangeError
+    if (isError(error, 'RangeError')) return null; // Intl refuses an unknown name with a RangeError
     throw error;
   }
 }

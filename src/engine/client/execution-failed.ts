@@ -1,3 +1,4 @@
+import { acrossCopies } from '../../core/copies.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { reviveError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
@@ -25,3 +26,5 @@ export class ExecutionFailedError extends CloacinaError {
     this.error = error;
   }
 }
+
+acrossCopies({ ExecutionFailedError });

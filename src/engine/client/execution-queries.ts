@@ -1,3 +1,4 @@
+import { isDate } from '../../core/realms.ts';
 import { ExecutionNotFoundError, OptionInvalidError } from '../../core/error.ts';
 import type { ExecutionStatus } from '../../core/execution/states.ts';
 import { executionStatuses, isEnded } from '../../core/execution/states.ts';
@@ -287,7 +288,7 @@ function logOf({ task, item, attempt, at, level, message, data }: LogRecord): Ex
 
 function sinceMs(since: Date | undefined): number | null {
   if (since === undefined) return null;
-  if (since instanceof Date && !Number.isNaN(since.getTime())) return since.getTime();
+  if (isDate(since) && !Number.isNaN(since.getTime())) return since.getTime();
   throw new OptionInvalidError('since', 'it is not a valid Date');
 }
 

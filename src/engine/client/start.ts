@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isDate } from '../../core/realms.ts';
 import type { AnyWorkflow } from '../../core/definition/definition.ts';
 import { durationMs } from '../../core/duration.ts';
 import type { Duration } from '../../core/duration.ts';
@@ -238,7 +239,7 @@ function inputHash(given: string): string {
 
 function startTime(startAt: Date | Duration | undefined, now: number): number | null {
   if (startAt === undefined) return null;
-  const at = startAt instanceof Date ? startAt.getTime() : now + durationMs(startAt, 'startAt');
+  const at = isDate(startAt) ? startAt.getTime() : now + durationMs(startAt, 'startAt');
   if (Number.isNaN(at)) throw new OptionInvalidError('startAt', 'it is an invalid Date');
   return at > now ? at : null;
 }

@@ -1,5 +1,6 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { isError } from '../../core/realms.ts';
 import type { RunnerRecord } from '../../store/store.ts';
 
 /** The identity by which processes of one machine recognise each other. */
@@ -45,7 +46,7 @@ export function isProcessGone(runner: Pick<RunnerRecord, 'pid' | 'pidStarted'>):
   try {
     process.kill(runner.pid, 0);
   } catch (error) {
-    return error instanceof Error && Reflect.get(error, 'code') === 'ESRCH';
+    return isError(error) && Reflect.get(error, 'code') === 'ESRCH';
   }
   if (runner.pidStarted === null) return false;
   const now = processStart(runner.pid);

@@ -1,3 +1,4 @@
+import { messageOf } from '../../core/error-text.ts';
 import { CloacinaError } from '../../core/error.ts';
 import type { AttemptKey, TakenOffer, Helped, Sharing } from '../../store/store.ts';
 import type { AttemptEnd } from '../execution/attempt.ts';
@@ -42,7 +43,7 @@ export class HelperJournal {
           { execution: executionId, task, error: cause },
           'the database refuses a result of an attempt for another runner; the attempt fails',
         );
-        const reason = cause instanceof Error ? cause.message : String(cause);
+        const reason = messageOf(cause);
         reject(
           new CloacinaError('STORE_REFUSED', `the database refuses what the attempt stores: ${reason}`, { cause }),
         );

@@ -1,4 +1,5 @@
 import { unpackTar } from 'modern-tar';
+import { messageOf } from '../../core/error-text.ts';
 import { PackageInvalidError } from '../../core/error.ts';
 import { sha256, tarDigest } from './digest.ts';
 import { byPathBytes, clashFinder, pathFault } from './entry-path.ts';
@@ -86,7 +87,7 @@ async function readTar(tar: Uint8Array): Promise<readonly Entry[]> {
     return entries.map(({ header, data }) => ({ path: header.name, bytes: data ?? new Uint8Array() }));
   } catch (error) {
     if (error instanceof PackageInvalidError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new PackageInvalidError('ARCHIVE_CORRUPT', `the archive is damaged: its tar cannot be read (${reason})`, {
       reason,
       cause: error,

@@ -69,10 +69,6 @@ function asText(value: unknown): string {
   return typeof value === 'string' ? value : inspect(value);
 }
 
-function asBoolean(value: unknown): boolean {
-  return Boolean(value);
-}
-
 interface Waiting {
   resolve(text: string | undefined): void;
   reject(error: Error): void;
@@ -172,7 +168,7 @@ function reply(id: number, outcome: Outcome | InputOutcome): void {
       });
     case 'failed': {
       const { error, retryable, retryAfter } = outcome;
-      return send({ kind: 'failed', id, error, retryable: asBoolean(retryable), retryAfter });
+      return send({ kind: 'failed', id, error, retryable, retryAfter });
     }
     case 'lost': // sent by hosts only
   }

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
+import { messageOf } from '../../core/error-text.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { formatMs } from '../../core/duration.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
@@ -118,7 +119,7 @@ export class IsolateProcess {
       this.#entry = pathToFileURL(join(dir, this.#options.entry)).href;
       this.#attach(spawnGuest({ ...this.#options, dir, env: this.#options.env.all }));
     } catch (error) {
-      this.#ending = { reason: 'not_started', detail: error instanceof Error ? error.message : String(error) };
+      this.#ending = { reason: 'not_started', detail: messageOf(error) };
       // deferred like every other end: the caller has not stored this object yet
       queueMicrotask(() => this.#finish(null, null));
     }
@@ -187,7 +188,7 @@ export class IsolateProcess {
     };
     const events = {
       message: (message: unknown, texts: readonly string[]) => this.#receive(readToHost(message, texts), texts),
-      fault: (error: unknown) => this.end('broke_protocol', error instanceof Error ? error.message : String(error)),
+      fault: (error: unknown) => this.end('broke_protocol', messageOf(error)),
     };
     this.#link = new Link(channel, events, bounds);
   }

@@ -1,5 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '../../core/error-text.ts';
 import { errnoOf } from '../../core/errno.ts';
 import { CloacinaError, PackageInvalidError } from '../../core/error.ts';
 import { compileGraph } from '../../core/definition/graph.ts';
@@ -183,6 +184,6 @@ function failure(name: ConditionName, reason: string, thrown: unknown): LoadFail
 
 function coded(thrown: unknown): CloacinaError {
   if (thrown instanceof CloacinaError) return thrown;
-  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const message = messageOf(thrown);
   return new CloacinaError('PACKAGE_LOAD_FAILED', message, { cause: thrown });
 }

@@ -242,6 +242,19 @@ test('registry.md, Reconciler: it loads the heads of channels and reports its pr
   assert.equal(reconciler.loaded.length, 1, 'a version without a channel is not loaded');
 });
 
+test('interfaces.md, options: a listener for packages that rejects is logged, and the version is loaded', async (t) => {
+  const here = await place(t);
+  const { bytes } = await pack('1.0.0');
+  await here.registry.register(bytes);
+  const errors: string[] = [];
+  const reconciler = await here.open({
+    onEvent: () => Promise.reject(new Error('webhook answered 500')),
+    logger: { ...quiet, error: (_, message) => errors.push(message) },
+  });
+  assert.equal(reconciler.loaded.length, 1);
+  assert.deepEqual(errors, ['the hook onPackage threw an error']);
+});
+
 test('registry.md, hot swap: the new version is added before the old one is removed', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');

@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../../core/error-table.ts';
 import type { PackagedWorkflow } from '../../engine/catalog.ts';
+import { unawaited } from '../../engine/unawaited.ts';
 import { WakeLoop } from '../../engine/wake-loop.ts';
 import type { Polled } from '../../engine/wake-loop.ts';
 import { pinnedCount, wantedVersions } from '../../store/registry/versions.ts';
@@ -44,7 +45,7 @@ export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
   readonly inUse: (digest: string) => boolean;
   /** Restricts the loaded versions, for a runner of a few executions only; default all wanted versions. */
   readonly wants?: (version: LoadedPackage) => boolean;
-  readonly onEvent?: (event: PackageEvent) => void;
+  readonly onEvent?: (event: PackageEvent) => unknown;
   /** The safety net: the longest time between two passes; default 30 s. */
   readonly pollMs?: number;
 }
@@ -318,11 +319,11 @@ export class Reconciler {
   }
 
   #tell(event: PackageEvent): void {
-    try {
-      this.#options.onEvent?.(event);
-    } catch (error) {
-      this.#options.logger.error({ error }, 'the listener for package events threw');
-    }
+    const { onEvent, logger } = this.#options;
+    unawaited(
+      () => onEvent?.(event),
+      (error) => logger.error({ error }, 'the hook onPackage threw an error'),
+    );
   }
 
   /** Work that a pass does not wait for; its end may make something else possible. */

@@ -2,6 +2,8 @@ import { realpath, stat } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import type { Plugin, rolldown as rolldownFunction, RolldownLog } from 'rolldown';
+import { messageOf } from '../../core/error-text.ts';
+import { isError } from '../../core/realms.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { rewriteAssets } from './assets.ts';
 import { entryPath } from '../archive/manifest.ts';
@@ -68,7 +70,7 @@ async function loadBundler(project: Project): Promise<typeof rolldownFunction> {
   try {
     return (await import('rolldown')).rolldown;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw buildFailed(project, [`the bundler does not load on this machine (${reason})`], error);
   }
 }
@@ -154,8 +156,8 @@ function refuse(project: Project, found: Findings, imports: readonly string[]): 
 }
 
 function bundlerMessages(project: Project, error: unknown): readonly string[] {
-  const errors = error instanceof Error && 'errors' in error && Array.isArray(error.errors) ? error.errors : [];
-  if (errors.length === 0) return [error instanceof Error ? error.message : String(error)];
+  const errors = isError(error) && 'errors' in error && Array.isArray(error.errors) ? error.errors : [];
+  if (errors.length === 0) return [messageOf(error)];
   return (errors as readonly RolldownLog[]).map((log) => logMessage(project, log));
 }
 

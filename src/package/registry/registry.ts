@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { OptionInvalidError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import { shown } from '../../core/option-check.ts';
@@ -250,7 +251,7 @@ export class Registry {
     options: ActOptions,
     then: (acting: Acting, record: PackageRecord) => Script<{ readonly moved: boolean }>,
   ): Promise<PublishedRecord> {
-    if (!(bytes instanceof Uint8Array))
+    if (!types.isUint8Array(bytes))
       throw new OptionInvalidError('bytes', `${shown(bytes)} is not a package file; pass its bytes`);
     // the libraries that read manifests take most of the load time, and only these verbs need them
     const [{ readArchive }, { checkEngine, runningEngine }] = await Promise.all([

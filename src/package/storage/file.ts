@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { messageOf } from '../../core/error-text.ts';
 import { errnoOf } from '../../core/errno.ts';
 import { hourMs } from '../../core/duration.ts';
 import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
@@ -132,7 +133,7 @@ class FileStorage implements PackageStorage {
       return await work();
     } catch (error) {
       if (error instanceof CloacinaError) throw error;
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       throw new StoreUnavailableError(`${failed} (${reason})`, error);
     }
   }
@@ -155,7 +156,7 @@ function folderOf(url: string): string {
     if (rest.startsWith('//')) return fileURLToPath(url);
   } catch (error) {
     // not as a cause: it contains the whole text of the URL
-    throw invalidUrl(url, error instanceof Error ? error.message : String(error));
+    throw invalidUrl(url, messageOf(error));
   }
   if (rest === '') throw invalidUrl(url, 'it names no folder');
   if (rest.includes('\0')) throw invalidUrl(url, 'it holds a NUL');

@@ -1,5 +1,5 @@
 import { CloacinaError } from '../../core/error.ts';
-import { shown } from '../../core/option-check.ts';
+import { record, shown } from '../../core/option-check.ts';
 
 /** Runs one statement within the caller's transaction. Parameters are texts, so no driver has to guess a type. */
 export type CallerQuery = <Row>(text: string, values: readonly string[]) => Promise<readonly Row[]>;
@@ -51,7 +51,7 @@ function drizzleQuery(sql: string, params: readonly string[]): object {
 }
 
 function rowsOf(result: unknown): readonly unknown[] {
-  const rows: unknown = result instanceof Object && !Array.isArray(result) ? Reflect.get(result, 'rows') : result;
+  const rows: unknown = record.fits(result) ? Reflect.get(result as object, 'rows') : result;
   if (Array.isArray(rows)) return rows;
   throw new CloacinaError('TRANSACTION_INVALID', `option 'tx': its query() returned ${shown(result)} without rows`);
 }

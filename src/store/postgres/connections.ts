@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import type * as PgModule from 'pg';
 import type { Client, ClientBase, ClientConfig, Pool, PoolConfig, QueryResult } from 'pg';
+import { isError } from '../../core/realms.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { OutcomeUnknownError } from '../transition.ts';
 import type { PostgresPlace } from './url.ts';
@@ -113,7 +114,7 @@ export class Connections {
 
   /** Records a connection that failed or does not accept writes: the next one goes to the next host. */
   failed(error: unknown): void {
-    if (error instanceof Error && /unsupported startup parameter/.test(error.message)) this.#pooled = true;
+    if (isError(error) && /unsupported startup parameter/.test(error.message)) this.#pooled = true;
     else this.#host = (this.#host + 1) % this.hosts;
   }
 
@@ -184,7 +185,8 @@ export async function closeHard(client: Client): Promise<void> {
   client.removeAllListeners('end');
   const ended = client.end().catch(() => undefined);
   const connection: unknown = Reflect.get(client, 'connection');
-  const stream: unknown = connection instanceof Object ? Reflect.get(connection, 'stream') : undefined;
+  const stream: unknown =
+    typeof connection === 'object' && connection !== null ? Reflect.get(connection, 'stream') : undefined;
   if (stream instanceof Socket) stream.destroy();
   await ended;
 }

@@ -1,3 +1,5 @@
+import { messageOf } from '../../core/error-text.ts';
+import { isError } from '../../core/realms.ts';
 import { CloacinaError, StoreUnavailableError } from '../../core/error.ts';
 import {
   FencedError,
@@ -12,7 +14,7 @@ import {
  * of a system error.
  */
 function sqlState(error: unknown): string | undefined {
-  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
+  const code: unknown = isError(error) ? Reflect.get(error, 'code') : undefined;
   return typeof code === 'string' ? code : undefined;
 }
 
@@ -50,9 +52,7 @@ export function isForeignStatement(error: unknown): boolean {
  */
 export function isStaleStatement(error: unknown): boolean {
   if (isForeignStatement(error)) return true;
-  return (
-    sqlState(error) === '0A000' && error instanceof Error && Reflect.get(error, 'routine') === 'RevalidateCachedQuery'
-  );
+  return sqlState(error) === '0A000' && isError(error) && Reflect.get(error, 'routine') === 'RevalidateCachedQuery';
 }
 
 /**
@@ -74,7 +74,7 @@ export function isPassing(error: unknown): boolean {
   if (error instanceof CloacinaError || isOfBatch(error)) return false;
   const state = sqlState(error);
   if (isStaleStatement(error)) return true;
-  if (state === undefined) return error instanceof Error && /connection|terminated|timeout/i.test(error.message);
+  if (state === undefined) return isError(error) && /connection|terminated|timeout/i.test(error.message);
   return /^(40|53|57P|08|55P03|25006|25P0[23]|57014)/.test(state) || /^E[A-Z]+$/.test(state);
 }
 
@@ -83,7 +83,7 @@ export function isSilence(error: unknown): boolean {
   if (error instanceof OutcomeUnknownError) return true;
   if (sqlState(error) === '57014') return true;
   // the texts of `pg`; a connection that could not be opened has sent nothing
-  return error instanceof Error && /^(Query read timeout|Connection terminated( unexpectedly)?)$/.test(error.message);
+  return isError(error) && /^(Query read timeout|Connection terminated( unexpectedly)?)$/.test(error.message);
 }
 
 /** A connection that could not be opened sent nothing; one that broke may have. */
@@ -98,7 +98,7 @@ export function unknownUnlessRefused(error: unknown): unknown {
 /** Converts a PostgreSQL error to one of Cloacina's, with the operation and the database. */
 export function storeError(error: unknown, what: string): unknown {
   if (error instanceof CloacinaError) return error;
-  const reason = error instanceof Error ? error.message || String(sqlState(error)) : String(error);
+  const reason = messageOf(error);
   if (error instanceof OutcomeUnknownError) {
     const message = `${what}; the change may or may not have been stored: ${reason}; check before you repeat it`;
     return new CloacinaError('OUTCOME_UNKNOWN', message, { cause: error });

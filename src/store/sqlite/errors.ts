@@ -1,5 +1,7 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { messageOf } from '../../core/error-text.ts';
+import { isError } from '../../core/realms.ts';
 import { CloacinaError, DatabaseFlushError, StoreUnavailableError } from '../../core/error.ts';
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
@@ -18,14 +20,14 @@ export function isBusy(error: unknown): boolean {
 export function isDataError(error: unknown): boolean {
   const primary = primaryCode(error);
   if (primary === undefined) {
-    const name: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
-    return error instanceof RangeError || error instanceof TypeError || name === 'ERR_STRING_TOO_LONG';
+    const name: unknown = isError(error) ? Reflect.get(error, 'code') : undefined;
+    return isError(error, 'RangeError') || isError(error, 'TypeError') || name === 'ERR_STRING_TOO_LONG';
   }
   return primary === 18 || primary === 19 || primary === 20 || primary === 25;
 }
 
 function primaryCode(error: unknown): number | undefined {
-  const extended: unknown = error instanceof Error ? Reflect.get(error, 'errcode') : undefined;
+  const extended: unknown = isError(error) ? Reflect.get(error, 'errcode') : undefined;
   return typeof extended === 'number' ? extended & 0xff : undefined;
 }
 
@@ -36,7 +38,7 @@ function primaryCode(error: unknown): number | undefined {
 export function storeError(error: unknown, what: string, where?: string): unknown {
   const primary = primaryCode(error);
   if (primary === undefined || error instanceof CloacinaError) return error;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   if (primary === code.corrupt || primary === code.notADatabase) {
     return new CloacinaError('DATABASE_INVALID', `${what}: ${reason}`, { cause: error });
   }
@@ -55,7 +57,7 @@ export function openError(error: unknown, where: string): unknown {
       cause: error,
     });
   }
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   if (primary === code.readonly || isReadOnlyDisk(error) || (primary === code.cantOpen && isReadOnly(where))) {
     return new CloacinaError('DATABASE_READ_ONLY', `the database ${where} cannot be written: ${reason}`, {
       cause: error,
@@ -78,12 +80,12 @@ function isReadOnly(where: string): boolean {
 }
 
 function isReadOnlyDisk(error: unknown): boolean {
-  return error instanceof Error && Reflect.get(error, 'code') === 'EROFS';
+  return isError(error) && Reflect.get(error, 'code') === 'EROFS';
 }
 
 /** A commit is in the log and could not be made durable. */
 export function flushError(where: string, error: unknown): DatabaseFlushError {
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   const message =
     `the system failed to flush a commit of the database ${where} to disk: ${reason}. A later flush can succeed without ` +
     'the data, so nothing is acknowledged from this commit on; check the disk, then end this process and start it again';

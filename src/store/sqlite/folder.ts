@@ -1,5 +1,6 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { isError } from '../../core/realms.ts';
 
 /**
  * Creates a folder with its parents, and returns the topmost one that was missing; undefined if the folder exists.
@@ -36,5 +37,5 @@ function isFolder(path: string): boolean {
 }
 
 function codeOf(error: unknown): unknown {
-  return error instanceof Error ? Reflect.get(error, 'code') : undefined;
+  return isError(error) ? Reflect.get(error, 'code') : undefined;
 }

@@ -1,5 +1,6 @@
 import { constants } from 'node:sqlite';
 import type { DatabaseSync } from 'node:sqlite';
+import { isError, isPromise } from '../../core/realms.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { revocable, transactionEnded } from '../revocable.ts';
 import type { Terms } from '../revocable.ts';
@@ -72,10 +73,6 @@ export function synchronous<T>(value: T): T {
   return value;
 }
 
-function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return value instanceof Object && 'then' in value && typeof value.then === 'function';
-}
-
 function notSynchronous(value: PromiseLike<unknown>): CloacinaError {
   // later work of the promise fails by itself, since the transaction is over; its rejection must not go unhandled
   value.then(undefined, () => undefined);
@@ -85,5 +82,5 @@ function notSynchronous(value: PromiseLike<unknown>): CloacinaError {
 }
 
 function isDenied(error: unknown): boolean {
-  return error instanceof Error && Reflect.get(error, 'errcode') === notAuthorized;
+  return isError(error) && Reflect.get(error, 'errcode') === notAuthorized;
 }

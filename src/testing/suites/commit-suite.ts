@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { isError } from '../../core/realms.ts';
 import { FencedError, RefusedDataError } from '../../store/transition.ts';
 import { sampleExecution, sampleRelease, sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 import type { StorePlace } from '../store-place.ts';
@@ -107,7 +108,7 @@ export function commitSuite(place: StorePlace): void {
           sampleTransition(good, { tasks: [sampleTaskState('a')] }),
           sampleTransition(bad, { events: [event, event] }),
         ),
-        (error) => error instanceof RefusedDataError && error.id === bad && error.cause instanceof Error,
+        (error) => error instanceof RefusedDataError && error.id === bad && isError(error.cause),
       );
       assert.deepEqual(await place.store.tasks(good), []);
     });

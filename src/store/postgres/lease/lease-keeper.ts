@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { isError } from '../../../core/realms.ts';
 import { ownFile } from '../../../own-files.ts';
 import type { LeaseKeeper, LeaseKept } from '../../runners/lease-keeper.ts';
 import { LeaseMemory } from './lease-memory.ts';
@@ -73,7 +74,7 @@ class ThreadKeeper implements LeaseKeeper {
     this.#worker.unref();
     this.#worker.on('message', (saying: LeaseReport) => this.#heard(lease, saying));
     this.#worker.on('error', (error) => {
-      if (!this.#closing) lease.onGone(error instanceof Error ? error : new Error(String(error)));
+      if (!this.#closing) lease.onGone(isError(error) ? error : new Error(String(error)));
     });
     this.#worker.on('exit', (code) => {
       this.#ended.resolve();

@@ -1,6 +1,7 @@
 import { writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Client } from 'pg';
+import { messageOf } from '../../../core/error-text.ts';
 import { LeaseMemory } from './lease-memory.ts';
 import { Connections, beginText, closeHard } from '../connections.ts';
 import type { LeaseReport, LeaseThreadData } from './lease-keeper.ts';
@@ -48,7 +49,7 @@ class LeaseThread {
         failures = 0;
       } catch (error) {
         failures++;
-        if (!this.#closed) say({ said: 'failed', message: error instanceof Error ? error.message : String(error) });
+        if (!this.#closed) say({ said: 'failed', message: messageOf(error) });
         await this.#drop();
       }
       // the first retries after a failure follow quickly: another host, or a new connection, may answer at once

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Client } from 'pg';
-import { testPostgres } from '../../testing/postgres-server.ts';
+import { startedServer, testPostgres } from '../../testing/postgres-server.ts';
 import { openStore } from '../open.ts';
 import { postgresPlace } from './url.ts';
 
@@ -48,4 +51,32 @@ describe('postgresql.md, URL: the schema', () => {
       await (await openStore(url)).close();
     });
   }
+});
+
+describe('postgresql.md, URL: a server on a UNIX socket', { skip: process.platform === 'win32' }, () => {
+  const rows = [
+    ['postgres://ada@/work?host=/run/pg', 'postgres:///work?host=%2Frun%2Fpg&user=ada'],
+    ['postgres://a%40b:p%3A%2F@/work?host=/run/pg', 'postgres:///work?host=%2Frun%2Fpg&user=a%40b&password=p%3A%2F'],
+    ['postgres://ada:x@/work?user=bob&password=y', 'postgres:///work?user=bob&password=y'],
+    ['postgres:///work?host=/run/pg', 'postgres:///work?host=%2Frun%2Fpg'],
+  ] as const;
+  for (const [url, given] of rows) {
+    it(`the URL ${url} reaches the driver as ${given}`, () => {
+      assert.deepEqual(postgresPlace(`${url}${url.includes('?') ? '&' : '?'}schema=s`).urls, [given]);
+    });
+  }
+
+  it('a user beside an empty host opens the socket of the parameter host', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'socket-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    chmodSync(folder, 0o777); // the server runs as another user
+    const own = await startedServer({ unix_socket_directories: folder });
+    if (typeof own === 'string') return t.skip(own);
+    t.after(() => own.remove());
+    for (const user of ['postgres', 'postgres:secret']) {
+      const store = await openStore(`postgres://${user}@/postgres?host=${folder}&port=${own.port}`);
+      assert.deepEqual(await store.definitions(), []);
+      await store.close();
+    }
+  });
 });

@@ -15,6 +15,7 @@ export class Client extends EngineClient implements AsyncDisposable {
   readonly schedules: SchedulesVerbs;
   readonly registry: RegistryVerbs;
   readonly #store: Store;
+  #closing: Promise<void> | undefined;
 
   protected constructor(parts: Parts) {
     super(parts.client);
@@ -34,9 +35,11 @@ export class Client extends EngineClient implements AsyncDisposable {
     return new Client(await openClient(url, options));
   }
 
+  /** Ends waiting calls and closes the database. A later call waits for the first. */
   async close(): Promise<void> {
     this.endClient();
-    await this.#store.close();
+    this.#closing ??= this.#store.close();
+    await this.#closing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -47,6 +50,7 @@ export class Client extends EngineClient implements AsyncDisposable {
 /** A client that also executes workflows. */
 export class Runner extends Client {
   readonly #running: Running;
+  #ending: Promise<void> | undefined;
 
   private constructor(running: Running) {
     super(running.parts);
@@ -74,11 +78,16 @@ export class Runner extends Client {
 
   /**
    * Stops starting work, lets attempts end for `drain` (default 10s), aborts the rest, and releases executions for
-   * other runners.
+   * other runners. A later call waits for the first, whose `drain` counts. Throws OPTION_INVALID, and closes nothing then.
    */
   override async close(options: { readonly drain?: Duration } = {}): Promise<void> {
-    const { engine, reconciler, loop } = this.#running;
     const drainMs = durationMs(options.drain ?? '10s', 'drain');
+    this.#ending ??= this.#end(drainMs);
+    await this.#ending;
+  }
+
+  async #end(drainMs: number): Promise<void> {
+    const { engine, reconciler, loop } = this.#running;
     await loop?.close();
     await engine.close(drainMs);
     await reconciler?.close();

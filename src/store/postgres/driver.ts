@@ -72,6 +72,7 @@ export class PostgresDriver implements Driver {
   readonly #patient = new WeakMap<PoolClient, number>();
   #notices: Notices | undefined;
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   private constructor(connections: Connections, place: PostgresPlace, options: PostgresOptions) {
     this.#connections = connections;
@@ -296,8 +297,13 @@ export class PostgresDriver implements Driver {
     return this.#notices!.subscribe(listener);
   }
 
+  /** Every call resolves when all is closed. */
   async close(): Promise<void> {
-    if (this.#closed) return;
+    this.#closing ??= this.#close();
+    await this.#closing;
+  }
+
+  async #close(): Promise<void> {
     await this.#notices?.close();
     this.#closed = true;
     // an unresponsive connection must not block the close

@@ -1,4 +1,4 @@
-import { CloacinaError, StoreUnavailableError } from '../../core/error.ts';
+import { CloacinaError, DatabaseReadOnlyError, StoreUnavailableError } from '../../core/error.ts';
 import {
   FencedError,
   OutcomeUnknownError,
@@ -122,7 +122,20 @@ export function openError(error: unknown, shown: string): unknown {
   if (error instanceof CloacinaError) return error;
   const reason = error instanceof Error ? error.message || String(sqlState(error)) : String(error);
   const remedy = lastingFault(error);
-  const message = `the database ${shown} could not be opened: ${reason}${remedy === null ? '' : `; ${remedy}`}`;
+  return unavailable(
+    `the database ${shown} could not be opened: ${reason}${remedy === null ? '' : `; ${remedy}`}`,
+    error,
+  );
+}
+
+function unavailable(message: string, error: unknown): StoreUnavailableError {
+  if (isReadOnly(error)) {
+    const why = 'the server takes no writes: it is a standby, or default_transaction_read_only is on';
+    return new DatabaseReadOnlyError(`${message}; ${why}`, error);
+  }
+  if (sqlState(error) === '42501') {
+    return new DatabaseReadOnlyError(`${message}; grant the user of the URL the privilege`, error);
+  }
   return new StoreUnavailableError(message, error);
 }
 
@@ -136,5 +149,5 @@ export function storeError(error: unknown, what: string): unknown {
   }
   // missing database or user, wrong password, missing privilege
   const isRefused = /^(3D000|28P01|28000|42501)$/.test(sqlState(error) ?? '');
-  return isRefused || isPassing(error) ? new StoreUnavailableError(`${what}: ${reason}`, error) : error;
+  return isRefused || isPassing(error) ? unavailable(`${what}: ${reason}`, error) : error;
 }

@@ -1,5 +1,7 @@
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
+import { anything, checkOptions } from './core/option-check.ts';
+import type { Kinds } from './core/option-check.ts';
 import { EngineClient } from './engine/client/client.ts';
 import type { Workflows } from './engine/client/workflows.ts';
 import type { ClientOptions, RunnerOptions } from './options.ts';
@@ -47,6 +49,13 @@ export class Client extends EngineClient implements AsyncDisposable {
   }
 }
 
+export interface CloseOptions {
+  /** The time that running attempts are given to end; default 10s. */
+  readonly drain?: Duration;
+}
+
+const closeKinds: Kinds<CloseOptions> = { drain: anything };
+
 /** A client that also executes workflows. */
 export class Runner extends Client {
   readonly #running: Running;
@@ -80,7 +89,8 @@ export class Runner extends Client {
    * Stops starting work, lets attempts end for `drain` (default 10s), aborts the rest, and releases executions for
    * other runners. A later call waits for the first, whose `drain` counts. Throws OPTION_INVALID, and closes nothing then.
    */
-  override async close(options: { readonly drain?: Duration } = {}): Promise<void> {
+  override async close(options: CloseOptions = {}): Promise<void> {
+    checkOptions(options, closeKinds);
     const drainMs = durationMs(options.drain ?? '10s', 'drain');
     this.#ending ??= this.#end(drainMs);
     await this.#ending;

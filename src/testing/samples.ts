@@ -123,6 +123,7 @@ export function sampleFilter(change: Partial<ExecutionFilter> = {}): ExecutionFi
   return {
     tenant: 'default',
     workflow: null,
+    package: undefined,
     status: null,
     since: null,
     parent: null,

@@ -27,18 +27,21 @@ export type { Json, Jsonable } from './core/json.ts';
 export type { ScheduleSpec, TaskSpec, WorkflowSpec } from './core/definition/spec.ts';
 export type { TaskError } from './core/task-error.ts';
 export { settled, unchecked, workflow } from './core/definition/workflow.ts';
-export type { ExecutionHandle, ExecutionOutcome, Result, StartNow } from './engine/client/client.ts';
+export type { ExecutionHandle, ExecutionOutcome, ForkOptions, Result, StartNow } from './engine/client/client.ts';
 export type { Clock, Timer } from './engine/clock.ts';
 export type { Controlled } from './engine/client/execution-commands.ts';
 export { ExecutionFailedError } from './engine/client/execution-failed.ts';
 export type {
+  EventsOptions,
   ExecutionDetail,
   ExecutionEvent,
   ExecutionLog,
   ExecutionSummary,
   ListOptions,
+  LogsOptions,
   Page,
   TaskSummary,
+  WatchOptions,
 } from './engine/client/execution-queries.ts';
 export type { Logger } from './engine/logger.ts';
 export type { RunnerEvent, TaskProgress } from './engine/hooks.ts';
@@ -46,6 +49,7 @@ export type { StartOptions } from './engine/client/start.ts';
 export type { Synchronous } from './engine/client/runner-transaction.ts';
 export type { WorkflowEntry } from './engine/client/workflows.ts';
 export { Client, Runner } from './open.ts';
+export type { CloseOptions } from './open.ts';
 export { defaultDatabase, defaultRegistry } from './core/default-places.ts';
 export type { Asked, Grants } from './package/load/grants.ts';
 export type { ClientOptions, RunnerOptions } from './options.ts';

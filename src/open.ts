@@ -1,5 +1,7 @@
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
+import { anything, checkOptions } from './core/option-check.ts';
+import type { Kinds } from './core/option-check.ts';
 import { EngineClient } from './engine/client/client.ts';
 import type { Workflows } from './engine/client/workflows.ts';
 import type { ClientOptions, RunnerOptions } from './options.ts';
@@ -15,6 +17,7 @@ export class Client extends EngineClient implements AsyncDisposable {
   readonly schedules: SchedulesVerbs;
   readonly registry: RegistryVerbs;
   readonly #store: Store;
+  #closing: Promise<void> | undefined;
 
   protected constructor(parts: Parts) {
     super(parts.client);
@@ -34,9 +37,11 @@ export class Client extends EngineClient implements AsyncDisposable {
     return new Client(await openClient(url, options));
   }
 
+  /** Ends waiting calls and closes the database. A later call waits for the first. */
   async close(): Promise<void> {
     this.endClient();
-    await this.#store.close();
+    this.#closing ??= this.#store.close();
+    await this.#closing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -44,9 +49,17 @@ export class Client extends EngineClient implements AsyncDisposable {
   }
 }
 
+export interface CloseOptions {
+  /** The time that running attempts are given to end; default 10s. */
+  readonly drain?: Duration;
+}
+
+const closeKinds: Kinds<CloseOptions> = { drain: anything };
+
 /** A client that also executes workflows. */
 export class Runner extends Client {
   readonly #running: Running;
+  #ending: Promise<void> | undefined;
 
   private constructor(running: Running) {
     super(running.parts);
@@ -74,11 +87,17 @@ export class Runner extends Client {
 
   /**
    * Stops starting work, lets attempts end for `drain` (default 10s), aborts the rest, and releases executions for
-   * other runners.
+   * other runners. A later call waits for the first, whose `drain` counts. Throws OPTION_INVALID, and closes nothing then.
    */
-  override async close(options: { readonly drain?: Duration } = {}): Promise<void> {
-    const { engine, reconciler, loop } = this.#running;
+  override async close(options: CloseOptions = {}): Promise<void> {
+    checkOptions(options, closeKinds);
     const drainMs = durationMs(options.drain ?? '10s', 'drain');
+    this.#ending ??= this.#end(drainMs);
+    await this.#ending;
+  }
+
+  async #end(drainMs: number): Promise<void> {
+    const { engine, reconciler, loop } = this.#running;
     await loop?.close();
     await engine.close(drainMs);
     await reconciler?.close();

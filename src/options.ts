@@ -6,7 +6,18 @@ import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';
 import { defaultQueue } from './core/definition/graph.ts';
 import { defaultMaxPayload } from './core/json.ts';
-import { anything, callable, flag, list, optionFault, queueName, record, shown, text } from './core/option-check.ts';
+import {
+  anything,
+  callable,
+  checkOptions,
+  flag,
+  list,
+  optionFault,
+  queueName,
+  record,
+  shown,
+  text,
+} from './core/option-check.ts';
 import type { Kind, Kinds } from './core/option-check.ts';
 import { checkText } from './core/text.ts';
 import { functionsOf, isWorkflow } from './core/definition/workflow.ts';
@@ -140,8 +151,7 @@ export function clientSettings(options: ClientOptions): ClientSettings {
 }
 
 function settingsOf(options: ClientOptions, kinds: Readonly<Record<string, Kind>>): ClientSettings {
-  const fault = optionFault(options, kinds);
-  if (fault !== null) throw new OptionInvalidError(fault.option, fault.message);
+  checkOptions(options, kinds);
   const { tenant = 'default', actor = hostname() } = options;
   checkText('tenant', tenant);
   checkText('actor', actor);

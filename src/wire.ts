@@ -1,4 +1,5 @@
-import { CloacinaError } from './core/error.ts';
+import { CloacinaError, OptionInvalidError } from './core/error.ts';
+import { shown } from './core/option-check.ts';
 import type { WorkflowSpec } from './core/definition/spec.ts';
 import type { EngineClientOptions } from './engine/client/client.ts';
 import { DatabaseClock, systemClock } from './engine/clock.ts';
@@ -82,6 +83,7 @@ export async function openDatabase<Settings extends ClientSettings>(
   options: StoreOptions,
 ): Promise<{ readonly store: Store; readonly settings: Settings }> {
   let settings = given;
+  if (typeof url !== 'string') throw new OptionInvalidError('url', `${shown(url)} is not text`);
   const store = await openStore(url, { now: () => settings.clock.now(), ...options });
   if (store.readClock !== undefined && given.clock === systemClock) {
     const clock = new DatabaseClock(store.readClock);

@@ -78,6 +78,61 @@ const options: readonly (readonly [string, () => unknown, RegExp])[] = [
   ['an empty name', () => Runner.open('sqlite::memory:', { name: '' }), /'name': a text of 1 to 1000/],
   ['a lease of months', () => Runner.open('sqlite::memory:', { lease: '75d' }), /'lease': 75d is more than 24d/],
   ['a tenant of another kind', () => Client.open('sqlite::memory:', { tenant: as(5) }), /'tenant'/],
+  ['options in the place of the URL', () => Client.open(as({ registry: 'file:./r' })), /'url': an object is not text/],
+  [
+    'an option of close',
+    async () => {
+      const runner = await Runner.open('sqlite::memory:');
+      after(() => runner.close());
+      await runner.close(as({ timeout: '1s' }));
+    },
+    /'timeout': unknown option; the options are drain/,
+  ],
+];
+
+/** Verbs that read: an unknown option would show, and let a caller change, more than was asked for. */
+const readings: readonly (readonly [string, Call, RegExp])[] = [
+  ['list with state', (client) => client.executions.list(as({ state: 'failed' })), /'state': .* mean 'status'/],
+  ['list with tag', (client) => client.executions.list(as({ tag: { a: 'x' } })), /'tag': .* mean 'tags'/],
+  ['list(null)', (client) => client.executions.list(as(null)), /'options': null is not an object/],
+  ['list after 5', (client) => client.executions.list({ after: as(5) }), /'after': 5 is not text/],
+  ['list after null', (client) => client.executions.list({ after: as(null) }), /'after': null is not text/],
+  ['list after nonsense', (client) => client.executions.list({ after: 'x' }), /'after': 'x' is not a valid cursor/],
+  ['list with a tag of no text', (client) => client.executions.list({ tags: as({ a: ['x'] }) }), /'tags': 'a' is not/],
+  ['list with tags as text', (client) => client.executions.list({ tags: as('a=x') }), /'tags': 'a=x' is not an obj/],
+  ['list of a number', (client) => client.executions.list({ workflow: as(5) }), /'workflow': 5 is not text/],
+  ['list with no status', (client) => client.executions.list({ status: as(5) }), /'status': 5 is not one of/],
+  ['list since text', (client) => client.executions.list({ since: as('today') }), /'since': 'today' is not a valid/],
+  ['list of 0', (client) => client.executions.list({ limit: 0 }), /'limit': 0 is not a whole number from 1 to 1000/],
+  ['get()', (client) => client.executions.get(as(undefined)), /'id'/],
+  ['events since', (client) => client.executions.events('x', as({ since: 1 })), /'since': unknown option/],
+  ['events after text', (client) => client.executions.events('x', { after: as('1') }), /'after': '1' is not a whole/],
+  ['events after -1', (client) => client.executions.events('x', { after: -1 }), /'after': -1 is not a whole number/],
+  ['events of 0', (client) => client.executions.events('x', { limit: 0 }), /'limit': 0 is not a whole number/],
+  ['logs of tasks', (client) => client.executions.logs('x', as({ tasks: ['a'] })), /'tasks': .* mean 'task'/],
+  ['logs of a number', (client) => client.executions.logs('x', { task: as(1) }), /'task': 1 is not text/],
+  ['logs after NaN', (client) => client.executions.logs('x', { skip: Number.NaN }), /'skip': NaN is not a whole/],
+  ['logs of 1.5', (client) => client.executions.logs('x', { limit: 1.5 }), /'limit': 1\.5 is not a whole number/],
+  [
+    'watch from',
+    (client) => client.executions.watch('x', as({ from: 1 })).next(),
+    /'from': unknown option; the options are after, signal/,
+  ],
+  ['watch after text', (client) => client.executions.watch('x', { after: as('1') }).next(), /'after': '1' is not/],
+  ['watch until', (client) => client.executions.watch('x', { signal: as({}) }).next(), /'signal': .* AbortSignal/],
+  ['outcome of a number', (client) => client.handle(as(5)).outcome(), /'id'/],
+  ['workflows of a package', (client) => client.workflows.list(as({ package: 'p' })), /'package': unknown option; th/],
+  ['workflows.get(5)', (client) => client.workflows.get(as(5)), /5 is not the name of a workflow/],
+  ['schedules of a workflow', (client) => client.schedules.list(as({ workflow: 'w' })), /'workflow': unknown option/],
+  ['history after', (client) => client.schedules.history('x', as({ after: 1 })), /'after': unknown option; the opt/],
+  ['history before text', (client) => client.schedules.history('x', { before: as('1') }), /'before': '1' is not a/],
+  ['stats sinse', (client) => client.schedules.stats(as({ sinse: '1h' })), /'sinse': .* mean 'since'/],
+  ['stats of a number', (client) => client.schedules.stats({ schedule: as(1) }), /'schedule': 1 is not text/],
+  ['packages of a name', (client) => client.registry.list(as({ name: 'p' })), /'name': unknown option; this call/],
+  ['acts since', (client) => client.registry.events(as({ since: 1 })), /'since': unknown option/],
+  ['acts after text', (client) => client.registry.events({ after: as('1') }), /'after': '1' is not a whole number/],
+  ['acts of 0', (client) => client.registry.events({ limit: 0 }), /'limit': 0 is not a whole number/],
+  ['registry.resolve(5)', (client) => client.registry.resolve(as(5)), /5 is not the name of a workflow/],
 ];
 
 const verbs: readonly (readonly [string, Call, RegExp])[] = [
@@ -91,6 +146,37 @@ const verbs: readonly (readonly [string, Call, RegExp])[] = [
     /'priority': 2147483648 is/,
   ],
   ['start with priority 1e300', (client) => client.start(one, {}, { priority: 1e300 }), /'priority': 1e\+300/],
+  ['startMany with a key', (client) => client.startMany(one, [{}, {}], as({ idempotencyKey: 'k' })), /one start each/],
+  ['startMany of text', (client) => client.startMany('one', as('abc')), /'inputs': 'abc' is not an array/],
+  ['startMany of nothing', (client) => client.startMany('one', as(undefined)), /'inputs': undefined is not an array/],
+  ['startMany with prio', (client) => client.startMany(one, [], as({ prio: 1 })), /'prio': unknown option/],
+  ['fork without a task', (client) => client.fork('x', as({})), /'from': a fork needs the task/],
+  ['fork without options', (client) => client.fork('x', as(undefined)), /undefined is not an object/],
+  ['fork with an input', (client) => client.fork('x', as({ from: 'a', input: 1 })), /'input': unknown option/],
+  ['transaction()', (client) => client.transaction(as(undefined)), /'run': undefined is not a function/],
+  ['gc with dryrun', (client) => client.registry.gc(as({ dryrun: true })), /'dryrun': .* mean 'dryRun'/],
+  ['gc with a grace below 0', (client) => client.registry.gc({ graceMs: -1 }), /'graceMs': -1 is not a whole number/],
+  ['gc with a grace as text', (client) => client.registry.gc({ graceMs: as('1h') }), /'graceMs': '1h' is not a whole/],
+  [
+    'register without activation',
+    (client) => client.registry.register(new Uint8Array(), as({ activated: false })),
+    /'activated': .* mean 'activate'/,
+  ],
+  ['publish to', (client) => client.registry.publish(new Uint8Array(), as({ channel: 'x' })), /'channel': unknown/],
+  [
+    'activate if',
+    (client) => client.registry.activate('a', '1.0.0', as({ serial: 1 })),
+    /'serial': .* mean 'expectedSerial'/,
+  ],
+  [
+    'activate if text',
+    (client) => client.registry.activate('a', '1.0.0', { expectedSerial: as('1') }),
+    /'expectedSerial': '1' is not a whole number/,
+  ],
+  ['roll back to', (client) => client.registry.rollback('a', as({ version: '1' })), /'version': unknown option/],
+  ['yank because', (client) => client.registry.yank('a', '1.0.0', as({ because: 'x' })), /'because': unknown option/],
+  ['unyank because', (client) => client.registry.unyank('a', '1.0.0', { why: as(5) }), /'why': 5 is not text/],
+  ['unregister if', (client) => client.registry.unregister('a', '1.0.0', as({ force: true })), /'force': unknown/],
   ['register(null)', (client) => client.registry.register(as(null)), /null is not a package file/],
   ['register(text)', (client) => client.registry.register(as('a.cloacina')), /'a\.cloacina' is not a package file/],
   ['registry.get()', (client) => client.registry.get(as(undefined)), /undefined is not a valid name/],
@@ -131,7 +217,7 @@ describe('wrong arguments are refused with a code', () => {
   for (const [name, call, message] of options) {
     test(`the option is wrong: ${name}`, () => refuses('OPTION_INVALID', call, message));
   }
-  for (const [name, call, message] of verbs) {
+  for (const [name, call, message] of [...verbs, ...readings]) {
     test(`the verb is called wrongly: ${name}`, () => refuses('OPTION_INVALID', () => call(client), message));
   }
   test('a schedule with an unknown option is refused', () => {

@@ -36,6 +36,15 @@ describe('durations', () => {
     });
   }
 
+  for (const bad of ['6M', '1 M', '1h30M', '1d 2M']) {
+    it(`'${bad}' is refused: elsewhere M is a month`, () => {
+      assert.throws(() => durationMs(bad, 'retention'), {
+        code: 'OPTION_INVALID',
+        message: /'M' is a month elsewhere; write 'm' for minutes, or days, such as '30d'/,
+      });
+    });
+  }
+
   for (const bad of [-1, Number.NaN, Infinity, 1e18]) {
     it(`${bad} is refused because no timer and no date can hold it`, () => {
       assert.throws(() => durationMs(bad, 'timeout'), OptionInvalidError);

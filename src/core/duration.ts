@@ -1,6 +1,9 @@
 import { OptionInvalidError } from './error.ts';
 
-/** A duration: milliseconds, or a number with a unit: `500ms`, `30s`, `5m`, `2h`, `3d`, `1w`, `1h30m`. */
+/**
+ * A duration: milliseconds, or a number with a unit: `500ms`, `30s`, `5m`, `2h`, `3d`, `1w`, `1h30m`. There are no months:
+ * `M` is refused.
+ */
 export type Duration = string | number;
 
 export const hourMs = 3_600_000;
@@ -42,11 +45,13 @@ export function durationMs(duration: Duration, option: string): number {
 
 function parse(duration: string, option: string): number {
   if (typeof duration !== 'string') throw new OptionInvalidError(option, malformed(String(duration)));
-  const text = duration.trim().toLowerCase();
-  if (!/^(\d+(\.\d+)?\s*[a-z]+\s*)+$/.test(text)) throw new OptionInvalidError(option, malformed(duration));
+  const text = duration.trim();
+  if (!/^(\d+(\.\d+)?\s*[a-z]+\s*)+$/i.test(text)) throw new OptionInvalidError(option, malformed(duration));
   let total = 0;
-  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)\s*([a-z]+)/g)) {
-    const ms = unitMs[unit!];
+  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)\s*([a-z]+)/gi)) {
+    // a minute in any spelling, but for the one that ISO 8601 and date libraries use for a month
+    if (unit === 'M') throw new OptionInvalidError(option, ambiguousMonth(duration));
+    const ms = unitMs[unit!.toLowerCase()];
     if (ms === undefined) throw new OptionInvalidError(option, malformed(duration));
     total += Number(amount) * ms;
   }
@@ -55,6 +60,10 @@ function parse(duration: string, option: string): number {
 
 function malformed(text: string): string {
   return `'${text}' is not a duration; write a number and a unit (ms, s, m, h, d, w), such as '500ms', '30s' or '1h30m'`;
+}
+
+function ambiguousMonth(text: string): string {
+  return `'${text}' is not a duration: 'M' is a month elsewhere; write 'm' for minutes, or days, such as '30d'`;
 }
 
 /** Formats milliseconds for display: `740 ms`, `3.2 s`, `5m 10s`, `2h 5m`, `3d 4h`. */

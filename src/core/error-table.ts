@@ -187,8 +187,10 @@ const rows = {
   },
   DATABASE_READ_ONLY: {
     exit: 6,
-    meaning: 'The database can be read but not written.',
-    remedy: 'Grant the process write access to the file and its folder.',
+    meaning:
+      'The database refuses writes: a file or a disk is read-only, the PostgreSQL server is a standby or read-only, or the user lacks a privilege. Acknowledged work is not lost.',
+    remedy:
+      'Grant the process write access to the file and its folder, or its user the privileges on the tables. Use the URL of a server that takes writes. Runners resume on their own.',
   },
   DATABASE_REPLACED: {
     exit: 6,

@@ -185,9 +185,24 @@ export class IdempotencyConflictError extends CloacinaError {
   }
 }
 
+/** The database took no change in time. It may take one later, so waiting calls go on waiting. */
 export class StoreUnavailableError extends CloacinaError {
+  constructor(
+    message: string,
+    cause?: unknown,
+    code: 'STORE_UNAVAILABLE' | 'DATABASE_READ_ONLY' = 'STORE_UNAVAILABLE',
+  ) {
+    super(code, message, { cause });
+  }
+}
+
+/**
+ * The database refuses writes: a file or disk is read-only, the server is a standby, or its user lacks a privilege. It
+ * may take them later, after a failover for example.
+ */
+export class DatabaseReadOnlyError extends StoreUnavailableError {
   constructor(message: string, cause?: unknown) {
-    super('STORE_UNAVAILABLE', message, { cause });
+    super(message, cause, 'DATABASE_READ_ONLY');
   }
 }
 

@@ -1,3 +1,5 @@
+import { OptionInvalidError } from './error.ts';
+import { isDate } from './realms.ts';
 import { nearNames } from './suggest.ts';
 
 // Callers without TypeScript get an error that names the option instead of an error from the internals.
@@ -24,6 +26,26 @@ export const record: Kind = {
   fits: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
 };
 
+export const date: Kind = {
+  what: 'a valid Date',
+  fits: (value) => isDate(value) && !Number.isNaN(value.getTime()),
+};
+
+/** The largest integer of every database's integer columns. */
+const maxInteger = 2_147_483_647;
+
+/** A position or a number of rows. */
+export function wholeNumber(least: number, most: number = maxInteger): Kind {
+  return {
+    what: `a whole number from ${least} to ${most}`,
+    fits: (value) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most,
+  };
+}
+
+/** The options of a call that has none: an option that it ignored could have been meant to restrict it. */
+export type NoOptions = Readonly<Record<string, never>>;
+export const noOptions: Readonly<Record<string, Kind>> = {};
+
 /** The kinds of all options of a call; a table with a missing or extra option does not compile. */
 export type Kinds<Options> = Readonly<Record<keyof Options & string, Kind>>;
 
@@ -43,7 +65,14 @@ export function optionFault(options: unknown, kinds: Readonly<Record<string, Kin
   return null;
 }
 
+/** Checks the options of a call. Throws OPTION_INVALID. */
+export function checkOptions(options: unknown, kinds: Readonly<Record<string, Kind>>): void {
+  const fault = optionFault(options, kinds);
+  if (fault !== null) throw new OptionInvalidError(fault.option, fault.message);
+}
+
 function unknownText(option: string, known: readonly string[]): string {
+  if (known.length === 0) return 'unknown option; this call takes none';
   const near = nearNames(option, known).map((name) => `'${name}'`);
   return `unknown option; ${near.length > 0 ? `did you mean ${near.join(' or ')}?` : `the options are ${known.join(', ')}`}`;
 }

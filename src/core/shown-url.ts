@@ -20,7 +20,7 @@ export function shownUrl(text: string): string {
   const parameters = [...searchParams].filter(([name]) => shownParameters.has(name));
   const query = new URLSearchParams(parameters).toString();
   const hosts = urls.map(({ host }) => host).join(',');
-  return `${protocol}//${hosts}${pathname}${query === '' ? '' : `?${query.replaceAll('%2F', '/')}`}`;
+  return `${protocol}//${hosts}${pathname}${query === '' ? '' : `?${query.replaceAll('%2F', '/').replaceAll('%3A', ':')}`}`;
 }
 
 /** Other tools put keys into the query of a file URL. */
@@ -30,7 +30,7 @@ function shownFile(text: string): string {
 }
 
 /**
- * Splits `scheme://user:password@one:1,two:2/path?query` into one URL for each host; null if it is unreadable. An '@'
+ * Splits `scheme://user:password@one:1,two:2/path?query` into one URL for each host, which may be empty; null if it is unreadable. An '@'
  * after the hosts counts as unreadable: it belongs to a password with a raw '/', '?' or '#', so that the host is a part
  * of it.
  */
@@ -39,8 +39,26 @@ export function parsedUrls(text: string): readonly URL[] | null {
   if (start === undefined || hosts === undefined || rest === undefined || rest.includes('@')) return null;
   const each = hosts.split(',');
   if (each.length > 1 && each.includes('')) return null;
-  const urls = each.map((host) => URL.parse(`${start}${host}${rest}`));
+  const isLocal = hosts === '' && start.endsWith('@');
+  const urls = each.map((host) => (isLocal ? localUrl(start, rest) : URL.parse(`${start}${host}${rest}`)));
   return urls.every((url) => url !== null && isDecodable(url)) ? (urls as URL[]) : null;
+}
+
+/**
+ * Parses `scheme://user:password@/path?host=/socket`, the URL of a server on a UNIX socket. A URL without a host has no
+ * place for a user, so user and password become parameters, which drivers read in the same way.
+ */
+function localUrl(start: string, rest: string): URL | null {
+  const url = URL.parse(`${start}placeholder${rest}`);
+  if (url === null || !isDecodable(url)) return null;
+  for (const [name, value] of [
+    ['user', url.username],
+    ['password', url.password],
+  ] as const) {
+    if (value !== '' && !url.searchParams.has(name)) url.searchParams.set(name, decodeURIComponent(value));
+  }
+  Object.assign(url, { username: '', password: '', host: '' });
+  return url;
 }
 
 /** Drivers decode these parts, and their error about an invalid '%' does not name the URL. */

@@ -7,7 +7,8 @@ import type { Duration } from '../core/duration.ts';
 import { OptionInvalidError, ScheduleExistsError, ScheduleInvalidError, ScheduleNotFoundError } from '../core/error.ts';
 import type { CloacinaError } from '../core/error.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
-import { shown } from '../core/option-check.ts';
+import { anything, checkOptions, noOptions, shown, text as word, wholeNumber } from '../core/option-check.ts';
+import type { Kinds, NoOptions } from '../core/option-check.ts';
 import { scheduleRule } from '../core/schedule/rule.ts';
 import { nextSlot, slotsBetween } from '../core/schedule/fire-times.ts';
 import type { ScheduleRule } from '../core/definition/spec.ts';
@@ -72,6 +73,9 @@ export interface Preview {
   readonly sentence: string;
 }
 
+/** The last time of a Date, epoch ms. */
+const maxTime = 8_640_000_000_000_000;
+
 export interface HistoryOptions {
   /** 1 to 1000; default 50. */
   readonly limit?: number;
@@ -85,6 +89,9 @@ export interface StatsOptions {
   /** Of one schedule; default of all. */
   readonly schedule?: string;
 }
+
+const historyKinds: Kinds<HistoryOptions> = { limit: wholeNumber(1, 1000), before: wholeNumber(0, maxTime) };
+const statsKinds: Kinds<StatsOptions> = { since: anything, schedule: word };
 
 const hourMs = 3_600_000;
 /** Slots deleted by one transaction, so that the writer is not held long. */
@@ -169,7 +176,8 @@ export class Schedules {
   }
 
   /** All schedules of this tenant, by name; without those whose row is damaged, which a warning names. */
-  async list(): Promise<readonly ScheduleSummary[]> {
+  async list(options: NoOptions = {}): Promise<readonly ScheduleSummary[]> {
+    checkOptions(options, noOptions);
     const records = await this.#store.read(() => schedulesOf(this.#tenant));
     const now = this.#options.clock.now();
     return records.flatMap((record) => {
@@ -225,8 +233,8 @@ export class Schedules {
 
   /** The outcomes of the slots of a schedule, the latest first. Throws OPTION_INVALID. */
   async history(name: string, options: HistoryOptions = {}): Promise<readonly SlotSummary[]> {
+    checkOptions(options, historyKinds);
     const { limit = 50, before = null } = options;
-    checkCount('limit', limit);
     const record = await this.#find(name);
     const recorded = (await this.#store.read(() => slotHistory(record.id, limit, before))).map(slotSummary);
     const unrecorded = record.pausedAt === null ? [] : passedBy(record, this.#options.clock.now());
@@ -236,6 +244,7 @@ export class Schedules {
 
   /** Counts the outcomes of slots since a time, of one schedule or of all. Throws OPTION_INVALID. */
   async stats(options: StatsOptions = {}): Promise<ScheduleStats> {
+    checkOptions(options, statsKinds);
     const now = this.#options.clock.now();
     const { since = hourMs } = options;
     const from = isDate(since) ? since.getTime() : now - durationMs(since, 'since');

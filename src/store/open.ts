@@ -1,6 +1,4 @@
 import { resolve } from 'node:path';
-import { CloacinaError } from '../core/error.ts';
-import { shownUrl } from '../core/shown-url.ts';
 import type { Migration } from './migrations/migrate.ts';
 import { postgresPlace } from './postgres/url.ts';
 import type { Driver } from './script.ts';
@@ -10,6 +8,7 @@ import { openSqlite } from './sqlite/open-file.ts';
 import { isBusy, storeError } from './sqlite/errors.ts';
 import type { Flush } from './sqlite/log-flush.ts';
 import { sqliteTransactions } from './sqlite/transactions.ts';
+import { sqlitePath } from './sqlite/url.ts';
 import { BusyError } from './store.ts';
 import type { Connection, Scripts, Store } from './store.ts';
 import { RefusedBatchError } from './transition.ts';
@@ -89,16 +88,6 @@ export function databasePlace(url: string): string {
   if (/^postgres(ql)?:/.test(url)) return postgresPlace(url).shown;
   const path = sqlitePath(url);
   return path === ':memory:' ? path : resolve(path);
-}
-
-/** The path in a SQLite URL; also `sqlite://...`, as other tools write it. Throws DATABASE_URL_INVALID. */
-export function sqlitePath(url: string): string {
-  const path = /^sqlite:(?:\/\/(?=\/|\.))?(.+)$/.exec(url)?.[1];
-  if (path === undefined) {
-    const hint = 'use sqlite:./path/to/file.db, sqlite::memory: or postgres://host/database';
-    throw new CloacinaError('DATABASE_URL_INVALID', `'${shownUrl(url)}' is not a supported database URL; ${hint}`);
-  }
-  return path;
 }
 
 async function commitOnSqlite(commits: SqliteCommit, batch: Batch): Promise<CommitResult> {

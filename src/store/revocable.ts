@@ -61,12 +61,12 @@ class Loan {
       const result: unknown = Reflect.apply(method as () => unknown, self, args);
       if (terms.ends?.after(name, result) === true) this.#open.delete(target);
       const lends = terms.lends?.[name];
-      return lends !== undefined && result instanceof Object ? this.lend(result, lends) : this.#out(result);
+      return lends !== undefined && isObject(result) ? this.lend(result, lends) : this.#out(result);
     };
   }
 
   #out(value: unknown): unknown {
-    return value instanceof Object ? (this.#lent.get(value) ?? value) : value;
+    return isObject(value) ? (this.#lent.get(value) ?? value) : value;
   }
 
   #check(): void {
@@ -80,4 +80,8 @@ class Loan {
 
 export function transactionEnded(why: string, cause?: unknown): CloacinaError {
   return new CloacinaError('TRANSACTION_ENDED', `the transaction: ${why}`, { cause });
+}
+
+function isObject(value: unknown): value is object {
+  return (typeof value === 'object' && value !== null) || typeof value === 'function';
 }

@@ -124,6 +124,7 @@ export function sampleFilter(change: Partial<ExecutionFilter> = {}): ExecutionFi
   return {
     tenant: 'default',
     workflow: null,
+    package: undefined,
     status: null,
     since: null,
     parent: null,

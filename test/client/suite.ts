@@ -276,6 +276,12 @@ function registryTests(place: () => ClientPlace): void {
     assert.equal((await client.executions.get(handle.id)).package, 'suite_package');
     assert.equal((await handle.outcome()).status, 'completed');
     assert.equal((await client.start('w').then((execution) => execution.outcome())).status, 'completed');
+    const listed = async (name: string): Promise<number> =>
+      (await client.executions.list({ workflow: name })).items.length;
+    assert.deepEqual(await Promise.all(['w', 'suite_package/w', 'embedded/w', 'other/w'].map(listed)), [2, 2, 0, 0]);
+    const shops = await listed('shop');
+    assert.deepEqual(await Promise.all(['embedded/shop', 'suite_package/shop'].map(listed)), [shops, 0]);
+    assert.ok(shops > 0);
     assert.deepEqual((await registry.list()).map((item) => [item.name, item.version, item.active]).map(String), [
       'suite_package,1.0.0,true',
     ]);

@@ -26,7 +26,7 @@ export function addExecutionCommands(program: Command): void {
     .command('list')
     .description('list executions, newest first')
     .addOption(new Option('--status <status>', 'only executions in this state').choices([...executionStatuses]))
-    .option('--workflow <name>', 'only executions of this workflow')
+    .option('--workflow <name>', 'only executions of this workflow: name, package/name or embedded/name')
     .option('--parent <id>', 'only children of this execution')
     .option('--since <time>', 'only executions created at or after this time (ISO 8601)', moment)
     .option('--tag <name=value>', 'only executions with this tag; repeatable', pair, {})

@@ -10,21 +10,30 @@ import {
 import type { EndedStatus } from '../../core/execution/states.ts';
 import { parseJson } from '../../core/json.ts';
 import type { Json } from '../../core/json.ts';
+import { checkOptions, shown, text as word } from '../../core/option-check.ts';
+import type { Kinds } from '../../core/option-check.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { NewExecution } from '../../store/transition.ts';
 import type { CreatedExecution, Store } from '../../store/store.ts';
-import { Control } from './execution-commands.ts';
+import { Control, checkId } from './execution-commands.ts';
 import type { Controlled, ControlOptions } from './execution-commands.ts';
 import { Executions } from './execution-queries.ts';
 import { ExecutionFailedError } from './execution-failed.ts';
 import type { EndedExecution } from '../execution/ending.ts';
 import type { Engine } from '../engine.ts';
 import { delay, settledTime } from '../clock.ts';
-import { checkInput, newExecution, resolveEmbedded, resolveWorkflow } from './start.ts';
+import { checkInput, checkStartMany, newExecution, resolveEmbedded, resolveWorkflow } from './start.ts';
 import type { ResolvedWorkflow, Resolving, StartOptions } from './start.ts';
 import { transact } from './runner-transaction.ts';
 import type { Synchronous } from './runner-transaction.ts';
 import type { Watch } from './watch.ts';
+
+export interface ForkOptions {
+  /** The task that runs again, with all that depend on it. */
+  readonly from: string;
+}
+
+const forkKinds: Kinds<ForkOptions> = { from: word };
 
 /** The pause after a question that the database did not answer. */
 const retryMs = 500;
@@ -142,6 +151,7 @@ export class EngineClient {
     options: Omit<StartOptions, 'idempotencyKey'> = {},
   ): Promise<readonly ExecutionHandle<never>[]> {
     this.#checkOpen();
+    checkStartMany(inputs, options);
     const { tenant, clock, maxPayload, store, engine } = this.#options;
     const resolved = await this.resolve(workflow);
     await clock.settled?.();
@@ -163,6 +173,7 @@ export class EngineClient {
    */
   async transaction<T>(run: (db: DatabaseSync, start: StartNow) => Synchronous<T>): Promise<T> {
     this.#checkOpen();
+    if (typeof run !== 'function') throw new OptionInvalidError('run', `${shown(run)} is not a function`);
     const { clock, engine } = this.#options;
     return transact<T, ExecutionHandle<never>>(
       {
@@ -218,9 +229,13 @@ export class EngineClient {
 
   /**
    * A new execution that reuses what completed and does not come after the task `from`, which runs again. Throws
-   * TASK_NOT_FOUND, EXECUTION_NOT_FOUND, EXECUTION_STATE, PACKAGE_NOT_FOUND.
+   * TASK_NOT_FOUND, EXECUTION_NOT_FOUND, EXECUTION_STATE, PACKAGE_NOT_FOUND, OPTION_INVALID.
    */
-  async fork(id: string, options: { readonly from: string }): Promise<ExecutionHandle<Json>> {
+  async fork(id: string, options: ForkOptions): Promise<ExecutionHandle<Json>> {
+    checkOptions(options, forkKinds);
+    if (options.from === undefined) {
+      throw new OptionInvalidError('from', 'a fork needs the task that runs again first');
+    }
     const forked = await this.#act((control) => control.fork(id, options.from));
     this.#options.engine?.mayTake(forked.id, forked.code);
     return this.handle(forked.id);
@@ -285,6 +300,7 @@ export class EngineClient {
 
   async #outcome<Out>(id: string): Promise<ExecutionOutcome<Out>> {
     this.#checkOpen();
+    checkId(id);
     const { store, watch, tenant, engine } = this.#options;
     const live = engine?.has(id, tenant) ?? false;
     const record = live ? undefined : await this.#onceAvailable(() => store.execution(id));

@@ -137,7 +137,8 @@ function kept(graph: Graph, from: number, tasks: readonly TaskState[]): string[]
   return [...fixed.keys()].filter((index) => !runs.has(index)).map((index) => graph.names[index]!);
 }
 
-function checkId(id: unknown): void {
+/** Throws OPTION_INVALID. */
+export function checkId(id: unknown): void {
   if (typeof id !== 'string') throw new OptionInvalidError('id', 'an execution id must be a string');
 }
 

@@ -1,12 +1,14 @@
-import { isDate } from '../../core/realms.ts';
 import { ExecutionNotFoundError, OptionInvalidError } from '../../core/error.ts';
 import type { ExecutionStatus } from '../../core/execution/states.ts';
 import { executionStatuses, isEnded } from '../../core/execution/states.ts';
 import { parseJson } from '../../core/json.ts';
 import type { Json } from '../../core/json.ts';
+import { anything, checkOptions, date, record as object, shown, text, wholeNumber } from '../../core/option-check.ts';
+import type { Kind, Kinds } from '../../core/option-check.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { TaskState } from '../../store/transition.ts';
-import type { EventRecord, ExecutionRecord, Reads, LogRecord, Sharing } from '../../store/store.ts';
+import type { EventRecord, ExecutionFilter, ExecutionRecord, Reads, LogRecord, Sharing } from '../../store/store.ts';
+import { checkId } from './execution-commands.ts';
 import type { Watch } from './watch.ts';
 
 /** An execution as it is listed. Times are epoch ms. */
@@ -78,8 +80,10 @@ export interface ExecutionLog {
 }
 
 export interface ListOptions {
+  /** `name` of any, `package/name`, or `embedded/name`. */
   readonly workflow?: string;
   readonly status?: ExecutionStatus;
+  /** Created at this time or later. */
   readonly since?: Date;
   /** The id of an execution: those that its tasks have started. */
   readonly parent?: string;
@@ -90,6 +94,47 @@ export interface ListOptions {
   /** `next` of the page before. */
   readonly after?: string;
 }
+
+/** Positions are event numbers: after number 0 come all. */
+export interface EventsOptions {
+  /** Default 0. */
+  readonly after?: number;
+  /** Default all. */
+  readonly limit?: number;
+}
+
+export interface WatchOptions {
+  /** The number of an event, after which it begins; default 0. */
+  readonly after?: number;
+  /** Ends it. */
+  readonly signal?: AbortSignal;
+}
+
+export interface LogsOptions {
+  /** Default all tasks. */
+  readonly task?: string;
+  /** The number of lines to leave out first; default 0. */
+  readonly skip?: number;
+  /** Default all. */
+  readonly limit?: number;
+}
+
+const listKinds: Kinds<ListOptions> = {
+  workflow: text,
+  status: anything,
+  since: date,
+  parent: text,
+  tags: object,
+  limit: wholeNumber(1, 1000),
+  after: text,
+};
+const eventsKinds: Kinds<EventsOptions> = { after: wholeNumber(0), limit: wholeNumber(1) };
+const abortSignal: Kind = {
+  what: 'an AbortSignal',
+  fits: (value) => typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value,
+};
+const watchKinds: Kinds<WatchOptions> = { after: wholeNumber(0), signal: abortSignal };
+const logsKinds: Kinds<LogsOptions> = { task: text, skip: wholeNumber(0), limit: wholeNumber(1) };
 
 export interface Page<T> {
   readonly items: readonly T[];
@@ -137,33 +182,34 @@ export class Executions {
 
   /** The newest first. Throws OPTION_INVALID. */
   async list(options: ListOptions = {}): Promise<Page<ExecutionSummary>> {
-    const limit = options.limit ?? 50;
-    if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
-      throw new OptionInvalidError('limit', `${limit} is not a whole number from 1 to 1000`);
+    checkOptions(options, listKinds);
+    const { status, parent = null, after, limit = 50, tags = {} } = options;
+    if (status !== undefined && !executionStatuses.includes(status)) {
+      throw new OptionInvalidError('status', `${shown(status)} is not one of ${executionStatuses.join(', ')}`);
     }
-    const { workflow = null, status = null, parent = null, after = null } = options;
-    if (status !== null && !executionStatuses.includes(status)) {
-      throw new OptionInvalidError('status', `'${status}' is not one of ${executionStatuses.join(', ')}`);
-    }
-    if (parent !== null && typeof parent !== 'string') {
-      throw new OptionInvalidError('parent', 'an execution id must be a string');
-    }
-    const since = sinceMs(options.since);
-    const filter = { tenant: this.#tenant, workflow, status, since, parent, tags: options.tags ?? {} };
+    const unfit = Object.entries(tags).find(([, value]) => typeof value !== 'string');
+    if (unfit !== undefined) throw new OptionInvalidError('tags', `'${unfit[0]}' is not a string`);
+    const since = options.since?.getTime() ?? null;
     const rows = await this.#store.list({
-      ...filter,
-      after: after === null ? null : readCursor(after),
+      tenant: this.#tenant,
+      ...workflowFilter(options.workflow),
+      status: status ?? null,
+      since,
+      parent,
+      tags,
+      after: after === undefined ? null : readCursor(after),
       limit: limit + 1,
     });
     const items = rows.slice(0, limit).map(summary);
     return { items, next: rows.length > limit ? cursorOf(items.at(-1)!) : null };
   }
 
-  /** Events of an execution after a number, in order; at most `limit` (default all). Throws EXECUTION_NOT_FOUND. */
-  async events(
-    id: string,
-    options: { readonly after?: number; readonly limit?: number } = {},
-  ): Promise<readonly ExecutionEvent[]> {
+  /**
+   * Events of an execution after a number, in order; at most `limit` (default all). Throws EXECUTION_NOT_FOUND,
+   * OPTION_INVALID.
+   */
+  async events(id: string, options: EventsOptions = {}): Promise<readonly ExecutionEvent[]> {
+    checkOptions(options, eventsKinds);
     await this.#find(id);
     const { after = 0, limit } = options;
     if (limit !== undefined) return (await this.#store.events(id, after, limit)).map(eventOf);
@@ -173,12 +219,10 @@ export class Executions {
 
   /**
    * Every event after a number, in order, none missed and none repeated, as they happen; ends with the execution, or
-   * when the signal fires. Throws EXECUTION_NOT_FOUND.
+   * when the signal fires. Throws EXECUTION_NOT_FOUND, OPTION_INVALID.
    */
-  async *watch(
-    id: string,
-    options: { readonly after?: number; readonly signal?: AbortSignal } = {},
-  ): AsyncGenerator<ExecutionEvent, void, undefined> {
+  async *watch(id: string, options: WatchOptions = {}): AsyncGenerator<ExecutionEvent, void, undefined> {
+    checkOptions(options, watchKinds);
     const { signal } = options;
     const stopped = (): boolean => signal?.aborted === true;
     const fired = Promise.withResolvers<void>();
@@ -210,12 +254,10 @@ export class Executions {
 
   /**
    * What the tasks of an execution logged, in the order of time; of one task where it is named. At most `limit` lines
-   * (default all) after the first `skip`. Throws EXECUTION_NOT_FOUND.
+   * (default all) after the first `skip`. Throws EXECUTION_NOT_FOUND, OPTION_INVALID.
    */
-  async logs(
-    id: string,
-    options: { readonly task?: string; readonly skip?: number; readonly limit?: number } = {},
-  ): Promise<readonly ExecutionLog[]> {
+  async logs(id: string, options: LogsOptions = {}): Promise<readonly ExecutionLog[]> {
+    checkOptions(options, logsKinds);
     await this.#find(id);
     const { task = null, skip = 0, limit } = options;
     if (limit !== undefined) return (await this.#store.logs(id, task, skip, limit)).map(logOf);
@@ -228,7 +270,7 @@ export class Executions {
   }
 
   async #find(id: string): Promise<ExecutionRecord> {
-    if (typeof id !== 'string') throw new OptionInvalidError('id', 'an execution id must be a string');
+    checkId(id);
     const record = await this.#store.execution(id);
     if (record === undefined || record.tenant !== this.#tenant) throw new ExecutionNotFoundError(id);
     return record;
@@ -286,10 +328,14 @@ function logOf({ task, item, attempt, at, level, message, data }: LogRecord): Ex
   return { task, item: item === -1 ? null : item, attempt, at, level, message, data: parseJson(data) };
 }
 
-function sinceMs(since: Date | undefined): number | null {
-  if (since === undefined) return null;
-  if (isDate(since) && !Number.isNaN(since.getTime())) return since.getTime();
-  throw new OptionInvalidError('since', 'it is not a valid Date');
+/** The names by which a workflow is started; see `resolveWorkflow`. */
+function workflowFilter(given: string | undefined): Pick<ExecutionFilter, 'workflow' | 'package'> {
+  if (given === undefined) return { workflow: null, package: undefined };
+  const slash = given.lastIndexOf('/');
+  const workflow = given.slice(slash + 1);
+  if (slash === -1) return { workflow, package: undefined };
+  const owner = given.slice(0, slash);
+  return { workflow, package: owner === 'embedded' ? null : owner };
 }
 
 /** Where a page ends, as a text that says nothing to others. */

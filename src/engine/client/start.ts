@@ -14,7 +14,7 @@ import { canonicalJson, parseJson, stringifyJson } from '../../core/json.ts';
 import type { Json } from '../../core/json.ts';
 import { jsonSchemaIssues } from '../../core/json-schema.ts';
 import { nearNames } from '../../core/suggest.ts';
-import { anything, optionFault, record, shown } from '../../core/option-check.ts';
+import { anything, checkOptions, record, shown } from '../../core/option-check.ts';
 import type { Kinds } from '../../core/option-check.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { checkText } from '../../core/text.ts';
@@ -165,6 +165,18 @@ const startKinds: Kinds<StartOptions> = {
   tx: anything,
 };
 
+const { idempotencyKey: _one, ...manyKinds } = startKinds;
+
+/** Checks the options of several starts at once. Throws OPTION_INVALID. */
+export function checkStartMany(inputs: unknown, options: unknown): void {
+  if (!Array.isArray(inputs)) throw new OptionInvalidError('inputs', `${shown(inputs)} is not an array`);
+  if (record.fits(options) && Object.hasOwn(options as object, 'idempotencyKey')) {
+    const why = 'a key stands for one execution: use one start each';
+    throw new OptionInvalidError('idempotencyKey', why);
+  }
+  checkOptions(options, manyKinds);
+}
+
 /** Puts a new execution together. Throws OPTION_INVALID. */
 export function newExecution({
   resolved,
@@ -175,8 +187,7 @@ export function newExecution({
   schedule,
   id = newId(now),
 }: StartRequest): NewExecution {
-  const fault = optionFault(options, startKinds);
-  if (fault !== null) throw new OptionInvalidError(fault.option, fault.message);
+  checkOptions(options, startKinds);
   const { idempotencyKey = null, priority = 0, tags } = options;
   if (!Number.isInteger(priority) || Math.abs(priority) > maxPriority) {
     throw new OptionInvalidError(

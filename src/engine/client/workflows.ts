@@ -1,4 +1,6 @@
-import { AmbiguousWorkflowError, WorkflowNotFoundError } from '../../core/error.ts';
+import { AmbiguousWorkflowError, OptionInvalidError, WorkflowNotFoundError } from '../../core/error.ts';
+import { checkOptions, noOptions, shown } from '../../core/option-check.ts';
+import type { NoOptions } from '../../core/option-check.ts';
 import { nearNames } from '../../core/suggest.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 
@@ -20,12 +22,14 @@ export class Workflows {
   }
 
   /** In the order of their names. */
-  async list(): Promise<readonly WorkflowEntry[]> {
+  async list(options: NoOptions = {}): Promise<readonly WorkflowEntry[]> {
+    checkOptions(options, noOptions);
     return (await this.#all()).toSorted((a, b) => (longName(a) < longName(b) ? -1 : 1));
   }
 
   /** By its name, or `package/workflow`. Throws WORKFLOW_NOT_FOUND with near names, AMBIGUOUS_WORKFLOW. */
   async get(name: string): Promise<WorkflowEntry> {
+    if (typeof name !== 'string') throw new OptionInvalidError('name', `${shown(name)} is not the name of a workflow`);
     const all = await this.#all();
     const found = all.filter((entry) => entry.name === name || longName(entry) === name);
     const [only] = found;

@@ -1,7 +1,8 @@
 import { types } from 'node:util';
 import { OptionInvalidError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
-import { shown } from '../../core/option-check.ts';
+import { checkOptions, flag, noOptions, shown, text, wholeNumber } from '../../core/option-check.ts';
+import type { Kinds, NoOptions } from '../../core/option-check.ts';
 import { checkSchedules } from '../../core/schedule/schedule-spec.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { newId } from '../../engine/id.ts';
@@ -72,6 +73,27 @@ export interface RegisterOptions extends ActOptions {
   readonly activate?: boolean;
 }
 
+/** Positions are numbers of acts. */
+export interface ActsOptions {
+  /** Default 0. */
+  readonly after?: number;
+  /** Default 1,000. */
+  readonly limit?: number;
+}
+
+export interface GcOptions extends ActOptions {
+  /** Default 24 h. */
+  readonly graceMs?: number;
+  /** Deletes nothing; default false. */
+  readonly dryRun?: boolean;
+}
+
+const actKinds: Kinds<ActOptions> = { why: text };
+const activateKinds: Kinds<ActivateOptions> = { ...actKinds, channel: text, expectedSerial: wholeNumber(0) };
+const registerKinds: Kinds<RegisterOptions> = { ...actKinds, channel: text, activate: flag };
+const actsKinds: Kinds<ActsOptions> = { after: wholeNumber(0), limit: wholeNumber(1) };
+const gcKinds: Kinds<GcOptions> = { ...actKinds, graceMs: wholeNumber(0, Number.MAX_SAFE_INTEGER), dryRun: flag };
+
 export interface Published {
   readonly id: string;
   readonly name: string;
@@ -114,6 +136,7 @@ export class Registry {
    * PACKAGE_EXISTS, PACKAGE_DELETED.
    */
   async publish(bytes: Uint8Array, options: ActOptions = {}): Promise<Published> {
+    checkOptions(options, actKinds);
     const { record, created } = await this.#publish(bytes, options, () => notActivated());
     return published(record, created);
   }
@@ -125,6 +148,7 @@ export class Registry {
    */
   async activate(name: string, version: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
     checkNames(name, version);
+    checkOptions(options, activateKinds);
     const channel = options.channel ?? liveChannel;
     const expected = options.expectedSerial ?? null;
     const { head } = await this.#act(options, (acting) => activateVersion(acting, name, version, channel, expected));
@@ -136,6 +160,7 @@ export class Registry {
    * the channel points. Throws what `publish` throws.
    */
   async register(bytes: Uint8Array, options: RegisterOptions = {}): Promise<Registered> {
+    checkOptions(options, registerKinds);
     const { channel = liveChannel, activate = true } = options;
     const { record, created, activated, manifest, heads } = await this.#publish(bytes, options, (acting, fresh) =>
       activate ? pointChannel(acting, fresh, channel, null) : notActivated(),
@@ -148,6 +173,7 @@ export class Registry {
   /** Points a channel back to its previous healthy version. Throws PACKAGE_NOT_FOUND where there is none, CONFLICT. */
   async rollback(name: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
     checkNames(name);
+    checkOptions(options, activateKinds);
     const { channel = liveChannel, expectedSerial = null } = options;
     return this.#act(options, (acting) => rollBack(acting, name, channel, expectedSerial));
   }
@@ -155,12 +181,14 @@ export class Registry {
   /** Executions that are pinned to the version go on, new ones are refused. Throws PACKAGE_NOT_FOUND. */
   async yank(name: string, version: string, options: ActOptions = {}): Promise<void> {
     checkNames(name, version);
+    checkOptions(options, actKinds);
     await this.#act(options, (acting) => yankVersion(acting, name, version, true));
   }
 
   /** Takes a yank back. Throws PACKAGE_NOT_FOUND. */
   async unyank(name: string, version: string, options: ActOptions = {}): Promise<void> {
     checkNames(name, version);
+    checkOptions(options, actKinds);
     await this.#act(options, (acting) => yankVersion(acting, name, version, false));
   }
 
@@ -174,12 +202,14 @@ export class Registry {
     options: ActOptions = {},
   ): Promise<{ readonly name: string; readonly removed: readonly string[] }> {
     checkNames(name, version ?? '');
+    checkOptions(options, actKinds);
     const removed = await this.#act(options, (acting) => unregisterPackage(acting, name, version ?? null));
     return { name, removed };
   }
 
   /** All versions of all packages, by name and age. */
-  async list(): Promise<PackageItem[]> {
+  async list(options: NoOptions = {}): Promise<PackageItem[]> {
+    checkOptions(options, noOptions);
     return this.#store.read(() => packageList(this.#tenant));
   }
 
@@ -207,6 +237,9 @@ export class Registry {
    * Throws AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE where the version takes no new executions.
    */
   async resolve(workflow: string): Promise<ResolvedWorkflow | undefined> {
+    if (typeof workflow !== 'string') {
+      throw new OptionInvalidError('workflow', `${shown(workflow)} is not the name of a workflow`);
+    }
     return this.#lookup.resolve(workflow);
   }
 
@@ -221,7 +254,8 @@ export class Registry {
   }
 
   /** What was done to the packages of this tenant: acts after number `after` (default 0), at most `limit` (1,000). */
-  async events(options: { readonly after?: number; readonly limit?: number } = {}): Promise<RegistryEvent[]> {
+  async events(options: ActsOptions = {}): Promise<RegistryEvent[]> {
+    checkOptions(options, actsKinds);
     return this.#store.read(() => registryEvents(this.#tenant, options.after ?? 0, options.limit ?? 1000));
   }
 
@@ -239,9 +273,8 @@ export class Registry {
    * Deletes bytes that no version needs and nobody touched for `graceMs` (default 24 h): of deleted versions, and
    * what a crash left behind while publishing. `dryRun` only says which.
    */
-  async gc(
-    options: ActOptions & { readonly graceMs?: number; readonly dryRun?: boolean } = {},
-  ): Promise<readonly Collected[]> {
+  async gc(options: GcOptions = {}): Promise<readonly Collected[]> {
+    checkOptions(options, gcKinds);
     const { storage } = this.#options;
     return collectGarbage(this.#store, storage, (script) => this.#record(options, script), options);
   }

@@ -158,6 +158,13 @@ test('registry.md: storage URLs: relative, absolute, percent-encoded', async () 
     'https://example.org',
     'file:a\0b',
     'file:///a%2Fb',
+    'file:~/packages',
+    'file:$HOME/packages',
+    'file:"./packages"',
+    'file:./packages?mode=rw',
+    'file:///srv/packages?mode=rw',
+    'file:file:./packages',
+    ...(process.platform === 'win32' ? [] : ['file:C:\\packages', 'file:///C:/packages']),
   ];
   for (const url of unknown) {
     assert.throws(() => openStorage(url), { code: 'REGISTRY_URL_INVALID' }, url);

@@ -6,6 +6,7 @@ import { messageOf } from '../../core/error-text.ts';
 import { errnoOf } from '../../core/errno.ts';
 import { hourMs } from '../../core/duration.ts';
 import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
+import { pathFault } from '../../core/path-fault.ts';
 import { shownUrl } from '../../core/shown-url.ts';
 import { makeFolder } from '../../store/sqlite/folder.ts';
 import { archiveDigest, isDigest } from '../archive/digest.ts';
@@ -152,14 +153,14 @@ function fileStem(digest: string): string {
 
 function folderOf(url: string): string {
   const rest = url.slice('file:'.length);
+  const fault = rest === '' ? 'it names no folder' : pathFault(rest.replace(/^\/\//, ''), process.platform);
+  if (fault !== null) throw invalidUrl(url, fault);
   try {
     if (rest.startsWith('//')) return fileURLToPath(url);
   } catch (error) {
     // not as a cause: it contains the whole text of the URL
     throw invalidUrl(url, messageOf(error));
   }
-  if (rest === '') throw invalidUrl(url, 'it names no folder');
-  if (rest.includes('\0')) throw invalidUrl(url, 'it holds a NUL');
   return resolve(rest);
 }
 

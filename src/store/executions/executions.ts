@@ -188,6 +188,8 @@ export function* eventsOf(id: string, after: number, limit: number): Script<Even
 export interface ExecutionFilter {
   readonly tenant: string;
   readonly workflow: string | null;
+  /** The package of the workflow; null: an embedded one; undefined: any. */
+  readonly package: string | null | undefined;
   readonly status: ExecutionStatus | null;
   /** Created at or after, epoch ms. */
   readonly since: number | null;
@@ -225,6 +227,9 @@ export function* listExecutions(filter: ExecutionFilter): Script<ExecutionRecord
     add((name) => `t.value = ${name}`, tag[1]);
   }
   add((name) => `e.workflow = ${name}`, workflow);
+  // the rows of other packages with a workflow of that name are passed over
+  if (filter.package === null) conditions.push('e.package is null');
+  else add((name) => `e.package = ${name}`, filter.package ?? null);
   // written out: an index on some states only is used where the text itself says that it is one of them
   if (status !== null) conditions.push(`e.status = '${status}'`);
   if (status === 'running' && parent === null)

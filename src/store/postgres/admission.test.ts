@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { CloacinaError } from '../../core/error.ts';
+import { CloacinaError, StoreUnavailableError } from '../../core/error.ts';
 import { Admission } from './admission.ts';
 
 const patienceMs = 1000;
@@ -84,7 +84,7 @@ describe('admission of queries to the database', () => {
     const { admission, advance } = place(t);
     const [first, , third] = [1, 2, 3].map(() => asked(admission));
     await advance(900);
-    first!.reject(new CloacinaError('STORE_UNAVAILABLE', 'away'));
+    first!.reject(new StoreUnavailableError('away'));
     await assert.rejects(first!.done, { code: 'STORE_UNAVAILABLE' });
     await advance(100);
     assert.deepEqual(third!.since, [5000]);

@@ -12,7 +12,8 @@ const mostLeft = 1000;
 
 /** A refusal is an answer. */
 function isSilence(error: unknown): boolean {
-  return error instanceof CloacinaError && (error.code === 'STORE_UNAVAILABLE' || error.code === 'OUTCOME_UNKNOWN');
+  if (error instanceof StoreUnavailableError) return true;
+  return error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
 }
 
 /**

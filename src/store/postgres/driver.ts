@@ -13,6 +13,8 @@ import {
   isPassing,
   isReadOnly,
   isStaleStatement,
+  lastingFault,
+  openError,
   storeError,
   unknownUnlessRefused,
 } from './errors.ts';
@@ -70,6 +72,7 @@ export class PostgresDriver implements Driver {
   readonly #patient = new WeakMap<PoolClient, number>();
   #notices: Notices | undefined;
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   private constructor(connections: Connections, place: PostgresPlace, options: PostgresOptions) {
     this.#connections = connections;
@@ -88,7 +91,7 @@ export class PostgresDriver implements Driver {
     const connections = await Connections.load(place, options.deadlineMs ?? 10_000);
     const driver = new PostgresDriver(connections, place, options);
     try {
-      await driver.#untilDone(() => driver.#prepare(options));
+      await driver.#untilOpen(() => driver.#prepare(options));
       driver.#notices = new Notices({
         schema: driver.#schema,
         connect: () => connections.connect(),
@@ -99,7 +102,7 @@ export class PostgresDriver implements Driver {
       return driver;
     } catch (error) {
       await driver.close();
-      throw storeError(error, `the database ${place.shown} could not be opened`);
+      throw openError(error, place.shown);
     }
   }
 
@@ -294,8 +297,13 @@ export class PostgresDriver implements Driver {
     return this.#notices!.subscribe(listener);
   }
 
+  /** Every call resolves when all is closed. */
   async close(): Promise<void> {
-    if (this.#closed) return;
+    this.#closing ??= this.#close();
+    await this.#closing;
+  }
+
+  async #close(): Promise<void> {
     await this.#notices?.close();
     this.#closed = true;
     // an unresponsive connection must not block the close
@@ -321,15 +329,34 @@ export class PostgresDriver implements Driver {
   }
 
   /** `since`: see `Admission`. */
-  async #untilDone<T>(attempt: () => Promise<T>, since: number = performance.now()): Promise<T> {
+  async #untilDone<T>(attempt: () => Promise<T>, since?: number): Promise<T> {
+    try {
+      return await this.#repeated(attempt, () => false, since);
+    } catch (error) {
+      throw storeError(error, `a request to the database ${this.#shown} failed`);
+    }
+  }
+
+  /** As `#untilDone`, but gives up once every host has a fault that no repetition mends. Throws the driver's own errors. */
+  async #untilOpen(attempt: () => Promise<void>): Promise<void> {
+    let lasting = 0;
+    await this.#repeated(attempt, (error) => {
+      lasting = lastingFault(error) === null ? 0 : lasting + 1;
+      return lasting >= this.#connections.hosts;
+    });
+  }
+
+  async #repeated<T>(
+    attempt: () => Promise<T>,
+    isFinal: (error: unknown) => boolean,
+    since: number = performance.now(),
+  ): Promise<T> {
     for (;;) {
       try {
         return await attempt();
       } catch (error) {
-        const gaveUp = performance.now() - since > this.patienceMs;
-        if (this.#closed || !isPassing(error) || gaveUp) {
-          throw storeError(error, `a request to the database ${this.#shown} failed`);
-        }
+        const gaveUp = performance.now() - since > this.patienceMs || isFinal(error);
+        if (this.#closed || !isPassing(error) || gaveUp) throw error;
       }
       await setTimeout(retryMs);
     }

@@ -1,6 +1,6 @@
 import { messageOf } from '../../core/error-text.ts';
 import { isError } from '../../core/realms.ts';
-import { CloacinaError, StoreUnavailableError } from '../../core/error.ts';
+import { CloacinaError, DatabaseReadOnlyError, StoreUnavailableError } from '../../core/error.ts';
 import {
   FencedError,
   OutcomeUnknownError,
@@ -69,11 +69,14 @@ function isOfBatch(error: unknown): boolean {
   );
 }
 
+/** Codes of Node for a TLS connection that is not accepted. */
+const tlsCode = /^(ERR_(TLS|SSL|OSSL)_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH)/;
+
 /** True for errors after which the same transaction may succeed: a conflict, or an unavailable database. */
 export function isPassing(error: unknown): boolean {
   if (error instanceof CloacinaError || isOfBatch(error)) return false;
   const state = sqlState(error);
-  if (isStaleStatement(error)) return true;
+  if (isStaleStatement(error) || tlsCode.test(state ?? '')) return true;
   if (state === undefined) return isError(error) && /connection|terminated|timeout/i.test(error.message);
   return /^(40|53|57P|08|55P03|25006|25P0[23]|57014)/.test(state) || /^E[A-Z]+$/.test(state);
 }
@@ -95,6 +98,47 @@ export function unknownUnlessRefused(error: unknown): unknown {
   return sentNothing ? error : new OutcomeUnknownError('the answer to a commit was lost', { cause: error });
 }
 
+/**
+ * The remedy for an error of a connection that stays until a person changes the URL, a file or the server; null for any
+ * other error. A running process retries these too, since certificates and names do change under it.
+ */
+export function lastingFault(error: unknown): string | null {
+  const state = sqlState(error) ?? '';
+  if (isError(error) && /server does not support SSL/.test(error.message)) {
+    return 'the server has no TLS: leave sslmode out of the URL, or turn TLS on at the server';
+  }
+  if (state === 'ENOTFOUND') {
+    return 'no host has this name; check the host in the URL, and percent-encode special characters in the password';
+  }
+  // of a socket it is `connect`: a server that is not up yet
+  if (/^E[A-Z]+$/.test(state) && /^(open|read)$/.test(String(Reflect.get(error as Error, 'syscall')))) {
+    return 'a file that the URL names cannot be read';
+  }
+  return tlsCode.test(state) ? 'the certificate of the server is not accepted; check sslmode and sslrootcert' : null;
+}
+
+/** Converts an error of the opening of a database. */
+export function openError(error: unknown, shown: string): unknown {
+  if (error instanceof CloacinaError) return error;
+  const reason = messageOf(error);
+  const remedy = lastingFault(error);
+  return unavailable(
+    `the database ${shown} could not be opened: ${reason}${remedy === null ? '' : `; ${remedy}`}`,
+    error,
+  );
+}
+
+function unavailable(message: string, error: unknown): StoreUnavailableError {
+  if (isReadOnly(error)) {
+    const why = 'the server takes no writes: it is a standby, or default_transaction_read_only is on';
+    return new DatabaseReadOnlyError(`${message}; ${why}`, error);
+  }
+  if (sqlState(error) === '42501') {
+    return new DatabaseReadOnlyError(`${message}; grant the user of the URL the privilege`, error);
+  }
+  return new StoreUnavailableError(message, error);
+}
+
 /** Converts a PostgreSQL error to one of Cloacina's, with the operation and the database. */
 export function storeError(error: unknown, what: string): unknown {
   if (error instanceof CloacinaError) return error;
@@ -105,5 +149,5 @@ export function storeError(error: unknown, what: string): unknown {
   }
   // missing database or user, wrong password, missing privilege
   const isRefused = /^(3D000|28P01|28000|42501)$/.test(sqlState(error) ?? '');
-  return isRefused || isPassing(error) ? new StoreUnavailableError(`${what}: ${reason}`, error) : error;
+  return isRefused || isPassing(error) ? unavailable(`${what}: ${reason}`, error) : error;
 }

@@ -172,7 +172,7 @@ describe('many processes on one PostgreSQL', { skip }, () => {
     await open(t, theirs.href, { migrations: [...migrations, next] });
     theirs.searchParams.set('schema', `${schema}_missing`);
     await assert.rejects(open(t, theirs.href), {
-      code: 'STORE_UNAVAILABLE',
+      code: 'DATABASE_READ_ONLY',
       message: /permission denied for database/,
     });
   });

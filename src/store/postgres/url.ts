@@ -37,8 +37,20 @@ export function postgresPlace(text: string): PostgresPlace {
   return { urls, schema, shown: shownUrl(text) };
 }
 
+/** PostgreSQL truncates a longer name without an error. */
+const maxNameBytes = 63;
+
+/** Every name that can be quoted is a schema, as in a `search_path`; `pg_...` is reserved. */
 function checkSchema(schema: string): void {
-  if (/^[A-Za-z_][\w$]{0,62}$/.test(schema)) return;
-  const message = `the schema '${schema}' of the database URL must consist of letters, digits, '_' and '$'; ${form}`;
-  throw new CloacinaError('DATABASE_URL_INVALID', message);
+  const fault = schemaFault(schema);
+  if (fault === null) return;
+  throw new CloacinaError('DATABASE_URL_INVALID', `the schema '${schema}' of the database URL ${fault}; ${form}`);
+}
+
+function schemaFault(schema: string): string | null {
+  const bytes = Buffer.byteLength(schema);
+  if (bytes < 1 || bytes > maxNameBytes) return `has ${bytes} bytes; a name has 1 to ${maxNameBytes}`;
+  if (schema.includes('\0')) return 'contains a NUL';
+  if (schema.startsWith('pg_')) return "begins with 'pg_', which PostgreSQL reserves";
+  return schema === 'information_schema' ? 'belongs to the server' : null;
 }

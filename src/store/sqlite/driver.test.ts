@@ -21,7 +21,7 @@ import {
 import { storeSuite } from '../../testing/suites/store-suite.ts';
 import { ManualClock } from '../../testing/clock.ts';
 import { migrate, migrations } from '../migrations/migrate.ts';
-import { openStore, sqlitePath } from '../open.ts';
+import { openStore } from '../open.ts';
 import type { SqlValue } from '../script.ts';
 import { BusyError } from '../store.ts';
 
@@ -52,26 +52,6 @@ describe('durability.md, Per database: the settings that make SQLite durable', (
     assert.equal(await pragma('foreign_keys'), 1);
     assert.equal(await pragma('busy_timeout'), 0, 'a busy timeout would stop the event loop');
   });
-});
-
-describe('the URL of a SQLite database', () => {
-  for (const [url, path] of [
-    ['sqlite:./app.db', './app.db'],
-    ['sqlite:/var/lib/app.db', '/var/lib/app.db'],
-    ['sqlite:app.db', 'app.db'],
-    ['sqlite:///var/app.db', '/var/app.db'],
-    ['sqlite://./app.db', './app.db'],
-    ['sqlite:C:\\data\\app.db', 'C:\\data\\app.db'],
-    ['sqlite::memory:', ':memory:'],
-  ] as const) {
-    it(`${url} is ${path}`, () => assert.equal(sqlitePath(url), path));
-  }
-
-  for (const url of ['', 'app.db', 'sqlite:', 'mysql://x', 'file:./app.db']) {
-    it(`'${url}' is DATABASE_URL_INVALID`, async () => {
-      await assert.rejects(openStore(url), { code: 'DATABASE_URL_INVALID' });
-    });
-  }
 });
 
 describe('interfaces.md: opening a SQLite database file', () => {

@@ -31,6 +31,7 @@ export class SqliteDriver implements Driver {
   #checkpoints: Checkpoints | undefined;
   #seenVersion: unknown;
   #closed = false;
+  #closing: Promise<void> | undefined;
   /** True while a user's function runs in a transaction. */
   #inTurn = false;
 
@@ -179,8 +180,13 @@ export class SqliteDriver implements Driver {
     return this.#dataVersion.get()?.['data_version'];
   }
 
+  /** Every call resolves when all is closed. */
   async close(): Promise<void> {
-    if (this.#closed) return;
+    this.#closing ??= this.#close();
+    await this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#closed = true;
     // they use the files that this connection keeps in place
     await Promise.all([this.#log?.close(), this.#checkpoints?.close()]);

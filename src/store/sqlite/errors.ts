@@ -2,7 +2,7 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { messageOf } from '../../core/error-text.ts';
 import { isError } from '../../core/realms.ts';
-import { CloacinaError, DatabaseFlushError, StoreUnavailableError } from '../../core/error.ts';
+import { CloacinaError, DatabaseFlushError, DatabaseReadOnlyError, StoreUnavailableError } from '../../core/error.ts';
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
 const code = { busy: 5, locked: 6, readonly: 8, ioError: 10, corrupt: 11, full: 13, cantOpen: 14, notADatabase: 26 };
@@ -43,7 +43,7 @@ export function storeError(error: unknown, what: string, where?: string): unknow
     return new CloacinaError('DATABASE_INVALID', `${what}: ${reason}`, { cause: error });
   }
   if (primary === code.readonly || (primary === code.cantOpen && where !== undefined && isReadOnly(where))) {
-    return new CloacinaError('DATABASE_READ_ONLY', `${what}: ${reason}`, { cause: error });
+    return new DatabaseReadOnlyError(`${what}: ${reason}`, error);
   }
   return new StoreUnavailableError(`${what}: ${reason}`, error);
 }
@@ -59,9 +59,7 @@ export function openError(error: unknown, where: string): unknown {
   }
   const reason = messageOf(error);
   if (primary === code.readonly || isReadOnlyDisk(error) || (primary === code.cantOpen && isReadOnly(where))) {
-    return new CloacinaError('DATABASE_READ_ONLY', `the database ${where} cannot be written: ${reason}`, {
-      cause: error,
-    });
+    return new DatabaseReadOnlyError(`the database ${where} cannot be written: ${reason}`, error);
   }
   return new StoreUnavailableError(`the database ${where} could not be opened: ${reason}`, error);
 }

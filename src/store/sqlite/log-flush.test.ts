@@ -63,6 +63,18 @@ const batchOf = (id: string): Parameters<Store['commit']>[0] => {
 };
 
 describe('durability.md, Per database: a commit on SQLite is acknowledged after its flush', () => {
+  it('every close waits for the flush under way', async (t) => {
+    const gate = new Gate();
+    const store = await open(t, join(tempFolder(t), 'closed.db'), gate);
+    const writing = store.registerRunner(sampleRunner('r1'));
+    await setImmediate();
+    const closes = [store.close(), store.close()];
+    for (const close of closes) assert.equal(await isSettled(close), false);
+    gate.pass();
+    await Promise.all([writing, ...closes]);
+    assert.equal(await isSettled(store.close()), true);
+  });
+
   it('a new execution, a batch and a transaction of the user wait for a flush that began after them', async (t) => {
     const gate = new Gate();
     const store = await open(t, join(tempFolder(t), 'a.db'), gate);

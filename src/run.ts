@@ -85,7 +85,7 @@ export async function run(store: Store, given: RunnerSettings): Promise<Running>
   try {
     const parts = wire({ store, settings, storage, engine, watch, onChange: notify });
     await writeEmbedded(store, settings);
-    await engine.embed(settings.embedded);
+    await engine.embed();
     if (Loaded !== null) reconciler = new Loaded(reconcilerOptions(store, settings, storage, engine, notify));
     if (settings.schedules && !settings.ownOnly) loop = openLoop(store, settings, engine, clients, watch);
     const running = { parts, engine, reconciler, loop };

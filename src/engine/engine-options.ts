@@ -1,4 +1,5 @@
 import type { Renewal, Store } from '../store/store.ts';
+import type { LoadedWorkflow } from './catalog.ts';
 import type { Clock } from './clock.ts';
 import type { RunnerEvent, TaskProgress } from './hooks.ts';
 import type { HostIdentity } from './liveness/host-identity.ts';
@@ -14,6 +15,8 @@ export interface EngineOptions {
   readonly name: string;
   /** Maximum number of running task functions. */
   readonly concurrency: number;
+  /** Embedded workflows, which `embed` brings in. The row of the runner names them from the beginning. */
+  readonly embedded: readonly LoadedWorkflow[];
   /** The queues whose tasks run here; default `default` alone. */
   readonly queues?: readonly string[];
   /** Interval of checks for commits of other processes, ms; default 25. */

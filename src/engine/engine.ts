@@ -79,6 +79,7 @@ export class Engine {
       queues,
       slots,
       onMet: (others) => this.#offers.meet(others),
+      announced: options.ownOnly ? [] : options.embedded.map(({ buildId }) => buildId),
       embedded: () => this.catalog.allEmbedded(),
       keepsFromThread: options.keepsFromThread ?? false,
       buildIds: () => this.#buildIds(),
@@ -210,10 +211,9 @@ export class Engine {
     this.#poller.notify();
   }
 
-  /** Adds embedded workflows and registers them: while this runner lives, no other one holds their executions. */
-  async embed(workflows: readonly LoadedWorkflow[]): Promise<void> {
-    for (const loaded of workflows) this.catalog.add([loaded]);
-    await this.#membership.announce();
+  /** Runs the embedded workflows from now on, and takes over what waits for older definitions of them. */
+  async embed(): Promise<void> {
+    for (const loaded of this.#options.embedded) this.catalog.add([loaded]);
     await this.#membership.moveRetiredExecutions();
   }
 

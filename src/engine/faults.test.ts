@@ -185,6 +185,7 @@ describe('durability.md, death and adoption', () => {
     dead: false,
     queues: ['default'],
     slots: 0,
+    buildIds: [],
   });
 
   it('an outage kills no runner: earlier observations of a lease do not count', async (t) => {

@@ -282,6 +282,7 @@ describe('durability.md, death and adoption', () => {
       dead: false,
       queues: ['default'],
       slots: 0,
+      buildIds: [],
     };
     await one!.registerRunner({ ...other, leaseUntil: clock.now() - 3_600_000 });
     const rig = await openRig(t, { store: one!, clock });

@@ -116,8 +116,6 @@ export interface Runners {
   /** Declares a runner dead if its lease is still that one; false if it is not, or if the runner is committing just now. */
   markDead(id: string, leaseUntil: number): Promise<boolean>;
   removeRunner(id: string): Promise<void>;
-  /** Sets the embedded definitions of a runner. */
-  writeRunnerBuilds(id: string, buildIds: readonly string[]): Promise<void>;
   /** Keeps a lease from outside of the event loop, where the database is not in this process. */
   readonly keepLease?: ((lease: LeaseKept) => LeaseKeeper) | undefined;
   /** Reads the clock of the database, where that may be on another machine. */

@@ -136,7 +136,6 @@ const runnerVerbs: Table<Omit<Runners, 'keepLease' | 'readClock'>> = {
   runners: ahead(asks(plain(runners.runners))),
   markDead: ahead(writes(runners.markDead, unnoticed)),
   removeRunner: ahead(writes(plain(runners.removeRunner), seen)),
-  writeRunnerBuilds: ahead(writes(plain(runners.writeRunnerBuilds), unnoticed)),
 };
 
 const definitionVerbs: Table<Definitions> = {

@@ -116,8 +116,10 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
   const events: RunnerEvent[] = [];
   const watch = new Watch(store, clock, false);
   const ready = Promise.withResolvers<RigClient>();
+  const loaded = workflows.map(loadEmbedded);
   const engine = await Engine.open({
     name: 'test',
+    embedded: loaded,
     concurrency: 64,
     maxExecutions: 1000,
     maxChildDepth: 32,
@@ -141,7 +143,6 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     clock,
     logger: keepingLogger(logged),
   });
-  const loaded = workflows.map(loadEmbedded);
   await store.writeDefinitions(
     loaded.map(({ graph, buildId }) => ({ workflow: graph.spec.name, buildId, spec: graph.spec })),
   );
@@ -152,7 +153,7 @@ export async function openRig(t: Cleanup, options: RigOptions<Clock> = {}): Prom
     watch,
   });
   ready.resolve(client);
-  await engine.embed(loaded);
+  await engine.embed();
   let closed: Promise<void> | undefined;
   const close = async (drainMs: number): Promise<void> => {
     const closing = engine.close(drainMs);

@@ -98,6 +98,7 @@ export function sampleRunner(id: string, change: Partial<RunnerRecord> = {}): Ru
     dead: false,
     queues: ['default'],
     slots: 0,
+    buildIds: [],
     ...change,
   };
 }

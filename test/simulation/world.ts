@@ -263,6 +263,7 @@ export async function openRunner(
   const watch = new Watch(store, clock, false);
   const ready = Promise.withResolvers<SimClient>();
   const { logger = silent, ...rest } = options;
+  const loaded = workflows.map(loadEmbedded);
   const engine = await Engine.open({
     concurrency: 64,
     maxExecutions: 1000,
@@ -276,6 +277,7 @@ export async function openRunner(
     retentionMs: null,
     ...rest,
     name,
+    embedded: loaded,
     identity: { host: name, pid: 1, pidStarted: name },
     keepAlive: false,
     pollMs: options.pollMs ?? 25,
@@ -291,7 +293,6 @@ export async function openRunner(
     clock,
     logger,
   });
-  const loaded = workflows.map(loadEmbedded);
   await store.writeDefinitions(
     loaded.map(({ graph, buildId }) => ({ workflow: graph.spec.name, buildId, spec: graph.spec })),
   );
@@ -307,7 +308,7 @@ export async function openRunner(
     watch,
   });
   ready.resolve(client);
-  await engine.embed(loaded);
+  await engine.embed();
   const close = async (): Promise<void> => {
     const closing = engine.close(0);
     for (let i = 0; i < 20; i++) await member.world.clock.advance(1000);

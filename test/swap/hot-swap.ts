@@ -55,6 +55,7 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     clock,
     logger: quiet,
     name: 'swap',
+    embedded: [],
     concurrency: 64,
     maxExecutions: 1000,
     maxChildDepth: 32,

@@ -27,7 +27,9 @@ export interface MembershipOptions {
   readonly identity: HostIdentity | undefined;
   /** Takes only executions that it started itself: it writes no definitions, and holds no execution of other runners. */
   readonly ownOnly: boolean;
-  /** The embedded workflows that can run here. */
+  /** The build ids of embedded definitions that its row names from the beginning. */
+  readonly announced: readonly string[];
+  /** The embedded workflows that can run here by now. */
   readonly embedded: () => readonly LoadedWorkflow[];
   /** What can run here. */
   readonly buildIds: () => readonly string[];
@@ -102,7 +104,6 @@ export class Membership {
     if (this.#atRest) return;
     try {
       await this.#register();
-      await this.announce();
     } catch (error) {
       logger.error({ error }, 'the runner could not register again; retrying');
       if (!this.#atRest) this.#anew = clock.timer(leaseMs / 3, () => void this.#joinAgain(onJoined));
@@ -112,13 +113,6 @@ export class Membership {
     this.#keepLease();
     onJoined();
     await this.sweep();
-  }
-
-  /** Writes which embedded definitions are here: other runners do not hold executions of these while this one lives. */
-  async announce(): Promise<void> {
-    const { store, ownOnly, embedded } = this.#options;
-    const codes = ownOnly ? [] : embedded().map(({ buildId }) => buildId);
-    if (codes.length > 0) await store.writeRunnerBuilds(this.#id, codes);
   }
 
   /** What can run here has changed. */
@@ -226,10 +220,10 @@ export class Membership {
   }
 
   async #register(): Promise<void> {
-    const { store, clock, name, leaseMs, queues, slots } = this.#options;
-    const leaseUntil = clock.now() + leaseMs;
+    const { store, clock, name, leaseMs, queues, slots, announced: buildIds } = this.#options;
+    const lease = { leaseUntil: clock.now() + leaseMs, dead: false };
     runnerLives(this.#id);
-    await store.registerRunner({ id: this.#id, name, ...this.#identity, leaseUntil, dead: false, queues, slots });
+    await store.registerRunner({ id: this.#id, name, ...this.#identity, ...lease, queues, slots, buildIds });
   }
 
   #hasThread(): boolean {

@@ -3,7 +3,9 @@ import { describe, it } from 'node:test';
 import { workflow } from '../../core/definition/workflow.ts';
 import { ManualClock } from '../../testing/clock.ts';
 import type { Store } from '../../store/store.ts';
-import { openClient, openRig, openStores } from '../../testing/engine-rig.ts';
+import { declareDead, openClient, openRig, openStores } from '../../testing/engine-rig.ts';
+import { loadEmbedded } from '../client/start.ts';
+import { moveRetiredExecutions } from './retired-builds.ts';
 
 const first = (ran: string[]) => {
   const w = workflow('w');
@@ -69,6 +71,40 @@ describe('engine.md, Versions: an embedded workflow with another definition', ()
     assert.equal(outcome.status === 'completed' && outcome.output, 'changed');
     assert.deepEqual(ran, ['z', 'a', 'b']);
   });
+
+  for (const anew of [false, true]) {
+    const when = anew ? 'begins anew after it was declared dead' : 'opens';
+    it(`a runner that ${when} has the old definition from its first moment on: nothing of it is held`, async (t) => {
+      const clock = new ManualClock();
+      const [one, two, three] = await openStores(t, 3, clock);
+      const ran: string[] = [];
+      const client = openClient(t, three!, clock);
+      const before = await openRig(t, { workflows: [first(ran)], store: one!, clock });
+      const { id } = await before.client.start('w');
+      await clock.advance(1000);
+      await client.pause(id);
+      await before.close();
+      const looks: unknown[] = [];
+      let registers = 0;
+      const next = loadEmbedded(changed(ran));
+      await three!.writeDefinitions([{ workflow: 'w', buildId: next.buildId, spec: next.graph.spec }]);
+      const registerRunner: Store['registerRunner'] = async (runner) => {
+        await two!.registerRunner(runner);
+        if (registers++ !== (anew ? 1 : 0)) return;
+        // another runner looks at the first moment at which this one can be seen
+        await client.resume(id);
+        looks.push(await moveRetiredExecutions(three!, [next]));
+      };
+      const rig = await openRig(t, { workflows: [first(ran)], store: { ...two!, registerRunner }, clock });
+      if (anew) {
+        await declareDead(three!, rig.engine.id);
+        await rig.client.start('w'); // it learns of its death
+      }
+      await clock.advance('70s');
+      assert.deepEqual(looks, [{ adopted: 0, held: 0 }]);
+      assert.equal((await client.executions.get(id)).output, 'old');
+    });
+  }
 
   it('an execution of a program that still starts the old build id continues under the new if no runner had the old for long', async (t) => {
     const clock = new ManualClock();

@@ -135,6 +135,7 @@ async function addRunner(store: Store, id: string): Promise<void> {
     dead: false,
     queues: ['default'],
     slots: 0,
+    buildIds: [],
   });
 }
 

@@ -324,6 +324,7 @@ test('registry.md, Register: get and show: the manifest, the channels, the versi
     dead: false,
     queues: ['default'],
     slots: 0,
+    buildIds: [],
   };
   await store.registerRunner({ ...runner, id: 'r1' });
   for (const owner of ['r1', 'gone']) {

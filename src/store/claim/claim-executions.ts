@@ -76,10 +76,14 @@ export function* ownedBy(runner: string): Script<readonly { readonly id: string;
   return yield* all<{ id: string; epoch: number }>('select id, epoch from executions where owner = $1', runner);
 }
 
-/** Releases an execution that a runner owns without knowing it (the answer to its claim was lost). */
+/**
+ * Releases an execution that a runner owns and does not load: the answer to its claim was lost, or its workflow was unloaded
+ * meanwhile. The runner lives, so the charge of its claim is taken back.
+ */
 export function* releaseExecution(id: string, runner: string, epoch: number): Script<void> {
   yield* run(
-    `update executions set status = 'pending', reason = 'lost', owner = null where id = $1 and owner = $2 and epoch = $3`,
+    `update executions set status = 'pending', reason = 'lost', owner = null,
+     load_attempts = case when load_attempts > 0 then load_attempts - 1 else 0 end where id = $1 and owner = $2 and epoch = $3`,
     id,
     runner,
     epoch,

@@ -143,10 +143,8 @@ function suite(name: string, explained: Explained, open: (t: Cleanup) => Promise
         const workflow = code.split('/')[1]!;
         await store.writeDefinitions([{ workflow, buildId: code, spec: { ...spec, name: workflow } }]);
       }
-      await store.registerRunner(sampleRunner('r1'));
-      await store.registerRunner(sampleRunner('r2'));
-      await store.writeRunnerBuilds('r1', ['embedded/w/new']);
-      await store.writeRunnerBuilds('r2', ['embedded/w/beside']);
+      await store.registerRunner(sampleRunner('r1', { buildIds: ['embedded/w/new'] }));
+      await store.registerRunner(sampleRunner('r2', { buildIds: ['embedded/w/beside'] }));
       const told = async (): Promise<boolean> =>
         (await store.renew({ runner: 'r1', leaseMs: 60_000, buildIds: ['embedded/w/new', 'sha256:p'] }))
           .hasRetiredBuilds;

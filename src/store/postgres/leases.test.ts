@@ -146,6 +146,7 @@ if (typeof server === 'string') {
         onMet: () => undefined,
         identity: undefined,
         ownOnly: false,
+        announced: [],
         embedded: () => [],
         buildIds: () => [],
         waitsSince: () => undefined,

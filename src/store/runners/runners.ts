@@ -15,10 +15,12 @@ export interface RunnerRecord {
   readonly queues: readonly string[];
   /** Task functions that it runs at once. */
   readonly slots: number;
+  /** The build ids of its embedded definitions: while it lives, no other runner holds executions of these. */
+  readonly buildIds: readonly string[];
 }
 
 /** A runner as other runners see it. */
-export interface KnownRunner extends RunnerRecord {
+export interface KnownRunner extends Omit<RunnerRecord, 'buildIds'> {
   /** The length of its lease, ms. */
   readonly leaseMs: number;
 }
@@ -29,11 +31,11 @@ export interface KnownRunner extends RunnerRecord {
 // them holds. A runner that is marked has no lease.
 
 export function* registerRunner(tx: Tx, runner: RunnerRecord): Script<void> {
-  const { id, name, host, pid, pidStarted, leaseUntil, queues, slots } = runner;
+  const { id, name, host, pid, pidStarted, leaseUntil, queues, slots, buildIds } = runner;
   // the answer to a first try may have been lost
   yield* run(
-    `insert into runners (id, name, host, pid, pid_started, registered_at, queues, slots)
-     values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (id) do nothing`,
+    `insert into runners (id, name, host, pid, pid_started, registered_at, queues, slots, build_ids)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (id) do nothing`,
     id,
     name,
     host,
@@ -42,6 +44,7 @@ export function* registerRunner(tx: Tx, runner: RunnerRecord): Script<void> {
     tx.now,
     JSON.stringify(queues),
     slots,
+    JSON.stringify(buildIds),
   );
   yield* run(
     `insert into runner_leases (runner, renewed_at, lease_until) select id, $2, $3 from runners where id = $1 and dead = 0
@@ -118,11 +121,6 @@ export function* markDead(tx: Tx, id: string, leaseUntil: number): Script<boolea
 export function* isAlive({ dialect }: Tx, runner: string): Script<boolean> {
   const row = yield* first<{ dead: number }>(`select dead from runners where id = $1${dialect.lock('share')}`, runner);
   return row?.dead === 0;
-}
-
-/** Sets the embedded definitions of a runner. */
-export function* writeRunnerBuilds(id: string, codes: readonly string[]): Script<void> {
-  yield* run('update runners set build_ids = $2 where id = $1', id, JSON.stringify(codes));
 }
 
 export function* removeRunner(id: string): Script<void> {

@@ -151,6 +151,31 @@ export function claimSuite(place: StorePlace): void {
       assert.deepEqual(await claim({ runner: 'nobody' }), []);
     });
 
+    it('durability.md, Poison suspects: a claim that a living runner gives back charges no load', async () => {
+      const [id] = await created({});
+      const kill = async (runner: string): Promise<void> => {
+        await place.store.registerRunner(sampleRunner(runner));
+        const [claimed] = await claim({ runner });
+        assert.equal(claimed!.execution.id, id);
+        assert.ok(await place.store.markDead(runner, 2_000_000));
+        await place.store.releaseOrphans();
+      };
+      await kill('k1');
+      await kill('k2');
+      for (let i = 0; i < 10; i++) {
+        const [claimed] = await claim();
+        await place.store.releaseExecution(id!, 'r1', claimed!.execution.epoch);
+        await place.store.releaseExecution(id!, 'r1', claimed!.execution.epoch); // a repetition changes nothing
+      }
+      for (let i = 3; i < 7; i++) {
+        await kill(`k${i}`);
+        assert.equal((await place.store.execution(id!))!.status, 'pending');
+      }
+      await kill('k7');
+      const { status, reason } = (await place.store.execution(id!))!;
+      assert.deepEqual([status, reason], ['paused', 'CRASH_LOOP'], 'five runners died while they loaded it');
+    });
+
     it('concurrent claims never return the same execution twice', async () => {
       await created(...Array.from({ length: 100 }, () => ({})));
       const claims = await Promise.all(

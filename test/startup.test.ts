@@ -26,6 +26,7 @@ describe('decisions/loading: the sources load', () => {
       '',
       'core/',
       'core/definition/',
+      'core/execution/',
       'core/schedule/',
       'engine/',
       'engine/client/',

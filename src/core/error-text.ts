@@ -1,7 +1,7 @@
 import { isError } from './realms.ts';
 
 /** Returns the errors that an AggregateError or a SuppressedError holds; none for any other value. */
-function partsOf(thrown: unknown): readonly unknown[] {
+export function partsOf(thrown: unknown): readonly unknown[] {
   if (!isError(thrown)) return [];
   if (thrown.name === 'SuppressedError') return [Reflect.get(thrown, 'error'), Reflect.get(thrown, 'suppressed')];
   const parts: unknown = Reflect.get(thrown, 'errors');

@@ -8,7 +8,7 @@ import type { ErrorCode } from '../core/error-table.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { issuesOf } from '../core/definition/schema.ts';
-import { toTaskError } from '../core/task-error.ts';
+import { toTaskError } from '../core/thrown.ts';
 import { checkText, cleanText } from '../core/text.ts';
 import { functionsOf } from '../core/definition/workflow.ts';
 import type { TaskFunctions } from '../core/definition/workflow.ts';

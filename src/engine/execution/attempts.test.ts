@@ -151,7 +151,7 @@ describe('engine.md, Attempts: retry', () => {
     ['a string', 'text', /"text"/],
     ['undefined', undefined, /undefined/],
     ['null', null, /null/],
-    ['an object', { reason: 1 }, /"reason":1/],
+    ['an object', { reason: 1 }, /\{ reason: 1 \}/],
     ['a symbol', Symbol('s'), /Symbol\(s\)/],
   ] as const) {
     it(`${what} that a task throws fails it with TASK_FAILED and is shown in the error`, async (t) => {

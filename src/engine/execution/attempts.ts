@@ -2,6 +2,7 @@ import { isTaskEnded } from '../../core/execution/states.ts';
 import { queueOf } from '../../core/definition/graph.ts';
 import { settle } from '../../core/execution/settle.ts';
 import type { AttemptFailure } from '../../core/execution/settle.ts';
+import { eventFields } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
 import { Attempt } from './attempt.ts';
@@ -324,11 +325,10 @@ export class Attempts {
       return;
     }
     run.error = settlement.error;
-    const { code, message } = settlement.error;
     this.#state.move(run, idle);
     this.#waits.until(run, settlement.at);
     const at = new Date(settlement.at).toISOString();
-    this.#state.draft.event('task.retrying', now, run, { ...coalesced(run), at, code, message });
+    this.#state.draft.event('task.retrying', now, run, { ...coalesced(run), at, ...eventFields(settlement.error) });
     this.#owner.retrying(run);
   }
 

@@ -2,6 +2,7 @@ import { endingOf } from '../../core/execution/plan.ts';
 import { isTaskEnded } from '../../core/execution/states.ts';
 import type { EndedStatus } from '../../core/execution/states.ts';
 import type { EventType } from '../../core/execution/event.ts';
+import { eventFields } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { ExecutionRelease } from '../../store/transition.ts';
 import type { LiveState } from './live-state.ts';
@@ -29,7 +30,7 @@ export function endOf(state: LiveState, cancelled: boolean, failure: TaskError |
   const failed = ending.status === 'failed' ? state.runs[ending.task] : undefined;
   const error = failure ?? (ending.status === 'failed' ? failureOf(ending.because, failed!) : null);
   const status = error === null ? ending.status : 'failed';
-  const why = error === null ? null : { code: error.code, message: error.message };
+  const why = error === null ? null : eventFields(error);
   return {
     status,
     reason: null,

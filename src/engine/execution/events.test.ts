@@ -139,3 +139,32 @@ describe('engine.md, Events and logs: random graphs keep their meaning', () => {
     );
   });
 });
+
+describe('engine.md, events: the event of a failure says the reason below its error', () => {
+  it('retrying, failed and the end of the execution have code, message and the message of the root cause', async (t) => {
+    const w = workflow('w');
+    w.task('load', { retry: { attempts: 2, delay: 0 } }, () => {
+      throw new Error('fetch failed', { cause: new Error('self-signed certificate') });
+    });
+    const rig = await openRig(t, { workflows: [w] });
+    const { id } = await rig.client.start(w);
+    await rig.clock.advance(0);
+    const events = await rig.client.executions.events(id);
+    for (const type of ['task.retrying', 'task.failed', 'execution.failed']) {
+      const data = events.find((event) => event.type === type)?.data as Readonly<Record<string, unknown>>;
+      const { code, message, rootCause } = data;
+      assert.deepEqual([code, message, rootCause], ['TASK_FAILED', 'fetch failed', 'self-signed certificate'], type);
+    }
+  });
+
+  it('an error that says everything itself has no other field', async (t) => {
+    const w = workflow('w');
+    w.task('load', { retry: { attempts: 1 } }, () => {
+      throw new Error('alone');
+    });
+    const rig = await openRig(t, { workflows: [w] });
+    const { executionId } = await (await rig.client.start(w)).outcome();
+    const events = await rig.client.executions.events(executionId);
+    assert.deepEqual(events.at(-1)?.data, { code: 'TASK_FAILED', message: 'alone' });
+  });
+});

@@ -51,14 +51,21 @@ describe('an exception in the code that advances an execution costs that executi
     w.task('a', () => 'poison');
     w.task('b', { timeout: '1h' }, ({ signal }) => new Promise((_, no) => signal.addEventListener('abort', no)));
     const rig = await openRig(t, { workflows: [w, fine] });
-    await rig.store.write(({ dialect }) =>
-      run(
-        dialect.lockNames === null
-          ? `create trigger refuse before insert on task_executions when new.output like '%poison%' or new.error like '%poison%'
-             begin select raise(abort, 'no poison'); end`
-          : `alter table task_executions add constraint no_poison check (output not like '%poison%' and error not like '%poison%')`,
-      ),
-    );
+    for (const [table, columns] of [
+      ['task_executions', ['output', 'error']],
+      ['events', ['data']],
+    ] as const) {
+      const refused = columns.map((column) => `new.${column} like '%poison%'`).join(' or ');
+      const allowed = columns.map((column) => `${column} not like '%poison%'`).join(' and ');
+      await rig.store.write(({ dialect }) =>
+        run(
+          dialect.lockNames === null
+            ? `create trigger refuse_${table} before insert on ${table} when ${refused}
+               begin select raise(abort, 'no poison'); end`
+            : `alter table ${table} add constraint no_poison_${table} check (${allowed})`,
+        ),
+      );
+    }
     const handle = await rig.client.start('w');
     const outcome = await handle.outcome();
     assert.ok(outcome.status === 'failed');

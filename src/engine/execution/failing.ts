@@ -1,4 +1,5 @@
 import { isTaskEnded } from '../../core/execution/states.ts';
+import { eventFields } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { NewEvent, Transition } from '../../store/transition.ts';
 import type { LiveState } from './live-state.ts';
@@ -46,9 +47,13 @@ export function failWhole(
 /** The transition of a failure, with another error. */
 export function withError(transition: Transition, error: TaskError, instead: TaskError): Transition {
   const [from, to] = [JSON.stringify(error), JSON.stringify(instead)];
-  const replaced = (text: string | null): string | null => text?.replaceAll(from, to) ?? null;
+  const replaced = (text: string | null): string | null => text?.replaceAll(from, () => to) ?? null;
+  const [fields, others] = [error, instead].map((each) => JSON.stringify(eventFields(each)).slice(1, -1));
   const replacedIn = (events: readonly NewEvent[]): NewEvent[] =>
-    events.map((event) => Object.assign({}, event, { data: replaced(event.data) }));
+    events.map((event) => {
+      const data = event.data?.replaceAll(fields!, () => others!) ?? null;
+      return { ...event, data };
+    });
   const { tasks, events, release } = transition;
   return {
     ...transition,

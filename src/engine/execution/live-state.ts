@@ -1,6 +1,7 @@
 import type { Graph } from '../../core/definition/graph.ts';
 import { freshProgress } from '../../core/execution/plan.ts';
 import type { Progress } from '../../core/execution/plan.ts';
+import { eventFields } from '../../core/task-error.ts';
 import type { NewExecution } from '../../store/transition.ts';
 import type { AttemptEnd } from './attempt.ts';
 import { Outputs } from './outputs.ts';
@@ -228,7 +229,7 @@ export class LiveState {
     run.endedAt = now;
     run.wakeAt = null;
     const started = coalesced(run);
-    const why = run.error === null ? null : { code: run.error.code, message: run.error.message };
+    const why = run.error === null ? null : eventFields(run.error);
     const skip = status === 'skipped' ? { reason: run.reason, cause: run.cause } : null;
     const data = started === null && why === null && skip === null ? null : { ...started, ...why, ...skip };
     if (status === 'completed' || status === 'failed' || status === 'skipped' || status === 'cancelled') {

@@ -1,8 +1,8 @@
 import { boundIssues } from '../../core/definition/schema.ts';
 import type { Issue } from '../../core/error.ts';
 import { arrayMembers, isTooDeep, maxJsonDepth } from '../../core/json-text.ts';
-import { boundTaskError, maxCauses } from '../../core/task-error.ts';
-import type { TaskError } from '../../core/task-error.ts';
+import { boundErrors, defined } from '../../core/task-error.ts';
+import type { ErrorReader, TaskError } from '../../core/task-error.ts';
 import { maxLogBytes } from '../../engine/inline.ts';
 import { mapItemsOf } from '../../engine/execution/map-items.ts';
 
@@ -95,23 +95,49 @@ export function boundLogData(text: string | undefined): string | null {
 
 /** Rebuilds a guest's error from its known fields, bounded; undefined if it has no such shape. */
 export function readTaskError(value: unknown): TaskError | undefined {
-  const levels: TaskError[] = [];
-  for (let at = value; at !== undefined && levels.length <= maxCauses;) {
-    const error = errorAt(at);
-    if (error === undefined) return undefined;
-    levels.push(error);
-    at = Reflect.get(at as object, 'cause');
+  try {
+    return boundErrors(value, sentErrors);
+  } catch (error) {
+    if (error instanceof NoError) return undefined;
+    throw error;
   }
-  if (levels.length === 0) return undefined;
-  return boundTaskError(levels.reduceRight((cause, level) => ({ ...level, cause })));
 }
 
-function errorAt(value: unknown): TaskError | undefined {
-  if (typeof value !== 'object' || value === null) return undefined;
-  const { name, code, message, stack } = value as Readonly<Record<string, unknown>>;
-  if (typeof name !== 'string' || typeof code !== 'string' || typeof message !== 'string') return undefined;
-  if (stack === undefined) return { name, code, message };
-  return typeof stack === 'string' ? { name, code, message, stack } : undefined;
+class NoError extends Error {}
+
+const sentErrors: ErrorReader<unknown> = {
+  head: (at) => {
+    const { name, code, message, stack, permission, resource } = fieldsOf(at);
+    if (typeof name !== 'string' || typeof code !== 'string' || typeof message !== 'string') throw new NoError();
+    const own = { stack: textOrNone(stack), permission: textOrNone(permission), resource: textOrNone(resource) };
+    return defined({ name, code, message, ...own });
+  },
+  cause: (at) => fieldsOf(at)['cause'],
+  parts: (at) => {
+    const { errors = [] } = fieldsOf(at);
+    if (!Array.isArray(errors)) throw new NoError();
+    return errors;
+  },
+  omitted: (at) => {
+    const { omittedCauses, omittedErrors } = fieldsOf(at);
+    return { causes: countOrNone(omittedCauses), parts: countOrNone(omittedErrors) };
+  },
+};
+
+function fieldsOf(at: unknown): Readonly<Record<string, unknown>> {
+  if (typeof at !== 'object' || at === null) throw new NoError();
+  return at as Readonly<Record<string, unknown>>;
+}
+
+function textOrNone(value: unknown): string | undefined {
+  if (value === undefined || typeof value === 'string') return value;
+  throw new NoError();
+}
+
+function countOrNone(value: unknown): number {
+  if (value === undefined) return 0;
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new NoError();
 }
 
 /** Rebuilds a guest's issues from their known fields, bounded; undefined if they have no such shape. */

@@ -209,6 +209,10 @@ describe('registry.md, Limits: messages of a guest are checked before use', () =
     [{ kind: 'failed', id: 1, error: { ...error, cause: 'x' }, retryable: true, retryAfter: null }, []],
     [{ kind: 'failed', id: 1, error: { ...error, stack: 1 }, retryable: true, retryAfter: null }, []],
     [{ kind: 'failed', id: 1, error: [], retryable: true, retryAfter: null }, []],
+    [{ kind: 'failed', id: 1, error: { ...error, errors: 'x' }, retryable: true, retryAfter: null }, []],
+    [{ kind: 'failed', id: 1, error: { ...error, errors: [error, 'x'] }, retryable: true, retryAfter: null }, []],
+    [{ kind: 'failed', id: 1, error: { ...error, omittedCauses: '1' }, retryable: true, retryAfter: null }, []],
+    [{ kind: 'failed', id: 1, error: { ...error, resource: 1 }, retryable: true, retryAfter: null }, []],
     [{ kind: 'step', id: 1, ref: 1, name: 'x'.repeat(1001) }, []],
     [{ kind: 'save', id: 1, ref: 1, name: 'x'.repeat(1001) }, ['1']],
     [{ kind: 'failed', id: 1, error, retryable: 1, retryAfter: null }, []],
@@ -225,7 +229,9 @@ describe('registry.md, Limits: messages of a guest are checked before use', () =
     for (const [message, texts] of refused) assert.throws(() => readToHost(message, texts), JSON.stringify(message));
     const deep = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000)) as unknown;
     assert.throws(() => readToHost({ kind: deep }, []), /malformed message of kind object/);
-    const failed = { kind: 'failed', id: 1, error: { ...error, cause: error }, retryable: true, retryAfter: 5 };
+    const denied = { ...error, permission: 'FileSystemWrite', resource: '/tmp/x' };
+    const whole = { ...error, omittedCauses: 2, cause: denied, errors: [error, denied], omittedErrors: 3 };
+    const failed = { kind: 'failed', id: 1, error: whole, retryable: true, retryAfter: 5 };
     assert.deepEqual(readToHost(failed, []), failed);
   });
 
@@ -241,6 +247,12 @@ describe('registry.md, Limits: messages of a guest are checked before use', () =
     const long = readToHost({ ...head, error: { ...error, name: 'n'.repeat(900), stack: 's\0'.repeat(90_000) } }, []);
     assert.ok(long.kind === 'failed' && long.error.name.length === 200 && long.error.stack!.length === 16_384);
     assert.ok(!long.error.stack!.includes('\0'));
+    let wide: object = error;
+    for (let i = 0; i < 4; i++) wide = { ...error, errors: Array.from({ length: 20 }, () => wide), extra: 'x' };
+    const parted = readToHost({ ...head, error: wide }, []);
+    assert.ok(parted.kind === 'failed' && parted.error.errors?.length === 16 && parted.error.omittedErrors === 4);
+    assert.equal(JSON.stringify(parted.error).match(/"message"/g)?.length, 64);
+    assert.doesNotMatch(JSON.stringify(parted), /extra/);
     const issue = { path: 'p'.repeat(9000), message: 'm'.repeat(9000), extra: 1 };
     const invalid = readToHost({ kind: 'invalid', id: 1, issues: Array.from({ length: 5000 }, () => issue) }, []);
     assert.ok(invalid.kind === 'invalid' && invalid.issues.length === 100);

@@ -2,6 +2,7 @@ export type {
   AnyWorkflow,
   Ctx,
   Log,
+  ChildOptions,
   MapOptions,
   NodeOptions,
   Retry,

@@ -132,8 +132,10 @@ const rows = {
   },
   TASK_TIMED_OUT: {
     exit: 1,
-    meaning: 'An attempt of a task took longer than its timeout.',
-    remedy: 'Raise the timeout, or make the task stop when `ctx.signal` fires.',
+    meaning:
+      'An attempt of a task took longer than its timeout, or the signal or the child that a task waits for did not come or end in time.',
+    remedy:
+      'Raise the timeout, or make the task stop when `ctx.signal` fires. A child that did not end in time was cancelled: `execution list --parent ID` shows it.',
   },
   TASK_INTERRUPTED: {
     exit: 1,

@@ -56,7 +56,10 @@ const page = workflow('page', { input: z.object({ url: z.string(), depth: z.numb
 const deep = page.task('deep', ({ input }) => input.depth + 1);
 const crawl = page.returns(deep);
 void runner.execute(crawl, { url: 'u' });
-parent.child('k3', crawl, { input: () => ({ url: 'u' }) });
+parent.child('k3', crawl, { input: () => ({ url: 'u' }), timeout: '2h' });
+parent.child('k4', 'crawl', { input: () => ({}), timeout: 60_000 });
+// @ts-expect-error a child has no retry
+parent.child('k5', crawl, { input: () => ({ url: 'u' }), retry: { attempts: 2 } });
 // @ts-expect-error depth is a number
 void runner.execute(crawl, { url: 'u', depth: 'deep' });
 // without a schema the input may be left out, and a value of an interface type passes

@@ -25,7 +25,7 @@ const mapped: Kinds<Mapped> & { readonly settled: Kind } = {
 const byKind: Readonly<Record<TaskKind, Readonly<Record<string, Kind>>>> = {
   task: work,
   map: mapped,
-  child: { ...node, input: callable },
+  child: { ...node, input: callable, timeout: anything },
   wait: { ...node, signal: anything, schema, timeout: anything },
   sleep: { ...node, for: anything, until: callable },
 };

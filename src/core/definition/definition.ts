@@ -114,6 +114,12 @@ export interface WorkOptions<S, In, N extends Needs<S>> extends NodeOptions<S, I
   queue?: string;
 }
 
+/** Options of a child task, beside its input. */
+export interface ChildOptions<S, In, N extends Needs<S>> extends NodeOptions<S, In, N> {
+  /** Counted from the start of the child. After it the child is cancelled and the task fails with TASK_TIMED_OUT; default: none. */
+  timeout?: Duration;
+}
+
 export interface MapOptions<S, In, N extends Needs<S>, Item> extends WorkOptions<S, In, N> {
   /** Returns the items; they are persisted when the map starts. */
   over: (ctx: Ctx<In, N>) => readonly Item[];
@@ -183,12 +189,12 @@ export interface Workflow<In, Out, S, Given = In> extends WorkflowRef<Out, Given
   child<ChildGiven, ChildOut, const N extends Needs<S> = {}>(
     name: string,
     child: WorkflowRef<ChildOut, ChildGiven>,
-    options: NodeOptions<S, In, N> & { input: (ctx: Ctx<In, N>) => ChildGiven },
+    options: ChildOptions<S, In, N> & { input: (ctx: Ctx<In, N>) => ChildGiven },
   ): Task<S, ChildOut>;
   child<const N extends Needs<S> = {}>(
     name: string,
     child: string,
-    options: NodeOptions<S, In, N> & { input: (ctx: Ctx<In, N>) => unknown },
+    options: ChildOptions<S, In, N> & { input: (ctx: Ctx<In, N>) => unknown },
   ): Task<S, Json>;
   wait<P = Json, const N extends Needs<S> = {}>(
     name: string,

@@ -38,7 +38,10 @@ export interface RetrySpec {
   readonly when: boolean;
 }
 
-/** One task. `timeout` and `retry` are null for the kinds that have none (sleep, wait, child). */
+/**
+ * One task. `timeout` and `retry` are of the attempts, and null for the kinds that have none (sleep, wait, child). A child
+ * without a timeout has no such key, so that manifests which were packed before there was one stay as they are.
+ */
 export interface TaskSpec {
   readonly name: string;
   readonly kind: TaskKind;
@@ -49,7 +52,7 @@ export interface TaskSpec {
   readonly queue: string | null;
   readonly retry: RetrySpec | null;
   readonly map: { readonly concurrency: number | null; readonly settled: boolean } | null;
-  readonly child: { readonly workflow: string } | null;
+  readonly child: { readonly workflow: string; readonly timeout?: number } | null;
   readonly sleep: { readonly for: number } | { readonly until: true } | null;
   readonly wait: { readonly signal: string; readonly schema: Json; readonly timeout: number | null } | null;
 }

@@ -116,7 +116,10 @@ class Definition {
       return this.#refuse(`child '${name}' needs a workflow or its name, not ${shown(child)}`);
     }
     const workflow = typeof child === 'string' ? child : child.name;
-    const task = this.#add(name, 'child', options, { input: orEmpty(options.input) }, { child: { workflow } });
+    const { timeout } = options;
+    const limit = timeout === undefined ? {} : { timeout: durationMs(timeout, `${this.name}.${name}.timeout`) };
+    const spec = { child: { workflow, ...limit } };
+    const task = this.#add(name, 'child', options, { input: orEmpty(options.input) }, spec);
     if (typeof child !== 'string') this.#children.set(name, child);
     return task;
   }

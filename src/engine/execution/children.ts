@@ -15,6 +15,7 @@ import { checkInput, newExecution } from '../client/start.ts';
 import type { ResolvedWorkflow } from '../client/start.ts';
 import { isOver } from './task-run.ts';
 import type { TaskRun } from './task-run.ts';
+import type { Waits } from './waits.ts';
 
 /** The parts of a runner that child tasks use. */
 export interface ChildrenHost {
@@ -31,6 +32,7 @@ export interface ChildrenOptions {
   readonly clock: Clock;
   readonly maxPayload: number;
   readonly questions: Questions;
+  readonly waits: Waits;
   readonly owner: {
     /** Resolves the name of a child for this execution: a workflow beside its own, or one of another package. */
     readonly resolveChild: (name: string) => Promise<ResolvedWorkflow>;
@@ -90,15 +92,14 @@ export class Children {
     const { id, tenant, rootId, depth, priority } = this.#state.head;
     run.attempt++;
     run.startedAt = now;
-    run.status = 'waiting';
     run.epoch = this.#state.head.epoch;
     const child = this.#idOf(run);
     const create = newExecution({ resolved, input, options: { priority }, tenant, now, id: child });
     const parent = { id, task: run.spec.name, item: run.item };
     const { draft } = this.#state;
     draft.effects.children.push({ ...create, rootId, depth: depth + 1, parent });
-    draft.task(run);
-    draft.event('task.waiting', now, run, { child, workflow: resolved.spec.name });
+    const until = this.#options.waits.within(run, run.spec.child!.timeout, now);
+    draft.event('task.waiting', now, run, { child, workflow: resolved.spec.name, ...until });
     this.#state.after(() => this.#options.host.onChild(rootId, create.buildId));
   }
 
@@ -140,7 +141,8 @@ export class Children {
     if (record !== undefined && !isOver(this.#state, run) && run.status === 'waiting') {
       this.#state.draft.effects.messagesDone.push(message.n);
       if ('status' in record && record.endedAt === null) {
-        // the child was retried meanwhile, and will send another message at its end
+        // the child was retried meanwhile, and will send another message at its end; the question took the place of the timer
+        this.#options.waits.resume(run);
       } else if ('status' in record && record.status === 'completed') {
         run.status = 'completed';
         run.output = record.output ?? 'null';
@@ -156,6 +158,13 @@ export class Children {
     const later = this.#later;
     this.#later = [];
     for (const message of later) this.#state.watch(this.ended(message));
+  }
+
+  /** The child of a task did not end in time: it is cancelled, and the task fails. */
+  timedOut(run: TaskRun): void {
+    const message = `the child execution '${this.#idOf(run)}' of task '${run.spec.name}' did not end within ${run.spec.child!.timeout} ms and was cancelled`;
+    this.cancel(run);
+    this.#options.owner.failed(run, { name: 'TimeoutError', code: 'TASK_TIMED_OUT', message });
   }
 
   /** Cancels the child of a task that will not wait for it. */

@@ -54,13 +54,7 @@ export class Signals {
     const { signal, timeout } = run.spec.wait!;
     run.startedAt = now;
     run.attempt++;
-    if (timeout === null) {
-      run.status = 'waiting';
-      this.#state.draft.task(run);
-    } else {
-      this.#options.waits.until(run, now + timeout);
-    }
-    const until = timeout === null ? {} : { until: new Date(now + timeout).toISOString() };
+    const until = this.#options.waits.within(run, timeout, now);
     this.#state.draft.event('task.waiting', now, run, { signal, ...until });
     this.look(run);
   }

@@ -80,7 +80,7 @@ export class Tasks {
     this.offered = attempts.offered;
     const { offers } = host;
     this.#maps = new Maps({ state, attempts, waits, clock, maxPayload, itemsPerCommit, offers, owner: ends });
-    this.children = new Children({ state, host, clock, maxPayload, questions: code, owner: ends });
+    this.children = new Children({ state, host, clock, maxPayload, questions: code, waits, owner: ends });
     this.signals = new Signals({ state, code, waits, clock, logger, maxPayload, owner: ends });
   }
 
@@ -234,6 +234,9 @@ export class Tasks {
       const { signal, timeout } = run.spec.wait!;
       const message = `task '${run.spec.name}' received no signal '${signal}' within ${timeout} ms`;
       this.#fail(run, { name: 'TimeoutError', code: 'TASK_TIMED_OUT', message });
+    } else if (run.spec.kind === 'child') {
+      this.#state.draft.event('task.timed_out', this.#clock.now(), run);
+      this.children.timedOut(run);
     } else {
       run.status = 'pending';
       this.#dispatch(run);

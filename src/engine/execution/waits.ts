@@ -23,6 +23,15 @@ export class Waits {
     this.#state.after(() => this.resume(run));
   }
 
+  /** Lets a task wait for something else for so long at most (undefined or null: without end). Returns the time for its event. */
+  within(run: TaskRun, timeoutMs: number | null | undefined, now: number): { readonly until?: string } {
+    run.status = 'waiting';
+    this.#state.draft.task(run);
+    if (timeoutMs === undefined || timeoutMs === null) return {};
+    this.until(run, now + timeoutMs);
+    return { until: new Date(now + timeoutMs).toISOString() };
+  }
+
   /** Sets the timer of a task that waits for a time, unless a question is open on its behalf. */
   resume(run: TaskRun): void {
     if (this.#state.still || run.status !== 'waiting' || run.wakeAt === null) return;

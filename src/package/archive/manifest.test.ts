@@ -33,6 +33,23 @@ test('registry.md: a valid manifest is read unchanged, and written again as the 
   assert.equal(formatManifest(parseManifest(text)), text);
 });
 
+test('registry.md: a child task may have a timeout; a manifest without one is read and written without one', () => {
+  const child = { kind: 'child', timeout: null, retry: null } as const;
+  for (const spec of [{ workflow: 'x' }, { workflow: 'x', timeout: 60_000 }]) {
+    const text = `${JSON.stringify(withTask({ ...child, child: spec }), null, 2)}\n`;
+    const manifest = parseManifest(text);
+    assert.deepEqual(manifest.workflows[0]!.tasks.at(-1)!.child, spec);
+    assert.equal(formatManifest(manifest), text);
+  }
+  for (const timeout of [-1, '1h', null, 1.5]) {
+    const bad = withTask({ ...child, child: { workflow: 'x', timeout } as never });
+    assert.deepEqual(
+      problemsOf(bad).map((problem) => problem.split(' ')[1]),
+      ['workflows[0].tasks[3].child.timeout'],
+    );
+  }
+});
+
 test('registry.md: a manifest has one text, whatever the order of its keys and files', () => {
   const files = { 'source/ä.ts': hash, 'source/z.ts': hash, 'code/index.mjs': hash };
   const shuffled = Object.fromEntries(Object.entries({ ...valid, files }).toReversed());

@@ -123,7 +123,7 @@ const task = z.strictObject({
   queue: label.nullable(),
   retry: retry.nullable(),
   map: z.strictObject({ concurrency: count.nullable(), settled: z.boolean() }).nullable(),
-  child: z.strictObject({ workflow: label }).nullable(),
+  child: z.strictObject({ workflow: label, timeout: ms.exactOptional() }).nullable(),
   sleep: z
     .union(
       [z.strictObject({ for: ms }), z.strictObject({ until: z.literal(true) })],

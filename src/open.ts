@@ -1,5 +1,6 @@
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
+import { checkNode } from './core/node-version.ts';
 import { anything, checkOptions } from './core/option-check.ts';
 import type { Kinds } from './core/option-check.ts';
 import { EngineClient } from './engine/client/client.ts';
@@ -29,9 +30,11 @@ export class Client extends EngineClient implements AsyncDisposable {
 
   /**
    * Opens a client on a database such as `sqlite:./app.db`; default CLOACINA_DATABASE, else the CLI's default. Throws
-   * DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, DATABASE_REPLACED, STORE_UNAVAILABLE.
+   * DATABASE_URL_INVALID, DATABASE_INVALID, DATABASE_READ_ONLY, DATABASE_TOO_NEW, DATABASE_REPLACED, STORE_UNAVAILABLE,
+   * DATABASE_DRIVER_MISSING, OPTION_INVALID, NODE_TOO_OLD.
    */
   static async open(url?: string, options: ClientOptions = {}): Promise<Client> {
+    checkNode(process.versions.node);
     // a process that only defines workflows loads neither the database nor the parts of a client
     const { openClient } = await import('./wire.ts');
     return new Client(await openClient(url, options));
@@ -71,6 +74,7 @@ export class Runner extends Client {
    * and DEFINITION_INVALID, OPTION_INVALID.
    */
   static override async open(url?: string, options: RunnerOptions = {}): Promise<Runner> {
+    checkNode(process.versions.node);
     const { openRunner } = await import('./run.ts');
     return new Runner(await openRunner(url, options));
   }

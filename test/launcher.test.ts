@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { root } from '../scripts/tool.ts';
 import { runProgram } from './docs/steps.ts';
 
@@ -12,11 +13,20 @@ const { version, engines } = JSON.parse(readFileSync(join(root, 'package.json'),
   readonly engines: { readonly node: string };
 };
 
-/** Runs the launcher with another `process.versions.node`. */
-async function launchOn(node: string): Promise<{ readonly exitCode: number; readonly output: string }> {
+interface Ended {
+  readonly exitCode: number;
+  readonly output: string;
+}
+
+/** Runs a program with another `process.versions.node`. */
+async function runOn(node: string, ...program: readonly string[]): Promise<Ended> {
   const pretend = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${node}' } });`;
-  const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`, launcher, '--version'];
+  const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`, ...program];
   return await runProgram(process.execPath, args, root, process.env);
+}
+
+function launchOn(node: string): Promise<Ended> {
+  return runOn(node, launcher, '--version');
 }
 
 describe('the launcher', () => {
@@ -58,4 +68,31 @@ describe('the launcher', () => {
       }
     },
   );
+});
+
+describe('the library', () => {
+  /** Opens a client and a runner, and prints the error of each, or nothing. */
+  const program = `
+    import { Client, Runner } from ${JSON.stringify(pathToFileURL(join(root, 'src', 'index.ts')).href)};
+    for (const kind of [Client, Runner]) {
+      try {
+        await (await kind.open('sqlite::memory:')).close();
+      } catch (error) {
+        console.log(error.name, error.code, error.message);
+      }
+    }`;
+  const openOn = (node: string): Promise<Ended> => runOn(node, '--input-type=module', '-e', program);
+
+  for (const node of ['18.0.0', '20.20.2', '24.14.9']) {
+    test(`an opening on Node ${node} is NODE_TOO_OLD and names the required Node`, async () => {
+      const { output } = await openOn(node);
+      const needed = engines.node.slice('>='.length);
+      const line = `CloacinaError NODE_TOO_OLD cloacina needs Node ${needed} or newer, but this is Node ${node}; install a newer version from https://nodejs.org\n`;
+      assert.equal(output, line.repeat(2));
+    });
+  }
+
+  test('an opening on the required Node and on later ones succeeds', async () => {
+    for (const node of ['24.15.0', '100.0.0']) assert.deepEqual(await openOn(node), { exitCode: 0, output: '' });
+  });
 });

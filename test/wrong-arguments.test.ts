@@ -95,6 +95,8 @@ const readings: readonly (readonly [string, Call, RegExp])[] = [
   ['list with state', (client) => client.executions.list(as({ state: 'failed' })), /'state': .* mean 'status'/],
   ['list with tag', (client) => client.executions.list(as({ tag: { a: 'x' } })), /'tag': .* mean 'tags'/],
   ['list(null)', (client) => client.executions.list(as(null)), /'options': null is not an object/],
+  ['list of a Map', (client) => client.executions.list(as(new Map([['status', 'failed']]))), /a Map is not an object/],
+  ['list with tags in a Map', (client) => client.executions.list({ tags: as(new Map()) }), /'tags': a Map is not/],
   ['list after 5', (client) => client.executions.list({ after: as(5) }), /'after': 5 is not text/],
   ['list after null', (client) => client.executions.list({ after: as(null) }), /'after': null is not text/],
   ['list after nonsense', (client) => client.executions.list({ after: 'x' }), /'after': 'x' is not a valid cursor/],
@@ -139,6 +141,12 @@ const verbs: readonly (readonly [string, Call, RegExp])[] = [
   ['start(null)', (client) => client.start(as(null)), /null is neither a workflow nor the name of one/],
   ['start({})', (client) => client.start(as({ name: 'one' })), /an object is neither/],
   ['start with tags: x', (client) => client.start(one, {}, as({ tags: 'x' })), /'tags': 'x' is not an object/],
+  ['start with tags in a Map', (client) => client.start(one, {}, { tags: as(new Map()) }), /'tags': a Map is not/],
+  [
+    'start with tags of a query',
+    (client) => client.start(one, {}, { tags: as(new URLSearchParams('a=b')) }),
+    /'tags': an URLSearchParams is not an object with names and values/,
+  ],
   ['start with an option unknown', (client) => client.start(one, {}, as({ prio: 1 })), /'prio'/],
   [
     'start with priority 2 ** 31',

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import * as fc from 'fast-check';
 import { NotSerializableError, PayloadTooLargeError } from './error.ts';
 import { parseJson, stringifyJson } from './json.ts';
@@ -8,11 +9,24 @@ class Money {
   readonly cents = 5;
 }
 
+/** Its data is behind an accessor, which JSON does not see. */
+class Sealed {
+  readonly #cents = 5;
+  get cents(): number {
+    return this.#cents;
+  }
+}
+
+class Rows extends Array<number> {
+  readonly total = 2;
+}
+
 describe('engine.md, Attempts: a value that is not JSON is NOT_SERIALIZABLE with the path', () => {
   const cycle: Record<string, unknown> = { list: [] };
   (cycle['list'] as unknown[]).push({ back: cycle });
   const sparse: unknown[] = [1];
   sparse[3] = 2;
+  const bare = Object.assign(Object.create(null) as object, { a: 1 });
 
   for (const [kind, value, path] of [
     ['a function', { f: () => 1 }, 'output.f'],
@@ -37,6 +51,13 @@ describe('engine.md, Attempts: a value that is not JSON is NOT_SERIALIZABLE with
     ['a URL', { u: new URL('http://localhost') }, 'output.u'],
     ['something with toJSON', { u: { toJSON: () => 1 } }, 'output.u'],
     ['a boxed number', { n: Object(1) as unknown }, 'output.n'],
+    ['a match of a regular expression', { m: /(?<year>\d+)/.exec('in 2026') }, 'output.m'],
+    ['an array with a property', { rows: Object.assign([1, 2], { columns: ['a'] }) }, 'output.rows'],
+    ['an array with a property named by a symbol', [Object.assign([1], { [Symbol('x')]: 1 })], 'output[0]'],
+    ['an array of a class with a field', Rows.from([1]), 'output'],
+    ['an instance with accessors only', { price: new Sealed() }, 'output.price'],
+    ['an object that inherits its values', [Object.create({ a: 1 })], 'output[0]'],
+    ['an object that inherits from one without a prototype', [Object.create(bare)], 'output[0]'],
     ['a key that is no name', { 'a b': { c: 1n } }, 'output["a b"].c'],
   ] as const) {
     it(kind, () => {
@@ -91,6 +112,18 @@ describe('a JSON value passes unchanged', () => {
     assert.equal(stringifyJson({ a: undefined, b: null }, 'v'), '{"b":null}');
     assert.equal(stringifyJson(Object.assign(Object.create(null), { a: 1 }), 'v'), '{"a":1}');
     assert.equal(stringifyJson(new Money(), 'v'), '{"cents":5}');
+  });
+
+  it('empty objects and arrays pass, also those of another realm', () => {
+    const others = runInNewContext('({ a: {}, b: [], c: [1], d: Object.create(null), e: { f: 1 } })') as unknown;
+    assert.equal(
+      stringifyJson([{}, [], Object.create(null), others], 'v'),
+      '[{},[],{},{"a":{},"b":[],"c":[1],"d":{},"e":{"f":1}}]',
+    );
+  });
+
+  it('negative zero becomes zero, which is equal to it', () => {
+    assert.equal(stringifyJson({ n: -0 }, 'v'), '{"n":0}');
   });
 
   it('any JSON value comes back equal', () => {

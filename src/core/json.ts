@@ -22,7 +22,7 @@ export const defaultMaxPayload = 1_048_576;
 
 /**
  * Returns the JSON text of a value to be stored. `undefined` at the top becomes `null` and undefined properties are
- * left out; nothing else changes. `what` begins the path in errors. Throws NOT_SERIALIZABLE with the path, also beyond
+ * left out, `-0` becomes `0`, and an instance of a class its own properties; nothing else changes. `what` begins the path in errors. Throws NOT_SERIALIZABLE with the path, also beyond
  * 200 levels of depth; PAYLOAD_TOO_LARGE over `maxBytes`.
  */
 export function stringifyJson(value: unknown, what: string, maxBytes: number = defaultMaxPayload): string {
@@ -101,14 +101,35 @@ function checkObject(value: object, walk: Walk): void {
   if (walk.above.length >= maxJsonDepth) refuse(walk, tooDeep);
   checkClass(value, walk);
   walk.above.push(value);
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) checkMember(value[i], i, walk, true);
-  } else {
-    for (const key of Object.keys(value)) checkMember(Reflect.get(value, key), key, walk, false);
-    const [symbol] = Object.getOwnPropertySymbols(value);
-    if (symbol !== undefined) refuse(walk, `a property named by ${String(symbol)} is not JSON`);
-  }
+  if (Array.isArray(value)) checkItems(value, walk);
+  else checkProperties(value, walk);
+  const [symbol] = Object.getOwnPropertySymbols(value);
+  if (symbol !== undefined) refuse(walk, `a property named by ${String(symbol)} is not JSON`);
   walk.above.pop();
+}
+
+function checkItems(value: readonly unknown[], walk: Walk): void {
+  for (let i = 0; i < value.length; i++) checkMember(value[i], i, walk, true);
+  // no index is missing here, and indexes come first
+  const key = Object.keys(value)[value.length];
+  if (key !== undefined) {
+    refuse(walk, `an array with a property '${key}' is not JSON, which has only its items; store an object`);
+  }
+}
+
+function checkProperties(value: object, walk: Walk): void {
+  const keys = Object.keys(value);
+  if (keys.length === 0 && !isPlain(value)) {
+    refuse(walk, 'an instance without properties of its own would be stored as {}; store a plain object of its values');
+  }
+  for (const key of keys) checkMember(Reflect.get(value, key), key, walk, false);
+}
+
+/** True if an object inherits no values: from nothing, or from the `Object.prototype` of any realm. */
+function isPlain(value: object): boolean {
+  const proto: unknown = Object.getPrototypeOf(value);
+  if (proto === Object.prototype || proto === null) return true;
+  return Object.getPrototypeOf(proto) === null && Object.keys(proto as object).length === 0;
 }
 
 function checkMember(value: unknown, key: string | number, walk: Walk, inArray: boolean): void {

@@ -21,9 +21,10 @@ export const queueName: Kind = {
 export const flag: Kind = { what: 'true or false', fits: (value) => typeof value === 'boolean' };
 export const callable: Kind = { what: 'a function', fits: (value) => typeof value === 'function' };
 export const list: Kind = { what: 'an array', fits: (value) => Array.isArray(value) };
+/** Not an array, a Map or another collection, whose values are no properties and would count as absent. */
 export const record: Kind = {
-  what: 'an object',
-  fits: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  what: 'an object with names and values',
+  fits: (value) => typeof value === 'object' && value !== null && !(Symbol.iterator in value),
 };
 
 export const date: Kind = {
@@ -82,5 +83,7 @@ export function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 100 ? `${value.slice(0, 100)}...` : value}'`;
   if (typeof value === 'function') return 'a function';
   if (Array.isArray(value)) return 'an array';
-  return typeof value === 'object' && value !== null ? 'an object' : String(value);
+  if (typeof value !== 'object' || value === null) return String(value);
+  const kind = Object.prototype.toString.call(value).slice(8, -1);
+  return kind === 'Object' ? 'an object' : `${/^[AEIOU]/.test(kind) ? 'an' : 'a'} ${kind}`;
 }

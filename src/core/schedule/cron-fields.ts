@@ -128,6 +128,16 @@ interface Item {
   readonly at: number;
 }
 
+/** A range as written, `low-high`, and its values. */
+interface WrappedRange {
+  readonly low: string;
+  readonly high: string;
+  readonly from: number;
+  readonly to: number;
+  /** The last value of the field. */
+  readonly top: number;
+}
+
 /** Reads one field; its errors name the field, its number and the character. */
 class FieldReader {
   readonly #expression: string;
@@ -181,14 +191,14 @@ class FieldReader {
     const [range, step, ...more] = text.split('/');
     if (range === undefined || range === '') this.#fail(at, 'a value is missing');
     if (more.length > 0) this.#fail(at, `'${text}' has more than one step`);
-    const [from, to] = this.#range(range, at, step !== undefined);
+    const [from, to] = this.#range(range, at, step);
     const by = step === undefined ? 1 : this.#step(step, at + range.length + 1);
     const values: number[] = [];
     for (let value = from; value <= to; value += by) values.push(value);
     return values;
   }
 
-  #range(range: string, at: number, stepped: boolean): readonly [number, number] {
+  #range(range: string, at: number, step: string | undefined): readonly [number, number] {
     const { min, max } = this.#kind;
     const top = max === 7 ? 6 : max; // a whole week ends on Saturday: 7 is Sunday again
     if (range === '*') return [min, top];
@@ -197,15 +207,28 @@ class FieldReader {
       this.#fail(at, `'${range}' is not a value or a range such as 1-5`);
     }
     const from = this.#value(low, at);
-    if (high === undefined) return [from, stepped ? Math.max(from, top) : from];
+    if (high === undefined) return [from, step === undefined ? from : Math.max(from, top)];
     let to = this.#value(high, at + low.length + 1);
     if (max === 7 && high.toUpperCase() === 'SUN' && from > 0) to = 7;
-    if (from > to)
-      this.#fail(
-        at,
-        `the range '${range}' ends before it begins; write it as two, such as ${low}-${max === 7 ? 6 : max},${min}-${high}`,
-      );
-    return [from, to];
+    if (from <= to) return [from, to];
+    const parts = this.#wrapped({ low, high, from: max === 7 ? from % 7 : from, to, top }, Number(step ?? 1));
+    const how = parts.length > 1 ? 'write it as two, such as' : 'write';
+    return this.#fail(at, `the range '${range}' ends before it begins; ${how} ${parts.join(',')}`);
+  }
+
+  /** The items that mean a range across the end of the field: up to its top, and on from its first value. */
+  #wrapped({ low, high, from, to, top }: WrappedRange, step: number): readonly string[] {
+    const { min } = this.#kind;
+    const by = Number.isInteger(step) && step > 0 ? step : 1;
+    const part = (first: string, begin: number, last: string, end: number): string => {
+      if (begin + by > end) return first;
+      return `${first}-${last}${by === 1 ? '' : `/${by}`}`;
+    };
+    // 7 is Sunday again, which begins the week
+    if (from <= to) return [part(String(from), from, high, to)];
+    const next = from + (Math.floor((top - from) / by) + 1) * by - top - 1 + min;
+    const head = part(low, from, String(top), top);
+    return next > to ? [head] : [head, part(String(next), next, high, to)];
   }
 
   #value(text: string, at: number): number {

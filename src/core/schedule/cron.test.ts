@@ -103,3 +103,49 @@ test('a count of matches equals the matches visited one by one', () => {
   assert.equal(cron.count(from, to), visited);
   assert.equal(cron.count(to, from), 0);
 });
+
+test('a range that ends before it begins is refused with an expression that means it', () => {
+  const suggested = (expression: string): string => {
+    try {
+      cronFields(expression);
+    } catch (error) {
+      const found = /ends before it begins; write (?:it as two, such as )?(\S+)$/.exec((error as Error).message)?.[1];
+      assert.ok(found !== undefined, String(error));
+      return found;
+    }
+    throw new Error(`'${expression}' was accepted`);
+  };
+  assert.equal(suggested('* * * * 7-1'), '0-1');
+  assert.equal(suggested('* * * * 7-0'), '0');
+  assert.equal(suggested('* * * * 6-1'), '6,0-1');
+  assert.equal(suggested('* * * * SAT-MON'), 'SAT,0-MON');
+  assert.equal(suggested('* * * * FRI-MON/2'), 'FRI,0');
+  assert.equal(suggested('* 22-4/2 * * *'), '22,0-4/2');
+  assert.equal(suggested('* * * NOV-FEB *'), 'NOV-12,1-FEB');
+  const fields = ['minute', 'hour', 'dayOfMonth', 'month', 'dayOfWeek'] as const;
+  const bounds = [
+    [0, 59],
+    [0, 23],
+    [1, 31],
+    [1, 12],
+    [0, 6],
+  ] as const;
+  for (const [at, [min, max]] of bounds.entries()) {
+    const place = (text: string): string => fields.map((_, i) => (i === at ? text : '*')).join(' ');
+    for (let from = min + 1; from <= max; from += 1) {
+      for (const to of [min, Math.floor((min + from) / 2), from - 1].filter((end) => end < from)) {
+        for (const step of [1, 2, 3, max - min]) {
+          const size = max - min + 1;
+          const wrapped: number[] = [];
+          for (let value = from; value <= to + size; value += step) wrapped.push(((value - min) % size) + min);
+          const text = place(suggested(place(`${from}-${to}${step === 1 ? '' : `/${step}`}`)));
+          assert.deepEqual(
+            cronFields(text)[fields[at]!].values,
+            wrapped.toSorted((a, b) => a - b),
+            text,
+          );
+        }
+      }
+    }
+  }
+});

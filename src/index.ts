@@ -51,6 +51,6 @@ export type { Synchronous } from './engine/client/runner-transaction.ts';
 export type { WorkflowEntry } from './engine/client/workflows.ts';
 export { Client, Runner } from './open.ts';
 export type { CloseOptions } from './open.ts';
-export { defaultDatabase, defaultRegistry } from './core/default-places.ts';
+export { defaultDatabase, defaultRegistry } from './core/process/default-places.ts';
 export type { Asked, Grants } from './package/load/grants.ts';
 export type { ClientOptions, RunnerOptions } from './options.ts';

@@ -1,6 +1,6 @@
 import { durationMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
-import { checkNode } from './core/node-version.ts';
+import { checkNode } from './core/process/node-version.ts';
 import { anything, checkOptions } from './core/option-check.ts';
 import type { Kinds } from './core/option-check.ts';
 import { EngineClient } from './engine/client/client.ts';

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { AnyWorkflow } from './core/definition/definition.ts';
-import { defaultDatabase } from './core/default-places.ts';
+import { defaultDatabase } from './core/process/default-places.ts';
 import { dayMs, durationMs, formatMs } from './core/duration.ts';
 import type { Duration } from './core/duration.ts';
 import { DefinitionInvalidError, OptionInvalidError } from './core/error.ts';

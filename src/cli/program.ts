@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { indented } from '../core/plain.ts';
 import { ownManifest } from '../own-files.ts';
-import { defaultDatabase, defaultRegistry } from '../core/default-places.ts';
+import { defaultDatabase, defaultRegistry } from '../core/process/default-places.ts';
 import { addCompletionsCommand } from './commands/completions.ts';
 import { addDemoCommand } from './commands/demo.ts';
 import { addExecutionCommands } from './commands/execution.ts';

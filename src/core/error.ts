@@ -1,4 +1,4 @@
-import { acrossCopies, nameAcrossCopies } from './copies.ts';
+import { acrossCopies, nameAcrossCopies } from './process/copies.ts';
 import type { ErrorCode } from './error-table.ts';
 
 /**

@@ -140,12 +140,12 @@ function checkMember(value: unknown, key: string | number, walk: Walk, inArray: 
 
 function checkClass(value: object, walk: Walk): void {
   const proto: unknown = Object.getPrototypeOf(value);
-  const isPlain = proto === Object.prototype || proto === Array.prototype || proto === null;
-  if (!isPlain && isDate(value)) refuse(walk, 'a Date is not JSON; store toISOString() or getTime()');
+  const isJson = proto === Object.prototype || proto === Array.prototype || proto === null;
+  if (!isJson && isDate(value)) refuse(walk, 'a Date is not JSON; store toISOString() or getTime()');
   if (typeof Reflect.get(value, 'toJSON') === 'function') {
     refuse(walk, 'an object with toJSON() would be stored as something else; call it yourself');
   }
-  if (isPlain) return;
+  if (isJson) return;
   const kind = Object.prototype.toString.call(value).slice(8, -1);
   if (kind !== 'Object' && kind !== 'Array') refuse(walk, `a ${kind} is not JSON`);
 }

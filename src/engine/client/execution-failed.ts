@@ -1,4 +1,4 @@
-import { acrossCopies } from '../../core/copies.ts';
+import { acrossCopies } from '../../core/process/copies.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { reviveError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';

@@ -1,4 +1,4 @@
-import { processWide } from '../../core/process-wide.ts';
+import { processWide } from '../../core/process/process-wide.ts';
 import type { Claims, KnownRunner, Runners } from '../../store/store.ts';
 import type { Clock } from '../clock.ts';
 import type { Logger } from '../logger.ts';

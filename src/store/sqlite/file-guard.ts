@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { DatabaseReplacedError } from '../../core/error.ts';
 import type { DatabaseLostError } from '../../core/error.ts';
-import { processWide } from '../../core/process-wide.ts';
+import { processWide } from '../../core/process/process-wide.ts';
 
 /** Minimum interval of checks, ms; each costs a few microseconds per file. */
 const lookEveryMs = 5;

@@ -1,4 +1,4 @@
-import { CloacinaError } from './error.ts';
+import { CloacinaError } from '../error.ts';
 
 /** The oldest Node that the engine runs on; also `engines` of package.json, and `bin/cloacina.js`. */
 const needed: readonly [number, number] = [24, 15];

@@ -63,8 +63,8 @@ export function* cancelLocked(tx: Tx, id: string, tenant: string | null): Script
  */
 export function* dropHalfWritten(tx: Tx, ids: readonly string[]): Script<void> {
   yield* run(
-    `delete from task_executions where ${tx.dialect.among('execution_id', '$1')} and item >= 0 and not exists (select 1 from task_executions m
-       where m.execution_id = task_executions.execution_id and m.task = task_executions.task and m.item = -1 and m.status <> 'pending')`,
+    `delete from task_executions where ${tx.dialect.among('execution_id', '$1')} and item >= 0 and (select 1 from task_executions m
+       where m.execution_id = task_executions.execution_id and m.task = task_executions.task and m.item = -1 and m.status <> 'pending' limit 1) is null`,
     JSON.stringify(ids),
   );
 }

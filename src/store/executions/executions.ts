@@ -90,8 +90,8 @@ export function* executionsOf(
 export function* tasksOfAll({ dialect }: On, ids: string): Script<ReadonlyMap<string, TaskState[]>> {
   const rows = yield* all<Row>(
     `select t.* from task_executions t where ${dialect.among('t.execution_id', '$1')}
-     and (t.item = -1 or not exists (select 1 from task_executions m where m.execution_id = t.execution_id and m.task = t.task
-       and m.item = -1 and m.status in ('completed', 'failed', 'skipped', 'cancelled')))
+     and (t.item = -1 or (select 1 from task_executions m where m.execution_id = t.execution_id and m.task = t.task
+       and m.item = -1 and m.status in ('completed', 'failed', 'skipped', 'cancelled') limit 1) is null)
      order by t.execution_id, t.task, t.item`,
     ids,
   );

@@ -29,7 +29,7 @@ export const postgresBulk: BulkTexts = {
     const sets = set((column) => `r.${column}`);
     const values = { ...required, ...sets };
     return `insert into executions (${Object.keys(values).join(', ')}) select ${Object.values(values).join(', ')}
-    from (select * from ${rowsFrom(columns, 1, 'r')}) r cross join lateral (select * from executions e where e.id = r.id) o
+    from (select * from ${rowsFrom(columns, 1, 'r')}) r cross join lateral (select * from executions e where e.id = r.id limit 1) o
     on conflict (id) do update set ${overwrites(Object.keys(sets))}`;
   },
 };

@@ -250,7 +250,7 @@ export function* releaseHelped(tx: Tx): Script<number> {
  * of an owner that claimed meanwhile are not void.
  */
 function* removeVoid(tx: Tx): Script<void> {
-  const isVoid = `not exists (select 1 from executions e where e.id = execution_id and e.epoch = offers.epoch and e.owner is not null)`;
+  const isVoid = `(select 1 from executions e where e.id = execution_id and e.epoch = offers.epoch and e.owner is not null limit 1) is null`;
   const rows = yield* all<{ id: string }>(`select distinct execution_id as id from offers where ${isVoid}`);
   if (rows.length === 0) return;
   const ids = rows.map(({ id }) => id);

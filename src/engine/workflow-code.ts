@@ -20,7 +20,10 @@ export interface TaskCall {
   readonly needs: readonly (readonly [alias: string, value: string])[];
   readonly schedule: { readonly name: string; readonly slot: number; readonly isCatchUp: boolean } | null;
   readonly maxPayload: number;
-  /** A suspected poison task: it runs in its own isolate, if there are isolates. */
+  /**
+   * It runs in its own isolate, if there are isolates: a suspected poison task, or a question that was lost beside other
+   * work.
+   */
   readonly alone: boolean;
 }
 
@@ -70,28 +73,31 @@ export interface WorkflowCode {
   run(call: TaskCall, host: TaskHost): Promise<Outcome>;
   /** The answer is JSON text in a completed outcome; an exception is a failed one, never retryable. */
   ask(question: Question, call: TaskCall): Promise<Outcome>;
-  /** Parses the input (JSON text) with the workflow's schema: defaults filled, transforms applied. */
-  parseInput(input: string, maxPayload: number): Promise<InputOutcome>;
+  /** Parses the input (JSON text) with the workflow's schema: defaults filled, transforms applied. `alone`: see `TaskCall`. */
+  parseInput(input: string, maxPayload: number, alone: boolean): Promise<InputOutcome>;
   /** Validates the payload (JSON text) of a signal with the schema of the task that waits for it. */
-  parseSignal(task: string, payload: string, maxPayload: number): Promise<InputOutcome>;
+  parseSignal(task: string, payload: string, maxPayload: number, alone: boolean): Promise<InputOutcome>;
   /** Ends an attempt that ignored its signal, if possible; other calls in the same process are lost with it. */
   abandon(call: TaskCall): void;
 }
 
 type Lost = Extract<Outcome, { readonly status: 'lost' }>;
 
-/** After this many crashes beside other work, a question counts as the cause of the crash. */
+/** A process that ends so often with no other work in it, and not by the question, is not there to answer. */
 const maxTries = 5;
 
 /**
- * Asks user code a question, and again if other work has crashed its process: an innocent question is not charged. Never
- * rejects: a fault on the way to the code fails the task that asked, not the process with all other tasks.
+ * Asks user code a question. If its process ended with other work in it, the question is asked again, alone: other work that
+ * crashes processes does not fail it. Never rejects: a fault on the way to the code fails the task that asked, not the
+ * process with all other tasks.
  */
-export async function untilAnswered<T extends Outcome | InputOutcome>(ask: () => Promise<T>): Promise<T | Lost> {
+export async function untilAnswered<T extends Outcome | InputOutcome>(
+  ask: (alone: boolean) => Promise<T>,
+): Promise<T | Lost> {
   for (let tries = 1; ; tries++) {
     let outcome: T;
     try {
-      outcome = await ask();
+      outcome = await ask(tries > 1);
     } catch (error) {
       return { status: 'lost', alone: true, error: toTaskError(error, 'INTERNAL') };
     }

@@ -133,7 +133,7 @@ export async function checkInput(
   const text = stringifyJson(input === undefined ? {} : input, 'input', maxPayload);
   const { spec, code } = resolved;
   if (code !== null) {
-    const outcome = await code.parseInput(text, maxPayload);
+    const outcome = await code.parseInput(text, maxPayload, false);
     if (outcome.status === 'invalid') throw new InputInvalidError(spec.name, outcome.issues);
     // where the code could not be asked, it is asked again before the first task
     if (outcome.status === 'valid') return { text: outcome.input, parsed: true, given: text };

@@ -265,9 +265,11 @@ export class Attempts {
     else if (phase.is === 'running' && abort) phase.attempt.abort('shutdown');
   }
 
-  call(run: TaskRun): TaskCall {
+  /** `alone`: see `TaskCall`; a suspect is alone anyway. */
+  call(run: TaskRun, alone: boolean = false): TaskCall {
     const { graph, head, runs } = this.#state;
-    return taskCall({ graph, head, run, runs, maxPayload: this.#host.maxPayload, alone: this.#isSuspect(run) });
+    const { maxPayload } = this.#host;
+    return taskCall({ graph, head, run, runs, maxPayload, alone: alone || this.#isSuspect(run) });
   }
 
   #taskHost(run: TaskRun, attempt: number): ConstructorParameters<typeof Attempt>[0]['host'] {

@@ -380,7 +380,7 @@ export class Live implements Participant {
   async #parseInput(): Promise<void> {
     const { head } = this.#state;
     const outcome = await this.#state.busyWith(() =>
-      untilAnswered(() => this.#tasks.code.parseInput(head.input, this.#host.maxPayload)),
+      untilAnswered((alone) => this.#tasks.code.parseInput(head.input, this.#host.maxPayload, alone)),
     );
     if (this.#state.gone || this.#cancelled) return;
     if (outcome.status === 'lost' && this.#state.still) {

@@ -74,12 +74,15 @@ export class Questions implements WorkflowCode {
     return (await this.charged(() => this.#code.ask(question, call))) ?? unasked;
   }
 
-  async parseInput(input: string, maxPayload: number): Promise<InputOutcome> {
-    return (await this.charged(() => this.#code.parseInput(input, maxPayload))) ?? unasked;
+  async parseInput(input: string, maxPayload: number, alone: boolean): Promise<InputOutcome> {
+    const parse = (): Promise<InputOutcome> => this.#code.parseInput(input, maxPayload, alone || this.#isSuspect);
+    return (await this.charged(parse)) ?? unasked;
   }
 
-  async parseSignal(task: string, payload: string, maxPayload: number): Promise<InputOutcome> {
-    return (await this.charged(() => this.#code.parseSignal(task, payload, maxPayload))) ?? unasked;
+  async parseSignal(task: string, payload: string, maxPayload: number, alone: boolean): Promise<InputOutcome> {
+    const parse = (): Promise<InputOutcome> =>
+      this.#code.parseSignal(task, payload, maxPayload, alone || this.#isSuspect);
+    return (await this.charged(parse)) ?? unasked;
   }
 
   abandon(call: TaskCall): void {
@@ -88,7 +91,7 @@ export class Questions implements WorkflowCode {
 
   /** Calls user code, charged if the execution is a suspect; undefined if the execution was held or had ended before. */
   async charged<T>(act: () => Promise<T>): Promise<T | undefined> {
-    if (this.#state.head.crashCount < suspectLosses) return act();
+    if (!this.#isSuspect) return act();
     const charge = this.#suspected();
     const end = await this.#turn(charge);
     if (end === undefined) return undefined;
@@ -113,6 +116,10 @@ export class Questions implements WorkflowCode {
     // an execution that is handed back has not crashed its runner
     if (!this.#state.gone) this.loaded();
     else for (const end of charge.turns) this.#over(end);
+  }
+
+  get #isSuspect(): boolean {
+    return this.#state.head.crashCount >= suspectLosses;
   }
 
   #suspected(): Charge {

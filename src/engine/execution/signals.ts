@@ -87,7 +87,7 @@ export class Signals {
       this.#here = this.#here.filter((other) => other !== taken);
       const outcome = await this.#state.asking(
         run,
-        () => untilAnswered(() => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload)),
+        () => untilAnswered((alone) => code.parseSignal(run.spec.name, taken.payload ?? 'null', maxPayload, alone)),
         (answer) => answer,
       );
       if (isOver(this.#state, run) || run.status !== 'waiting') {

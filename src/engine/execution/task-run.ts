@@ -4,6 +4,7 @@ import type { SkipReason } from '../../core/definition/definition.ts';
 import type { TaskSpec } from '../../core/definition/spec.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { TaskState } from '../../store/transition.ts';
+import type { Outcome, Question } from '../workflow-code.ts';
 import { ended, idle } from './phase.ts';
 import type { Phase } from './phase.ts';
 
@@ -35,6 +36,8 @@ export interface TaskRun {
   /** The event of a start that is not on its way to the database yet. */
   startEvent: { dropped: boolean } | undefined;
   logLines: number;
+  /** The answer to a question of the task that came while the execution was held: it is used when the execution goes on. */
+  answer: { readonly question: Question; readonly outcome: Outcome } | undefined;
 }
 
 export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
@@ -59,6 +62,7 @@ export function newTaskRun(index: number, spec: TaskSpec): TaskRun {
     helperCrashes: 0,
     startEvent: undefined,
     logLines: 0,
+    answer: undefined,
   };
 }
 

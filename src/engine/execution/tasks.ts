@@ -158,12 +158,15 @@ export class Tasks {
       run,
       () => this.#ask('when', run),
       (outcome) => {
-        if (isOver(this.#state, run)) return;
+        if (this.#state.gone || isTaskEnded(run.status)) return;
         if (outcome.status === 'completed' && outcome.output === 'false') {
+          // also while the execution is held: a skip begins nothing
           run.status = 'skipped';
           run.reason = 'when_false';
           run.cause = run.spec.name;
           this.#end(run);
+        } else if (this.#state.still) {
+          // `#ask` has kept the answer
         } else if (outcome.status === 'completed') {
           this.#dispatch(run);
         } else {
@@ -174,8 +177,15 @@ export class Tasks {
     this.#state.watch(asked);
   }
 
-  #ask(question: Question, run: TaskRun): Promise<Outcome> {
-    return untilAnswered(() => this.code.ask(question, this.#attempts.call(run)));
+  async #ask(question: Question, run: TaskRun): Promise<Outcome> {
+    const known = run.answer;
+    run.answer = undefined;
+    const outcome =
+      known?.question === question
+        ? known.outcome
+        : await untilAnswered((alone) => this.code.ask(question, this.#attempts.call(run, alone)));
+    if (this.#state.holding !== null && outcome.status !== 'lost') run.answer = { question, outcome };
+    return outcome;
   }
 
   #dispatch(run: TaskRun): void {

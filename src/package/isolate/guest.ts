@@ -120,11 +120,11 @@ function receive(message: ToGuest, texts: readonly string[]): void {
       return;
     }
     case 'parse':
-      void answer(message.id, message.workflow, (code) => code.parseInput(texts[0]!, message.maxPayload));
+      void answer(message.id, message.workflow, (code) => code.parseInput(texts[0]!, message.maxPayload, false));
       return;
     case 'signal': {
       const { task, maxPayload } = message;
-      void answer(message.id, message.workflow, (code) => code.parseSignal(task, texts[0]!, maxPayload));
+      void answer(message.id, message.workflow, (code) => code.parseSignal(task, texts[0]!, maxPayload, false));
       return;
     }
     case 'abort':

@@ -130,9 +130,12 @@ describe('engine.md: a task in an isolate behaves as one in the process', { conc
       strict.task('a', () => 1);`,
     );
     const code = isolate.code('strict');
-    assert.deepEqual(await code.parseInput('{"n":1}', 1_000_000), { status: 'valid', input: '{"n":1,"filled":true}' });
+    assert.deepEqual(await code.parseInput('{"n":1}', 1_000_000, false), {
+      status: 'valid',
+      input: '{"n":1,"filled":true}',
+    });
     const issues = [{ path: 'n', message: 'n must be a number' }];
-    assert.deepEqual(await code.parseInput('{"n":"x"}', 1_000_000), { status: 'invalid', issues });
+    assert.deepEqual(await code.parseInput('{"n":"x"}', 1_000_000, true), { status: 'invalid', issues });
   });
 
   test('steps, logs and progress reach the host of their own call', async (t) => {
@@ -568,7 +571,7 @@ describe(
       });
       const outcome = await failed(waiting);
       assert.deepEqual([outcome.error.code, outcome.retryable], ['PACKAGE_LOAD_FAILED', true]);
-      assert.equal((await code.parseInput('{}', 1_000_000)).status, 'lost');
+      assert.equal((await code.parseInput('{}', 1_000_000, false)).status, 'lost');
     });
 
     const unloadable: readonly (readonly [string, string, RegExp, Partial<IsolateOptions>?])[] = [

@@ -109,13 +109,14 @@ export class Isolate {
   code(workflow: string, tenant: string = noTenant): WorkflowCode {
     const task = async (request: Extract<Request, { readonly call: TaskCall }>): Promise<Outcome> =>
       (await this.#submit(tenant, request, request.call.alone)) as Outcome;
-    const parse = async (request: Request): Promise<InputOutcome> =>
-      (await this.#submit(tenant, request, false)) as InputOutcome;
+    const parse = async (request: Request, alone: boolean): Promise<InputOutcome> =>
+      (await this.#submit(tenant, request, alone)) as InputOutcome;
     return {
       run: (call, host) => task({ kind: 'run', call, host }),
       ask: (question, call) => task({ kind: 'ask', question, call }),
-      parseInput: (input, maxPayload) => parse({ kind: 'parse', workflow, input, maxPayload }),
-      parseSignal: (name, input, maxPayload) => parse({ kind: 'signal', workflow, task: name, input, maxPayload }),
+      parseInput: (input, maxPayload, alone) => parse({ kind: 'parse', workflow, input, maxPayload }, alone),
+      parseSignal: (name, input, maxPayload, alone) =>
+        parse({ kind: 'signal', workflow, task: name, input, maxPayload }, alone),
       abandon: (call) => this.#abandon(call),
     };
   }

@@ -11,14 +11,22 @@ const reconnectMs = 1000;
 /** Minimum interval of notices of one process; commits within it share a notice. */
 const spacingMs = 4;
 
-/** The driver supports this option, but its types lack it. */
-const answerWithin: object = { query_timeout: 5000 };
+/**
+ * Interval of statements on the listening connection, which otherwise sends nothing: routers forget such a connection after
+ * some minutes, and the system's own keepalive notices that after two hours.
+ */
+const checkMs = 60_000;
+const answerMs = 5000;
 
 export interface NoticesOptions {
   readonly schema: string;
   readonly connect: () => Promise<Client>;
   /** Sends a statement on any connection. */
   readonly query: (text: string, values: readonly string[]) => Promise<void>;
+  /** Interval of checks whether the listening connection still carries anything; default a minute. */
+  readonly checkMs?: number;
+  /** Maximum wait for an answer on that connection; default 5 s. */
+  readonly answerMs?: number;
 }
 
 /**
@@ -45,6 +53,7 @@ export class Notices {
   readonly #listeners = new Set<(notice: Notice) => void>();
   #client: Client | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #check: NodeJS.Timeout | undefined;
   #untold: Notice | undefined;
   #telling: Promise<void> | undefined;
   #spaced: NodeJS.Timeout | undefined;
@@ -78,6 +87,7 @@ export class Notices {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#check);
     clearTimeout(this.#spaced);
     await this.#listening;
     await this.#telling;
@@ -114,16 +124,35 @@ export class Notices {
       this.#client = client;
       client.on('notification', ({ payload }) => this.#heard(payload ?? ''));
       client.on('end', () => this.#lost(client));
-      await client.query({ text: `listen "${this.#channel.replaceAll('"', '""')}"`, ...answerWithin });
+      await this.#ask(client, `listen "${this.#channel.replaceAll('"', '""')}"`);
       // by another connection: a pooler may deliver a notice to the connection that sent it, which proves nothing
       await this.#options.query(notifyText, [this.#channel, `${this.#self} any`]);
       // commits are noticed from here on; earlier ones may have been missed
       this.#publish('all');
       this.#timer = setTimeout(() => this.#deaf(), deafMs).unref();
+      this.#checkLater(client);
       if (this.#closed) await client.end().catch(() => undefined);
     } catch {
       this.#lost(this.#client);
     }
+  }
+
+  /** A connection that gives no answer is replaced. */
+  #checkLater(client: Client): void {
+    if (this.#closed || client !== this.#client) return;
+    clearTimeout(this.#check);
+    this.#check = setTimeout(() => {
+      this.#ask(client, 'select 1').then(
+        () => this.#checkLater(client),
+        () => this.#lost(client),
+      );
+    }, this.#options.checkMs ?? checkMs).unref();
+  }
+
+  async #ask(client: Client, text: string): Promise<void> {
+    // the driver supports this option, but its types lack it
+    const within: object = { query_timeout: this.#options.answerMs ?? answerMs };
+    await client.query({ text, ...within });
   }
 
   #heard(payload: string): void {
@@ -155,10 +184,11 @@ export class Notices {
     this.#hears = false;
     client?.removeAllListeners();
     client?.on('error', () => undefined);
-    void client?.end().catch(() => undefined);
+    if (client !== undefined) void closeHard(client);
     if (this.#closed) return;
     this.#publish('all');
     clearTimeout(this.#timer);
+    clearTimeout(this.#check);
     this.#timer = setTimeout(() => void this.#listen(), reconnectMs).unref();
   }
 }

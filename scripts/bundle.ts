@@ -13,12 +13,12 @@ const entries: readonly string[] = ['index', 'testing', 'cli/compile-cache', 'cl
  * others of its file, so a file holds what one door needs ([reasons](../docs/decisions/loading.md)).
  */
 const groups = [
-  { name: 'own-files', test: within('own-files') },
   // the definition API, and all that the CLI needs before it knows its command
   {
     name: 'core',
     test: within('core/', 'engine/client/execution-failed', 'package/load/grants', 'store/sqlite/folder'),
   },
+  { name: 'own-files', test: within('own-files') },
   { name: 'client', test: within('open') },
   // both sides of the channel of an isolate
   { name: 'channel', test: within('package/isolate/link', 'package/isolate/protocol') },

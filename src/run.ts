@@ -139,9 +139,10 @@ async function packageRooms(
   settings: RunnerSettings,
 ): Promise<{ readonly storage: PackageStorage; readonly Reconciler: typeof Reconciler | null }> {
   const storage = await storageOf(settings);
-  return settings.registry === null
-    ? { storage, Reconciler: null }
-    : { storage, Reconciler: (await import('./package/load/reconciler.ts')).Reconciler };
+  if (settings.registry === null) return { storage, Reconciler: null };
+  const { Reconciler: Loaded } = await import('./package/load/reconciler.ts');
+  Loaded.checkFiles();
+  return { storage, Reconciler: Loaded };
 }
 
 function reconcilerOptions(

@@ -35,6 +35,12 @@ const rows = {
     meaning: 'This version of Node is too old for the engine.',
     remedy: 'Install the Node version that the message names.',
   },
+  LIBRARY_BUNDLED: {
+    exit: 2,
+    meaning:
+      'A bundler put Cloacina into a file of the program, and what was asked for starts files of the library as threads or processes.',
+    remedy: 'Keep the package `cloacina` external in the options of the bundler, and install it beside the program.',
+  },
   // values
   INPUT_INVALID: {
     exit: 1,
@@ -176,6 +182,11 @@ const rows = {
     exit: 2,
     meaning: 'The driver package for this database is not installed.',
     remedy: 'Install the package that the message names.',
+  },
+  DATABASE_DRIVER_FAILED: {
+    exit: 2,
+    meaning: 'The driver package for this database is installed and could not be loaded.',
+    remedy: 'Read the reason in the message. In a bundled program keep `cloacina` and `pg` external.',
   },
   DATABASE_INVALID: {
     exit: 1,

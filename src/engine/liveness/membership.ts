@@ -232,13 +232,25 @@ export class Membership {
 
   /** In a thread of its own if the database offers that: user code may block this event loop. */
   #keepLease(): void {
-    const { store, logger, leaseMs, stallMs, buildIds, waitsSince } = this.#options;
+    const { store, logger, leaseMs, waitsSince } = this.#options;
     if (store.keepLease === undefined || !this.#hasThread() || this.#atRest) {
       this.#renewAfter(leaseMs / 3);
       return;
     }
+    try {
+      this.#keeper = this.#keeperOf(store.keepLease);
+    } catch (error) {
+      logger.warn({ error }, 'the lease thread cannot start; the event loop renews the lease from now on');
+      this.#renewAfter(0);
+      return;
+    }
+    this.commitWaits(waitsSince());
+  }
+
+  #keeperOf(keepLease: NonNullable<MembershipOptions['store']['keepLease']>): LeaseKeeper {
+    const { logger, leaseMs, stallMs, buildIds } = this.#options;
     const runner = this.#id;
-    const keeper = store.keepLease({
+    const keeper = keepLease({
       runner,
       leaseMs,
       stallMs,
@@ -256,8 +268,7 @@ export class Membership {
         if (runner === this.#id) this.#renewAfter(0);
       },
     });
-    this.#keeper = keeper;
-    this.commitWaits(waitsSince());
+    return keeper;
   }
 
   #renewAfter(ms: number): void {

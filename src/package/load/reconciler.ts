@@ -5,6 +5,7 @@ import { WakeLoop } from '../../engine/wake-loop.ts';
 import type { Polled } from '../../engine/wake-loop.ts';
 import { pinnedCount, wantedVersions } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
+import { ownFile } from '../../own-files.ts';
 import { registrySerial } from '../../store/registry/log.ts';
 import { CrashLoop } from './crash-loop.ts';
 import type { IsolateExit } from '../isolate/isolate.ts';
@@ -103,6 +104,11 @@ export class Reconciler {
     this.#loop = new WakeLoop({ clock, pass: () => this.#pass(), onError, retryMs: passRetryMs });
     this.#inBackground(this.#loader.sweep(options.store));
     this.notify();
+  }
+
+  /** Throws LIBRARY_BUNDLED where this process cannot start isolates. */
+  static checkFiles(): void {
+    ownFile('package/isolate/guest');
   }
 
   /** Passes that found something although only the safety net had started them. */

@@ -57,14 +57,9 @@ export class Connections {
     };
   }
 
-  /** `deadlineMs`: maximum wait for an answer. Throws DATABASE_DRIVER_MISSING: `pg` is an optional dependency. */
+  /** `deadlineMs`: maximum wait for an answer. Throws DATABASE_DRIVER_MISSING, DATABASE_DRIVER_FAILED. */
   static async load(place: PostgresPlace, deadlineMs: number): Promise<Connections> {
-    try {
-      return new Connections(await import('pg'), place, deadlineMs);
-    } catch (cause) {
-      const message = "a PostgreSQL database needs the package 'pg', which is not installed: npm install pg";
-      throw new CloacinaError('DATABASE_DRIVER_MISSING', message, { cause });
-    }
+    return new Connections(await loadedDriver(), place, deadlineMs);
   }
 
   /** True behind a pooler that assigns server connections by transaction: no session state can be relied on. */
@@ -150,6 +145,35 @@ export class Connections {
     if (!own) this.foundPooler();
     this.#checked.add(client);
   }
+}
+
+/** `pg` is an optional dependency. */
+async function loadedDriver(): Promise<Pg> {
+  let loaded: object;
+  try {
+    loaded = await import('pg');
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    // of one of its own dependencies the message has another name
+    if (!/^Cannot find (?:package|module) 'pg'/.test(reason)) throw driverFailed(reason, cause);
+    const message = "a PostgreSQL database needs the package 'pg', which is not installed: npm install pg";
+    throw new CloacinaError('DATABASE_DRIVER_MISSING', message, { cause });
+  }
+  // a bundler may give a CommonJS package as the default export only
+  const driver = [loaded, Reflect.get(loaded, 'default')].find(isDriver);
+  if (driver === undefined) throw driverFailed('it has no Client and no Pool');
+  return driver;
+}
+
+function isDriver(value: unknown): value is Pg {
+  // a namespace of a module is no instance of Object
+  if (typeof value !== 'object' || value === null) return false;
+  return ['Client', 'Pool'].every((name) => typeof Reflect.get(value, name) === 'function');
+}
+
+function driverFailed(reason: string, cause?: unknown): CloacinaError {
+  const message = `the package 'pg' could not be loaded: ${reason}; in a bundled program keep 'cloacina' and 'pg' external`;
+  return new CloacinaError('DATABASE_DRIVER_FAILED', message, { cause });
 }
 
 interface Checked {

@@ -25,7 +25,7 @@ before(async (t) => {
   copy = await copyOfLibrary(t as Cleanup);
 });
 
-describe('interfaces.md, errors: a class of another copy of the library counts as the same', () => {
+describe('interfaces.md, One set of verbs: a class of another copy of the library counts as the same', () => {
   it('an error is an instance of its own class and of its parents in both copies, and of no other', () => {
     const [here, there] = [errorClasses(library), new Map(errorClasses(copy))];
     assert.ok(here.length > 25);
@@ -96,7 +96,7 @@ describe('interfaces.md, errors: a class of another copy of the library counts a
   });
 });
 
-describe('engine.md, graph: settled() of another copy of the library', () => {
+describe('engine.md, What a graph means: settled() of another copy of the library', () => {
   it('its need takes any end of the task, and a workflow may return it', async (t) => {
     const w = library.workflow('w');
     const first = w.task('first', { retry: { attempts: 1 } }, () => {

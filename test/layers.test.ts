@@ -130,13 +130,13 @@ describe('ARCHITECTURE.md: the layer check refuses', () => {
     const texts = new Map([
       ['core/a.ts', 'if (thrown instanceof Error || at instanceof Date) return; // instanceof Map'],
       ['core/b.ts', 'return thrown instanceof ErrorLike || bytes instanceof Uint8Array;'],
-      ['core/realms.ts', 'return value instanceof Error;'],
+      ['core/foreign/realms.ts', 'return value instanceof Error;'],
       ['core/c.test.ts', 'return value instanceof Error;'],
     ]);
     assert.deepEqual(boundToRealm(texts), [
-      'src/core/a.ts uses instanceof Error: see core/realms.ts',
-      'src/core/a.ts uses instanceof Date: see core/realms.ts',
-      'src/core/b.ts uses instanceof Uint8Array: see core/realms.ts',
+      'src/core/a.ts uses instanceof Error: see core/foreign/realms.ts',
+      'src/core/a.ts uses instanceof Date: see core/foreign/realms.ts',
+      'src/core/b.ts uses instanceof Uint8Array: see core/foreign/realms.ts',
     ]);
   });
 });

@@ -27,6 +27,8 @@ describe('decisions/loading: the sources load', () => {
       'core/',
       'core/definition/',
       'core/execution/',
+      'core/foreign/',
+      'core/process/',
       'core/schedule/',
       'engine/',
       'engine/client/',

@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import { basename } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { isError } from '../core/realms.ts';
+import { isError } from '../core/foreign/realms.ts';
 import { CloacinaError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
 import type { WorkflowSpec } from '../core/definition/spec.ts';

@@ -1,4 +1,4 @@
-import { messageOf } from '../core/error-text.ts';
+import { messageOf } from '../core/foreign/error-text.ts';
 import { errnoOf } from '../core/errno.ts';
 
 /** Texts for system errors of files. */

@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander';
-import { messageOf } from '../core/error-text.ts';
-import { isError } from '../core/realms.ts';
+import { messageOf } from '../core/foreign/error-text.ts';
+import { isError } from '../core/foreign/realms.ts';
 import { CloacinaError, errorDocument } from '../core/error.ts';
 import type { Problem } from '../core/error.ts';
 import { errorTable } from '../core/error-table.ts';

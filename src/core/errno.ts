@@ -1,4 +1,4 @@
-import { isError } from './realms.ts';
+import { isError } from './foreign/realms.ts';
 
 /** Returns the code of a system error, such as `ENOENT`; undefined for any other value. */
 export function errnoOf(error: unknown): string | undefined {

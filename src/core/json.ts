@@ -1,4 +1,4 @@
-import { isDate, isError } from './realms.ts';
+import { isDate, isError } from './foreign/realms.ts';
 import { CloacinaError, NotSerializableError, PayloadTooLargeError } from './error.ts';
 import { isTooDeep, maxJsonDepth } from './json-text.ts';
 

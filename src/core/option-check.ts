@@ -1,5 +1,5 @@
 import { OptionInvalidError } from './error.ts';
-import { isDate } from './realms.ts';
+import { isDate } from './foreign/realms.ts';
 import { nearNames } from './suggest.ts';
 
 // Callers without TypeScript get an error that names the option instead of an error from the internals.

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { boundTaskError, reasonBelow, reviveError } from './task-error.ts';
-import { toTaskError } from './thrown.ts';
+import { toTaskError } from './foreign/thrown.ts';
 import type { TaskError } from './task-error.ts';
 
 function causesOf(error: TaskError): number {

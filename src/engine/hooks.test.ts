@@ -27,7 +27,7 @@ const reported = reports.returns(
   }),
 );
 
-describe('interfaces.md, options: the rejection of a hook reaches neither the journal nor the process', () => {
+describe('interfaces.md, Options of open: the rejection of a hook reaches neither the journal nor the process', () => {
   for (const hook of ['onEvent', 'onProgress'] as const) {
     it(`the runner logs a rejection of ${hook} and goes on`, async (t) => {
       const { runner, logged } = await runnerWith(t, { workflows: [reported], [hook]: down });

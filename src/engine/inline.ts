@@ -1,5 +1,5 @@
-import { messageOf } from '../core/error-text.ts';
-import { isDate, isPromise } from '../core/realms.ts';
+import { logParts } from '../core/foreign/log-data.ts';
+import { isDate, isPromise } from '../core/foreign/realms.ts';
 import type { Log } from '../core/definition/definition.ts';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { durationMs } from '../core/duration.ts';
@@ -8,8 +8,8 @@ import type { ErrorCode } from '../core/error-table.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { issuesOf } from '../core/definition/schema.ts';
-import { toTaskError } from '../core/thrown.ts';
-import { checkText, cleanText } from '../core/text.ts';
+import { toTaskError } from '../core/foreign/thrown.ts';
+import { checkText } from '../core/text.ts';
 import { functionsOf } from '../core/definition/workflow.ts';
 import type { TaskFunctions } from '../core/definition/workflow.ts';
 import type { AnyWorkflow } from '../core/definition/definition.ts';
@@ -198,7 +198,9 @@ class TaskContext {
 
   get log(): Log {
     const write = (level: 'debug' | 'info' | 'warn' | 'error') => (message: string, data?: unknown) => {
-      if (!this.#ended) this.#host.log(level, message, data === undefined ? null : logData(data));
+      if (this.#ended) return;
+      const line = logParts(message, data);
+      this.#host.log(level, line.message, line.data);
     };
     return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') };
   }
@@ -253,15 +255,3 @@ class TaskContext {
     }
   }
 }
-
-function logData(data: unknown): string {
-  try {
-    return stringifyJson(data, 'data', maxLogBytes);
-  } catch (error) {
-    return JSON.stringify(cleanText(messageOf(error), maxLogFault));
-  }
-}
-
-/** Maximum size of a log line's data as JSON, bytes, and maximum length of its replacement text, characters. */
-export const maxLogBytes = 65_536;
-const maxLogFault = 1000;

@@ -1,7 +1,9 @@
-import { messageOf } from '../core/error-text.ts';
-import { isError } from '../core/realms.ts';
-import { DatabaseLostError } from '../core/error.ts';
+import { CloacinaError, DatabaseLostError } from '../core/error.ts';
+import { logText } from '../core/foreign/log-data.ts';
 import { indented } from '../core/plain.ts';
+import { isError } from '../core/foreign/realms.ts';
+import { reasonBelow } from '../core/task-error.ts';
+import { toTaskError } from '../core/foreign/thrown.ts';
 import { unawaited } from './unawaited.ts';
 
 /** The interface of a logger; pino and console implement it. */
@@ -48,12 +50,33 @@ export function steadyLogger(logger: Logger): Logger {
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
+/** Maximum size of one value of a line, bytes, and maximum number of frames of a stack. */
+const maxFieldBytes = 4096;
+const shownFrames = 8;
+
 function write(level: string, data: object, message: string): void {
-  const fields = Object.entries(data).map(([key, value]) => ` ${key}=${text(value)}`);
-  process.stderr.write(`${indented(`cloacina ${level}: ${message}${fields.join('')}`)}\n`);
+  const fields = Object.entries(data).map(([key, value]) => ` ${key}=${fieldText(value)}`);
+  const frames = Object.values(data).flatMap(framesOf);
+  process.stderr.write(`${indented([`cloacina ${level}: ${message}${fields.join('')}`, ...frames].join('\n'))}\n`);
 }
 
-function text(value: unknown): string {
-  if (isError(value)) return JSON.stringify(messageOf(value));
-  return typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
+function fieldText(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (!isError(value)) return unquoted(logText(value, maxFieldBytes));
+  const error = toTaskError(value, '', 'code');
+  const reason = reasonBelow(error);
+  const text = JSON.stringify(reason === null ? error.message : `${error.message}: ${reason}`);
+  return error.code === '' ? text : `${text} (${error.code})`;
+}
+
+/** The content of JSON text that is a string, such as that of a Date; other JSON text stays as it is. */
+function unquoted(text: string): string {
+  return text.startsWith('"') ? (JSON.parse(text) as string) : text;
+}
+
+/** The frames of an unexpected error. One of Cloacina says itself what is wrong. */
+function framesOf(value: unknown): readonly string[] {
+  if (!isError(value) || value instanceof CloacinaError) return [];
+  const { stack = '' } = toTaskError(value);
+  return (stack.match(/^ +at .+$/gm) ?? []).slice(0, shownFrames).map((frame) => frame.trim());
 }

@@ -1,5 +1,5 @@
 import type { Issue } from '../core/error.ts';
-import { toTaskError } from '../core/thrown.ts';
+import { toTaskError } from '../core/foreign/thrown.ts';
 import type { TaskError } from '../core/task-error.ts';
 
 /** One call of a task's function. All values are JSON text, as stored. */

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { isDate } from '../core/realms.ts';
+import { isDate } from '../core/foreign/realms.ts';
 import type { ScheduleOptions } from '../core/definition/definition.ts';
 import { describeRule } from '../core/schedule/describe-rule.ts';
 import { durationMs } from '../core/duration.ts';

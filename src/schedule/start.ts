@@ -1,6 +1,6 @@
 import { CloacinaError } from '../core/error.ts';
 import { parseJson } from '../core/json.ts';
-import { toTaskError } from '../core/thrown.ts';
+import { toTaskError } from '../core/foreign/thrown.ts';
 import { checkInput } from '../engine/client/start.ts';
 import type { CheckedInput, ResolvedWorkflow } from '../engine/client/start.ts';
 import { lockPinnedVersions } from '../store/commit/pinned-versions.ts';

@@ -1,4 +1,4 @@
-import { isError } from '../core/realms.ts';
+import { isError } from '../core/foreign/realms.ts';
 import { isDataError as isPostgresDataError } from './postgres/errors.ts';
 import { isDataError as isSqliteDataError } from './sqlite/errors.ts';
 

@@ -7,8 +7,8 @@ import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
-import { messageOf } from '../core/error-text.ts';
-import { isError } from '../core/realms.ts';
+import { messageOf } from '../core/foreign/error-text.ts';
+import { isError } from '../core/foreign/realms.ts';
 import { postgresBinaries } from './postgres-binaries.ts';
 
 const run = promisify(execFile);

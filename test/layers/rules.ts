@@ -148,9 +148,9 @@ const classOfRealm =
 /** Files that compare a value with a class of the language, which is another one in another realm. */
 export function boundToRealm(texts: ReadonlyMap<string, string>): readonly string[] {
   return [...texts].flatMap(([file, text]) => {
-    if (file === 'core/realms.ts' || /\.(test|soak)\.ts$/.test(file)) return [];
+    if (file === 'core/foreign/realms.ts' || /\.(test|soak)\.ts$/.test(file)) return [];
     const found = text.replaceAll(commentsAndStrings, '').match(classOfRealm) ?? [];
-    return found.map((each) => `src/${file} uses ${each}: see core/realms.ts`);
+    return found.map((each) => `src/${file} uses ${each}: see core/foreign/realms.ts`);
   });
 }
 

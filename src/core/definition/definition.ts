@@ -38,7 +38,11 @@ type Values<N> = { readonly [K in keyof N]: Value<N[K]> };
 /** The return type of a task's function: a JSON value or a promise of one. */
 export type Returned<R> = R & NoInfer<R extends PromiseLike<infer O> ? PromiseLike<Jsonable<O>> : Jsonable<R>>;
 
-/** Writes the log lines of one attempt; they are stored with it. `data` must be JSON. */
+/**
+ * Writes the log lines of one attempt; they are stored with it. `data` may be anything: an error is stored with its name,
+ * code, message, stack and causes, a Date as ISO text, and other values that are not JSON as text where they stand. At most
+ * 64 KiB of JSON; more is cut, member by member.
+ */
 export interface Log {
   debug(message: string, data?: unknown): void;
   info(message: string, data?: unknown): void;

@@ -1,4 +1,4 @@
-import { isDate } from '../realms.ts';
+import { isDate } from '../foreign/realms.ts';
 import { parseCron } from './cron.ts';
 import type { ScheduleOptions } from '../definition/definition.ts';
 import { dayMs, durationMs, type Duration } from '../duration.ts';

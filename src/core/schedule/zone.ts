@@ -1,4 +1,4 @@
-import { isError } from '../realms.ts';
+import { isError } from '../foreign/realms.ts';
 import { dayMs, hourMs } from '../duration.ts';
 import { nearNames } from '../suggest.ts';
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { isDate } from '../../core/realms.ts';
+import { isDate } from '../../core/foreign/realms.ts';
 import type { AnyWorkflow } from '../../core/definition/definition.ts';
 import { durationMs } from '../../core/duration.ts';
 import type { Duration } from '../../core/duration.ts';

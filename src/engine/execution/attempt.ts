@@ -1,5 +1,5 @@
 import { CloacinaError } from '../../core/error.ts';
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { Outcome, TaskCall, TaskHost, WorkflowCode } from '../workflow-code.ts';
 

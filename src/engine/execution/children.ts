@@ -1,7 +1,7 @@
 import { CloacinaError } from '../../core/error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { boundTaskError } from '../../core/task-error.ts';
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import { parseJson } from '../../core/json.ts';
 import type { NewEvent, PinRefusedError, Transition } from '../../store/transition.ts';
 import type { ExecutionRecord, InboxMessage } from '../../store/store.ts';

@@ -140,7 +140,7 @@ describe('engine.md, Events and logs: random graphs keep their meaning', () => {
   });
 });
 
-describe('engine.md, events: the event of a failure says the reason below its error', () => {
+describe('engine.md, Events and logs: the event of a failure says the reason below its error', () => {
   it('retrying, failed and the end of the execution have code, message and the message of the root cause', async (t) => {
     const w = workflow('w');
     w.task('load', { retry: { attempts: 2, delay: 0 } }, () => {

@@ -1,5 +1,5 @@
 import type { EventType } from '../../core/execution/event.ts';
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { PinRefusedError } from '../../store/transition.ts';
 import type { NewEvent, NewExecution, TaskKey, Transition } from '../../store/transition.ts';

@@ -1,7 +1,7 @@
 import { isCancelledByName } from '../../core/execution/commands.ts';
 import { isTaskEnded } from '../../core/execution/states.ts';
 import { boundTaskError } from '../../core/task-error.ts';
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { TaskState } from '../../store/transition.ts';
 import type { Attempts } from './attempts.ts';

@@ -1,4 +1,4 @@
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { InboxMessage } from '../../store/store.ts';
 import { untilAnswered } from '../workflow-code.ts';

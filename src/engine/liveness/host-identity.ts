@@ -1,6 +1,6 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { isError } from '../../core/realms.ts';
+import { isError } from '../../core/foreign/realms.ts';
 import type { RunnerRecord } from '../../store/store.ts';
 
 /** The identity by which processes of one machine recognise each other. */

@@ -1,4 +1,4 @@
-import { messageOf } from '../../core/error-text.ts';
+import { messageOf } from '../../core/foreign/error-text.ts';
 import { CloacinaError } from '../../core/error.ts';
 import type { AttemptKey, TakenOffer, Helped, Sharing } from '../../store/store.ts';
 import type { AttemptEnd } from '../execution/attempt.ts';

@@ -1,6 +1,6 @@
 import type { Reads, Help, Sharing, TakenOffer } from '../../store/store.ts';
 import { CloacinaError } from '../../core/error.ts';
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import { cleanText } from '../../core/text.ts';
 import { Attempt } from '../execution/attempt.ts';
 import { takeTurn } from '../poison-suspects.ts';

@@ -1,5 +1,5 @@
 import { unpackTar } from 'modern-tar';
-import { messageOf } from '../../core/error-text.ts';
+import { messageOf } from '../../core/foreign/error-text.ts';
 import { PackageInvalidError } from '../../core/error.ts';
 import { sha256, tarDigest } from './digest.ts';
 import { byPathBytes, clashFinder, pathFault } from './entry-path.ts';

@@ -3,7 +3,7 @@ import type { Issue } from '../../core/error.ts';
 import { arrayMembers, isTooDeep, maxJsonDepth } from '../../core/json-text.ts';
 import { boundErrors, defined } from '../../core/task-error.ts';
 import type { ErrorReader, TaskError } from '../../core/task-error.ts';
-import { maxLogBytes } from '../../engine/inline.ts';
+import { maxLogBytes } from '../../core/foreign/log-data.ts';
 import { mapItemsOf } from '../../engine/execution/map-items.ts';
 
 // Bounds of the data that a guest may send. `guest.ts` keeps honest packages within them. The host checks again before

@@ -1,5 +1,5 @@
 import { CloacinaError } from '../../core/error.ts';
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import { cleanText } from '../../core/text.ts';
 import { maxMapBytes } from '../../engine/execution/map-items.ts';
 import type { TaskError } from '../../core/task-error.ts';

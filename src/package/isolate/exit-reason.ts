@@ -1,5 +1,5 @@
 import { CloacinaError } from '../../core/error.ts';
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { TaskCall } from '../../engine/workflow-code.ts';
 

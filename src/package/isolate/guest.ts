@@ -5,7 +5,7 @@ import { CloacinaError } from '../../core/error.ts';
 import type { AnyWorkflow } from '../../core/definition/definition.ts';
 import { boundIssues } from '../../core/definition/schema.ts';
 import { reviveError } from '../../core/task-error.ts';
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
 import { functionsOf, isWorkflow } from '../../core/definition/workflow.ts';

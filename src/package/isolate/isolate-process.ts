@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
-import { messageOf } from '../../core/error-text.ts';
+import { messageOf } from '../../core/foreign/error-text.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { formatMs } from '../../core/duration.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';

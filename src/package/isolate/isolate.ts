@@ -1,6 +1,6 @@
 import { CloacinaError } from '../../core/error.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
-import { toTaskError } from '../../core/thrown.ts';
+import { toTaskError } from '../../core/foreign/thrown.ts';
 import { systemClock } from '../../engine/clock.ts';
 import type { Clock, Timer } from '../../engine/clock.ts';
 import type { InputOutcome, Outcome, TaskCall, WorkflowCode } from '../../engine/workflow-code.ts';

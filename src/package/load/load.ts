@@ -1,6 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf } from '../../core/error-text.ts';
+import { messageOf } from '../../core/foreign/error-text.ts';
 import { errnoOf } from '../../core/errno.ts';
 import { CloacinaError, PackageInvalidError } from '../../core/error.ts';
 import { compileGraph } from '../../core/definition/graph.ts';

@@ -243,7 +243,7 @@ test('registry.md, Reconciler: it loads the heads of channels and reports its pr
   assert.equal(reconciler.loaded.length, 1, 'a version without a channel is not loaded');
 });
 
-test('interfaces.md, options: a listener for packages that rejects is logged, and the version is loaded', async (t) => {
+test('interfaces.md, Options of open: a listener for packages that rejects is logged, and the version is loaded', async (t) => {
   const here = await place(t);
   const { bytes } = await pack('1.0.0');
   await here.registry.register(bytes);

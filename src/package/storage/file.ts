@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { messageOf } from '../../core/error-text.ts';
+import { messageOf } from '../../core/foreign/error-text.ts';
 import { errnoOf } from '../../core/errno.ts';
 import { hourMs } from '../../core/duration.ts';
 import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';

@@ -1,7 +1,7 @@
 import { Socket } from 'node:net';
 import type * as PgModule from 'pg';
 import type { Client, ClientBase, ClientConfig, Pool, PoolConfig, QueryResult } from 'pg';
-import { isError } from '../../core/realms.ts';
+import { isError } from '../../core/foreign/realms.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { OutcomeUnknownError } from '../transition.ts';
 import type { PostgresPlace } from './url.ts';

@@ -1,5 +1,5 @@
-import { messageOf } from '../../core/error-text.ts';
-import { isError } from '../../core/realms.ts';
+import { messageOf } from '../../core/foreign/error-text.ts';
+import { isError } from '../../core/foreign/realms.ts';
 import { CloacinaError, DatabaseReadOnlyError, StoreUnavailableError } from '../../core/error.ts';
 import {
   FencedError,

@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { messageOf } from '../../core/error-text.ts';
-import { isError } from '../../core/realms.ts';
+import { messageOf } from '../../core/foreign/error-text.ts';
+import { isError } from '../../core/foreign/realms.ts';
 import { CloacinaError, DatabaseFlushError, DatabaseReadOnlyError, StoreUnavailableError } from '../../core/error.ts';
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */

@@ -1,6 +1,6 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { isError } from '../../core/realms.ts';
+import { isError } from '../../core/foreign/realms.ts';
 
 /**
  * Creates a folder with its parents, and returns the topmost one that was missing; undefined if the folder exists.

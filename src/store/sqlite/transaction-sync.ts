@@ -1,6 +1,6 @@
 import { constants } from 'node:sqlite';
 import type { DatabaseSync } from 'node:sqlite';
-import { isError, isPromise } from '../../core/realms.ts';
+import { isError, isPromise } from '../../core/foreign/realms.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { revocable, transactionEnded } from '../revocable.ts';
 import type { Terms } from '../revocable.ts';

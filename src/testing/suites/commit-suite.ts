@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isError } from '../../core/realms.ts';
+import { isError } from '../../core/foreign/realms.ts';
 import { FencedError, RefusedDataError } from '../../store/transition.ts';
 import { sampleExecution, sampleRelease, sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 import type { StorePlace } from '../store-place.ts';

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { isError } from '../../../core/realms.ts';
+import { isError } from '../../../core/foreign/realms.ts';
 import { ownFile } from '../../../own-files.ts';
 import type { LeaseKeeper, LeaseKept } from '../../runners/lease-keeper.ts';
 import { LeaseMemory } from './lease-memory.ts';

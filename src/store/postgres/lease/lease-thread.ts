@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Client } from 'pg';
-import { messageOf } from '../../../core/error-text.ts';
+import { messageOf } from '../../../core/foreign/error-text.ts';
 import { LeaseMemory } from './lease-memory.ts';
 import { Connections, beginText, closeHard } from '../connections.ts';
 import type { LeaseReport, LeaseThreadData } from './lease-keeper.ts';

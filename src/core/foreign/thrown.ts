@@ -1,9 +1,9 @@
 import { messageOf, partsOf } from './error-text.ts';
 import { inspected } from './inspected.ts';
 import { isError } from './realms.ts';
-import { boundErrors, defined } from './task-error.ts';
-import type { ErrorHead, TaskError } from './task-error.ts';
-import { cleanText } from './text.ts';
+import { boundErrors, defined } from '../task-error.ts';
+import type { ErrorHead, TaskError } from '../task-error.ts';
+import { cleanText } from '../text.ts';
 
 /**
  * Converts any thrown value to a stored error; `code` is used for values without a code, `thrower` names the source in

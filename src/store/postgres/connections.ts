@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import type * as PgModule from 'pg';
 import type { Client, ClientBase, ClientConfig, Pool, PoolConfig, QueryResult } from 'pg';
+import { messageOf } from '../../core/foreign/error-text.ts';
 import { isError } from '../../core/foreign/realms.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { OutcomeUnknownError } from '../transition.ts';
@@ -153,7 +154,7 @@ async function loadedDriver(): Promise<Pg> {
   try {
     loaded = await import('pg');
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     // of one of its own dependencies the message has another name
     if (!/^Cannot find (?:package|module) 'pg'/.test(reason)) throw driverFailed(reason, cause);
     const message = "a PostgreSQL database needs the package 'pg', which is not installed: npm install pg";

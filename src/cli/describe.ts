@@ -24,11 +24,11 @@ function watchSource(): string {
   return `import { watchEnvironment } from ${JSON.stringify(url)};\nwatchEnvironment();\n`;
 }
 
-/** Loads the watch first, then re-exports the code; the default export gets another name. */
+/** Loads the watch first, then re-exports the code. */
 const entrySource = `import './cloacina-watch.mjs';
 import * as code from './index.mjs';
 export * from './index.mjs';
-export const cloacina_default = code['default'];
+export default code['default'];
 `;
 
 /**

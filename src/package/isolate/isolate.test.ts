@@ -268,7 +268,7 @@ describe('registry.md, Isolation: the process tier protects the host from a pack
       w.task('import', () => import('node:sqlite').then(() => 'open'));
       w.task('require', () => { createRequire(import.meta.url)('node:sqlite'); });
       w.task('builtin', () => { process.getBuiltinModule('node:sqlite').DatabaseSync; });
-      w.task('restore', () => { process.getBuiltinModule = undefined; });`,
+      w.task('restore', () => { process.getBuiltinModule = undefined; delete process.getBuiltinModule; });`,
     );
     for (const task of ['import', 'require', 'builtin']) {
       const { error } = await failed(code.run(callOf(task), hostOf()));

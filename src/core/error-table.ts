@@ -260,7 +260,8 @@ const rows = {
   },
   ARCHIVE_TOO_LARGE: {
     exit: 1,
-    meaning: 'The archive exceeds a limit: 50 MB packed, 500 MB or 10,000 entries unpacked, or a ratio of 200:1.',
+    meaning:
+      'The archive exceeds a limit: 50 MB packed, 500 MB or 10,000 entries unpacked, or above 16 MiB unpacked a ratio of 200:1.',
     remedy: 'Move large assets out of the package.',
   },
   ARCHIVE_ENTRY_REFUSED: {

@@ -48,4 +48,4 @@ export type { WorkflowEntry } from './engine/client/workflows.ts';
 export { Client, Runner } from './open.ts';
 export { defaultDatabase, defaultRegistry } from './core/default-places.ts';
 export type { Asked, Grants } from './package/load/grants.ts';
-export type { ClientOptions, RunnerOptions } from './options.ts';
+export type { ClientOptions, PackageMemory, RunnerOptions } from './options.ts';

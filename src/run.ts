@@ -151,7 +151,7 @@ function reconcilerOptions(
   engine: Engine,
   onChange: () => void,
 ): ReconcilerOptions {
-  const { clock, logger, envGrants, isolateStallMs, onPackage } = settings;
+  const { clock, logger, envGrants, isolateStallMs, packageMemory, onPackage } = settings;
   return {
     store,
     storage,
@@ -161,6 +161,7 @@ function reconcilerOptions(
     logger,
     envGrants,
     isolateStallMs,
+    ...packageMemory,
     ...(store.subscribe === undefined ? {} : { pollMs: noticedPollMs }),
     tenants: null,
     runnerId: () => engine.id,

@@ -7,7 +7,10 @@ import type { WorkflowSpec } from '../core/definition/spec.ts';
 import { stderrLogger } from '../engine/logger.ts';
 import type { Logger } from '../engine/logger.ts';
 import type { BundledCode } from '../package/pack/build.ts';
+import type { PackageMemory } from '../options.ts';
 import { Isolate } from '../package/isolate/isolate.ts';
+import type { IsolateOptions } from '../package/isolate/isolate.ts';
+import { hostNames } from '../package/isolate/spawn.ts';
 import { unpackTemporary } from '../package/load/unpack.ts';
 import { ownFile } from '../own-files.ts';
 import { watchMark } from './environment-watch.ts';
@@ -39,29 +42,40 @@ export default code['default'];
 export async function describeInIsolate(
   { label, files, env }: BundledCode,
   environment: Environment = process.env,
+  memory: PackageMemory = {},
 ): Promise<readonly WorkflowSpec[]> {
   const all = new Map([...files, [watchPath, Buffer.from(watchSource())], [entryPath, Buffer.from(entrySource)]]);
   await using folder = await writing(tmpdir(), () => unpackTemporary(all));
   const reads = new Set<string>();
   const logger = readsLogger(reads);
   const given = env.filter((name) => environment[name] !== undefined);
-  const settings = { dir: folder.dir, entry: entryPath, label };
-  await using isolate = new Isolate({ ...settings, logger, grants: { env: given }, environment });
+  const settings = { dir: folder.dir, entry: entryPath, label, environment: neutral, ...memory };
+  const seen = { ...neutral, ...pick(given, environment) };
+  await using isolate = new Isolate({ ...settings, environment: seen, logger, grants: { env: given } });
   let workflows: readonly WorkflowSpec[];
   try {
     workflows = await isolate.describe();
   } catch (error) {
     if (!(error instanceof CloacinaError)) throw error;
-    throw buildError(error, label, basename(folder.dir), (message) => missingText(message, reads, env, environment));
+    const missing = (message: string, code: unknown): string =>
+      missingText({ message, code, reads, asked: env, environment });
+    throw buildError(error, label, basename(folder.dir), missing);
   }
   if (given.length > 0) await compareWithout(given, settings, workflows);
   return workflows;
 }
 
+/** Replaces the zone and the language of this machine: the same sources are the same package everywhere. */
+const neutral: Environment = { TZ: 'UTC' };
+
+function pick(names: readonly string[], environment: Environment): Environment {
+  return Object.fromEntries(names.map((name) => [name, environment[name]]));
+}
+
 /** The graphs of a version must be equal on all machines, and runners have other values than the packing machine. */
 async function compareWithout(
   given: readonly string[],
-  settings: { readonly dir: string; readonly entry: string; readonly label: string },
+  settings: Pick<IsolateOptions, 'dir' | 'entry' | 'label' | 'environment' | 'heapMb' | 'offHeapMb'>,
   workflows: readonly WorkflowSpec[],
 ): Promise<void> {
   await using isolate = new Isolate({ ...settings, logger: silentLogger });
@@ -84,21 +98,36 @@ function readsLogger(reads: Set<string>): Logger {
 
 const maxNamed = 10;
 
+/** Errors with a cause of their own: the environment is a reason only if the message names it. */
+const otherCauses: ReadonlySet<unknown> = new Set([
+  'ERR_ACCESS_DENIED',
+  'ERR_MODULE_NOT_FOUND',
+  'MODULE_NOT_FOUND',
+  'ENOENT',
+]);
+
+/** The failure of code that did not load, and the names of the environment that it read in vain. */
+interface Failure {
+  readonly message: string;
+  /** The code of the thrown error. */
+  readonly code: unknown;
+  readonly reads: ReadonlySet<string>;
+  readonly asked: readonly string[];
+  readonly environment: Environment;
+}
+
 /**
  * The suffix of a message of code that did not load: the environment names that it read and that were not set. Libraries
  * read many optional names, so names that appear in the message take precedence.
  */
-function missingText(
-  message: string,
-  reads: ReadonlySet<string>,
-  asked: readonly string[],
-  environment: Environment,
-): string {
-  const isListed = reads.has('*');
+function missingText({ message, code, reads, asked, environment }: Failure): string {
+  const hasOtherCause = otherCauses.has(code);
+  const isListed = reads.has('*') && !hasOtherCause;
   const unset = asked.filter((name) => environment[name] === undefined);
-  const missing = [...new Set([...[...reads].filter((name) => name !== '*'), ...(isListed ? unset : [])])];
+  const read = [...reads].filter((name) => name !== '*' && !hostNames.includes(name));
+  const missing = [...new Set([...read, ...(isListed ? unset : [])])];
   const named = missing.filter((name) => message.includes(name));
-  const meant = (named.length > 0 ? named : missing).slice(0, maxNamed);
+  const meant = (named.length > 0 || hasOtherCause ? named : missing).slice(0, maxNamed);
   const notSet = meant.filter((name) => unset.includes(name));
   const notAsked = meant.filter((name) => !asked.includes(name));
   return [
@@ -121,7 +150,7 @@ function buildError(
   error: CloacinaError,
   label: string,
   folder: string,
-  missing: (message: string) => string,
+  missing: (message: string, code?: unknown) => string,
 ): CloacinaError {
   const thrown = error.cause;
   if (!(thrown instanceof Error)) {
@@ -132,7 +161,7 @@ function buildError(
   if (ruleCodes.has(code)) {
     return new CloacinaError(code as ErrorCode, `${place}${thrown.message}`, { cause: thrown });
   }
-  const message = `${label} does not load: ${place}${thrown.message}${missing(thrown.message)}`;
+  const message = `${label} does not load: ${place}${thrown.message}${missing(thrown.message, code)}`;
   return new CloacinaError('BUILD_FAILED', message, { cause: thrown });
 }
 

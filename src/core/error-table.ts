@@ -387,6 +387,11 @@ const rows = {
     meaning: 'The registry URL is not valid.',
     remedy: 'Use `file:./path/to/folder`.',
   },
+  REGISTRY_UNAVAILABLE: {
+    exit: 6,
+    meaning: 'The storage of package files cannot be read or written.',
+    remedy: 'Check the path, the permissions and the free disk space of the folder in the message.',
+  },
   REGISTRY_ABSENT: {
     exit: 2,
     meaning: 'This client or runner was opened without a registry.',

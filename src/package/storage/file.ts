@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { errnoOf } from '../../core/errno.ts';
 import { hourMs } from '../../core/duration.ts';
-import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
+import { CloacinaError, DigestMismatchError, PackageInvalidError } from '../../core/error.ts';
 import { shownUrl } from '../../core/shown-url.ts';
 import { makeFolder } from '../../store/sqlite/folder.ts';
 import { archiveDigest, isDigest } from '../archive/digest.ts';
@@ -78,7 +78,7 @@ class FileStorage implements PackageStorage {
   }
 
   async *list(): AsyncGenerator<StoredPackage> {
-    const failed = `the packages in ${this.url} could not be listed`;
+    const failed = 'the packages could not be listed';
     const names = await this.#attempt(failed, async () => (await unlessMissing(readdir(this.#folder))) ?? []);
     for (const name of names) {
       const hex = filePattern.exec(name)?.[1];
@@ -133,7 +133,8 @@ class FileStorage implements PackageStorage {
     } catch (error) {
       if (error instanceof CloacinaError) throw error;
       const reason = error instanceof Error ? error.message : String(error);
-      throw new StoreUnavailableError(`${failed} (${reason})`, error);
+      const where = `the folder ${this.#folder} of the registry`;
+      throw new CloacinaError('REGISTRY_UNAVAILABLE', `${failed} in ${where}: ${reason}`, { cause: error });
     }
   }
 }

@@ -318,7 +318,8 @@ const rows = {
   BUILD_FAILED: {
     exit: 1,
     meaning: 'The entry of the package does not build or does not load.',
-    remedy: 'Correct the source at the file and line in the message, or set the environment variables that it names.',
+    remedy:
+      'Correct what the message names: a place in a source, a file, a dependency, or a variable of the environment.',
   },
   NO_WORKFLOWS: {
     exit: 1,

@@ -127,14 +127,15 @@ async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> 
     import('../describe.ts'),
   ]);
   const environment = options.envFile === undefined ? process.env : await withEnvFile(options.envFile);
-  const { bytes, digest, manifest } = await buildPackage(dir, {
+  const { bytes, digest, manifest, warnings } = await buildPackage(dir, {
     describe: (code) => describeInIsolate(code, environment, options.packageMemory),
   });
   const { name, version } = manifest.package;
   const file = options.output ?? fileName(name, version);
   await writeWhole(file, bytes);
   const workflows = manifest.workflows.map((spec) => ({ name: spec.name, tasks: spec.tasks.map((task) => task.name) }));
-  cli.output.answer({ file, bytes: bytes.length, digest, name, version, workflows }, () => {
+  for (const warning of warnings) cli.output.note(`${paint('yellow', 'warning', process.stderr)} ${indented(warning)}`);
+  cli.output.answer({ file, bytes: bytes.length, digest, name, version, workflows, warnings }, () => {
     const lines = workflows.map((workflow) => `  ${workflow.name}: ${workflow.tasks.join(', ')}`);
     const packed = `Packed ${name} v${version} into ${file} (${bytes.length} bytes)`;
     return [packed, `  ${digest}`, ...lines].map(oneLine).join('\n');

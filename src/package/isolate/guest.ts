@@ -25,6 +25,9 @@ const endSelf = process.kill.bind(process, pid, 'SIGKILL');
 
 const channelFd = 3;
 
+// by default ten; a failed `require` has eleven frames of Node's loader and of the sandbox above those of the package
+Error.stackTraceLimit += 10;
+
 /** Forwards the requests of a running task to the host. */
 class RemoteHost implements TaskHost {
   readonly #id: number;

@@ -53,4 +53,4 @@ export { Client, Runner } from './open.ts';
 export type { CloseOptions } from './open.ts';
 export { defaultDatabase, defaultRegistry } from './core/process/default-places.ts';
 export type { Asked, Grants } from './package/load/grants.ts';
-export type { ClientOptions, RunnerOptions } from './options.ts';
+export type { ClientOptions, PackageMemory, RunnerOptions } from './options.ts';

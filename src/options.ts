@@ -47,6 +47,14 @@ export interface ClientOptions {
   readonly actor?: string;
 }
 
+/** The limits of one process of a package, whole MB of at least 64. */
+export interface PackageMemory {
+  /** The JavaScript heap. */
+  readonly heapMb?: number;
+  /** Memory beside the heap: buffers, WebAssembly, Node itself. */
+  readonly offHeapMb?: number;
+}
+
 /** Options of `Runner.open`. */
 export interface RunnerOptions extends ClientOptions {
   /** Embedded workflows; with `registry` those of packages are loaded too. */
@@ -76,6 +84,8 @@ export interface RunnerOptions extends ClientOptions {
   readonly grants?: Grants;
   /** Silence after which an isolate is ended; default 30s. */
   readonly isolateStall?: Duration;
+  /** Maximum memory of each process of a package; default 512 MB of heap and 512 MB beside it. */
+  readonly packageMemory?: PackageMemory;
   /** Time that ended executions are kept if their workflow sets none; null: forever. Default 30d. */
   readonly retention?: Duration | null;
   /** If true, this runner fires due schedules; default true. */
@@ -136,6 +146,7 @@ const runnerKinds: Kinds<RunnerOptions> = {
   grace: anything,
   grants: record,
   isolateStall: anything,
+  packageMemory: record,
   retention: anything,
   schedules: flag,
   ownOnly: flag,
@@ -179,6 +190,7 @@ export interface RunnerSettings extends ClientSettings {
   readonly graceMs: number;
   readonly envGrants: readonly string[];
   readonly isolateStallMs: number;
+  readonly packageMemory: PackageMemory;
   readonly retentionMs: number | null;
   readonly schedules: boolean;
   readonly ownOnly: boolean;
@@ -204,6 +216,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
     graceMs: atLeast('grace', options.grace ?? '5s', 0),
     envGrants: envGrants(options.grants ?? {}),
     isolateStallMs: atLeast('isolateStall', options.isolateStall ?? '30s', 100),
+    packageMemory: packageMemory(options.packageMemory ?? {}),
     retentionMs: options.retention === null ? null : atLeast('retention', options.retention ?? '30d', 0),
     schedules: options.schedules ?? true,
     ownOnly: options.ownOnly ?? false,
@@ -250,6 +263,24 @@ function envGrants(grants: Grants): readonly string[] {
     if (!envGrant.fits(name)) throw new OptionInvalidError('grants.env', `${shown(name)} is not ${envGrant.what}`);
   }
   return [...env];
+}
+
+const memoryKinds: Kinds<PackageMemory> = { heapMb: anything, offHeapMb: anything };
+
+/** Node itself takes about 50 MB. */
+const leastMb = 64;
+
+function packageMemory(given: PackageMemory): PackageMemory {
+  const fault = optionFault(given, memoryKinds);
+  if (fault !== null) throw new OptionInvalidError(`packageMemory.${fault.option}`, fault.message);
+  for (const [name, value] of Object.entries(given) as [string, unknown][]) {
+    if (value === undefined || (Number.isInteger(value) && (value as number) >= leastMb)) continue;
+    throw new OptionInvalidError(
+      `packageMemory.${name}`,
+      `${shown(value)} is not a whole number of MB of at least ${leastMb}`,
+    );
+  }
+  return { ...given };
 }
 
 function runnerName(name: string = hostname()): string {

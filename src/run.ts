@@ -152,7 +152,7 @@ function reconcilerOptions(
   engine: Engine,
   onChange: () => void,
 ): ReconcilerOptions {
-  const { clock, logger, envGrants, isolateStallMs, onPackage } = settings;
+  const { clock, logger, envGrants, isolateStallMs, packageMemory, onPackage } = settings;
   return {
     store,
     storage,
@@ -162,6 +162,7 @@ function reconcilerOptions(
     logger,
     envGrants,
     isolateStallMs,
+    ...packageMemory,
     ...(store.subscribe === undefined ? {} : { pollMs: noticedPollMs }),
     tenants: null,
     runnerId: () => engine.id,

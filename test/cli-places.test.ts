@@ -77,7 +77,7 @@ describe('interfaces.md, CLI: places that cannot be used', { concurrency: 2 }, (
         'DATABASE_READ_ONLY',
         'DATABASE_READ_ONLY',
         'FILE_UNWRITABLE',
-        'STORE_UNAVAILABLE',
+        'REGISTRY_UNAVAILABLE',
         'FILE_UNWRITABLE',
         'FILE_UNWRITABLE',
       ],

@@ -10,6 +10,7 @@ import { CloacinaError, ScheduleInvalidError } from '../core/error.ts';
 import type { Json } from '../core/json.ts';
 import { queueName } from '../core/option-check.ts';
 import { timeOf } from '../core/schedule/rule.ts';
+import type { PackageMemory } from '../options.ts';
 import { envGrant } from '../package/load/grants.ts';
 import { makeFolder } from '../store/sqlite/folder.ts';
 import { UsageError } from './failure.ts';
@@ -44,16 +45,31 @@ function envGrants(given: string, before: readonly string[] = []): readonly stri
   return [...before, ...set];
 }
 
-/** Adds the option for the grants to packages. */
-export function addGrantOptions(command: Command): Command {
-  return command.addOption(
-    new Option(
-      '--allow-env <names>',
-      'environment variables that packages may read if they ask for them: NAME,PREFIX_*; repeatable (default: none)',
-    )
-      .env('CLOACINA_ALLOW_ENV')
-      .argParser(envGrants),
+/** Adds the options of commands that run packages. */
+export function addPackageOptions(command: Command): Command {
+  const grants = new Option(
+    '--allow-env <names>',
+    'environment variables that packages may read if they ask for them: NAME,PREFIX_*; repeatable (default: none)',
   );
+  return command.addOption(grants.env('CLOACINA_ALLOW_ENV').argParser(envGrants)).addOption(memoryOption());
+}
+
+/** The option for the memory of each process of a package. */
+export function memoryOption(): Option {
+  return new Option(
+    '--package-memory <mb>',
+    'maximum memory of each process of a package, MB: of its heap, and after a comma beside it (default: 512,512)',
+  )
+    .env('CLOACINA_PACKAGE_MEMORY')
+    .argParser(packageMemory);
+}
+
+/** `1024`: as much heap, and as much beside it; `1024,2048`: the two limits. */
+function packageMemory(given: string): Required<PackageMemory> {
+  const [, heap, beside = heap] = /^(\d+)(?:,(\d+))?$/.exec(given) ?? [];
+  const [heapMb, offHeapMb] = [Number(heap), Number(beside)];
+  if (heapMb >= 64 && offHeapMb >= 64) return { heapMb, offHeapMb };
+  throw new InvalidArgumentError('It must be a number of MB of at least 64, such as 1024, or two, such as 1024,2048.');
 }
 
 /** `name=value`, for a repeatable option. */

@@ -126,6 +126,32 @@ function fail(name: string): never { throw new Error(name + ' is not set'); }
     assert.match(listing, /exited with code 1; it can read only the environment variables in permissions\.env$/);
   });
 
+  test('an error with a cause of its own names no variable that it does not name itself', async () => {
+    const reading = `process.env['NOISE'];\n`;
+    for (const [at, source] of [
+      `import { readFileSync } from 'node:fs';\nreadFileSync(import.meta.dirname + '/none.txt');`,
+      `import { writeFileSync } from 'node:fs';\nwriteFileSync('/tmp/none.txt', '');`,
+      `import { createRequire } from 'node:module';\nconst name = 'none';\ncreateRequire(import.meta.url)(name);`,
+    ].entries()) {
+      const message = await packed(`own cause ${at}`, reading + source, ['H_TOKEN'], {});
+      assert.match(message, /^BUILD_FAILED: .* does not load: /);
+      assert.doesNotMatch(message, /NOISE|H_TOKEN/);
+    }
+    const named = `process.env['H_FILE'];\nthrow Object.assign(new Error('H_FILE names no file'), { code: 'ENOENT' });`;
+    assert.match(await packed('named cause', named, [], {}), /; H_FILE is not in permissions\.env$/);
+  });
+
+  test('the zone and the language of the machine do not change a package', async () => {
+    const source = `if (new Date(0).getTimezoneOffset() !== 0) w.task('b', () => 2);
+if (Intl.DateTimeFormat().resolvedOptions().locale !== 'en-US') w.task('c', () => 3);`;
+    const plain = await packed('zone', source, [], {});
+    assert.match(plain, /^sha256:/);
+    assert.equal(
+      await packed('zone', source, [], { TZ: 'Asia/Tokyo', LANG: 'de_DE.UTF-8', LC_ALL: 'de_DE.UTF-8' }),
+      plain,
+    );
+  });
+
   test('the code may write to the environment', async () => {
     const source = `process.env['MADE'] = 'x';\ndelete process.env['GONE'];\nObject.assign(process.env, { MORE: 'y' });
 if (process.env['MADE'] + process.env['MORE'] !== 'xy') throw new Error('not written');`;

@@ -7,7 +7,7 @@ import { makeProgram } from './program.ts';
  */
 export async function main(argv: readonly string[]): Promise<void> {
   // an empty variable counts as unset, as in the library
-  for (const name of ['CLOACINA_DATABASE', 'CLOACINA_REGISTRY', 'CLOACINA_QUEUES']) {
+  for (const name of ['CLOACINA_DATABASE', 'CLOACINA_REGISTRY', 'CLOACINA_QUEUES', 'CLOACINA_PACKAGE_MEMORY']) {
     if (process.env[name] === '') delete process.env[name];
   }
   const json = beforeTerminator(argv).includes('--json');

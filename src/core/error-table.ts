@@ -275,7 +275,8 @@ const rows = {
   },
   ARCHIVE_TOO_LARGE: {
     exit: 1,
-    meaning: 'The archive exceeds a limit: 50 MB packed, 500 MB or 10,000 entries unpacked, or a ratio of 200:1.',
+    meaning:
+      'The archive exceeds a limit: 50 MB packed, 500 MB or 10,000 entries unpacked, or above 16 MiB unpacked a ratio of 200:1.',
     remedy: 'Move large assets out of the package.',
   },
   ARCHIVE_ENTRY_REFUSED: {
@@ -332,7 +333,8 @@ const rows = {
   BUILD_FAILED: {
     exit: 1,
     meaning: 'The entry of the package does not build or does not load.',
-    remedy: 'Correct the source at the file and line in the message, or set the environment variables that it names.',
+    remedy:
+      'Correct what the message names: a place in a source, a file, a dependency, or a variable of the environment.',
   },
   NO_WORKFLOWS: {
     exit: 1,
@@ -400,6 +402,11 @@ const rows = {
     exit: 2,
     meaning: 'The registry URL is not valid.',
     remedy: 'Use `file:./path/to/folder`.',
+  },
+  REGISTRY_UNAVAILABLE: {
+    exit: 6,
+    meaning: 'The storage of package files cannot be read or written.',
+    remedy: 'Check the path, the permissions and the free disk space of the folder in the message.',
   },
   REGISTRY_ABSENT: {
     exit: 2,

@@ -5,11 +5,12 @@ import type { Json } from '../../core/json.ts';
 import { indented, oneLine } from '../../core/plain.ts';
 import type { Manifest } from '../../package/archive/manifest.ts';
 import type { PackageView, PackageItem } from '../../package/registry/views.ts';
+import type { PackageMemory } from '../../options.ts';
 import { PackageNotFoundError } from '../../core/error.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { askedText, iso, packageDocument, packageItemDocument } from '../views.ts';
-import { exactPackage, packageAt, readBytes, writeWhole, writing } from '../arguments.ts';
+import { exactPackage, memoryOption, packageAt, readBytes, writeWhole, writing } from '../arguments.ts';
 import { fields, paint, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 
@@ -38,6 +39,7 @@ function addBuilding(noun: Command): void {
     .argument('<dir>', 'folder of the project')
     .option('-o, --output <file>', 'file to write (default: NAME-VERSION.cloacina)')
     .option('--env-file <file>', 'environment for code that reads it while loading; lines of NAME=VALUE')
+    .addOption(memoryOption())
     .action(act(pack));
   noun
     .command('inspect')
@@ -116,6 +118,7 @@ async function newProject(cli: Cli, dir: string, options: { readonly name?: stri
 interface PackOptions {
   readonly output?: string;
   readonly envFile?: string;
+  readonly packageMemory?: PackageMemory;
 }
 
 async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> {
@@ -124,14 +127,15 @@ async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> 
     import('../describe.ts'),
   ]);
   const environment = options.envFile === undefined ? process.env : await withEnvFile(options.envFile);
-  const { bytes, digest, manifest } = await buildPackage(dir, {
-    describe: (code) => describeInIsolate(code, environment),
+  const { bytes, digest, manifest, warnings } = await buildPackage(dir, {
+    describe: (code) => describeInIsolate(code, environment, options.packageMemory),
   });
   const { name, version } = manifest.package;
   const file = options.output ?? fileName(name, version);
   await writeWhole(file, bytes);
   const workflows = manifest.workflows.map((spec) => ({ name: spec.name, tasks: spec.tasks.map((task) => task.name) }));
-  cli.output.answer({ file, bytes: bytes.length, digest, name, version, workflows }, () => {
+  for (const warning of warnings) cli.output.note(`${paint('yellow', 'warning', process.stderr)} ${indented(warning)}`);
+  cli.output.answer({ file, bytes: bytes.length, digest, name, version, workflows, warnings }, () => {
     const lines = workflows.map((workflow) => `  ${workflow.name}: ${workflow.tasks.join(', ')}`);
     const packed = `Packed ${name} v${version} into ${file} (${bytes.length} bytes)`;
     return [packed, `  ${digest}`, ...lines].map(oneLine).join('\n');

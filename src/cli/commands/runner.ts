@@ -8,6 +8,7 @@ import type { Json } from '../../core/json.ts';
 import { shownUrl } from '../../core/shown-url.ts';
 import { oneLine } from '../../core/plain.ts';
 import type { RunnerEvent } from '../../engine/hooks.ts';
+import type { PackageMemory } from '../../options.ts';
 import type { PackageEvent } from '../../package/load/reconciler.ts';
 import type { RegistryVerbs } from '../../package/registry/registry.ts';
 import { act } from '../cli.ts';
@@ -15,7 +16,7 @@ import type { Cli } from '../cli.ts';
 import { checkDropFolder, watchDropFolder } from '../drop-folder.ts';
 import { askedDocument, askedText } from '../views.ts';
 import { coded, report } from '../failure.ts';
-import { addGrantOptions, queueNames, wholeNumber } from '../arguments.ts';
+import { addPackageOptions, queueNames, wholeNumber } from '../arguments.ts';
 import { Interruption } from '../interruption.ts';
 import { paint, short } from '../output.ts';
 import type { Style } from '../output.ts';
@@ -34,7 +35,7 @@ export function addRunnerCommand(program: Command): void {
     )
     .option('--drain <duration>', 'how long running tasks may take to finish after Ctrl-C', '10s')
     .option('--watch <dir>', 'register package files in this folder, now and when they appear');
-  addGrantOptions(command).action(act(runner));
+  addPackageOptions(command).action(act(runner));
 }
 
 interface RunnerCommandOptions {
@@ -44,6 +45,7 @@ interface RunnerCommandOptions {
   readonly drain: string;
   readonly watch?: string;
   readonly allowEnv?: readonly string[];
+  readonly packageMemory?: PackageMemory;
 }
 
 async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
@@ -60,6 +62,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     concurrency: options.concurrency,
     ...(options.queue === undefined ? {} : { queues: options.queue }),
     grants: { env: options.allowEnv ?? [] },
+    ...(options.packageMemory === undefined ? {} : { packageMemory: options.packageMemory }),
     ...(options.name === undefined ? {} : { name: options.name }),
     onEvent: (event) => journal.execution(event),
     onPackage: (event) => journal.package(event),

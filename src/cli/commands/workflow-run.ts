@@ -9,6 +9,7 @@ import { indented, oneLine } from '../../core/plain.ts';
 import type { StartOptions } from '../../engine/client/start.ts';
 import type { WorkflowEntry } from '../../engine/client/workflows.ts';
 import type { Client } from '../../open.ts';
+import type { PackageMemory } from '../../options.ts';
 import type { PackageEvent } from '../../package/load/reconciler.ts';
 import type { Cli } from '../cli.ts';
 import { readInput } from '../arguments.ts';
@@ -22,6 +23,7 @@ interface RunOptions {
   readonly detach?: boolean;
   readonly idempotencyKey?: string;
   readonly allowEnv?: readonly string[];
+  readonly packageMemory?: PackageMemory;
 }
 
 /** A runner claims pending executions within 100 ms; after this time no runner is up. */
@@ -39,7 +41,7 @@ export async function run(cli: Cli, name: string, options: RunOptions): Promise<
   });
   if (entry === null) return;
   if (entry.package === null) await runElsewhere(cli, entry, input, start);
-  else await runHere(cli, entry, input, start, options.allowEnv ?? []);
+  else await runHere(cli, entry, input, start, options);
 }
 
 async function detach(cli: Cli, client: Client, name: string, input: Json, start: StartOptions): Promise<void> {
@@ -61,7 +63,7 @@ async function runHere(
   entry: WorkflowEntry,
   input: Json,
   start: StartOptions,
-  env: readonly string[],
+  { allowEnv = [], packageMemory }: RunOptions,
 ): Promise<void> {
   const { Runner } = await import('../../open.ts');
   using interruption = new Interruption();
@@ -69,7 +71,8 @@ async function runHere(
   const shown: { id: string | null; view: TaskView | null } = { id: null, view: null };
   const runner = await Runner.open(cli.options.database, {
     ...cli.place,
-    grants: { env },
+    grants: { env: allowEnv },
+    ...(packageMemory === undefined ? {} : { packageMemory }),
     ownOnly: true,
     schedules: false,
     onPackage: (event) => loading.happened(event),

@@ -6,7 +6,7 @@ import type { WorkflowEntry } from '../../engine/client/workflows.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { workflowDocument, workflowItem } from '../views.ts';
-import { addGrantOptions } from '../arguments.ts';
+import { addPackageOptions } from '../arguments.ts';
 import { fields, paint, short, table } from '../output.ts';
 import { run } from './workflow-run.ts';
 
@@ -26,7 +26,7 @@ export function addWorkflowCommands(program: Command): void {
     .option('--input <json>', 'input as JSON, @FILE to read a file, or @- to read stdin (default: {})')
     .option('--detach', 'start the execution and return; a runner runs it')
     .option('--idempotency-key <key>', 'a repeated key with the same input returns the same execution');
-  addGrantOptions(running).action(act(run));
+  addPackageOptions(running).action(act(run));
 }
 
 async function list(cli: Cli): Promise<void> {

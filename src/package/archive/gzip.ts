@@ -7,8 +7,9 @@ import { PackageInvalidError } from '../../core/error.ts';
 const maxPackedBytes = 50 * 1024 * 1024;
 /** Maximum size of the tar in it, bytes. */
 const maxUnpackedBytes = 500 * 1024 * 1024;
-/** Maximum ratio of tar bytes to file bytes. */
+/** Maximum ratio of tar bytes to file bytes, for a tar of more than `freeBytes`: a table of equal rows is no bomb. */
 const maxRatio = 200;
+const freeBytes = 16 * 1024 * 1024;
 
 // RFC 1952: magic, deflate, no flags (so no name, comment or extra field), no time, XFL 2, OS 255 ("unknown")
 const header = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255]);
@@ -23,8 +24,15 @@ export async function packGzip(tar: Uint8Array): Promise<Uint8Array> {
   trailer.writeUInt32LE(tar.length, 4);
   const bytes = Buffer.concat([header, await deflate(tar, { level: 9 }), trailer]);
   if (bytes.length > maxPackedBytes) throw tooLarge(`it has ${bytes.length} bytes, more than ${maxPackedBytes}`);
-  if (tar.length > bytes.length * maxRatio) throw tooLarge(`it unpacks to more than ${maxRatio} times its size`);
+  if (tar.length > unpackLimit(bytes.length)) {
+    throw tooLarge(`it unpacks to ${tar.length} bytes, more than ${maxRatio} times its size`);
+  }
   return bytes;
+}
+
+/** Returns the maximum size of the tar of a file of this size. */
+function unpackLimit(packedBytes: number): number {
+  return Math.min(maxUnpackedBytes, Math.max(freeBytes, packedBytes * maxRatio));
 }
 
 /**
@@ -41,10 +49,7 @@ export async function unpackGzip(bytes: Uint8Array): Promise<Uint8Array> {
       reason,
     });
   }
-  const { tar, used } = await inflate(
-    bytes.subarray(header.length),
-    Math.min(maxUnpackedBytes, bytes.length * maxRatio),
-  );
+  const { tar, used } = await inflate(bytes.subarray(header.length), unpackLimit(bytes.length));
   const trailer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).subarray(header.length + used);
   if (trailer.length < trailerBytes) throw corrupt('it is cut short');
   if (trailer.readUInt32LE(0) !== crc32(tar) || trailer.readUInt32LE(4) !== tar.length) {
@@ -67,7 +72,8 @@ function inflate(bytes: Uint8Array, limit: number): Promise<{ tar: Uint8Array; u
         const { buffer, engine } = result as { buffer: Buffer; engine: { bytesWritten: number } };
         resolve({ tar: buffer, used: engine.bytesWritten });
       } else if (errnoOf(error) === 'ERR_BUFFER_TOO_LARGE') {
-        reject(tooLarge(`it unpacks to more than ${limit} bytes (${maxUnpackedBytes}, or ${maxRatio} times its size)`));
+        const rule = `at most ${maxUnpackedBytes}, and above ${freeBytes} at most ${maxRatio} times its size`;
+        reject(tooLarge(`it unpacks to more than ${limit} bytes (${rule})`));
       } else {
         reject(corrupt(`it does not unpack (${error.message})`, error));
       }

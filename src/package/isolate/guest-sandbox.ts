@@ -1,8 +1,10 @@
 import { registerHooks, syncBuiltinESMExports } from 'node:module';
-import type { ResolveFnOutput } from 'node:module';
+import type { ResolveFnOutput, ResolveHookContext } from 'node:module';
 import type { Socket } from 'node:net';
 import os from 'node:os';
+import { fileURLToPath } from 'node:url';
 import v8 from 'node:v8';
+import { errnoOf } from '../../core/errno.ts';
 
 /** Builtins that reach the file system and that Node's permission model does not cover. */
 const closedBuiltins: ReadonlySet<string> = new Set(['node:sqlite', 'sqlite']);
@@ -29,14 +31,31 @@ function closeModules(apiUrl: string): void {
     resolve: (specifier, context, next): ResolveFnOutput => {
       if (specifier === 'cloacina') return { url: apiUrl, shortCircuit: true };
       if (closedBuiltins.has(specifier)) throw refused(`'${specifier}' cannot be imported in a package`);
-      return next(specifier, context);
+      try {
+        return next(specifier, context);
+      } catch (error) {
+        throw errnoOf(error) === 'ERR_ACCESS_DENIED' ? notFound(specifier, context, error) : error;
+      }
     },
   });
   const getBuiltin = process.getBuiltinModule.bind(process) as (id: string) => unknown;
-  replace(process, 'getBuiltinModule', (id: string): unknown => {
+  const guarded = (id: string): unknown => {
     if (closedBuiltins.has(id)) throw refused(`'${id}' cannot be imported in a package`);
     return getBuiltin(id);
-  });
+  };
+  // instrumentation wraps this function; a wrapper reaches only `guarded`
+  replace(process, 'getBuiltinModule', guarded, true);
+}
+
+/**
+ * Node looks for a module in every `node_modules` above the package, which it may not read here. Libraries that look
+ * for an optional module expect the code of a module that does not exist.
+ */
+function notFound(specifier: string, { conditions, parentURL }: ResolveHookContext, cause: unknown): Error {
+  const error = new Error(`Cannot find module '${specifier}': it is not in the package`, { cause });
+  if (!conditions.includes('require')) return Object.assign(error, { code: 'ERR_MODULE_NOT_FOUND' });
+  const requireStack = parentURL?.startsWith('file:') === true ? [fileURLToPath(parentURL)] : [];
+  return Object.assign(error, { code: 'MODULE_NOT_FOUND', requireStack });
 }
 
 /**
@@ -98,9 +117,12 @@ function functionOf(target: unknown, name: string): AnyFunction {
   return found as AnyFunction;
 }
 
-/** Permanent: a property that is not writable and not configurable cannot be restored. */
-function replace(target: object, name: string, value: (...args: never[]) => unknown): void {
-  Object.defineProperty(target, name, { value, writable: false, configurable: false, enumerable: true });
+/**
+ * Permanent: a property that is not writable and not configurable cannot be restored. `writable`: the package may
+ * replace the function again, if nothing leads from there to the original.
+ */
+function replace(target: object, name: string, value: (...args: never[]) => unknown, writable = false): void {
+  Object.defineProperty(target, name, { value, writable, configurable: false, enumerable: true });
 }
 
 /** Has the code of Node's own permission errors. */

@@ -26,6 +26,9 @@ const endSelf = process.kill.bind(process, pid, 'SIGKILL');
 
 const channelFd = 3;
 
+// by default ten; a failed `require` has eleven frames of Node's loader and of the sandbox above those of the package
+Error.stackTraceLimit += 10;
+
 /** Forwards the requests of a running task to the host. */
 class RemoteHost implements TaskHost {
   readonly #id: number;
@@ -191,7 +194,7 @@ function answered(ref: number, error: TaskError | null, text: string | undefined
 async function load(entry: string, env: Readonly<Record<string, string>>): Promise<void> {
   try {
     const exported = (await import(entry)) as Readonly<Record<string, unknown>>;
-    const found = new Set(Object.values(exported).filter(isWorkflow));
+    const found = new Set([...Object.values(exported), ...members(exported['default'])].filter(isWorkflow));
     // child workflows are included, exported or not
     for (const workflow of found) for (const child of functionsOf(workflow).children.values()) found.add(child);
     const specs = [...found].map((workflow) => add(workflow, env));
@@ -199,6 +202,13 @@ async function load(entry: string, env: Readonly<Record<string, string>>): Promi
   } catch (error) {
     send({ kind: 'refused', error: toTaskError(error, 'PACKAGE_LOAD_FAILED', 'its code') });
   }
+}
+
+/** A CommonJS module has its exports in one object, which an ES module imports as its default export. */
+function members(value: unknown): readonly unknown[] {
+  if (typeof value !== 'object' || value === null || isWorkflow(value)) return [];
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null || Array.isArray(value) ? Object.values(value) : [];
 }
 
 function add(workflow: AnyWorkflow, env: Readonly<Record<string, string>>): AnyWorkflow['spec'] {

@@ -49,6 +49,8 @@ export interface IsolateProcessOptions {
   onGone(exit: IsolateExit | undefined): void;
 }
 
+const raiseHint = 'a runner raises that with packageMemory or --package-memory';
+
 /** Maximum wait for the pipes of an exited process, or for the exit of a process that closed its channel. */
 const lingerMs = 1000;
 
@@ -272,13 +274,14 @@ export class IsolateProcess {
 
   #error(reason: ExitReason, detail: string, code: number | null = null, signal: string | null = null): TaskError {
     const { label, heapMb } = this.#options;
-    const more = reason === 'out_of_memory' && detail === '' ? `its heap is capped at ${heapMb} MB` : detail;
+    const more =
+      reason === 'out_of_memory' && detail === '' ? `its heap is capped at ${heapMb} MB; ${raiseHint}` : detail;
     const tail = this.#stderr?.tail ?? '';
     return exitError({ label, reason, code, signal, detail: more, tail, calls: this.#calls.running().length });
   }
 
   #overText(heldMb: number): string {
     const { heapMb, offHeapMb } = this.#options;
-    return `it held ${heldMb} MB, and may hold ${heapMb} MB of heap and ${offHeapMb} MB beside it, so it was killed`;
+    return `it held ${heldMb} MB, and may hold ${heapMb} MB of heap and ${offHeapMb} MB beside it, so it was killed; ${raiseHint}`;
   }
 }

@@ -271,7 +271,7 @@ describe('registry.md, Isolation: the process tier protects the host from a pack
       w.task('import', () => import('node:sqlite').then(() => 'open'));
       w.task('require', () => { createRequire(import.meta.url)('node:sqlite'); });
       w.task('builtin', () => { process.getBuiltinModule('node:sqlite').DatabaseSync; });
-      w.task('restore', () => { process.getBuiltinModule = undefined; });`,
+      w.task('restore', () => { process.getBuiltinModule = undefined; delete process.getBuiltinModule; });`,
     );
     for (const task of ['import', 'require', 'builtin']) {
       const { error } = await failed(code.run(callOf(task), hostOf()));
@@ -290,10 +290,27 @@ describe('registry.md, Isolation: the process tier protects the host from a pack
     const [ctxEnv, all] = (await completed(code.run(callOf('env'), hostOf()))) as [object, Record<string, string>];
     assert.deepEqual(ctxEnv, { GRANTED: 'yes' });
     assert.equal(all['GRANTED'], 'yes');
-    const allowed = new Set(['GRANTED', ...(process.platform === 'win32' ? ['SystemRoot', 'windir'] : [])]);
+    const allowed = new Set([
+      'GRANTED',
+      'TZ',
+      'LANG',
+      'LC_ALL',
+      'LC_MESSAGES',
+      ...(process.platform === 'win32' ? ['SystemRoot', 'windir'] : []),
+    ]);
     // macOS adds __CF_USER_TEXT_ENCODING to every process
     const others = Object.keys(all).filter((name) => !allowed.has(name) && !name.startsWith('__CF'));
     assert.deepEqual(others, []);
+  });
+
+  test('it has the zone and the language of its runner', async (t) => {
+    const { code } = open(
+      t,
+      `w.task('here', ({ env }) => [Intl.DateTimeFormat().resolvedOptions().timeZone, new Date(0).getHours(), (1.5).toLocaleString(), env]);`,
+      { environment: { ...process.env, TZ: 'America/New_York', LC_ALL: 'de_DE.UTF-8' } },
+    );
+    const own = process.platform === 'win32' ? (1.5).toLocaleString() : '1,5';
+    assert.deepEqual(await completed(code.run(callOf('here'), hostOf())), ['America/New_York', 19, own, {}]);
   });
 
   test("'cloacina' is supplied by the host, without the parts that run workflows", async (t) => {
@@ -439,7 +456,7 @@ describe(
         { heapMb: 32 },
       );
       const { error } = await lost(code.run(callOf('eat'), hostOf()));
-      assert.match(error.message, /ran out of memory \(its heap is capped at 32 MB\)/);
+      assert.match(error.message, /ran out of memory \(its heap is capped at 32 MB; .* --package-memory\)/);
       assert.equal(deaths[0]?.reason, 'out_of_memory');
     });
 

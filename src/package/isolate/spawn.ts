@@ -67,7 +67,13 @@ const steersNode = /^NODE_(OPTIONS|CHANNEL_|V8_COVERAGE$|COMPILE_CACHE$|REPL_|RE
 /** Without these Windows opens no socket and returns no random numbers. */
 const neededOnWindows = ['SystemRoot', 'windir'];
 
-/** Returns the environment of an isolate: the granted variables that are set, and those the system needs. */
+/** The zone and the language of the host hold for packages too: Node formats times, numbers and texts by them. */
+export const hostNames: readonly string[] = ['TZ', 'LANG', 'LC_ALL', 'LC_MESSAGES'];
+
+/**
+ * Returns the environment of an isolate: the granted variables that are set, those of its zone and language, and those
+ * the system needs.
+ */
 export function isolateEnvironment(
   names: readonly string[],
   source: Readonly<Record<string, string | undefined>>,
@@ -76,7 +82,8 @@ export function isolateEnvironment(
     names.filter((name) => !steersNode.test(name)),
     source,
   );
-  return { granted, all: process.platform === 'win32' ? { ...pick(neededOnWindows, source), ...granted } : granted };
+  const needed = process.platform === 'win32' ? [...hostNames, ...neededOnWindows] : hostNames;
+  return { granted, all: { ...pick(needed, source), ...granted } };
 }
 
 function pick(

@@ -63,6 +63,8 @@ export interface LoaderOptions {
   readonly envGrants?: readonly string[];
   /** See `IsolateOptions`. */
   readonly isolateStallMs?: number;
+  readonly heapMb?: number;
+  readonly offHeapMb?: number;
   readonly isolateIdleMs?: number;
 }
 
@@ -85,7 +87,7 @@ export class Loader {
    */
   async load(version: WantedVersion, onExit: (exit: IsolateExit) => void, signal: AbortSignal): Promise<LoadedVersion> {
     const { manifest, dir } = await this.#read(version);
-    const { clock, logger, isolateStallMs, isolateIdleMs } = this.#options;
+    const { clock, logger, isolateStallMs, heapMb, offHeapMb, isolateIdleMs } = this.#options;
     const { env, net } = manifest.permissions;
     const isolate = new Isolate({
       dir,
@@ -97,6 +99,8 @@ export class Loader {
       logger,
       onExit: onExit,
       ...(isolateStallMs === undefined ? {} : { isolateStallMs }),
+      ...(heapMb === undefined ? {} : { heapMb }),
+      ...(offHeapMb === undefined ? {} : { offHeapMb }),
       ...(isolateIdleMs === undefined ? {} : { idleMs: isolateIdleMs }),
     });
     const giveUp = (): void => void isolate.close();

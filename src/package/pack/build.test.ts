@@ -1,60 +1,19 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { after, test } from 'node:test';
-import { pathToFileURL } from 'node:url';
-import type { WorkflowSpec } from '../../core/definition/spec.ts';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
 import type { AnyWorkflow } from '../../core/definition/definition.ts';
-import { functionsOf, isWorkflow } from '../../core/definition/workflow.ts';
-import { sampleWorkflow } from '../../testing/sample-package.ts';
+import { functionsOf } from '../../core/definition/workflow.ts';
+import { literal, packageJson, PackRig, text } from '../../testing/pack-rig.ts';
 import { readArchive } from '../archive/archive.ts';
-import type { PackageFiles } from '../archive/archive.ts';
 import { buildPackage } from './build.ts';
 import { createProject } from './project.ts';
 
-const root = await mkdtemp(join(tmpdir(), 'cloacina-build-'));
-after(() => rm(root, { recursive: true, force: true }));
-
-let folders = 0;
-async function write(files: { [path: string]: string }, dir = join(root, `p${++folders}`)): Promise<string> {
-  for (const [path, content] of Object.entries(files)) {
-    const file = join(dir, ...path.split('/'));
-    await mkdir(dirname(file), { recursive: true });
-    await writeFile(file, content);
-  }
-  return dir;
-}
-
-function packageJson(more: object = {}): string {
-  const json = { name: 'sample', version: '1.0.0', type: 'module', cloacina: { entry: 'src/index.ts' }, ...more };
-  return JSON.stringify(json);
-}
-
-const literal = { describe: () => Promise.resolve([sampleWorkflow('w')]) };
-
-/** Loads the bundle as a runner does: from its own folder, with `cloacina` supplied by the host. */
-async function load(files: PackageFiles): Promise<Record<string, unknown>> {
-  const dir = await write({
-    'node_modules/cloacina/package.json': '{ "name": "cloacina", "type": "module", "exports": "./index.mjs" }',
-    'node_modules/cloacina/index.mjs': `export * from ${JSON.stringify(new URL('../../core/definition/workflow.ts', import.meta.url).href)};`,
-  });
-  for (const [path, bytes] of files) {
-    await mkdir(dirname(join(dir, path)), { recursive: true });
-    await writeFile(join(dir, path), bytes);
-  }
-  return import(pathToFileURL(join(dir, 'code', 'index.mjs')).href) as Promise<Record<string, unknown>>;
-}
-
-async function describeBundle({ files }: { files: PackageFiles }): Promise<WorkflowSpec[]> {
-  return Object.values(await load(files)).flatMap((value) => (isWorkflow(value) ? [value.spec] : []));
-}
-
-function text(files: PackageFiles, path: string): string {
-  const bytes = files.get(path);
-  assert(bytes !== undefined, `${path} in ${[...files.keys()].join(', ')}`);
-  return Buffer.from(bytes).toString('utf8');
-}
+const rig = await PackRig.open('build');
+const { root } = rig;
+const write = rig.write.bind(rig);
+const load = rig.load.bind(rig);
+const describeBundle = rig.describe.bind(rig);
 
 /** Two modules of one name, each with an asset of one name, a dependency in CommonJS, and a lazily loaded module. */
 const mixed = {
@@ -94,27 +53,29 @@ test('registry.md: a project is bundled into one module in which only node: and 
   const code = text(files, 'code/index.mjs');
   const imported = [...code.matchAll(/^import .* from "(.*)";$/gm)].map((match) => match[1]);
   assert.deepEqual(new Set(imported), new Set(['cloacina', 'node:module', 'node:path']));
-  const paths = [...files.keys()].map((path) => path.replace(/-[0-9a-f]{8}\./, '-*.'));
-  assert.deepEqual(paths, [
-    'assets/order list-*.csv',
-    'assets/order list-*.csv',
-    'code/index.mjs',
-    'code/index.mjs.map',
-    'source/README.md',
-    'source/package.json',
-    'source/src/a/data.ts',
-    'source/src/b/data.ts',
-    'source/src/index.ts',
-    'source/src/late.ts',
-    'source/src/settings.json',
-  ]);
+  assert.deepEqual(
+    [...files.keys()],
+    [
+      'assets/src/a/order list.csv',
+      'assets/src/b/order list.csv',
+      'code/index.mjs',
+      'code/index.mjs.map',
+      'source/README.md',
+      'source/package.json',
+      'source/src/a/data.ts',
+      'source/src/b/data.ts',
+      'source/src/index.ts',
+      'source/src/late.ts',
+      'source/src/settings.json',
+    ],
+  );
   const { found } = (await load(files)) as { found: { [key: string]: unknown; late: () => Promise<string> } };
   assert.equal(found.left, 'function');
   assert.deepEqual(found.settings, { size: 3 });
   assert.equal(await found.late(), 'late');
 });
 
-test('registry.md: assets are stored beside the code and found there, also two of one name', async () => {
+test('registry.md: assets keep their names and places, also two of one name', async () => {
   const { bytes } = await buildPackage(await write(mixed), literal);
   const { found } = (await load((await readArchive(bytes)).files)) as { found: { a: string; b: string } };
   assert.equal(await readFile(new URL(found.a), 'utf8'), 'a;1\n');
@@ -163,6 +124,24 @@ test('the source map points from the bundle to the stored sources, rewritten mod
   assert(own.includes('../source/src/a/data.ts'));
   assert(map.sources.includes('../source/node_modules/left/main.js'));
   assert.equal(map.sourcesContent, undefined);
+});
+
+test('registry.md, Packing: functions and classes keep their names, also two of one name and those without one', async () => {
+  const twice =
+    'export class NotFound extends Error {}\nexport const find = () => 1;\nexport function look(): void {}\n';
+  const { found } = await rig.run({
+    'src/index.ts': `import * as a from './a.ts';
+import * as b from './b.ts';
+import Anonymous from './anonymous.ts';
+class Own { static readonly name2 = 'x'; }
+export const found: unknown = [a, b].map((each) => [each.NotFound.name, each.find.name, each.look.name]).concat([[Anonymous.name, Own.name, new b.NotFound('x').constructor.name]]);
+`,
+    'src/a.ts': twice,
+    'src/b.ts': twice,
+    'src/anonymous.ts': 'export default class {}\n',
+  });
+  const names = ['NotFound', 'find', 'look'];
+  assert.deepEqual(found, [names, names, ['default', 'Own', 'NotFound']]);
 });
 
 test('a changed source or manifest changes the digest', async () => {
@@ -269,12 +248,14 @@ test('a text that names no file of the project is left unchanged', async () => {
     "new URL('%', import.meta.url)",
   ];
   const source = `export const urls = [${urls.join(', ')}];\n`;
-  const { bytes } = await buildPackage(await write({ 'package.json': packageJson(), 'src/index.ts': source }), literal);
-  const code = text((await readArchive(bytes)).files, 'code/index.mjs');
+  const { bytes, warnings } = await rig.pack({ 'src/index.ts': source });
+  const { files } = await readArchive(bytes);
+  const code = text(files, 'code/index.mjs').split('const urls')[1] ?? '';
   assert.deepEqual(
     [...code.matchAll(/new URL\("(.*?)"/g)].map((match) => match[1]),
     ['https://example.org/x', '..', '/x', './x', '%'],
   );
+  assert.deepEqual([[...files.keys()].filter((path) => path.startsWith('assets/')), warnings], [[], []]);
 });
 
 test('registry.md, Packing: an entry that exports no workflow is NO_WORKFLOWS', async () => {

@@ -1,68 +1,124 @@
-import { realpath, stat } from 'node:fs/promises';
-import { isBuiltin } from 'node:module';
-import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
-import type { Plugin, rolldown as rolldownFunction, RolldownLog } from 'rolldown';
+import { realpath } from 'node:fs/promises';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import type { rolldown as rolldownFunction, OutputChunk, RolldownBuild, RolldownOutput } from 'rolldown';
 import { messageOf } from '../../core/foreign/error-text.ts';
-import { isError } from '../../core/foreign/realms.ts';
 import { CloacinaError } from '../../core/error.ts';
-import { rewriteAssets } from './assets.ts';
 import { entryPath } from '../archive/manifest.ts';
+import { Findings } from './findings.ts';
+import type { PlaceUse } from './source/locate.ts';
+import { placeBanner } from './source/locate.ts';
+import { buildFailed, bundlerLogs, logMessage } from './messages.ts';
+import { textTypes } from './source/media.ts';
+import { displayPath, isDependency, logicalPath } from './paths.ts';
+import { packagePlugin } from './plugin.ts';
 import type { Project } from './project.ts';
+import { refusals, remarks } from './verdict.ts';
+import { Tsconfigs } from './tsconfig.ts';
 
-interface Bundle {
-  /** `code/index.mjs`, its source map, and `assets/...`. */
+export interface Bundle {
+  /** `code/index.mjs` and its source map. */
   readonly files: ReadonlyMap<string, Uint8Array>;
+  /** The files that the code names, by their absolute paths. */
+  readonly assets: ReadonlyMap<string, Uint8Array>;
   /** The absolute paths of the bundled modules, without those of dependencies. */
   readonly sources: readonly string[];
-}
-
-/** Findings of one bundling besides its output. */
-interface Findings {
-  readonly assets: Map<string, Uint8Array>;
-  readonly refused: string[];
-  readonly unresolved: RolldownLog[];
+  /** The absolute paths of all bundled modules. */
+  readonly modules: readonly string[];
+  /** Paths that modules derive from their own locations. */
+  readonly uses: readonly PlaceUse[];
+  /** Modules that name their own locations. */
+  readonly located: ReadonlySet<string>;
+  /** Folders of modules that must exist in the package, because paths lead through them. */
+  readonly folders: ReadonlySet<string>;
+  /** The names of bundled packages with native parts. */
+  readonly nativePackages: readonly string[];
+  /** Doubts about the code, each with file, line and column. */
+  readonly remarks: readonly string[];
 }
 
 /**
  * Bundles the entry of a project into one ES module that imports only `node:` modules and `cloacina`. The bytes depend
- * on the sources alone, not on the machine or the location of the folder. Throws BUILD_FAILED with the bundler's
- * messages, each with file, line and column.
+ * on the sources alone, not on the machine or the location of the folder. Throws BUILD_FAILED with all messages, each
+ * with file, line and column.
  */
 export async function bundleProject(project: Project): Promise<Bundle> {
+  const tsconfigs = new Tsconfigs(project.dir);
+  if (tsconfigs.outside(join(project.dir, project.entry)) === null) {
+    const found = new Findings();
+    const bundle = await attempt(project, tsconfigs, found, true);
+    if (found.outsideTsconfigs.size === 0) return settled(bundle);
+  }
+  return settled(await attempt(project, tsconfigs, new Findings(), tsconfigs.own));
+}
+
+type Attempt = { readonly bundle: Bundle } | { readonly error: unknown };
+
+function settled(done: Attempt): Bundle {
+  if ('error' in done) throw done.error;
+  return done.bundle;
+}
+
+async function attempt(
+  project: Project,
+  tsconfigs: Tsconfigs,
+  found: Findings,
+  tsconfig: boolean | string,
+): Promise<Attempt> {
   const rolldown = await loadBundler(project);
-  const found: Findings = { assets: new Map(), refused: [], unresolved: [] };
   const build = await rolldown({
     cwd: project.dir,
     input: { index: join(project.dir, project.entry) },
     platform: 'node',
-    tsconfig: await ownTsconfig(project.dir),
-    plugins: [packagePlugin(project.dir, found)],
+    tsconfig,
+    moduleTypes: textTypes,
+    plugins: [packagePlugin(project.dir, found, tsconfigs)],
     experimental: { attachDebugInfo: 'none' },
-    onLog: (_level, log) => {
-      if (log.code === 'UNRESOLVED_IMPORT') found.unresolved.push(log);
-    },
+    onLog: (_level, log) => found.warnings.push(log),
   });
   try {
-    const { output } = await build.generate({
-      format: 'esm',
-      codeSplitting: false,
-      entryFileNames: entryPath,
-      sourcemap: true,
-      sourcemapExcludeSources: true,
-      sourcemapPathTransform: (source, mapFile) =>
-        `../source/${logicalPath(project.dir, resolve(dirname(mapFile), source))}`,
-    });
-    const imports = output.flatMap((part) => (part.type === 'chunk' ? part.imports : []));
-    refuse(project, found, imports);
-    const files = new Map(found.assets);
-    for (const part of output) files.set(part.fileName, bytesOf(part.type === 'chunk' ? part.code : part.source));
-    return { files, sources: await ownSources(project.dir, await build.watchFiles) };
+    return { bundle: await generate(project, found, build) };
   } catch (error) {
-    if (error instanceof CloacinaError) throw error;
-    throw buildFailed(project, bundlerMessages(project, error), error);
+    const logs = bundlerLogs(error);
+    if (error instanceof CloacinaError) return { error };
+    const messages = [...(await refusals(project, found, null)), ...logs.map((log) => logMessage(project, log))];
+    // an error without logs is none of the bundler's own
+    if (logs.length === 0) messages.push(messageOf(error));
+    return { error: buildFailed(project, messages, logs.length === 0 ? error : undefined) };
   } finally {
     await build.close();
   }
+}
+
+async function generate(project: Project, found: Findings, build: RolldownBuild): Promise<Bundle> {
+  const { output } = await build.generate({
+    format: 'esm',
+    codeSplitting: false,
+    entryFileNames: entryPath,
+    keepNames: true,
+    banner: () => (found.located.size > 0 ? placeBanner : ''),
+    sourcemap: true,
+    sourcemapExcludeSources: true,
+    sourcemapPathTransform: (source, mapFile) =>
+      `../source/${logicalPath(project.dir, resolve(dirname(mapFile), source))}`,
+  });
+  const chunk = chunkOf(output);
+  const refused = await refusals(project, found, chunk);
+  if (refused.length > 0) throw buildFailed(project, refused);
+  return {
+    files: new Map(output.map((part) => [part.fileName, bytesOf(part.type === 'chunk' ? part.code : part.source)])),
+    assets: found.assets,
+    sources: await ownSources(project.dir, await build.watchFiles),
+    modules: chunk.moduleIds,
+    uses: found.uses,
+    located: found.located,
+    folders: found.folders,
+    nativePackages: found.nativePackages,
+    remarks: remarks(project, found),
+  };
+}
+
+function chunkOf(output: RolldownOutput['output']): OutputChunk {
+  return output.find((part) => part.type === 'chunk')!;
 }
 
 /** The bundler is imported only to pack: runners do without it. */
@@ -75,124 +131,19 @@ async function loadBundler(project: Project): Promise<typeof rolldownFunction> {
   }
 }
 
-/**
- * Returns the displayed path of a file: relative to the project, with `/`; a dependency from its `node_modules` on,
- * wherever that is; `up/` for each folder above the project.
- */
-export function logicalPath(dir: string, file: string): string {
-  const posixFile = file.replaceAll('\\', '/').normalize('NFC');
-  const dependency = dependencyAt(dir, file);
-  if (dependency >= 0) return posixFile.slice(dependency + 1);
-  const path = relative(dir, file);
-  // another drive has no relative path
-  const inside = isAbsolute(path) ? `up/${posixFile.replace(/^[a-z]:\//i, '')}` : path;
-  return inside
-    .replaceAll('\\', '/')
-    .normalize('NFC')
-    .replaceAll(/(^|\/)\.\.(?=\/)/g, '$1up');
-}
-
-/** A configuration above the project would make the bytes depend on the location of the folder. */
-async function ownTsconfig(dir: string): Promise<string | false> {
-  const file = join(dir, 'tsconfig.json');
-  return stat(file).then(
-    (found) => (found.isFile() ? file : false),
-    () => false as const,
-  );
-}
-
-function packagePlugin(dir: string, found: Findings): Plugin {
-  return {
-    name: 'cloacina-package',
-    resolveId(specifier, importer) {
-      if (isBuiltin(specifier)) {
-        return { id: specifier.startsWith('node:') ? specifier : `node:${specifier}`, external: true };
-      }
-      if (specifier === 'cloacina') return { id: specifier, external: true };
-      if (specifier.startsWith('cloacina/')) {
-        found.refused.push(
-          `${displayPath(dir, importer)}: '${specifier}' cannot be imported in a package; import from 'cloacina'`,
-        );
-        return { id: specifier, external: true };
-      }
-      return null;
-    },
-    load(id) {
-      if (!id.endsWith('.node')) return null;
-      const file = displayPath(dir, id);
-      found.refused.push(
-        `${file}: a native module cannot be packed, because it fits one platform and may not run isolated`,
-      );
-      return { code: 'export default null;', moduleSideEffects: false };
-    },
-    async transform(code, id, meta) {
-      if (id.startsWith('\0')) return null;
-      const file = id.replace(/\?.*$/s, '');
-      const result = await rewriteAssets(code, file, meta.moduleType);
-      if (result === null) return null;
-      for (const [path, bytes] of result.assets) found.assets.set(path, bytes);
-      if (!isDependency(dir, file)) {
-        for (const { file: asset, line, column } of result.missing) {
-          found.refused.push(
-            `${displayPath(dir, file)}:${line}:${column}: the file '${displayPath(dir, asset)}' cannot be read`,
-          );
-        }
-      }
-      return { code: result.code, map: result.map };
-    },
-  };
-}
-
-/**
- * Refuses remaining imports that the host does not supply, since they would fail only in the runner. Dynamic requires
- * and imports of dependencies are left alone: optional dependencies are loaded that way.
- */
-function refuse(project: Project, found: Findings, imports: readonly string[]): void {
-  const fatal = found.unresolved.filter(
-    (log) => !isDependency(project.dir, log.id ?? '') || (log.exporter !== undefined && imports.includes(log.exporter)),
-  );
-  const refused = [...found.refused, ...fatal.map((log) => logMessage(project, log))];
-  if (refused.length > 0) throw buildFailed(project, refused.toSorted());
-}
-
-function bundlerMessages(project: Project, error: unknown): readonly string[] {
-  const errors = isError(error) && 'errors' in error && Array.isArray(error.errors) ? error.errors : [];
-  if (errors.length === 0) return [messageOf(error)];
-  return (errors as readonly RolldownLog[]).map((log) => logMessage(project, log));
-}
-
-/** `src/index.ts:3:7: Unexpected token`, and the surrounding lines if the bundler supplies them. */
-function logMessage(project: Project, log: RolldownLog): string {
-  const [headline = ''] = log.message.replace(/^\[\w+\] /, '').split('\n');
-  const file = log.loc?.file ?? log.id;
-  const place = log.loc === undefined ? '' : `:${log.loc.line}:${log.loc.column + 1}`;
-  const prefix = file === undefined ? '' : `${displayPath(project.dir, file)}${place}: `;
-  return `${prefix}${headline.trim()}${log.frame === undefined ? '' : `\n${log.frame}`}`;
-}
-
-function buildFailed(project: Project, messages: readonly string[], cause?: unknown): CloacinaError {
-  const { name, version } = project.package;
-  return new CloacinaError('BUILD_FAILED', `package ${name} v${version} does not build: ${messages.join('\n')}`, {
-    cause,
-  });
-}
-
-function displayPath(dir: string, file: string | undefined): string {
-  return file === undefined ? 'the entry' : relative(dir, file).replaceAll('\\', '/');
-}
-
-function isDependency(dir: string, file: string): boolean {
-  return dependencyAt(dir, file) >= 0;
-}
-
-/**
- * Returns the index in a file's path (with '/' and in NFC) at which its dependency's folder begins; -1 for a file of
- * the project. The project may itself be in a node_modules folder, as the demo of an installed package is.
- */
-function dependencyAt(dir: string, file: string): number {
-  const [project, path] = [dir, file].map((one) => one.replaceAll('\\', '/').normalize('NFC')) as [string, string];
-  const at = path.lastIndexOf('/node_modules/');
-  return path.startsWith(`${project}/`) && at < project.length ? -1 : at;
+/** Puts files at their places below `assets/`. Throws BUILD_FAILED for two different files with one place. */
+export function assetsOf(project: Project, assets: ReadonlyMap<string, Uint8Array>): Map<string, Uint8Array> {
+  const files = new Map<string, Uint8Array>();
+  for (const [file, bytes] of assets) {
+    const path = `assets/${logicalPath(project.dir, file)}`;
+    const other = files.get(path);
+    if (other !== undefined && Buffer.compare(other, bytes) !== 0) {
+      const why = 'is in the package twice, of two versions of a dependency; install one of them';
+      throw buildFailed(project, [`${displayPath(project.dir, file)} ${why}`]);
+    }
+    files.set(path, bytes);
+  }
+  return files;
 }
 
 async function ownSources(dir: string, files: readonly string[]): Promise<readonly string[]> {

@@ -17,6 +17,8 @@ export interface Project {
   readonly package: Manifest['package'];
   /** The path of the module that exports the workflows: relative to `dir`, with `/`. */
   readonly entry: string;
+  /** Patterns of files that the code reads: relative to `dir`, with `/`. */
+  readonly files: readonly string[];
   readonly engine: Manifest['engine'];
   readonly permissions: Manifest['permissions'];
 }
@@ -41,6 +43,9 @@ const packageJson = z.object({
   repository: z.union([z.string(), z.object({ url: z.string() })]).optional(),
   cloacina: z.strictObject({
     entry: z.string().refine(isInside, 'it must be a path inside the project, such as "src/index.ts"'),
+    files: z
+      .array(z.string().refine(isRelative, 'it must be a relative path or pattern, such as "src/templates/**"'))
+      .optional(),
     permissions: permissions.optional(),
     engine: engine.optional(),
   }),
@@ -48,7 +53,7 @@ const packageJson = z.object({
 
 /**
  * Reads the `package.json` of a project: `name`, `version`, `description`, `author`, `contributors`, `license`,
- * `repository`, and the closed object `"cloacina": { entry, permissions?, engine? }`. Omitted permissions are not
+ * `repository`, and the closed object `"cloacina": { entry, files?, permissions?, engine? }`. Omitted permissions are not
  * requested; `engine` defaults to this version or a later one, and the Node it needs. Throws FILE_UNREADABLE for an
  * unreadable folder, PROJECT_INVALID with all problems.
  */
@@ -84,6 +89,7 @@ export async function readProject(dir: string): Promise<Project> {
       repository: typeof json.repository === 'object' ? json.repository.url : (json.repository ?? null),
     },
     entry,
+    files: (json.cloacina.files ?? []).map((pattern) => posix.normalize(pattern.replaceAll('\\', '/'))),
     engine: { ...defaultEngine(), ...json.cloacina.engine },
     permissions: json.cloacina.permissions ?? noPermissions,
   };
@@ -145,7 +151,11 @@ function parseText(text: string, folder: string): unknown {
 
 function isInside(path: string): boolean {
   const plain = posix.normalize(path.replaceAll('\\', '/'));
-  return path !== '' && !plain.startsWith('/') && !/^[a-z]:/i.test(plain) && plain !== '..' && !plain.startsWith('../');
+  return isRelative(path) && plain !== '..' && !plain.startsWith('../');
+}
+
+function isRelative(path: string): boolean {
+  return path !== '' && !/^([/\\]|[a-z]:)/i.test(path);
 }
 
 function defaultRanges(): { readonly cloacina: string; readonly node: string } {

@@ -115,7 +115,7 @@ export type RegistryVerbs = Pick<Registry, keyof Registry>;
 
 /**
  * The packages of one tenant: what was published, which version each channel points to, and the log of every act.
- * Every verb throws STORE_UNAVAILABLE where the database is away.
+ * Every verb throws STORE_UNAVAILABLE where the database is away, REGISTRY_UNAVAILABLE where the files of packages are.
  */
 export class Registry {
   readonly #options: RegistryOptions;

@@ -119,21 +119,28 @@ test('only digests become file names', async () => {
   }
 });
 
-test('a folder that cannot be written or read is STORE_UNAVAILABLE', async () => {
+test('a folder that cannot be written or read is REGISTRY_UNAVAILABLE', async () => {
   const file = join(root, 'a file');
   await writeFile(file, '');
   const storage = openStorage(`file:${join(file, 'packages')}`);
-  await assert.rejects(storage.put(one.digest, one.bytes), { code: 'STORE_UNAVAILABLE' });
-  await assert.rejects(listed(storage.url), { code: 'STORE_UNAVAILABLE' });
+  await assert.rejects(storage.put(one.digest, one.bytes), {
+    code: 'REGISTRY_UNAVAILABLE',
+    message: /^package sha256:\w+ could not be (read|stored) in the folder .*a file.packages of the registry: ENOTDIR/,
+  });
+  await assert.rejects(listed(storage.url), { code: 'REGISTRY_UNAVAILABLE' });
 });
 
-test('a read-only folder is STORE_UNAVAILABLE, and no file is left in it', { skip: mayWriteAnywhere() }, async () => {
-  const folder = newFolder();
-  await mkdir(folder, { recursive: true });
-  await chmod(folder, 0o500);
-  await assert.rejects(openStorage(`file:${folder}`).put(one.digest, one.bytes), { code: 'STORE_UNAVAILABLE' });
-  assert.deepEqual(await readdir(folder), []);
-});
+test(
+  'a read-only folder is REGISTRY_UNAVAILABLE, and no file is left in it',
+  { skip: mayWriteAnywhere() },
+  async () => {
+    const folder = newFolder();
+    await mkdir(folder, { recursive: true });
+    await chmod(folder, 0o500);
+    await assert.rejects(openStorage(`file:${folder}`).put(one.digest, one.bytes), { code: 'REGISTRY_UNAVAILABLE' });
+    assert.deepEqual(await readdir(folder), []);
+  },
+);
 
 function mayWriteAnywhere(): boolean {
   return process.platform === 'win32' || process.getuid?.() === 0;

@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { messageOf } from '../../core/foreign/error-text.ts';
 import { errnoOf } from '../../core/errno.ts';
 import { hourMs } from '../../core/duration.ts';
-import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
+import { CloacinaError, DigestMismatchError, PackageInvalidError } from '../../core/error.ts';
 import { pathFault } from '../../core/path-fault.ts';
 import { shownUrl } from '../../core/shown-url.ts';
 import { makeFolder } from '../../store/sqlite/folder.ts';
@@ -80,7 +80,7 @@ class FileStorage implements PackageStorage {
   }
 
   async *list(): AsyncGenerator<StoredPackage> {
-    const failed = `the packages in ${this.url} could not be listed`;
+    const failed = 'the packages could not be listed';
     const names = await this.#attempt(failed, async () => (await unlessMissing(readdir(this.#folder))) ?? []);
     for (const name of names) {
       const hex = filePattern.exec(name)?.[1];
@@ -135,7 +135,8 @@ class FileStorage implements PackageStorage {
     } catch (error) {
       if (error instanceof CloacinaError) throw error;
       const reason = messageOf(error);
-      throw new StoreUnavailableError(`${failed} (${reason})`, error);
+      const where = `the folder ${this.#folder} of the registry`;
+      throw new CloacinaError('REGISTRY_UNAVAILABLE', `${failed} in ${where}: ${reason}`, { cause: error });
     }
   }
 }

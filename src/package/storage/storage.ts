@@ -9,7 +9,7 @@ export interface StoredPackage {
 
 /**
  * Stores package files by the digest of the tar inside (`sha256:` and hex). Names, versions and tenants are unknown
- * here. Every method may be repeated, and may run in several processes at once. All throw STORE_UNAVAILABLE if the
+ * here. Every method may be repeated, and may run in several processes at once. All throw REGISTRY_UNAVAILABLE if the
  * storage cannot be reached, read or written.
  */
 export interface PackageStorage {

@@ -31,7 +31,6 @@ describe('decisions/loading: the sources load', () => {
       'engine/',
       'engine/client/',
       'engine/execution/',
-      'engine/liveness/',
     ]);
     assert.ok(files.length < 45, `${files.length} files`);
     assert.deepEqual(packages, []);

@@ -76,7 +76,7 @@ const rows = {
   },
   AMBIGUOUS_WORKFLOW: {
     exit: 5,
-    meaning: 'Several packages contain a workflow with this name.',
+    meaning: 'Several packages, or a package and an application, have a workflow with this name.',
     remedy: 'Use the full name, `package/workflow`.',
   },
   EXECUTION_NOT_FOUND: {
@@ -96,8 +96,10 @@ const rows = {
   },
   EXECUTION_STATE: {
     exit: 5,
-    meaning: 'The current state of the execution does not allow this operation.',
-    remedy: 'Check its state: `cloacina execution show ID`. The message names the states that allow the operation.',
+    meaning:
+      'The current state of the execution does not allow this operation, or another version of its package differs in what has begun.',
+    remedy:
+      'Check its state: `cloacina execution show ID`. The message names the states that allow the operation, or the differences.',
   },
   SIGNAL_UNKNOWN: {
     exit: 3,
@@ -356,7 +358,7 @@ const rows = {
   },
   PACKAGE_NOT_FOUND: {
     exit: 3,
-    meaning: 'The registry has no such package or version.',
+    meaning: 'The registry has no such package, version or channel.',
     remedy: 'Check the name with `cloacina package list`.',
   },
   PACKAGE_IN_USE: {

@@ -268,7 +268,7 @@ export class Engine {
     const { buildId, pin } = live.workflow;
     const beside = pin === null ? this.catalog.embedded(name) : this.catalog.find(buildId, name, live.tenant);
     if (beside === undefined) return this.#options.resolve(live.tenant, name);
-    return { spec: beside.graph.spec, buildId: beside.buildId, pin, code: beside.code, keepsVersion: true };
+    return { spec: beside.graph.spec, buildId: beside.buildId, pin, code: beside.code, pinBy: 'origin' };
   }
 
   /** Waits until all executions are released. A failed release leaves the rows unchanged, for other runners to find. */

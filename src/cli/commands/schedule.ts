@@ -37,13 +37,19 @@ function addAddCommand(noun: Command): void {
     .command('add')
     .description('add a schedule; needs exactly one of --cron, --every and --at')
     .argument('<name>', 'schedule')
-    .requiredOption('--workflow <name>', 'workflow to start, or package/workflow');
+    .requiredOption(
+      '--workflow <name>',
+      'workflow to start: its name, package/workflow, or package@VERSION/workflow (a version, a digest or a channel)',
+    );
   ruleOptions(add).option('--paused', 'add the schedule paused').action(act(addSchedule));
   const update = noun
     .command('update')
     .description('change the given settings of a schedule; the others stay the same')
     .argument('<name>', 'schedule, or owner/name')
-    .option('--workflow <name>', 'workflow to start, or package/workflow');
+    .option(
+      '--workflow <name>',
+      'workflow to start: its name, package/workflow, or package@VERSION/workflow (a version, a digest or a channel)',
+    );
   ruleOptions(update).action(act(updateSchedule));
 }
 

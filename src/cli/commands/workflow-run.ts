@@ -5,6 +5,7 @@ import type { ErrorCode } from '../../core/error-table.ts';
 import { isEnded } from '../../core/execution/states.ts';
 import type { ExecutionOutcome } from '../../engine/client/client.ts';
 import type { Json } from '../../core/json.ts';
+import { fullWorkflowName, parseWorkflowName } from '../../core/definition/workflow-name.ts';
 import { indented, oneLine } from '../../core/plain.ts';
 import type { StartOptions } from '../../engine/client/start.ts';
 import type { WorkflowEntry } from '../../engine/client/workflows.ts';
@@ -38,8 +39,9 @@ export async function run(cli: Cli, name: string, options: RunOptions): Promise<
     return options.detach === true ? null : await client.workflows.get(name);
   });
   if (entry === null) return;
-  if (entry.package === null) await runElsewhere(cli, entry, input, start);
-  else await runHere(cli, entry, input, start, options.allowEnv ?? []);
+  if (entry.package === null) return runElsewhere(cli, entry, input, start);
+  const reference = parseWorkflowName(name).at === null ? fullWorkflowName(entry.package, entry.name) : name;
+  await runHere(cli, { ...entry, reference }, input, start, options.allowEnv ?? []);
 }
 
 async function detach(cli: Cli, client: Client, name: string, input: Json, start: StartOptions): Promise<void> {
@@ -58,7 +60,7 @@ async function detach(cli: Cli, client: Client, name: string, input: Json, start
 /** Runs an execution of a packaged workflow; this process executes nothing else. */
 async function runHere(
   cli: Cli,
-  entry: WorkflowEntry,
+  entry: WorkflowEntry & { readonly reference: string },
   input: Json,
   start: StartOptions,
   env: readonly string[],
@@ -79,7 +81,7 @@ async function runHere(
   });
   let ended: boolean;
   try {
-    const { id } = await runner.start(`${entry.package}/${entry.name}`, input, start);
+    const { id } = await runner.start(entry.reference, input, start);
     shown.id = id;
     shown.view = viewOf(cli, entry);
     ended = await seeThrough(cli, runner, entry, { id, view: shown.view, signal: interruption.signal, loading });

@@ -233,8 +233,9 @@ export class Registry {
   }
 
   /**
-   * The workflow that `name` or `package/name` means now, by the live channels; undefined where no package has it.
-   * Throws AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE where the version takes no new executions.
+   * The workflow that `name`, `package/name` or `package@1.0.0/name` (a version, a digest or a channel) means now;
+   * undefined where no package has it. A version that takes no new executions makes no name ambiguous. Throws
+   * AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE where it is the only one that has the name, PACKAGE_NOT_FOUND.
    */
   async resolve(workflow: string): Promise<ResolvedWorkflow | undefined> {
     if (typeof workflow !== 'string') {

@@ -33,6 +33,7 @@ export interface Parts {
 const registryVerbs: VerbNames<Registry> = {
   publish: true,
   activate: true,
+  deactivate: true,
   register: true,
   rollback: true,
   yank: true,

@@ -53,7 +53,11 @@ describe('decisions/loading: the sources load', () => {
     assert.ok(files.includes('engine/engine.ts'));
     assert.ok(files.includes('schedule/loop.ts'));
     assert.equal(files.includes('schedule/schedules.ts'), false);
-    assert.deepEqual(within('package', files), ['package/load/grants.ts', 'package/registry/lookup.ts']);
+    assert.deepEqual(within('package', files), [
+      'package/load/grants.ts',
+      'package/registry/lookup.ts',
+      'package/registry/names.ts',
+    ]);
     assert.deepEqual(within('store/postgres/commit', files), []);
     assert.deepEqual(packages, []);
     assert.equal(builtins.includes('node:child_process'), false);

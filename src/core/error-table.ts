@@ -361,6 +361,12 @@ const rows = {
     meaning: 'The registry has no such package, version or channel.',
     remedy: 'Check the name with `cloacina package list`.',
   },
+  PACKAGE_BYTES_MISSING: {
+    exit: 6,
+    meaning: 'The registry has the version, but its file is not in the storage of this process. Its executions wait.',
+    remedy:
+      'Use the same folder on all machines: `--registry`, `CLOACINA_REGISTRY` or the option `registry`. If the file was lost, register it again, which restores it.',
+  },
   PACKAGE_IN_USE: {
     exit: 5,
     meaning: 'Open executions are pinned to this package.',
@@ -369,7 +375,8 @@ const rows = {
   PACKAGE_ACTIVE: {
     exit: 5,
     meaning: 'A channel points to this version.',
-    remedy: 'Activate another version first, or unregister the whole package by its name.',
+    remedy:
+      'Activate another version first, remove the channel with `cloacina package deactivate`, or unregister the whole package by its name.',
   },
   PACKAGE_UNAVAILABLE: {
     exit: 5,
@@ -381,6 +388,12 @@ const rows = {
     exit: 1,
     meaning: 'The code of a package failed to load, or its exports do not match its manifest.',
     remedy: 'Read the message and build the package again.',
+  },
+  PACKAGE_NOT_LOADED: {
+    exit: 6,
+    meaning:
+      'No runner, or not every runner, has loaded the version in the time that `--wait` allows. It is registered.',
+    remedy: 'Check that runners are up and use the same registry: `cloacina package show NAME` lists how far each is.',
   },
   ISOLATE_EXITED: {
     exit: 1,
@@ -396,6 +409,13 @@ const rows = {
     exit: 2,
     meaning: 'This client or runner was opened without a registry.',
     remedy: 'Pass the `registry` option, for example `file:./packages`.',
+  },
+  WORKFLOW_NAME_TAKEN: {
+    exit: 5,
+    meaning:
+      'Activating the version would make the short name of a workflow ambiguous, because another package or an application has a workflow with this name. Nothing was changed.',
+    remedy:
+      'Rename the workflow. If every start and schedule uses full names (`package/workflow`), repeat the call with `--allow-ambiguous` (`allowAmbiguous: true`).',
   },
   // schedules
   SCHEDULE_INVALID: {

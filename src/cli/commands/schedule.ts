@@ -107,10 +107,11 @@ interface UpdateOptions extends RuleOptions {
 async function addSchedule(cli: Cli, name: string, { input, ...options }: AddOptions): Promise<void> {
   const given = await givenInput(input);
   const added = await cli.client((client) => client.schedules.add(name, { ...options, ...given }));
-  const { id, next, created } = added;
-  cli.output.answer({ id, name, next: iso(next), created }, () => {
+  const { id, workflow, next, created } = added;
+  cli.output.answer({ id, name, workflow, next: iso(next), created }, () => {
     const done = created ? 'Added' : 'Already exists with the same settings:';
-    return `${done} schedule ${paint('bold', oneLine(name))}; ${next === null ? 'no next slot' : `next ${time(next)}`}`;
+    const what = `${paint('bold', oneLine(name))} of ${oneLine(workflow)}`;
+    return `${done} schedule ${what}; ${next === null ? 'no next slot' : `next ${time(next)}`}`;
   });
 }
 

@@ -36,6 +36,6 @@ export function kindOfSelector(at: string): 'version' | 'digest' | 'channel' | '
   return isChannelName(at) ? 'channel' : 'invalid';
 }
 
-function isChannelName(name: unknown): name is string {
+export function isChannelName(name: unknown): name is string {
   return typeof name === 'string' && channelPattern.test(name);
 }

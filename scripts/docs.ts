@@ -25,6 +25,7 @@ const exits = [
 const documents: Readonly<Record<string, string>> = {
   'package new': '{ dir, name, version, files: [paths] }',
   'package pack': '{ file, bytes, digest, name, version, workflows: [{ name, tasks: [names] }] }',
+  'package run': 'as `workflow run`',
   'package inspect': 'the manifest, with `digest` and `bytes`',
   'package list': '{ items: [{ id, name, version, digest, active, status, bytes, registeredAt }] }',
   'package show':

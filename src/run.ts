@@ -156,7 +156,7 @@ function reconcilerOptions(
   engine: Engine,
   onChange: () => void,
 ): ReconcilerOptions {
-  const { clock, logger, envGrants, isolateStallMs, onPackage } = settings;
+  const { clock, logger, envGrants, isolateStallMs, ownOnly, onPackage } = settings;
   return {
     store,
     storage,
@@ -172,9 +172,12 @@ function reconcilerOptions(
     add: (workflows) => engine.catalog.add(workflows),
     remove: (digest) => engine.catalog.remove(digest),
     inUse: (digest) => engine.runs(digest),
-    wants: ({ digest }) => engine.wants(digest),
+    ...(ownOnly ? { wants: ({ digest }) => engine.wants(digest) } : {}),
     onActivate: upsertPackageSchedules,
-    onChange,
+    onChange: () => {
+      engine.followOwn();
+      onChange();
+    },
     onEvent: onPackage,
   };
 }

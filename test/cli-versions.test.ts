@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -185,6 +185,89 @@ describe('interfaces.md, CLI: a version by its name', { concurrency: 2 }, () => 
     const fork = await place.json('execution', 'fork', id, '--from', 'a', '--live');
     assert.equal(fork['version'], '1.0.0');
     assert.equal((await place.error(2, 'execution', 'retry', id, '--live', '--version', '1.0.0'))['code'], 'USAGE');
+  });
+});
+
+describe('interfaces.md, CLI: workflow run of a version that does not load', { concurrency: 2 }, () => {
+  after(endAll);
+
+  test('the error is printed once, and the execution is cancelled; with an idempotency key it waits', async (t: TestContext) => {
+    const place = new CliPlace(t);
+    await place.text('package', 'register', await place.file('p', '1.0.0', broken));
+    const ended = await place.run('workflow', 'run', 'p/w');
+    assert.equal(ended.code, 1);
+    assert.equal(ended.stderr.split('no service').length - 1, 1, ended.stderr);
+    assert.equal(ended.stderr.split('p v1.0.0').length - 1, 1, ended.stderr);
+    const [only] = (await place.json('execution', 'list'))['items'] as readonly Document[];
+    assert.equal(only!['status'], 'cancelled');
+    assert.match(ended.stderr, new RegExp(`execution ${String(only!['id'])} was cancelled`));
+    const kept = await place.error(1, 'workflow', 'run', 'p/w', '--idempotency-key', 'k');
+    assert.match(
+      String(kept['message']),
+      /waits for a runner that can load it \(to cancel it: cloacina execution cancel /,
+    );
+    const { status } = await place.json('execution', 'show', String(kept['executionId']));
+    assert.equal(status, 'pending');
+  });
+
+  test('an execution whose channel goes back runs on the version that loads, and the reason is printed once', async (t: TestContext) => {
+    const place = new CliPlace(t);
+    await place.text('package', 'register', await place.file('p', '1.0.0'));
+    assert.equal(await place.text('workflow', 'run', 'p/w'), '"1.0.0"');
+    await place.text('package', 'register', await place.file('p', '2.0.0', broken));
+    const ended = await place.run('workflow', 'run', 'p/w');
+    assert.deepEqual([ended.code, ended.stdout], [0, '"1.0.0"'], ended.stderr);
+    assert.match(ended.stderr, /^p v2\.0\.0 did not load: no service; the execution goes on with v1\.0\.0$/m);
+    assert.equal(ended.stderr.split('no service').length - 1, 1, ended.stderr);
+    const named = await place.error(1, 'workflow', 'run', 'p@2.0.0/w');
+    assert.equal(named['code'], 'PACKAGE_LOAD_FAILED');
+  });
+});
+
+describe('interfaces.md, CLI: package run', { concurrency: 2 }, () => {
+  after(endAll);
+
+  test('a project runs from its sources, after each edit, and leaves neither a database nor a version', async (t: TestContext) => {
+    const place = new CliPlace(t);
+    const project = join(place.folder, 'shop');
+    await mkdir(project);
+    const about = { name: 'shop', version: '1.0.0', type: 'module' };
+    const cloacina = { entry: 'index.ts', permissions: { env: ['SHOP_TOKEN'] } };
+    await writeFile(join(project, 'package.json'), JSON.stringify({ ...about, cloacina }));
+    await writeFile(join(place.folder, 'dev.env'), 'SHOP_TOKEN=secret');
+    const write = (text: string, more = ''): Promise<void> =>
+      writeFile(
+        join(project, 'index.ts'),
+        `import { workflow } from 'cloacina';
+export const sell = workflow('sell');
+sell.returns(sell.task('a', ({ input, env }) => ['${text}', env['SHOP_TOKEN'] ?? null, input]));${more}`,
+      );
+    await write('one');
+    const [run, env] = [['package', 'run', 'shop'] as const, ['--env-file', 'dev.env']];
+    const first = await runCli(place.folder, [...run, '--input', '{"n":1}', ...env]);
+    assert.equal(first.code, 0, first.stderr);
+    assert.deepEqual(JSON.parse(first.stdout), ['one', 'secret', { n: 1 }]);
+    assert.match(first.stderr, /^a completed.*\ncompleted in [^,]*$/m);
+    await write(
+      'two',
+      "export const buy = workflow('buy');\nbuy.task('b', { retry: { attempts: 1 } }, () => { throw new Error('no money'); });",
+    );
+    const [many, second, failed, unknown] = [
+      await runCli(place.folder, [...run, '--json']),
+      await runCli(place.folder, [...run, 'sell', '--json']),
+      await runCli(place.folder, [...run, 'buy']),
+      await runCli(place.folder, [...run, 'sel', '--json']),
+    ];
+    assert.equal(many.code, 2);
+    assert.match(many.stdout, /the project has 2 workflows; name one of them: (buy, sell|sell, buy)/);
+    assert.deepEqual((JSON.parse(second.stdout) as Document)['output'], ['two', null, {}]);
+    assert.equal(failed.code, 1);
+    assert.match(failed.stderr, /failed in .* in task b: no money \(TASK_FAILED\)$/m);
+    assert.equal(unknown.code, 3);
+    assert.deepEqual(
+      (await readdir(place.folder)).filter((name) => name === '.cloacina'),
+      [],
+    );
   });
 });
 

@@ -1,5 +1,4 @@
 import { basename } from 'node:path';
-import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import { oneLine } from '../../core/plain.ts';
 import type { Manifest } from '../../package/archive/manifest.ts';
@@ -9,6 +8,8 @@ import { PackageNotFoundError } from '../../core/error.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { askedText, iso, packageDocument, packageItemDocument } from '../views.ts';
+import { addRunCommand } from './package-run.ts';
+import { buildProject } from './project-build.ts';
 import { addRegisterCommand, ambiguousOption, ambiguousText } from './package-register.ts';
 import { exactPackage, packageAt, readBytes, writeWhole, writing } from '../arguments.ts';
 import { fields, paint, status, table, time } from '../output.ts';
@@ -40,6 +41,7 @@ function addBuilding(noun: Command): void {
     .option('-o, --output <file>', 'file to write (default: NAME-VERSION.cloacina)')
     .option('--env-file <file>', 'environment for code that reads it while loading; lines of NAME=VALUE')
     .action(act(pack));
+  addRunCommand(noun);
   noun
     .command('inspect')
     .description('check a package file and show its manifest without running its code')
@@ -121,14 +123,8 @@ interface PackOptions {
 }
 
 async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> {
-  const [{ buildPackage }, { describeInIsolate }] = await Promise.all([
-    import('../../package/pack/build.ts'),
-    import('../describe.ts'),
-  ]);
-  const environment = options.envFile === undefined ? process.env : await withEnvFile(options.envFile);
-  const { bytes, digest, manifest } = await buildPackage(dir, {
-    describe: (code) => describeInIsolate(code, environment),
-  });
+  const { built } = await buildProject(dir, options.envFile);
+  const { bytes, digest, manifest } = built;
   const { name, version } = manifest.package;
   const file = options.output ?? fileName(name, version);
   await writeWhole(file, bytes);
@@ -138,12 +134,6 @@ async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> 
     const packed = `Packed ${name} v${version} into ${file} (${bytes.length} bytes)`;
     return [packed, `  ${digest}`, ...lines].map(oneLine).join('\n');
   });
-}
-
-/** Like Node's option of the same name: variables of the environment take precedence. */
-async function withEnvFile(file: string): Promise<NodeJS.ProcessEnv> {
-  const text = Buffer.from(await readBytes(file)).toString('utf8');
-  return { ...parseEnv(text), ...process.env };
 }
 
 /** `@team/name` 1.0.0 -> `team-name-1.0.0.cloacina`, as npm names its files. */

@@ -32,7 +32,7 @@ describe('decisions/loading: the sources load', () => {
       'engine/client/',
       'engine/execution/',
     ]);
-    assert.ok(files.length < 45, `${files.length} files`);
+    assert.ok(files.length < 48, `${files.length} files`);
     assert.deepEqual(packages, []);
     assert.deepEqual(builtins, ['node:crypto']);
   });

@@ -25,15 +25,19 @@ const exits = [
 const documents: Readonly<Record<string, string>> = {
   'package new': '{ dir, name, version, files: [paths] }',
   'package pack': '{ file, bytes, digest, name, version, workflows: [{ name, tasks: [names] }] }',
+  'package run': 'as `workflow run`',
   'package inspect': 'the manifest, with `digest` and `bytes`',
   'package list': '{ items: [{ id, name, version, digest, active, status, bytes, registeredAt }] }',
   'package show':
-    '{ name, channels: { live: { version, serial } }, versions: [{ version, digest, status, registeredAt, workflows: [names], runners: [{ runner, name, conditions: [{ condition, status, reason, message, serial, at }] }] }] }',
-  'package register': '{ id, name, version, digest, created, activated }',
-  'package activate': '{ name, channel, version, digest, serial, activatedAt }',
-  'package rollback': '{ name, channel, version, digest, serial, activatedAt }',
+    '{ name, channels: { live: { version, serial, wanted, heldBack: { reason, message, runner } } }, versions: [{ version, digest, status, registeredAt, workflows: [names], runners: [{ runner, name, conditions: [{ condition, status, reason, message, serial, at }] }] }] }',
+  'package register':
+    '{ id, name, version, digest, created, activated, restored, head: { channel, version, serial, wanted }, asks: { net, env, added }, ambiguous: [{ workflow, candidates: [names] }] }',
+  'package activate':
+    '{ name, channel, version, digest, serial, activatedAt, ambiguous: [{ workflow, candidates: [names] }] }',
+  'package deactivate': '{ name, channel, version }',
+  'package rollback': 'as `package activate`',
   'package yank': '{ name, version, status }',
-  'package unyank': '{ name, version, status }',
+  'package unyank': '{ name, version, status, ambiguous: [{ workflow, candidates: [names] }] }',
   'package unregister': '{ name, removed: [versions] }',
   'workflow list': '{ items: [{ name, package, version, tasks: [names] }] }',
   'workflow show':
@@ -49,10 +53,10 @@ const documents: Readonly<Record<string, string>> = {
   'execution logs': '`{ items: [{ task, item, attempt, at, level, message, data }] }`',
   'execution pause': '`{ id, status }`',
   'execution resume': '`{ id, status }`',
-  'execution retry': '`{ id, status }`',
-  'execution fork': '`{ id, status, from, task }`',
+  'execution retry': '`{ id, status }`; with `--version` or `--live` also `package`, `version`',
+  'execution fork': '`{ id, status, from, task }`; with `--version` or `--live` also `package`, `version`',
   'execution signal': '`{ id, status }`',
-  'schedule add': '{ id, name, next, created }',
+  'schedule add': '{ id, name, workflow, next, created }',
   'schedule update': 'as `schedule show`',
   'schedule list':
     '{ items: [{ id, name, owner, workflow, cron, every, at, timezone, overlap, catchup, paused, enabled, next, last }] }',

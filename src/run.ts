@@ -14,6 +14,7 @@ import { Watch } from './engine/client/watch.ts';
 import { runnerSettings } from './options.ts';
 import type { RunnerOptions, RunnerSettings } from './options.ts';
 import type { Reconciler, ReconcilerOptions } from './package/load/reconciler.ts';
+import { ambiguousAmong } from './package/registry/names.ts';
 import type { PackageStorage } from './package/storage/storage.ts';
 import { ScheduleLoop } from './schedule/loop.ts';
 import { upsertOwned, upsertPackageSchedules } from './schedule/declared.ts';
@@ -129,6 +130,10 @@ async function writeEmbedded(store: Store, { embedded, tenant, ownOnly, logger }
     embedded.map(({ graph, buildId }) => ({ workflow: graph.spec.name, buildId, spec: graph.spec })),
   );
   const rewritten = await store.write((tx) => upsertOwned(tx, tenant, embeddedOwner, specs));
+  const names = specs.map((spec) => spec.name);
+  for (const { workflow, candidates } of await store.read((tx) => ambiguousAmong(tx, tenant, names))) {
+    logger.warn({ workflow, candidates }, 'the short name of an embedded workflow is ambiguous; use a full name');
+  }
   for (const schedule of rewritten) {
     logger.warn({ schedule, tenant }, 'the damaged row of a schedule was rewritten from its definition');
   }
@@ -152,7 +157,7 @@ function reconcilerOptions(
   engine: Engine,
   onChange: () => void,
 ): ReconcilerOptions {
-  const { clock, logger, envGrants, isolateStallMs, packageMemory, onPackage } = settings;
+  const { clock, logger, envGrants, isolateStallMs, packageMemory, ownOnly, onPackage } = settings;
   return {
     store,
     storage,
@@ -169,9 +174,12 @@ function reconcilerOptions(
     add: (workflows) => engine.catalog.add(workflows),
     remove: (digest) => engine.catalog.remove(digest),
     inUse: (digest) => engine.runs(digest),
-    wants: ({ digest }) => engine.wants(digest),
+    ...(ownOnly ? { wants: ({ digest }) => engine.wants(digest) } : {}),
     onActivate: upsertPackageSchedules,
-    onChange,
+    onChange: () => {
+      engine.followOwn();
+      onChange();
+    },
     onEvent: onPackage,
   };
 }

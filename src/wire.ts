@@ -4,8 +4,8 @@ import type { WorkflowSpec } from './core/definition/spec.ts';
 import type { EngineClientOptions } from './engine/client/client.ts';
 import { DatabaseClock, systemClock } from './engine/clock.ts';
 import type { Engine } from './engine/engine.ts';
-import { resolveWorkflow } from './engine/client/start.ts';
-import type { ResolvedWorkflow } from './engine/client/start.ts';
+import { resolveWorkflow, workflowNamed } from './engine/client/start.ts';
+import type { Candidate, ResolvedWorkflow } from './engine/client/start.ts';
 import { Watch } from './engine/client/watch.ts';
 import { Workflows } from './engine/client/workflows.ts';
 import type { WorkflowEntry } from './engine/client/workflows.ts';
@@ -33,6 +33,7 @@ export interface Parts {
 const registryVerbs: VerbNames<Registry> = {
   publish: true,
   activate: true,
+  deactivate: true,
   register: true,
   rollback: true,
   yank: true,
@@ -120,12 +121,15 @@ export function wire({ store, settings, storage, engine, watch, onChange = () =>
   const { clock, tenant, maxPayload, actor, logger } = settings;
   const onDamaged = (error: CloacinaError): void => logger.warn({ error }, 'a damaged row of the database is skipped');
   const lookup = new Lookup({ store, tenant, onDamaged });
-  const workflows = new Workflows(() => allWorkflows(store, lookup));
-  const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(lookup, name);
+  const packaged = (name: string): Promise<readonly Candidate[]> => packagedCandidates(lookup, name);
   const names = (): Promise<readonly string[]> => workflows.names();
   const specOf = (record: ExecutionRecord): Promise<WorkflowSpec | undefined> => definitionOf(store, record);
   const client = { store, clock, tenant, maxPayload, packaged, names, specOf, engine, watch };
   const resolve = (name: string): Promise<ResolvedWorkflow> => resolveWorkflow(client, name);
+  const workflows = new Workflows(
+    () => allWorkflows(store, lookup),
+    (name) => workflowNamed(client, name),
+  );
   const registry = onDemand<Registry>(registryVerbs, async () => {
     const [{ Registry: Loaded }, { upsertPackageSchedules: onActivate }] = await Promise.all([
       import('./package/registry/registry.ts'),
@@ -150,10 +154,9 @@ async function definitionOf(
   return workflows.find(({ name }) => name === workflow);
 }
 
-async function resolvePackaged(lookup: Lookup, name: string): Promise<readonly ResolvedWorkflow[]> {
-  const found = await lookup.resolve(name);
-  if (found === undefined) return [];
-  return [{ spec: found.spec, buildId: found.pin.digest, pin: found.pin, code: null }];
+async function packagedCandidates(lookup: Lookup, name: string): Promise<readonly Candidate[]> {
+  const found = await lookup.candidates(name);
+  return found.map(({ spec, pin, pinBy, refusal }) => ({ spec, buildId: pin.digest, pin, pinBy, refusal, code: null }));
 }
 
 async function allWorkflows(store: Store, lookup: Lookup): Promise<readonly WorkflowEntry[]> {

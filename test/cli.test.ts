@@ -530,9 +530,9 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
           paused,
           next,
         ]),
-        [['daily', 'adding', '0 2 * * *', 'skip', false, added['next']]],
+        [['daily', 'cli_flows/adding', '0 2 * * *', 'skip', false, added['next']]],
       );
-      assert.match(table, /^daily +operator +adding +.*02:00.* +active +/m);
+      assert.match(table, /^daily +operator +cli_flows\/adding +.*02:00.* +active +/m);
       assert.deepEqual(shown['input'], { numbers: [1] });
       assert.deepEqual(preview['slots'], [added['next']]);
 

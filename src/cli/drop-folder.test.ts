@@ -7,7 +7,12 @@ import type { TestContext } from 'node:test';
 import { CloacinaError, PackageInvalidError, StoreUnavailableError } from '../core/error.ts';
 import { checkDropFolder, watchDropFolder } from './drop-folder.ts';
 
-const asks = { net: false, env: [], added: { net: false, env: [] } };
+const rest = {
+  restored: false,
+  head: null,
+  ambiguous: [],
+  asks: { net: false, env: [], added: { net: false, env: [] } },
+};
 
 let root = '';
 
@@ -31,7 +36,7 @@ async function watch(t: TestContext, name: string, register: (text: string) => v
   const watching = watchDropFolder(dir, {
     register: async (bytes) => {
       register(Buffer.from(bytes).toString());
-      return { id: 'p', name: 'p', version: '1.0.0', digest: 'd', created: true, activated: true, asks };
+      return { id: 'p', name: 'p', version: '1.0.0', digest: 'd', created: true, activated: true, ...rest };
     },
     onRegistered: () => say('registered'),
     onRefused: (_, error) => say(`refused ${error.code}`),

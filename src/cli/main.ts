@@ -11,7 +11,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (process.env[name] === '') delete process.env[name];
   }
   const json = beforeTerminator(argv).includes('--json');
-  const program = makeProgram({ quiet: json });
+  const program = makeProgram({ quiet: json, words: argv });
   try {
     await program.parseAsync(argv, { from: 'user' });
   } catch (error) {

@@ -13,14 +13,20 @@ import { addWorkflowCommands } from './commands/workflow.ts';
 import { withoutValue } from './failure.ts';
 import { stdout } from './stdout.ts';
 
+interface ProgramOptions {
+  /** Commander prints no errors, because the error is printed as a document. */
+  readonly quiet?: boolean;
+  /** The command line to parse. */
+  readonly words?: readonly string[];
+}
+
 /**
- * All commands of the CLI. With `quiet` commander prints no errors, because the error is printed as a document.
- * This file does not load the engine: each command loads it when it runs.
+ * All commands of the CLI. This file does not load the engine: each command loads it when it runs.
  */
-export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}): Command {
-  const program = new Command('cloacina')
-    .description('Package, register, run and schedule durable workflows.')
-    .version(ownVersion(), '-V, --version')
+export function makeProgram({ quiet = false, words = [] }: ProgramOptions = {}): Command {
+  const program = new Command('cloacina').description('Package, register, run and schedule durable workflows.');
+  if (!hasVersionOption(words)) program.version(ownVersion(), '-V, --version');
+  program
     .addOption(
       new Option(
         '--database <url>',
@@ -50,6 +56,11 @@ export function makeProgram({ quiet = false }: { readonly quiet?: boolean } = {}
   addDemoCommand(program);
   addCompletionsCommand(program);
   return program;
+}
+
+/** Commander reads an option of the program behind a command too, and `--version` of these commands is their own. */
+function hasVersionOption(words: readonly string[]): boolean {
+  return words.includes('execution') && (words.includes('retry') || words.includes('fork'));
 }
 
 function ownVersion(): string {

@@ -7,6 +7,7 @@ import type {
 } from '../engine/client/execution-queries.ts';
 import type { Json } from '../core/json.ts';
 import type { Asked } from '../package/load/grants.ts';
+import type { Registered } from '../package/registry/registry.ts';
 import type { PackageView, PackageItem } from '../package/registry/views.ts';
 import type { WorkflowEntry } from '../engine/client/workflows.ts';
 import type { ScheduleDetail, ScheduleSummary, SlotSummary } from '../schedule/schedules.ts';
@@ -71,6 +72,25 @@ export function packageDocument({ name, channels, versions }: PackageView): obje
         conditions: runner.conditions.map((condition) => ({ ...condition, at: iso(condition.at) })),
       })),
     })),
+  };
+}
+
+export function registeredDocument({ head, asks, ...done }: Registered): object {
+  const { id, name, version, digest, created, activated, restored, ambiguous } = done;
+  const at = head === null ? null : { channel: head.channel, version: head.version, serial: head.serial };
+  const wanted = head === null || head.wantedVersion === null ? {} : { wanted: head.wantedVersion };
+  const points = at === null ? null : { ...at, ...wanted };
+  return {
+    id,
+    name,
+    version,
+    digest,
+    created,
+    activated,
+    restored,
+    head: points,
+    asks: askedDocument(asks),
+    ambiguous,
   };
 }
 

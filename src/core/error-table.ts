@@ -82,7 +82,7 @@ const rows = {
   },
   AMBIGUOUS_WORKFLOW: {
     exit: 5,
-    meaning: 'Several packages contain a workflow with this name.',
+    meaning: 'Several packages, or a package and an application, have a workflow with this name.',
     remedy: 'Use the full name, `package/workflow`.',
   },
   EXECUTION_NOT_FOUND: {
@@ -102,8 +102,10 @@ const rows = {
   },
   EXECUTION_STATE: {
     exit: 5,
-    meaning: 'The current state of the execution does not allow this operation.',
-    remedy: 'Check its state: `cloacina execution show ID`. The message names the states that allow the operation.',
+    meaning:
+      'The current state of the execution does not allow this operation, or another version of its package differs in what has begun.',
+    remedy:
+      'Check its state: `cloacina execution show ID`. The message names the states that allow the operation, or the differences.',
   },
   SIGNAL_UNKNOWN: {
     exit: 3,
@@ -369,8 +371,14 @@ const rows = {
   },
   PACKAGE_NOT_FOUND: {
     exit: 3,
-    meaning: 'The registry has no such package or version.',
+    meaning: 'The registry has no such package, version or channel.',
     remedy: 'Check the name with `cloacina package list`.',
+  },
+  PACKAGE_BYTES_MISSING: {
+    exit: 6,
+    meaning: 'The registry has the version, but its file is not in the storage of this process. Its executions wait.',
+    remedy:
+      'Use the same folder on all machines: `--registry`, `CLOACINA_REGISTRY` or the option `registry`. If the file was lost, register it again, which restores it.',
   },
   PACKAGE_IN_USE: {
     exit: 5,
@@ -380,7 +388,8 @@ const rows = {
   PACKAGE_ACTIVE: {
     exit: 5,
     meaning: 'A channel points to this version.',
-    remedy: 'Activate another version first, or unregister the whole package by its name.',
+    remedy:
+      'Activate another version first, remove the channel with `cloacina package deactivate`, or unregister the whole package by its name.',
   },
   PACKAGE_UNAVAILABLE: {
     exit: 5,
@@ -392,6 +401,12 @@ const rows = {
     exit: 1,
     meaning: 'The code of a package failed to load, or its exports do not match its manifest.',
     remedy: 'Read the message and build the package again.',
+  },
+  PACKAGE_NOT_LOADED: {
+    exit: 6,
+    meaning:
+      'No runner, or not every runner, has loaded the version in the time that `--wait` allows. It is registered.',
+    remedy: 'Check that runners are up and use the same registry: `cloacina package show NAME` lists how far each is.',
   },
   ISOLATE_EXITED: {
     exit: 1,
@@ -412,6 +427,13 @@ const rows = {
     exit: 2,
     meaning: 'This client or runner was opened without a registry.',
     remedy: 'Pass the `registry` option, for example `file:./packages`.',
+  },
+  WORKFLOW_NAME_TAKEN: {
+    exit: 5,
+    meaning:
+      'Activating the version would make the short name of a workflow ambiguous, because another package or an application has a workflow with this name. Nothing was changed.',
+    remedy:
+      'Rename the workflow. If every start and schedule uses full names (`package/workflow`), repeat the call with `--allow-ambiguous` (`allowAmbiguous: true`).',
   },
   // schedules
   SCHEDULE_INVALID: {

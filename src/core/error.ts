@@ -119,11 +119,9 @@ export class ExecutionEndedError extends CloacinaError {
 export class ExecutionStateError extends CloacinaError {
   readonly executionId: string;
   readonly status: string;
-  constructor(executionId: string, status: string, what: string) {
-    super(
-      'EXECUTION_STATE',
-      `execution '${executionId}' is ${status}: ${stateHints[what] ?? `${what} is not possible in this state`}`,
-    );
+  constructor(executionId: string, status: string, what: string, reason?: string) {
+    const why = reason ?? stateHints[what] ?? `${what} is not possible in this state`;
+    super('EXECUTION_STATE', `execution '${executionId}' is ${status}: ${why}`);
     this.executionId = executionId;
     this.status = status;
   }

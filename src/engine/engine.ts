@@ -191,12 +191,17 @@ export class Engine {
     this.#submitted(buildId);
   }
 
+  /** Follows its own executions, if it takes no others: a channel that went back may have moved them to another version. */
+  followOwn(): void {
+    for (const id of new Set(this.#roots)) void this.#follow(id);
+  }
+
   /** Returns true if a build is wanted here: any, unless `ownOnly` is set and no execution of it was started here. */
   wants(buildId: string): boolean {
     return this.#ownBuilds === null || this.#ownBuilds.has(buildId);
   }
 
-  /** Follows an execution of this runner that was created for another version than the intended one. */
+  /** Follows an execution of this runner to the version that it has now, if that is not the intended one. */
   async #follow(id: string): Promise<void> {
     try {
       const record = await this.#options.store.execution(id);
@@ -268,7 +273,7 @@ export class Engine {
     const { buildId, pin } = live.workflow;
     const beside = pin === null ? this.catalog.embedded(name) : this.catalog.find(buildId, name, live.tenant);
     if (beside === undefined) return this.#options.resolve(live.tenant, name);
-    return { spec: beside.graph.spec, buildId: beside.buildId, pin, code: beside.code, keepsVersion: true };
+    return { spec: beside.graph.spec, buildId: beside.buildId, pin, code: beside.code, pinBy: 'origin' };
   }
 
   /** Waits until all executions are released. A failed release leaves the rows unchanged, for other runners to find. */

@@ -52,7 +52,7 @@ test('scheduling.md: packaged schedules are written at activation, changed by th
   const [nightly, tick] = await schedules.list();
   assert.deepEqual([nightly!.enabled, nightly!.next], [false, null]);
   assert.deepEqual([tick!.overlap, tick!.next, tick!.id], ['allow', start + 3_600_000, before[1]!.id]);
-  await activate(place, []); // unregistered
+  await activate(place, []); // no channel live
   assert.deepEqual(
     (await schedules.list()).map(({ enabled }) => enabled),
     [false, false],

@@ -5,7 +5,7 @@ import { declaredSchedules } from '../core/schedule/schedule-spec.ts';
 import type { DeclaredSchedule } from '../core/schedule/schedule-spec.ts';
 import type { ScheduleRule, ScheduleSpec, WorkflowSpec } from '../core/definition/spec.ts';
 import { newId } from '../engine/id.ts';
-import { insertSchedule, lockOwned, neverFired, writeSchedule } from '../store/schedules/schedules.ts';
+import { deleteSchedule, insertSchedule, lockOwned, neverFired, writeSchedule } from '../store/schedules/schedules.ts';
 import type { ScheduleRecord } from '../store/schedules/schedules.ts';
 import type { Script, Tx } from '../store/script.ts';
 import { changeSchedule } from './change.ts';
@@ -26,16 +26,27 @@ export function overridesOf(record: ScheduleRecord): Overrides {
 
 /**
  * Writes the schedules of a package, in the transaction that activates its version: those that the version does not have
- * are disabled, and an operator's pause and overrides survive. It is the registry's hook. The registry has checked them
- * when the version was published (`checkSchedules`). Throws SCHEDULE_INVALID if two have one name.
+ * are disabled, and an operator's pause and overrides survive. With null, the package is unregistered, and its schedules are
+ * deleted. It is the registry's hook (`ActivateHook`). The registry has checked them when the version was published
+ * (`checkSchedules`). Throws SCHEDULE_INVALID if two have one name.
  */
 export function* upsertPackageSchedules(
   tx: Tx,
   tenant: string,
   packageName: string,
-  workflows: readonly WorkflowSpec[],
-): Script<void> {
-  yield* upsertOwned(tx, tenant, packageOwner(packageName), workflows);
+  workflows: readonly WorkflowSpec[] | null,
+): Script<readonly string[]> {
+  const owner = packageOwner(packageName);
+  if (workflows === null) return yield* deleteOwned(tx, tenant, owner);
+  yield* upsertOwned(tx, tenant, owner, workflows);
+  return [];
+}
+
+/** Deletes the schedules of an owner; returns their ids. The records of their slots are still there. */
+function* deleteOwned(tx: Tx, tenant: string, owner: string): Script<readonly string[]> {
+  const ids = (yield* lockOwned(tx, tenant, owner)).map(({ id }) => id);
+  for (const id of ids) yield* deleteSchedule(id);
+  return ids;
 }
 
 /**

@@ -6,7 +6,10 @@ import type { ScheduleRule } from '../core/definition/spec.ts';
 
 /** A schedule to add: its options, workflow and input. */
 export interface ScheduleRequest extends ScheduleOptions<unknown> {
-  /** A workflow's name, or `package/workflow`, `embedded/workflow`. */
+  /**
+   * A workflow's name, or `package/workflow`, `embedded/workflow`; a short name is replaced by the full one. With a version,
+   * a digest or a channel, as `package@canary/workflow`, each slot starts that.
+   */
   readonly workflow: string;
 }
 

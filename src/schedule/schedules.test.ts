@@ -19,14 +19,20 @@ function coded(code: ErrorCode, message = /./): (error: unknown) => boolean {
 test('interfaces.md: add returns id and next; omitted fields have the defaults of scheduling.md', async (t) => {
   const { schedules } = await SchedulePlace.open(t);
   const added = await schedules.add('nightly', { workflow: 'etl', cron: '0 2 * * *', timezone: 'Europe/Berlin' });
-  assert.deepEqual(added, { id: added.id, name: 'nightly', next: start + 3_600_000, created: true });
+  assert.deepEqual(added, {
+    id: added.id,
+    name: 'nightly',
+    workflow: 'embedded/etl',
+    next: start + 3_600_000,
+    created: true,
+  });
   const { createdAt, updatedAt, ...detail } = await schedules.get('nightly');
   assert.deepEqual([createdAt, updatedAt], [start, start]);
   const expected = {
     id: added.id,
     name: 'nightly',
     owner: 'operator',
-    workflow: 'etl',
+    workflow: 'embedded/etl',
     cron: '0 2 * * *',
     every: null,
     at: null,

@@ -4,7 +4,13 @@ import type { ScheduleOptions } from '../core/definition/definition.ts';
 import { describeRule } from '../core/schedule/describe-rule.ts';
 import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
-import { OptionInvalidError, ScheduleExistsError, ScheduleInvalidError, ScheduleNotFoundError } from '../core/error.ts';
+import {
+  AmbiguousWorkflowError,
+  OptionInvalidError,
+  ScheduleExistsError,
+  ScheduleInvalidError,
+  ScheduleNotFoundError,
+} from '../core/error.ts';
 import type { CloacinaError } from '../core/error.ts';
 import { parseJson, stringifyJson } from '../core/json.ts';
 import { anything, checkOptions, noOptions, shown, text as word, wholeNumber } from '../core/option-check.ts';
@@ -15,9 +21,10 @@ import type { ScheduleRule } from '../core/definition/spec.ts';
 import { settledTime } from '../engine/clock.ts';
 import type { Clock } from '../engine/clock.ts';
 import { newId } from '../engine/id.ts';
-import { checkInput } from '../engine/client/start.ts';
+import { parseWorkflowName } from '../core/definition/workflow-name.ts';
+import { checkInput, longName } from '../engine/client/start.ts';
 import type { ResolvedWorkflow } from '../engine/client/start.ts';
-import { deleteSlots, slotHistory } from '../store/schedules/slots.ts';
+import { deleteAllSlots, slotHistory } from '../store/schedules/slots.ts';
 import {
   deleteSchedule,
   insertSchedule,
@@ -60,6 +67,8 @@ export interface SchedulesOptions {
 export interface AddedSchedule {
   readonly id: string;
   readonly name: string;
+  /** The full name of the workflow that it starts: see `ScheduleRequest.workflow`. */
+  readonly workflow: string;
   /** The next slot, epoch ms; null where it is paused. */
   readonly next: number | null;
   /** False where it existed already, the same in every field. */
@@ -94,8 +103,6 @@ const historyKinds: Kinds<HistoryOptions> = { limit: wholeNumber(1, 1000), befor
 const statsKinds: Kinds<StatsOptions> = { since: anything, schedule: word };
 
 const hourMs = 3_600_000;
-/** Slots deleted by one transaction, so that the writer is not held long. */
-const deleteLimit = 5000;
 
 /** The verbs of schedules, for a process that loads them at the first call of one. */
 export type SchedulesVerbs = Pick<Schedules, keyof Schedules>;
@@ -125,9 +132,9 @@ export class Schedules {
   async add(name: string, request: ScheduleRequest): Promise<AddedSchedule> {
     checkName(name);
     checkFields(request);
-    const { workflow, paused } = request;
+    const { paused } = request;
     const rule = scheduleRule(request, null);
-    const input = await this.#checkedInput(workflow, request.input);
+    const { workflow, input } = await this.#checked(request.workflow, request.input, name);
     const now = await settledTime(this.#options.clock);
     const record = this.#newRecord(name, { workflow, input, rule, paused: paused ?? false }, now);
     const tenant = this.#tenant;
@@ -139,7 +146,7 @@ export class Schedules {
       if (!isNew) throw new ScheduleExistsError(name); // somebody else adds it at this moment
       return { found: record, created: true };
     });
-    return { id: found.id, name, next: nextOf(found, now), created };
+    return { id: found.id, name, workflow, next: nextOf(found, now), created };
   }
 
   /**
@@ -152,8 +159,7 @@ export class Schedules {
     checkFields(changes);
     const found = await this.#find(name);
     const { owner } = found;
-    const { workflow = found.workflow } = changes;
-    if (owner !== operatorOwner && workflow !== found.workflow) {
+    if (owner !== operatorOwner && (changes.workflow ?? found.workflow) !== found.workflow) {
       throw new ScheduleInvalidError('workflow', `schedule '${name}' belongs to ${owner}, with its workflow`);
     }
     if (changes.paused !== undefined && changes.paused !== null && typeof changes.paused !== 'boolean') {
@@ -161,7 +167,10 @@ export class Schedules {
     }
     const isChecked = changes.input !== undefined || changes.workflow !== undefined;
     const given = changes.input === undefined ? parseJson(found.input) : changes.input;
-    const input = isChecked ? await this.#checkedInput(workflowRef({ owner, workflow }), given) : found.input;
+    const asked = owner === operatorOwner ? (changes.workflow ?? found.workflow) : workflowRef(found);
+    const checked = isChecked ? await this.#checked(asked, given, name) : found;
+    const { input } = checked;
+    const workflow = owner === operatorOwner ? checked.workflow : found.workflow;
     const start = await this.#starts().of(found);
     if (!isSameTiming(changedRule(found.rule, changes), found.rule)) await this.#fireDue(found, start);
     return this.#act(
@@ -211,10 +220,8 @@ export class Schedules {
       yield* deleteSchedule(record.id);
       return { ...record, enabled: false };
     });
-    for (;;) {
-      const deleted = await this.#store.write(() => deleteSlots(found.id, deleteLimit));
-      if (deleted < deleteLimit) return removed;
-    }
+    await deleteAllSlots(this.#store, found.id);
+    return removed;
   }
 
   /**
@@ -313,15 +320,41 @@ export class Schedules {
     return result;
   }
 
-  /** The input as JSON text, as it was given: it is parsed anew for every slot. */
-  async #checkedInput(workflow: string, input: unknown): Promise<string> {
+  /**
+   * The full name of the workflow, so that the schedule means the same whatever is registered later, and the input as JSON
+   * text, as it was given: it is parsed anew for every slot.
+   */
+  async #checked(
+    workflow: string,
+    input: unknown,
+    schedule: string,
+  ): Promise<{ readonly workflow: string; readonly input: string }> {
     if (typeof workflow !== 'string' || workflow === '') {
       throw new ScheduleInvalidError('workflow', 'a schedule needs the name of a workflow');
     }
     const { resolve, maxPayload } = this.#options;
     const text = stringifyJson(input === undefined ? {} : input, 'input', maxPayload);
-    await checkInput(await resolve(workflow), parseJson(text), maxPayload);
-    return text;
+    const meant = await this.#boundBefore(workflow, schedule);
+    const resolved = await resolve(meant);
+    await checkInput(resolved, parseJson(text), maxPayload);
+    return { workflow: parseWorkflowName(meant).at === null ? longName(resolved) : meant, input: text };
+  }
+
+  /**
+   * The name, or the full one that an operator's schedule is bound to since a time when the name was not ambiguous: a script
+   * that adds or changes the schedule again means the same.
+   */
+  async #boundBefore(workflow: string, schedule: string): Promise<string> {
+    try {
+      await this.#options.resolve(workflow);
+      return workflow;
+    } catch (error) {
+      if (!(error instanceof AmbiguousWorkflowError)) throw error;
+      const named = await this.#store.read(() => schedulesNamed(this.#tenant, schedule));
+      const bound = named.find(({ owner }) => owner === operatorOwner)?.workflow;
+      if (bound === undefined || !error.candidates.includes(bound)) throw error;
+      return bound;
+    }
   }
 
   #starts(): Starts {

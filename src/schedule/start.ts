@@ -40,8 +40,8 @@ export function* holdStarts(
 }
 
 function pinningOf({ tenant }: ScheduleRecord, { resolved }: Extract<Start, { readonly status: 'ready' }>): Pinning {
-  const { spec, pin, keepsVersion } = resolved;
-  return { tenant, workflow: spec.name, pin, followsChannel: pin !== null && keepsVersion !== true };
+  const { spec, pin, pinBy = 'channel' } = resolved;
+  return { tenant, workflow: spec.name, pin, pinBy };
 }
 
 function failed(thrown: unknown): Extract<Start, { readonly status: 'failed' }> {

@@ -4,6 +4,7 @@ import type { WorkflowSpec } from '../core/definition/spec.ts';
 import type { Batch, CommitResult, NewExecution, TaskState } from './transition.ts';
 import type { Claim } from './claim/claim.ts';
 import type { Fork, Retry } from './executions/commands.ts';
+import type { Repin } from './executions/repin.ts';
 import type { CreatedExecution } from './executions/create.ts';
 import type { ExecutionFilter, LogKey, LogRecord } from './executions/executions.ts';
 import type { ClaimedExecution } from './claim/hydrate.ts';
@@ -245,6 +246,7 @@ export type {
   Pruned,
   Renew,
   Renewal,
+  Repin,
   Retry,
   RunnerRecord,
   RetiredExecution,

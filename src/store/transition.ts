@@ -9,8 +9,8 @@ export interface NewExecution {
   readonly workflow: string;
   /** The package it is pinned to, as its channel was when this was put together. */
   readonly pin: Pin | null;
-  /** Whether the commit pins it to what the channel points to by then. Not so for what keeps the version it came from. */
-  readonly followsChannel: boolean;
+  /** The version that its commit pins it to; of no account without a pin. */
+  readonly pinBy: PinBy;
   /** The code that can run it: a package's digest, or `embedded/<workflow>/<fingerprint>`. */
   readonly buildId: string;
   readonly priority: number;
@@ -38,6 +38,12 @@ export interface NewExecution {
   /** How long it is kept once its root has ended, ms; null: the default of the runner that prunes. */
   readonly retention: number | null;
 }
+
+/**
+ * `channel`: the version that the live channel points to at the commit. `named`: the version that the caller named. Both
+ * must take new executions. `origin`: the version of the execution that it comes from, also where that takes no new ones.
+ */
+export type PinBy = 'channel' | 'named' | 'origin';
 
 export interface Pin {
   readonly package: string;

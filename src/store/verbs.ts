@@ -68,6 +68,8 @@ function plain<Args extends readonly unknown[], T>(script: (...args: Args) => Sc
 const unnoticed = (): null => null;
 /** Only viewers have something new to see. */
 const seen = (): Notice => 'any';
+/** There is work, also for runners that have not loaded its version yet. */
+const everything = (): Notice => 'all';
 /** There is work, if any row was changed. */
 const workIfAny = (count: number): Notice | null => (count > 0 ? 'work' : null);
 
@@ -115,8 +117,8 @@ const inboxVerbs: Table<Inbox> = {
   pause: writes(commands.pauseExecution),
   resume: writes(commands.resumeExecution),
   signal: writes(sendSignal),
-  retry: writes(commands.retryExecution),
-  fork: writes(commands.forkExecution),
+  retry: writes(commands.retryExecution, everything),
+  fork: writes(commands.forkExecution, everything),
   hasMessages: ahead(asks(plain(runners.hasMessages))),
   inboxOf: ahead(asks(plain(inboxOf))),
 };

@@ -22,7 +22,7 @@ export function sampleExecution(change: Partial<NewExecution> = {}): NewExecutio
     idempotencyKey: null,
     inputHash: null,
     limitKey: null,
-    followsChannel: change.pin !== undefined && change.pin !== null,
+    pinBy: 'channel',
     retention: null,
     rootId: id,
     depth: 0,

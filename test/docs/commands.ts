@@ -77,7 +77,7 @@ function npmProblem(
 
 /** The CLI's own parser reads the words; only the actions are removed from it. */
 function cliProblem(words: readonly string[]): string | undefined {
-  const program = makeProgram({ quiet: true });
+  const program = makeProgram({ quiet: true, words });
   disarm(program);
   try {
     program.parse(words, { from: 'user' });

@@ -97,7 +97,9 @@ export async function swapUnderLoad(swaps: number): Promise<Swapped> {
     maxPayload: 1_000_000,
     packaged: async (name) => {
       const found = await registry.resolve(name);
-      return found === undefined ? [] : [{ spec: found.spec, buildId: found.pin.digest, pin: found.pin, code: null }];
+      return found === undefined
+        ? []
+        : [{ spec: found.spec, buildId: found.pin.digest, pin: found.pin, code: null, refusal: null }];
     },
     names: async () => [],
     engine,

@@ -66,13 +66,17 @@ function addControlCommands(noun: Command): void {
   verb('cancel', 'cancel an execution and its children', (client, id) => client.cancel(id));
   verb('pause', 'stop starting tasks; running tasks may finish', (client, id) => client.pause(id));
   verb('resume', 'resume a paused execution', (client, id) => client.resume(id));
-  verb('retry', 'retry a failed or cancelled execution; completed tasks are kept', (client, id) => client.retry(id));
-  noun
+  const retrying = noun
+    .command('retry')
+    .description('retry a failed or cancelled execution; completed tasks are kept')
+    .argument('<id>', 'execution');
+  versionOptions(retrying).action(act(retry));
+  const forking = noun
     .command('fork')
     .description('start a copy that runs again from one task and reuses everything before it')
     .argument('<id>', 'execution')
-    .requiredOption('--from <task>', 'first task to run again')
-    .action(act(fork));
+    .requiredOption('--from <task>', 'first task to run again');
+  versionOptions(forking).action(act(fork));
   noun
     .command('signal')
     .description('send a signal to an execution')
@@ -80,6 +84,17 @@ function addControlCommands(noun: Command): void {
     .argument('<name>', 'signal')
     .option('--payload <json>', 'payload as JSON, @FILE to read a file, or @- to read stdin (default: null)')
     .action(act(signal));
+}
+
+function versionOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--version <version>',
+        'version of the package to continue with, or a digest or channel of it (default: the version of the execution)',
+      ).conflicts('live'),
+    )
+    .option('--live', 'continue with the version that the live channel points to');
 }
 
 interface ListOptions {
@@ -207,7 +222,7 @@ function logLine({ task, item, attempt, at, level, message, data }: ExecutionLog
   return `${clock} ${level.padEnd(5)} ${who}: ${indented(message)}${more}`;
 }
 
-type ControlVerb = 'cancel' | 'pause' | 'resume' | 'retry';
+type ControlVerb = 'cancel' | 'pause' | 'resume';
 
 /** A runner that owns the execution has yet to act on `cancelling` and `pausing`. */
 const answers: Readonly<Record<string, string>> = {
@@ -216,7 +231,6 @@ const answers: Readonly<Record<string, string>> = {
   pause: 'Paused execution',
   pausing: 'Pausing execution, running tasks may finish:',
   resume: 'Resumed execution',
-  retry: 'Retrying execution',
 };
 
 async function control(
@@ -229,10 +243,47 @@ async function control(
   cli.output.answer(done, () => `${answers[done.status] ?? answers[verb]} ${id}`);
 }
 
-async function fork(cli: Cli, id: string, { from }: { readonly from: string }): Promise<void> {
-  const forked = await cli.client((client) => client.fork(id, { from }));
-  const document = { id: forked.id, status: 'pending', from: id, task: from };
-  cli.output.answer(document, () => `Started execution ${forked.id} from task ${oneLine(from)} of execution ${id}`);
+interface VersionOptions {
+  readonly version?: string;
+  readonly live?: boolean;
+}
+
+async function retry(cli: Cli, id: string, options: VersionOptions): Promise<void> {
+  const { done, version } = await cli.client(async (client) => {
+    return { done: await client.retry(id, options), version: await chosenVersion(client, id, options) };
+  });
+  cli.output.answer({ ...done, ...version }, () => `Retrying execution ${id}${versionText(version)}`);
+}
+
+async function fork(
+  cli: Cli,
+  id: string,
+  { from, ...options }: { readonly from: string } & VersionOptions,
+): Promise<void> {
+  const { forked, version } = await cli.client(async (client) => {
+    const started = await client.fork(id, { from, ...options });
+    return { forked: started.id, version: await chosenVersion(client, started.id, options) };
+  });
+  const document = { id: forked, status: 'pending', from: id, task: from, ...version };
+  cli.output.answer(document, () => {
+    return `Started execution ${forked} from task ${oneLine(from)} of execution ${id}${versionText(version)}`;
+  });
+}
+
+interface ChosenVersion {
+  readonly package: string | null;
+  readonly version: string | null;
+}
+
+/** The version of an execution, if the command line chose one. */
+async function chosenVersion(client: Client, id: string, options: VersionOptions): Promise<ChosenVersion | null> {
+  if (options.version === undefined && options.live !== true) return null;
+  const { package: from, version } = await client.executions.get(id);
+  return { package: from, version };
+}
+
+function versionText(chosen: ChosenVersion | null): string {
+  return chosen === null ? '' : oneLine(` with ${chosen.package} v${chosen.version}`);
 }
 
 async function signal(cli: Cli, id: string, name: string, options: { readonly payload?: string }): Promise<void> {

@@ -1,15 +1,17 @@
 import { basename } from 'node:path';
-import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
-import type { Json } from '../../core/json.ts';
 import { indented, oneLine } from '../../core/plain.ts';
 import type { Manifest } from '../../package/archive/manifest.ts';
+import type { Activated } from '../../package/registry/registry.ts';
 import type { PackageView, PackageItem } from '../../package/registry/views.ts';
 import type { PackageMemory } from '../../options.ts';
 import { PackageNotFoundError } from '../../core/error.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { askedText, iso, packageDocument, packageItemDocument } from '../views.ts';
+import { addRunCommand } from './package-run.ts';
+import { buildProject } from './project-build.ts';
+import { addRegisterCommand, ambiguousOption, ambiguousText } from './package-register.ts';
 import { exactPackage, memoryOption, packageAt, readBytes, writeWhole, writing } from '../arguments.ts';
 import { fields, paint, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
@@ -41,6 +43,7 @@ function addBuilding(noun: Command): void {
     .option('--env-file <file>', 'environment for code that reads it while loading; lines of NAME=VALUE')
     .addOption(memoryOption())
     .action(act(pack));
+  addRunCommand(noun);
   noun
     .command('inspect')
     .description('check a package file and show its manifest without running its code')
@@ -60,21 +63,22 @@ function addReading(noun: Command): void {
 function addActs(noun: Command): void {
   const why = ['--why <text>', 'reason to record in the registry log'] as const;
   const channel = ['--channel <name>', 'channel to move', 'live'] as const;
-  noun
-    .command('register')
-    .description('publish a package file and use it for new executions')
-    .argument('<file>', 'package file')
-    .option('--no-activate', 'publish without activating')
-    .option(...channel)
-    .option(...why)
-    .action(act(register));
+  addRegisterCommand(noun);
   noun
     .command('activate')
     .description('use a published version for new executions')
     .argument('<name@version>', 'version')
     .option(...channel)
+    .addOption(ambiguousOption())
     .option(...why)
     .action(act(activate));
+  noun
+    .command('deactivate')
+    .description('remove a channel of a package; its versions stay registered')
+    .argument('<name>', 'package')
+    .requiredOption('--channel <name>', 'channel to remove')
+    .option(...why)
+    .action(act(deactivate));
   noun
     .command('rollback')
     .description('go back to the previous healthy version')
@@ -122,14 +126,8 @@ interface PackOptions {
 }
 
 async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> {
-  const [{ buildPackage }, { describeInIsolate }] = await Promise.all([
-    import('../../package/pack/build.ts'),
-    import('../describe.ts'),
-  ]);
-  const environment = options.envFile === undefined ? process.env : await withEnvFile(options.envFile);
-  const { bytes, digest, manifest, warnings } = await buildPackage(dir, {
-    describe: (code) => describeInIsolate(code, environment, options.packageMemory),
-  });
+  const { built } = await buildProject(dir, options.envFile, options.packageMemory);
+  const { bytes, digest, manifest, warnings } = built;
   const { name, version } = manifest.package;
   const file = options.output ?? fileName(name, version);
   await writeWhole(file, bytes);
@@ -140,12 +138,6 @@ async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> 
     const packed = `Packed ${name} v${version} into ${file} (${bytes.length} bytes)`;
     return [packed, `  ${digest}`, ...lines].map(oneLine).join('\n');
   });
-}
-
-/** Like Node's option of the same name: variables of the environment take precedence. */
-async function withEnvFile(file: string): Promise<NodeJS.ProcessEnv> {
-  const text = Buffer.from(await readBytes(file)).toString('utf8');
-  return { ...parseEnv(text), ...process.env };
 }
 
 /** `@team/name` 1.0.0 -> `team-name-1.0.0.cloacina`, as npm names its files. */
@@ -191,26 +183,6 @@ function isEmpty(value: unknown): boolean {
   return Array.isArray(value) && value.length === 0;
 }
 
-interface RegisterOptions extends WhyOption {
-  readonly activate: boolean;
-  readonly channel: string;
-}
-
-async function register(cli: Cli, file: string, options: RegisterOptions): Promise<void> {
-  const bytes = await readBytes(file);
-  const done = await cli.client((client) => client.registry.register(bytes, options));
-  cli.output.answer(done, () => {
-    const what = `${paint('bold', oneLine(`${done.name} v${done.version}`))} (${done.digest})`;
-    if (!done.created) return `${what} is already registered; nothing changed`;
-    const asked = indented(askedText(done.asks, '\nasks for '), 2);
-    const needed =
-      done.asks.env.length === 0 ? '' : `\n  runners must grant these: --allow-env ${done.asks.env.join(',')}`;
-    return done.activated
-      ? `Registered ${what}; new executions use it (channel ${options.channel})${asked}${needed}`
-      : `Published ${what}; to use it: cloacina package activate ${oneLine(`${done.name}@${done.version}`)}${asked}${needed}`;
-  });
-}
-
 async function list(cli: Cli): Promise<void> {
   const items = await cli.client((client) => client.registry.list());
   cli.output.answer({ items: items.map(packageItemDocument) }, () => {
@@ -234,7 +206,7 @@ async function show(cli: Cli, given: string): Promise<void> {
 }
 
 function packageText({ name, channels, versions }: PackageView): string {
-  const heads = Object.entries(channels).map(([channel, head]) => `${channel} -> v${head.version}`);
+  const heads = Object.entries(channels).map(([channel, head]) => `${channel} -> v${head.version}${heldText(head)}`);
   const rows = versions.map(({ version, status: word, registeredAt, workflows, permissions: { net, env }, digest }) => {
     const asks = oneLine(askedText({ net, env, added: { net: false, env: [] } }, ''));
     return [
@@ -257,6 +229,12 @@ function packageText({ name, channels, versions }: PackageView): string {
     fields([
       ['package', { text: name, style: 'bold' }],
       ['channels', heads.join(', ') || 'none'],
+      [
+        'held back',
+        Object.values(channels)
+          .flatMap(({ heldBack }) => heldBack?.message ?? [])
+          .join('\n'),
+      ],
     ]),
     table(['VERSION', 'STATUS', 'REGISTERED', 'WORKFLOWS', 'ASKS FOR', 'DIGEST'], rows),
   ];
@@ -264,8 +242,17 @@ function packageText({ name, channels, versions }: PackageView): string {
   return parts.join('\n\n');
 }
 
+/** ` (wants v2.0.0: LoadFailed on worker-1)`; '' if the channel points where it was pointed. */
+function heldText({ wanted, heldBack }: PackageView['channels'][string]): string {
+  if (wanted === undefined) return '';
+  return heldBack === undefined
+    ? ` (wants v${wanted})`
+    : ` (wants v${wanted}: ${heldBack.reason} on ${heldBack.runner})`;
+}
+
 interface ChannelOptions extends WhyOption {
   readonly channel: string;
+  readonly allowAmbiguous?: boolean;
 }
 
 async function activate(cli: Cli, given: string, options: ChannelOptions): Promise<void> {
@@ -279,30 +266,32 @@ async function rollback(cli: Cli, name: string, options: ChannelOptions): Promis
   cli.output.answer({ name, ...channelDocument(head) }, () => channelText(name, options.channel, head));
 }
 
-interface Head {
-  readonly channel: string;
-  readonly version: string;
-  readonly digest: string;
-  readonly serial: number;
-  readonly activatedAt: number;
+function channelDocument({ channel, version, digest, serial, activatedAt, ambiguous }: Activated): object {
+  return { channel, version, digest, serial, activatedAt: iso(activatedAt), ambiguous };
 }
 
-function channelDocument({ channel, version, digest, serial, activatedAt }: Head): { readonly [key: string]: Json } {
-  return { channel, version, digest, serial, activatedAt: iso(activatedAt) };
+function channelText(name: string, channel: string, { version, ambiguous }: Activated): string {
+  const points = `Channel ${oneLine(channel)} of ${oneLine(name)} points to ${paint('bold', oneLine(`v${version}`))}`;
+  return `${points}${ambiguousText(ambiguous)}`;
 }
 
-function channelText(name: string, channel: string, head: Head): string {
-  return `Channel ${oneLine(channel)} of ${oneLine(name)} points to ${paint('bold', oneLine(`v${head.version}`))}`;
+async function deactivate(cli: Cli, name: string, { channel, ...options }: ChannelOptions): Promise<void> {
+  const { version } = await cli.client((client) => client.registry.deactivate(name, channel, options));
+  cli.output.answer({ name, channel, version }, () => {
+    return oneLine(`Removed channel ${channel} of ${name}; it pointed to v${version}, which stays registered`);
+  });
 }
 
 async function yank(cli: Cli, given: string, options: WhyOption, to: 'yanked' | 'published'): Promise<void> {
   const { name, version } = exactPackage(given);
-  await cli.client(({ registry }) => {
-    return to === 'yanked' ? registry.yank(name, version, options) : registry.unyank(name, version, options);
+  const ambiguous = await cli.client(async ({ registry }) => {
+    if (to === 'published') return (await registry.unyank(name, version, options)).ambiguous;
+    await registry.yank(name, version, options);
+    return [];
   });
-  cli.output.answer({ name, version, status: to }, () => {
+  cli.output.answer({ name, version, status: to, ...(to === 'yanked' ? {} : { ambiguous }) }, () => {
     const meaning = to === 'yanked' ? 'takes no new executions' : 'takes new executions again';
-    return oneLine(`${name} v${version} ${meaning}`);
+    return `${oneLine(`${name} v${version} ${meaning}`)}${ambiguousText(ambiguous)}`;
   });
 }
 

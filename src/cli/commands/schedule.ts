@@ -37,13 +37,19 @@ function addAddCommand(noun: Command): void {
     .command('add')
     .description('add a schedule; needs exactly one of --cron, --every and --at')
     .argument('<name>', 'schedule')
-    .requiredOption('--workflow <name>', 'workflow to start, or package/workflow');
+    .requiredOption(
+      '--workflow <name>',
+      'workflow to start: its name, package/workflow, or package@VERSION/workflow (a version, a digest or a channel)',
+    );
   ruleOptions(add).option('--paused', 'add the schedule paused').action(act(addSchedule));
   const update = noun
     .command('update')
     .description('change the given settings of a schedule; the others stay the same')
     .argument('<name>', 'schedule, or owner/name')
-    .option('--workflow <name>', 'workflow to start, or package/workflow');
+    .option(
+      '--workflow <name>',
+      'workflow to start: its name, package/workflow, or package@VERSION/workflow (a version, a digest or a channel)',
+    );
   ruleOptions(update).action(act(updateSchedule));
 }
 
@@ -101,10 +107,11 @@ interface UpdateOptions extends RuleOptions {
 async function addSchedule(cli: Cli, name: string, { input, ...options }: AddOptions): Promise<void> {
   const given = await givenInput(input);
   const added = await cli.client((client) => client.schedules.add(name, { ...options, ...given }));
-  const { id, next, created } = added;
-  cli.output.answer({ id, name, next: iso(next), created }, () => {
+  const { id, workflow, next, created } = added;
+  cli.output.answer({ id, name, workflow, next: iso(next), created }, () => {
     const done = created ? 'Added' : 'Already exists with the same settings:';
-    return `${done} schedule ${paint('bold', oneLine(name))}; ${next === null ? 'no next slot' : `next ${time(next)}`}`;
+    const what = `${paint('bold', oneLine(name))} of ${oneLine(workflow)}`;
+    return `${done} schedule ${what}; ${next === null ? 'no next slot' : `next ${time(next)}`}`;
   });
 }
 

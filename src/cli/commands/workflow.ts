@@ -17,12 +17,12 @@ export function addWorkflowCommands(program: Command): void {
   noun
     .command('show')
     .description('show a workflow and its task graph')
-    .argument('<name>', 'workflow, or package/workflow')
+    .argument('<name>', 'workflow, package/workflow, or package@VERSION/workflow (a version, a digest or a channel)')
     .action(act(show));
   const running = noun
     .command('run')
     .description('start a workflow, run its tasks in this process, and print the result')
-    .argument('<name>', 'workflow, or package/workflow')
+    .argument('<name>', 'workflow, package/workflow, or package@VERSION/workflow (a version, a digest or a channel)')
     .option('--input <json>', 'input as JSON, @FILE to read a file, or @- to read stdin (default: {})')
     .option('--detach', 'start the execution and return; a runner runs it')
     .option('--idempotency-key <key>', 'a repeated key with the same input returns the same execution');

@@ -15,8 +15,8 @@ import type { Kinds } from '../../core/option-check.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { NewExecution } from '../../store/transition.ts';
 import type { CreatedExecution, Store } from '../../store/store.ts';
-import { Control, checkId } from './execution-commands.ts';
-import type { Controlled, ControlOptions } from './execution-commands.ts';
+import { Control, checkId, versionKinds } from './execution-commands.ts';
+import type { Controlled, ControlOptions, VersionChoice } from './execution-commands.ts';
 import { Executions } from './execution-queries.ts';
 import { ExecutionFailedError } from './execution-failed.ts';
 import type { EndedExecution } from '../execution/ending.ts';
@@ -28,12 +28,12 @@ import { transact } from './runner-transaction.ts';
 import type { Synchronous } from './runner-transaction.ts';
 import type { Watch } from './watch.ts';
 
-export interface ForkOptions {
+export interface ForkOptions extends VersionChoice {
   /** The task that runs again, with all that depend on it. */
   readonly from: string;
 }
 
-const forkKinds: Kinds<ForkOptions> = { from: word };
+const forkKinds: Kinds<ForkOptions> = { from: word, ...versionKinds };
 
 /** The pause after a question that the database did not answer. */
 const retryMs = 500;
@@ -220,23 +220,29 @@ export class EngineClient {
   }
 
   /**
-   * Lets one that failed or was cancelled go on: what completed stays, the rest has all its attempts again. Throws
-   * EXECUTION_STATE, EXECUTION_NOT_FOUND, PACKAGE_NOT_FOUND.
+   * Lets one that failed or was cancelled go on: what completed stays, the rest has all its attempts again. With `version`
+   * or `live` it goes on with that version of its package, which must have the tasks that have begun with the same kind and
+   * needs. Throws EXECUTION_STATE (with the differences), EXECUTION_NOT_FOUND, PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE,
+   * WORKFLOW_NOT_FOUND, OPTION_INVALID.
    */
-  retry(id: string): Promise<Controlled> {
-    return this.#act((control) => control.retry(id));
+  async retry(id: string, options: VersionChoice = {}): Promise<Controlled> {
+    const { rootId, buildId, ...done } = await this.#act((control) => control.retry(id, options));
+    this.#options.engine?.mayTake(rootId, buildId);
+    return done;
   }
 
   /**
-   * A new execution that reuses what completed and does not come after the task `from`, which runs again. Throws
-   * TASK_NOT_FOUND, EXECUTION_NOT_FOUND, EXECUTION_STATE, PACKAGE_NOT_FOUND, OPTION_INVALID.
+   * A new execution that reuses what completed and does not come after the task `from`, which runs again; with `version` or
+   * `live` of that version of its package, which must have what is reused with the same kind and needs. Throws
+   * TASK_NOT_FOUND, EXECUTION_NOT_FOUND, EXECUTION_STATE, PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE, WORKFLOW_NOT_FOUND,
+   * OPTION_INVALID.
    */
   async fork(id: string, options: ForkOptions): Promise<ExecutionHandle<Json>> {
     checkOptions(options, forkKinds);
     if (options.from === undefined) {
       throw new OptionInvalidError('from', 'a fork needs the task that runs again first');
     }
-    const forked = await this.#act((control) => control.fork(id, options.from));
+    const forked = await this.#act((control) => control.fork(id, options));
     this.#options.engine?.mayTake(forked.id, forked.code);
     return this.handle(forked.id);
   }

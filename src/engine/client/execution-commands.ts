@@ -10,25 +10,43 @@ import {
 } from '../../core/error.ts';
 import { compileGraph, downstream } from '../../core/definition/graph.ts';
 import type { Graph } from '../../core/definition/graph.ts';
+import { changedTasks, differenceText, toReset } from '../../core/execution/continuing.ts';
+import { limitKey } from '../../core/execution/limit-key.ts';
 import { parseJson, stringifyJson } from '../../core/json.ts';
+import { checkOptions, flag, text } from '../../core/option-check.ts';
+import type { Kinds } from '../../core/option-check.ts';
 import { jsonSchemaIssues } from '../../core/json-schema.ts';
 import { nearNames } from '../../core/suggest.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { checkText } from '../../core/text.ts';
 import type { TaskState } from '../../store/transition.ts';
-import type { Definitions, Delivery, ExecutionRecord, Reads, Inbox } from '../../store/store.ts';
 import { settledTime } from '../clock.ts';
+import type { Definitions, Delivery, ExecutionRecord, Reads, Repin, Retry, Inbox } from '../../store/store.ts';
 import type { Clock } from '../clock.ts';
-import { newExecution } from './start.ts';
-import { toReset } from '../liveness/retired-builds.ts';
+import { newExecution, resolveWorkflow } from './start.ts';
+import type { ResolvedWorkflow, Resolving } from './start.ts';
 
-export interface ControlOptions {
+export interface ControlOptions extends Resolving {
   readonly store: Inbox & Definitions & Reads;
   readonly tenant: string;
   readonly clock: Clock;
   readonly maxPayload: number;
   /** The definition that an execution was started with; undefined where that is not known any more. */
   readonly specOf: (record: ExecutionRecord) => Promise<WorkflowSpec | undefined>;
+}
+
+/** An execution that a runner may take, and the build that it needs. */
+interface Taken {
+  readonly rootId: string;
+  readonly buildId: string;
+}
+
+/** The version of its package that an execution continues with, or a fork of it starts with; default its own. */
+export interface VersionChoice {
+  /** A version such as `1.0.1`, a digest, or a channel. */
+  readonly version?: string;
+  /** True: the version that the live channel points to. */
+  readonly live?: boolean;
 }
 
 /** What a request made of an execution: its state now, or what its owner is about to make of it. */
@@ -64,45 +82,59 @@ export class Control {
   async signal(id: string, name: string, payload: unknown): Promise<Controlled> {
     const { store, tenant, maxPayload, specOf } = this.#options;
     checkText('signal', name);
-    const text = stringifyJson(payload, `signal '${name}'`, maxPayload);
+    const json = stringifyJson(payload, `signal '${name}'`, maxPayload);
     const record = await this.#find(id);
     const spec = await specOf(record);
-    if (spec !== undefined) checkSignal(spec, name, text);
-    return taken(id, await store.signal(id, tenant, name, text), 'signal', record.status);
+    if (spec !== undefined) checkSignal(spec, name, json);
+    return taken(id, await store.signal(id, tenant, name, json), 'signal', record.status);
   }
 
-  /** Throws EXECUTION_STATE, PACKAGE_NOT_FOUND. */
-  async retry(id: string): Promise<Controlled> {
+  /** Throws EXECUTION_STATE, PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE, WORKFLOW_NOT_FOUND, OPTION_INVALID, CONFLICT. */
+  async retry(id: string, choice: VersionChoice): Promise<Controlled & Taken> {
     const { store, tenant } = this.#options;
     const record = await this.#find(id);
-    const held = record.status === 'paused' && record.reason === 'DEFINITION_CHANGED';
-    const now = held ? await store.newestDefinition(record.workflow) : undefined;
-    let code = record.buildId;
-    let [reset, gone]: (readonly string[])[] = [[], []];
-    if (now !== undefined && now.buildId !== record.buildId) {
-      const before = await store.definition(record.buildId);
-      const tasks = await store.tasks(id);
-      const graph = compileGraph(now.spec);
-      code = now.buildId;
-      reset = before === undefined ? tasks.map(({ task }) => task) : toReset(before, graph, tasks);
-      gone = reset.filter((task) => !graph.indexOf.has(task));
-    }
-    return taken(id, await store.retry({ id, tenant, buildId: code, reset: reset!, gone: gone! }), 'retry', 'pending');
+    const repin = await this.#repin(record, choice);
+    const retry =
+      repin === null
+        ? { id, tenant, ...(await this.#changesOf(record)), repin }
+        : { id, tenant, buildId: repin.to.digest, reset: [], gone: [], repin };
+    const done = taken(id, await store.retry(retry), 'retry', 'pending');
+    return { ...done, rootId: record.rootId, buildId: retry.buildId };
   }
 
-  /** The id of the new execution. Throws TASK_NOT_FOUND, PACKAGE_NOT_FOUND, WORKFLOW_NOT_FOUND. */
+  /** The build that continues an execution, and what begins again: another one only if the definition changed under it. */
+  async #changesOf(record: ExecutionRecord): Promise<Pick<Retry, 'buildId' | 'reset' | 'gone'>> {
+    const { store } = this.#options;
+    const held = record.status === 'paused' && record.reason === 'DEFINITION_CHANGED';
+    const now = held ? await store.newestDefinition(record.workflow) : undefined;
+    if (now === undefined || now.buildId === record.buildId) return { buildId: record.buildId, reset: [], gone: [] };
+    const before = await store.definition(record.buildId);
+    const tasks = await store.tasks(record.id);
+    const graph = compileGraph(now.spec);
+    const reset = before === undefined ? tasks.map(({ task }) => task) : toReset(before, graph, tasks);
+    return { buildId: now.buildId, reset, gone: reset.filter((task) => !graph.indexOf.has(task)) };
+  }
+
+  /**
+   * The id of the new execution. Throws TASK_NOT_FOUND, PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE, WORKFLOW_NOT_FOUND,
+   * EXECUTION_STATE, OPTION_INVALID.
+   */
   async fork(
     id: string,
-    from: string,
+    { from, ...choice }: { readonly from: string } & VersionChoice,
   ): Promise<{ readonly id: string; readonly code: string; readonly status: string }> {
     const { store, tenant, clock, specOf } = this.#options;
     const record = await this.#find(id);
-    const spec = await specOf(record);
+    const repin = await this.#repin(record, choice);
+    const spec = repin?.now ?? (await specOf(record));
     if (spec === undefined) throw new ExecutionStateError(id, record.status, 'fork');
     const graph = compileGraph(spec);
     const task = graph.indexOf.get(from);
     if (task === undefined) throw new TaskNotFoundError(record.workflow, from, nearNames(from, graph.names));
-    const resolved = { spec, buildId: record.buildId, pin: record.pin, code: null, keepsVersion: true };
+    const pin = repin?.to ?? record.pin;
+    const buildId = repin?.to.digest ?? record.buildId;
+    const pinBy = repin === null ? 'origin' : 'named';
+    const resolved: ResolvedWorkflow = { spec, buildId, pin, code: null, pinBy };
     const tags = (parseJson(record.tags) ?? {}) as Record<string, string>;
     const create = newExecution({
       resolved,
@@ -112,8 +144,31 @@ export class Control {
       now: await settledTime(clock),
     });
     const keep = kept(graph, task, await store.tasks(id));
+    if (repin !== null) checkKept(record, repin, keep);
     taken(id, await store.fork({ create, from: { id, task: from }, keep }), 'fork', 'pending');
     return { id: create.id, code: create.buildId, status: 'pending' };
+  }
+
+  /** The version that was chosen for an execution; null where that is its own. */
+  async #repin(record: ExecutionRecord, choice: VersionChoice): Promise<Repin | null> {
+    const at = chosenVersion(choice);
+    if (at === null) return null;
+    const { id, status, workflow, pin, tenant, input } = record;
+    if (pin === null) {
+      const why = `execution '${id}' is of the embedded workflow '${workflow}', which has no versions`;
+      throw new OptionInvalidError('version', `${why}; a runner with the new definition continues it`);
+    }
+    const other = await resolveWorkflow(this.#options, `${pin.package}@${at}/${workflow}`);
+    if (other.pin === null || other.pin.digest === pin.digest) return null;
+    const before = await this.#options.specOf(record);
+    if (before === undefined) throw new ExecutionStateError(id, status, 'fork');
+    return {
+      from: pin,
+      to: other.pin,
+      before,
+      now: other.spec,
+      limitKey: limitKey(other.spec, pin.package, tenant, input),
+    };
   }
 
   async #find(id: string): Promise<ExecutionRecord> {
@@ -122,6 +177,24 @@ export class Control {
     if (record === undefined || record.tenant !== this.#options.tenant) throw new ExecutionNotFoundError(id);
     return record;
   }
+}
+
+function chosenVersion(choice: VersionChoice): string | null {
+  checkOptions(choice, versionKinds);
+  const { version, live = false } = choice;
+  if (version === undefined) return live ? 'live' : null;
+  if (live) throw new OptionInvalidError('live', `it excludes the option version (${version}); pass one of them`);
+  return version;
+}
+
+export const versionKinds: Kinds<VersionChoice> = { version: text, live: flag };
+
+/** Throws EXECUTION_STATE if the other version has tasks whose outcomes are kept with another kind or other needs. */
+function checkKept({ id, status }: ExecutionRecord, { to, before, now }: Repin, keep: readonly string[]): void {
+  const changed = changedTasks(before, now, keep);
+  if (changed.length === 0) return;
+  const what = `it cannot be forked with ${to.package} v${to.version}, which differs in tasks whose outcomes a fork keeps`;
+  throw new ExecutionStateError(id, status, 'fork', `${what}: ${differenceText(before, now, changed)}`);
 }
 
 /** The tasks whose outcome a fork takes over: completed, or skipped by their own `when`, and not after anything that runs again. */

@@ -9,17 +9,19 @@ import {
   OptionInvalidError,
   WorkflowNotFoundError,
 } from '../../core/error.ts';
+import type { CloacinaError } from '../../core/error.ts';
 import { compileGraph } from '../../core/definition/graph.ts';
+import { limitKey } from '../../core/execution/limit-key.ts';
 import { canonicalJson, parseJson, stringifyJson } from '../../core/json.ts';
-import type { Json } from '../../core/json.ts';
 import { jsonSchemaIssues } from '../../core/json-schema.ts';
 import { nearNames } from '../../core/suggest.ts';
 import { anything, checkOptions, record, shown } from '../../core/option-check.ts';
 import type { Kinds } from '../../core/option-check.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
+import { fullWorkflowName } from '../../core/definition/workflow-name.ts';
 import { checkText } from '../../core/text.ts';
 import { isWorkflow } from '../../core/definition/workflow.ts';
-import type { NewExecution, Pin, ScheduleMark } from '../../store/transition.ts';
+import type { NewExecution, Pin, PinBy, ScheduleMark } from '../../store/transition.ts';
 import type { Definitions } from '../../store/store.ts';
 import { embeddedBuildId } from '../catalog.ts';
 import type { Catalog, LoadedWorkflow } from '../catalog.ts';
@@ -50,8 +52,8 @@ export interface ResolvedWorkflow {
   readonly pin: Pin | null;
   /** Its functions, where this process has them. */
   readonly code: WorkflowCode | null;
-  /** Whether its executions keep this version even where the channel has moved on. */
-  readonly keepsVersion?: boolean;
+  /** The version that its executions are pinned to; default `channel`. */
+  readonly pinBy?: PinBy;
 }
 
 /** A workflow whose definition this process holds, ready to run. Throws DEFINITION_INVALID. */
@@ -75,11 +77,17 @@ export function resolveEmbedded(workflow: AnyWorkflow): ResolvedWorkflow {
   return { spec: graph.spec, buildId, pin, code };
 }
 
+/** What a name may mean: a workflow, and the reason why it cannot be started. */
+export interface Candidate extends ResolvedWorkflow {
+  /** PACKAGE_UNAVAILABLE of a version that takes no new executions; null of any other. */
+  readonly refusal: CloacinaError | null;
+}
+
 /** Where a workflow's name is looked up. */
 export interface Resolving {
   readonly store: Definitions;
-  /** What a name may mean among packages. Throws AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE. */
-  readonly packaged: (name: string) => Promise<readonly ResolvedWorkflow[]>;
+  /** What a name may mean among packages. Throws PACKAGE_NOT_FOUND, WORKFLOW_NOT_FOUND for a version or channel by name. */
+  readonly packaged: (name: string) => Promise<readonly Candidate[]>;
   /** All names there are, for the message when one is not found. */
   readonly names: () => Promise<readonly string[]>;
   /** Where this process also executes. */
@@ -87,30 +95,40 @@ export interface Resolving {
 }
 
 /**
- * What a name means: `name`, `package/name` or `embedded/name`. Throws WORKFLOW_NOT_FOUND with near names,
- * AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE.
+ * What a name means: `name`, `package/name` or `embedded/name`, and `package@1.0.0/name` with a version, a digest or a
+ * channel of the package. Throws WORKFLOW_NOT_FOUND with near names, AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE,
+ * PACKAGE_NOT_FOUND.
  */
-export async function resolveWorkflow(
-  { store, packaged, names, engine }: Resolving,
-  name: string,
-): Promise<ResolvedWorkflow> {
-  const short = name.startsWith('embedded/') ? name.slice('embedded/'.length) : name;
+export async function resolveWorkflow(resolving: Resolving, name: string): Promise<ResolvedWorkflow> {
+  const { refusal, ...resolved } = await workflowNamed(resolving, name);
+  if (refusal !== null) throw refusal;
+  return resolved;
+}
+
+/** The same, also for a version that takes no new executions. Such a version does not make a name ambiguous. */
+export async function workflowNamed({ store, packaged, names, engine }: Resolving, name: string): Promise<Candidate> {
+  const prefix = fullWorkflowName(null, '');
+  const short = name.startsWith(prefix) ? name.slice(prefix.length) : name;
   // of an embedded one, the definition of this process; where it has none, the newest
   const own = engine?.catalog.embedded(short);
   const [found, newest] = await Promise.all([
     short === name ? packaged(name) : [],
     own === undefined ? store.newestDefinition(short) : undefined,
   ]);
+  const unpinned = { pin: null, refusal: null };
   const candidates = [...found];
-  if (own !== undefined) candidates.push({ spec: own.graph.spec, buildId: own.buildId, pin: null, code: own.code });
-  if (newest !== undefined) candidates.push({ spec: newest.spec, buildId: newest.buildId, pin: null, code: null });
-  const [only] = candidates;
+  if (own !== undefined) candidates.push({ ...unpinned, spec: own.graph.spec, buildId: own.buildId, code: own.code });
+  if (newest !== undefined) candidates.push({ ...unpinned, spec: newest.spec, buildId: newest.buildId, code: null });
+  const usable = candidates.filter(({ refusal }) => refusal === null);
+  const [only, ...others] = usable.length > 0 ? usable : candidates;
   if (only === undefined) throw new WorkflowNotFoundError(name, nearNames(name, await names()));
-  if (candidates.length === 1) return only;
-  throw new AmbiguousWorkflowError(
-    name,
-    candidates.map(({ pin, spec }) => `${pin?.package ?? 'embedded'}/${spec.name}`),
-  );
+  if (others.length === 0) return only;
+  throw new AmbiguousWorkflowError(name, [only, ...others].map(longName));
+}
+
+/** The name that means this workflow only, whatever else is registered. */
+export function longName({ pin, spec }: Pick<ResolvedWorkflow, 'pin' | 'spec'>): string {
+  return fullWorkflowName(pin?.package ?? null, spec.name);
 }
 
 /** The input of an execution as JSON text, checked as far as this process can. */
@@ -212,33 +230,14 @@ export function newExecution({
     tags: tags === undefined ? null : tagText(tags),
     idempotencyKey,
     inputHash: idempotencyKey === null ? null : inputHash(input.given),
-    limitKey: limitKey(resolved, tenant, input.text),
-    followsChannel: resolved.pin !== null && resolved.keepsVersion !== true,
+    limitKey: limitKey(resolved.spec, resolved.pin?.package ?? null, tenant, input.text),
+    pinBy: resolved.pinBy ?? 'channel',
     retention: resolved.spec.retention,
     rootId: id,
     depth: 0,
     parent: null,
     schedule: schedule ?? null,
   };
-}
-
-/** What counts against one limit: executions of a workflow, or those of them with the same value at a path of the input. */
-function limitKey({ spec, pin }: ResolvedWorkflow, tenant: string, input: string): string | null {
-  if (spec.concurrency === null) return null;
-  const { key } = spec.concurrency;
-  const value = key === null ? null : valueAt(parseJson(input), key);
-  return JSON.stringify([tenant, pin?.package ?? null, spec.name, value]);
-}
-
-function valueAt(input: Json, path: string): Json {
-  let value: unknown = input;
-  for (const part of path.split('.')) {
-    const isThere = typeof value === 'object' && value !== null && Object.hasOwn(value, part);
-    value = isThere ? Reflect.get(value as object, part) : null;
-  }
-  const text = JSON.stringify(value);
-  // a key is a text in an index: what is long is told apart by its hash
-  return text.length <= 200 ? (value as Json) : createHash('sha256').update(text).digest('hex');
 }
 
 /** Of the input as it was given, keys in order: whoever asks, and whatever a schema fills in, it is the same. */

@@ -1,8 +1,9 @@
-import { AmbiguousWorkflowError, OptionInvalidError, WorkflowNotFoundError } from '../../core/error.ts';
+import { OptionInvalidError } from '../../core/error.ts';
 import { checkOptions, noOptions, shown } from '../../core/option-check.ts';
 import type { NoOptions } from '../../core/option-check.ts';
-import { nearNames } from '../../core/suggest.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
+import { fullWorkflowName } from '../../core/definition/workflow-name.ts';
+import type { Candidate } from './start.ts';
 
 /** A workflow that can be started now: embedded in a runner, or of the package version that is live. */
 export interface WorkflowEntry {
@@ -16,9 +17,11 @@ export interface WorkflowEntry {
 /** What there is to start. */
 export class Workflows {
   readonly #all: () => Promise<readonly WorkflowEntry[]>;
+  readonly #named: (name: string) => Promise<Candidate>;
 
-  constructor(all: () => Promise<readonly WorkflowEntry[]>) {
+  constructor(all: () => Promise<readonly WorkflowEntry[]>, named: (name: string) => Promise<Candidate>) {
     this.#all = all;
+    this.#named = named;
   }
 
   /** In the order of their names. */
@@ -27,15 +30,14 @@ export class Workflows {
     return (await this.#all()).toSorted((a, b) => (longName(a) < longName(b) ? -1 : 1));
   }
 
-  /** By its name, or `package/workflow`. Throws WORKFLOW_NOT_FOUND with near names, AMBIGUOUS_WORKFLOW. */
+  /**
+   * By its name, as for a start: `name`, `package/name`, or `package@1.0.0/name` with a version, a digest or a channel.
+   * Throws WORKFLOW_NOT_FOUND with near names, AMBIGUOUS_WORKFLOW, PACKAGE_NOT_FOUND.
+   */
   async get(name: string): Promise<WorkflowEntry> {
     if (typeof name !== 'string') throw new OptionInvalidError('name', `${shown(name)} is not the name of a workflow`);
-    const all = await this.#all();
-    const found = all.filter((entry) => entry.name === name || longName(entry) === name);
-    const [only] = found;
-    if (only === undefined) throw new WorkflowNotFoundError(name, nearNames(name, namesOf(all)));
-    if (found.length > 1) throw new AmbiguousWorkflowError(name, found.map(longName));
-    return only;
+    const { spec, pin } = await this.#named(name);
+    return { name: spec.name, package: pin?.package ?? null, version: pin?.version ?? null, spec };
   }
 
   async names(): Promise<readonly string[]> {
@@ -43,8 +45,8 @@ export class Workflows {
   }
 }
 
-function longName(entry: WorkflowEntry): string {
-  return `${entry.package ?? 'embedded'}/${entry.name}`;
+function longName({ package: from, name }: WorkflowEntry): string {
+  return fullWorkflowName(from, name);
 }
 
 function namesOf(entries: readonly WorkflowEntry[]): string[] {

@@ -1,7 +1,4 @@
-import type { Graph } from '../../core/definition/graph.ts';
-import { downstream } from '../../core/definition/graph.ts';
-import type { TaskSpec, WorkflowSpec } from '../../core/definition/spec.ts';
-import type { TaskState } from '../../store/transition.ts';
+import { changedTasks } from '../../core/execution/continuing.ts';
 import type { Claims, Definitions, RetiredExecution } from '../../store/store.ts';
 import type { LoadedWorkflow } from '../catalog.ts';
 
@@ -37,7 +34,7 @@ export async function moveRetiredExecutions(
     const { graph, buildId } = loaded;
     const before = await store.definition(code);
     const { go = [], hold = [] } = Object.groupBy(strays, ({ begun }) =>
-      before !== undefined && changedTasks(before, graph, begun).length === 0 ? 'go' : 'hold',
+      before !== undefined && changedTasks(before, graph.spec, begun).length === 0 ? 'go' : 'hold',
     );
     if (go.length > 0) settled.adopted += await store.moveToBuild(idsOf(go), code, buildId);
     if (hold.length > 0) settled.held += await store.holdChanged(idsOf(hold), code);
@@ -47,28 +44,4 @@ export async function moveRetiredExecutions(
 
 function idsOf(strays: readonly RetiredExecution[]): readonly string[] {
   return strays.map(({ id }) => id);
-}
-
-/** Of tasks that are no longer pending, those that another definition has not, or has with another kind or other needs. */
-function changedTasks(before: WorkflowSpec, now: Graph, begun: readonly string[]): readonly string[] {
-  const old = new Map(before.tasks.map((task) => [task.name, task]));
-  return begun.filter((name) => {
-    const index = now.indexOf.get(name);
-    const was = old.get(name);
-    return index === undefined || was === undefined || shapeOf(was) !== shapeOf(now.spec.tasks[index]!);
-  });
-}
-
-/** What must begin again where an execution goes on under another definition: what has changed, and all that follows from it. */
-export function toReset(before: WorkflowSpec, now: Graph, tasks: readonly TaskState[]): readonly string[] {
-  const begun = tasks.filter(({ item, status }) => item === -1 && status !== 'pending').map(({ task }) => task);
-  const changed = changedTasks(before, now, begun);
-  const known = changed.flatMap((name) => now.indexOf.get(name) ?? []);
-  const names = [...downstream(now, known)].map((index) => now.names[index]!);
-  return [...new Set([...changed, ...names])];
-}
-
-function shapeOf(task: TaskSpec): string {
-  const needs = Object.values(task.needs).map((need) => JSON.stringify([need.task, need.settled]));
-  return JSON.stringify([task.kind, needs.toSorted()]);
 }

@@ -69,7 +69,8 @@ export const packageName: z.ZodType<string> = z
   .regex(
     /^(@[a-z0-9][\w.-]*\/)?[A-Za-z0-9][\w.-]*$/,
     "it must be letters, digits, '_', '-' and '.', with a scope or without",
-  );
+  )
+  .regex(/^(?!(embedded|operator)$)/, "'embedded' and 'operator' are not names of packages: they name other owners");
 
 /** An exact version, without `v` and without build metadata: two spellings of one version would be two versions. */
 export const packageVersion: z.ZodType<string> = z

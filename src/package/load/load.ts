@@ -182,7 +182,7 @@ function failure(name: ConditionName, reason: string, thrown: unknown): LoadFail
   if (error.code === 'DIGEST_MISMATCH') return new LoadFailure('verified', 'DigestMismatch', false, error);
   if (error.code === 'ENGINE_UNSUPPORTED') return new LoadFailure(name, 'EngineUnsupported', true, error);
   if (error.code === 'PERMISSION_NOT_GRANTED') return new LoadFailure(name, 'PermissionNotGranted', true, error);
-  if (error.code === 'PACKAGE_NOT_FOUND') return new LoadFailure(name, 'BytesMissing', false, error);
+  if (error.code === 'PACKAGE_BYTES_MISSING') return new LoadFailure(name, 'BytesMissing', false, error);
   return new LoadFailure(name, reason, error instanceof PackageInvalidError, error);
 }
 

@@ -351,9 +351,12 @@ readFileSync(new URL('./ready.txt', import.meta.url));
   const held = (await here.registry.events()).at(-1)!;
   assert.deepEqual([held.act, held.actor, held.channel], ['rollback', 'runner:r1', 'live']);
   assert.match(held.why ?? '', /^LoadFailed: /);
-  assert.deepEqual((await here.registry.show('demo')).channels, {
-    live: { version: '1.0.0', serial: 3, wanted: '2.0.0' },
-  });
+  const heldBack = { reason: 'LoadFailed', message: failed.message, runner: 'r1' };
+  const shown = { live: { version: '1.0.0', serial: 3, wanted: '2.0.0', heldBack } };
+  assert.deepEqual((await here.registry.show('demo')).channels, shown);
+  await here.store.removeRunner('r1');
+  assert.deepEqual((await here.registry.show('demo')).channels, shown, 'the log knows the reason, too');
+  await addRunner(here.store, 'r1');
 
   const delays: (number | null)[] = [];
   for (let tries = 0; tries < 10; tries++) {

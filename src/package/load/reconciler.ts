@@ -44,7 +44,7 @@ export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
   readonly remove: (digest: string) => void;
   /** Returns true if an execution of this version is in memory. */
   readonly inUse: (digest: string) => boolean;
-  /** Restricts the loaded versions, for a runner of a few executions only; default all wanted versions. */
+  /** Restricts the loaded versions, for a runner of a few executions only; default all wanted versions. It logs no summary. */
   readonly wants?: (version: LoadedPackage) => boolean;
   readonly onEvent?: (event: PackageEvent) => unknown;
   /** The safety net: the longest time between two passes; default 30 s. */
@@ -150,7 +150,9 @@ export class Reconciler {
 
   async #pass(): Promise<Polled> {
     const found = await this.#reconcile();
-    if (!this.#hasBegun) this.#inBackground(this.#tellUnable([...this.#background]));
+    // a runner of a few executions tells the one who started them by its events
+    const tells = !this.#hasBegun && this.#options.wants === undefined;
+    if (tells) this.#inBackground(this.#tellUnable([...this.#background]));
     this.#hasBegun = true;
     return { found, dueInMs: this.#dueInMs(), safetyNetMs: this.#options.pollMs ?? defaultPollMs };
   }
@@ -267,13 +269,14 @@ export class Reconciler {
     const retryInMs = isFinal ? null : Math.min(firstRetryMs * 2 ** entry.failures++, longestRetryMs);
     const retryAt = retryInMs === null ? null : clock.monotonic() + retryInMs;
     logger.error({ package: name, version, reason, error: cause }, 'a package failed to load');
-    this.#tell({ event: 'package.failed', ...named(entry), code: cause.code, message, retryInMs });
     let seen = serial;
     try {
       await this.#reporter.failed(digest, serial, failure);
       seen = await this.#reporter.serial();
     } finally {
       entry.state = { at: 'failed', code: cause.code, retryAt, serial: seen };
+      // after the report: by now the channel has gone back, and its executions with it
+      this.#tell({ event: 'package.failed', ...named(entry), code: cause.code, message, retryInMs });
     }
   }
 

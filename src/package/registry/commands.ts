@@ -11,6 +11,8 @@ import {
   channelsOf,
   lockChannel,
   lockChannels,
+  namesOfHead,
+  removeChannel,
   removeChannels,
   unwant,
   writeChannel,
@@ -36,6 +38,7 @@ import { unavailable } from '../../store/commit/pinned-versions.ts';
 import { appendRegistryEvents, channelHistory } from '../../store/registry/log.ts';
 import type { NewRegistryEvent, RegistryAct } from '../../store/registry/log.ts';
 import type { Script, Tx } from '../../store/script.ts';
+import { checkNamesFree } from './names.ts';
 
 /*
  * The order in which acts lock, so that no two of them ever wait for each other in a circle:
@@ -44,7 +47,8 @@ import type { Script, Tx } from '../../store/script.ts';
  * 2. versions, the oldest first (as in every transaction that locks one, see `pinned-versions.ts`), of all tenants if it changes
  *    them; all versions of the package if it chooses among them, so that its choice is fit until the channel points there;
  * 3. stored bytes, by digest;
- * 4. channels, by tenant, package and name, together with their rows of `channel_workflows`;
+ * 4. channels, by tenant, package and name, together with their rows of `channel_workflows`; then the names of the workflows
+ *    of a tenant's live channels (`checkNamesFree`);
  * 5. schedules and executions;
  * 6. the head of the log, which all acts of all tenants share: an act gathers its events and ends with them (`recorded`).
  *
@@ -58,15 +62,16 @@ export const liveChannel = 'live';
 export const staleCollectMs: number = 10 * 60_000;
 
 /**
- * Runs in the transaction that moves the live channel of a package, with the workflows of its new head; with none if the
- * package is unregistered. It writes packaged schedules.
+ * Runs in the transaction that moves the live channel of a package, with the workflows of its new head: none if it has no
+ * head any more, null if the package is unregistered. It writes packaged schedules, and returns the ids of those that are
+ * gone with their package; the records of their slots are left to the caller.
  */
 export type ActivateHook = (
   tx: Tx,
   tenant: string,
   packageName: string,
-  workflows: readonly WorkflowSpec[],
-) => Script<void>;
+  workflows: readonly WorkflowSpec[] | null,
+) => Script<readonly string[]>;
 
 /** The transaction of an act, with its actor and reason. Every act below is one transaction that ends with its events. */
 export interface Acting extends Tx {
@@ -127,16 +132,24 @@ export interface Activation {
   readonly moved: boolean;
 }
 
+/** Where an activation points. */
+export interface ActivationTarget {
+  readonly channel: string;
+  /** The serial that the channel must have (0: it has no head yet); null: any. */
+  readonly expectedSerial: number | null;
+  /** Whether the live channel may get workflows whose names mean something else now. */
+  readonly allowAmbiguous: boolean;
+}
+
 /**
- * Points a channel to a version; `expectedSerial` is what the channel's serial must be (0: it has no head yet).
- * A quarantined version is given another chance. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE, CONFLICT.
+ * Points a channel to a version. A quarantined version is given another chance. Throws PACKAGE_NOT_FOUND,
+ * PACKAGE_UNAVAILABLE, WORKFLOW_NAME_TAKEN, CONFLICT.
  */
 export function* activateVersion(
   acting: Acting,
   name: string,
   version: string,
-  channel: string,
-  expectedSerial: number | null,
+  target: ActivationTarget,
 ): Script<Activation> {
   const { tenant } = acting;
   // of other tenants, too: the second chance resets the health of the bytes, which they share
@@ -148,7 +161,7 @@ export function* activateVersion(
     yield* setPackageStatus(record.id, 'published');
     yield* setPackageHealth(acting, record.digest, null);
   }
-  return yield* pointChannel(acting, record, channel, expectedSerial);
+  return yield* pointChannel(acting, record, target);
 }
 
 /**
@@ -158,23 +171,28 @@ export function* activateVersion(
 export function* pointChannel(
   acting: Acting,
   record: PackageRecord,
-  channel: string,
-  expectedSerial: number | null,
+  { channel, expectedSerial, allowAmbiguous }: ActivationTarget,
 ): Script<Activation> {
   const { tenant } = acting;
   const { name, version } = record;
   const head = yield* lockChannel(acting, tenant, name, channel);
-  const serial = head?.serial ?? 0;
-  if (expectedSerial !== null && expectedSerial !== serial) {
-    const what = `channel '${channel}' of package ${name} has serial ${serial}, not ${expectedSerial}`;
-    throw new ConflictError(`${what}: another call moved it; read it again and retry`);
-  }
+  checkSerial(name, channel, head?.serial ?? 0, expectedSerial);
   const isThere = head?.version === version && head.wantedVersion === null;
   if (isThere && record.status !== 'quarantined') return { head, moved: false };
+  if (channel === liveChannel && !allowAmbiguous) yield* checkNames(acting, record);
   return {
     head: yield* moveChannel(acting, 'activate', head, { ...record, channel }),
     moved: head?.version !== version,
   };
+}
+
+function* checkNames(acting: Acting, record: PackageRecord): Script<void> {
+  const { tenant } = acting;
+  const { name, digest, status } = record;
+  const names = (yield* workflowsOf(digest)).map((spec) => spec.name);
+  // a head that took no new executions had no name
+  const had = status === 'quarantined' ? [] : yield* namesOfHead(tenant, name);
+  yield* checkNamesFree(acting, tenant, record, names, new Set(had));
 }
 
 /** Moves a channel to a version, whose row is held or locked; runs the hook, and records the act. */
@@ -210,6 +228,36 @@ function* lastSerial(tenant: string, name: string, channel: string): Script<numb
   return serial;
 }
 
+/** Removes a channel of a package; its versions stay. Returns its last head. Throws PACKAGE_NOT_FOUND, CONFLICT. */
+export function* deactivateChannel(
+  acting: Acting,
+  name: string,
+  channel: string,
+  expectedSerial: number | null,
+): Script<ChannelRecord> {
+  const { tenant } = acting;
+  const head = yield* lockChannel(acting, tenant, name, channel);
+  if (head === undefined) {
+    if ((yield* packageVersions(tenant, name)).length === 0) throw new PackageNotFoundError(name);
+    throw new CloacinaError('PACKAGE_NOT_FOUND', `package ${name} has no channel '${channel}'`);
+  }
+  checkSerial(name, channel, head.serial, expectedSerial);
+  yield* removeChannel(tenant, name, channel);
+  if (channel === liveChannel) {
+    yield* writeLiveWorkflows(tenant, name, []);
+    if (acting.onActivate !== undefined) yield* acting.onActivate(acting, tenant, name, []);
+  }
+  log(acting, 'deactivate', { package: name, channel, before: point(head) });
+  return head;
+}
+
+/** Throws CONFLICT. */
+function checkSerial(name: string, channel: string, serial: number, expected: number | null): void {
+  if (expected === null || expected === serial) return;
+  const what = `channel '${channel}' of package ${name} has serial ${serial}, not ${expected}`;
+  throw new ConflictError(`${what}: another call moved it; read it again and retry`);
+}
+
 /**
  * Points a channel back to the version before its head that is published and not known to fail. Repeated, it goes back
  * further. Throws PACKAGE_NOT_FOUND if there is none, CONFLICT.
@@ -224,9 +272,7 @@ export function* rollBack(
   yield* lockChoice(acting, tenant, name);
   const head = yield* lockChannel(acting, tenant, name, channel);
   if (head === undefined) throw new PackageNotFoundError(name);
-  if (expectedSerial !== null && expectedSerial !== head.serial) {
-    throw new ConflictError(`channel '${channel}' of package ${name} has serial ${head.serial}, not ${expectedSerial}`);
-  }
+  checkSerial(name, channel, head.serial, expectedSerial);
   const earlier = yield* earlierVersion(tenant, name, head, (record) => record.health !== 'failed');
   if (earlier !== undefined) return yield* moveChannel(acting, 'rollback', head, { ...earlier, channel });
   const message = `channel '${channel}' of package ${name} has no earlier healthy version; activate a version by name`;
@@ -276,11 +322,17 @@ export function* yankVersion(acting: Acting, name: string, version: string, yank
   return { ...record, status };
 }
 
+/** Deleted versions, and the ids of schedules that are gone with their package. */
+export interface Unregistered {
+  readonly versions: readonly string[];
+  readonly schedules: readonly string[];
+}
+
 /**
- * Deletes one version, or the whole package (`version` null); tombstones stay, the bytes are collected later. Returns the
- * versions. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
+ * Deletes one version, or the whole package (`version` null); tombstones stay, the bytes are collected later. Throws
+ * PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
  */
-export function* unregisterPackage(acting: Acting, name: string, version: string | null): Script<string[]> {
+export function* unregisterPackage(acting: Acting, name: string, version: string | null): Script<Unregistered> {
   const { tenant } = acting;
   // without a lock first: a refusal waits for no lock, however many executions are started meanwhile
   yield* checkRemovable(tenant, name, version, yield* packageVersions(tenant, name, version));
@@ -292,14 +344,14 @@ export function* unregisterPackage(acting: Acting, name: string, version: string
   const digests = removed.map((record) => record.digest).toSorted();
   for (const digest of digests) yield* touchBytes(acting, digest, staleCollectMs);
   const channels = yield* lockChannels(acting, tenant, name);
-  if (version === null) yield* dropChannels(acting, name, channels);
+  const schedules = version === null ? yield* dropChannels(acting, name, channels) : [];
   for (const record of removed) {
     yield* setPackageStatus(record.id, 'deleted', acting.now);
     yield* unwant(tenant, name, record.version);
     const before = { digest: record.digest, status: record.status };
     log(acting, 'unregister', { package: name, version: record.version, before });
   }
-  return removed.map((record) => record.version);
+  return { versions: removed.map((record) => record.version), schedules };
 }
 
 /** Refuses the removal of versions: of none, of the head of a channel alone, of one that executions need. */
@@ -313,7 +365,10 @@ function* checkRemovable(
   const head = (yield* channelsOf(tenant, name)).find((channel) => channel.version === version);
   if (head !== undefined) {
     const what = `channel '${head.channel}' points to package ${name} v${version}`;
-    throw new CloacinaError('PACKAGE_ACTIVE', `${what}; activate another version first, or unregister all of ${name}`);
+    throw new CloacinaError(
+      'PACKAGE_ACTIVE',
+      `${what}; activate another version, remove the channel (deactivate), or unregister all of ${name}`,
+    );
   }
   for (const record of removed) {
     const pinned = yield* pinnedCount(tenant, record.digest);
@@ -321,12 +376,15 @@ function* checkRemovable(
   }
 }
 
-function* dropChannels(acting: Acting, name: string, channels: readonly ChannelRecord[]): Script<void> {
+/** Returns the schedules that are gone with the package, by their ids. */
+function* dropChannels(acting: Acting, name: string, channels: readonly ChannelRecord[]): Script<readonly string[]> {
+  const schedules: string[] = [];
   yield* removeChannels(acting.tenant, name);
-  if (acting.onActivate !== undefined) yield* acting.onActivate(acting, acting.tenant, name, []);
+  if (acting.onActivate !== undefined) schedules.push(...(yield* acting.onActivate(acting, acting.tenant, name, null)));
   for (const head of channels) {
     log(acting, 'unregister', { package: name, channel: head.channel, before: point(head) });
   }
+  return schedules;
 }
 
 /** The head of a channel, as events record it. */

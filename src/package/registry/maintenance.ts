@@ -1,4 +1,5 @@
 import { CloacinaError, DigestMismatchError } from '../../core/error.ts';
+import type { ErrorCode } from '../../core/error-table.ts';
 import { beginCollecting, collectableBytes, endCollecting } from '../../store/registry/stored-bytes.ts';
 import { sweepConditions } from '../../store/registry/conditions.ts';
 import { channelsOf } from '../../store/registry/channels.ts';
@@ -150,6 +151,9 @@ function field(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
 }
 
+/** The second one is that of a digest that is none. */
+const missingCodes: ReadonlySet<ErrorCode> = new Set(['PACKAGE_BYTES_MISSING', 'PACKAGE_NOT_FOUND']);
+
 async function fileProblems(
   store: Scripts,
   storage: PackageStorage,
@@ -164,7 +168,7 @@ async function fileProblems(
     return differs ? [{ code: 'ROW_DIFFERS', what, message: 'the stored manifest is not the one in its file' }] : [];
   } catch (error) {
     if (error instanceof DigestMismatchError) return [{ code: 'DIGEST_MISMATCH', what, message: error.message }];
-    if (error instanceof CloacinaError && error.code === 'PACKAGE_NOT_FOUND') {
+    if (error instanceof CloacinaError && missingCodes.has(error.code)) {
       return [{ code: 'BYTES_MISSING', what, message: error.message }];
     }
     throw error;

@@ -71,6 +71,9 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   const packed: PackedArchive[] = [];
   for (let n = 0; n < 40; n++) packed.push(await samplePackage(`// ${n}\n`, 'p', `1.0.${n}`));
   for (const registry of registries) for (const { bytes } of packed.slice(0, 3)) await registry.register(bytes);
+  // a package with a workflow of the same name
+  const rival = await samplePackage('// rival\n', 'q', '1.0.0');
+  for (const registry of registries) await registry.publish(rival.bytes);
   const report = (n: number, outcome: Outcome): Promise<boolean> => {
     const common = { runner: 'r1', digest: packed[n]!.digest, conditions: [], onActivate };
     return store.write((tx) => outcome({ ...tx, ...common }));
@@ -100,7 +103,7 @@ async function done(acted: Promise<unknown>): Promise<void> {
   try {
     await acted;
   } catch (error) {
-    if (!(error instanceof CloacinaError && /^(PACKAGE_|CONFLICT)/.test(error.code))) throw error;
+    if (!(error instanceof CloacinaError && /^(PACKAGE_|CONFLICT|WORKFLOW_NAME_TAKEN)/.test(error.code))) throw error;
   }
 }
 
@@ -123,6 +126,10 @@ function act(here: Place, kind: number, turn: number): Promise<unknown> {
     () => report(n, (made) => reportFailed(made, 'it does not load')),
     () => registry.unregister('p', turn % 4 === 0 ? undefined : `1.0.${fresh}`),
     () => registry.gc({ graceMs: 0 }),
+    () => registry.register(packed[fresh]!.bytes, { channel: 'next' }),
+    () => registry.deactivate('p', turn % 5 < 2 ? 'live' : 'next'),
+    () => registry.activate('q', '1.0.0'),
+    () => registry.deactivate('q', 'live'),
   ];
   return acts[kind % acts.length]!();
 }
@@ -173,6 +180,21 @@ if (typeof server === 'string') {
         await client.query('commit');
         await acted;
       }
+    });
+
+    it('the second of two packages that take one name of a workflow sees the first', async (t) => {
+      const { client, registries } = await place(t, url);
+      const [registry] = registries;
+      await registry.deactivate('p', 'live');
+      await client.query('begin');
+      await client.query('select 1 from registry_head for update');
+      const first = registry.activate('q', '1.0.0');
+      assert.ok(await isHeldUp(first));
+      const second = registry.activate('p', '1.0.1');
+      assert.ok(await isHeldUp(second));
+      await client.query('commit');
+      assert.deepEqual((await first).ambiguous, []);
+      await assert.rejects(second, { code: 'WORKFLOW_NAME_TAKEN', packageName: 'p' });
     });
 
     it('the second of two acts that create a channel sees the channel of the first', async (t) => {

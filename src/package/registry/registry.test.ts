@@ -14,14 +14,14 @@ import {
   PackageInUseError,
   PackageNotFoundError,
 } from '../../core/error.ts';
-import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { openStore } from '../../store/open.ts';
 import { run } from '../../store/script.ts';
-import type { Tx } from '../../store/script.ts';
 import type { Store } from '../../store/store.ts';
 import { sampleManifest, sampleWorkflow } from '../../testing/sample-package.ts';
 import { packArchive } from '../archive/archive.ts';
 import type { PackedArchive } from '../archive/archive.ts';
+import type { ActivateHook } from './commands.ts';
+import { WorkflowNameTakenError } from './names.ts';
 import { Registry } from './registry.ts';
 import type { RegistryOptions } from './registry.ts';
 import { openStorage } from '../storage/open.ts';
@@ -126,8 +126,10 @@ test('registry.md, register: publishes and activates in one act; the same bytes 
   const first = await registry.register(one.bytes);
   assert.deepEqual({ created: first.created, activated: first.activated }, { created: true, activated: true });
   await registry.register(two.bytes);
-  const late = await registry.register(one.bytes);
-  assert.deepEqual(late, { ...first, created: false, activated: false });
+  const { head, ...late } = await registry.register(one.bytes);
+  const { head: _, ...was } = first;
+  assert.deepEqual(late, { ...was, created: false, activated: false });
+  assert.deepEqual([head?.channel, head?.version], ['live', '2.0.0'], 'it says where the channel stays');
   assert.deepEqual((await registry.show('demo')).channels, { live: { version: '2.0.0', serial: 2 } });
   const idle = await registry.register((await pack('3.0.0')).bytes, { activate: false });
   assert.deepEqual({ created: idle.created, activated: idle.activated }, { created: true, activated: false });
@@ -213,7 +215,7 @@ test('registry.md, activate: new executions use the version that the channel has
 test('registry.md, names: a name that two packages have is AMBIGUOUS_WORKFLOW; package/workflow tells them apart', async (t) => {
   const { registry } = await place(t);
   await registry.register((await pack('1.0.0', { name: 'a' })).bytes);
-  await registry.register((await pack('1.0.0', { name: '@scope/b' })).bytes);
+  await registry.register((await pack('1.0.0', { name: '@scope/b' })).bytes, { allowAmbiguous: true });
   await assert.rejects(registry.resolve('etl'), (error) => {
     assert(error instanceof AmbiguousWorkflowError);
     assert.deepEqual(error.candidates, ['@scope/b/etl', 'a/etl']);
@@ -223,6 +225,98 @@ test('registry.md, names: a name that two packages have is AMBIGUOUS_WORKFLOW; p
   assert.equal((await registry.resolve('@scope/b/etl'))?.pin.package, '@scope/b');
   assert.equal(await registry.resolve('c/etl'), undefined);
   assert.equal(await registry.resolve('a/other'), undefined);
+});
+
+test('registry.md, names: an activation that takes the meaning of a short name is refused, and allowed by an option', async (t) => {
+  const { registry } = await place(t);
+  await registry.register((await pack('1.0.0', { name: 'a', workflows: ['report', 'own'] })).bytes);
+  const other = await pack('1.0.0', { name: 'b', workflows: ['report', 'mine'] });
+  const taken = (error: unknown): boolean => {
+    assert(error instanceof WorkflowNameTakenError);
+    assert.deepEqual([error.code, error.packageName, error.version], ['WORKFLOW_NAME_TAKEN', 'b', '1.0.0']);
+    assert.deepEqual(error.names, [{ workflow: 'report', candidates: ['a/report', 'b/report'] }]);
+    return true;
+  };
+  await assert.rejects(registry.register(other.bytes), taken);
+  assert.equal((await registry.list()).length, 1, 'publish and activation are one act');
+  const published = await registry.register(other.bytes, { activate: false });
+  assert.equal(published.created, true, 'a version that is not live takes no name');
+  await registry.activate('b', '1.0.0', { channel: 'canary' });
+  await assert.rejects(registry.activate('b', '1.0.0'), taken);
+  assert.equal((await registry.resolve('report'))?.pin.package, 'a');
+  const { ambiguous } = await registry.activate('b', '1.0.0', { allowAmbiguous: true });
+  assert.deepEqual(ambiguous, [{ workflow: 'report', candidates: ['a/report', 'b/report'] }]);
+  await assert.rejects(registry.resolve('report'), code('AMBIGUOUS_WORKFLOW'));
+  const next = await registry.register((await pack('2.0.0', { name: 'b', workflows: ['report'] })).bytes);
+  assert.deepEqual(next.ambiguous, ambiguous, 'a name that it has already is not asked for again');
+  const third = await registry.register((await pack('1.0.0', { name: 'c', workflows: ['report'] })).bytes);
+  assert.equal(third.ambiguous[0]?.candidates.length, 3, 'an ambiguous name has nothing to lose');
+});
+
+test('registry.md, names: versions that take no new executions do not count; the acts that bring them back say what is ambiguous', async (t) => {
+  const { registry } = await place(t);
+  await registry.register((await pack('1.0.0', { name: 'a' })).bytes);
+  await registry.yank('a', '1.0.0');
+  const { ambiguous } = await registry.register((await pack('1.0.0', { name: 'b' })).bytes);
+  assert.deepEqual(ambiguous, []);
+  assert.equal((await registry.resolve('etl'))?.pin.package, 'b');
+  const both = [{ workflow: 'etl', candidates: ['a/etl', 'b/etl'] }];
+  assert.deepEqual(await registry.unyank('a', '1.0.0'), { ambiguous: both });
+  await registry.activate('b', '1.0.0', { channel: 'canary' });
+  await registry.register((await pack('2.0.0', { name: 'b', workflows: ['other'] })).bytes);
+  assert.equal((await registry.resolve('etl'))?.pin.package, 'a');
+  assert.deepEqual((await registry.rollback('b')).ambiguous, both, 'a rollback is never refused');
+  await registry.yank('a', '1.0.0');
+  await registry.yank('b', '1.0.0');
+  await assert.rejects(registry.resolve('etl'), code('AMBIGUOUS_WORKFLOW'));
+});
+
+test('registry.md, names: an embedded workflow has its name too, in every tenant', async (t) => {
+  const { registry, store } = await place(t);
+  await store.writeDefinitions([{ workflow: 'etl', buildId: 'embedded/etl/1', spec: sampleWorkflow('etl') }]);
+  await assert.rejects(registry.register((await pack('1.0.0')).bytes), (error) => {
+    assert(error instanceof WorkflowNameTakenError);
+    assert.deepEqual(error.names, [{ workflow: 'etl', candidates: ['embedded/etl', 'demo/etl'] }]);
+    return true;
+  });
+});
+
+test('registry.md, Register: a channel that is named is moved, also to a version that was there', async (t) => {
+  const { registry } = await place(t);
+  const one = await pack('1.0.0');
+  const two = await pack('2.0.0');
+  await registry.register(one.bytes);
+  await registry.register(two.bytes, { activate: false });
+  const canary = await registry.register(two.bytes, { channel: 'canary' });
+  assert.deepEqual([canary.created, canary.activated, canary.head?.serial], [false, true, 1]);
+  const again = await registry.register(two.bytes, { channel: 'canary' });
+  assert.deepEqual([again.activated, again.head?.serial], [false, 1]);
+  assert.equal((await registry.register(two.bytes)).head?.version, '1.0.0');
+  assert.equal((await registry.register(two.bytes, { channel: 'live' })).head?.version, '2.0.0');
+  await registry.yank('demo', '1.0.0');
+  await assert.rejects(registry.register(one.bytes, { channel: 'live' }), code('PACKAGE_UNAVAILABLE'));
+  await assert.rejects(registry.register(one.bytes, { channel: 'x', activate: false }), code('OPTION_INVALID'));
+  for (const channel of ['1.0.0', 'a/b', '', 'a@b'])
+    await assert.rejects(registry.register(one.bytes, { channel }), code('OPTION_INVALID'));
+});
+
+test('registry.md, Activate: a channel is removed, and comes back with the next serial', async (t) => {
+  const { registry } = await place(t);
+  await registry.register((await pack('1.0.0')).bytes);
+  await registry.register((await pack('2.0.0')).bytes, { channel: 'canary' });
+  await assert.rejects(registry.unregister('demo', '2.0.0'), code('PACKAGE_ACTIVE'));
+  await assert.rejects(registry.deactivate('demo', 'canary', { expectedSerial: 7 }), ConflictError);
+  assert.equal((await registry.deactivate('demo', 'canary', { why: 'tried' })).version, '2.0.0');
+  await assert.rejects(registry.deactivate('demo', 'canary'), code('PACKAGE_NOT_FOUND'));
+  assert.deepEqual((await registry.show('demo')).channels, { live: { version: '1.0.0', serial: 1 } });
+  assert.deepEqual((await registry.verify()).problems, []);
+  assert.equal((await registry.activate('demo', '2.0.0', { channel: 'canary' })).serial, 2);
+  await registry.deactivate('demo', 'canary');
+  await registry.unregister('demo', '2.0.0');
+  await registry.deactivate('demo', 'live');
+  assert.equal(await registry.resolve('etl'), undefined);
+  assert.equal((await registry.events()).find(({ act }) => act === 'deactivate')?.why, 'tried');
+  assert.deepEqual((await registry.verify()).problems, []);
 });
 
 test('registry.md, Activate: rollback: goes back step by step, and skips versions that cannot run', async (t) => {
@@ -436,9 +530,19 @@ test('registry.md, Log: registry verify: finds stored bytes that were flipped or
     ],
   );
   await assert.rejects(registry.bytes('demo', '1.0.0'), code('DIGEST_MISMATCH'));
-  await registry.register(one.bytes);
-  await registry.register(two.bytes);
+  await assert.rejects(registry.bytes('demo', '2.0.0'), code('PACKAGE_BYTES_MISSING'));
+  const serial = await registry.serial();
+  for (const { bytes } of [one, two]) assert.equal((await registry.register(bytes)).restored, true);
   assert.deepEqual((await registry.verify()).problems, [], 'registering the same bytes again repairs them');
+  assert.deepEqual(
+    (await registry.events({ after: serial })).map(({ act, version }) => [act, version]),
+    [
+      ['restore', '1.0.0'],
+      ['restore', '2.0.0'],
+    ],
+  );
+  assert.equal((await registry.register(one.bytes)).restored, false);
+  assert.equal(await registry.serial(), serial + 2);
 });
 
 test('registry.md, publish: a crash between bytes and row leaves an orphan that gc sweeps after the grace', async (t) => {
@@ -488,8 +592,9 @@ test('registry.md, Collecting: bytes that were collected before their publish wa
   const one = await pack('1.0.0');
   const storage: PackageStorage = Object.create(here.storage) as PackageStorage;
   storage.put = async (digest, bytes) => {
-    await here.storage.put(digest, bytes);
+    const written = await here.storage.put(digest, bytes);
     assert.equal((await here.registry.gc({ graceMs: 0 })).length, 1, 'no version has these bytes yet');
+    return written;
   };
   await assert.rejects(here.open({ storage }).register(one.bytes), ConflictError);
   assert.deepEqual(await here.registry.list(), []);
@@ -532,12 +637,13 @@ test('registry.md, Collecting: a publish that meets the deletion of the same byt
 });
 
 test('scheduling.md: packaged schedules are written in the transaction that activates, and removed at unregister', async (t) => {
-  const seen: (readonly [string, readonly string[]])[] = [];
+  const seen: (readonly [string, readonly string[] | null])[] = [];
   let refuse = false;
   // oxlint-disable-next-line require-yield -- a script without a statement
-  const onActivate = function* (_tx: Tx, _tenant: string, name: string, workflows: readonly WorkflowSpec[]) {
+  const onActivate: ActivateHook = function* (_tx, _tenant, name, workflows) {
     if (refuse) throw new Error('the schedule is refused');
-    seen.push([name, workflows.map((spec) => spec.name)]);
+    seen.push([name, workflows?.map((spec) => spec.name) ?? null]);
+    return [];
   };
   const { registry } = await place(t, { onActivate });
   await registry.register((await pack('1.0.0')).bytes);
@@ -554,7 +660,7 @@ test('scheduling.md: packaged schedules are written in the transaction that acti
     ['demo', ['etl']],
     ['demo', ['b', 'a']],
     ['demo', ['etl']],
-    ['demo', []],
+    ['demo', null],
   ]);
   assert.deepEqual((await registry.verify()).problems, []);
 });

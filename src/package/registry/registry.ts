@@ -5,12 +5,15 @@ import { checkOptions, flag, noOptions, shown, text, wholeNumber } from '../../c
 import type { Kinds, NoOptions } from '../../core/option-check.ts';
 import { checkSchedules } from '../../core/schedule/schedule-spec.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
+import { isChannelName } from '../../core/definition/workflow-name.ts';
 import { newId } from '../../engine/id.ts';
 import { touchBytes } from '../../store/registry/stored-bytes.ts';
 import { channelsOf } from '../../store/registry/channels.ts';
-import { packageVersion } from '../../store/registry/versions.ts';
+import { packageVersion, workflowsOf } from '../../store/registry/versions.ts';
+import { deleteAllSlots } from '../../store/schedules/slots.ts';
 import type { ChannelRecord } from '../../store/registry/channels.ts';
 import type { PackageRecord } from '../../store/registry/versions.ts';
+import { unavailable } from '../../store/commit/pinned-versions.ts';
 import { registryEvents, registrySerial } from '../../store/registry/log.ts';
 import type { RegistryEvent } from '../../store/registry/log.ts';
 import type { Script } from '../../store/script.ts';
@@ -22,7 +25,9 @@ import type { Manifest } from '../archive/manifest.ts';
 import {
   activateVersion,
   collecting,
+  deactivateChannel,
   liveChannel,
+  log,
   pointChannel,
   publishVersion,
   recorded,
@@ -32,7 +37,9 @@ import {
   unregisterPackage,
   yankVersion,
 } from './commands.ts';
-import type { Activation, ActivateHook, Acting } from './commands.ts';
+import type { Activation, ActivationTarget, ActivateHook, Acting } from './commands.ts';
+import { ambiguousAmong } from './names.ts';
+import type { AmbiguousName } from './names.ts';
 import { Lookup } from './lookup.ts';
 import type { LookupOptions, RegistryWorkflow, ResolvedWorkflow } from './lookup.ts';
 import { collectGarbage, verifyRegistry } from './maintenance.ts';
@@ -59,17 +66,25 @@ export interface ActOptions {
   readonly why?: string;
 }
 
-export interface ActivateOptions extends ActOptions {
+export interface ChannelOptions extends ActOptions {
   /** Default `live`. */
   readonly channel?: string;
   /** The act happens only if the channel has this serial still; 0: it has no head yet. */
   readonly expectedSerial?: number;
 }
 
-export interface RegisterOptions extends ActOptions {
-  /** Default `live`. */
+/** Whether names of workflows may become ambiguous. */
+export interface NameOptions {
+  /** True: the live channel may get workflows whose short names mean something else now; default false. */
+  readonly allowAmbiguous?: boolean;
+}
+
+export interface ActivateOptions extends ChannelOptions, NameOptions {}
+
+export interface RegisterOptions extends ActOptions, NameOptions {
+  /** A channel that is pointed to the version in any case; left out, a new version is activated on `live`. */
   readonly channel?: string;
-  /** Whether a new version is activated; default true. */
+  /** False: a new version is published only; excludes `channel`. */
   readonly activate?: boolean;
 }
 
@@ -89,8 +104,10 @@ export interface GcOptions extends ActOptions {
 }
 
 const actKinds: Kinds<ActOptions> = { why: text };
-const activateKinds: Kinds<ActivateOptions> = { ...actKinds, channel: text, expectedSerial: wholeNumber(0) };
-const registerKinds: Kinds<RegisterOptions> = { ...actKinds, channel: text, activate: flag };
+const deactivateKinds: Kinds<Omit<ChannelOptions, 'channel'>> = { ...actKinds, expectedSerial: wholeNumber(0) };
+const channelKinds: Kinds<ChannelOptions> = { ...deactivateKinds, channel: text };
+const activateKinds: Kinds<ActivateOptions> = { ...channelKinds, allowAmbiguous: flag };
+const registerKinds: Kinds<RegisterOptions> = { ...actKinds, channel: text, activate: flag, allowAmbiguous: flag };
 const actsKinds: Kinds<ActsOptions> = { after: wholeNumber(0), limit: wholeNumber(1) };
 const gcKinds: Kinds<GcOptions> = { ...actKinds, graceMs: wholeNumber(0, Number.MAX_SAFE_INTEGER), dryRun: flag };
 
@@ -101,13 +118,25 @@ export interface Published {
   readonly digest: string;
   /** False where these very bytes were published before. */
   readonly created: boolean;
+  /** True if the version was there, and its file was missing or damaged in the storage. */
+  readonly restored: boolean;
 }
 
 export interface Registered extends Published {
-  /** Whether this call moved the channel; never with bytes that were there before. */
+  /** Whether this call moved the channel. */
   readonly activated: boolean;
+  /** Where the channel points after this call; null if it points nowhere. */
+  readonly head: ChannelRecord | null;
   /** What the version asks for, and what the channel's version before did not. */
   readonly asks: Asked;
+  /** The short names of the version's workflows that are ambiguous now, if it moved the live channel. */
+  readonly ambiguous: readonly AmbiguousName[];
+}
+
+/** The head of a channel after an act. */
+export interface Activated extends ChannelRecord {
+  /** The short names of its workflows that are ambiguous now; none of another channel than `live`. */
+  readonly ambiguous: readonly AmbiguousName[];
 }
 
 /** The verbs of the registry, for a process that loads it at the first call of one. */
@@ -137,45 +166,85 @@ export class Registry {
    */
   async publish(bytes: Uint8Array, options: ActOptions = {}): Promise<Published> {
     checkOptions(options, actKinds);
-    const { record, created } = await this.#publish(bytes, options, () => notActivated());
-    return published(record, created);
+    const { published } = await this.#publish(bytes, options, () => notActivated());
+    return published;
   }
 
   /**
    * Points a channel to a version: new executions use it from then on. Throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE
-   * for a yanked version, CONFLICT where `expectedSerial` is not the channel's. A quarantined version gets another
-   * chance.
+   * for a yanked version, WORKFLOW_NAME_TAKEN without `allowAmbiguous`, CONFLICT where `expectedSerial` is not the
+   * channel's. A quarantined version gets another chance.
    */
-  async activate(name: string, version: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
+  async activate(name: string, version: string, options: ActivateOptions = {}): Promise<Activated> {
     checkNames(name, version);
     checkOptions(options, activateKinds);
-    const channel = options.channel ?? liveChannel;
-    const expected = options.expectedSerial ?? null;
-    const { head } = await this.#act(options, (acting) => activateVersion(acting, name, version, channel, expected));
-    return head;
+    const target = targetOf(options);
+    return this.#act(options, function* (acting) {
+      const { head } = yield* activateVersion(acting, name, version, target);
+      return yield* withAmbiguous(acting, head);
+    });
   }
 
   /**
-   * Publishes and activates, in one transaction. The same bytes again change nothing, neither what exists nor where
-   * the channel points. Throws what `publish` throws.
+   * Publishes and activates, in one transaction. The same bytes again do not move the channel `live`; a channel that is
+   * named is moved in any case. Throws what `publish` throws, WORKFLOW_NAME_TAKEN without `allowAmbiguous`, and
+   * PACKAGE_UNAVAILABLE for a named channel and a version that takes no new executions.
    */
   async register(bytes: Uint8Array, options: RegisterOptions = {}): Promise<Registered> {
     checkOptions(options, registerKinds);
-    const { channel = liveChannel, activate = true } = options;
-    const { record, created, activated, manifest, heads } = await this.#publish(bytes, options, (acting, fresh) =>
-      activate ? pointChannel(acting, fresh, channel, null) : notActivated(),
+    const { activate = true } = options;
+    const isNamed = options.channel !== undefined;
+    if (!activate && isNamed) {
+      throw new OptionInvalidError(
+        'activate',
+        `false excludes the option channel ('${options.channel}'); pass one of them`,
+      );
+    }
+    const target = targetOf(options);
+    const { published, manifest, heads, act } = await this.#publish(
+      bytes,
+      options,
+      function* (acting, record, created) {
+        const points = activate && (created || isNamed);
+        const { moved } = points ? yield* pointRegistered(acting, record, target) : yield* notActivated();
+        const all = yield* channelsOf(acting.tenant, record.name);
+        const head = all.find((one) => one.channel === target.channel) ?? null;
+        const ambiguous = moved && head !== null ? yield* ambiguousOf(acting, head) : [];
+        return { moved, head, ambiguous };
+      },
     );
-    const head = heads.find((one) => one.channel === channel);
-    const before = head === undefined ? undefined : await this.#store.read(() => permissionsOf(head.digest));
-    return { ...published(record, created), activated, asks: askedFor(manifest.permissions, before) };
+    const { moved: activated, head, ambiguous } = act;
+    const previous = heads.find((one) => one.channel === target.channel);
+    const before = previous === undefined ? undefined : await this.#store.read(() => permissionsOf(previous.digest));
+    return { ...published, activated, head, asks: askedFor(manifest.permissions, before), ambiguous };
   }
 
-  /** Points a channel back to its previous healthy version. Throws PACKAGE_NOT_FOUND where there is none, CONFLICT. */
-  async rollback(name: string, options: ActivateOptions = {}): Promise<ChannelRecord> {
+  /**
+   * Removes a channel; the versions of the package stay. Without the channel `live` the package takes executions by version
+   * only, and its schedules are disabled. Returns its last head. Throws PACKAGE_NOT_FOUND, CONFLICT.
+   */
+  async deactivate(
+    name: string,
+    channel: string,
+    options: Omit<ChannelOptions, 'channel'> = {},
+  ): Promise<ChannelRecord> {
     checkNames(name);
-    checkOptions(options, activateKinds);
-    const { channel = liveChannel, expectedSerial = null } = options;
-    return this.#act(options, (acting) => rollBack(acting, name, channel, expectedSerial));
+    checkOptions(options, deactivateKinds);
+    const { expectedSerial } = targetOf({ ...options, channel });
+    return this.#act(options, (acting) => deactivateChannel(acting, name, channel, expectedSerial));
+  }
+
+  /**
+   * Points a channel back to its previous healthy version, also where that makes names ambiguous. Throws PACKAGE_NOT_FOUND
+   * where there is none, CONFLICT.
+   */
+  async rollback(name: string, options: ChannelOptions = {}): Promise<Activated> {
+    checkNames(name);
+    checkOptions(options, channelKinds);
+    const { channel, expectedSerial } = targetOf(options);
+    return this.#act(options, function* (acting) {
+      return yield* withAmbiguous(acting, yield* rollBack(acting, name, channel, expectedSerial));
+    });
   }
 
   /** Executions that are pinned to the version go on, new ones are refused. Throws PACKAGE_NOT_FOUND. */
@@ -185,15 +254,23 @@ export class Registry {
     await this.#act(options, (acting) => yankVersion(acting, name, version, true));
   }
 
-  /** Takes a yank back. Throws PACKAGE_NOT_FOUND. */
-  async unyank(name: string, version: string, options: ActOptions = {}): Promise<void> {
+  /** Takes a yank back; returns the short names that this made ambiguous. Throws PACKAGE_NOT_FOUND. */
+  async unyank(
+    name: string,
+    version: string,
+    options: ActOptions = {},
+  ): Promise<{ readonly ambiguous: readonly AmbiguousName[] }> {
     checkNames(name, version);
     checkOptions(options, actKinds);
-    await this.#act(options, (acting) => yankVersion(acting, name, version, false));
+    return this.#act(options, function* (acting) {
+      yield* yankVersion(acting, name, version, false);
+      const head = (yield* channelsOf(acting.tenant, name)).find((one) => one.channel === liveChannel);
+      return { ambiguous: head?.version === version ? (yield* withAmbiguous(acting, head)).ambiguous : [] };
+    });
   }
 
   /**
-   * Deletes one version, or a whole package with its channels. Its numbers are never used again; its bytes are
+   * Deletes one version, or a whole package with its channels and schedules. Its numbers are never used again; its bytes are
    * collected by `gc` after the grace. Throws PACKAGE_NOT_FOUND, PACKAGE_ACTIVE, PACKAGE_IN_USE.
    */
   async unregister(
@@ -203,8 +280,11 @@ export class Registry {
   ): Promise<{ readonly name: string; readonly removed: readonly string[] }> {
     checkNames(name, version ?? '');
     checkOptions(options, actKinds);
-    const removed = await this.#act(options, (acting) => unregisterPackage(acting, name, version ?? null));
-    return { name, removed };
+    const { versions, schedules } = await this.#act(options, (acting) =>
+      unregisterPackage(acting, name, version ?? null),
+    );
+    for (const id of schedules) await deleteAllSlots(this.#store, id);
+    return { name, removed: versions };
   }
 
   /** All versions of all packages, by name and age. */
@@ -226,15 +306,16 @@ export class Registry {
     return this.#store.read(() => packageView(this.#tenant, name));
   }
 
-  /** The packed file of a version. Throws PACKAGE_NOT_FOUND, DIGEST_MISMATCH. */
+  /** The packed file of a version. Throws PACKAGE_NOT_FOUND, PACKAGE_BYTES_MISSING, DIGEST_MISMATCH. */
   async bytes(name: string, version?: string): Promise<Uint8Array> {
     const { digest } = await this.get(name, version);
     return this.#options.storage.get(digest);
   }
 
   /**
-   * The workflow that `name` or `package/name` means now, by the live channels; undefined where no package has it.
-   * Throws AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE where the version takes no new executions.
+   * The workflow that `name`, `package/name` or `package@1.0.0/name` (a version, a digest or a channel) means now;
+   * undefined where no package has it. A version that takes no new executions makes no name ambiguous. Throws
+   * AMBIGUOUS_WORKFLOW, PACKAGE_UNAVAILABLE where it is the only one that has the name, PACKAGE_NOT_FOUND.
    */
   async resolve(workflow: string): Promise<ResolvedWorkflow | undefined> {
     if (typeof workflow !== 'string') {
@@ -279,11 +360,11 @@ export class Registry {
     return collectGarbage(this.#store, storage, (script) => this.#record(options, script), options);
   }
 
-  async #publish(
+  async #publish<T>(
     bytes: Uint8Array,
     options: ActOptions,
-    then: (acting: Acting, record: PackageRecord) => Script<{ readonly moved: boolean }>,
-  ): Promise<PublishedRecord> {
+    then: (acting: Acting, record: PackageRecord, created: boolean) => Script<T>,
+  ): Promise<PublishedRecord<T>> {
     if (!types.isUint8Array(bytes))
       throw new OptionInvalidError('bytes', `${shown(bytes)} is not a package file; pass its bytes`);
     // the libraries that read manifests take most of the load time, and only these verbs need them
@@ -304,14 +385,17 @@ export class Registry {
     if (existing !== undefined) sameVersion(existing, digest); // refused before a byte is written
     const may = await this.#store.write((tx) => touchBytes(tx, digest, staleCollectMs));
     if (!may) throw collecting(name, version);
-    await storage.put(digest, bytes);
+    const written = await storage.put(digest, bytes);
+    const restored = written && existing !== undefined;
     return this.#act(options, function* (acting) {
       const { tenant, now: registeredAt } = acting;
       const fresh = { tenant, name, version, digest, registeredAt, bytes: bytes.length };
       const wanted: PackageRecord = { ...fresh, id: newId(registeredAt), status: 'published', health: null };
       const { record, created } = yield* publishVersion(acting, wanted, JSON.stringify(manifest));
-      const activated = created && (yield* then(acting, record)).moved;
-      return { record, created, activated, manifest, heads };
+      // the serial of the log rises, so that runners that wait for the bytes try again at once
+      if (restored) log(acting, 'restore', { package: name, version, after: { digest } });
+      const act = yield* then(acting, record, created);
+      return { published: { id: record.id, name, version, digest, created, restored }, manifest, heads, act };
     });
   }
 
@@ -331,13 +415,35 @@ export class Registry {
   }
 }
 
-interface PublishedRecord {
-  readonly record: PackageRecord;
-  readonly created: boolean;
-  readonly activated: boolean;
+interface PublishedRecord<T> {
+  readonly published: Published;
+  readonly act: T;
   readonly manifest: Manifest;
   /** Where the channels of the package pointed before. */
   readonly heads: readonly ChannelRecord[];
+}
+
+function targetOf({
+  channel = liveChannel,
+  expectedSerial,
+  allowAmbiguous = false,
+}: ActivateOptions): ActivationTarget {
+  if (isChannelName(channel)) return { channel, expectedSerial: expectedSerial ?? null, allowAmbiguous };
+  const rule = "1 to 100 letters, digits, '.', '-' and '_', the first a letter";
+  throw new OptionInvalidError('channel', `${shown(channel)} is not the name of a channel: ${rule}`);
+}
+
+function* withAmbiguous(acting: Acting, head: ChannelRecord): Script<Activated> {
+  return { ...head, ambiguous: yield* ambiguousOf(acting, head) };
+}
+
+function* ambiguousOf(
+  acting: Acting,
+  { channel, digest }: Pick<ChannelRecord, 'channel' | 'digest'>,
+): Script<AmbiguousName[]> {
+  if (channel !== liveChannel) return [];
+  const names = (yield* workflowsOf(digest)).map((spec) => spec.name);
+  return yield* ambiguousAmong(acting, acting.tenant, names);
 }
 
 /** For callers that no compiler checks: a name, and perhaps a version. Throws OPTION_INVALID. */
@@ -354,6 +460,9 @@ function* notActivated(): Script<Pick<Activation, 'moved'>> {
   return { moved: false };
 }
 
-function published({ id, name, version, digest }: PackageRecord, created: boolean): Published {
-  return { id, name, version, digest, created };
+/** Points a channel to a version that was there before, or is new; its row is locked. Throws PACKAGE_UNAVAILABLE. */
+function* pointRegistered(acting: Acting, record: PackageRecord, target: ActivationTarget): Script<Activation> {
+  const { name, version, status } = record;
+  if (status === 'yanked' || status === 'quarantined') throw unavailable(name, version, status);
+  return yield* pointChannel(acting, record, target);
 }

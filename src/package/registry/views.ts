@@ -1,7 +1,9 @@
 import { PackageNotFoundError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import { conditionsOf } from '../../store/registry/conditions.ts';
-import type { Condition } from '../../store/registry/conditions.ts';
+import type { Condition, RunnerConditions } from '../../store/registry/conditions.ts';
+import { channelHistory } from '../../store/registry/log.ts';
+import type { RegistryEvent } from '../../store/registry/log.ts';
 import { channelsOf } from '../../store/registry/channels.ts';
 import {
   allPackages,
@@ -36,6 +38,14 @@ export interface PackageVersion extends PackageItem {
   readonly manifest: Manifest;
 }
 
+export interface HeldBack {
+  /** One word in CamelCase. */
+  readonly reason: string;
+  readonly message: string;
+  /** The name of a living runner, else the id of the one that moved the channel. */
+  readonly runner: string;
+}
+
 /** A package with its channels and versions (the oldest first), and the conditions of each runner. */
 export interface PackageView {
   readonly name: string;
@@ -45,6 +55,8 @@ export interface PackageView {
       readonly serial: number;
       /** The version that was activated but does not load; the channel moves there once it does. */
       readonly wanted?: string;
+      /** Why `wanted` does not load: what the runner said that moved the channel back, or a living one says now. */
+      readonly heldBack?: HeldBack;
     };
   };
   readonly versions: readonly {
@@ -103,10 +115,32 @@ export function* packageView(tenant: string, name: string): Script<PackageView> 
       .map((entry) => ({ runner: entry.runner, name: entry.name, conditions: entry.conditions }));
     documents.push({ version, digest, status, registeredAt, workflows, permissions, runners });
   }
-  const heads = channels.map(({ channel, version, serial, wantedVersion: wanted }) => {
-    return [channel, wanted === null ? { version, serial } : { version, serial, wanted }] as const;
-  });
+  const heads: [string, PackageView['channels'][string]][] = [];
+  for (const { channel, version, serial, wantedVersion: wanted, wantedDigest } of channels) {
+    if (wanted === null) {
+      heads.push([channel, { version, serial }]);
+      continue;
+    }
+    const told = conditions.filter(({ digest }) => digest === wantedDigest).flatMap(heldBy);
+    const heldBack = told[0] ?? heldIn(yield* channelHistory(tenant, name, channel));
+    heads.push([channel, { version, serial, wanted, ...(heldBack === undefined ? {} : { heldBack }) }]);
+  }
   return { name, channels: Object.fromEntries(heads), versions: documents };
+}
+
+/** What a living runner says of a version that does not load there. */
+function heldBy({ name: runner, conditions }: RunnerConditions): HeldBack[] {
+  const fault = conditions.find(({ status }) => !status);
+  return fault === undefined ? [] : [{ reason: fault.reason, message: fault.message ?? '', runner }];
+}
+
+/** The reason in the log, `LoadFailed: message`, of the runner that moved the channel back. */
+function heldIn(history: readonly RegistryEvent[]): HeldBack | undefined {
+  const last = history.at(-1);
+  if (last?.act !== 'rollback' || last.why === null) return undefined;
+  const { actor, why } = last;
+  const colon = why.indexOf(': ');
+  return { reason: why.slice(0, colon), message: why.slice(colon + 2), runner: actor.replace(/^runner:/, '') };
 }
 
 /** Returns the permissions in the manifest of a version; undefined if there is no such version. Throws ROW_DAMAGED. */

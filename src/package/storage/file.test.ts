@@ -47,7 +47,7 @@ test('registry.md: bytes are stored under their digest and read back', async () 
   await storage.delete(one.digest);
   await storage.delete(one.digest);
   assert.equal(await storage.has(one.digest), false);
-  await assert.rejects(storage.get(one.digest), { code: 'PACKAGE_NOT_FOUND' });
+  await assert.rejects(storage.get(one.digest), { code: 'PACKAGE_BYTES_MISSING' });
 });
 
 test('a put may be repeated, also at the same moment from several callers', async () => {

@@ -36,10 +36,10 @@ class FileStorage implements PackageStorage {
     this.url = pathToFileURL(folder).href;
   }
 
-  async put(digest: string, bytes: Uint8Array): Promise<void> {
+  async put(digest: string, bytes: Uint8Array): Promise<boolean> {
     await this.#check(digest, bytes);
     const path = this.#path(digest);
-    if (await this.#isIntact(digest)) return;
+    if (await this.#isIntact(digest)) return false;
     await this.#attempt(`package ${digest} could not be stored`, async () => {
       await createFolder(this.#folder);
       await this.#sweep();
@@ -54,12 +54,14 @@ class FileStorage implements PackageStorage {
       }
       await syncFolder(this.#folder);
     });
+    return true;
   }
 
   async get(digest: string): Promise<Uint8Array> {
     const bytes = await this.#attempt(`package ${digest} could not be read`, () => readIfThere(this.#path(digest)));
     if (bytes === null) {
-      throw new CloacinaError('PACKAGE_NOT_FOUND', `the storage ${this.url} has no package ${digest}`);
+      const where = `there is no file of package ${digest} in ${this.#folder}`;
+      throw new CloacinaError('PACKAGE_BYTES_MISSING', `${where}: is it the same folder on all machines?`);
     }
     await this.#check(digest, bytes);
     return bytes;
@@ -109,7 +111,7 @@ class FileStorage implements PackageStorage {
       return true;
     } catch (error) {
       if (error instanceof DigestMismatchError) return false;
-      if (error instanceof CloacinaError && error.code === 'PACKAGE_NOT_FOUND') return false;
+      if (error instanceof CloacinaError && error.code === 'PACKAGE_BYTES_MISSING') return false;
       throw error;
     }
   }

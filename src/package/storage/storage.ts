@@ -15,10 +15,13 @@ export interface StoredPackage {
 export interface PackageStorage {
   /** Absolute: the same location from any working folder. */
   readonly url: string;
-  /** Durable once it resolves. Existing bytes are kept; damaged ones are replaced. Throws DIGEST_MISMATCH. */
-  put(digest: string, bytes: Uint8Array): Promise<void>;
   /**
-   * Checked: throws DIGEST_MISMATCH if the bytes have another digest or are damaged, PACKAGE_NOT_FOUND if there are
+   * Durable once it resolves. Existing bytes are kept, and it returns false; it returns true if bytes were missing, or were
+   * damaged and are replaced. Throws DIGEST_MISMATCH.
+   */
+  put(digest: string, bytes: Uint8Array): Promise<boolean>;
+  /**
+   * Checked: throws DIGEST_MISMATCH if the bytes have another digest or are damaged, PACKAGE_BYTES_MISSING if there are
    * none.
    */
   get(digest: string): Promise<Uint8Array>;

@@ -1,5 +1,5 @@
 import { CloacinaError, PackageNotFoundError } from '../../core/error.ts';
-import type { NewExecution, Transition } from '../transition.ts';
+import type { NewExecution, PinBy, Transition } from '../transition.ts';
 import { PinRefusedError } from '../transition.ts';
 import type { PackageStatus } from '../registry/versions.ts';
 import { all } from '../script.ts';
@@ -14,7 +14,12 @@ import { Columns } from '../tables/table.ts';
  */
 
 /** What of a new execution says to which version it is to be pinned. */
-export type Pinning = Pick<NewExecution, 'tenant' | 'workflow' | 'pin' | 'followsChannel'>;
+export type Pinning = Pick<NewExecution, 'tenant' | 'workflow' | 'pin' | 'pinBy'>;
+
+/** True if it is pinned to the version that its channel points to at the commit. */
+export function followsChannel({ pin, pinBy }: Pick<Pinning, 'pin' | 'pinBy'>): boolean {
+  return pin !== null && pinBy === 'channel';
+}
 
 /** The different pinnings among many, numbered from 0. */
 export class Pinnings {
@@ -37,14 +42,14 @@ export class Pinnings {
   }
 
   get rows(): WantedVersion[] {
-    return this.list.map(({ tenant, workflow, pin, followsChannel }, n) => {
-      return { n, tenant, package: pin!.package, workflow, version: pin!.version, follows: followsChannel ? '1' : '0' };
+    return this.list.map(({ tenant, workflow, pin, pinBy }, n) => {
+      return { n, tenant, package: pin!.package, workflow, version: pin!.version, pinBy };
     });
   }
 }
 
-function keyOf({ tenant, workflow, pin, followsChannel }: Pinning): string | null {
-  return pin === null ? null : JSON.stringify([tenant, pin.package, workflow, pin.version, followsChannel]);
+function keyOf({ tenant, workflow, pin, pinBy }: Pinning): string | null {
+  return pin === null ? null : JSON.stringify([tenant, pin.package, workflow, pin.version, pinBy]);
 }
 
 /** The version that a pinning comes to, its row held. */
@@ -63,8 +68,7 @@ interface WantedVersion {
   readonly package: string;
   readonly workflow: string;
   readonly version: string;
-  /** '1' if it follows its channel. */
-  readonly follows: string;
+  readonly pinBy: PinBy;
 }
 
 export const wantedVersions: Columns<WantedVersion> = new Columns<WantedVersion>({
@@ -73,7 +77,7 @@ export const wantedVersions: Columns<WantedVersion> = new Columns<WantedVersion>
   package: 'text',
   workflow: 'text',
   version: 'text',
-  follows: 'text',
+  pinBy: 'text',
 });
 
 /**
@@ -83,7 +87,7 @@ export const wantedVersions: Columns<WantedVersion> = new Columns<WantedVersion>
 export function pinnedText(wanted: string, dialect: Dialect): string {
   return `wanted as (${wanted}),
   aims as (select w.n, w.tenant, w.package, coalesce(c.version, w.version) as version from wanted w
-    left join channel_workflows f on w.follows = '1' and f.tenant = w.tenant and f.package = w.package and f.workflow = w.workflow
+    left join channel_workflows f on w.pin_by = 'channel' and f.tenant = w.tenant and f.package = w.package and f.workflow = w.workflow
     left join channels c on c.tenant = f.tenant and c.package = f.package and c.channel = 'live'),
   held as (select a.n, p.version, p.digest, p.status from aims a
     join packages p on p.tenant = a.tenant and p.name = a.package and p.version = a.version
@@ -91,7 +95,7 @@ export function pinnedText(wanted: string, dialect: Dialect): string {
 }
 
 /** A condition on `wanted w left join held h`: the version is not there, or takes no new executions. */
-export const refusedText = `h.n is null or h.status = 'deleted' or (w.follows = '1' and h.status <> 'published')`;
+export const refusedText = `h.n is null or h.status = 'deleted' or (w.pin_by <> 'origin' and h.status <> 'published')`;
 
 /** The versions that new executions are pinned to, held until the end of the transaction. */
 export class Pins {
@@ -105,15 +109,14 @@ export class Pins {
 
   /** Why an execution cannot be pinned so: PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE; null where it can. */
   fault(one: Pinning): CloacinaError | null {
-    const { pin, followsChannel } = one;
+    const { pin, pinBy } = one;
     if (pin === null) return null;
     const held = this.#held.get(this.#pinnings.numberOf(one)!);
     if (held === undefined || held.status === 'deleted') {
       return new PackageNotFoundError(pin.package, (held ?? pin).version);
     }
     const { version, status } = held;
-    // what keeps its version goes on with it, as the executions do that have it already
-    return !followsChannel || status === 'published' ? null : unavailable(pin.package, version, status);
+    return pinBy === 'origin' || status === 'published' ? null : unavailable(pin.package, version, status);
   }
 
   /**
@@ -134,7 +137,7 @@ export class Pins {
   /** What followed its channel and cannot be pinned to where it came. */
   get stuck(): readonly (PinnedVersion | undefined)[] {
     const { list } = this.#pinnings;
-    return list.flatMap((one, n) => (one.followsChannel && this.fault(one) !== null ? [this.#held.get(n)] : []));
+    return list.flatMap((one, n) => (followsChannel(one) && this.fault(one) !== null ? [this.#held.get(n)] : []));
   }
 }
 

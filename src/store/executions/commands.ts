@@ -17,6 +17,8 @@ import type { TaskExecution } from '../tables/task-executions.ts';
 import { commitTexts } from '../commit/commit-texts.ts';
 import { holdVersion, manifestWorkflows } from '../registry/versions.ts';
 import { lockPinnedVersions } from '../commit/pinned-versions.ts';
+import { holdTarget, repin } from './repin.ts';
+import type { Repin } from './repin.ts';
 import { all, bulk, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
@@ -189,21 +191,26 @@ export interface Retry {
   readonly reset: readonly string[];
   /** Tasks that the definition has lost. */
   readonly gone: readonly string[];
+  /** Another version of its package that it continues with; null: its own, or it has none. */
+  readonly repin: Repin | null;
 }
 
 /**
  * Retries an execution that failed, was cancelled, or is held: every task that has not completed is pending again, with all
- * its attempts; attempt numbers go on.
+ * its attempts; attempt numbers go on. With `repin` throws PACKAGE_NOT_FOUND, PACKAGE_UNAVAILABLE, EXECUTION_STATE and CONFLICT.
  */
 export function* retryExecution(tx: Tx, retry: Retry): Script<Delivery> {
-  const { id, tenant, buildId, reset, gone: unknown } = retry;
-  yield* packageGone(tx, id); // for its lock, which precedes the lock of the execution
+  const { id, tenant, buildId, reset, gone: unknown, repin: other } = retry;
+  // the lock of a version precedes the lock of the execution
+  if (other === null) yield* packageGone(tx, id);
+  else yield* holdTarget(tx, tenant, other.to);
   if (reset.length > 0) yield* lockFamily(tx, [id]);
   const head = yield* lockHead(tx, id, tenant);
   if (head === undefined) return { status: 'unknown' };
   if (effectOf('retry', head) !== 'apply') return { status: 'refused', as: head.status };
-  const gone = yield* packageGone(tx, id);
+  const gone = other === null ? yield* packageGone(tx, id) : undefined;
   if (gone !== undefined) return { status: 'package_gone', ...gone };
+  if (other !== null) yield* repin(tx, head, other);
   const also = reset.length === 0 ? '' : ` or ${tx.dialect.among('task', '$2')}`;
   const params = reset.length === 0 ? [id] : [id, JSON.stringify(reset)];
   if (reset.length > 0) {
@@ -238,7 +245,8 @@ export function* retryExecution(tx: Tx, retry: Retry): Script<Delivery> {
     id,
     buildId,
   );
-  yield* appendEvent(id, 'execution.retried', tx.now, null);
+  const moved = other === null ? null : JSON.stringify({ from: other.from.version, to: other.to.version });
+  yield* appendEvent(id, 'execution.retried', tx.now, moved);
   return { status: 'applied', as: 'pending' };
 }
 
@@ -262,15 +270,17 @@ export interface Fork {
   readonly keep: readonly string[];
 }
 
-/** Makes a fork; both executions have an event of it. */
+/** Makes a fork; both executions have an event of it. Throws PACKAGE_UNAVAILABLE. */
 export function* forkExecution(tx: Tx, fork: Fork): Script<Delivery> {
   const { create, from, keep } = fork;
   const pins = yield* lockPinnedVersions(tx, [create]);
   const head = yield* lockHead(tx, from.id, create.tenant);
   if (head === undefined) return { status: 'unknown' };
-  if (create.pin !== null && pins.fault(create) !== null) {
+  const fault = pins.fault(create);
+  if (create.pin !== null && fault?.code === 'PACKAGE_NOT_FOUND') {
     return { status: 'package_gone', package: create.pin.package, version: create.pin.version };
   }
+  if (fault !== null) throw fault;
   yield* insertExecutions(tx, [create], () => null);
   yield* appendEvent(create.id, 'execution.created', tx.now, null);
   yield* run('update executions set forked_from = $2, forked_task = $3 where id = $1', create.id, from.id, from.task);

@@ -43,6 +43,7 @@ create table executions (
   package text,
   version text,
   digest text,
+  keeps_version integer not null default 0,
   build_id text not null,
   status text not null,
   reason text,

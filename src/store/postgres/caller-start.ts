@@ -9,6 +9,7 @@ import { lockPinnedVersions } from '../commit/pinned-versions.ts';
 import { durableText } from './connections.ts';
 import { noticeChannel } from './notify.ts';
 import { typeName } from './arrays.ts';
+import { noticeOf } from './create-executions.ts';
 import type { PostgresDriver } from './driver.ts';
 import type { Script } from '../script.ts';
 import { executionTags } from '../tables/execution-tags.ts';
@@ -89,7 +90,7 @@ class CallerStart {
       const values = newExecutions.params(newExecutionRow(create, null));
       return Object.fromEntries(newExecutions.list.map(({ name }, i) => [name, values[i]]));
     });
-    const notice = [noticeChannel(this.#driver.schema), 'caller work'];
+    const notice = [noticeChannel(this.#driver.schema), `caller ${noticeOf([...settled.values()])}`];
     const [answer] = await this.#query<{ ids: string }>(insertText, [JSON.stringify(rows), xid, ...notice]);
     const made = new Set(JSON.parse(answer!.ids) as string[]);
     const results = new Map<NewExecution, CreatedExecution>();

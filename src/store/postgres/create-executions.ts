@@ -6,7 +6,7 @@ import { createParams, createText, createdAs, isOneStatement } from './create-st
 import { isDuplicate } from './errors.ts';
 import type { PostgresDriver } from './driver.ts';
 import { all, run } from '../script.ts';
-import type { Script } from '../script.ts';
+import type { Notice, Script } from '../script.ts';
 
 /**
  * Creates executions, all or none. If the answer to the commit is lost, the database is asked for the result by their
@@ -21,9 +21,9 @@ export async function createSurely(
   const start = performance.now();
   for (let isUnknown = false; ;) {
     try {
-      if (!isOneStatement(creates)) return await driver.write(() => createExecutions(driver, creates));
+      if (!isOneStatement(creates)) return await createdByScript(driver, creates);
       const { isolated } = await driver.writeOne<{ isolated: number }>(createText, createParams(creates), 'work');
-      return isolated === 1 ? createdAs(creates) : await driver.write(() => createExecutions(driver, creates));
+      return isolated === 1 ? createdAs(creates) : await createdByScript(driver, creates);
     } catch (error) {
       const wasLost = error instanceof CloacinaError && error.code === 'OUTCOME_UNKNOWN';
       // the first attempt succeeded after all, while the next one was in progress
@@ -41,6 +41,21 @@ export async function createSurely(
       if (performance.now() - start > driver.patienceMs) throw unknown(creates, error);
     }
   }
+}
+
+async function createdByScript(
+  driver: PostgresDriver,
+  creates: readonly NewExecution[],
+): Promise<readonly CreatedExecution[]> {
+  return driver.write(
+    () => createExecutions(driver, creates),
+    () => noticeOf(creates),
+  );
+}
+
+/** The notice of new executions: no runner may have loaded a version that was named, since no channel points to it. */
+export function noticeOf(creates: readonly NewExecution[]): Notice {
+  return creates.some(({ pin, pinBy }) => pin !== null && pinBy === 'named') ? 'all' : 'work';
 }
 
 /** This transaction writes a row: only its own commit proves that the visible rows are durable. */

@@ -87,7 +87,7 @@ if (typeof server === 'string') {
       const tasks = [sampleTaskState('c', { status: 'failed' })];
       await store.commit({ runner: 'r1', lane: 0, n: 2, transitions: [sampleTransition(parent, { tasks })] });
       await client.query(`update executions set status = 'failed', owner = null, ended_at = 1 where id = $1`, [parent]);
-      const retry = { id: parent, tenant: 'default', buildId: 'embedded/w/2', reset: ['c'], gone: [] };
+      const retry = { id: parent, tenant: 'default', buildId: 'embedded/w/2', reset: ['c'], gone: [], repin: null };
       await waitsForTheFirst(client, [grandchild, child, parent], () => store.retry(retry));
       assert.deepEqual(await statuses(store, parent, grandchild, child), ['pending', 'cancelled', 'cancelled']);
     });

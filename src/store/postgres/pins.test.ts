@@ -131,7 +131,7 @@ const ways: Readonly<Record<string, Way>> = {
       const id = await cancelled(here, here.one);
       ended = id;
       const { digest: code } = here.one;
-      return () => codeOf(here.store.retry({ id, tenant: 'default', buildId: code, reset: [], gone: [] }));
+      return () => codeOf(here.store.retry({ id, tenant: 'default', buildId: code, reset: [], gone: [], repin: null }));
     },
   },
   'a fork': {
@@ -140,7 +140,7 @@ const ways: Readonly<Record<string, Way>> = {
     pin: async (here) => {
       const id = await cancelled(here, here.one);
       ended = id;
-      const create = samplePinned(here.one, { followsChannel: false });
+      const create = samplePinned(here.one, { pinBy: 'origin' });
       return () => codeOf(here.store.fork({ create, from: { id, task: 'collect' }, keep: [] }));
     },
   },

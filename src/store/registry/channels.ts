@@ -97,12 +97,22 @@ export function* unwant(tenant: string, name: string, version: string): Script<v
   );
 }
 
+/** The names of the workflows of a package's live channel; none if its head takes no new executions. */
+export function* namesOfHead(tenant: string, name: string): Script<string[]> {
+  const text = `${liveText} where w.tenant = $1 and w.package = $2 and p.status = 'published'`;
+  return (yield* all<LiveWorkflow>(text, tenant, name)).map(({ workflow }) => workflow);
+}
+
 /** Sets the workflows of the live channel of a package; an empty list removes them all. */
 export function* writeLiveWorkflows(tenant: string, name: string, workflows: readonly string[]): Script<void> {
   yield* run('delete from channel_workflows where tenant = $1 and package = $2', tenant, name);
   for (const workflow of workflows) {
     yield* run('insert into channel_workflows (tenant, workflow, package) values ($1, $2, $3)', tenant, workflow, name);
   }
+}
+
+export function* removeChannel(tenant: string, name: string, channel: string): Script<void> {
+  yield* run('delete from channels where tenant = $1 and package = $2 and channel = $3', tenant, name, channel);
 }
 
 export function* removeChannels(tenant: string, name: string): Script<void> {
@@ -131,6 +141,33 @@ export function* findWorkflow(tenant: string, workflow: string, name: string | n
   }
   const text = `${liveText} where w.tenant = $1 and w.workflow = $2 and w.package = $3`;
   return yield* all<LiveWorkflow>(text, tenant, workflow, name);
+}
+
+/** Locks which names of workflows the live channels of a tenant have, until the end of the transaction. */
+export function* lockLiveNames({ dialect }: Tx, tenant: string): Script<void> {
+  if (dialect.lockNames === null) return;
+  yield* all(dialect.lockNames, JSON.stringify([JSON.stringify(['live names', tenant])]));
+}
+
+/**
+ * The packages that have these names of workflows at the head of their live channel, if that takes new executions, and null
+ * for an embedded workflow; by name.
+ */
+export function* holdersOf(
+  { dialect }: Tx,
+  tenant: string,
+  workflows: readonly string[],
+): Script<readonly { readonly workflow: string; readonly package: string | null }[]> {
+  return yield* all<{ workflow: string; package: string | null }>(
+    `select w.workflow, w.package from channel_workflows w
+       join channels c on c.tenant = w.tenant and c.package = w.package and c.channel = 'live'
+       join packages p on p.tenant = c.tenant and p.name = c.package and p.version = c.version and p.status = 'published'
+     where w.tenant = $1 and ${dialect.among('w.workflow', '$2')}
+     union all select workflow, cast(null as text) from definitions where ${dialect.among('workflow', '$2')}
+     order by 1, 2`,
+    tenant,
+    JSON.stringify(workflows),
+  );
 }
 
 /** Every workflow that the live channels of a tenant offer. */

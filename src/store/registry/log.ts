@@ -6,7 +6,9 @@ import type { Script, Tx } from '../script.ts';
 /** The acts on a registry. Persisted words. */
 export type RegistryAct =
   | 'publish'
+  | 'restore'
   | 'activate'
+  | 'deactivate'
   | 'rollback'
   | 'yank'
   | 'unyank'

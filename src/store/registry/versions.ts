@@ -275,7 +275,7 @@ export function* wantedVersions(tx: Tx, tenants: readonly string[] | null): Scri
 
 /**
  * Moves executions that never began to another version of their package, if that has their workflow: their own version does
- * not run. Executions whose input its code has parsed stay.
+ * not run. Executions whose input its code has parsed stay, and those that were started on that version by name.
  */
 export function* repinFresh(
   from: { readonly tenant: string; readonly package: string; readonly digest: string },
@@ -283,7 +283,7 @@ export function* repinFresh(
 ): Script<number> {
   return yield* run(
     `update executions set digest = $4, build_id = $4, version = $5 where tenant = $1 and package = $2 and digest = $3
-     and epoch = 0 and ended_at is null and input_parsed = 0 and exists (select 1 from channel_workflows w
+     and epoch = 0 and ended_at is null and input_parsed = 0 and keeps_version = 0 and exists (select 1 from channel_workflows w
        where w.tenant = executions.tenant and w.package = executions.package and w.workflow = executions.workflow)`,
     from.tenant,
     from.package,

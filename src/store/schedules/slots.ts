@@ -4,6 +4,7 @@ import type { ScheduleRule } from '../../core/definition/spec.ts';
 import { storedRuleOrNull } from './schedules.ts';
 import { all, first, run } from '../script.ts';
 import type { Script } from '../script.ts';
+import type { Scripts } from '../store.ts';
 
 /** The outcome of a slot. `buffered`: it waits for the running execution to end. Persisted words. */
 export type SlotOutcome = 'started' | 'buffered' | 'skipped' | 'paused' | 'missed' | 'failed';
@@ -151,13 +152,24 @@ export function* lastStarted(scheduleId: string, at: number): Script<number | nu
 }
 
 /** Deletes slots of a schedule, at most `limit`; returns their number. */
-export function* deleteSlots(scheduleId: string, limit: number): Script<number> {
+function* deleteSlots(scheduleId: string, limit: number): Script<number> {
   return yield* run(
     `delete from schedule_slots where schedule_id = $1
      and slot in (select slot from schedule_slots where schedule_id = $1 order by slot limit $2)`,
     scheduleId,
     limit,
   );
+}
+
+/** Slots deleted by one transaction, so that the writer is not held long. */
+const deleteLimit = 5000;
+
+/** Deletes all slots of a schedule that is gone, some in each transaction. */
+export async function deleteAllSlots(store: Pick<Scripts, 'write'>, scheduleId: string): Promise<void> {
+  for (;;) {
+    const deleted = await store.write(() => deleteSlots(scheduleId, deleteLimit));
+    if (deleted < deleteLimit) return;
+  }
 }
 
 /** A slot with the status of its execution; null if it has none, or it was pruned. */

@@ -41,13 +41,17 @@ export interface ExecutionRecord {
 }
 
 /** Fields that only an insert and conditions of queries use. */
-type Unread = Pick<NewExecution, 'idempotencyKey' | 'inputHash' | 'retention'>;
+type Unread = Pick<NewExecution, 'idempotencyKey' | 'inputHash' | 'retention'> & {
+  /** True if it was not pinned by its channel: a channel that goes back from the version leaves it there. */
+  readonly keepsVersion: boolean;
+};
 
 const table = new Table<ExecutionRecord & Unread>('executions', ['id'], {
   id: 'text',
   tenant: 'text',
   workflow: 'text',
   pin: { package: 'text', version: 'text', digest: 'text' },
+  keepsVersion: 'flag',
   buildId: 'text',
   status: 'text',
   owner: 'text',
@@ -85,7 +89,12 @@ const table = new Table<ExecutionRecord & Unread>('executions', ['id'], {
 });
 
 /** The columns that are read. */
-export const executions: Table<ExecutionRecord> = table.without('idempotencyKey', 'inputHash', 'retention');
+export const executions: Table<ExecutionRecord> = table.without(
+  'idempotencyKey',
+  'inputHash',
+  'retention',
+  'keepsVersion',
+);
 
 type Later = 'inboxSeq' | 'inboxAcked' | 'crashCount' | 'loadAttempts' | 'forked';
 
@@ -118,6 +127,7 @@ export function newExecutionRow(create: NewExecution, owner: string | null): New
   const unowned = create.startAt === null ? 'pending' : 'waiting';
   return {
     ...create,
+    keepsVersion: create.pin !== null && create.pinBy !== 'channel',
     status: owner === null ? unowned : 'running',
     owner,
     epoch: owner === null ? 0 : 1,

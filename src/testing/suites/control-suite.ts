@@ -43,7 +43,7 @@ export function controlSuite(place: StorePlace): void {
         .map(([task, rows]) => [task, rows.length]),
     );
   };
-  const retry = { tenant: 'default', buildId: 'embedded/w/1', reset: [], gone: [] };
+  const retry = { tenant: 'default', buildId: 'embedded/w/1', reset: [], gone: [], repin: null };
 
   describe('durability.md, Wide maps: items count once the row of their map is durable', () => {
     it('a cancel without an owner removes items that do not count, and a retry begins their maps anew', async () => {

@@ -166,13 +166,31 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       });
     }
 
+    it('a start on a version by name keeps it, and is refused if the version takes no new executions', async (t) => {
+      const { store, sample, commit } = await place(t);
+      const one = await sample.register('1.0.0');
+      await sample.register('2.0.0');
+      const named = (): NewExecution => samplePinned(one, { pinBy: 'named', owned: true });
+      const first = named();
+      await store.createExecutions([first]);
+      await commit(made(named()));
+      assert.deepEqual((await store.execution(first.id))!.pin, one);
+      await sample.registry.yank('p', '1.0.0');
+      await assert.rejects(store.createExecutions([named()]), { code: 'PACKAGE_UNAVAILABLE' });
+      const late = named();
+      await assert.rejects(commit(made(late)), (error: unknown) => {
+        assert.ok(error instanceof PinRefusedError);
+        return error.refused.get(late.id)?.code === 'PACKAGE_UNAVAILABLE';
+      });
+    });
+
     it("a child of its parent's own version starts although that version takes no new executions", async (t) => {
       const { store, sample, commit } = await place(t);
       const pin = await sample.register('1.0.0');
       const parent = samplePinned(pin, { owned: true });
       await commit(made(parent));
       await sample.registry.yank('p', '1.0.0');
-      const child = samplePinned(pin, { followsChannel: false, parent: { id: parent.id, task: 'kid', item: -1 } });
+      const child = samplePinned(pin, { pinBy: 'origin', parent: { id: parent.id, task: 'kid', item: -1 } });
       await commit(sampleTransition(parent.id, { effects: sampleEffects({ children: [child] }) }));
       assert.deepEqual((await store.execution(child.id))!.pin, pin);
     });
@@ -184,7 +202,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       return create.id;
     };
     const retry = (id: string, { digest: code }: Pin): Parameters<Store['retry']>[0] => {
-      return { id, tenant: 'default', buildId: code, reset: [], gone: [] };
+      return { id, tenant: 'default', buildId: code, reset: [], gone: [], repin: null };
     };
 
     it('retry and fork continue on a yanked version and are refused on an unregistered one', async (t) => {
@@ -193,7 +211,7 @@ export function pinsSuite(name: string, open: () => Promise<Store>): void {
       const pin = await sample.register('1.0.0');
       const id = await ended(here, pin);
       const fork = (): Parameters<Store['fork']>[0] => {
-        return { create: samplePinned(pin, { followsChannel: false }), from: { id, task: 'collect' }, keep: [] };
+        return { create: samplePinned(pin, { pinBy: 'origin' }), from: { id, task: 'collect' }, keep: [] };
       };
       await sample.registry.yank('p', '1.0.0');
       assert.deepEqual(await store.retry(retry(id, pin)), { status: 'applied', as: 'pending' });

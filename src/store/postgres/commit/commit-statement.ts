@@ -1,6 +1,13 @@
 import type { Batch } from '../../transition.ts';
 import { postgresDialect } from '../../dialect.ts';
-import { Pinnings, pinnedText, madeBy, refusedText, wantedVersions } from '../../commit/pinned-versions.ts';
+import {
+  Pinnings,
+  followsChannel,
+  pinnedText,
+  madeBy,
+  refusedText,
+  wantedVersions,
+} from '../../commit/pinned-versions.ts';
 import { arraysOf, rowsFrom } from '../arrays.ts';
 import { events } from '../../tables/events.ts';
 import { executionTags } from '../../tables/execution-tags.ts';
@@ -50,7 +57,7 @@ export interface CommitRow {
 export function isPlain({ transitions }: Batch): boolean {
   return transitions.every(({ create, effects, release }) => {
     const tellsNobody = release === null || release.parent === null || release.endedAt === null;
-    const endsUnread = create !== null && release !== null && create.followsChannel;
+    const endsUnread = create !== null && release !== null && followsChannel(create);
     if (!tellsNobody || endsUnread) return false;
     if (effects === null) return true;
     const { cancelChildren, itemsCancelled, itemsDropped } = effects;
@@ -89,7 +96,7 @@ export function commitStatement(
   const shape: Shape = {
     parts,
     owns: known.length > 0,
-    follows: pinnings.list.some(({ followsChannel }) => followsChannel),
+    follows: pinnings.list.some(followsChannel),
     readsMessages:
       (parts.includes('messages') && parts.includes('heads')) ||
       known.some(({ release }) => release !== null && release.endedAt !== null && release.inboxSeen > 0),

@@ -1,6 +1,7 @@
 import type { PoolClient } from 'pg';
 import type { Batch, CommitResult, NewExecution, Transition } from '../../transition.ts';
 import type { HelperStarted } from '../../sharing/offers.ts';
+import { followsChannel } from '../../commit/pinned-versions.ts';
 import type { PostgresDriver } from '../driver.ts';
 
 type OfferName = CommitResult['offersTaken'][number];
@@ -19,7 +20,7 @@ export async function batchOutcome(
     offersTaken.push(...(await takenBy(driver, client, transition)));
     const { id, create, release } = transition;
     const isOurs = await isOwned(driver, client, runner, transition);
-    if (create?.followsChannel === true && (await isMoved(driver, client, create))) moved.push(id);
+    if (create !== null && followsChannel(create) && (await isMoved(driver, client, create))) moved.push(id);
     else if (release === null) {
       if (!isOurs && (create === null || create.owned)) lost.push(id);
     } else if (isOurs) kept.push(id);

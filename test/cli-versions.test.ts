@@ -224,6 +224,20 @@ describe('interfaces.md, CLI: workflow run of a version that does not load', { c
   });
 });
 
+describe('registry.md, Crash loop: crashes of workflow run', { concurrency: 2 }, () => {
+  after(endAll);
+
+  test('three executions that crash a version, each in a process of its own, quarantine it', async (t: TestContext) => {
+    const place = new CliPlace(t);
+    const crashes = "export const w = workflow('w');\nw.task('a', { retry: { attempts: 1 } }, () => process.exit(3));";
+    await place.text('package', 'register', await place.file('p', '1.0.0', crashes));
+    for (let runs = 0; runs < 3; runs++) assert.equal((await place.run('workflow', 'run', 'p/w')).code, 1);
+    const [version] = (await place.json('package', 'list'))['items'] as readonly Document[];
+    assert.equal(version!['status'], 'quarantined');
+    assert.equal((await place.error(5, 'workflow', 'run', 'p/w'))['code'], 'PACKAGE_UNAVAILABLE');
+  });
+});
+
 describe('interfaces.md, CLI: package run', { concurrency: 2 }, () => {
   after(endAll);
 

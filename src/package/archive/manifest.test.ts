@@ -180,7 +180,7 @@ const named = (name: string, version: string): unknown => ({
 test('names of packages and versions: scopes are allowed, build metadata is not', () => {
   for (const name of ['simple_demo', '@shop/daily-load', 'a.b'])
     assert.deepEqual(problemsOf(named(name, '1.0.0-rc.1')), []);
-  for (const name of ['', 'a/b/c', '../x', 'a b', '.x'])
+  for (const name of ['', 'a/b/c', '../x', 'a b', '.x', 'embedded', 'operator'])
     assert.deepEqual(problemsOf(named(name, '1.0.0')), ['BAD_VALUE package.name']);
   for (const version of ['1', '1.0', 'v1.0.0', '1.0.0+build', ' 1.0.0']) {
     assert.deepEqual(problemsOf(named('a', version)), ['BAD_VALUE package.version']);

@@ -1,7 +1,12 @@
+import type { TaskCall } from '../../engine/workflow-code.ts';
+import { forgetCrashes, recordCrash } from '../../store/registry/crashes.ts';
+import type { CrashRecord } from '../../store/registry/crashes.ts';
+import type { Script } from '../../store/script.ts';
 import type { IsolateExit } from '../isolate/isolate.ts';
 
 /**
- * This number of different executions, each ending an isolate of the package within the time below, is a crash loop.
+ * This number of different executions of a tenant, each ending a process of the version within the time below, is a crash
+ * loop. The database counts, because the processes that see the crashes may be different runners.
  */
 const crashLimit = 3;
 const windowMs = 5 * 60_000;
@@ -15,20 +20,22 @@ const crashReasons: ReadonlySet<IsolateExit['reason']> = new Set([
 ]);
 
 /**
- * Counts the crashes of one version. One poisonous input ends only its own execution, however often, and counts once.
+ * The execution that the end of a process counts against; null if it counts against none. Of several executions in the
+ * process each runs again alone, and is counted then. A call that `runsOnce` does not: one of those executions stands for
+ * the whole death, because the others may be innocent.
  */
-export class CrashLoop {
-  readonly #lastAt = new Map<string, number>();
+export function blamedExecution(exit: IsolateExit, runsOnce: (call: TaskCall) => boolean): string | null {
+  if (!crashReasons.has(exit.reason)) return null;
+  const [only, ...others] = new Set(exit.calls.map((call) => call.executionId));
+  if (only === undefined || others.length === 0) return only ?? null;
+  const once = exit.calls.filter(runsOnce).map((call) => call.executionId);
+  return once.toSorted()[0] ?? null;
+}
 
-  /**
-   * Records an exit at a time (epoch ms). An exit with several executions in the process is attributed to none of them:
-   * each runs again alone. Returns true once three different ones crashed within five minutes.
-   */
-  exited(exit: IsolateExit, at: number): boolean {
-    const [execution, ...others] = new Set(exit.calls.map((call) => call.executionId));
-    if (execution === undefined || others.length > 0 || !crashReasons.has(exit.reason)) return false;
-    this.#lastAt.set(execution, at);
-    for (const [id, last] of this.#lastAt) if (at - last > windowMs) this.#lastAt.delete(id);
-    return this.#lastAt.size >= crashLimit;
-  }
+/** Records a crash; returns true if it completes a crash loop. The next one then begins anew. */
+export function* isCrashLoop(crash: CrashRecord): Script<boolean> {
+  // one poisonous input ends only its own execution, however often, and counts once
+  if ((yield* recordCrash(crash, windowMs)) < crashLimit) return false;
+  yield* forgetCrashes(crash.tenant, crash.digest);
+  return true;
 }

@@ -12,11 +12,12 @@ import type { Clock, Timer } from '../../engine/clock.ts';
 import type { Outcome, TaskCall, TaskHost } from '../../engine/workflow-code.ts';
 import { openStore } from '../../store/open.ts';
 import { run } from '../../store/script.ts';
+import type { CrashRecord } from '../../store/registry/crashes.ts';
 import type { Store } from '../../store/store.ts';
 import { sampleManifest } from '../../testing/sample-package.ts';
 import { packArchive } from '../archive/archive.ts';
 import type { PackedArchive } from '../archive/archive.ts';
-import { CrashLoop } from './crash-loop.ts';
+import { blamedExecution, isCrashLoop } from './crash-loop.ts';
 import type { IsolateExit } from '../isolate/isolate.ts';
 import { Reconciler } from './reconciler.ts';
 import type { PackageEvent, ReconcilerOptions } from './reconciler.ts';
@@ -164,21 +165,25 @@ const silentHost: TaskHost = {
 };
 
 /** A package with the workflow `etl` of the tasks `one` (returns the version) and `crash` (ends its process). */
-async function pack(version: string, options: { code?: string; engine?: string } = {}): Promise<PackedArchive> {
+async function pack(
+  version: string,
+  options: { code?: string; engine?: string; attempts?: number } = {},
+): Promise<PackedArchive> {
   const etl = workflow('etl');
   etl.task('one', () => version);
-  etl.task('crash', () => null);
+  const { attempts = 3 } = options;
+  etl.task('crash', { retry: { attempts } }, () => null);
   const base = sampleManifest('demo', version);
   const manifest = { ...base, workflows: [etl.spec], engine: { ...base.engine, cloacina: options.engine ?? '*' } };
-  const code = options.code ?? codeOf(version);
+  const code = options.code ?? codeOf(version, attempts);
   return packArchive(manifest, new Map([['code/index.mjs', Buffer.from(code)]]));
 }
 
-function codeOf(version: string): string {
+function codeOf(version: string, attempts = 3): string {
   return `import { workflow } from 'cloacina';
 export const etl = workflow('etl');
 etl.task('one', () => '${version}');
-etl.task('crash', () => process.exit(3));
+etl.task('crash', { retry: { attempts: ${attempts} } }, () => process.exit(3));
 `;
 }
 
@@ -204,6 +209,7 @@ async function until(what: string, isSo: () => boolean | Promise<boolean>): Prom
 
 function death(...executions: string[]): IsolateExit {
   return {
+    tenant: 'default',
     reason: 'exited',
     code: 1,
     signal: null,
@@ -591,22 +597,66 @@ test('registry.md, Hot swap: a quarantined head without a predecessor refuses ne
   assert.deepEqual(here.catalog.buildIds(), [], 'no runner loads it');
 });
 
-test('registry.md, Crash loop: executions count, not deaths, and only those alone in a process, within five minutes', () => {
-  const first = new CrashLoop();
+test('registry.md, Crash loop: an end of a process counts against the execution that was alone in it, or against one that does not run again', () => {
+  const again = (): boolean => false;
   assert.deepEqual(
-    [first.exited(death('a'), 0), first.exited(death('a'), 1), first.exited(death('b'), 2)],
-    [false, false, false],
+    [death('a'), death('c', 'd'), death(), death('c', 'c')].map((exit) => blamedExecution(exit, again)),
+    ['a', null, null, 'c'],
   );
-  assert.equal(first.exited(death('c', 'd'), 3), false);
-  assert.equal(first.exited(death(), 3), false);
-  assert.equal(first.exited({ ...death('c'), reason: 'closed' }, 3), false);
-  assert.equal(first.exited({ ...death('c'), reason: 'abandoned' }, 3), false);
-  assert.equal(first.exited(death('c', 'c'), 4), true);
-  const slow = new CrashLoop();
-  slow.exited(death('a'), 0);
-  slow.exited(death('b'), 200_000);
-  assert.equal(slow.exited(death('c'), 300_001), false);
-  assert.equal(slow.exited(death('d'), 400_000), true);
+  for (const reason of ['closed', 'abandoned'] as const) {
+    assert.equal(blamedExecution({ ...death('c'), reason }, again), null);
+  }
+  const once = ({ executionId }: TaskCall): boolean => executionId !== 'a';
+  assert.equal(blamedExecution(death('c', 'a', 'b'), once), 'b', 'one of them stands for the death');
+});
+
+test('registry.md, Crash loop: executions count, not deaths, within five minutes, for each tenant and version', async (t) => {
+  const { store } = await place(t);
+  const crash = (execution: string, at: number, other: Partial<CrashRecord> = {}): Promise<boolean> =>
+    store.write(() => isCrashLoop({ tenant: 'default', digest: 'd', execution, at, ...other }));
+  const loops: boolean[] = [];
+  for (const [execution, at] of [
+    ['a', 1],
+    ['a', 2],
+    ['b', 3],
+  ] as const)
+    loops.push(await crash(execution, at));
+  loops.push(await crash('c', 4, { tenant: 'other' }), await crash('c', 4, { digest: 'e' }));
+  assert.deepEqual(loops, [false, false, false, false, false]);
+  assert.equal(await crash('c', 300_002), true, 'a has crashed it again in the window');
+  assert.equal(await crash('d', 300_003), false, 'the count begins anew');
+  await crash('e', 500_000);
+  assert.equal(await crash('f', 600_004), false, 'd is out of the window');
+  assert.equal(await crash('g', 700_000), true);
+});
+
+test('registry.md, Crash loop: crashes that different runners see add up, also of runners that are gone', async (t) => {
+  const here = await place(t);
+  const one = await pack('1.0.0');
+  await here.registry.register(one.bytes);
+  for (const runner of ['r2', 'r3', 'r4']) {
+    await addRunner(here.store, runner);
+    const reconciler = await here.open({ runnerId: () => runner });
+    assert.equal((await here.call(one.digest, 'crash', { executionId: `of ${runner}` })).status, 'lost');
+    await reconciler.settled();
+    if (runner !== 'r4') assert.equal((await here.registry.list())[0]?.status, 'published');
+    await reconciler.close();
+  }
+  assert.equal((await here.registry.list())[0]?.status, 'quarantined');
+});
+
+test('registry.md, Crash loop: tasks with a single attempt that die together count as one crash', async (t) => {
+  const here = await place(t);
+  const one = await pack('1.0.0', { attempts: 1 });
+  await here.registry.register(one.bytes);
+  const reconciler = await here.open();
+  for (const round of [1, 2, 3]) {
+    assert.equal((await here.registry.list())[0]?.status, 'published');
+    const calls = ['a', 'b', 'c'].map((name) => here.call(one.digest, 'crash', { executionId: `${name}${round}` }));
+    for (const outcome of await Promise.all(calls)) assert.equal(outcome.status, 'lost');
+    await reconciler.settled();
+  }
+  assert.equal((await here.registry.list())[0]?.status, 'quarantined');
 });
 
 test('durability.md: a runner that registered anew under another id reports its loaded versions again', async (t) => {

@@ -1,13 +1,14 @@
 import type { ErrorCode } from '../../core/error-table.ts';
 import type { PackagedWorkflow } from '../../engine/catalog.ts';
 import { unawaited } from '../../engine/unawaited.ts';
+import type { TaskCall } from '../../engine/workflow-code.ts';
 import { WakeLoop } from '../../engine/wake-loop.ts';
 import type { Polled } from '../../engine/wake-loop.ts';
 import { pinnedCount, wantedVersions } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
 import { ownFile } from '../../own-files.ts';
 import { registrySerial } from '../../store/registry/log.ts';
-import { CrashLoop } from './crash-loop.ts';
+import { blamedExecution } from './crash-loop.ts';
 import type { IsolateExit } from '../isolate/isolate.ts';
 import { LoadFailure, Loader } from './load.ts';
 import type { LoadedVersion, LoaderOptions } from './load.ts';
@@ -54,7 +55,6 @@ export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
 /** A version that this runner wants or has. */
 interface Entry {
   readonly version: WantedVersion;
-  crashes: CrashLoop;
   state: State;
   /** Number of consecutive failed loads. */
   failures: number;
@@ -233,7 +233,7 @@ export class Reconciler {
   // -- loading
 
   #begin(version: WantedVersion): void {
-    const entry: Entry = { version, crashes: new CrashLoop(), state: { at: 'loading' }, failures: 0 };
+    const entry: Entry = { version, state: { at: 'loading' }, failures: 0 };
     this.#entries.set(version.digest, entry);
     this.#load(entry);
   }
@@ -298,11 +298,18 @@ export class Reconciler {
   // -- crashing
 
   #exited(entry: Entry, exit: IsolateExit): void {
-    if (this.#closing.signal.aborted || !entry.crashes.exited(exit, this.#options.clock.now())) return;
-    entry.crashes = new CrashLoop();
-    const message = `three executions crashed it within five minutes; last error: ${exit.error.message}`;
-    this.#tell({ event: 'package.quarantined', ...named(entry), message });
-    this.#inBackground(this.#reporter.crashLoop(entry.version.digest, this.#serial, message));
+    if (this.#closing.signal.aborted) return;
+    const execution = blamedExecution(exit, (call) => runsOnce(entry.state, call));
+    if (execution === null) return;
+    const { tenant } = exit;
+    const { digest } = entry.version;
+    const onLoop = async (): Promise<void> => {
+      const message = `three executions crashed it within five minutes; last error: ${exit.error.message}`;
+      this.#tell({ event: 'package.quarantined', ...named(entry), message });
+      await this.#reporter.crashLoop(digest, this.#serial, message);
+    };
+    const crash = { tenant, digest, execution, at: this.#options.clock.now() };
+    this.#inBackground(this.#reporter.crashed(crash, onLoop));
   }
 
   // -- unloading
@@ -347,6 +354,13 @@ export class Reconciler {
       });
     this.#background.add(guarded);
   }
+}
+
+/** True for a call of a task that has a single attempt: its execution does not run it again. */
+function runsOnce(state: State, { workflow, task }: TaskCall): boolean {
+  const workflows = 'loaded' in state ? state.loaded.workflows : [];
+  const spec = workflows.find(({ graph }) => graph.spec.name === workflow)?.graph.spec;
+  return spec?.tasks.find(({ name }) => name === task)?.retry?.attempts === 1;
 }
 
 const maxUnableNamed = 10;

@@ -4,6 +4,8 @@ import type { Condition, ConditionName } from '../../store/registry/conditions.t
 import { registrySerial } from '../../store/registry/log.ts';
 import type { Script } from '../../store/script.ts';
 import type { Scripts } from '../../store/store.ts';
+import type { CrashRecord } from '../../store/registry/crashes.ts';
+import { isCrashLoop } from './crash-loop.ts';
 import type { LoadFailure } from './load.ts';
 import type { ActivateHook } from '../registry/commands.ts';
 import { reportCrashLoop, reportFailed, reportLoaded } from '../registry/reports.ts';
@@ -33,6 +35,8 @@ export class Reporter {
   readonly #options: ReporterOptions;
   readonly #said = new Map<string, readonly Condition[]>();
   readonly #pending = new Map<string, Pending>();
+  /** Crashes that could not be recorded. */
+  readonly #crashes = new Map<CrashRecord, () => Promise<void>>();
   #runner: string;
 
   constructor(options: ReporterOptions) {
@@ -42,7 +46,7 @@ export class Reporter {
 
   /** Reports that could not be written yet. */
   get isPending(): boolean {
-    return this.#pending.size > 0;
+    return this.#pending.size > 0 || this.#crashes.size > 0;
   }
 
   async loaded(digest: string, serial: number): Promise<void> {
@@ -60,6 +64,18 @@ export class Reporter {
     const message = storable(why);
     const conditions = this.#conditions(serial, 'healthy', 'CrashLoop', message);
     await this.#say(digest, { conditions, outcome: (report) => reportCrashLoop(report, `CrashLoop: ${message}`) });
+  }
+
+  /** Records a crash for all runners, and calls `onLoop` if it completes a crash loop. */
+  async crashed(crash: CrashRecord, onLoop: () => Promise<void>): Promise<void> {
+    let isLoop: boolean;
+    try {
+      isLoop = await this.#options.store.write(() => isCrashLoop(crash));
+    } catch (error) {
+      this.#crashes.set(crash, onLoop);
+      throw error;
+    }
+    if (isLoop) await onLoop();
   }
 
   /** Removes the conditions of a version, except those of a quarantine: its reason stays visible. */
@@ -83,6 +99,10 @@ export class Reporter {
       this.#runner = runner;
     }
     for (const [digest, pending] of this.#pending) await this.#say(digest, pending);
+    for (const [crash, onLoop] of this.#crashes) {
+      this.#crashes.delete(crash);
+      await this.crashed(crash, onLoop);
+    }
   }
 
   /** The registry's serial, including the acts of this runner. */

@@ -58,6 +58,15 @@ create table package_conditions (
 );
 create index package_conditions_digest on package_conditions (digest);
 
+create table package_crashes (
+  tenant text not null,
+  digest text not null,
+  execution_id text not null,
+  at bigint not null,
+  primary key (tenant, digest, execution_id)
+);
+create index package_crashes_at on package_crashes (at);
+
 create table registry_events (
   n integer primary key,
   at bigint not null,

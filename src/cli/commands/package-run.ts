@@ -11,11 +11,12 @@ import type { Manifest } from '../../package/archive/manifest.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { UsageError } from '../failure.ts';
-import { readInput, writing } from '../arguments.ts';
+import { memoryOption, readInput, writing } from '../arguments.ts';
 import { Interruption, interruptedExit } from '../interruption.ts';
 import type { TaskView } from '../task-view.ts';
 import { Loading } from './loading.ts';
-import { buildProject } from './project-build.ts';
+import { buildProject, envFileOption } from './project-build.ts';
+import type { BuildOptions } from './project-build.ts';
 import { seeThrough, viewOf } from './seen-through.ts';
 
 /** Runs a workflow of a project without a package file, a database or a registry. */
@@ -26,19 +27,20 @@ export function addRunCommand(noun: Command): void {
     .argument('<dir>', 'folder of the project')
     .argument('[workflow]', 'workflow of the project (default: the only one)')
     .option('--input <json>', 'input as JSON, @FILE to read a file, or @- to read stdin (default: {})')
-    .option('--env-file <file>', 'environment of the code; lines of NAME=VALUE')
+    .addOption(envFileOption())
+    .addOption(memoryOption())
     .action(act(runProject));
 }
 
-interface RunOptions {
+interface RunOptions extends BuildOptions {
   readonly input?: string;
-  readonly envFile?: string;
 }
 
 async function runProject(cli: Cli, dir: string, workflow: string | undefined, options: RunOptions): Promise<void> {
   const input = options.input === undefined ? {} : await readInput(options.input);
-  const { built, environment } = await buildProject(dir, options.envFile);
+  const { built, environment } = await buildProject(cli, dir, options);
   const { manifest, bytes } = built;
+  const { packageMemory } = options;
   const { name } = manifest.package;
   const wanted = chosen(manifest, workflow);
   // the process of the package gets its variables from this one
@@ -55,6 +57,7 @@ async function runProject(cli: Cli, dir: string, workflow: string | undefined, o
       registry: pathToFileURL(folder).href,
       // the code of the person who runs it
       grants: { env: manifest.permissions.env },
+      ...(packageMemory === undefined ? {} : { packageMemory }),
       schedules: false,
       logger: loading.quiet(stderrLogger),
       onPackage: (event) => loading.happened(event),

@@ -1,18 +1,18 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { indented, oneLine } from '../../core/plain.ts';
+import { oneLine } from '../../core/plain.ts';
 import type { Manifest } from '../../package/archive/manifest.ts';
 import type { Activated } from '../../package/registry/registry.ts';
 import type { PackageView, PackageItem } from '../../package/registry/views.ts';
-import type { PackageMemory } from '../../options.ts';
 import { PackageNotFoundError } from '../../core/error.ts';
 import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import { askedText, iso, packageDocument, packageItemDocument } from '../views.ts';
-import { addRunCommand } from './package-run.ts';
-import { buildProject } from './project-build.ts';
-import { addRegisterCommand, ambiguousOption, ambiguousText } from './package-register.ts';
 import { exactPackage, memoryOption, packageAt, readBytes, writeWhole, writing } from '../arguments.ts';
+import { addRunCommand } from './package-run.ts';
+import { buildProject, envFileOption } from './project-build.ts';
+import type { BuildOptions } from './project-build.ts';
+import { addRegisterCommand, ambiguousOption, ambiguousText } from './package-register.ts';
 import { fields, paint, status, table, time } from '../output.ts';
 import type { Cell } from '../output.ts';
 
@@ -40,7 +40,7 @@ function addBuilding(noun: Command): void {
     .description('build the package file of a project')
     .argument('<dir>', 'folder of the project')
     .option('-o, --output <file>', 'file to write (default: NAME-VERSION.cloacina)')
-    .option('--env-file <file>', 'environment for code that reads it while loading; lines of NAME=VALUE')
+    .addOption(envFileOption())
     .addOption(memoryOption())
     .action(act(pack));
   addRunCommand(noun);
@@ -119,20 +119,17 @@ async function newProject(cli: Cli, dir: string, options: { readonly name?: stri
   });
 }
 
-interface PackOptions {
+interface PackOptions extends BuildOptions {
   readonly output?: string;
-  readonly envFile?: string;
-  readonly packageMemory?: PackageMemory;
 }
 
 async function pack(cli: Cli, dir: string, options: PackOptions): Promise<void> {
-  const { built } = await buildProject(dir, options.envFile, options.packageMemory);
+  const { built } = await buildProject(cli, dir, options);
   const { bytes, digest, manifest, warnings } = built;
   const { name, version } = manifest.package;
   const file = options.output ?? fileName(name, version);
   await writeWhole(file, bytes);
   const workflows = manifest.workflows.map((spec) => ({ name: spec.name, tasks: spec.tasks.map((task) => task.name) }));
-  for (const warning of warnings) cli.output.note(`${paint('yellow', 'warning', process.stderr)} ${indented(warning)}`);
   cli.output.answer({ file, bytes: bytes.length, digest, name, version, workflows, warnings }, () => {
     const lines = workflows.map((workflow) => `  ${workflow.name}: ${workflow.tasks.join(', ')}`);
     const packed = `Packed ${name} v${version} into ${file} (${bytes.length} bytes)`;

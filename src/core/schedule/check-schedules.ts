@@ -1,6 +1,6 @@
 import type { WorkflowSpec } from '../definition/spec.ts';
 import { InputInvalidError } from '../error.ts';
-import { jsonSchemaIssues } from '../json-schema.ts';
+import { jsonSchemaIssues } from '../json-schema/issues.ts';
 import { checkRule } from './rule.ts';
 import { declaredSchedules, namingSchedule } from './schedule-spec.ts';
 

@@ -222,7 +222,7 @@ async function checkSignal(spec: WorkflowSpec, name: string, payload: string): P
     throw new SignalUnknownError(spec.name, name, nearNames(name, names), names);
   }
   if (takers.some(({ schema }) => schema === null)) return;
-  const { jsonSchemaIssues } = await import('../../core/json-schema.ts');
+  const { jsonSchemaIssues } = await import('../../core/json-schema/issues.ts');
   const issues = takers.map(({ schema }) => jsonSchemaIssues(schema, parseJson(payload)));
   if (issues.every((list) => list.length > 0)) throw new SignalInvalidError(name, issues[0]!);
 }

@@ -157,7 +157,7 @@ export async function checkInput(
     return { text, parsed: false, given: text };
   }
   if (spec.input !== null) {
-    const { jsonSchemaIssues } = await import('../../core/json-schema.ts');
+    const { jsonSchemaIssues } = await import('../../core/json-schema/issues.ts');
     const issues = jsonSchemaIssues(spec.input, parseJson(text));
     if (issues.length > 0) throw new InputInvalidError(spec.name, issues);
   }

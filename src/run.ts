@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { checkSchedules } from './core/schedule/schedule-spec.ts';
+import { checkSchedules } from './core/schedule/check-schedules.ts';
 import type { EngineClientOptions } from './engine/client/client.ts';
 import { DatabaseClock } from './engine/clock.ts';
 import type { Clock } from './engine/clock.ts';

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { CloacinaError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
 import type { ScheduleOptions } from '../core/definition/definition.ts';
-import { checkSchedules } from '../core/schedule/schedule-spec.ts';
+import { checkSchedules } from '../core/schedule/check-schedules.ts';
 import type { WorkflowSpec } from '../core/definition/spec.ts';
 import { workflow } from '../core/definition/workflow.ts';
 import { SchedulePlace, withTask } from '../testing/schedule-place.ts';

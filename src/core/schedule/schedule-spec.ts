@@ -1,8 +1,7 @@
 import type { ScheduleOptions } from '../definition/definition.ts';
-import { InputInvalidError, ScheduleInvalidError } from '../error.ts';
+import { ScheduleInvalidError } from '../error.ts';
 import type { Json } from '../json.ts';
-import { jsonSchemaIssues } from '../json-schema.ts';
-import { checkRule, scheduleRule } from './rule.ts';
+import { scheduleRule } from './rule.ts';
 import type { ScheduleSpec, WorkflowSpec } from '../definition/spec.ts';
 
 /**
@@ -15,7 +14,7 @@ export function scheduleSpec(
   options: ScheduleOptions<unknown>,
   input: Json,
 ): ScheduleSpec {
-  const rule = naming(workflow, name, () => scheduleRule(options, null));
+  const rule = namingSchedule(workflow, name, () => scheduleRule(options, null));
   return { name, input, ...rule, paused: options.paused ?? false };
 }
 
@@ -41,22 +40,8 @@ export function declaredSchedules(workflows: readonly WorkflowSpec[]): ReadonlyM
   return brought;
 }
 
-/**
- * Checks the names, rules and inputs (by JSON Schema) of declared schedules. Runs before the transaction that writes
- * them: a check takes time, and an open transaction would block other writers. Throws SCHEDULE_INVALID, INPUT_INVALID.
- */
-export function checkSchedules(workflows: readonly WorkflowSpec[]): void {
-  for (const { workflow, spec } of declaredSchedules(workflows).values()) {
-    naming(workflow.name, spec.name, () => checkRule(spec));
-    const issues = jsonSchemaIssues(workflow.input, spec.input);
-    if (issues.length === 0) continue;
-    const named = issues.map(({ path, message }) => ({ path, message: `${message} (in schedule '${spec.name}')` }));
-    throw new InputInvalidError(workflow.name, named);
-  }
-}
-
 /** Adds the name of the schedule to an error. */
-function naming<T>(workflow: string, name: string, check: () => T): T {
+export function namingSchedule<T>(workflow: string, name: string, check: () => T): T {
   try {
     return check();
   } catch (error) {

@@ -13,7 +13,6 @@ import type { CloacinaError } from '../../core/error.ts';
 import { compileGraph } from '../../core/definition/graph.ts';
 import { limitKey } from '../../core/execution/limit-key.ts';
 import { canonicalJson, parseJson, stringifyJson } from '../../core/json.ts';
-import { jsonSchemaIssues } from '../../core/json-schema.ts';
 import { nearNames } from '../../core/suggest.ts';
 import { anything, checkOptions, record, shown } from '../../core/option-check.ts';
 import type { Kinds } from '../../core/option-check.ts';
@@ -157,8 +156,11 @@ export async function checkInput(
     if (outcome.status === 'valid') return { text: outcome.input, parsed: true, given: text };
     return { text, parsed: false, given: text };
   }
-  const issues = jsonSchemaIssues(spec.input, parseJson(text));
-  if (issues.length > 0) throw new InputInvalidError(spec.name, issues);
+  if (spec.input !== null) {
+    const { jsonSchemaIssues } = await import('../../core/json-schema/issues.ts');
+    const issues = jsonSchemaIssues(spec.input, parseJson(text));
+    if (issues.length > 0) throw new InputInvalidError(spec.name, issues);
+  }
   return { text, parsed: false, given: text };
 }
 

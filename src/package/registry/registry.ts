@@ -3,7 +3,7 @@ import { OptionInvalidError } from '../../core/error.ts';
 import { storedJson } from '../../core/json.ts';
 import { checkOptions, flag, noOptions, shown, text, wholeNumber } from '../../core/option-check.ts';
 import type { Kinds, NoOptions } from '../../core/option-check.ts';
-import { checkSchedules } from '../../core/schedule/schedule-spec.ts';
+import { checkSchedules } from '../../core/schedule/check-schedules.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { isChannelName } from '../../core/definition/workflow-name.ts';
 import { newId } from '../../engine/id.ts';

@@ -153,7 +153,7 @@ async function loadedDriver(): Promise<Pg> {
   try {
     loaded = await import('pg');
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = isError(cause) ? cause.message : String(cause);
     // of one of its own dependencies the message has another name
     if (!/^Cannot find (?:package|module) 'pg'/.test(reason)) throw driverFailed(reason, cause);
     const message = "a PostgreSQL database needs the package 'pg', which is not installed: npm install pg";

@@ -167,7 +167,7 @@ describe('the text of a package cannot control a terminal or forge a line', () =
       assert.match(JSON.stringify(await harmless('package', 'pack', 'thrower', ...json)), /BUILD_FAILED/);
     }
     const { stderr } = await harmless('workflow', 'run', 'data_processing');
-    assert.match(stderr, /failed to load: .*seen\\u001b/);
+    assert.match(stderr, /did not load: .*seen\\u001b/);
   });
 
   test('names, errors and arguments of a package are escaped', async () => {

@@ -380,6 +380,7 @@ acrossCopies({
   TaskNotFoundError,
   IdempotencyConflictError,
   StoreUnavailableError,
+  DatabaseReadOnlyError,
   DatabaseLostError,
   DatabaseFlushError,
   DatabaseReplacedError,

@@ -124,6 +124,7 @@ async function isRetryable(thrown: unknown, functions: TaskFunctions | undefined
 const useless: ReadonlySet<ErrorCode> = new Set([
   'NOT_SERIALIZABLE',
   'PAYLOAD_TOO_LARGE',
+  'STORE_REFUSED',
   'TRANSACTION_ASYNC',
   'TRANSACTION_ENDED',
   'TRANSACTION_UNAVAILABLE',

@@ -19,7 +19,7 @@ import {
   text,
 } from './core/option-check.ts';
 import type { Kind, Kinds } from './core/option-check.ts';
-import { checkText } from './core/text.ts';
+import { checkIndexed, checkText, maxTenantBytes } from './core/text.ts';
 import { functionsOf, isWorkflow } from './core/definition/workflow.ts';
 import type { LoadedWorkflow } from './engine/catalog.ts';
 import { systemClock } from './engine/clock.ts';
@@ -36,7 +36,7 @@ import type { PackageEvent } from './package/load/reconciler.ts';
 export interface ClientOptions {
   /** Location of package files, `file:./packages`; without it packages can be started, but not published. */
   readonly registry?: string;
-  /** The tenant to act as; default `default`. */
+  /** The tenant to act as, at most 200 bytes of UTF-8; default `default`. */
   readonly tenant?: string;
   /** Maximum size of an input, an output or a step as JSON, bytes; default 1 MiB. */
   readonly maxPayload?: number;
@@ -164,7 +164,7 @@ export function clientSettings(options: ClientOptions): ClientSettings {
 function settingsOf(options: ClientOptions, kinds: Readonly<Record<string, Kind>>): ClientSettings {
   checkOptions(options, kinds);
   const { tenant = 'default', actor = hostname() } = options;
-  checkText('tenant', tenant);
+  checkIndexed('tenant', tenant, maxTenantBytes);
   checkText('actor', actor);
   return {
     registry: options.registry ?? null,

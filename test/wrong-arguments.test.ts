@@ -74,7 +74,7 @@ const options: readonly (readonly [string, () => unknown, RegExp])[] = [
     /'queues': '' is not the name/,
   ],
   ['a queue as text', () => Runner.open('sqlite::memory:', { queues: as('gpu') }), /'queues': 'gpu' is not an array/],
-  ['an empty tenant', () => Client.open('sqlite::memory:', { tenant: '' }), /'tenant': a text of 1 to 1000/],
+  ['an empty tenant', () => Client.open('sqlite::memory:', { tenant: '' }), /'tenant': a text of 1 to 200 bytes/],
   ['an empty name', () => Runner.open('sqlite::memory:', { name: '' }), /'name': a text of 1 to 1000/],
   ['a lease of months', () => Runner.open('sqlite::memory:', { lease: '75d' }), /'lease': 75d is more than 24d/],
   ['a tenant of another kind', () => Client.open('sqlite::memory:', { tenant: as(5) }), /'tenant'/],

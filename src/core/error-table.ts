@@ -192,8 +192,10 @@ const rows = {
   },
   DATABASE_INVALID: {
     exit: 1,
-    meaning: 'The file is not a Cloacina database, or it is damaged.',
-    remedy: 'Check the path. Restore a backup if the file is damaged.',
+    meaning:
+      'The file is not a Cloacina database, or it is damaged; or a PostgreSQL database has another encoding than UTF8.',
+    remedy:
+      "Check the path. Restore a backup if the file is damaged. On PostgreSQL, create a database with `encoding 'UTF8' template template0`.",
   },
   ROW_DAMAGED: {
     exit: 1,
@@ -233,8 +235,8 @@ const rows = {
   },
   STORE_REFUSED: {
     exit: 1,
-    meaning: 'The database refuses to store a change of an execution, or the change is too large.',
-    remedy: 'Read the answer of the database in the message. Return references to large values.',
+    meaning: 'The database refuses what it was given, and would refuse it again, or a change is too large.',
+    remedy: 'Read the answer of the database in the message. Store large values elsewhere and pass references to them.',
   },
   OUTCOME_UNKNOWN: {
     exit: 6,

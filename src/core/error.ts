@@ -1,3 +1,4 @@
+import { messageOf } from './foreign/error-text.ts';
 import { acrossCopies, nameAcrossCopies } from './process/copies.ts';
 import type { ErrorCode } from './error-table.ts';
 
@@ -201,6 +202,14 @@ export class StoreUnavailableError extends CloacinaError {
 export class DatabaseReadOnlyError extends StoreUnavailableError {
   constructor(message: string, cause?: unknown) {
     super(message, cause, 'DATABASE_READ_ONLY');
+  }
+}
+
+/** The database refuses what it was given, and would refuse it again; the cause is its own error. */
+export class StoreRefusedError extends CloacinaError {
+  /** `what`: what was asked of the database; its answer follows. */
+  constructor(what: string, cause: unknown) {
+    super('STORE_REFUSED', `${what}: ${messageOf(cause)}`, { cause });
   }
 }
 

@@ -4,6 +4,14 @@ import { OptionInvalidError } from './error.ts';
 
 const maxChecked = 1000;
 
+/**
+ * Maximum length of a text in an index, bytes of UTF-8. An index of PostgreSQL takes 2,704 bytes for all columns of one entry;
+ * the longest are tenant, tag name and tag value, or tenant, workflow and idempotency key.
+ */
+export const maxIndexedBytes = 1000;
+/** The same for a tenant, which is in most indexes. */
+export const maxTenantBytes = 200;
+
 /** Maximum number of characters of a displayed text (a message, a stack, a log line); longer texts are truncated. */
 export const maxTextLength = 16_384;
 
@@ -15,6 +23,18 @@ export function checkText(option: string, text: string): void {
   if (typeof text !== 'string' || text === '' || text.length > maxChecked) {
     throw new OptionInvalidError(option, `a text of 1 to ${maxChecked} characters is needed`);
   }
+  checkClean(option, text);
+}
+
+/** The same for a text that an index holds: it is measured in bytes of UTF-8. Throws OPTION_INVALID. */
+export function checkIndexed(option: string, text: string, most: number = maxIndexedBytes): void {
+  if (typeof text !== 'string' || text === '' || Buffer.byteLength(text) > most) {
+    throw new OptionInvalidError(option, `a text of 1 to ${most} bytes of UTF-8 is needed`);
+  }
+  checkClean(option, text);
+}
+
+function checkClean(option: string, text: string): void {
   if (text.includes('\0') || !text.isWellFormed()) {
     throw new OptionInvalidError(option, 'a text must not contain a NUL or a lone surrogate');
   }

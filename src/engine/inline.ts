@@ -9,7 +9,7 @@ import { parseJson, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { issuesOf } from '../core/definition/schema.ts';
 import { toTaskError } from '../core/foreign/thrown.ts';
-import { checkText } from '../core/text.ts';
+import { checkIndexed } from '../core/text.ts';
 import { functionsOf } from '../core/definition/workflow.ts';
 import type { TaskFunctions } from '../core/definition/workflow.ts';
 import type { AnyWorkflow } from '../core/definition/definition.ts';
@@ -124,6 +124,7 @@ async function isRetryable(thrown: unknown, functions: TaskFunctions | undefined
 const useless: ReadonlySet<ErrorCode> = new Set([
   'NOT_SERIALIZABLE',
   'PAYLOAD_TOO_LARGE',
+  'STORE_REFUSED',
   'TRANSACTION_ASYNC',
   'TRANSACTION_ENDED',
   'TRANSACTION_UNAVAILABLE',
@@ -236,7 +237,7 @@ class TaskContext {
 
   async #step(name: string, fn: () => unknown): Promise<unknown> {
     if (this.#ended) throw new Error(`step '${name}': the attempt has ended`);
-    checkText('the name of a step', name);
+    checkIndexed('the name of a step', name);
     this.#steps ??= new Set();
     if (this.#steps.has(name)) {
       // the second would be given the result of the first

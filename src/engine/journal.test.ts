@@ -354,8 +354,8 @@ describe('durability.md, A commit that cannot succeed is not repeated: the execu
     const w = pair([]);
     const { client, clock, now, engine } = await open(t, { workflows: [w] });
     now(({ transitions }) => new RefusedDataError(transitions[0]!.id, new Error('never')));
-    await assert.rejects(client.start(w), { code: 'INTERNAL' });
-    await assert.rejects(client.start(w, {}, { startAt: '1h' }), { code: 'INTERNAL' });
+    await assert.rejects(client.start(w), { code: 'STORE_REFUSED', message: /never/ });
+    await assert.rejects(client.start(w, {}, { startAt: '1h' }), { code: 'STORE_REFUSED', message: /never/ });
     now('write');
     await clock.advance(1000);
     assert.deepEqual([engine.size, (await client.executions.list()).items], [0, []]);

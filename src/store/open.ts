@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { StoreRefusedError } from '../core/error.ts';
 import type { Migration } from './migrations/migrate.ts';
 import { postgresPlace } from './postgres/url.ts';
 import type { Driver } from './script.ts';
@@ -108,7 +109,8 @@ function storeOn(driver: Driver, now: () => number): Scripted & Scripts & Connec
       try {
         return await scripted.writeHelped(runner, list);
       } catch (error) {
-        throw isRefusedData(error) ? new RefusedBatchError(error) : error;
+        if (!isRefusedData(error)) throw error;
+        throw new RefusedBatchError(error instanceof StoreRefusedError ? error.cause : error);
       }
     },
     read: (script) => runs.read(script),

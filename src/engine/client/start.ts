@@ -18,7 +18,7 @@ import { anything, checkOptions, record, shown } from '../../core/option-check.t
 import type { Kinds } from '../../core/option-check.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { fullWorkflowName } from '../../core/definition/workflow-name.ts';
-import { checkText } from '../../core/text.ts';
+import { checkIndexed } from '../../core/text.ts';
 import { isWorkflow } from '../../core/definition/workflow.ts';
 import type { NewExecution, Pin, PinBy, ScheduleMark } from '../../store/transition.ts';
 import type { Definitions } from '../../store/store.ts';
@@ -30,12 +30,16 @@ import { newId } from '../id.ts';
 
 /** Options of a start. */
 export interface StartOptions {
-  /** Unique per tenant, workflow and key: the same key with the same input gives the same execution. */
+  /**
+   * At most 1,000 bytes of UTF-8. Unique per tenant, workflow and key: the same key with the same input gives the same
+   * execution.
+   */
   readonly idempotencyKey?: string;
   /** Higher first; default 0. */
   readonly priority?: number;
   /** A time, or a length of time from now; until then it waits. */
   readonly startAt?: Date | Duration;
+  /** At most 64, and 1,000 bytes of UTF-8 for each name and each value. */
   readonly tags?: Readonly<Record<string, string>>;
   /**
    * PostgreSQL: the caller's own transaction, in which it is started: it exists if and only if that commits. A `pg`
@@ -215,7 +219,7 @@ export function newExecution({
       `${shown(priority)} is not a whole number from -${maxPriority} to ${maxPriority}`,
     );
   }
-  if (idempotencyKey !== null) checkText('idempotencyKey', idempotencyKey);
+  if (idempotencyKey !== null) checkIndexed('idempotencyKey', idempotencyKey);
   return {
     id,
     tenant,
@@ -267,8 +271,8 @@ function tagText(tags: Readonly<Record<string, string>>): string {
   }
   for (const [name, value] of entries) {
     if (typeof value !== 'string') throw new OptionInvalidError('tags', `'${name}' is not a string`);
-    checkText('tags', name);
-    checkText('tags', value);
+    checkIndexed('tags', name);
+    checkIndexed('tags', value);
   }
   const text = JSON.stringify(tags);
   if (text.length <= maxTagText) return text;

@@ -1,6 +1,15 @@
+import { StoreRefusedError } from '../../core/error.ts';
+import { PinRefusedError } from '../../store/transition.ts';
 import type { NewExecution, Transition } from '../../store/transition.ts';
 import { TransitionDraft } from '../execution/draft.ts';
 import type { Participant } from '../journal.ts';
+
+/** The error of a start that the store refuses. */
+export function startRefusal(id: string, cause: unknown): Error {
+  return cause instanceof PinRefusedError
+    ? cause
+    : new StoreRefusedError(`the database refuses execution '${id}'`, cause);
+}
 
 /** An execution that is handed in for anyone to take: the journal makes it durable with whatever else is due. */
 export class Submission implements Participant {
@@ -32,7 +41,7 @@ export class Submission implements Participant {
   }
 
   refused(cause: unknown): void {
-    this.#onRefused(cause);
+    this.#onRefused(startRefusal(this.id, cause));
   }
 
   threw(cause: unknown): void {

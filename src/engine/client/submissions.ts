@@ -127,8 +127,10 @@ export class Submissions {
     return {
       durable: () => take()?.resolve(),
       refused: (cause) => {
-        const why = cause instanceof PinRefusedError ? cause.refused.get(id) : undefined;
-        take()?.reject(why ?? new CloacinaError('INTERNAL', `the database refused execution '${id}'`, { cause }));
+        const why = cause instanceof PinRefusedError ? cause.refused.get(id) : cause;
+        const internal = (): CloacinaError =>
+          new CloacinaError('INTERNAL', `execution '${id}' could not be started`, { cause });
+        take()?.reject(why instanceof CloacinaError ? why : internal());
       },
     };
   }

@@ -15,6 +15,7 @@ import { LiveState, headOf } from './live-state.ts';
 import type { Head } from './live-state.ts';
 import type { DraftRelease, TransitionDraft } from './draft.ts';
 import type { ResolvedWorkflow } from '../client/start.ts';
+import { startRefusal } from '../client/submission.ts';
 import type { TaskRun } from './task-run.ts';
 import { Tasks } from './tasks.ts';
 import type { TasksHost, TasksOwner } from './tasks.ts';
@@ -234,7 +235,7 @@ export class Live implements Participant {
     this.#inFlight = undefined;
     this.#seq -= transition.events.length;
     if (pending.create !== null) {
-      this.#refuse(cause);
+      this.#refuse(startRefusal(this.id, cause));
       this.#leave('lost');
       return;
     }

@@ -1,5 +1,5 @@
-import { messageOf } from '../../core/foreign/error-text.ts';
-import { CloacinaError } from '../../core/error.ts';
+import { StoreRefusedError } from '../../core/error.ts';
+import type { CloacinaError } from '../../core/error.ts';
 import type { AttemptKey, TakenOffer, Helped, Sharing } from '../../store/store.ts';
 import type { AttemptEnd } from '../execution/attempt.ts';
 import type { Clock } from '../clock.ts';
@@ -43,10 +43,7 @@ export class HelperJournal {
           { execution: executionId, task, error: cause },
           'the database refuses a result of an attempt for another runner; the attempt fails',
         );
-        const reason = messageOf(cause);
-        reject(
-          new CloacinaError('STORE_REFUSED', `the database refuses what the attempt stores: ${reason}`, { cause }),
-        );
+        reject(new StoreRefusedError('the database refuses what the attempt stores', cause));
       },
       dropped: ({ resolve }) => resolve(false),
     });

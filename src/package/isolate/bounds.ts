@@ -36,9 +36,6 @@ const maxFrameBytes = 268_435_456;
 /** Maximum length of all texts of one message, UTF-16 units: half a frame at 3 bytes of UTF-8 for one unit. */
 export const maxMessageText: number = Math.floor(maxFrameBytes / 6);
 
-/** Maximum length of the name of a step, characters, as in `ctx.step`. */
-export const maxStepName = 1000;
-
 /** The bounds of frames from the host: it holds the executions, so a guest must trust it. */
 export const trusted: FrameBounds = {
   headerBytes: maxFrameBytes,

@@ -3,7 +3,8 @@ import { maxDurationMs } from '../../core/duration.ts';
 import type { Issue } from '../../core/error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { cleanText } from '../../core/text.ts';
-import { maxStepName, readIssues, readTaskError } from './bounds.ts';
+import { maxIndexedBytes } from '../../core/text.ts';
+import { readIssues, readTaskError } from './bounds.ts';
 
 /** A call without its payloads, which are sent as texts beside the message: input, item (if there is one), needs. */
 export interface CallHead extends Omit<TaskCall, 'input' | 'itemValue' | 'needs'> {
@@ -154,5 +155,5 @@ function isLevel(value: unknown): value is LogLevel {
 }
 
 function isStepName(value: unknown): boolean {
-  return typeof value === 'string' && value.length <= maxStepName;
+  return typeof value === 'string' && Buffer.byteLength(value) <= maxIndexedBytes;
 }

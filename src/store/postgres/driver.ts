@@ -86,7 +86,10 @@ export class PostgresDriver implements Driver {
     this.#admission = new Admission(Math.max(1, this.#max - kept), this.patienceMs, `the database ${place.shown}`);
   }
 
-  /** Connects and migrates. Throws DATABASE_DRIVER_MISSING, DATABASE_TOO_NEW, STORE_UNAVAILABLE. */
+  /**
+   * Connects and migrates. Throws DATABASE_DRIVER_MISSING, DATABASE_INVALID, DATABASE_TOO_NEW, STORE_UNAVAILABLE,
+   * STORE_REFUSED.
+   */
   static async open(place: PostgresPlace, options: PostgresOptions = {}): Promise<PostgresDriver> {
     const connections = await Connections.load(place, options.deadlineMs ?? 10_000);
     const driver = new PostgresDriver(connections, place, options);
@@ -135,9 +138,18 @@ export class PostgresDriver implements Driver {
 
   async #isNewest(client: PoolClient, migrations?: readonly Migration[]): Promise<boolean> {
     const table = `${quotedName(this.#schema)}.cloacina_migrations`;
-    const asked = { text: 'select to_regclass($1) is not null as there', values: [table] };
-    const { rows: tables } = await client.query<{ there: boolean }>(timed(asked, this.deadlineMs));
-    return tables[0]?.there === true && (await this.drive(client, isNewest(migrations)));
+    const text = `select to_regclass($1) is not null as there, current_setting('server_encoding') as encoding`;
+    const asked = timed({ text, values: [table] }, this.deadlineMs);
+    const { rows } = await client.query<{ there: boolean; encoding: string }>(asked);
+    const { there, encoding } = rows[0]!;
+    if (encoding !== 'UTF8') throw this.#encodingError(encoding);
+    return there && (await this.drive(client, isNewest(migrations)));
+  }
+
+  #encodingError(encoding: string): CloacinaError {
+    const why = `the database ${this.#shown} has the encoding ${encoding}, in which not every text can be stored; UTF8 is needed`;
+    const remedy = `create database NAME encoding 'UTF8' template template0`;
+    return new CloacinaError('DATABASE_INVALID', `${why}: create another database for it (${remedy})`);
   }
 
   async #migrate(client: PoolClient, now: () => number, migrations?: readonly Migration[]): Promise<void> {

@@ -1,6 +1,6 @@
 import { messageOf } from '../../core/foreign/error-text.ts';
 import { isError } from '../../core/foreign/realms.ts';
-import { CloacinaError, DatabaseReadOnlyError, StoreUnavailableError } from '../../core/error.ts';
+import { CloacinaError, DatabaseReadOnlyError, StoreRefusedError, StoreUnavailableError } from '../../core/error.ts';
 import {
   FencedError,
   OutcomeUnknownError,
@@ -23,9 +23,9 @@ export function isDataError(error: unknown): boolean {
   return /^(22|23|54)...$/.test(sqlState(error) ?? '');
 }
 
-/** True if a row of that key exists already. */
+/** True if a row of that key exists already. The error may be converted. */
 export function isDuplicate(error: unknown): boolean {
-  return sqlState(error) === '23505';
+  return sqlState(error instanceof StoreRefusedError ? error.cause : error) === '23505';
 }
 
 /** True if the server itself answered: the connection is intact, and the statement has changed nothing. */
@@ -139,15 +139,19 @@ function unavailable(message: string, error: unknown): StoreUnavailableError {
   return new StoreUnavailableError(message, error);
 }
 
-/** Converts a PostgreSQL error to one of Cloacina's, with the operation and the database. */
+/**
+ * Converts a PostgreSQL error to one of Cloacina's, with the operation and the database. An answer of the server that is no
+ * sign of its state refuses the statement, and would refuse it again.
+ */
 export function storeError(error: unknown, what: string): unknown {
-  if (error instanceof CloacinaError) return error;
+  if (error instanceof CloacinaError || (isOfBatch(error) && !(error instanceof OutcomeUnknownError))) return error;
   const reason = messageOf(error);
   if (error instanceof OutcomeUnknownError) {
     const message = `${what}; the change may or may not have been stored: ${reason}; check before you repeat it`;
     return new CloacinaError('OUTCOME_UNKNOWN', message, { cause: error });
   }
-  // missing database or user, wrong password, missing privilege
-  const isRefused = /^(3D000|28P01|28000|42501)$/.test(sqlState(error) ?? '');
-  return isRefused || isPassing(error) ? unavailable(`${what}: ${reason}`, error) : error;
+  // missing database or user, wrong password, missing privilege; a fault of the system or of the server
+  const isOut = /^(3D000|28P01|28000|42501|58...|F0...|XX...)$/.test(sqlState(error) ?? '');
+  if (isOut || isPassing(error)) return unavailable(`${what}: ${reason}`, error);
+  return isAnswer(error) ? new StoreRefusedError(what, error) : error;
 }

@@ -1,8 +1,8 @@
 import type { PoolClient } from 'pg';
-import { StoreUnavailableError } from '../../core/error.ts';
+import { StoreRefusedError, StoreUnavailableError } from '../../core/error.ts';
 import { revocable, transactionEnded } from '../revocable.ts';
 import { beginText, durableText } from './connections.ts';
-import { isAnswer, isPassing, unknownUnlessRefused } from './errors.ts';
+import { isAnswer, isDataError, isPassing, storeError, unknownUnlessRefused } from './errors.ts';
 import type { PostgresDriver } from './driver.ts';
 import type { Store } from '../store.ts';
 import { writeTaskEnd } from '../commit/task-end.ts';
@@ -41,12 +41,15 @@ async function transact(driver: PostgresDriver, task: TaskTransaction): Promise<
     await Promise.race([task.ready(), task.over]);
     const taskEnd = task.end(value);
     await check(client, driver.deadlineMs);
-    how = await driver.driveLent(client, writeTaskEnd(driver, taskEnd));
+    how = await driver.driveLent(client, writeTaskEnd(driver, taskEnd)).catch((error: unknown) => {
+      // an error of our own statements; those of the function keep their form
+      throw isDataError(error) ? storeError(error, 'the database did not accept the end of a task') : error;
+    });
   } catch (error) {
     end();
     client.off('error', breaks);
     await undo(client, driver.deadlineMs, isOver || broken.why !== undefined);
-    if (broken.why === undefined || isAnswer(error)) throw error;
+    if (broken.why === undefined || isAnswer(error) || error instanceof StoreRefusedError) throw error;
     throw new StoreUnavailableError(`the connection of a task's transaction broke: ${broken.why.message}`, error);
   }
   client.off('error', breaks);

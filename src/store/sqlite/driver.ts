@@ -157,6 +157,11 @@ export class SqliteDriver implements Driver {
     }
   }
 
+  /** Converts an error of our own statements in a user's transaction. */
+  refusalOf(error: unknown): unknown {
+    return storeError(error, `the database ${this.#where} did not accept a part of a transaction`, this.#where);
+  }
+
   /** Requests of a user's function during its transaction run after it: the transaction ends with this turn. */
   async #turnOver(): Promise<void> {
     await Promise.resolve();

@@ -2,7 +2,13 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { messageOf } from '../../core/foreign/error-text.ts';
 import { isError } from '../../core/foreign/realms.ts';
-import { CloacinaError, DatabaseFlushError, DatabaseReadOnlyError, StoreUnavailableError } from '../../core/error.ts';
+import {
+  CloacinaError,
+  DatabaseFlushError,
+  DatabaseReadOnlyError,
+  StoreRefusedError,
+  StoreUnavailableError,
+} from '../../core/error.ts';
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html), from the low byte of the extended code. */
 const code = { busy: 5, locked: 6, readonly: 8, ioError: 10, corrupt: 11, full: 13, cantOpen: 14, notADatabase: 26 };
@@ -45,6 +51,7 @@ export function storeError(error: unknown, what: string, where?: string): unknow
   if (primary === code.readonly || (primary === code.cantOpen && where !== undefined && isReadOnly(where))) {
     return new DatabaseReadOnlyError(`${what}: ${reason}`, error);
   }
+  if (isDataError(error)) return new StoreRefusedError(what, error);
   return new StoreUnavailableError(`${what}: ${reason}`, error);
 }
 

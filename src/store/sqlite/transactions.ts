@@ -6,7 +6,7 @@ import { synchronous } from './transaction-sync.ts';
 import type { SqliteDriver } from './driver.ts';
 import type { Store, SyncTransaction } from '../store.ts';
 import { writeTaskEnd } from '../commit/task-end.ts';
-import type { TaskEndOutcome, TaskTransaction } from '../commit/task-end.ts';
+import type { TaskEnd, TaskEndOutcome, TaskTransaction } from '../commit/task-end.ts';
 
 /** The SQLite-only part of a store: users' functions run on our own connection. */
 export function sqliteTransactions(driver: SqliteDriver): Pick<Store, 'transactionSync' | 'transactTask'> {
@@ -23,8 +23,8 @@ async function transactionSync<T>(driver: SqliteDriver, act: (turn: SyncTransact
       try {
         return driver.drive(createExecutions(driver, [one]))[0]!;
       } catch (error) {
-        failed = { error };
-        throw error;
+        failed = { error: driver.refusalOf(error) };
+        throw failed.error;
       }
     };
     try {
@@ -43,13 +43,21 @@ async function transactTask(driver: SqliteDriver, task: TaskTransaction): Promis
   try {
     return await driver.transactionSync((db) => {
       const end = task.end(synchronous(task.run(db)));
-      const how = driver.drive(writeTaskEnd(driver, end));
+      const how = written(driver, end);
       if (how !== 'written') throw new NotWritten();
       return how;
     });
   } catch (error) {
     if (error instanceof NotWritten) return 'lost';
     throw error;
+  }
+}
+
+function written(driver: SqliteDriver, end: TaskEnd): TaskEndOutcome {
+  try {
+    return driver.drive(writeTaskEnd(driver, end));
+  } catch (error) {
+    throw driver.refusalOf(error);
   }
 }
 

@@ -390,6 +390,7 @@ acrossCopies({
   IdempotencyConflictError,
   StoreUnavailableError,
   DatabaseReadOnlyError,
+  StoreRefusedError,
   DatabaseLostError,
   DatabaseFlushError,
   DatabaseReplacedError,

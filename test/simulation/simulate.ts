@@ -46,6 +46,7 @@ const expected: ReadonlySet<string> = new Set([
   'EXECUTION_NOT_FOUND',
   'SIGNAL_UNKNOWN',
   'INTERNAL',
+  'STORE_REFUSED',
 ]);
 
 /**

@@ -172,7 +172,7 @@ class RunnerJournal {
         break;
       }
       case 'package.quarantined':
-        this.say(name, `${which} is quarantined: ${event.message}`, detail, 'red');
+        this.say(name, `${which} is quarantined for tenant ${event.tenant}: ${event.message}`, detail, 'red');
         break;
       case 'package.unloaded':
         this.say(name, `${which} unloaded`, detail);

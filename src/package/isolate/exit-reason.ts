@@ -21,13 +21,18 @@ export type ExitReason =
   | 'not_started';
 
 /** An unrequested end of an isolate's process. */
-export interface IsolateExit {
+export interface ProcessExit {
   readonly reason: ExitReason;
   readonly code: number | null;
   readonly signal: string | null;
   /** The task calls that were running in it. */
   readonly calls: readonly TaskCall[];
   readonly error: TaskError;
+}
+
+/** The same, with the tenant whose process it was. */
+export interface IsolateExit extends ProcessExit {
+  readonly tenant: string;
 }
 
 export interface ExitFacts {

@@ -13,7 +13,7 @@ import { maxHeaderBytes, maxMessages } from './bounds.ts';
 import { GuestCalls } from './calls.ts';
 import type { Reply, Request } from './calls.ts';
 import { exitError, isOutOfMemory, slowHint } from './exit-reason.ts';
-import type { ExitReason, IsolateExit } from './exit-reason.ts';
+import type { ExitReason, ProcessExit } from './exit-reason.ts';
 import { checkExports, loadError, readSpecs } from './exports.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { Link } from './link.ts';
@@ -45,7 +45,7 @@ export interface IsolateProcessOptions {
   /** The process accepts no more calls: it is ending or has ended. */
   onEnding(): void;
   /** The process is gone. `exit` is undefined if it ended without any fault. */
-  onGone(exit: IsolateExit | undefined): void;
+  onGone(exit: ProcessExit | undefined): void;
 }
 
 /** Maximum wait for the pipes of an exited process, or for the exit of a process that closed its channel. */

@@ -189,7 +189,7 @@ export class Isolate {
         this.#children.delete(child);
         if (placed) this.#processLimit.leave();
         else giveUp();
-        if (exit !== undefined) this.#exited(exit);
+        if (exit !== undefined) this.#exited({ ...exit, tenant });
       },
     });
     this.#children.add(child);

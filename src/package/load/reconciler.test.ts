@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { access, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +12,7 @@ import { Catalog } from '../../engine/catalog.ts';
 import type { Clock, Timer } from '../../engine/clock.ts';
 import type { Outcome, TaskCall, TaskHost } from '../../engine/workflow-code.ts';
 import { openStore } from '../../store/open.ts';
-import { run } from '../../store/script.ts';
+import { all, run } from '../../store/script.ts';
 import type { Store } from '../../store/store.ts';
 import { sampleManifest } from '../../testing/sample-package.ts';
 import { packArchive } from '../archive/archive.ts';
@@ -66,8 +67,10 @@ interface Place {
   /** Opens a reconciler that is notified of every act, and waits until it is idle. */
   open(options?: Partial<ReconcilerOptions>): Promise<Reconciler>;
   /** Calls a task of the catalog's code for a digest. */
-  call(digest: string, task?: string, options?: Partial<TaskCall>): Promise<Outcome>;
-  conditions(digest: string): Promise<readonly string[]>;
+  call(digest: string, task?: string, options?: Partial<TaskCall>, tenant?: string): Promise<Outcome>;
+  conditions(digest: string, of?: Registry): Promise<readonly string[]>;
+  /** The registry of another tenant. */
+  tenant(name: string): Registry;
 }
 
 async function place(t: TestContext): Promise<Place> {
@@ -87,7 +90,8 @@ async function place(t: TestContext): Promise<Place> {
   const onChange = (): void => {
     for (const reconciler of opened) reconciler.notify();
   };
-  const registry = new Registry({ store, storage, tenant: 'default', actor: 'test', onChange });
+  const tenant = (name: string): Registry => new Registry({ store, storage, tenant: name, actor: 'test', onChange });
+  const registry = tenant('default');
   await addRunner(store, 'r1');
   const open = async (options: Partial<ReconcilerOptions> = {}): Promise<Reconciler> => {
     const reconciler = new Reconciler({
@@ -109,19 +113,24 @@ async function place(t: TestContext): Promise<Place> {
     await reconciler.settled();
     return reconciler;
   };
-  const call = async (digest: string, task = 'one', options: Partial<TaskCall> = {}): Promise<Outcome> => {
-    const loaded = catalog.find(digest, 'etl', 'default');
+  const call = async (
+    digest: string,
+    task = 'one',
+    options: Partial<TaskCall> = {},
+    of = 'default',
+  ): Promise<Outcome> => {
+    const loaded = catalog.find(digest, 'etl', of);
     assert(loaded !== undefined, `${digest} is not loaded`);
     return loaded.code.run({ ...plainCall, task, ...options }, silentHost);
   };
-  const conditions = async (digest: string): Promise<readonly string[]> => {
-    const { versions } = await registry.show('demo');
+  const conditions = async (digest: string, of = registry): Promise<readonly string[]> => {
+    const { versions } = await of.show('demo');
     const runners = versions.find((version) => version.digest === digest)?.runners ?? [];
     return runners.flatMap((runner) =>
       runner.conditions.map(({ condition, status, reason }) => `${condition}:${status ? 'yes' : 'no'}:${reason}`),
     );
   };
-  return { folder, clock, store, storage, registry, catalog, events, used, open, call, conditions };
+  return { folder, clock, store, storage, registry, catalog, events, used, open, call, conditions, tenant };
 }
 
 async function addRunner(store: Store, id: string): Promise<void> {
@@ -208,6 +217,7 @@ function death(...executions: string[]): IsolateExit {
     signal: null,
     calls: executions.map((executionId) => Object.assign({}, plainCall, { executionId })),
     error: { name: 'Error', code: 'ISOLATE_EXITED', message: 'gone' },
+    tenant: 'default',
   };
 }
 
@@ -400,8 +410,8 @@ test('registry.md, Hot swap: a version that another runner has loaded is not tak
   await here.open();
   await addRunner(here.store, 'r2');
   const two = await pack('2.0.0', { code: throwing });
-  const say = `insert into package_conditions (runner, digest, condition, status, reason, message, serial, at)
-    values ('r2', $1, 'loaded', 1, 'Done', null, 1, 1)`;
+  const say = `insert into package_conditions (runner, tenant, digest, condition, status, reason, message, serial, at)
+    values ('r2', 'default', $1, 'loaded', 1, 'Done', null, 1, 1)`;
   await here.store.write(() => run(say, two.digest));
   await here.registry.register(two.bytes);
   await until('it failed', () => names(here.events).includes('package.failed 2.0.0'));
@@ -459,6 +469,7 @@ test('registry.md, Storage: flipped bytes are never run, and the version runs on
   assert.deepEqual(reconciler.loaded, []);
   assert.equal((await here.conditions(one.digest))[1], 'verified:no:DigestMismatch');
   await here.registry.register(one.bytes);
+  await reconciler.settled();
   here.clock.advance(1000);
   await reconciler.settled();
   assert.equal(output(await here.call(one.digest)), '1.0.0');
@@ -560,6 +571,114 @@ test('registry.md, Hot swap: three executions that crash a version quarantine it
   await reconciler.settled();
   assert.equal(output(await here.call(two.digest)), '2.0.0', 'activating it again gives it another chance');
   assert.deepEqual((await here.registry.verify()).problems, []);
+});
+
+test('registry.md, Crash loop: a tenant whose executions crash a version has it quarantined for itself alone', async (t) => {
+  const here = await place(t);
+  const other = here.tenant('other');
+  const one = await pack('1.0.0');
+  const two = await pack('2.0.0');
+  for (const registry of [here.registry, other]) await registry.register(one.bytes);
+  const reconciler = await here.open();
+  for (const registry of [here.registry, other]) await registry.register(two.bytes);
+  await reconciler.settled();
+  here.used.add(two.digest);
+  for (const [executionId, tenant] of [
+    ['a', 'default'],
+    ['b', 'default'],
+    ['c', 'other'],
+    ['d', 'other'],
+  ] as const) {
+    assert.equal((await here.call(two.digest, 'crash', { executionId }, tenant)).status, 'lost');
+  }
+  await reconciler.settled();
+  assert.equal((await here.registry.resolve('etl'))?.pin.version, '2.0.0', 'two crashes of each are no loop');
+  assert.equal((await here.call(two.digest, 'crash', { executionId: 'e' })).status, 'lost');
+  await until('it is quarantined', async () => (await here.registry.resolve('etl'))?.pin.version === '1.0.0');
+  await reconciler.settled();
+
+  const states = async (registry: Registry): Promise<unknown> =>
+    (await registry.list()).map(({ version, status, active }) => [version, status, active]);
+  assert.deepEqual(await states(here.registry), [
+    ['1.0.0', 'published', true],
+    ['2.0.0', 'quarantined', false],
+  ]);
+  assert.deepEqual(await states(other), [
+    ['1.0.0', 'published', false],
+    ['2.0.0', 'published', true],
+  ]);
+  assert.equal((await other.resolve('etl'))?.pin.version, '2.0.0');
+  assert.equal(output(await here.call(two.digest, 'one', {}, 'other')), '2.0.0', 'it runs on for the other tenant');
+  assert.equal((await here.conditions(two.digest)).at(-1), 'healthy:no:CrashLoop');
+  assert.equal((await here.conditions(two.digest, other)).at(-1), 'healthy:yes:Ready');
+  const crashed = here.events.at(-1)!;
+  assert.deepEqual([crashed.event, Reflect.get(crashed, 'tenant')], ['package.quarantined', 'default']);
+
+  await here.registry.activate('demo', '2.0.0');
+  await reconciler.settled();
+  assert.equal((await here.conditions(two.digest)).at(-1), 'healthy:yes:Ready', 'the second chance is reported');
+  assert.deepEqual((await here.registry.verify()).problems, []);
+});
+
+test('registry.md, Crash loop: the second chance of one tenant leaves the version of another as it is', async (t) => {
+  const here = await place(t);
+  const other = here.tenant('other');
+  const one = await pack('1.0.0');
+  for (const registry of [here.registry, other]) await registry.register(one.bytes);
+  const reconciler = await here.open();
+  for (const executionId of ['a', 'b', 'c']) {
+    for (const tenant of ['default', 'other']) await here.call(one.digest, 'crash', { executionId }, tenant);
+  }
+  const health = async (): Promise<unknown> => {
+    const text = 'select tenant, status, health from packages order by tenant';
+    const rows = await here.store.read(() => all<{ tenant: string; status: string; health: string | null }>(text));
+    return rows.map((row) => [row.tenant, row.status, row.health]);
+  };
+  const quarantined = (tenant: string): unknown => [tenant, 'quarantined', 'failed'];
+  const both = JSON.stringify([quarantined('default'), quarantined('other')]);
+  await until('both are quarantined', async () => JSON.stringify(await health()) === both);
+  await reconciler.settled();
+  await here.registry.activate('demo', '1.0.0');
+  await reconciler.settled();
+  assert.deepEqual(await health(), [['default', 'published', 'healthy'], quarantined('other')]);
+});
+
+test('registry.md, Hot swap: a version stays loaded until the replacement of each tenant that wanted it runs', async (t) => {
+  const here = await place(t);
+  const other = here.tenant('other');
+  const one = await pack('1.0.0');
+  await other.register(one.bytes);
+  here.clock.advance(1);
+  await here.registry.register(one.bytes);
+  const reconciler = await here.open();
+  await other.unregister('demo');
+  await reconciler.settled();
+  const hanging = `await new Promise((resolve) => setTimeout(resolve, 100_000));\n${codeOf('2.0.0')}`;
+  const two = await pack('2.0.0', { code: hanging });
+  await here.registry.register(two.bytes);
+  const folder = join(here.folder, 'work', two.digest.replace(':', '-'));
+  await until('the new version is being loaded', () => existsSync(folder));
+  assert.ok(here.catalog.find(one.digest, 'etl', 'default'), 'the old version runs');
+});
+
+test('registry.md, Load: a tenant that registers bytes which are loaded already receives a report of its own', async (t) => {
+  const here = await place(t);
+  const one = await pack('1.0.0');
+  await here.registry.register(one.bytes);
+  const reconciler = await here.open();
+  const other = here.tenant('other');
+  await other.register(one.bytes);
+  await reconciler.settled();
+  assert.equal((await here.conditions(one.digest, other)).length, 4);
+  await here.registry.unregister('demo');
+  await here.registry.publish((await pack('3.0.0')).bytes);
+  await reconciler.settled();
+  const text = 'select distinct tenant from package_conditions';
+  const rows = await here.store.read(() => all<{ tenant: string }>(text));
+  assert.deepEqual(
+    rows.map(({ tenant }) => tenant),
+    ['other'],
+  );
 });
 
 test('registry.md, Hot swap: a quarantined head without a predecessor refuses new executions', async (t) => {

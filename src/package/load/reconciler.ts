@@ -5,10 +5,10 @@ import type { Polled } from '../../engine/wake-loop.ts';
 import { pinnedCount, wantedVersions } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
 import { registrySerial } from '../../store/registry/log.ts';
-import { CrashLoop } from './crash-loop.ts';
 import type { IsolateExit } from '../isolate/isolate.ts';
 import { LoadFailure, Loader } from './load.ts';
 import type { LoadedVersion, LoaderOptions } from './load.ts';
+import { Owners } from './owners.ts';
 import { Reporter } from './reporter.ts';
 import type { ReporterOptions } from './reporter.ts';
 
@@ -23,7 +23,8 @@ export type PackageEvent =
       readonly message: string;
       readonly retryInMs: number | null;
     } & LoadedPackage)
-  | ({ readonly event: 'package.quarantined'; readonly message: string } & LoadedPackage)
+  /** Executions of `tenant` crashed it; other tenants keep it. */
+  | ({ readonly event: 'package.quarantined'; readonly tenant: string; readonly message: string } & LoadedPackage)
   | ({ readonly event: 'package.unloaded' } & LoadedPackage);
 
 /** The version that an event is about. */
@@ -51,14 +52,16 @@ export interface ReconcilerOptions extends LoaderOptions, ReporterOptions {
 
 /** A version that this runner wants or has. */
 interface Entry {
+  /** As the first tenant has it: name, version and digest are the same for all. */
   readonly version: WantedVersion;
-  crashes: CrashLoop;
+  readonly owners: Owners;
   state: State;
   /** Number of consecutive failed loads. */
   failures: number;
 }
 
 type State =
+  | { readonly at: 'new' }
   | { readonly at: 'loading' }
   | { readonly at: 'loaded'; readonly loaded: LoadedVersion }
   /** No longer wanted; `since` is monotonic. */
@@ -66,6 +69,9 @@ type State =
   /** Retried at `retryAt` (monotonic; null: never), and once the registry's serial differs from `serial`. */
   | { readonly at: 'failed'; readonly code: ErrorCode; readonly retryAt: number | null; readonly serial: number }
   | { readonly at: 'closing' };
+
+/** By digest: the same bytes as each tenant has them. */
+type Wanted = ReadonlyMap<string, readonly WantedVersion[]>;
 
 /** The safety net: a notification may be lost, and a report may not have been written. */
 const defaultPollMs = 30_000;
@@ -157,13 +163,14 @@ export class Reconciler {
     });
     this.#serial = serial;
     const ours = versions.filter((version) => wants?.(version) ?? true);
-    const wanted = new Map(ours.map((version) => [version.digest, version]));
+    const wanted: Wanted = Map.groupBy(ours, (version) => version.digest);
     let found = false;
-    for (const version of wanted.values()) found = this.#want(version) || found;
+    for (const owners of wanted.values()) found = this.#want(owners, wanted) || found;
     for (const [digest, entry] of this.#entries) {
       if (wanted.has(digest)) continue;
       // its replacement is not proven yet, and there must always be a version that runs
-      if (entry.state.at === 'loaded' && this.#isAwaited(entry.version, wanted)) continue;
+      const isNeeded = entry.owners.versions.some((version) => this.#isAwaited(version, wanted));
+      if (entry.state.at === 'loaded' && isNeeded) continue;
       if (entry.state.at === 'loaded') {
         remove(digest);
         entry.state = { at: 'draining', loaded: entry.state.loaded, since: clock.monotonic() };
@@ -179,21 +186,28 @@ export class Reconciler {
     return found;
   }
 
-  /** Loads a wanted version, or keeps one that was draining; false if there is nothing to do. */
-  #want(version: WantedVersion): boolean {
-    const entry = this.#entries.get(version.digest);
-    if (entry === undefined) this.#begin(version);
-    else if (entry.state.at === 'failed' && this.#isDue(entry.state)) this.#load(entry);
+  /** Loads a version that these tenants want, or keeps one that was draining; false if there is nothing to do. */
+  #want(versions: readonly WantedVersion[], wanted: Wanted): boolean {
+    const [version] = versions;
+    const entry = this.#entries.get(version!.digest) ?? this.#begin(version!);
+    for (const left of entry.owners.update(versions, (kept) => this.#isAwaited(kept, wanted))) {
+      this.#inBackground(this.#reporter.unloaded(left));
+    }
+    if (entry.state.at === 'new' || (entry.state.at === 'failed' && this.#isDue(entry.state))) this.#load(entry);
     else if (entry.state.at === 'draining') {
       entry.state = { at: 'loaded', loaded: entry.state.loaded };
       this.#options.add(entry.state.loaded.workflows);
+    } else if (entry.state.at === 'loaded') {
+      const untold = entry.owners.untold(this.#serial);
+      if (untold.length > 0) this.#inBackground(this.#tellLoaded(entry, untold, this.#serial));
+      return untold.length > 0;
     } else return false;
     return true;
   }
 
   /** Returns true if another version of the same package is wanted here and does not run yet. */
-  #isAwaited({ tenant, name }: WantedVersion, wanted: ReadonlyMap<string, WantedVersion>): boolean {
-    return [...wanted.values()].some((other) => {
+  #isAwaited({ tenant, name }: WantedVersion, wanted: Wanted): boolean {
+    return [...wanted.values()].flat().some((other) => {
       if (other.tenant !== tenant || other.name !== name) return false;
       return this.#entries.get(other.digest)?.state.at !== 'loaded';
     });
@@ -223,10 +237,10 @@ export class Reconciler {
 
   // -- loading
 
-  #begin(version: WantedVersion): void {
-    const entry: Entry = { version, crashes: new CrashLoop(), state: { at: 'loading' }, failures: 0 };
+  #begin(version: WantedVersion): Entry {
+    const entry: Entry = { version, owners: new Owners(), state: { at: 'new' }, failures: 0 };
     this.#entries.set(version.digest, entry);
-    this.#load(entry);
+    return entry;
   }
 
   #load(entry: Entry): void {
@@ -248,7 +262,12 @@ export class Reconciler {
     entry.state = { at: 'loaded', loaded };
     add(loaded.workflows);
     this.#tell({ event: 'package.loaded', ...named(entry), ms: Math.round(clock.monotonic() - start) });
-    await this.#reporter.loaded(entry.version.digest, serial);
+    await this.#tellLoaded(entry, entry.owners.versions, serial);
+  }
+
+  async #tellLoaded({ owners }: Entry, versions: readonly WantedVersion[], serial: number): Promise<void> {
+    for (const version of versions) owners.tellFrom(version, Infinity);
+    await this.#reporter.loaded(versions, serial);
   }
 
   /** The version counts as loading until all of this is written: the runner's own rollback must not cause a retry. */
@@ -256,14 +275,14 @@ export class Reconciler {
     if (this.#closing.signal.aborted) return;
     const { clock, logger } = this.#options;
     const { reason, message, isFinal, cause } = failure;
-    const { name, version, digest } = entry.version;
+    const { name, version } = entry.version;
     const retryInMs = isFinal ? null : Math.min(firstRetryMs * 2 ** entry.failures++, longestRetryMs);
     const retryAt = retryInMs === null ? null : clock.monotonic() + retryInMs;
     logger.error({ package: name, version, reason, error: cause }, 'a package failed to load');
     this.#tell({ event: 'package.failed', ...named(entry), code: cause.code, message, retryInMs });
     let seen = serial;
     try {
-      await this.#reporter.failed(digest, serial, failure);
+      await this.#reporter.failed(entry.owners.versions, serial, failure);
       seen = await this.#reporter.serial();
     } finally {
       entry.state = { at: 'failed', code: cause.code, retryAt, serial: seen };
@@ -288,11 +307,19 @@ export class Reconciler {
   // -- crashing
 
   #exited(entry: Entry, exit: IsolateExit): void {
-    if (this.#closing.signal.aborted || !entry.crashes.exited(exit, this.#options.clock.now())) return;
-    entry.crashes = new CrashLoop();
+    if (this.#closing.signal.aborted) return;
+    const version = entry.owners.crashed(exit, this.#options.clock.now());
+    if (version === undefined) return;
     const message = `three executions crashed it within five minutes; last error: ${exit.error.message}`;
-    this.#tell({ event: 'package.quarantined', ...named(entry), message });
-    this.#inBackground(this.#reporter.crashLoop(entry.version.digest, this.#serial, message));
+    this.#tell({ event: 'package.quarantined', ...named(entry), tenant: exit.tenant, message });
+    this.#inBackground(this.#quarantine(entry, version, message));
+  }
+
+  async #quarantine({ owners }: Entry, version: WantedVersion, message: string): Promise<void> {
+    owners.tellFrom(version, Infinity);
+    await this.#reporter.crashLoop(version, this.#serial, message);
+    // a pass that began before must not report it as loaded; one that sees it activated again does
+    owners.tellFrom(version, await this.#reporter.serial());
   }
 
   // -- unloading
@@ -306,7 +333,7 @@ export class Reconciler {
     await this.#end(entry);
     this.#entries.delete(digest);
     if (wasLoaded) this.#tell({ event: 'package.unloaded', ...named(entry) });
-    await this.#reporter.unloaded(digest);
+    for (const version of entry.owners.versions) await this.#reporter.unloaded(version);
   }
 
   async #end(entry: Entry): Promise<void> {

@@ -7,7 +7,7 @@ import type { Scripts } from '../../store/store.ts';
 import type { LoadFailure } from './load.ts';
 import type { ActivateHook } from '../registry/commands.ts';
 import { reportCrashLoop, reportFailed, reportLoaded } from '../registry/reports.ts';
-import type { Report } from '../registry/reports.ts';
+import type { Report, ReportedVersion } from '../registry/reports.ts';
 
 export interface ReporterOptions {
   readonly store: Scripts;
@@ -20,18 +20,23 @@ export interface ReporterOptions {
   readonly onChange?: () => void;
 }
 
-interface Pending {
+interface Said {
+  readonly version: ReportedVersion;
   readonly conditions: readonly Condition[];
+}
+
+interface Pending extends Said {
   readonly outcome: (report: Report) => Script<boolean>;
 }
 
 /**
- * What a runner says of the versions that it tries: their conditions, and what follows for channels. What could not be
- * written is kept for the next `flush`.
+ * What a runner says of the versions that it tries, for each tenant that has them: their conditions, and what follows
+ * for channels. What could not be written is kept for the next `flush`.
  */
 export class Reporter {
   readonly #options: ReporterOptions;
-  readonly #said = new Map<string, readonly Condition[]>();
+  /** By `keyOf` the version. */
+  readonly #said = new Map<string, Said>();
   readonly #pending = new Map<string, Pending>();
   #runner: string;
 
@@ -45,44 +50,47 @@ export class Reporter {
     return this.#pending.size > 0;
   }
 
-  async loaded(digest: string, serial: number): Promise<void> {
-    await this.#say(digest, { conditions: this.#conditions(serial, null, 'Ready', null), outcome: reportLoaded });
+  async loaded(versions: readonly ReportedVersion[], serial: number): Promise<void> {
+    const conditions = this.#conditions(serial, null, 'Ready', null);
+    await this.#say(versions.map((version) => ({ version, conditions, outcome: reportLoaded })));
   }
 
-  async failed(digest: string, serial: number, failure: LoadFailure): Promise<void> {
+  async failed(versions: readonly ReportedVersion[], serial: number, failure: LoadFailure): Promise<void> {
     const { step, reason } = failure;
     const message = storable(failure.message);
     const conditions = this.#conditions(serial, step, reason, message);
-    await this.#say(digest, { conditions, outcome: (report) => reportFailed(report, `${reason}: ${message}`) });
+    const outcome = (report: Report): Script<boolean> => reportFailed(report, `${reason}: ${message}`);
+    await this.#say(versions.map((version) => ({ version, conditions, outcome })));
   }
 
-  async crashLoop(digest: string, serial: number, why: string): Promise<void> {
+  async crashLoop(version: ReportedVersion, serial: number, why: string): Promise<void> {
     const message = storable(why);
     const conditions = this.#conditions(serial, 'healthy', 'CrashLoop', message);
-    await this.#say(digest, { conditions, outcome: (report) => reportCrashLoop(report, `CrashLoop: ${message}`) });
+    await this.#say([{ version, conditions, outcome: (report) => reportCrashLoop(report, `CrashLoop: ${message}`) }]);
   }
 
   /** Removes the conditions of a version, except those of a quarantine: its reason stays visible. */
-  async unloaded(digest: string): Promise<void> {
-    this.#pending.delete(digest);
-    const said = this.#said.get(digest) ?? [];
-    this.#said.delete(digest);
+  async unloaded(version: ReportedVersion): Promise<void> {
+    const key = keyOf(version);
+    this.#pending.delete(key);
+    const said = this.#said.get(key)?.conditions ?? [];
+    this.#said.delete(key);
     if (said.some((condition) => condition.reason === 'CrashLoop')) return;
     const runner = this.#options.runnerId();
-    await this.#options.store.write(() => removeConditions(runner, digest));
+    await this.#options.store.write(() => removeConditions(runner, version));
   }
 
   /** Writes the reports that could not be written before; all reports anew if the runner has another id now. */
   async flush(): Promise<void> {
     const runner = this.#options.runnerId();
     if (runner !== this.#runner) {
-      const said = [...this.#said];
+      const said = [...this.#said.values()];
       await this.#options.store.write(function* () {
-        for (const [digest, conditions] of said) yield* writeConditions(runner, digest, conditions);
+        for (const { version, conditions } of said) yield* writeConditions(runner, version, conditions);
       });
       this.#runner = runner;
     }
-    for (const [digest, pending] of this.#pending) await this.#say(digest, pending);
+    await this.#say([...this.#pending.values()]);
   }
 
   /** The registry's serial, including the acts of this runner. */
@@ -90,14 +98,23 @@ export class Reporter {
     return this.#options.store.read(() => registrySerial());
   }
 
-  async #say(digest: string, pending: Pending): Promise<void> {
+  /** Each report is a transaction of its own, and is kept until it is written. */
+  async #say(reports: readonly Pending[]): Promise<void> {
+    for (const pending of reports) {
+      this.#said.set(keyOf(pending.version), pending);
+      this.#pending.set(keyOf(pending.version), pending);
+    }
+    for (const pending of reports) await this.#write(pending);
+  }
+
+  async #write(pending: Pending): Promise<void> {
     const { store, runnerId, onActivate, onChange } = this.#options;
-    const { conditions, outcome } = pending;
-    this.#said.set(digest, conditions);
-    this.#pending.set(digest, pending);
-    const report = { runner: runnerId(), digest, conditions, onActivate };
+    const { version, conditions, outcome } = pending;
+    const key = keyOf(version);
+    if (this.#pending.get(key) !== pending) return; // a newer report replaced it, or the version was unloaded
+    const report = { runner: runnerId(), version, conditions, onActivate };
     const changed = await store.write((tx) => outcome({ ...tx, ...report }));
-    if (this.#pending.get(digest) === pending) this.#pending.delete(digest);
+    if (this.#pending.get(key) === pending) this.#pending.delete(key);
     if (changed) onChange?.();
   }
 
@@ -115,6 +132,10 @@ export class Reporter {
       at,
     }));
   }
+}
+
+function keyOf({ tenant, digest }: ReportedVersion): string {
+  return `${digest} ${tenant}`;
 }
 
 const maxMessageLength = 4000;

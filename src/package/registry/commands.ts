@@ -21,7 +21,6 @@ import {
   holdVersions,
   lockVersion,
   lockVersions,
-  lockVersionsAlike,
   packageVersion,
   packageVersions,
   pinnedCount,
@@ -135,14 +134,12 @@ export function* activateVersion(
   expectedSerial: number | null,
 ): Script<Activation> {
   const { tenant } = acting;
-  // of other tenants, too: the second chance resets the health of the bytes, which they share
-  const alike = yield* lockVersionsAlike(acting, tenant, name, version);
-  const record = alike.find((one) => one.tenant === tenant);
+  const record = yield* lockVersion(acting, tenant, name, version);
   if (record === undefined || record.status === 'deleted') throw new PackageNotFoundError(name, version);
   if (record.status === 'yanked') throw unavailable(name, version, 'yanked');
   if (record.status === 'quarantined') {
     yield* setPackageStatus(record.id, 'published');
-    yield* setPackageHealth(acting, record.digest, null);
+    yield* setPackageHealth(record.id, null);
   }
   return yield* pointChannel(acting, record, channel, expectedSerial);
 }

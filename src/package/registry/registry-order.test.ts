@@ -39,8 +39,8 @@ interface Place {
   readonly registries: readonly [Registry, Registry];
   /** Versions 1.0.0, 1.0.1, ... of a package; the first three are registered. */
   readonly packed: readonly PackedArchive[];
-  /** The report of a runner about a version. */
-  readonly report: (n: number, outcome: Outcome) => Promise<boolean>;
+  /** The report of a runner about a version of a tenant; default a. */
+  readonly report: (n: number, outcome: Outcome, tenant?: string) => Promise<boolean>;
 }
 
 let databases = 0;
@@ -72,8 +72,9 @@ async function place(t: Cleanup, url: string): Promise<Place> {
   const packed: PackedArchive[] = [];
   for (let n = 0; n < 40; n++) packed.push(await samplePackage(`// ${n}\n`, 'p', `1.0.${n}`));
   for (const registry of registries) for (const { bytes } of packed.slice(0, 3)) await registry.register(bytes);
-  const report = (n: number, outcome: Outcome): Promise<boolean> => {
-    const common = { runner: 'r1', digest: packed[n]!.digest, conditions: [], onActivate };
+  const report = (n: number, outcome: Outcome, tenant = 'a'): Promise<boolean> => {
+    const version = { tenant, name: 'p', version: `1.0.${n}`, digest: packed[n]!.digest };
+    const common = { runner: 'r1', version, conditions: [], onActivate };
     return store.write((tx) => outcome({ ...tx, ...common }));
   };
   return { store, client, database, registries, packed, report };
@@ -109,6 +110,7 @@ async function done(acted: Promise<unknown>): Promise<void> {
 function act(here: Place, kind: number, turn: number): Promise<unknown> {
   const { registries, packed, report } = here;
   const registry = registries[turn % 2]!;
+  const tenant = turn % 4 < 2 ? 'a' : 'b';
   const n = turn % 3;
   const version = `1.0.${n}`;
   const fresh = turn % packed.length;
@@ -116,12 +118,12 @@ function act(here: Place, kind: number, turn: number): Promise<unknown> {
     () => registry.register(packed[fresh]!.bytes),
     () => registry.activate('p', version),
     () => registry.rollback('p'),
-    () => report(n, (made) => reportCrashLoop(made, 'it crashed')),
+    () => report(n, (made) => reportCrashLoop(made, 'it crashed'), tenant),
     () => registry.activate('p', version, { channel: turn % 5 < 2 ? 'live' : 'next' }),
-    () => report(n, reportLoaded),
+    () => report(n, reportLoaded, tenant),
     () => registry.yank('p', version),
     () => registry.unyank('p', version),
-    () => report(n, (made) => reportFailed(made, 'it does not load')),
+    () => report(n, (made) => reportFailed(made, 'it does not load'), tenant),
     () => registry.unregister('p', `1.0.${fresh}`),
     () => registry.gc({ graceMs: 0 }),
   ];

@@ -332,8 +332,8 @@ test('registry.md, Register: get and show: the manifest, the channels, the versi
       ['fetched', 1],
       ['healthy', 0],
     ] as const) {
-      const text = `insert into package_conditions (runner, digest, condition, status, reason, message, serial, at)
-        values ($1, $2, $3, $4, 'Why', null, 2, 5)`;
+      const text = `insert into package_conditions (runner, tenant, digest, condition, status, reason, message, serial, at)
+        values ($1, 'default', $2, $3, $4, 'Why', null, 2, 5)`;
       await store.write(() => run(text, owner, one.digest, condition, status));
     }
   }

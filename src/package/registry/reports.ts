@@ -1,16 +1,16 @@
 import { isLoadedElsewhere, writeConditions } from '../../store/registry/conditions.ts';
 import type { Condition } from '../../store/registry/conditions.ts';
-import { lockChannelsAt, unwant } from '../../store/registry/channels.ts';
+import { lockChannels, unwant } from '../../store/registry/channels.ts';
 import {
-  holdPackagesOf,
-  lockVersionsOf,
+  holdVersions,
+  lockVersion,
+  packageVersion,
   repinFresh,
   setPackageHealth,
   setPackageStatus,
-  versionsOf,
 } from '../../store/registry/versions.ts';
-import type { TenantChannel } from '../../store/registry/channels.ts';
-import type { PackageRecord } from '../../store/registry/versions.ts';
+import type { ChannelRecord } from '../../store/registry/channels.ts';
+import type { PackageRecord, WantedVersion } from '../../store/registry/versions.ts';
 import type { Script, Tx } from '../../store/script.ts';
 import { earlierVersion, log, moveChannel, recorded } from './commands.ts';
 import type { Acting, ActivateHook } from './commands.ts';
@@ -18,11 +18,14 @@ import type { Acting, ActivateHook } from './commands.ts';
 /** A head that was activated longer ago is not replaced by the version before it. */
 const recentlyMs = 3_600_000;
 
+/** A version of one tenant. Another tenant may have the same bytes; a report never changes its rows. */
+export type ReportedVersion = Pick<WantedVersion, 'tenant' | 'name' | 'version' | 'digest'>;
+
 /** The transaction of a report: the result of a load at a runner, written together with its consequences. */
 export interface Report extends Tx {
   /** The runner's id. */
   readonly runner: string;
-  readonly digest: string;
+  readonly version: ReportedVersion;
   readonly conditions: readonly Condition[];
   readonly onActivate: ActivateHook | undefined;
 }
@@ -36,15 +39,14 @@ export function* reportLoaded(report: Report): Script<boolean> {
 }
 
 function* loaded(report: Reporting): Script<boolean> {
-  const { runner, digest, conditions } = report;
-  yield* holdPackagesOf(report, digest);
-  yield* writeConditions(runner, digest, conditions);
-  yield* setPackageHealth(report, digest, 'healthy');
+  const { tenant, name, version, digest } = report.version;
+  const record = yield* begun(report);
+  if (record !== undefined) yield* setPackageHealth(record.id, 'healthy');
   let moved = false;
-  for (const head of yield* lockChannelsAt(report, digest)) {
-    const { package: name, channel, wantedVersion: version } = head;
-    if (head.wantedDigest !== digest || version === null) continue;
-    yield* moveChannel(actingFor(report, head, 'it loads now'), 'activate', head, { name, version, digest, channel });
+  for (const head of yield* lockChannels(report, tenant, name)) {
+    if (head.wantedDigest !== digest) continue;
+    const { channel } = head;
+    yield* moveChannel(actingFor(report, 'it loads now'), 'activate', head, { name, version, digest, channel });
     moved = true;
   }
   return moved;
@@ -60,70 +62,73 @@ export function* reportFailed(report: Report, why: string): Script<boolean> {
 }
 
 function* failed(report: Reporting, why: string): Script<boolean> {
-  const { runner, digest, conditions } = report;
-  yield* holdPackagesOf(report, digest);
-  yield* writeConditions(runner, digest, conditions);
-  if (yield* isLoadedElsewhere(runner, digest)) return false;
-  const versions = yield* versionsOf(digest);
-  if (versions.some((record) => record.health === 'healthy')) return false;
-  yield* setPackageHealth(report, digest, 'failed');
+  const { tenant, name, digest } = report.version;
+  const record = yield* begun(report);
+  if (yield* isLoadedElsewhere(report.runner, report.version)) return false;
+  if (record?.health === 'healthy') return false;
+  if (record !== undefined) yield* setPackageHealth(record.id, 'failed');
   let moved = false;
-  for (const head of yield* lockChannelsAt(report, digest)) {
+  for (const head of yield* lockChannels(report, tenant, name)) {
     if (head.digest === digest && (yield* stepBack(report, head, why, true))) moved = true;
   }
   return moved;
 }
 
+/** Holds the versions of the package, writes the conditions, and returns the version. */
+function* begun(report: Reporting): Script<PackageRecord | undefined> {
+  const { tenant, name, version } = report.version;
+  yield* holdVersions(report, tenant, name);
+  yield* writeConditions(report.runner, report.version, report.conditions);
+  return yield* packageVersion(tenant, name, version);
+}
+
 /**
- * The version crashed its isolate again and again: from now on no runner loads it, and a channel that was pointed to it
- * lately goes back to the version before that is known to load. Returns true if that was news.
+ * The version crashed its process again and again in executions of its tenant: from now on no runner loads it for that
+ * tenant, and a channel that was pointed to it lately goes back to the version before that is known to load. Returns true
+ * if that was news.
  */
 export function* reportCrashLoop(report: Report, why: string): Script<boolean> {
   return yield* recorded(report, (events) => crashLooped({ ...report, events }, why));
 }
 
 function* crashLooped(report: Reporting, why: string): Script<boolean> {
-  const { runner, digest, conditions } = report;
-  yield* holdPackagesOf(report, digest);
-  const versions = yield* lockVersionsOf(report, digest);
-  yield* writeConditions(runner, digest, conditions);
-  yield* setPackageHealth(report, digest, 'failed');
-  const heads = yield* lockChannelsAt(report, digest);
-  let news = false;
-  for (const record of versions) {
-    if (record.status === 'deleted' || record.status === 'quarantined') continue;
-    news = true;
-    yield* quarantine(report, record, why);
-  }
+  const { runner, conditions, now } = report;
+  const { tenant, name, version, digest } = report.version;
+  yield* holdVersions(report, tenant, name);
+  const record = yield* lockVersion(report, tenant, name, version);
+  yield* writeConditions(runner, report.version, conditions);
+  if (record !== undefined) yield* setPackageHealth(record.id, 'failed');
+  const heads = yield* lockChannels(report, tenant, name);
+  const isNews = record !== undefined && record.status !== 'deleted' && record.status !== 'quarantined';
+  if (isNews) yield* quarantine(report, record, why);
   for (const head of heads) {
-    if (head.digest === digest && report.now - head.activatedAt <= recentlyMs)
-      yield* stepBack(report, head, why, false);
+    if (head.digest === digest && now - head.activatedAt <= recentlyMs) yield* stepBack(report, head, why, false);
   }
-  return news;
+  return isNews;
 }
 
-/** Quarantines a version; its row and the channels that want it are locked. */
+/** Quarantines a version; its row and the channels of its package are locked. */
 function* quarantine(report: Reporting, record: PackageRecord, why: string): Script<void> {
   const { id, tenant, name, version, status } = record;
   yield* setPackageStatus(id, 'quarantined');
   yield* unwant(tenant, name, version);
   const states = { before: { status }, after: { status: 'quarantined' } };
-  log(actingFor(report, record, why), 'quarantine', { package: name, version, ...states });
+  log(actingFor(report, why), 'quarantine', { package: name, version, ...states });
 }
 
 /** Moves a locked channel to the version before its head that is known to load; returns false if there is none. */
-function* stepBack(report: Reporting, head: TenantChannel, why: string, remember: boolean): Script<boolean> {
-  const { digest } = report;
-  const { tenant, package: name, channel } = head;
+function* stepBack(report: Reporting, head: ChannelRecord, why: string, remember: boolean): Script<boolean> {
+  const { tenant, name, digest } = report.version;
+  const { channel } = head;
   const earlier = yield* earlierVersion(tenant, name, head, (record) => record.health === 'healthy');
   if (earlier === undefined) return false;
   const wanted = { wantedVersion: remember ? head.version : null, wantedDigest: remember ? digest : null };
-  yield* moveChannel(actingFor(report, head, why), 'rollback', head, { ...earlier, channel }, wanted);
+  yield* moveChannel(actingFor(report, why), 'rollback', head, { ...earlier, channel }, wanted);
   if (channel === 'live') yield* repinFresh({ tenant, package: name, digest }, earlier);
   return true;
 }
 
-function actingFor(report: Reporting, { tenant }: { tenant: string }, why: string): Acting {
-  const { runner, now, dialect, onActivate, events } = report;
-  return { tenant, actor: `runner:${runner}`, now, why, dialect, onActivate, events };
+function actingFor(report: Reporting, why: string): Acting {
+  const { version, runner, now, dialect, onActivate, events } = report;
+  return { tenant: version.tenant, actor: `runner:${runner}`, now, why, dialect, onActivate, events };
 }

@@ -34,8 +34,6 @@ create table channels (
   wanted_digest text,
   primary key (tenant, package, channel)
 );
-create index channels_digest on channels (digest);
-create index channels_wanted on channels (wanted_digest) where wanted_digest is not null;
 
 create table channel_workflows (
   tenant text not null,
@@ -47,6 +45,7 @@ create index channel_workflows_package on channel_workflows (tenant, package);
 
 create table package_conditions (
   runner text not null,
+  tenant text not null,
   digest text not null,
   condition text not null,
   status integer not null,
@@ -54,9 +53,9 @@ create table package_conditions (
   message text,
   serial integer not null,
   at bigint not null,
-  primary key (runner, digest, condition)
+  primary key (runner, tenant, digest, condition)
 );
-create index package_conditions_digest on package_conditions (digest);
+create index package_conditions_digest on package_conditions (digest, tenant);
 
 create table registry_events (
   n integer primary key,

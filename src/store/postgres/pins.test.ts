@@ -12,7 +12,7 @@ import { SampleRegistry, samplePinned } from '../../testing/sample-registry.ts';
 import { sampleEffects, sampleExecution, sampleTransition } from '../../testing/samples.ts';
 import { PinRefusedError } from '../transition.ts';
 import type { NewExecution, Pin, Transition } from '../transition.ts';
-import type { Script } from '../script.ts';
+import type { Script, Tx } from '../script.ts';
 
 interface Place extends PostgresPlace {
   readonly sample: SampleRegistry;
@@ -150,6 +150,11 @@ function childOf({ one, known }: Place): NewExecution {
   return samplePinned(one, { rootId: known, parent: { id: known, task: 'kid', item: -1 } });
 }
 
+/** The report of a runner about a version, without its transaction. */
+function reportOf({ package: name, version, digest }: Pin): Omit<Report, keyof Tx> {
+  return { runner: 'r1', version: { tenant: 'default', name, version, digest }, conditions: [], onActivate: undefined };
+}
+
 const server = await testPostgres();
 if (typeof server === 'string') {
   describe('races for a package version on PostgreSQL', () => {
@@ -275,7 +280,7 @@ if (typeof server === 'string') {
       await store.createWithin!(client, [samplePinned(one)]);
       const { registry } = sample;
       const report = (script: (report: Report) => Script<boolean>): Promise<boolean> =>
-        store.write((tx) => script({ ...tx, runner: 'r1', digest: one.digest, conditions: [], onActivate: undefined }));
+        store.write((tx) => script({ ...tx, ...reportOf(one) }));
       await report(reportLoaded);
       await sample.register('2.0.0');
       await registry.rollback('p');
@@ -336,19 +341,12 @@ if (typeof server === 'string') {
     it('the version to which a crash loop steps back, and moves waiting executions, is not removed meanwhile', async (t) => {
       const here = await place(t, url);
       const { store, sample, client } = here;
-      await store.write((tx) =>
-        reportLoaded({ ...tx, runner: 'r1', digest: here.one.digest, conditions: [], onActivate: undefined }),
-      );
+      await store.write((tx) => reportLoaded({ ...tx, ...reportOf(here.one) }));
       const two = await sample.register('2.0.0');
       const waits = samplePinned(two);
       await store.createExecutions([waits]);
       await unregistering(here);
-      const reported = store.write((tx) =>
-        reportCrashLoop(
-          { ...tx, runner: 'r1', digest: two.digest, conditions: [], onActivate: undefined },
-          'it crashed',
-        ),
-      );
+      const reported = store.write((tx) => reportCrashLoop({ ...tx, ...reportOf(two) }, 'it crashed'));
       assert.ok(await isHeldUp(reported));
       await client.query('commit');
       await reported;

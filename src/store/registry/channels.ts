@@ -72,20 +72,6 @@ export function* writeChannel(tenant: string, head: ChannelRecord): Script<void>
   );
 }
 
-/** A channel with the tenant it belongs to. */
-export interface TenantChannel extends ChannelRecord {
-  readonly tenant: string;
-}
-
-/** The channels of all tenants that point to these bytes, or would if they loaded; locked. */
-export function* lockChannelsAt(tx: Tx, digest: string): Script<readonly TenantChannel[]> {
-  return yield* all<TenantChannel>(
-    `select tenant, ${channelColumns} from channels where digest = $1 or wanted_digest = $1
-     order by tenant, package, channel${tx.dialect.lock('update')}`,
-    digest,
-  );
-}
-
 /** Withdraws a version as the wanted head of all channels; the channels are locked. */
 export function* unwant(tenant: string, name: string, version: string): Script<void> {
   yield* run(

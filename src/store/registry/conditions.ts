@@ -19,15 +19,26 @@ export interface Condition {
 
 export const conditionOrder: readonly ConditionName[] = ['fetched', 'verified', 'loaded', 'healthy'];
 
-/** Replaces the conditions of one version at a runner. */
-export function* writeConditions(runner: string, digest: string, conditions: readonly Condition[]): Script<void> {
+/** The bytes of one tenant: tenants with the same bytes have states of their own. */
+export interface TenantDigest {
+  readonly tenant: string;
+  readonly digest: string;
+}
+
+/** Replaces the conditions of a tenant's version at a runner. */
+export function* writeConditions(
+  runner: string,
+  { tenant, digest }: TenantDigest,
+  conditions: readonly Condition[],
+): Script<void> {
   for (const { condition, status, reason, message, serial, at } of conditions) {
     yield* run(
-      `insert into package_conditions (runner, digest, condition, status, reason, message, serial, at)
-       values ($1, $2, $3, $4, $5, $6, $7, $8)
-       on conflict (runner, digest, condition) do update set status = excluded.status, reason = excluded.reason,
+      `insert into package_conditions (runner, tenant, digest, condition, status, reason, message, serial, at)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+       on conflict (runner, tenant, digest, condition) do update set status = excluded.status, reason = excluded.reason,
        message = excluded.message, serial = excluded.serial, at = excluded.at`,
       runner,
+      tenant,
       digest,
       condition,
       Number(status),
@@ -39,9 +50,10 @@ export function* writeConditions(runner: string, digest: string, conditions: rea
   }
 }
 
-/** Removes the conditions of one version at a runner. */
-export function* removeConditions(runner: string, digest: string): Script<void> {
-  yield* run('delete from package_conditions where runner = $1 and digest = $2', runner, digest);
+/** Removes the conditions of a tenant's version at a runner. */
+export function* removeConditions(runner: string, { tenant, digest }: TenantDigest): Script<void> {
+  const text = 'delete from package_conditions where runner = $1 and tenant = $2 and digest = $3';
+  yield* run(text, runner, tenant, digest);
 }
 
 /** Removes the conditions of runners that are gone; returns the number of rows. */
@@ -49,13 +61,14 @@ export function* sweepConditions(): Script<number> {
   return yield* run('delete from package_conditions where runner not in (select id from runners)');
 }
 
-/** True if another living runner has the version loaded. */
-export function* isLoadedElsewhere(runner: string, digest: string): Script<boolean> {
+/** True if another living runner has the version loaded for this tenant. */
+export function* isLoadedElsewhere(runner: string, { tenant, digest }: TenantDigest): Script<boolean> {
   const rows = yield* all(
     `select c.runner from package_conditions c join runners r on r.id = c.runner and r.dead = 0
-     where c.digest = $1 and c.runner <> $2 and c.condition = 'loaded' and c.status = 1 limit 1`,
+     where c.digest = $1 and c.tenant = $3 and c.runner <> $2 and c.condition = 'loaded' and c.status = 1 limit 1`,
     digest,
     runner,
+    tenant,
   );
   return rows.length > 0;
 }
@@ -85,7 +98,7 @@ interface ConditionRow {
 export function* conditionsOf(tenant: string, name: string): Script<RunnerConditions[]> {
   const rows = yield* all<ConditionRow>(
     `select c.runner, r.name, c.digest, c.condition, c.status, c.reason, c.message, c.serial, c.at
-     from packages p join package_conditions c on c.digest = p.digest join runners r on r.id = c.runner and r.dead = 0
+     from packages p join package_conditions c on c.digest = p.digest and c.tenant = p.tenant join runners r on r.id = c.runner and r.dead = 0
      where p.tenant = $1 and p.name = $2 order by r.registered_at, c.runner`,
     tenant,
     name,

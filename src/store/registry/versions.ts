@@ -101,23 +101,6 @@ function* oneVersion(lock: string, tenant: string, name: string, version: string
   return row === undefined ? undefined : packageRecord(row);
 }
 
-/** All versions, of any tenant, with the bytes of one, the oldest first; locked for a change of their state. */
-export function* lockVersionsAlike(
-  { dialect }: Tx,
-  tenant: string,
-  name: string,
-  version: string,
-): Script<PackageRecord[]> {
-  const rows = yield* all<PackageRow>(
-    `select ${packageColumns} from packages where digest = (select digest from packages
-       where tenant = $1 and name = $2 and version = $3) order by registered_at, id${dialect.lock('no_key_update')}`,
-    tenant,
-    name,
-    version,
-  );
-  return rows.map(packageRecord);
-}
-
 /** The versions of one package that were not deleted, or one of them, the oldest first. */
 export function packageVersions(tenant: string, name: string, version: string | null = null): Script<PackageRecord[]> {
   return livingVersions('', tenant, name, version);
@@ -185,39 +168,16 @@ export function* setPackageStatus(id: string, status: PackageStatus, endedAt: nu
   yield* run('update packages set status = $2, ended_at = $3 where id = $1', id, status, endedAt);
 }
 
-/** Records the result of a load, for all tenants that have these bytes. */
-export function* setPackageHealth(tx: Tx, digest: string, health: PackageHealth | null): Script<void> {
-  const differs = "digest = $1 and coalesce(health, '') <> coalesce(cast($2 as text), '')";
-  // an update by itself locks the rows in any order
-  const text = `select id from packages where ${differs} order by registered_at, id${tx.dialect.lock('no_key_update')}`;
-  if ((yield* all(text, digest, health)).length === 0) return;
-  yield* run(`update packages set health = $2 where ${differs}`, digest, health);
-}
-
-/**
- * Holds every version of the packages that have these bytes: no other transaction deletes one before the end of this one.
- */
-export function* holdPackagesOf(tx: Tx, digest: string): Script<void> {
-  yield* all(
-    `select id from packages where (tenant, name) in (select tenant, name from packages where digest = $1)
-     order by registered_at, id${tx.dialect.lock('key_share')}`,
-    digest,
-  );
+/** Records the result of a load for one version of one tenant. */
+export function* setPackageHealth(id: string, health: PackageHealth | null): Script<void> {
+  const differs = "coalesce(health, '') <> coalesce(cast($2 as text), '')";
+  yield* run(`update packages set health = $2 where id = $1 and ${differs}`, id, health);
 }
 
 /** The versions of all tenants that have or had these bytes, tombstones included. */
-export function versionsOf(digest: string): Script<PackageRecord[]> {
-  return versionsWith('', digest);
-}
-
-/** The same, locked for a change of their state. */
-export function lockVersionsOf({ dialect }: Tx, digest: string): Script<PackageRecord[]> {
-  return versionsWith(dialect.lock('no_key_update'), digest);
-}
-
-function* versionsWith(lock: string, digest: string): Script<PackageRecord[]> {
+export function* versionsOf(digest: string): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
-    `select ${packageColumns} from packages where digest = $1 order by registered_at, id${lock}`,
+    `select ${packageColumns} from packages where digest = $1 order by registered_at, id`,
     digest,
   );
   return rows.map(packageRecord);

@@ -46,6 +46,7 @@ const registryVerbs: VerbNames<Registry> = {
   spec: true,
   events: true,
   serial: true,
+  head: true,
   verify: true,
   gc: true,
 };

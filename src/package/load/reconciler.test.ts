@@ -252,6 +252,29 @@ test('registry.md, Reconciler: it loads the heads of channels and reports its pr
   assert.equal(reconciler.loaded.length, 1, 'a version without a channel is not loaded');
 });
 
+test('registry.md, Log: a runner logs each head of the registry log that it sees, once', async (t) => {
+  const here = await place(t);
+  await here.registry.register((await pack('1.0.0')).bytes);
+  const heads: unknown[] = [];
+  const logger = {
+    ...quiet,
+    info: (data: object, message: string) => {
+      if (/registry log/.test(message)) heads.push(data);
+    },
+  };
+  const reconciler = await here.open({ logger });
+  const seen = await here.registry.head();
+  assert.deepEqual(heads.at(-1), seen);
+  const { length } = heads;
+  reconciler.notify();
+  await reconciler.settled();
+  assert.equal(heads.length, length);
+  await here.registry.yank('demo', '1.0.0');
+  await reconciler.settled();
+  assert.deepEqual(heads.at(-1), await here.registry.head());
+  assert.equal(heads.length, length + 1);
+});
+
 test('registry.md, hot swap: the new version is added before the old one is removed', async (t) => {
   const here = await place(t);
   const one = await pack('1.0.0');

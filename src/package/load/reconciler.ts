@@ -4,7 +4,7 @@ import { WakeLoop } from '../../engine/wake-loop.ts';
 import type { Polled } from '../../engine/wake-loop.ts';
 import { pinnedCount, wantedVersions } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
-import { registrySerial } from '../../store/registry/log.ts';
+import { registryHead } from '../../store/registry/log.ts';
 import type { IsolateExit } from '../isolate/isolate.ts';
 import { LoadFailure, Loader } from './load.ts';
 import type { LoadedVersion, LoaderOptions } from './load.ts';
@@ -156,12 +156,14 @@ export class Reconciler {
 
   /** Begins what the difference between the registry and this runner asks for; true if it began anything. */
   async #reconcile(): Promise<boolean> {
-    const { store, tenants, remove, wants, clock } = this.#options;
+    const { store, tenants, remove, wants, clock, logger } = this.#options;
     await this.#reporter.flush();
-    const { serial, versions } = await store.read(function* (tx) {
-      return { serial: yield* registrySerial(), versions: yield* wantedVersions(tx, tenants) };
+    const { head, versions } = await store.read(function* (tx) {
+      return { head: yield* registryHead(), versions: yield* wantedVersions(tx, tenants) };
     });
-    this.#serial = serial;
+    // a log elsewhere that has this line is a witness of the registry's log
+    if (head.n !== this.#serial) logger.info(head, 'the registry log has a new head');
+    this.#serial = head.n;
     const ours = versions.filter((version) => wants?.(version) ?? true);
     const wanted: Wanted = Map.groupBy(ours, (version) => version.digest);
     let found = false;

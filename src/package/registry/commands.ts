@@ -321,14 +321,20 @@ function* dropChannels(acting: Acting, name: string, channels: readonly ChannelR
 }
 
 /** The head of a channel, as events record it. */
-export interface Point {
+export type Point = {
   readonly version: string;
   readonly digest: string;
   readonly serial: number;
-}
+  /** The activated version, if the channel was held back from it. */
+  readonly wanted?: { readonly version: string; readonly digest: string };
+};
 
-function point(head: ChannelRecord | undefined): { version: string; digest: string; serial: number } | null {
-  return head === undefined ? null : { version: head.version, digest: head.digest, serial: head.serial };
+function point(head: ChannelRecord | undefined): Point | null {
+  if (head === undefined) return null;
+  const { version, digest, serial, wantedVersion, wantedDigest } = head;
+  const to = { version, digest, serial };
+  if (wantedVersion === null || wantedDigest === null) return to;
+  return { ...to, wanted: { version: wantedVersion, digest: wantedDigest } };
 }
 
 /** Reads a value that `point` wrote; undefined for anything else. */

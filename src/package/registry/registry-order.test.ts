@@ -19,7 +19,7 @@ import { samplePackage } from '../../testing/sample-package.ts';
 import { sampleRunner } from '../../testing/samples.ts';
 import type { PackedArchive } from '../archive/archive.ts';
 import { Registry } from './registry.ts';
-import type { RegistryProblem } from './maintenance.ts';
+import type { RegistryProblem } from './replay.ts';
 import { reportCrashLoop, reportFailed, reportLoaded } from './reports.ts';
 import type { Report } from './reports.ts';
 import { openStorage } from '../storage/open.ts';

@@ -17,17 +17,27 @@ import {
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import { openStore } from '../../store/open.ts';
 import { run } from '../../store/script.ts';
-import type { Tx } from '../../store/script.ts';
+import type { Script, Tx } from '../../store/script.ts';
+import { eventHash, storedEvents } from '../../store/registry/log.ts';
 import type { Store } from '../../store/store.ts';
 import { sampleManifest, sampleWorkflow } from '../../testing/sample-package.ts';
 import { packArchive } from '../archive/archive.ts';
 import type { PackedArchive } from '../archive/archive.ts';
 import { Registry } from './registry.ts';
 import type { RegistryOptions } from './registry.ts';
+import { reportCrashLoop, reportFailed, reportLoaded } from './reports.ts';
+import type { Report } from './reports.ts';
 import { openStorage } from '../storage/open.ts';
 import type { PackageStorage } from '../storage/storage.ts';
 
 const dayMs = 86_400_000;
+
+/** A statement that adds a condition of a runner, of the live version (null) or of these bytes. */
+function conditionOf(digest: string | null, word: string, status: number, serial = 1): string {
+  const bytes = digest === null ? `(select digest from packages where version = '2.0.0')` : `'${digest}'`;
+  return `insert into package_conditions (runner, tenant, digest, condition, status, reason, message, serial, at)
+    values ('r1', 'default', ${bytes}, '${word}', ${status}, 'Ready', null, ${serial}, 1)`;
+}
 
 interface Place {
   readonly folder: string;
@@ -398,15 +408,36 @@ test('registry.md, Log: every act writes one event with actor, action, before, a
 for (const [what, statement, problem] of [
   ['an event changed', `update registry_events set why = 'hm' where n = 2`, 'LOG_BROKEN'],
   ['an event removed', 'delete from registry_events where n = 2', 'LOG_BROKEN'],
-  ['the last event removed', 'delete from registry_events where n = 4', 'LOG_CUT'],
+  ['the last event removed', 'delete from registry_events where n = 6', 'LOG_CUT'],
   ['a digest changed', `update packages set digest = 'sha256:0' where version = '1.0.0'`, 'ROW_DIFFERS'],
   ['a version removed', `delete from packages where version = '1.0.0'`, 'ROW_DIFFERS'],
   ['a channel moved', `update channels set version = '1.0.0'`, 'ROW_DIFFERS'],
   ['a channel removed', 'delete from channels', 'ROW_DIFFERS'],
   ['a manifest changed', `update packages set manifest = '{}' where version = '1.0.0'`, 'ROW_DIFFERS'],
+  [
+    'the digest of a channel',
+    `update channels set digest = (select digest from packages where version = '1.0.0')`,
+    'ROW_DIFFERS',
+  ],
+  ['the time of an activation', 'update channels set activated_at = activated_at + 1', 'ROW_DIFFERS'],
+  ['a wanted version', `update channels set wanted_version = '1.0.0', wanted_digest = digest`, 'ROW_DIFFERS'],
+  ['a channel of a tenant without packages', `update channels set tenant = 'other'`, 'ROW_DIFFERS'],
+  ['a workflow added', `insert into channel_workflows values ('default', 'more', 'demo')`, 'ROW_DIFFERS'],
+  ['a workflow removed', 'delete from channel_workflows', 'ROW_DIFFERS'],
+  ['a health set', `update packages set health = 'healthy' where version = '1.0.0'`, 'ROW_DIFFERS'],
+  ['a size changed', `update packages set bytes = bytes + 1 where version = '1.0.0'`, 'ROW_DIFFERS'],
+  ['a time of publishing', `update packages set registered_at = 1 where version = '1.0.0'`, 'ROW_DIFFERS'],
+  ['a tombstone removed', `delete from packages where version = '0.9.0'`, 'ROW_DIFFERS'],
+  ['a tombstone revived', `update packages set status = 'published' where version = '0.9.0'`, 'ROW_DIFFERS'],
+  ['a condition of an unknown version', conditionOf('sha256:0', 'loaded', 1), 'ROW_DIFFERS'],
+  ['a condition of an unknown word', conditionOf(null, 'happy', 1), 'ROW_DIFFERS'],
+  ['a version healthy that no runner has reported', conditionOf(null, 'healthy', 1), 'ROW_DIFFERS'],
+  ['a condition of a later act', conditionOf(null, 'fetched', 1, 99), 'ROW_DIFFERS'],
 ] as const) {
   test(`registry.md, Log: registry verify: finds ${what} by hand`, async (t) => {
     const { registry, store } = await place(t);
+    await registry.publish((await pack('0.9.0')).bytes);
+    await registry.unregister('demo', '0.9.0');
     await registry.register((await pack('1.0.0')).bytes);
     await registry.register((await pack('2.0.0')).bytes);
     assert.deepEqual((await registry.verify()).problems, []);
@@ -415,6 +446,80 @@ for (const [what, statement, problem] of [
     assert.equal(problems[0]?.code, problem, JSON.stringify(problems));
   });
 }
+
+test('registry.md, Log: registry verify: compares the log with a head that was noted elsewhere', async (t) => {
+  const { registry, store } = await place(t);
+  await registry.register((await pack('1.0.0')).bytes);
+  const noted = await registry.head();
+  assert.equal(noted.n, 2);
+  await registry.register((await pack('2.0.0')).bytes);
+  assert.notEqual((await registry.head()).hash, noted.hash);
+  assert.deepEqual((await registry.verify({ head: noted })).problems, []);
+  const found = async (): Promise<readonly unknown[]> =>
+    (await registry.verify({ head: noted })).problems.map(({ code: one, what }) => [one, what]);
+
+  // the chain has no key: whoever writes the database can compute it anew
+  let hash = '';
+  for (const event of await store.read(() => storedEvents(0, 100))) {
+    const changed = { ...event, why: 'another reason' };
+    hash = eventHash(hash, changed);
+    await store.write(() =>
+      run('update registry_events set why = $2, hash = $3 where n = $1', event.n, changed.why, hash),
+    );
+  }
+  await store.write(() => run('update registry_head set hash = $1', hash));
+  assert.deepEqual((await registry.verify()).problems, [], 'the chain alone proves nothing against its writer');
+  assert.deepEqual(await found(), [['LOG_BROKEN', 'event 2']]);
+
+  await store.write(function* () {
+    yield* run('delete from registry_events');
+    yield* run(`update registry_head set n = 0, hash = ''`);
+    for (const table of ['packages', 'channels', 'channel_workflows']) yield* run(`delete from ${table}`);
+  });
+  assert.deepEqual((await registry.verify()).problems, []);
+  assert.deepEqual(await found(), [['LOG_CUT', 'the log']]);
+});
+
+test('registry.md, Log: registry verify: knows what reports of runners do to a version', async (t) => {
+  const { registry, store } = await place(t);
+  const packed = [await pack('1.0.0'), await pack('2.0.0'), await pack('3.0.0')];
+  const runner = { name: 'w', host: 'h', pid: 1, pidStarted: null, leaseUntil: 0, dead: false, slots: 0 };
+  await store.registerRunner({ ...runner, id: 'r1', queues: ['default'] });
+  const report = (n: number, outcome: (made: Report) => Script<boolean>): Promise<boolean> => {
+    const version = { tenant: 'default', name: 'demo', version: `${n}.0.0`, digest: packed[n - 1]!.digest };
+    return store.write((tx) => outcome({ ...tx, runner: 'r1', version, conditions: [], onActivate: undefined }));
+  };
+  const crash = (made: Report): Script<boolean> => reportCrashLoop(made, 'it crashed');
+  const check = async (what: string): Promise<void> =>
+    assert.deepEqual((await registry.verify()).problems, [], `after ${what}`);
+  await registry.register(packed[0]!.bytes);
+  await report(1, reportLoaded);
+  await check('a load');
+  await registry.register(packed[1]!.bytes);
+  await report(2, (made) => reportFailed(made, 'it does not load'));
+  assert.equal((await registry.show('demo')).channels['live']?.wanted, '2.0.0');
+  await check('a load that failed');
+  await registry.yank('demo', '2.0.0');
+  assert.equal((await registry.show('demo')).channels['live']?.wanted, undefined);
+  await check('a yank of a wanted version');
+  await registry.unyank('demo', '2.0.0');
+  await registry.activate('demo', '2.0.0');
+  await report(2, reportLoaded);
+  await report(2, crash);
+  await check('a crash loop');
+  await report(2, reportLoaded);
+  await report(2, crash);
+  await check('a second crash loop of what goes on');
+  await registry.activate('demo', '2.0.0');
+  await check('a second chance');
+  await registry.register(packed[2]!.bytes);
+  await report(3, (made) => reportFailed(made, 'it does not load'));
+  await report(3, reportLoaded);
+  assert.equal((await registry.show('demo')).channels['live']?.version, '3.0.0');
+  await registry.unregister('demo', '2.0.0');
+  await registry.unregister('demo');
+  await check('the end of all');
+});
 
 test('registry.md, Log: registry verify: finds stored bytes that were flipped or are missing', async (t) => {
   const { registry, folder, storage } = await place(t);

@@ -9,8 +9,8 @@ import { channelsOf } from '../../store/registry/channels.ts';
 import { packageVersion } from '../../store/registry/versions.ts';
 import type { ChannelRecord } from '../../store/registry/channels.ts';
 import type { PackageRecord } from '../../store/registry/versions.ts';
-import { registryEvents, registrySerial } from '../../store/registry/log.ts';
-import type { RegistryEvent } from '../../store/registry/log.ts';
+import { registryEvents, registryHead, registrySerial } from '../../store/registry/log.ts';
+import type { LogHead, RegistryEvent } from '../../store/registry/log.ts';
 import type { Script } from '../../store/script.ts';
 import type { Scripts } from '../../store/store.ts';
 import { askedFor, checkFileAccess } from '../load/grants.ts';
@@ -33,8 +33,10 @@ import {
 import type { Activation, ActivateHook, Acting } from './commands.ts';
 import { Lookup } from './lookup.ts';
 import type { LookupOptions, RegistryWorkflow, ResolvedWorkflow } from './lookup.ts';
-import { collectGarbage, verifyRegistry } from './maintenance.ts';
-import type { Collected, Verification } from './maintenance.ts';
+import { collectGarbage } from './collect.ts';
+import type { Collected } from './collect.ts';
+import { verifyRegistry } from './verify.ts';
+import type { Verification } from './verify.ts';
 import { permissionsOf, packageView, packageItem, packageList } from './views.ts';
 import type { PackageView, PackageItem, PackageVersion } from './views.ts';
 import type { PackageStorage } from '../storage/storage.ts';
@@ -229,9 +231,21 @@ export class Registry {
     return this.#store.read(() => registrySerial());
   }
 
-  /** Checks the chain of the log, the tables against the log, and every stored byte. Finds; changes nothing. */
-  async verify(): Promise<Verification> {
-    return verifyRegistry(this.#store, this.#options.storage);
+  /**
+   * Returns the number and hash of the last event of the log, over all tenants. A head that is kept where writers of the
+   * database do not write is what `verify` needs to prove that the log up to it is unchanged.
+   */
+  async head(): Promise<LogHead> {
+    return this.#store.read(() => registryHead());
+  }
+
+  /**
+   * Checks the chain of the log, the tables against the log, and every stored byte, over all tenants. Finds; changes
+   * nothing. `head` is a result of `head()` that was kept elsewhere: the log must still contain it. Without it a log that
+   * was computed anew passes, for the chain has no key.
+   */
+  async verify(options: { readonly head?: LogHead } = {}): Promise<Verification> {
+    return verifyRegistry(this.#store, this.#options.storage, options.head ?? null);
   }
 
   /**

@@ -4,13 +4,12 @@ import { lockChannels, unwant } from '../../store/registry/channels.ts';
 import {
   holdVersions,
   lockVersion,
-  packageVersion,
   repinFresh,
   setPackageHealth,
   setPackageStatus,
 } from '../../store/registry/versions.ts';
 import type { ChannelRecord } from '../../store/registry/channels.ts';
-import type { PackageRecord, WantedVersion } from '../../store/registry/versions.ts';
+import type { PackageHealth, PackageRecord, WantedVersion } from '../../store/registry/versions.ts';
 import type { Script, Tx } from '../../store/script.ts';
 import { earlierVersion, log, moveChannel, recorded } from './commands.ts';
 import type { Acting, ActivateHook } from './commands.ts';
@@ -41,7 +40,7 @@ export function* reportLoaded(report: Report): Script<boolean> {
 function* loaded(report: Reporting): Script<boolean> {
   const { tenant, name, version, digest } = report.version;
   const record = yield* begun(report);
-  if (record !== undefined) yield* setPackageHealth(record.id, 'healthy');
+  yield* judge(report, record, 'healthy', null);
   let moved = false;
   for (const head of yield* lockChannels(report, tenant, name)) {
     if (head.wantedDigest !== digest) continue;
@@ -66,7 +65,7 @@ function* failed(report: Reporting, why: string): Script<boolean> {
   const record = yield* begun(report);
   if (yield* isLoadedElsewhere(report.runner, report.version)) return false;
   if (record?.health === 'healthy') return false;
-  if (record !== undefined) yield* setPackageHealth(record.id, 'failed');
+  yield* judge(report, record, 'failed', why);
   let moved = false;
   for (const head of yield* lockChannels(report, tenant, name)) {
     if (head.digest === digest && (yield* stepBack(report, head, why, true))) moved = true;
@@ -74,12 +73,27 @@ function* failed(report: Reporting, why: string): Script<boolean> {
   return moved;
 }
 
-/** Holds the versions of the package, writes the conditions, and returns the version. */
+/** Holds the versions of the package, locks the reported one, and writes the conditions. */
 function* begun(report: Reporting): Script<PackageRecord | undefined> {
   const { tenant, name, version } = report.version;
   yield* holdVersions(report, tenant, name);
+  // another runner may report the same version at this moment
+  const record = yield* lockVersion(report, tenant, name, version);
   yield* writeConditions(report.runner, report.version, report.conditions);
-  return yield* packageVersion(tenant, name, version);
+  return record;
+}
+
+/** Records the health of a locked version. */
+function* judge(
+  report: Reporting,
+  record: PackageRecord | undefined,
+  health: PackageHealth,
+  why: string | null,
+): Script<void> {
+  if (record === undefined || record.health === health) return;
+  yield* setPackageHealth(record.id, health);
+  const states = { before: { health: record.health }, after: { health } };
+  log(actingFor(report, why), 'report', { package: record.name, version: record.version, ...states });
 }
 
 /**
@@ -92,17 +106,15 @@ export function* reportCrashLoop(report: Report, why: string): Script<boolean> {
 }
 
 function* crashLooped(report: Reporting, why: string): Script<boolean> {
-  const { runner, conditions, now } = report;
-  const { tenant, name, version, digest } = report.version;
-  yield* holdVersions(report, tenant, name);
-  const record = yield* lockVersion(report, tenant, name, version);
-  yield* writeConditions(runner, report.version, conditions);
-  if (record !== undefined) yield* setPackageHealth(record.id, 'failed');
+  const { tenant, name, digest } = report.version;
+  const record = yield* begun(report);
   const heads = yield* lockChannels(report, tenant, name);
   const isNews = record !== undefined && record.status !== 'deleted' && record.status !== 'quarantined';
   if (isNews) yield* quarantine(report, record, why);
+  else yield* judge(report, record, 'failed', why);
   for (const head of heads) {
-    if (head.digest === digest && now - head.activatedAt <= recentlyMs) yield* stepBack(report, head, why, false);
+    if (head.digest === digest && report.now - head.activatedAt <= recentlyMs)
+      yield* stepBack(report, head, why, false);
   }
   return isNews;
 }
@@ -111,6 +123,7 @@ function* crashLooped(report: Reporting, why: string): Script<boolean> {
 function* quarantine(report: Reporting, record: PackageRecord, why: string): Script<void> {
   const { id, tenant, name, version, status } = record;
   yield* setPackageStatus(id, 'quarantined');
+  yield* setPackageHealth(id, 'failed');
   yield* unwant(tenant, name, version);
   const states = { before: { status }, after: { status: 'quarantined' } };
   log(actingFor(report, why), 'quarantine', { package: name, version, ...states });
@@ -128,7 +141,7 @@ function* stepBack(report: Reporting, head: ChannelRecord, why: string, remember
   return true;
 }
 
-function actingFor(report: Reporting, why: string): Acting {
+function actingFor(report: Reporting, why: string | null): Acting {
   const { version, runner, now, dialect, onActivate, events } = report;
   return { tenant: version.tenant, actor: `runner:${runner}`, now, why, dialect, onActivate, events };
 }

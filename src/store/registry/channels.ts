@@ -72,6 +72,16 @@ export function* writeChannel(tenant: string, head: ChannelRecord): Script<void>
   );
 }
 
+/** A channel with the tenant it belongs to. */
+export interface TenantChannel extends ChannelRecord {
+  readonly tenant: string;
+}
+
+/** The channels of all tenants. */
+export function* everyChannel(): Script<readonly TenantChannel[]> {
+  return yield* all<TenantChannel>(`select tenant, ${channelColumns} from channels order by tenant, package, channel`);
+}
+
 /** Withdraws a version as the wanted head of all channels; the channels are locked. */
 export function* unwant(tenant: string, name: string, version: string): Script<void> {
   yield* run(
@@ -103,6 +113,20 @@ export interface LiveWorkflow {
   readonly version: string;
   readonly digest: string;
   readonly status: PackageStatus;
+}
+
+/** A name under which a workflow of a live channel is found. */
+export interface LiveName {
+  readonly tenant: string;
+  readonly package: string;
+  readonly workflow: string;
+}
+
+/** The names of the workflows of all live channels of all tenants. */
+export function* everyLiveWorkflow(): Script<readonly LiveName[]> {
+  return yield* all<LiveName>(
+    'select tenant, package, workflow from channel_workflows order by tenant, package, workflow',
+  );
 }
 
 const liveText = `select w.workflow, w.package, c.version, c.digest, p.status from channel_workflows w

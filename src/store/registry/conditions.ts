@@ -61,6 +61,23 @@ export function* sweepConditions(): Script<number> {
   return yield* run('delete from package_conditions where runner not in (select id from runners)');
 }
 
+/** A condition as it is stored; its words may have been changed by hand. */
+export interface StoredCondition extends TenantDigest {
+  readonly runner: string;
+  readonly condition: ConditionName;
+  readonly status: number;
+  readonly reason: string;
+  readonly serial: number;
+}
+
+/** The conditions of all versions at all runners. */
+export function* everyCondition(): Script<readonly StoredCondition[]> {
+  return yield* all<StoredCondition>(
+    `select runner, tenant, digest, condition, status, reason, serial from package_conditions
+     order by runner, tenant, digest, condition`,
+  );
+}
+
 /** True if another living runner has the version loaded for this tenant. */
 export function* isLoadedElsewhere(runner: string, { tenant, digest }: TenantDigest): Script<boolean> {
   const rows = yield* all(

@@ -3,7 +3,7 @@ import type { Json } from '../../core/json.ts';
 import { all, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
-/** The acts on a registry. Persisted words. */
+/** The acts on a registry; `report`: a runner found a version healthy, or failed. Persisted words. */
 export type RegistryAct =
   | 'publish'
   | 'activate'
@@ -11,6 +11,7 @@ export type RegistryAct =
   | 'yank'
   | 'unyank'
   | 'quarantine'
+  | 'report'
   | 'unregister'
   | 'collect';
 
@@ -35,7 +36,8 @@ export interface RegistryEvent extends NewRegistryEvent {
   readonly hash: string;
 }
 
-interface EventRow {
+/** An event with its states as JSON text, which its hash covers. */
+export interface StoredEvent {
   readonly n: number;
   readonly at: number;
   readonly tenant: string;
@@ -61,15 +63,16 @@ export function* appendRegistryEvents(tx: Tx, events: readonly NewRegistryEvent[
     `select n, hash from registry_head where id = 1${tx.dialect.lock('update')}`,
   );
   let { n, hash } = head!;
-  for (const event of events) {
+  for (const { before, after, ...event } of events) {
     n += 1;
-    hash = eventHash(hash, { ...event, n });
-    yield* insertEvent({ ...event, n, hash });
+    const texts = { ...event, n, before: jsonText(before), after: jsonText(after) };
+    hash = eventHash(hash, texts);
+    yield* insertEvent({ ...texts, hash });
   }
   yield* run('update registry_head set n = $1, hash = $2 where id = 1', n, hash);
 }
 
-function* insertEvent(event: RegistryEvent): Script<void> {
+function* insertEvent(event: StoredEvent): Script<void> {
   yield* run(
     `insert into registry_events (n, at, tenant, actor, act, package, version, channel, before, after, why, hash)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
@@ -81,8 +84,8 @@ function* insertEvent(event: RegistryEvent): Script<void> {
     event.package,
     event.version,
     event.channel,
-    jsonText(event.before),
-    jsonText(event.after),
+    event.before,
+    event.after,
     event.why,
     event.hash,
   );
@@ -93,28 +96,32 @@ export function* registrySerial(): Script<number> {
   return (yield* registryHead()).n;
 }
 
-/** Returns the number and hash of the last event from the log's own anchor: a log that lost its end differs from it. */
-export function* registryHead(): Script<{ readonly n: number; readonly hash: string }> {
-  return (yield* first<{ n: number; hash: string }>('select n, hash from registry_head where id = 1'))!;
+/** The number and hash of an event; the hash covers every event before it, too. */
+export interface LogHead {
+  /** 0 if there is no event. */
+  readonly n: number;
+  readonly hash: string;
 }
 
-/** Returns the events after a number, in order; of one tenant, or of all (null). */
-export function* registryEvents(tenant: string | null, after: number, limit: number): Script<RegistryEvent[]> {
-  const rows =
-    tenant === null
-      ? yield* all<EventRow>('select * from registry_events where n > $1 order by n limit $2', after, limit)
-      : yield* all<EventRow>(
-          'select * from registry_events where n > $1 and tenant = $3 order by n limit $2',
-          after,
-          limit,
-          tenant,
-        );
-  return rows.map(eventRecord);
+/** Returns the last event from the log's own anchor: a log that lost its end differs from it. */
+export function* registryHead(): Script<LogHead> {
+  return (yield* first<LogHead>('select n, hash from registry_head where id = 1'))!;
+}
+
+/** Returns the events of a tenant after a number, in order. */
+export function* registryEvents(tenant: string, after: number, limit: number): Script<RegistryEvent[]> {
+  const text = 'select * from registry_events where n > $1 and tenant = $3 order by n limit $2';
+  return (yield* all<StoredEvent>(text, after, limit, tenant)).map(eventRecord);
+}
+
+/** The events of all tenants after a number, as they are stored. */
+export function* storedEvents(after: number, limit: number): Script<readonly StoredEvent[]> {
+  return yield* all<StoredEvent>('select * from registry_events where n > $1 order by n limit $2', after, limit);
 }
 
 /** The events of the channels of one package, in order. */
 export function* channelHistory(tenant: string, name: string, channel: string): Script<RegistryEvent[]> {
-  const rows = yield* all<EventRow>(
+  const rows = yield* all<StoredEvent>(
     'select * from registry_events where tenant = $1 and package = $2 and channel = $3 order by n',
     tenant,
     name,
@@ -124,10 +131,8 @@ export function* channelHistory(tenant: string, name: string, channel: string): 
 }
 
 /** Returns the hash of an event that follows another. */
-export function eventHash(previous: string, event: NewRegistryEvent & { readonly n: number }): string {
-  const { n, at, tenant, actor, act, version, channel, why } = event;
-  const before = jsonText(event.before);
-  const after = jsonText(event.after);
+export function eventHash(previous: string, event: Omit<StoredEvent, 'hash'>): string {
+  const { n, at, tenant, actor, act, version, channel, before, after, why } = event;
   const text = JSON.stringify([
     previous,
     n,
@@ -149,7 +154,7 @@ function jsonText(value: Json): string | null {
   return value === null ? null : JSON.stringify(value);
 }
 
-function eventRecord(row: EventRow): RegistryEvent {
+function eventRecord(row: StoredEvent): RegistryEvent {
   return { ...row, before: parsed(row.before), after: parsed(row.after) };
 }
 

@@ -132,12 +132,19 @@ function* livingVersions(lock: string, tenant: string, name: string, version: st
   return rows.map(packageRecord);
 }
 
-/** Returns the versions of all packages of a tenant (null: of all tenants) that were not deleted, by name and age. */
-export function* allPackages(tenant: string | null): Script<PackageRecord[]> {
+/** Returns the versions of all packages of a tenant that were not deleted, by name and age. */
+export function* allPackages(tenant: string): Script<PackageRecord[]> {
   const rows = yield* all<PackageRow>(
-    `select ${packageColumns} from packages where (cast($1 as text) is null or tenant = $1) and status <> 'deleted'
-     order by tenant, name, registered_at, id`,
+    `select ${packageColumns} from packages where tenant = $1 and status <> 'deleted' order by name, registered_at, id`,
     tenant,
+  );
+  return rows.map(packageRecord);
+}
+
+/** The versions of all packages of all tenants, tombstones included. */
+export function* everyVersion(): Script<PackageRecord[]> {
+  const rows = yield* all<PackageRow>(
+    `select ${packageColumns} from packages order by tenant, name, registered_at, id`,
   );
   return rows.map(packageRecord);
 }
@@ -170,8 +177,7 @@ export function* setPackageStatus(id: string, status: PackageStatus, endedAt: nu
 
 /** Records the result of a load for one version of one tenant. */
 export function* setPackageHealth(id: string, health: PackageHealth | null): Script<void> {
-  const differs = "coalesce(health, '') <> coalesce(cast($2 as text), '')";
-  yield* run(`update packages set health = $2 where id = $1 and ${differs}`, id, health);
+  yield* run('update packages set health = $2 where id = $1', id, health);
 }
 
 /** The versions of all tenants that have or had these bytes, tombstones included. */

@@ -1,4 +1,5 @@
 import { nearNames } from './suggest.ts';
+import { isName } from './text.ts';
 
 // Callers without TypeScript get an error that names the option instead of an error from the internals.
 
@@ -13,8 +14,8 @@ export interface Kind {
 export const anything: Kind = { what: '', fits: () => true };
 export const text: Kind = { what: 'text', fits: (value) => typeof value === 'string' };
 export const queueName: Kind = {
-  what: 'the name of a queue: a text of 1 to 200 characters, none of them a control character',
-  fits: (value) => typeof value === 'string' && /^[^\p{Cc}\p{Cs}]{1,200}$/u.test(value),
+  what: 'the name of a queue: a text of 1 to 200 characters, none of them a control character or an invisible one',
+  fits: isName,
 };
 export const flag: Kind = { what: 'true or false', fits: (value) => typeof value === 'boolean' };
 export const callable: Kind = { what: 'a function', fits: (value) => typeof value === 'function' };

@@ -56,6 +56,18 @@ describe('engine.md: an invalid graph is an error at definition that names the t
     assert.doesNotThrow(() => workflow('w').task('Größe / £ 1', () => 1));
   });
 
+  it('a name of a task, schedule, signal, queue or need with an invisible character is refused', () => {
+    for (const bad of ['a\u009bb', 'a\u202eb', 'a\u200bb', 'a\u2028b', '\ud800']) {
+      const w = workflow('w');
+      const a = w.task('a', () => 1);
+      refused(() => w.task(bad, () => 1), /a task needs a name/);
+      refused(() => w.schedule(bad, { every: '1m' }), /a schedule needs a name/);
+      refused(() => w.wait('b', { signal: bad }), /a signal needs a name/);
+      refused(() => w.task('c', { queue: bad }, () => 1), /is not the name of a queue/);
+      refused(() => w.task('d', { needs: { [bad]: a } }, () => 1), /a need needs a name/);
+    }
+  });
+
   it('an invalid limit or duration, and a schedule that can never fire, are refused', () => {
     refused(() => workflow('w', { concurrency: { limit: 0 } }), /limit/);
     assert.throws(() => workflow('w').task('a', { timeout: 'soon' }, () => 1), OptionInvalidError);

@@ -22,6 +22,7 @@ import type { Json } from '../json.ts';
 import { record, shown } from '../option-check.ts';
 import { retrySpec } from '../execution/retry.ts';
 import { scheduleSpec } from '../schedule/schedule-spec.ts';
+import { isName, maxNameLength } from '../text.ts';
 import { inputSchema } from './schema.ts';
 import type { NeedSpec, ScheduleSpec, TaskKind, TaskSpec, WorkflowSpec } from './spec.ts';
 
@@ -52,7 +53,6 @@ const brand = Symbol.for('cloacina.workflow');
 const functionsKey = Symbol.for('cloacina.workflow.functions');
 
 const defaultTimeoutMs = hourMs;
-const maxNameLength = 200;
 
 type Options = Partial<
   NodeOptions<string, never, {}> & WorkOptions<string, never, {}> & MapOptions<string, never, {}, unknown>
@@ -123,6 +123,7 @@ class Definition {
     this.#checkOptions('wait', name, options);
     const { signal, schema, timeout } = options;
     if (typeof signal !== 'string' || signal === '') return this.#refuse(`wait '${name}' names no signal`);
+    this.#checkName('signal', signal);
     const timeoutMs = timeout === undefined ? null : durationMs(timeout, `${this.name}.${name}.timeout`);
     const wait = { signal, schema: schema === undefined ? null : inputSchema(schema), timeout: timeoutMs };
     return this.#add(name, 'wait', options, { schema }, { wait });
@@ -218,6 +219,7 @@ class Definition {
           `task '${task}' needs '${other?.name ?? alias}' (as '${alias}'), which is not a task of this workflow`,
         );
       }
+      this.#checkName('need', alias);
       return [alias, { task: name, settled: settledNeed !== undefined }] as const;
     });
     return Object.fromEntries(entries);
@@ -251,13 +253,9 @@ class Definition {
   }
 
   #checkName(what: string, name: string): void {
-    const clean = typeof name === 'string' && name !== '' && name.length <= maxNameLength && name.isWellFormed();
-    // oxlint-disable-next-line no-control-regex -- control characters are what is refused here
-    if (!clean || /[\u0000-\u001f]/.test(name)) {
-      this.#refuse(
-        `a ${what} needs a name of 1 to ${maxNameLength} characters without control characters, not ${JSON.stringify(name)}`,
-      );
-    }
+    if (isName(name)) return;
+    const rule = `a name of 1 to ${maxNameLength} characters without control characters and invisible ones`;
+    this.#refuse(`a ${what} needs ${rule}, not ${JSON.stringify(name)}`);
   }
 
   #checkOptions(kind: TaskKind, name: string, options: unknown): void {

@@ -196,6 +196,37 @@ test('registry.md: absolute paths, .., NUL and names that a system cannot hold a
   assert.equal((await refusedAs('../evil', { name: '../evil' })).reason, "the path holds '..'");
 });
 
+test('registry.md, Reading a file: names with characters that a terminal hides or obeys are refused', async () => {
+  const characters = {
+    'a control character of C1': '\u009b',
+    'a line separator': '\u2028',
+    'a paragraph separator': '\u2029',
+    'a bidi override': '\u202e',
+    'a bidi isolate': '\u2066',
+    'an Arabic letter mark': '\u061c',
+    'a zero-width joiner': '\u200d',
+    'a zero-width space': '\ufeff',
+    'a soft hyphen': '\u00ad',
+    'a tag': '\u{e0041}',
+  };
+  for (const [what, character] of Object.entries(characters)) {
+    const name = `source/a${character}b.ts`;
+    const { reason } = await refusedAs(name, { name, data: 'x' });
+    assert.equal(reason, 'the name holds a control character or an invisible one', what);
+  }
+});
+
+test('registry.md, Reading a file: names that are devices on Windows are refused, also before blanks and dots', async () => {
+  const devices = ['CONIN$', 'conout$', 'COM1 .txt', 'com¹  .a.b', 'nul .x', 'lpt9.txt', 'CONOUT$.log', 'aux'];
+  for (const device of devices) {
+    const name = `assets/${device}`;
+    assert.match((await refusedAs(name, { name, data: 'x' })).reason ?? '', /is a device on Windows/, device);
+  }
+  const names = ['assets/conin', 'assets/console.txt', 'assets/com10.txt', 'assets/con in.txt', 'assets/$conin$'];
+  const files = new Map(['code/index.mjs', ...names].map((path) => [path, Buffer.alloc(512, path)]));
+  await packArchive(sampleManifest(), files);
+});
+
 test('registry.md: links, devices and pipes are refused', async () => {
   for (const type of ['1', '2', '3', '4', '6']) {
     await refusedAs('code/link', { name: 'code/link', type, link: '/etc/passwd' });

@@ -1,3 +1,5 @@
+import { hasHidden } from '../../core/text.ts';
+
 /** Maximum length of a path in an archive, bytes of UTF-8. */
 const maxPathBytes = 1000;
 /** Maximum length of a file or folder name on common file systems (ext4, APFS, NTFS). */
@@ -8,9 +10,8 @@ const maxParts = 32;
 const maxTotal = 1024 * 1024;
 
 const folders = ['code/', 'assets/', 'source/'];
-const deviceName = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)/i;
-// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-const control = /[\u0000-\u001f\u007f]/;
+/** Windows drops blanks before the first dot, and everything after it. */
+const deviceName = /^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\.|$)/i;
 
 /**
  * Returns the reason for which a path is refused in an archive, or null. An accepted path can be unpacked on Linux,
@@ -21,8 +22,8 @@ export function pathFault(path: string): string | null {
   if (path.includes('\0')) return 'the name holds a NUL';
   if (path.startsWith('/') || /^[a-z]:/i.test(path)) return 'the path is absolute';
   if (path.includes('\\')) return "the path holds a backslash; folders are separated by '/'";
-  if (control.test(path)) return 'the name holds a control character';
   if (!path.isWellFormed() || path.includes('\ufffd')) return 'the name is not UTF-8';
+  if (hasHidden(path)) return 'the name holds a control character or an invisible one';
   if (path !== path.normalize('NFC')) return 'the name is not in Unicode normal form C';
   if (/[<>:"|?*]/.test(path)) return 'the name holds one of < > : " | ? *, which Windows does not allow';
   if (Buffer.byteLength(path) > maxPathBytes) return `the path is longer than ${maxPathBytes} bytes`;

@@ -177,6 +177,48 @@ test('texts shown on a terminal contain no control characters', () => {
   assert.deepEqual(problemsOf(described('\u001b[2J')), ['BAD_VALUE package.description']);
 });
 
+test('names in a manifest hold no control characters and no invisible ones', () => {
+  const workflow = sampleWorkflow('w');
+  const task = sampleTask('a');
+  const withWorkflow = (change: object): unknown => ({ ...valid, workflows: [{ ...workflow, ...change }] });
+  const withPackage = (change: object): unknown => ({ ...valid, package: { ...valid.package, ...change } });
+  const withPermissions = (change: object): unknown => ({ ...valid, permissions: { ...valid.permissions, ...change } });
+  for (const bad of ['\u0000', '\u001b', '\u009b', '\u202e', '\u2067', '\u061c', '\u2028', '\u2029', '\ufeff']) {
+    const name = `a${bad}b`;
+    const found = {
+      'a task': problemsOf(withWorkflow({ output: null, tasks: [{ ...task, name }] })),
+      'an alias': problemsOf(
+        withWorkflow({
+          output: null,
+          tasks: [task, { ...sampleTask('b'), needs: { [name]: { task: 'a', settled: false } } }],
+        }),
+      ),
+      'a queue': problemsOf(withWorkflow({ output: null, tasks: [{ ...task, queue: name }] })),
+      'an author': problemsOf(withPackage({ authors: [name] })),
+      'a license': problemsOf(withPackage({ license: name })),
+      'a description': problemsOf(withPackage({ description: name })),
+      'the description of a workflow': problemsOf(withWorkflow({ description: name })),
+      'a host': problemsOf(withPermissions({ net: [name] })),
+      'an environment name': problemsOf(withPermissions({ env: [name] })),
+    };
+    for (const [what, problems] of Object.entries(found)) {
+      assert.ok(problems.length > 0, `${what} with ${JSON.stringify(bad)}: ${problems.join()}`);
+      assert.match(problems[0]!, /^BAD_VALUE /, what);
+    }
+  }
+  assert.deepEqual(problemsOf(withPermissions({ env: ['A'.repeat(200)] })), []);
+  assert.deepEqual(problemsOf(withPermissions({ env: ['A'.repeat(201)] })), ['BAD_VALUE permissions.env[0]']);
+});
+
+test('prose keeps tabs and line ends, and the joiners that words and emoji are written with', () => {
+  const joined = 'می\u200cخواهم \u{1f469}\u200d\u{1f4bb}';
+  assert.deepEqual(problemsOf(described(`two\r\nlines\tand ${joined}`)), []);
+  assert.deepEqual(problemsOf({ ...valid, package: { ...valid.package, authors: [joined] } }), []);
+  assert.deepEqual(problemsOf({ ...valid, package: { ...valid.package, authors: ['two\nlines'] } }), [
+    'BAD_VALUE package.authors[0]',
+  ]);
+});
+
 test('registry.md: another format version is reported before anything else is checked', () => {
   const other = { formatVersion: 2, whatever: true };
   assert.throws(() => parseManifest(JSON.stringify(other)), { code: 'FORMAT_UNSUPPORTED', path: 'formatVersion' });

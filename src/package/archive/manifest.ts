@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { PackageInvalidError } from '../../core/error.ts';
 import type { Problem } from '../../core/error.ts';
 import type { Json } from '../../core/json.ts';
+import { hasHidden, hasHiddenInText, maxNameLength } from '../../core/text.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import type { Engine } from './engine-range.ts';
 import { byPathBytes } from './entry-path.ts';
@@ -50,14 +51,28 @@ export interface Manifest {
   readonly files: { readonly [path: string]: string };
 }
 
-// oxlint-disable-next-line no-control-regex -- control characters are what is refused
-const noControl = /^[^\u0000-\u001f\u007f]*$/;
-// oxlint-disable-next-line no-control-regex -- all but tab and line ends is refused: descriptions are shown on terminals
-const proseText = /^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]*$/;
+const noHidden = 'it must not hold control characters or invisible ones';
 
-const label = z.string().min(1).max(200).regex(noControl, 'it must not hold control characters');
-const line = z.string().max(500).regex(noControl, 'it must not hold control characters');
-const prose = z.string().max(maxProse).regex(proseText, 'it must not hold control characters').nullable();
+const label = z
+  .string()
+  .min(1)
+  .max(maxNameLength)
+  .refine((text) => !hasHidden(text), noHidden);
+/** A word for programs: a host, a path, a cron expression. */
+const word = z
+  .string()
+  .max(500)
+  .refine((text) => !hasHidden(text), noHidden);
+/** A line for people. */
+const line = z
+  .string()
+  .max(500)
+  .refine((text) => !hasHiddenInText(text, 'line'), noHidden);
+const prose = z
+  .string()
+  .max(maxProse)
+  .refine((text) => !hasHiddenInText(text, 'prose'), noHidden)
+  .nullable();
 const ms = z.int().nonnegative();
 const count = z.int().positive();
 const json = z.custom<Json>((value) => value !== undefined);
@@ -83,15 +98,14 @@ const range = z
   .refine((text) => semver.validRange(text) !== null, "it must be a version range such as '>=24.15' or '^0.1.0'");
 
 export const permissionsSchema: z.ZodType<Permissions> = z.strictObject({
-  net: z.union([z.boolean(), z.array(line)], 'it must be true, false or a list of hosts'),
+  net: z.union([z.boolean(), z.array(word)], 'it must be true, false or a list of hosts'),
   env: z.array(
-    z
-      .string()
+    label
       .regex(/^[^=\s*,]+$/, 'it must be the name of an environment variable')
       .regex(/^(?!cloacina_)/i, 'it must not be a name of Cloacina itself, CLOACINA_*: packages never receive those'),
   ),
-  read: z.array(line.min(1)),
-  write: z.array(line.min(1)),
+  read: z.array(word.min(1)),
+  write: z.array(word.min(1)),
 });
 
 /** The version ranges that an author may set. */
@@ -117,7 +131,7 @@ const task = z.strictObject({
   name: label,
   kind: z.enum(['task', 'map', 'child', 'sleep', 'wait']),
   description: prose,
-  needs: z.record(z.string().max(200), need),
+  needs: z.record(label, need),
   when: z.boolean(),
   timeout: ms.nullable(),
   queue: label.nullable(),
@@ -136,7 +150,7 @@ const task = z.strictObject({
 const schedule = z.strictObject({
   name: label,
   input: json,
-  cron: line.nullable(),
+  cron: word.nullable(),
   every: count.nullable(),
   at: z.int().nullable(),
   timezone: label,
@@ -176,8 +190,8 @@ const manifestSchema: z.ZodType<Omit<Manifest, 'workflows'>> = z.strictObject({
     version: packageVersion,
     description: prose,
     authors: z.array(line),
-    license: line.nullable(),
-    repository: line.nullable(),
+    license: word.nullable(),
+    repository: word.nullable(),
   }),
   engine,
   entry: z.literal(entryPath),

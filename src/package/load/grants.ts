@@ -1,5 +1,6 @@
 import { CloacinaError, PackageInvalidError } from '../../core/error.ts';
 import type { Kind } from '../../core/option-check.ts';
+import { isName } from '../../core/text.ts';
 import type { Manifest, Permissions } from '../archive/manifest.ts';
 
 /** The permissions that a runner grants to packages that ask for them. */
@@ -14,7 +15,7 @@ export interface Grants {
 /** An entry of `Grants.env`. */
 export const envGrant: Kind = {
   what: "the name of an environment variable, or a prefix such as 'SHOP_*'",
-  fits: (value) => typeof value === 'string' && /^([^=\s*,]+\*?|\*)$/.test(value),
+  fits: (value) => isName(value) && /^([^=\s*,]+\*?|\*)$/.test(value),
 };
 
 /** Returns true for the variables of Cloacina itself: they hold the runner's database, which packages must not see. */

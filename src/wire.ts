@@ -124,7 +124,7 @@ export function wire({ store, settings, storage, engine, watch, onChange = () =>
   const packaged = (name: string): Promise<readonly ResolvedWorkflow[]> => resolvePackaged(lookup, name);
   const names = (): Promise<readonly string[]> => workflows.names();
   const specOf = (record: ExecutionRecord): Promise<WorkflowSpec | undefined> => definitionOf(store, record);
-  const client = { store, clock, tenant, maxPayload, packaged, names, specOf, engine, watch };
+  const client = { store, clock, tenant, maxPayload, packaged, names, specOf, engine, watch, onDamaged };
   const resolve = (name: string): Promise<ResolvedWorkflow> => resolveWorkflow(client, name);
   const registry = onDemand<Registry>(registryVerbs, async () => {
     const [{ Registry: Loaded }, { upsertPackageSchedules: onActivate }] = await Promise.all([

@@ -182,7 +182,8 @@ const rows = {
   },
   ROW_DAMAGED: {
     exit: 1,
-    meaning: 'A row of the database contains data that Cloacina did not write. The rest of the database stays in use.',
+    meaning:
+      'A row of the database contains data that Cloacina did not write. Lists leave it out with a warning, and the rest of the database stays in use.',
     remedy: 'Restore the row named in the message from a backup, or remove the object it describes and add it again.',
   },
   DATABASE_READ_ONLY: {

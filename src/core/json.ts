@@ -35,9 +35,34 @@ export function stringifyJson(value: unknown, what: string, maxBytes: number = d
   return text;
 }
 
-/** Parses stored JSON text; null for absent text. */
+/** Parses JSON text of this process; null for absent text. Text of a row is for `storedValue`. */
 export function parseJson(text: string | null): Json {
   return text === null ? null : (JSON.parse(text) as Json);
+}
+
+/** As `storedJson`, null for absent text. */
+export function storedValue(text: string | null, what: string): Json {
+  return text === null ? null : (storedJson(text, what) as Json);
+}
+
+/**
+ * Returns the rows of a list without the damaged ones, which `onDamaged` is told of: one damaged row does not hide the
+ * rest. `read` throws ROW_DAMAGED for such a row.
+ */
+export function undamaged<Row, T>(
+  rows: readonly Row[],
+  read: (row: Row) => T,
+  onDamaged: ((error: CloacinaError) => void) | undefined,
+): T[] {
+  return rows.flatMap((row) => {
+    try {
+      return [read(row)];
+    } catch (error) {
+      if (!(error instanceof CloacinaError) || error.code !== 'ROW_DAMAGED') throw error;
+      onDamaged?.(error);
+      return [];
+    }
+  });
 }
 
 /** Parses JSON text of a row; `what` names the row in the error. Throws ROW_DAMAGED. */

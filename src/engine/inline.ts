@@ -3,7 +3,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { durationMs } from '../core/duration.ts';
 import { CloacinaError, NonRetryableError, NotSerializableError, RetryAfterError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
-import { parseJson, stringifyJson } from '../core/json.ts';
+import { parseJson, storedValue, stringifyJson } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { issuesOf } from '../core/definition/schema.ts';
 import { toTaskError } from '../core/task-error.ts';
@@ -163,19 +163,25 @@ class TaskContext {
   }
 
   get input(): Json {
-    return (this.#input ??= parseJson(this.#call.input));
+    return (this.#input ??= storedValue(this.#call.input, `the input of execution ${this.executionId}`));
   }
 
   get needs(): Record<string, Json> {
     if (this.#needs === undefined) {
       this.#needs = {};
-      for (const [alias, value] of this.#call.needs) this.#needs[alias] = parseJson(value);
+      for (const [alias, value] of this.#call.needs) {
+        this.#needs[alias] = storedValue(
+          value,
+          `the need '${alias}' of task '${this.task}' of execution ${this.executionId}`,
+        );
+      }
     }
     return this.#needs;
   }
 
   get item(): Json {
-    this.#item ??= { value: parseJson(this.#call.itemValue) };
+    const what = (): string => `an item of map '${this.task}' of execution ${this.executionId}`;
+    this.#item ??= { value: storedValue(this.#call.itemValue, what()) };
     return this.#item.value;
   }
 
@@ -239,7 +245,9 @@ class TaskContext {
     this.#steps.add(name);
     try {
       const saved = await this.#host.stepResult(name);
-      if (saved !== undefined) return parseJson(saved);
+      if (saved !== undefined) {
+        return storedValue(saved, `the step '${name}' of task '${this.task}' of execution ${this.executionId}`);
+      }
       const text = stringifyJson(await fn(), `step '${name}' of ${this.task}`, this.#call.maxPayload);
       await this.#host.saveStep(name, text);
       return parseJson(text);

@@ -5,7 +5,7 @@ import { durationMs } from '../core/duration.ts';
 import type { Duration } from '../core/duration.ts';
 import { OptionInvalidError, ScheduleExistsError, ScheduleInvalidError, ScheduleNotFoundError } from '../core/error.ts';
 import type { CloacinaError } from '../core/error.ts';
-import { parseJson, stringifyJson } from '../core/json.ts';
+import { parseJson, stringifyJson, undamaged } from '../core/json.ts';
 import { shown } from '../core/option-check.ts';
 import { scheduleRule } from '../core/schedule/rule.ts';
 import { nextSlot, slotsBetween } from '../core/schedule/fire-times.ts';
@@ -224,7 +224,8 @@ export class Schedules {
     const { limit = 50, before = null } = options;
     checkCount('limit', limit);
     const record = await this.#find(name);
-    const recorded = (await this.#store.read(() => slotHistory(record.id, limit, before))).map(slotSummary);
+    const slots = await this.#store.read(() => slotHistory(record.id, limit, before));
+    const recorded = undamaged(slots, slotSummary, this.#options.onDamaged);
     const unrecorded = record.pausedAt === null ? [] : passedBy(record, this.#options.clock.now());
     const open = unrecorded.filter(({ first }) => before === null || first < before).map(unrecordedSummary);
     return [...open.toReversed(), ...recorded].slice(0, limit);

@@ -1,4 +1,4 @@
-import { parseJson } from '../core/json.ts';
+import { parseJson, storedValue } from '../core/json.ts';
 import type { Json } from '../core/json.ts';
 import { nextSlot } from '../core/schedule/fire-times.ts';
 import type { ExecutionStatus } from '../core/execution/states.ts';
@@ -68,7 +68,7 @@ export interface SlotSummary {
 
 export function slotSummary(record: HistoryRecord): SlotSummary {
   const { slot, through, count, outcome, reason, isCatchUp, executionId, startedAt, status, error } = record;
-  const parsed = parseJson(error) as TaskError | null;
+  const parsed = storedValue(error, `the error of slot ${slot}`) as TaskError | null;
   return { slot, through, count, outcome, reason, isCatchUp, executionId, startedAt, status, error: parsed };
 }
 

@@ -8,7 +8,7 @@ import {
   StoreUnavailableError,
 } from '../../core/error.ts';
 import type { EndedStatus } from '../../core/execution/states.ts';
-import { parseJson } from '../../core/json.ts';
+import { storedValue } from '../../core/json.ts';
 import type { Json } from '../../core/json.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { NewExecution } from '../../store/transition.ts';
@@ -75,6 +75,8 @@ export interface EngineClientOptions extends Resolving, ControlOptions {
   readonly store: Store;
   readonly engine: Engine | null;
   readonly watch: Watch;
+  /** See `ExecutionsOptions`. */
+  readonly onDamaged?: (error: CloacinaError) => void;
 }
 
 /** The verbs that need no task to run here: start, follow, control, look. */
@@ -87,7 +89,7 @@ export class EngineClient {
   constructor(options: EngineClientOptions) {
     this.#options = options;
     this.#control = new Control(options);
-    this.executions = new Executions(options.store, options.tenant, options.watch);
+    this.executions = new Executions(options);
   }
 
   /**
@@ -324,8 +326,14 @@ function idOf(created: CreatedExecution, create: NewExecution): string {
 }
 
 function outcomeOf<Out>(id: string, ended: EndedExecution, texts: ReadonlyMap<string, string>): ExecutionOutcome<Out> {
-  const outputs = Object.fromEntries(Array.from(texts, ([task, text]) => [task, parseJson(text)]));
+  const outputs = Object.fromEntries(
+    Array.from(texts, ([task, text]) => [task, storedValue(text, `the output of task '${task}' of execution ${id}`)]),
+  );
   const status: EndedStatus = ended.status;
-  if (status === 'completed') return { status, executionId: id, output: parseJson(ended.output) as Out, outputs };
-  return { status, executionId: id, task: ended.errorTask, error: parseJson(ended.error) as TaskError | null, outputs };
+  if (status === 'completed') {
+    const output = storedValue(ended.output, `the output of execution ${id}`) as Out;
+    return { status, executionId: id, output, outputs };
+  }
+  const error = storedValue(ended.error, `the error of execution ${id}`) as TaskError | null;
+  return { status, executionId: id, task: ended.errorTask, error, outputs };
 }

@@ -10,7 +10,7 @@ import {
 } from '../../core/error.ts';
 import { compileGraph, downstream } from '../../core/definition/graph.ts';
 import type { Graph } from '../../core/definition/graph.ts';
-import { parseJson, stringifyJson } from '../../core/json.ts';
+import { parseJson, storedValue, stringifyJson } from '../../core/json.ts';
 import { jsonSchemaIssues } from '../../core/json-schema.ts';
 import { nearNames } from '../../core/suggest.ts';
 import type { WorkflowSpec } from '../../core/definition/spec.ts';
@@ -102,7 +102,7 @@ export class Control {
     const task = graph.indexOf.get(from);
     if (task === undefined) throw new TaskNotFoundError(record.workflow, from, nearNames(from, graph.names));
     const resolved = { spec, buildId: record.buildId, pin: record.pin, code: null, keepsVersion: true };
-    const tags = (parseJson(record.tags) ?? {}) as Record<string, string>;
+    const tags = (storedValue(record.tags, `the list of tags of execution ${id}`) ?? {}) as Record<string, string>;
     const create = newExecution({
       resolved,
       input: { text: record.input, parsed: record.inputParsed, given: record.input },

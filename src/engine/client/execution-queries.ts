@@ -1,7 +1,8 @@
+import type { CloacinaError } from '../../core/error.ts';
 import { ExecutionNotFoundError, OptionInvalidError } from '../../core/error.ts';
 import type { ExecutionStatus } from '../../core/execution/states.ts';
 import { executionStatuses, isEnded } from '../../core/execution/states.ts';
-import { parseJson } from '../../core/json.ts';
+import { storedValue, undamaged } from '../../core/json.ts';
 import type { Json } from '../../core/json.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { TaskState } from '../../store/transition.ts';
@@ -96,20 +97,32 @@ export interface Page<T> {
   readonly next: string | null;
 }
 
-/** What there is to read of the executions of one tenant. All verbs throw STORE_UNAVAILABLE where the database is away. */
+export interface ExecutionsOptions {
+  readonly store: Reads & Sharing;
+  readonly tenant: string;
+  readonly watch: Watch;
+  /** Called for a row that is left out of a list since it is damaged. */
+  readonly onDamaged?: (error: CloacinaError) => void;
+}
+
+/**
+ * What there is to read of the executions of one tenant. All verbs throw STORE_UNAVAILABLE where the database is away.
+ * Lists leave damaged rows out, with a warning.
+ */
 export class Executions {
   readonly #store: Reads & Sharing;
   readonly #tenant: string;
-
   readonly #watch: Watch;
+  readonly #onDamaged: ((error: CloacinaError) => void) | undefined;
 
-  constructor(store: Reads & Sharing, tenant: string, watch: Watch) {
+  constructor({ store, tenant, watch, onDamaged }: ExecutionsOptions) {
     this.#store = store;
     this.#tenant = tenant;
     this.#watch = watch;
+    this.#onDamaged = onDamaged;
   }
 
-  /** Throws EXECUTION_NOT_FOUND. */
+  /** Throws EXECUTION_NOT_FOUND, ROW_DAMAGED. */
   async get(id: string): Promise<ExecutionDetail> {
     const record = await this.#find(id);
     const states = await this.#store.tasks(id);
@@ -121,16 +134,16 @@ export class Executions {
     );
     return {
       ...summary(record),
-      input: parseJson(record.input),
-      output: parseJson(record.output),
+      input: storedValue(record.input, `the input of execution ${id}`),
+      output: storedValue(record.output, `the output of execution ${id}`),
       priority: record.priority,
-      tags: (parseJson(record.tags) ?? {}) as Readonly<Record<string, string>>,
+      tags: (storedValue(record.tags, `the list of tags of execution ${id}`) ?? {}) as Readonly<Record<string, string>>,
       runner: record.owner,
       schedule: record.schedule,
       forked: record.forked,
       tasks: states
         .filter(({ item }) => item === -1)
-        .map((task) => taskSummary(task, items.get(task.task), queues.get(task.task) ?? null)),
+        .map((task) => taskSummary(id, task, items.get(task.task), queues.get(task.task) ?? null)),
     };
   }
 
@@ -154,8 +167,9 @@ export class Executions {
       after: after === null ? null : readCursor(after),
       limit: limit + 1,
     });
-    const items = rows.slice(0, limit).map(summary);
-    return { items, next: rows.length > limit ? cursorOf(items.at(-1)!) : null };
+    const page = rows.slice(0, limit);
+    const items = undamaged(page, summary, this.#onDamaged);
+    return { items, next: rows.length > limit ? cursorOf(page.at(-1)!) : null };
   }
 
   /** Events of an execution after a number, in order; at most `limit` (default all). Throws EXECUTION_NOT_FOUND. */
@@ -164,7 +178,8 @@ export class Executions {
     options: { readonly after?: number; readonly limit?: number } = {},
   ): Promise<readonly ExecutionEvent[]> {
     await this.#find(id);
-    return (await this.#store.events(id, options.after ?? 0, options.limit ?? 1_000_000)).map(eventOf);
+    const rows = await this.#store.events(id, options.after ?? 0, options.limit ?? 1_000_000);
+    return undamaged(rows, eventOf, this.#onDamaged);
   }
 
   /**
@@ -190,7 +205,7 @@ export class Executions {
           const events = await this.#store.events(id, seq, watchPage);
           for (const event of events) {
             seq = event.seq;
-            yield eventOf(event);
+            yield* undamaged([event], eventOf, this.#onDamaged);
           }
           if (events.length === watchPage) continue;
           if (ended) return;
@@ -214,7 +229,7 @@ export class Executions {
   ): Promise<readonly ExecutionLog[]> {
     await this.#find(id);
     const { task = null, skip = 0, limit = 1_000_000 } = options;
-    return (await this.#store.logs(id, task, skip, limit)).map(logOf);
+    return undamaged(await this.#store.logs(id, task, skip, limit), (line) => logOf(id, line), this.#onDamaged);
   }
 
   async #find(id: string): Promise<ExecutionRecord> {
@@ -237,20 +252,26 @@ function summary(record: ExecutionRecord): ExecutionSummary {
     createdAt,
     startedAt,
     endedAt,
-    error: parseJson(error) as TaskError | null,
+    error: storedValue(error, `the error of execution ${id}`) as TaskError | null,
     parent: parent === null ? null : { id: parent.id, task: parent.task },
   };
 }
 
-function taskSummary(task: TaskState, items: readonly TaskState[] | undefined, queue: string | null): TaskSummary {
+function taskSummary(
+  id: string,
+  task: TaskState,
+  items: readonly TaskState[] | undefined,
+  queue: string | null,
+): TaskSummary {
+  const where = `of task '${task.task}' of execution ${id}`;
   return {
     name: task.task,
     status: task.status,
     attempt: task.attempt,
     startedAt: task.startedAt,
     endedAt: task.endedAt,
-    output: parseJson(task.output),
-    error: parseJson(task.error) as TaskError | null,
+    output: storedValue(task.output, `the output ${where}`),
+    error: storedValue(task.error, `the error ${where}`) as TaskError | null,
     reason: task.reason,
     queue: isIdle(task, items) ? queue : null,
     items: items === undefined ? null : itemCounts(items),
@@ -269,11 +290,13 @@ function itemCounts(items: readonly TaskState[]): NonNullable<TaskSummary['items
 }
 
 function eventOf({ executionId, seq, type, task, item, attempt, at, runner, data }: EventRecord): ExecutionEvent {
-  return { executionId, seq, type, task, item, attempt, at, runner, data: parseJson(data) };
+  const value = storedValue(data, `the data of event ${seq} of execution ${executionId}`);
+  return { executionId, seq, type, task, item, attempt, at, runner, data: value };
 }
 
-function logOf({ task, item, attempt, at, level, message, data }: LogRecord): ExecutionLog {
-  return { task, item: item === -1 ? null : item, attempt, at, level, message, data: parseJson(data) };
+function logOf(id: string, { task, item, attempt, n, at, level, message, data }: LogRecord): ExecutionLog {
+  const value = storedValue(data, `the data of log line ${n} of task '${task}' of execution ${id}`);
+  return { task, item: item === -1 ? null : item, attempt, at, level, message, data: value };
 }
 
 function sinceMs(since: Date | undefined): number | null {
@@ -283,7 +306,7 @@ function sinceMs(since: Date | undefined): number | null {
 }
 
 /** Where a page ends, as a text that says nothing to others. */
-function cursorOf({ createdAt, id }: ExecutionSummary): string {
+function cursorOf({ createdAt, id }: Pick<ExecutionRecord, 'createdAt' | 'id'>): string {
   return Buffer.from(`${createdAt} ${id}`).toString('base64url');
 }
 

@@ -1,7 +1,7 @@
 import { CloacinaError } from '../../core/error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { boundTaskError, toTaskError } from '../../core/task-error.ts';
-import { parseJson } from '../../core/json.ts';
+import { parseJson, storedValue } from '../../core/json.ts';
 import type { NewEvent, PinRefusedError, Transition } from '../../store/transition.ts';
 import type { ExecutionRecord, InboxMessage } from '../../store/store.ts';
 import type { Clock } from '../clock.ts';
@@ -115,7 +115,7 @@ export class Children {
     const { host } = this.#options;
     const index = this.#state.graph.indexOf.get(message.name ?? '');
     const run = index === undefined ? undefined : this.#state.runs[index];
-    const child = parseJson(message.payload);
+    const child = storedValue(message.payload, `message ${message.n} of execution ${this.#state.head.id}`);
     // no task waits for the child of an earlier attempt
     if (run?.status !== 'waiting' || child !== this.#idOf(run)) {
       this.#state.draft.effects.messagesDone.push(message.n);
@@ -207,7 +207,7 @@ export function withoutChildren(transition: Transition, refused: PinRefusedError
 }
 
 function childFailure({ id, workflow, status, error }: ExecutionRecord): TaskError {
-  const cause = parseJson(error) as TaskError | null;
+  const cause = storedValue(error, `the error of execution ${id}`) as TaskError | null;
   const why = cause === null ? '' : `: ${cause.message}`;
   const message = `the child execution '${id}' of workflow '${workflow}' ${status === 'failed' ? 'failed' : 'was cancelled'}${why}`;
   const code = cause?.code ?? 'EXECUTION_FAILED';

@@ -1,4 +1,5 @@
 import type { EventType } from '../../core/execution/event.ts';
+import { storedJson } from '../../core/json.ts';
 import { toTaskError } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import { PinRefusedError } from '../../store/transition.ts';
@@ -330,7 +331,13 @@ export class Live implements Participant {
     else if (message.kind === 'pause') this.#pause();
     else if (message.kind === 'resume') this.#goOn();
     else if (message.kind !== 'forked') this.#tasks.offered.read(message);
-    else draft.event('execution.forked', this.#host.clock.now(), null, JSON.parse(message.payload!) as object);
+    else
+      draft.event(
+        'execution.forked',
+        this.#host.clock.now(),
+        null,
+        storedJson(message.payload!, `message ${message.n} of execution ${this.id}`) as object,
+      );
   }
 
   /** All messages up to this number count as read: missing ones were removed at an earlier end of the execution. */

@@ -2,6 +2,7 @@ import { isTaskEnded } from '../../core/execution/states.ts';
 import type { TaskStatus } from '../../core/execution/states.ts';
 import type { SkipReason } from '../../core/definition/definition.ts';
 import type { TaskSpec } from '../../core/definition/spec.ts';
+import { storedValue } from '../../core/json.ts';
 import type { TaskError } from '../../core/task-error.ts';
 import type { TaskState } from '../../store/transition.ts';
 import { ended, idle } from './phase.ts';
@@ -75,7 +76,7 @@ export function restoreTaskRun(index: number, spec: TaskSpec, state: TaskState):
     endedAt: state.endedAt,
     wakeAt: state.wakeAt,
     output: state.output,
-    error: state.error === null ? null : (JSON.parse(state.error) as TaskError),
+    error: storedValue(state.error, `the error of task '${spec.name}'`) as TaskError | null,
     reason: state.reason as SkipReason | null,
     cause: state.cause,
     phase: isTaskEnded(state.status) ? ended : idle,

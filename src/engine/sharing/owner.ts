@@ -1,4 +1,5 @@
 import { queueOf } from '../../core/definition/graph.ts';
+import { storedJson } from '../../core/json.ts';
 import type { TaskKey } from '../../store/transition.ts';
 import type { HelperResult, AttemptKey, HelperLost, InboxMessage, HelperStarted } from '../../store/store.ts';
 import type { AttemptEnd } from '../execution/attempt.ts';
@@ -155,7 +156,7 @@ export class OwnerOffers {
 
   /** Reads a message of a helper. A message that names another attempt than the current one is dropped. */
   read(message: InboxMessage): void {
-    const said: unknown = JSON.parse(message.payload!);
+    const said: unknown = storedJson(message.payload!, `message ${message.n} of execution ${this.#state.head.id}`);
     if (message.kind === 'helper_started') this.#taken(said as HelperStarted);
     else if (message.kind === 'helper_result') this.#answered(said as HelperResult);
     else this.#lost(said as HelperLost);

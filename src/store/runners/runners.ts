@@ -1,3 +1,4 @@
+import { storedJson, undamaged } from '../../core/json.ts';
 import { all, first, run } from '../script.ts';
 import type { Script, Tx } from '../script.ts';
 
@@ -86,9 +87,18 @@ export function runnerRecord(row: RunnerRow): KnownRunner {
     leaseUntil: row.lease_until ?? 0,
     dead: row.dead !== 0,
     leaseMs: (row.lease_until ?? 0) - (row.renewed_at ?? 0),
-    queues: JSON.parse(row.queues) as string[],
+    queues: queuesOf(row),
     slots: row.slots,
   };
+}
+
+/** A runner with a damaged list serves no queue; all else that is known of it holds, and its death is found. */
+function queuesOf({ id, queues }: RunnerRow): readonly string[] {
+  return undamaged(
+    [queues],
+    (text) => storedJson(text, `the list of queues of runner ${id}`) as string[],
+    undefined,
+  ).flat();
 }
 
 /**

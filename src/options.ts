@@ -59,7 +59,7 @@ export interface RunnerOptions extends ClientOptions {
   /** Time that a task may continue after its signal aborted; default 5s. */
   readonly grace?: Duration;
   /**
-   * Permissions for packages that ask for them, `{ env: ['STRIPE_KEY', 'SHOP_*'] }`; default none. A version that asks
+   * Permissions for packages that ask for them, `{ env: ['STRIPE_KEY', 'SHOP_*'], net: true }`; default none. A version that asks
    * for more is not loaded here (PERMISSION_NOT_GRANTED). Embedded workflows see the whole environment in any case.
    */
   readonly grants?: Grants;
@@ -164,7 +164,7 @@ export interface RunnerSettings extends ClientSettings {
   readonly leaseMs: number;
   readonly stallMs: number;
   readonly graceMs: number;
-  readonly envGrants: readonly string[];
+  readonly grants: Required<Grants>;
   readonly isolateStallMs: number;
   readonly retentionMs: number | null;
   readonly schedules: boolean;
@@ -189,7 +189,7 @@ export function runnerSettings(options: RunnerOptions): RunnerSettings {
     leaseMs: atLeast('lease', options.lease ?? '15s', 1000),
     stallMs: atLeast('stall', options.stall ?? '2m', 1000),
     graceMs: atLeast('grace', options.grace ?? '5s', 0),
-    envGrants: envGrants(options.grants ?? {}),
+    grants: checkedGrants(options.grants ?? {}),
     isolateStallMs: atLeast('isolateStall', options.isolateStall ?? '30s', 100),
     retentionMs: options.retention === null ? null : atLeast('retention', options.retention ?? '30d', 0),
     schedules: options.schedules ?? true,
@@ -227,16 +227,16 @@ function embeddedWorkflows(workflows: readonly AnyWorkflow[]): LoadedWorkflow[] 
   return Array.from(byName.values(), loadEmbedded);
 }
 
-const grantKinds: Kinds<Grants> = { env: list };
+const grantKinds: Kinds<Grants> = { env: list, net: flag };
 
-function envGrants(grants: Grants): readonly string[] {
+function checkedGrants(grants: Grants): Required<Grants> {
   const fault = optionFault(grants, grantKinds);
   if (fault !== null) throw new OptionInvalidError(`grants.${fault.option}`, fault.message);
-  const { env = [] } = grants;
+  const { env = [], net = false } = grants;
   for (const name of env) {
     if (!envGrant.fits(name)) throw new OptionInvalidError('grants.env', `${shown(name)} is not ${envGrant.what}`);
   }
-  return [...env];
+  return { env: [...env], net };
 }
 
 function runnerName(name: string = hostname()): string {

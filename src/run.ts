@@ -151,7 +151,7 @@ function reconcilerOptions(
   engine: Engine,
   onChange: () => void,
 ): ReconcilerOptions {
-  const { clock, logger, envGrants, isolateStallMs, onPackage } = settings;
+  const { clock, logger, grants, isolateStallMs, ownOnly, onPackage } = settings;
   return {
     store,
     storage,
@@ -159,7 +159,9 @@ function reconcilerOptions(
     workDir: join(fileURLToPath(storage.url), 'unpacked'),
     clock,
     logger,
-    envGrants,
+    grants,
+    // a runner of one command: `package register` has said it
+    tellsOfOpenNetwork: !ownOnly,
     isolateStallMs,
     ...(store.subscribe === undefined ? {} : { pollMs: noticedPollMs }),
     tenants: null,

@@ -456,7 +456,8 @@ describe('interfaces.md, CLI', { concurrency: 2 }, () => {
       runner.child.stdout!.destroy();
       await json('package', 'register', 'flows.cloacina', '--database', 'sqlite:pipe.db', '--registry', 'file:./pipe');
       const { code, stderr } = await runner.ended;
-      assert.deepEqual([code, stderr], [0, '']);
+      assert.equal(code, 0);
+      assert.match(stderr, /^(cloacina warn: this Node \S+ cannot close the network.*)?$/);
     });
   });
 

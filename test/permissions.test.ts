@@ -41,7 +41,7 @@ export default w.returns(w.task('look', ({ env }) => [env['SHOP_TOKEN'] ?? null,
 }
 
 async function packed(version: string, env: readonly string[]): Promise<Uint8Array> {
-  return (await buildPackage(project(version, { env }), { describe: describeInIsolate })).bytes;
+  return packedWith(version, { env });
 }
 
 interface Place {
@@ -57,6 +57,148 @@ function place(): Place {
   const registry = `file:${join(dir, 'packages')}`;
   return { url, registry, args: ['--database', url, '--registry', registry] };
 }
+
+async function packedWith(version: string, permissions: object): Promise<Uint8Array> {
+  return (await buildPackage(project(version, permissions), { describe: describeInIsolate })).bytes;
+}
+
+const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+
+describe('registry.md, Grants: a runner grants the network to packages', { concurrency: 2 }, () => {
+  test('a version that asks for the network does not load without a grant, and the error says how to grant it', async () => {
+    for (const [net, text] of [
+      [true, 'the network'],
+      [['api.example.org', 'b.example.org:8443'], 'the network \\(api.example.org, b.example.org:8443\\)'],
+    ] as const) {
+      const { url, registry } = place();
+      const failed = Promise.withResolvers<PackageEvent>();
+      const onPackage = (event: PackageEvent): void => failed.resolve(event);
+      await using runner = await Runner.open(url, { registry, onPackage, logger: silent, grants: { env: ['*'] } });
+      await runner.registry.register(await packedWith('1.0.0', { net, env: ['SHOP_TOKEN'] }));
+      const event = await failed.promise;
+      assert.ok(event.event === 'package.failed', event.event);
+      assert.deepEqual([event.code, event.retryInMs], ['PERMISSION_NOT_GRANTED', null]);
+      const how = 'start the runner with --allow-net, or with the option grants: \\{ net: true \\}';
+      const what = `asks for ${text}, which this runner does not grant`;
+      assert.match(event.message, new RegExp(`^package shop v1\\.0\\.0 ${what}; ${how}$`));
+    }
+  });
+
+  test('a message names all that is missing', async () => {
+    const { url, registry } = place();
+    const failed = Promise.withResolvers<PackageEvent>();
+    const onPackage = (event: PackageEvent): void => failed.resolve(event);
+    await using runner = await Runner.open(url, { registry, onPackage, logger: silent });
+    await runner.registry.register(await packedWith('1.0.0', { net: true, env: ['SHOP_TOKEN'] }));
+    const event = await failed.promise;
+    assert.ok(event.event === 'package.failed', event.event);
+    assert.equal(
+      event.message,
+      'package shop v1.0.0 asks for environment names that this runner does not grant: SHOP_TOKEN; and for the network, which this runner does not grant; ' +
+        "start the runner with --allow-env SHOP_TOKEN --allow-net, or with the option grants: { env: ['SHOP_TOKEN'], net: true }",
+    );
+  });
+
+  test('a grant lets it load, and a version that asks for no host needs none', async () => {
+    const { url, registry } = place();
+    await using runner = await Runner.open(url, { registry, grants: { net: true, env: ['SHOP_*'] } });
+    await runner.registry.register(await packedWith('1.0.0', { net: true, env: ['SHOP_TOKEN'] }));
+    assert.deepEqual((await runner.execute('sell', {})).output, ['a secret', null]);
+    const other = place();
+    await using plain = await Runner.open(other.url, { registry: other.registry, logger: silent });
+    await plain.registry.register(await packedWith('1.0.0', { net: [] }));
+    assert.deepEqual((await plain.execute('sell', {})).output, [null, null]);
+  });
+
+  test('a grant of the network is true or false', async () => {
+    for (const net of ['yes', 1, ['api.example.org'], null]) {
+      const given = { grants: { net: net as unknown as boolean } };
+      await assert.rejects(Runner.open('sqlite::memory:', given), { code: 'OPTION_INVALID', option: 'grants.net' });
+    }
+  });
+
+  test('register and show say that it is asked for, and --allow-net grants it on the command line', async () => {
+    const { args } = place();
+    const file = join(folder, 'net.cloacina');
+    writeFileSync(file, await packedWith('1.0.0', { net: true }));
+    const registered = await runCli(folder, ['package', 'register', file, ...args]);
+    assert.match(registered.stdout, /^ {2}asks for network \(new\)$/m);
+    assert.match(registered.stdout, /^ {2}runners must grant these: --allow-net$/m);
+    const shown = await runCli(folder, ['package', 'show', 'shop', ...args]);
+    assert.match(shown.stdout, /^1\.0\.0 +.*network/m);
+    const run = ['workflow', 'run', 'sell', '--json', ...args];
+    const refused = await runCli(folder, run);
+    assert.equal(refused.code, 4, refused.stderr);
+    assert.equal((await runCli(folder, [...run, '--allow-net'])).code, 0);
+    for (const [value, code] of [
+      ['1', 0],
+      ['0', 4],
+      ['', 4],
+      ['maybe', 2],
+    ] as const) {
+      process.env['CLOACINA_ALLOW_NET'] = value;
+      const begun = runCli(folder, run);
+      delete process.env['CLOACINA_ALLOW_NET'];
+      assert.equal((await begun).code, code, `CLOACINA_ALLOW_NET=${value}`);
+    }
+  });
+});
+
+describe('packages.md, Isolation: a Node that cannot close the network says so', { concurrency: 2 }, () => {
+  const open = /this Node \(\S+\) cannot close the network/;
+  const isOpen = !process.allowedNodeEnvironmentFlags.has('--allow-net');
+  const times = (text: string): number => text.split('cannot close the network').length - 1;
+
+  test('register, show and inspect say it of a package that asks for no network', async () => {
+    const { args } = place();
+    for (const [net, isTold] of [
+      [false, isOpen],
+      [true, false],
+    ] as const) {
+      const file = join(folder, `open-${String(net)}.cloacina`);
+      writeFileSync(file, await packedWith(net ? '1.0.0' : '1.0.1', { net }));
+      for (const command of [
+        ['inspect', file],
+        ['register', file, ...args],
+        ['show', `shop@${net ? '1.0.0' : '1.0.1'}`, ...args],
+      ]) {
+        for (const json of [[], ['--json']]) {
+          const { stdout, stderr } = await runCli(folder, ['package', ...command, ...json]);
+          assert.equal(open.test(stderr), isTold, `${command[0]} ${json.join()}: ${stderr}`);
+          assert.equal(times(stdout), 0);
+        }
+      }
+    }
+  });
+
+  test('a runner says it once, whatever the number of packages', async () => {
+    const { url, registry } = place();
+    const warnings: string[] = [];
+    const logger = { ...silent, warn: (_: object, message: string) => void warnings.push(message) };
+    await using runner = await Runner.open(url, { registry, logger });
+    for (const version of ['1.0.0', '1.0.1']) {
+      await runner.registry.register(await packedWith(version, {}));
+      await runner.execute('sell', {});
+    }
+    assert.equal(times(warnings.join('\n')), isOpen ? 1 : 0);
+  });
+
+  test('a runner whose packages may all use the network, and workflow run, do not say it', async () => {
+    const { url, registry } = place();
+    const warnings: string[] = [];
+    const logger = { ...silent, warn: (_: object, message: string) => void warnings.push(message) };
+    await using runner = await Runner.open(url, { registry, logger, grants: { net: true } });
+    await runner.registry.register(await packedWith('1.0.0', { net: true }));
+    await runner.execute('sell', {});
+    assert.equal(times(warnings.join('\n')), 0);
+    const other = place();
+    const file = join(folder, 'run-closed.cloacina');
+    writeFileSync(file, await packedWith('1.0.0', {}));
+    await runCli(folder, ['package', 'register', file, ...other.args]);
+    const { code, stderr } = await runCli(folder, ['workflow', 'run', 'sell', ...other.args]);
+    assert.deepEqual([code, times(stderr)], [0, 0]);
+  });
+});
 
 describe('registry.md, Grants: a runner grants the environment of packages', { concurrency: 2 }, () => {
   test('a version that asks for a name without a grant does not load, and the error says how to grant it', async () => {

@@ -9,6 +9,7 @@ import type { Json } from '../core/json.ts';
 import { queueName } from '../core/option-check.ts';
 import { timeOf } from '../core/schedule/rule.ts';
 import { envGrant } from '../package/load/grants.ts';
+import type { Grants } from '../package/load/grants.ts';
 import { makeFolder } from '../store/sqlite/folder.ts';
 import { UsageError } from './failure.ts';
 import { reason } from './errno.ts';
@@ -42,15 +43,36 @@ function envGrants(given: string, before: readonly string[] = []): readonly stri
   return [...before, ...set];
 }
 
-/** Adds the option for the grants to packages. */
+/** The options of a command that grants permissions to packages. */
+export interface GrantOptions {
+  readonly allowEnv?: readonly string[];
+  readonly allowNet?: boolean;
+}
+
+/** Returns the grants of a command. Throws USAGE for a CLOACINA_ALLOW_NET that is neither 1 nor 0. */
+export function grantsOf({ allowEnv = [], allowNet = false }: GrantOptions): Grants {
+  const set = process.env['CLOACINA_ALLOW_NET'] ?? '';
+  if (!['', '0', '1'].includes(set)) throw new UsageError(`CLOACINA_ALLOW_NET is '${set}'; set it to 1 or 0`);
+  return { env: allowEnv, net: allowNet || set === '1' };
+}
+
+/** Adds the options for the grants to packages. */
 export function addGrantOptions(command: Command): Command {
-  return command.addOption(
-    new Option(
-      '--allow-env <names>',
-      'environment variables that packages may read if they ask for them: NAME,PREFIX_*; repeatable (default: none)',
-    )
-      .env('CLOACINA_ALLOW_ENV')
-      .argParser(envGrants),
+  return (
+    command
+      .addOption(
+        new Option(
+          '--allow-env <names>',
+          'environment variables that packages may read if they ask for them: NAME,PREFIX_*; repeatable (default: none)',
+        )
+          .env('CLOACINA_ALLOW_ENV')
+          .argParser(envGrants),
+      )
+      // not with `env()`: a variable of any value, such as 0, would set a flag
+      .option(
+        '--allow-net',
+        'let packages that ask for the network use it; or `CLOACINA_ALLOW_NET=1` in the environment',
+      )
   );
 }
 

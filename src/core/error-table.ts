@@ -297,8 +297,9 @@ const rows = {
   PERMISSION_NOT_GRANTED: {
     exit: 4,
     meaning:
-      'The package asks for environment variables that this runner does not grant, so the runner does not load it.',
-    remedy: 'If the package should have them, grant them with `--allow-env` or the `grants` option of `Runner.open`.',
+      'The package asks for environment variables or for the network, and this runner does not grant them, so the runner does not load it.',
+    remedy:
+      'If the package should have them, grant them with `--allow-env` and `--allow-net`, or with the `grants` option of `Runner.open`.',
   },
   FILE_HASH_MISMATCH: {
     exit: 1,

@@ -3,7 +3,9 @@ import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import type { Json } from '../../core/json.ts';
 import { indented, oneLine } from '../../core/plain.ts';
-import type { Manifest } from '../../package/archive/manifest.ts';
+import type { Manifest, Permissions } from '../../package/archive/manifest.ts';
+import { canCloseNetwork, openNetworkText } from '../../package/isolate/network.ts';
+import { asksForNet, grantFlags } from '../../package/load/grants.ts';
 import type { PackageView, PackageItem } from '../../package/registry/views.ts';
 import { PackageNotFoundError } from '../../core/error.ts';
 import { act } from '../cli.ts';
@@ -156,6 +158,7 @@ async function inspect(cli: Cli, file: string): Promise<void> {
   cli.output.answer({ ...manifest, digest, bytes: bytes.length }, () => {
     return `${manifestText(manifest, file, digest, bytes.length)}\n\n${workflowTable(manifest)}`;
   });
+  noteOpenNetwork(cli, [manifest.permissions.net]);
 }
 
 function manifestText(manifest: Manifest, file: string, digest: string, bytes: number): string {
@@ -199,12 +202,18 @@ async function register(cli: Cli, file: string, options: RegisterOptions): Promi
     const what = `${paint('bold', oneLine(`${done.name} v${done.version}`))} (${done.digest})`;
     if (!done.created) return `${what} is already registered; nothing changed`;
     const asked = indented(askedText(done.asks, '\nasks for '), 2);
-    const needed =
-      done.asks.env.length === 0 ? '' : `\n  runners must grant these: --allow-env ${done.asks.env.join(',')}`;
+    const flags = grantFlags(done.asks.env, asksForNet(done.asks.net));
+    const needed = flags === '' ? '' : `\n  runners must grant these: ${flags}`;
     return done.activated
       ? `Registered ${what}; new executions use it (channel ${options.channel})${asked}${needed}`
       : `Published ${what}; to use it: cloacina package activate ${oneLine(`${done.name}@${done.version}`)}${asked}${needed}`;
   });
+  noteOpenNetwork(cli, [done.asks.net]);
+}
+
+/** Notes that packages which ask for no network reach it all the same, if one does and this Node cannot close it. */
+function noteOpenNetwork(cli: Cli, asked: readonly Permissions['net'][]): void {
+  if (!canCloseNetwork() && !asked.every(asksForNet)) cli.output.note(openNetworkText);
 }
 
 async function list(cli: Cli): Promise<void> {
@@ -227,6 +236,10 @@ async function show(cli: Cli, given: string): Promise<void> {
   if (versions.length === 0) throw new PackageNotFoundError(name, version);
   const shown = { ...found, versions };
   cli.output.answer(packageDocument(shown), () => packageText(shown));
+  noteOpenNetwork(
+    cli,
+    versions.map(({ permissions }) => permissions.net),
+  );
 }
 
 function packageText({ name, channels, versions }: PackageView): string {

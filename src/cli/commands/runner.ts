@@ -15,7 +15,8 @@ import type { Cli } from '../cli.ts';
 import { checkDropFolder, watchDropFolder } from '../drop-folder.ts';
 import { askedDocument, askedText } from '../views.ts';
 import { coded, report } from '../failure.ts';
-import { addGrantOptions, queueNames, wholeNumber } from '../arguments.ts';
+import { addGrantOptions, grantsOf, queueNames, wholeNumber } from '../arguments.ts';
+import type { GrantOptions } from '../arguments.ts';
 import { Interruption } from '../interruption.ts';
 import { paint, short } from '../output.ts';
 import type { Style } from '../output.ts';
@@ -37,13 +38,12 @@ export function addRunnerCommand(program: Command): void {
   addGrantOptions(command).action(act(runner));
 }
 
-interface RunnerCommandOptions {
+interface RunnerCommandOptions extends GrantOptions {
   readonly name?: string;
   readonly concurrency: number;
   readonly queue?: readonly string[];
   readonly drain: string;
   readonly watch?: string;
-  readonly allowEnv?: readonly string[];
 }
 
 async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
@@ -59,7 +59,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     ...cli.place,
     concurrency: options.concurrency,
     ...(options.queue === undefined ? {} : { queues: options.queue }),
-    grants: { env: options.allowEnv ?? [] },
+    grants: grantsOf(options),
     ...(options.name === undefined ? {} : { name: options.name }),
     onEvent: (event) => journal.execution(event),
     onPackage: (event) => journal.package(event),

@@ -9,19 +9,20 @@ import { indented, oneLine } from '../../core/plain.ts';
 import type { StartOptions } from '../../engine/client/start.ts';
 import type { WorkflowEntry } from '../../engine/client/workflows.ts';
 import type { Client } from '../../open.ts';
+import type { Grants } from '../../package/load/grants.ts';
 import type { PackageEvent } from '../../package/load/reconciler.ts';
 import type { Cli } from '../cli.ts';
-import { readInput } from '../arguments.ts';
+import { grantsOf, readInput } from '../arguments.ts';
+import type { GrantOptions } from '../arguments.ts';
 import { aborted, Interruption, interruptedExit } from '../interruption.ts';
 import { paint, pretty } from '../output.ts';
 import { openTaskView } from '../task-view.ts';
 import type { TaskView } from '../task-view.ts';
 
-interface RunOptions {
+interface RunOptions extends GrantOptions {
   readonly input?: string;
   readonly detach?: boolean;
   readonly idempotencyKey?: string;
-  readonly allowEnv?: readonly string[];
 }
 
 /** A runner claims pending executions within 100 ms; after this time no runner is up. */
@@ -33,13 +34,14 @@ const drain = '1s';
 export async function run(cli: Cli, name: string, options: RunOptions): Promise<void> {
   const input = options.input === undefined ? {} : await readInput(options.input);
   const start = options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey };
+  const grants = grantsOf(options);
   const entry = await cli.client(async (client) => {
     if (options.detach === true) await detach(cli, client, name, input, start);
     return options.detach === true ? null : await client.workflows.get(name);
   });
   if (entry === null) return;
   if (entry.package === null) await runElsewhere(cli, entry, input, start);
-  else await runHere(cli, entry, input, start, options.allowEnv ?? []);
+  else await runHere(cli, entry, input, start, grants);
 }
 
 async function detach(cli: Cli, client: Client, name: string, input: Json, start: StartOptions): Promise<void> {
@@ -61,7 +63,7 @@ async function runHere(
   entry: WorkflowEntry,
   input: Json,
   start: StartOptions,
-  env: readonly string[],
+  grants: Grants,
 ): Promise<void> {
   const { Runner } = await import('../../open.ts');
   using interruption = new Interruption();
@@ -69,7 +71,7 @@ async function runHere(
   const shown: { id: string | null; view: TaskView | null } = { id: null, view: null };
   const runner = await Runner.open(cli.options.database, {
     ...cli.place,
-    grants: { env },
+    grants,
     ownOnly: true,
     schedules: false,
     onPackage: (event) => loading.happened(event),

@@ -4,8 +4,11 @@ import { formatMs, hourMs } from '../../core/duration.ts';
 import { CloacinaError, OptionInvalidError, PackageExistsError, ScheduleExistsError } from '../../core/error.ts';
 import { scheduleRule } from '../../core/schedule/rule.ts';
 import { delay, systemClock } from '../../engine/clock.ts';
+import { stderrLogger } from '../../engine/logger.ts';
+import type { Logger } from '../../engine/logger.ts';
 import type { WorkflowEntry } from '../../engine/client/workflows.ts';
 import { Client, Runner } from '../../open.ts';
+import { openNetworkText } from '../../package/isolate/network.ts';
 import type { PackageEvent } from '../../package/load/reconciler.ts';
 import { openStorage } from '../../package/storage/open.ts';
 import { databasePlace } from '../../store/open.ts';
@@ -146,6 +149,12 @@ async function register(
   }
 }
 
+/** The package of the demo uses no network, so a Node that cannot close it is no news here. */
+const demoLogger: Logger = {
+  ...stderrLogger,
+  warn: (data, message) => (message === openNetworkText ? undefined : stderrLogger.warn(data, message)),
+};
+
 /** Runs the workflow, first once and then on a schedule. */
 async function execute(demo: Demo, workflow: WorkflowEntry): Promise<void> {
   const { story, signal } = demo;
@@ -157,6 +166,7 @@ async function execute(demo: Demo, workflow: WorkflowEntry): Promise<void> {
     registry: demo.registry,
     name: 'demo',
     actor: 'demo',
+    logger: demoLogger,
     onPackage: loading.onPackage,
   });
   try {

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { realpathSync } from 'node:fs';
 import { ownFile, ownFolder, ownManifest } from '../../own-files.ts';
+import { canCloseNetwork } from './network.ts';
 import { ignoreDebugSignal } from './debug-signal.ts';
 
 export interface SpawnOptions {
@@ -41,7 +42,7 @@ function nodeFlags({ dir, net, heapMb }: SpawnOptions): string[] {
   return [
     '--permission',
     ...[dir, ownFolder(), ownManifest()].map((path) => `--allow-fs-read=${literal(path)}`),
-    ...(net && known.has('--allow-net') ? ['--allow-net'] : []),
+    ...(net && canCloseNetwork() ? ['--allow-net'] : []),
     ...(known.has('--experimental-sqlite') ? ['--no-experimental-sqlite'] : []),
     // V8 flags that write files cannot be set at run time: an attempt ends the process
     '--freeze-flags-after-init',

@@ -10,6 +10,8 @@ export interface Grants {
    * package that this runner loads. `CLOACINA_*` is never granted.
    */
   readonly env?: readonly string[];
+  /** The network, for every package that asks for it or for some hosts. Default false. */
+  readonly net?: boolean;
 }
 
 /** An entry of `Grants.env`. */
@@ -23,16 +25,36 @@ function isOwnName(name: string): boolean {
   return /^cloacina_/i.test(name);
 }
 
-/** Throws PERMISSION_NOT_GRANTED if a package asks for variables that are not granted. */
-export function checkGrants({ package: about, permissions }: Manifest, granted: readonly string[]): void {
+/** Throws PERMISSION_NOT_GRANTED if a package asks for variables or a network that are not granted. */
+export function checkGrants({ package: about, permissions }: Manifest, { env: granted, net }: Required<Grants>): void {
   const missing = permissions.env.filter((name) => isOwnName(name) || !granted.some((grant) => covers(grant, name)));
-  if (missing.length === 0) return;
-  const names = missing.join(', ');
+  const needsNet = asksForNet(permissions.net) && !net;
+  const parts = [
+    ...(missing.length > 0 ? [`environment names that this runner does not grant: ${missing.join(', ')}`] : []),
+    ...(needsNet ? [`the network${hostsText(permissions.net)}, which this runner does not grant`] : []),
+  ];
+  if (parts.length === 0) return;
+  const options = [...(missing.length > 0 ? [`env: [${quoted(missing)}]`] : []), ...(needsNet ? ['net: true'] : [])];
   throw new CloacinaError(
     'PERMISSION_NOT_GRANTED',
-    `package ${about.name} v${about.version} asks for environment names that this runner does not grant: ${names}; ` +
-      `start the runner with --allow-env ${missing.join(',')}, or with the option grants: { env: [${quoted(missing)}] }`,
+    `package ${about.name} v${about.version} asks for ${parts.join('; and for ')}; start the runner with ` +
+      `${grantFlags(missing, needsNet)}, or with the option grants: { ${options.join(', ')} }`,
   );
+}
+
+/** Returns the options of the command line that grant variables and the network; '' for nothing. */
+export function grantFlags(env: readonly string[], net: boolean): string {
+  return [...(env.length > 0 ? [`--allow-env ${env.join(',')}`] : []), ...(net ? ['--allow-net'] : [])].join(' ');
+}
+
+/** True for a package that asks for the network, or for some hosts; Node opens all of it or nothing. */
+export function asksForNet(net: Permissions['net']): boolean {
+  return hosts(net).length > 0;
+}
+
+/** ` (api.example.org)` for a list of hosts, else ''. */
+function hostsText(net: Permissions['net']): string {
+  return typeof net === 'boolean' ? '' : ` (${net.join(', ')})`;
 }
 
 function covers(grant: string, name: string): boolean {

@@ -14,9 +14,11 @@ import type { WantedVersion } from '../../store/registry/versions.ts';
 import type { Script } from '../../store/script.ts';
 import type { Scripts } from '../../store/store.ts';
 import { isDigest } from '../archive/digest.ts';
-import { checkFileAccess, checkGrants } from './grants.ts';
+import { asksForNet, checkFileAccess, checkGrants } from './grants.ts';
+import type { Grants } from './grants.ts';
 import { Isolate } from '../isolate/isolate.ts';
 import type { IsolateExit } from '../isolate/isolate.ts';
+import { canCloseNetwork, openNetworkText } from '../isolate/network.ts';
 import { ProcessLimit } from '../isolate/process-limit.ts';
 import type { Manifest } from '../archive/manifest.ts';
 import type { PackageStorage } from '../storage/storage.ts';
@@ -58,8 +60,10 @@ export interface LoaderOptions {
   readonly workDir: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Entries of `Grants.env`; default none. */
-  readonly envGrants?: readonly string[];
+  /** Default none. */
+  readonly grants?: Grants;
+  /** If false, the runner does not tell that this Node cannot close the network; default true. */
+  readonly tellsOfOpenNetwork?: boolean;
   /** See `IsolateOptions`. */
   readonly isolateStallMs?: number;
   readonly isolateIdleMs?: number;
@@ -74,8 +78,11 @@ export class Loader {
   readonly #processLimit = new ProcessLimit();
   readonly #reads = new Slots(readsAtOnce);
 
+  #hasTold: boolean;
+
   constructor(options: LoaderOptions) {
     this.#options = options;
+    this.#hasTold = options.tellsOfOpenNetwork === false;
   }
 
   /**
@@ -86,11 +93,12 @@ export class Loader {
     const { manifest, dir } = await this.#read(version);
     const { clock, logger, isolateStallMs, isolateIdleMs } = this.#options;
     const { env, net } = manifest.permissions;
+    if (!asksForNet(net)) this.#tellOfOpenNetwork();
     const isolate = new Isolate({
       dir,
       label: `${version.name} v${version.version}`,
       workflows: manifest.workflows,
-      grants: { env, net: net !== false },
+      grants: { env, net: asksForNet(net) },
       processLimit: this.#processLimit,
       clock,
       logger,
@@ -115,6 +123,13 @@ export class Loader {
       return { graph: compileGraph(spec), codeOf, buildId: version.digest, pin };
     });
     return { workflows, close: () => isolate.close() };
+  }
+
+  /** Warns once that packages which ask for no network reach it all the same. */
+  #tellOfOpenNetwork(): void {
+    if (this.#hasTold || canCloseNetwork()) return;
+    this.#hasTold = true;
+    this.#options.logger.warn({}, openNetworkText);
   }
 
   /** Removes the unpacked folders of versions that were deleted and that no execution is pinned to. */
@@ -147,7 +162,8 @@ export class Loader {
         const archive = await readArchive(bytes);
         checkEngine(archive.manifest, runningEngine());
         checkFileAccess(archive.manifest);
-        checkGrants(archive.manifest, this.#options.envGrants ?? []);
+        const { env = [], net = false } = this.#options.grants ?? {};
+        checkGrants(archive.manifest, { env, net });
         return archive;
       });
       const unpack = (): Promise<string> => unpackPackage(workDir, version.digest, files, clock);

@@ -1,8 +1,9 @@
-import { lstatSync, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { mkdirSync, realpathSync, statSync } from 'node:fs';
 import { enableCompileCache, getCompileCacheDir } from 'node:module';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { errnoOf } from '../core/errno.ts';
+import { isOwnFolder, privateFolder } from '../store/sqlite/folder.ts';
 
 /**
  * Caches compiled code between commands, which saves most of the load time. Node runs the content of the cache, so only this
@@ -25,7 +26,7 @@ function ownFolder(): string | null {
     if (!isKept(above)) return null;
     const folder = join(above, 'cloacina');
     makePrivate(folder);
-    return isOwn(folder) ? folder : null;
+    return isOwnFolder(folder) ? folder : null;
   } catch {
     return null; // no home or a read-only disk: commands start without a cache
   }
@@ -42,7 +43,7 @@ function cachesFolder(): string {
 
 function makePrivate(folder: string): void {
   try {
-    mkdirSync(folder, { mode: 0o700 });
+    mkdirSync(folder, { mode: privateFolder });
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw error;
   }
@@ -59,10 +60,4 @@ function isKept(folder: string): boolean {
     if (isShared || (uid !== user && uid !== 0)) return false;
     if (at === dirname(at)) return true;
   }
-}
-
-function isOwn(folder: string): boolean {
-  const user = process.geteuid?.();
-  const found = lstatSync(folder);
-  return found.isDirectory() && (user === undefined || (found.uid === user && (found.mode & 0o022) === 0));
 }

@@ -7,7 +7,7 @@ import { hourMs } from '../../core/duration.ts';
 import { PackageInvalidError } from '../../core/error.ts';
 import { systemClock } from '../../engine/clock.ts';
 import type { Clock } from '../../engine/clock.ts';
-import { makeFolder } from '../../store/sqlite/folder.ts';
+import { makeFolder, privateFolder } from '../../store/sqlite/folder.ts';
 import type { PackageFiles } from '../archive/archive.ts';
 import { pathFault } from '../archive/entry-path.ts';
 
@@ -19,7 +19,6 @@ const unfinished = '.unpacking-';
  * it in between, regardless of the umask, and this user not by mistake. On Windows a read-only file could not be
  * removed.
  */
-const ownFolder = 0o700;
 const ownFile: { readonly mode?: number } = process.platform === 'win32' ? {} : { mode: 0o400 };
 
 /**
@@ -35,7 +34,7 @@ export async function unpackPackage(
 ): Promise<string> {
   const target = join(root, digest.replace(':', '-'));
   if (await holds(target, files)) return target;
-  makeFolder(root, ownFolder);
+  makeFolder(root, privateFolder);
   await sweep(root, clock.now());
   const fresh = join(root, unfinished + randomUUID());
   try {
@@ -70,7 +69,7 @@ async function writeFiles(dir: string, files: PackageFiles): Promise<void> {
     }
     folders.add(dirname(join(dir, path)));
   }
-  for (const folder of folders) makeFolder(folder, ownFolder);
+  for (const folder of folders) makeFolder(folder, privateFolder);
   for (const [path, bytes] of files) await writeFile(join(dir, path), bytes, { flag: 'wx', ...ownFile });
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { after, test } from 'node:test';
@@ -48,6 +48,15 @@ test('registry.md: bytes are stored under their digest and read back', async () 
   await storage.delete(one.digest);
   assert.equal(await storage.has(one.digest), false);
   await assert.rejects(storage.get(one.digest), { code: 'PACKAGE_NOT_FOUND' });
+});
+
+test('registry.md, Storage: the folder is open to its user alone, whatever the umask', async (t) => {
+  if (process.platform === 'win32') return t.skip('Windows has no modes');
+  const umask = process.umask(0);
+  t.after(() => process.umask(umask));
+  const folder = newFolder();
+  await openStorage(`file:${folder}`).put(one.digest, one.bytes);
+  assert.equal((await stat(folder)).mode & 0o777, 0o700);
 });
 
 test('a put may be repeated, also at the same moment from several callers', async () => {

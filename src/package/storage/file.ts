@@ -6,7 +6,7 @@ import { errnoOf } from '../../core/errno.ts';
 import { hourMs } from '../../core/duration.ts';
 import { CloacinaError, DigestMismatchError, PackageInvalidError, StoreUnavailableError } from '../../core/error.ts';
 import { shownUrl } from '../../core/shown-url.ts';
-import { makeFolder } from '../../store/sqlite/folder.ts';
+import { makeFolder, privateFolder } from '../../store/sqlite/folder.ts';
 import { archiveDigest, isDigest } from '../archive/digest.ts';
 import type { PackageStorage, StoredPackage } from './storage.ts';
 
@@ -181,7 +181,7 @@ async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
 
 /** A new folder is durable only once its parent folder is synced. */
 async function createFolder(folder: string): Promise<void> {
-  const topmost = makeFolder(folder);
+  const topmost = makeFolder(folder, privateFolder);
   if (topmost === undefined) return;
   for (let at = folder; at.length >= topmost.length; at = dirname(at)) await syncFolder(dirname(at));
 }

@@ -1,8 +1,18 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
@@ -53,6 +63,68 @@ describe('durability.md, Per database: the settings that make SQLite durable', (
     assert.equal(await pragma('busy_timeout'), 0, 'a busy timeout would stop the event loop');
   });
 });
+
+describe(
+  'operating.md: a database that is created is open to its user alone',
+  { skip: process.platform === 'win32' },
+  () => {
+    const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
+
+    /** Opens a database, and returns the modes of its folder, its file, its log and the index of that. */
+    async function modes(path: string, umask: number): Promise<readonly string[]> {
+      const before = process.umask(umask);
+      try {
+        const store = await openStore(`sqlite:${path}`);
+        try {
+          return [dirname(path), path, `${path}-wal`, `${path}-shm`].map(mode);
+        } finally {
+          await store.close();
+        }
+      } finally {
+        process.umask(before);
+      }
+    }
+
+    it('its folder, file and log have modes of their own, whatever the umask', async (t) => {
+      for (const umask of [0o000, 0o022, 0o077]) {
+        const folder = join(tempFolder(t), 'new');
+        const file = join(folder, 'app.db');
+        assert.deepEqual(await modes(file, umask), ['700', '600', '600', '600']);
+        assert.deepEqual(readdirSync(folder), ['app.db']);
+      }
+    });
+
+    it('a file or a folder that exists keeps the mode that it was given', async (t) => {
+      const folder = tempFolder(t);
+      chmodSync(folder, 0o750);
+      const file = join(folder, 'shared.db');
+      writeFileSync(file, '');
+      chmodSync(file, 0o640);
+      assert.deepEqual(await modes(file, 0o022), ['750', '640', '640', '640']);
+    });
+
+    it('the target of a link that does not exist yet is private, too', async (t) => {
+      const folder = tempFolder(t);
+      symlinkSync(join(folder, 'target.db'), join(folder, 'link.db'));
+      await modes(join(folder, 'target.db'), 0o077);
+      rmSync(join(folder, 'target.db'));
+      const before = process.umask(0);
+      const store = await openStore(`sqlite:${join(folder, 'link.db')}`);
+      process.umask(before);
+      await store.close();
+      assert.equal(mode(join(folder, 'target.db')), '600');
+    });
+
+    it('processes that create it at the same time have the same file', async (t) => {
+      const file = join(tempFolder(t), 'new', 'app.db');
+      const stores = await Promise.all(Array.from({ length: 8 }, () => openStore(`sqlite:${file}`)));
+      await stores[0]!.createExecutions([sampleExecution({ id: 'e1' })]);
+      for (const store of stores) assert.notEqual(await store.execution('e1'), undefined);
+      for (const store of stores) await store.close();
+      assert.deepEqual(readdirSync(dirname(file)), ['app.db']);
+    });
+  },
+);
 
 describe('the URL of a SQLite database', () => {
   for (const [url, path] of [

@@ -10,7 +10,7 @@ import type { Script } from '../script.ts';
 import { SqliteDriver } from './driver.ts';
 import { openError } from './errors.ts';
 import { SqliteGuard, checkReopening } from './file-guard.ts';
-import { makeFolder } from './folder.ts';
+import { createPrivately, makeFolder, privateFolder } from './folder.ts';
 import type { Flush } from './log-flush.ts';
 import { untilFree } from './until-free.ts';
 
@@ -31,10 +31,13 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
   const patienceMs = options.patienceMs ?? 10_000;
   try {
     if (path !== ':memory:') {
-      makeFolder(dirname(where));
+      makeFolder(dirname(where), privateFolder);
       checkReopening(where);
     }
+    // its log and the index of that have the mode of the database
+    const protect = path === ':memory:' ? undefined : createPrivately(where);
     const db = new DatabaseSync(where, { timeout: 0 });
+    protect?.();
     const opened = path === ':memory:' ? undefined : statSync(where, { throwIfNoEntry: false });
     return await configured(db, opened, where, patienceMs, options);
   } catch (error) {

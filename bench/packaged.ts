@@ -59,8 +59,10 @@ export async function packaged(
 /** Ms of one call of a task in an isolate with its answer, one call at a time. */
 export async function isolateRoundTrip(): Promise<number> {
   return inFolder(async (folder) => {
-    const { files, manifest } = await readArchive(await pack(folder, '1.0.0'));
-    const dir = await unpackPackage(join(folder, 'unpacked'), 'sha256:bench', files);
+    const bytes = await pack(folder, '1.0.0');
+    const { manifest } = await readArchive(bytes);
+    const unpacked = join(folder, 'unpacked');
+    const dir = await unpackPackage(unpacked, 'sha256:bench', manifest.files, (sink) => readArchive(bytes, sink));
     await using isolate = new Isolate({ dir, label: 'bench', workflows: manifest.workflows, logger: stderrLogger });
     const code = isolate.code('single');
     const taken: number[] = [];

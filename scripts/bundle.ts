@@ -13,11 +13,12 @@ const entries: readonly string[] = ['index', 'testing', 'cli/compile-cache', 'cl
  * others of its file, so a file holds what one door needs ([reasons](../docs/decisions/loading.md)).
  */
 const groups = [
-  { name: 'own-files', test: within('own-files') },
+  // the folder of compiled code is opened before anything that it holds
+  { name: 'own-files', test: within('own-files', 'core/errno', 'store/sqlite/folder') },
   // the definition API, and all that the CLI needs before it knows its command
   {
     name: 'core',
-    test: within('core/', 'engine/client/execution-failed', 'package/load/grants', 'store/sqlite/folder'),
+    test: within('core/', 'engine/client/execution-failed', 'package/load/grants', 'package/isolate/network'),
   },
   { name: 'client', test: within('open') },
   // both sides of the channel of an isolate

@@ -1,6 +1,6 @@
 import type { TaskSpec, WorkflowSpec } from '../core/definition/spec.ts';
-import { packArchive } from '../package/archive/archive.ts';
-import type { PackedArchive } from '../package/archive/archive.ts';
+import { packArchive, readArchive } from '../package/archive/archive.ts';
+import type { PackageFiles, PackedArchive, ReadArchive } from '../package/archive/archive.ts';
 import type { Manifest } from '../package/archive/manifest.ts';
 
 /** A task of kind `task` with the defaults of a definition. */
@@ -46,6 +46,17 @@ export function sampleManifest(name = 'sample', version = '1.0.0'): Omit<Manifes
     workflows: [sampleWorkflow('data_processing')],
     permissions: { net: false, env: [], read: [], write: [] },
   };
+}
+
+/** Reads a package file with all its files in memory. */
+export async function readWhole(bytes: Uint8Array): Promise<ReadArchive & { readonly files: PackageFiles }> {
+  const files = new Map<string, Uint8Array>();
+  const read = await readArchive(bytes, async (path, chunks) => {
+    const parts: Uint8Array[] = [];
+    for await (const chunk of chunks) parts.push(chunk);
+    files.set(path, Buffer.concat(parts));
+  });
+  return { ...read, files };
 }
 
 /** A package file with the given code; different code has a different digest. */

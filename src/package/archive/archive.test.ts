@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { crc32, deflateRawSync, gunzipSync, gzipSync } from 'node:zlib';
 import { PackageInvalidError } from '../../core/error.ts';
-import { sampleManifest, samplePackage } from '../../testing/sample-package.ts';
+import { readWhole, sampleManifest, samplePackage } from '../../testing/sample-package.ts';
 import { packArchive, readArchive } from './archive.ts';
 import type { PackageFiles } from './archive.ts';
 import { archiveDigest, sha256 } from './digest.ts';
@@ -60,7 +60,7 @@ function manifestEntry(change: object = {}): RawEntry {
 
 async function fault(bytes: Uint8Array): Promise<PackageInvalidError> {
   try {
-    await readArchive(bytes);
+    await readWhole(bytes);
   } catch (error) {
     assert(error instanceof PackageInvalidError, String(error));
     return error;
@@ -92,7 +92,7 @@ test('registry.md: a packed file is read back, with the digest of the tar inside
     ['code/index.mjs', deep, 'assets/a block.bin', long, 'source/ä.ts'].map((path) => [path, Buffer.alloc(512, path)]),
   );
   const packed = await packArchive(sampleManifest(), files);
-  const read = await readArchive(packed.bytes);
+  const read = await readWhole(packed.bytes);
   assert.deepEqual(read.manifest, packed.manifest);
   assert.equal(read.digest, packed.digest);
   assert.equal(packed.digest, `sha256:${sha256(gunzipSync(packed.bytes))}`);
@@ -132,13 +132,13 @@ test('an archive that is truncated at any byte is refused', async () => {
 
 test('an archive with a flipped byte is refused, or unpacks to the same content', async () => {
   const packed = await samplePackage();
-  const good = await readArchive(packed.bytes);
+  const good = await readWhole(packed.bytes);
   let same = 0;
   for (let at = 0; at < packed.bytes.length; at++) {
     for (const flip of [0x01, 0x80, 0xff]) {
       const bytes = Uint8Array.from(packed.bytes);
       bytes[at]! ^= flip;
-      const read = await readArchive(bytes).catch((error: unknown) => {
+      const read = await readWhole(bytes).catch((error: unknown) => {
         assert(error instanceof PackageInvalidError, String(error));
         return null;
       });
@@ -156,7 +156,7 @@ test('a flipped byte in the tar is refused; in the manifest it makes another pac
   for (let at = 0; at < tar.length; at += 7) {
     const flipped = Buffer.from(tar);
     flipped[at]! ^= 0x10;
-    const read = await readArchive(gzip(flipped)).catch((error: unknown) => {
+    const read = await readWhole(gzip(flipped)).catch((error: unknown) => {
       assert(error instanceof PackageInvalidError, String(error));
       return null;
     });
@@ -239,7 +239,7 @@ test('registry.md: duplicate and case-clashing names are refused', async () => {
   await refusedAs('manifest.json', manifestEntry());
   await refusedAs('code/INDEX.mjs', { ...code, name: 'code/INDEX.mjs' });
   await refusedAs('code/index.mjs/x', { name: 'code/index.mjs/x' });
-  await refusedAs('assets/a', { name: 'assets/a/b' }, { name: 'assets/a' });
+  await refusedAs('assets/a/b', { name: 'assets/a/b' }, { name: 'assets/a' });
 });
 
 test('a file that the manifest does not list, or a listed file that is missing, is refused', async () => {
@@ -282,7 +282,7 @@ test('registry.md: one content has one form; padding, headers, order and the tex
   const { data } = manifestEntry();
   await notCanonical({ name: 'manifest.json', data: ` ${String(data)}` }, code);
   await notCanonical({ name: 'manifest.json', data: String(data).replace('{', '{"entry": "x",') }, code);
-  assert.equal((await readArchive(gzip(rawTar([manifestEntry({ files }), asset, code])))).files.size, 2);
+  assert.equal((await readWhole(gzip(rawTar([manifestEntry({ files }), asset, code])))).files.size, 2);
 });
 
 test('registry.md: bytes after the end of the tar or of the gzip member are refused', async () => {
@@ -310,13 +310,14 @@ test('registry.md: another compressor makes the same digest', async () => {
     deflateRawSync(gunzipSync(packed.bytes), { level: 0 }),
     packed.bytes.subarray(-8),
   ]);
-  assert.equal((await readArchive(stored)).digest, packed.digest);
+  assert.equal((await readWhole(stored)).digest, packed.digest);
 });
 
 test('registry.md: at most 10,000 entries', async () => {
   const many = Array.from({ length: 10_001 }, (_, i) => ({ name: `code/${sha256(Buffer.from(String(i)))}` }));
-  const error = await assertFault(many, 'ARCHIVE_TOO_LARGE');
-  assert.match(error.message, /10000 entries/);
+  const listed = Object.fromEntries(many.map(({ name }) => [name, sha256(Buffer.alloc(0))]));
+  const error = await assertFault([manifestEntry({ files: listed }), ...many], 'MANIFEST_INVALID', 'manifest.json');
+  assert.match(error.message, /more than 9999 files/);
   const files = new Map(many.map(({ name }) => [name, Buffer.alloc(0)]));
   await assert.rejects(packArchive(sampleManifest(), files.set('code/index.mjs', Buffer.alloc(0))), {
     code: 'ARCHIVE_TOO_LARGE',
@@ -354,12 +355,53 @@ test('registry.md: a manifest of more than 16 MiB is not read', async () => {
 });
 
 test('registry.md: a bomb is stopped at 200:1, before its bytes are in memory', async () => {
-  const bomb = gzip(Buffer.alloc(64 * 1024 * 1024));
+  assert.equal((await fault(gzip(Buffer.alloc(64 * 1024 * 1024)))).code, 'MANIFEST_MISSING', 'it is not read on');
+  const asset = Buffer.alloc(64 * 1024 * 1024);
+  const listed = { 'assets/zeros': sha256(asset), 'code/index.mjs': sha256(Buffer.from(code.data!)) };
+  const bomb = gzip(rawTar([manifestEntry({ files: listed }), { name: 'assets/zeros', data: asset }, code]));
   const before = process.memoryUsage().arrayBuffers;
-  assert.equal((await fault(bomb)).code, 'ARCHIVE_TOO_LARGE');
+  await assert.rejects(readArchive(bomb), { code: 'ARCHIVE_TOO_LARGE' });
   assert(process.memoryUsage().arrayBuffers - before < 40 * 1024 * 1024);
   const zeros = new Map([['code/index.mjs', Buffer.alloc(4 * 1024 * 1024)]]);
   await assert.rejects(packArchive(sampleManifest(), zeros), { code: 'ARCHIVE_TOO_LARGE' });
+});
+
+test('registry.md, Reading a file: the unpacked size costs no memory, and the event loop has turns meanwhile', async () => {
+  const noise = randomBytes(1024 * 1024);
+  const asset = Buffer.alloc(120 * 1024 * 1024);
+  noise.copy(asset);
+  const files = new Map([
+    ['code/index.mjs', Buffer.from('export {};')],
+    ['assets/large', asset],
+  ]);
+  const { bytes, digest } = await packArchive(sampleManifest(), files);
+  const held = (): number => process.memoryUsage().arrayBuffers;
+  const before = held();
+  let [most, turns, size, isDone] = [0, 0, 0, false];
+  const turn = (): void => {
+    turns += 1;
+    if (!isDone) setImmediate(turn);
+  };
+  setImmediate(turn);
+  const read = await readArchive(bytes, async (path, chunks) => {
+    for await (const chunk of chunks) {
+      if (path === 'assets/large') size += chunk.length;
+      most = Math.max(most, held() - before);
+    }
+  });
+  isDone = true;
+  assert.deepEqual([read.digest, size], [digest, asset.length]);
+  assert(most < 60 * 1024 * 1024, `${most} bytes`);
+  assert.equal(await archiveDigest(bytes), digest);
+  assert(turns > 500, `${turns} turns`);
+});
+
+test('a sink that does not read a file to its end is an error', async () => {
+  const { bytes } = await samplePackage();
+  await assert.rejects(
+    readArchive(bytes, async () => undefined),
+    /did not read it to its end/,
+  );
 });
 
 test('registry.md: at most 50 MB packed', async () => {

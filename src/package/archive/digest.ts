@@ -16,7 +16,9 @@ export function tarDigest(tar: Uint8Array): string {
  * tar does not. Throws ARCHIVE_CORRUPT, ARCHIVE_TOO_LARGE or ARCHIVE_NOT_CANONICAL if the file cannot be unpacked.
  */
 export async function archiveDigest(bytes: Uint8Array): Promise<string> {
-  return tarDigest(await unpackGzip(bytes));
+  const hash = createHash('sha256');
+  for await (const chunk of unpackGzip(bytes)) hash.update(chunk);
+  return `sha256:${hash.digest('hex')}`;
 }
 
 export function isDigest(text: string): boolean {

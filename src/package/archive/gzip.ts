@@ -1,6 +1,6 @@
-import { crc32, deflateRaw, inflateRaw } from 'node:zlib';
+import { crc32, createInflateRaw, deflateRaw } from 'node:zlib';
+import type { InflateRaw } from 'node:zlib';
 import { promisify } from 'node:util';
-import { errnoOf } from '../../core/errno.ts';
 import { PackageInvalidError } from '../../core/error.ts';
 
 /** Maximum size of a `.cloacina` file, bytes. */
@@ -13,6 +13,8 @@ const maxRatio = 200;
 // RFC 1952: magic, deflate, no flags (so no name, comment or extra field), no time, XFL 2, OS 255 ("unknown")
 const header = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255]);
 const trailerBytes = 8;
+/** Size of the parts in which a file unpacks: the event loop has a turn after each. */
+const chunkBytes = 64 * 1024;
 const deflate = promisify<Uint8Array, { level: number }, Buffer>(deflateRaw);
 
 /** Compresses a tar. Throws ARCHIVE_TOO_LARGE over a limit of the reader, so that every packed file can be read. */
@@ -28,10 +30,11 @@ export async function packGzip(tar: Uint8Array): Promise<Uint8Array> {
 }
 
 /**
- * Returns the tar of a `.cloacina` file: one gzip member with the fixed header, and nothing after it. The limits are
- * checked before memory is allocated. Throws ARCHIVE_CORRUPT, ARCHIVE_TOO_LARGE, ARCHIVE_NOT_CANONICAL.
+ * Yields the tar of a `.cloacina` file as it unpacks: one gzip member with the fixed header, and nothing after it. The
+ * sizes are checked before each chunk, the checksum after the last one. Throws ARCHIVE_CORRUPT, ARCHIVE_TOO_LARGE,
+ * ARCHIVE_NOT_CANONICAL.
  */
-export async function unpackGzip(bytes: Uint8Array): Promise<Uint8Array> {
+export async function* unpackGzip(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   if (bytes.length > maxPackedBytes) throw tooLarge(`it has ${bytes.length} bytes, more than ${maxPackedBytes}`);
   if (bytes[0] !== header[0] || bytes[1] !== header[1]) throw corrupt('it is not a gzip file');
   if (bytes.length < header.length + trailerBytes) throw corrupt('it is cut short');
@@ -41,13 +44,34 @@ export async function unpackGzip(bytes: Uint8Array): Promise<Uint8Array> {
       reason,
     });
   }
-  const { tar, used } = await inflate(
-    bytes.subarray(header.length),
-    Math.min(maxUnpackedBytes, bytes.length * maxRatio),
-  );
-  const trailer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).subarray(header.length + used);
+  const limit = Math.min(maxUnpackedBytes, bytes.length * maxRatio);
+  const inflater = createInflateRaw({ chunkSize: chunkBytes });
+  let [size, checksum] = [0, 0];
+  for await (const chunk of inflated(inflater, bytes.subarray(header.length))) {
+    size += chunk.length;
+    if (size > limit) {
+      throw tooLarge(`it unpacks to more than ${limit} bytes (${maxUnpackedBytes}, or ${maxRatio} times its size)`);
+    }
+    checksum = crc32(chunk, checksum);
+    yield chunk;
+  }
+  // counts the bytes of the deflate stream alone, so trailing bytes are detected
+  checkTrailer(bytes.subarray(header.length + inflater.bytesWritten), size, checksum);
+}
+
+async function* inflated(inflater: InflateRaw, bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  inflater.end(bytes);
+  try {
+    for await (const chunk of inflater) yield chunk as Buffer;
+  } catch (error) {
+    throw corrupt(`it does not unpack (${error instanceof Error ? error.message : String(error)})`, error);
+  }
+}
+
+function checkTrailer(rest: Uint8Array, size: number, checksum: number): void {
+  const trailer = Buffer.from(rest.buffer, rest.byteOffset, rest.length);
   if (trailer.length < trailerBytes) throw corrupt('it is cut short');
-  if (trailer.readUInt32LE(0) !== crc32(tar) || trailer.readUInt32LE(4) !== tar.length) {
+  if (trailer.readUInt32LE(0) !== checksum || trailer.readUInt32LE(4) !== size) {
     throw corrupt('its checksum does not fit what it unpacks to');
   }
   if (trailer.length > trailerBytes) {
@@ -56,23 +80,6 @@ export async function unpackGzip(bytes: Uint8Array): Promise<Uint8Array> {
       reason,
     });
   }
-  return tar;
-}
-
-/** `used` counts the bytes of the deflate stream alone, so that trailing bytes are detected. */
-function inflate(bytes: Uint8Array, limit: number): Promise<{ tar: Uint8Array; used: number }> {
-  return new Promise((resolve, reject) => {
-    inflateRaw(bytes, { maxOutputLength: limit, info: true, chunkSize: 65_536 }, (error, result: unknown) => {
-      if (error === null) {
-        const { buffer, engine } = result as { buffer: Buffer; engine: { bytesWritten: number } };
-        resolve({ tar: buffer, used: engine.bytesWritten });
-      } else if (errnoOf(error) === 'ERR_BUFFER_TOO_LARGE') {
-        reject(tooLarge(`it unpacks to more than ${limit} bytes (${maxUnpackedBytes}, or ${maxRatio} times its size)`));
-      } else {
-        reject(corrupt(`it does not unpack (${error.message})`, error));
-      }
-    });
-  });
 }
 
 function tooLarge(reason: string): PackageInvalidError {

@@ -1,4 +1,4 @@
-const blockBytes = 512;
+export const blockBytes = 512;
 const nameBytes = 100;
 const prefixBytes = 155;
 const zeros = new Uint8Array(2 * blockBytes);
@@ -18,7 +18,8 @@ export function* tarChunks(files: Iterable<readonly [path: string, bytes: Uint8A
   yield zeros;
 }
 
-function* headers(path: string, size: number): Generator<Uint8Array> {
+/** Yields the canonical headers of a file. */
+export function* headers(path: string, size: number): Generator<Uint8Array> {
   const split = splitPath(path);
   if (split !== null) {
     yield header(split.name, split.prefix, size, '0');
@@ -31,7 +32,8 @@ function* headers(path: string, size: number): Generator<Uint8Array> {
   yield header('long-path', '', size, '0');
 }
 
-function padding(size: number): Uint8Array {
+/** Returns the zeros that follow the bytes of a file. */
+export function padding(size: number): Uint8Array {
   return zeros.subarray(0, (blockBytes - (size % blockBytes)) % blockBytes);
 }
 

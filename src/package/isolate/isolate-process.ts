@@ -26,6 +26,8 @@ import { realFolder, spawnGuest } from './spawn.ts';
 
 export interface IsolateProcessOptions {
   readonly dir: string;
+  /** Called before the start; if it throws, the process is not started. */
+  readonly prepare: (() => Promise<void>) | undefined;
   /** The module to load, relative to the folder. */
   readonly entry: string;
   /** The name of the package in messages. */
@@ -113,14 +115,34 @@ export class IsolateProcess {
   start(): void {
     this.#state = 'starting';
     this.#limitStart();
+    const { prepare } = this.#options;
+    if (prepare === undefined) this.#spawn();
+    else void this.#prepare(prepare);
+  }
+
+  async #prepare(prepare: () => Promise<void>): Promise<void> {
+    try {
+      await prepare();
+    } catch (error) {
+      this.#notStarted(error);
+      return;
+    }
+    if (this.#state !== 'gone') this.#spawn();
+  }
+
+  #notStarted(error: unknown): void {
+    this.#ending ??= { reason: 'not_started', detail: error instanceof Error ? error.message : String(error) };
+    // deferred like every other end: the caller has not stored this object yet
+    queueMicrotask(() => this.#finish(null, null));
+  }
+
+  #spawn(): void {
     try {
       const dir = realFolder(this.#options.dir);
       this.#entry = pathToFileURL(join(dir, this.#options.entry)).href;
       this.#attach(spawnGuest({ ...this.#options, dir, env: this.#options.env.all }));
     } catch (error) {
-      this.#ending = { reason: 'not_started', detail: error instanceof Error ? error.message : String(error) };
-      // deferred like every other end: the caller has not stored this object yet
-      queueMicrotask(() => this.#finish(null, null));
+      this.#notStarted(error);
     }
   }
 
@@ -130,8 +152,8 @@ export class IsolateProcess {
     this.#ending = { reason, detail };
     this.#unwatch();
     this.#options.onEnding();
-    if (this.#state === 'waiting') this.#finish(null, null);
-    else this.#process?.kill('SIGKILL');
+    if (this.#process === undefined) this.#finish(null, null);
+    else this.#process.kill('SIGKILL');
   }
 
   #idle(): void {

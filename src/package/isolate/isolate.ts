@@ -17,6 +17,8 @@ export type { IsolateExit } from './exit-reason.ts';
 export interface IsolateOptions {
   /** The folder of the unpacked package; its code can read nothing else. */
   readonly dir: string;
+  /** Called before each start of a process; if it throws, the process is not started. Default: nothing. */
+  readonly prepare?: () => Promise<void>;
   /** The module to load, relative to the folder; default `code/index.mjs`. */
   readonly entry?: string;
   /** The name of the package in messages and logs: `simple_demo v1.0.0`. */
@@ -82,6 +84,7 @@ export class Isolate {
     this.#processLimit = options.processLimit ?? new ProcessLimit();
     this.#settings = {
       dir: options.dir,
+      prepare: options.prepare,
       entry: options.entry ?? 'code/index.mjs',
       label: options.label,
       expected: options.workflows,

@@ -13,6 +13,7 @@ import { pinnedCount, versionsOf } from '../../store/registry/versions.ts';
 import type { WantedVersion } from '../../store/registry/versions.ts';
 import type { Script } from '../../store/script.ts';
 import type { Scripts } from '../../store/store.ts';
+import type { FileSink } from '../archive/archive.ts';
 import { isDigest } from '../archive/digest.ts';
 import { asksForNet, checkFileAccess, checkGrants } from './grants.ts';
 import type { Grants } from './grants.ts';
@@ -22,7 +23,7 @@ import { canCloseNetwork, openNetworkText } from '../isolate/network.ts';
 import { ProcessLimit } from '../isolate/process-limit.ts';
 import type { Manifest } from '../archive/manifest.ts';
 import type { PackageStorage } from '../storage/storage.ts';
-import { unpackPackage } from './unpack.ts';
+import { isUnpacked, unpackPackage } from './unpack.ts';
 
 /** A version that is proven to run: its workflows, and the isolate that runs them. */
 export interface LoadedVersion {
@@ -69,7 +70,7 @@ export interface LoaderOptions {
   readonly isolateIdleMs?: number;
 }
 
-/** Maximum number of packages read and unpacked at once: one may have 500 MB. */
+/** Maximum number of packages read and unpacked at once: the file of one may have 50 MB, and is in memory meanwhile. */
 const readsAtOnce = 2;
 
 /** Loads versions: from stored bytes to runnable workflows. */
@@ -96,6 +97,7 @@ export class Loader {
     if (!asksForNet(net)) this.#tellOfOpenNetwork();
     const isolate = new Isolate({
       dir,
+      prepare: () => this.#restore(version, manifest, dir),
       label: `${version.name} v${version.version}`,
       workflows: manifest.workflows,
       grants: { env, net: asksForNet(net) },
@@ -158,19 +160,32 @@ export class Loader {
         import('../archive/archive.ts'),
         import('../archive/engine-range.ts'),
       ]);
-      const { manifest, files } = await during('verified', 'Refused', async () => {
+      const manifest = await during('verified', 'Refused', async () => {
         const archive = await readArchive(bytes);
         checkEngine(archive.manifest, runningEngine());
         checkFileAccess(archive.manifest);
         const { env = [], net = false } = this.#options.grants ?? {};
         checkGrants(archive.manifest, { env, net });
-        return archive;
+        return archive.manifest;
       });
-      const unpack = (): Promise<string> => unpackPackage(workDir, version.digest, files, clock);
+      // read once more, since no file is written before all of them are checked
+      const extract = (sink: FileSink): Promise<unknown> => readArchive(bytes, sink);
+      const unpack = (): Promise<string> => unpackPackage(workDir, version.digest, manifest.files, extract, clock);
       return { manifest, dir: await during('loaded', 'UnpackFailed', unpack) };
     } finally {
       this.#reads.release();
     }
+  }
+
+  /** Unpacks a version again if a file of it was changed or removed since it was unpacked. */
+  async #restore(version: WantedVersion, { files }: Manifest, dir: string): Promise<void> {
+    if (await isUnpacked(dir, files)) return;
+    const { name, version: number } = version;
+    this.#options.logger.warn(
+      { package: name, version: number, folder: dir },
+      'the unpacked files of a package were changed; they are unpacked again',
+    );
+    await this.#read(version);
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { access, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmodSync, existsSync } from 'node:fs';
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -496,6 +496,52 @@ test('registry.md, Storage: flipped bytes are never run, and the version runs on
   here.clock.advance(1000);
   await reconciler.settled();
   assert.equal(output(await here.call(one.digest)), '1.0.0');
+});
+
+test('registry.md, Isolation: code that is changed after it was unpacked never runs, and is unpacked again', async (t) => {
+  const here = await place(t);
+  const one = await pack('1.0.0');
+  await here.registry.register(one.bytes);
+  const warnings: string[] = [];
+  const logger = { ...quiet, warn: (_: object, message: string) => void warnings.push(message) };
+  await here.open({ logger });
+  const file = join(here.folder, 'work', one.digest.replace(':', '-'), 'code', 'index.mjs');
+  const changed = (): Promise<void> => {
+    chmodSync(file, 0o600);
+    return writeFile(file, codeOf('changed'));
+  };
+  await changed();
+  assert.equal(output(await here.call(one.digest, 'one', { alone: true })), '1.0.0');
+  assert.equal(await readFile(file, 'utf8'), codeOf('1.0.0'));
+  assert.match(warnings.join(), /unpacked files of a package were changed/);
+  await rm(file, { force: true });
+  assert.equal(output(await here.call(one.digest, 'one', { alone: true })), '1.0.0', 'a missing file comes back');
+
+  await changed();
+  await here.storage.delete(one.digest);
+  const outcome = await here.call(one.digest, 'one', { alone: true });
+  assert.notEqual(outcome.status, 'completed', JSON.stringify(outcome));
+  assert.match(JSON.stringify(outcome), /could not be started|has no package/);
+});
+
+test('registry.md, Isolation: closing while the files of a package are compared ends at once', async (t) => {
+  const here = await place(t);
+  const one = await pack('1.0.0');
+  await here.registry.register(one.bytes);
+  const slow = Promise.withResolvers<Uint8Array>();
+  let isSlow = false;
+  const storage: PackageStorage = Object.assign(Object.create(here.storage) as PackageStorage, {
+    get: (digest: string) => (isSlow ? slow.promise : here.storage.get(digest)),
+  });
+  const reconciler = await here.open({ storage });
+  const file = join(here.folder, 'work', one.digest.replace(':', '-'), 'code', 'index.mjs');
+  await rm(file, { force: true });
+  isSlow = true;
+  const calling = here.call(one.digest, 'one', { alone: true });
+  await until('the file is missed', () => here.storage.has(one.digest));
+  await reconciler.close();
+  assert.notEqual((await calling).status, 'completed');
+  slow.resolve(one.bytes);
 });
 
 test('registry.md, Reconciler: it polls every 30 s without a wake-up', async (t) => {

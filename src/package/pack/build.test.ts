@@ -8,8 +8,8 @@ import type { WorkflowSpec } from '../../core/definition/spec.ts';
 import type { AnyWorkflow } from '../../core/definition/definition.ts';
 import { functionsOf, isWorkflow } from '../../core/definition/workflow.ts';
 import { sampleWorkflow } from '../../testing/sample-package.ts';
-import { readArchive } from '../archive/archive.ts';
 import type { PackageFiles } from '../archive/archive.ts';
+import { readWhole } from '../../testing/sample-package.ts';
 import { buildPackage } from './build.ts';
 import { createProject } from './project.ts';
 
@@ -85,7 +85,7 @@ export { flow };
 
 test('registry.md: a project is bundled into one module in which only node: and cloacina stay imports', async () => {
   const packed = await buildPackage(await write(mixed), { describe: describeBundle });
-  const { files, manifest, digest } = await readArchive(packed.bytes);
+  const { files, manifest, digest } = await readWhole(packed.bytes);
   assert.equal(digest, packed.digest);
   assert.deepEqual(
     manifest.workflows.map((spec) => spec.name),
@@ -116,7 +116,7 @@ test('registry.md: a project is bundled into one module in which only node: and 
 
 test('registry.md: assets are stored beside the code and found there, also two of one name', async () => {
   const { bytes } = await buildPackage(await write(mixed), literal);
-  const { found } = (await load((await readArchive(bytes)).files)) as { found: { a: string; b: string } };
+  const { found } = (await load((await readWhole(bytes)).files)) as { found: { a: string; b: string } };
   assert.equal(await readFile(new URL(found.a), 'utf8'), 'a;1\n');
   assert.equal(await readFile(new URL(found.b), 'utf8'), 'b;2\n');
 });
@@ -137,7 +137,7 @@ test('registry.md: the same sources produce the same bytes in another folder, an
   const other = await buildPackage(await write(own, elsewhere), literal);
   assert.equal(other.digest, one.digest);
   assert.deepEqual(Buffer.from(other.bytes), Buffer.from(one.bytes));
-  const { files } = await readArchive(one.bytes);
+  const { files } = await readWhole(one.bytes);
   for (const [path, bytes] of files) {
     assert(!Buffer.from(bytes).includes('cloacina-build-'), `${path} names the folder it was built in`);
   }
@@ -156,7 +156,7 @@ test('registry.md: a project inside a node_modules folder produces the same byte
 
 test('the source map points from the bundle to the stored sources, rewritten modules included', async () => {
   const { bytes } = await buildPackage(await write(mixed), literal);
-  const { files } = await readArchive(bytes);
+  const { files } = await readWhole(bytes);
   const map = JSON.parse(text(files, 'code/index.mjs.map')) as { sources: string[]; sourcesContent?: unknown };
   const own = map.sources.filter((source) => !source.includes('node_modules'));
   for (const source of own) assert(files.has(new URL(source, 'file:///code/').pathname.slice(1)), source);
@@ -188,7 +188,7 @@ test('registry.md: a new project packs as it is, with nothing installed, and run
     Object.keys(packed.manifest.files).filter((path) => path.startsWith('source/')),
     ['source/README.md', 'source/package.json', 'source/src/index.ts', 'source/tsconfig.json'],
   );
-  const { default: flow } = (await load((await readArchive(packed.bytes)).files)) as { default: AnyWorkflow };
+  const { default: flow } = (await load((await readWhole(packed.bytes)).files)) as { default: AnyWorkflow };
   const needs: Record<string, unknown> = {};
   for (const [name, functions] of functionsOf(flow).tasks) {
     const ctx = { input: { text: 'One two, TWO!' }, needs: { ...needs }, log: { info: () => undefined } };
@@ -270,7 +270,7 @@ test('a text that names no file of the project is left unchanged', async () => {
   ];
   const source = `export const urls = [${urls.join(', ')}];\n`;
   const { bytes } = await buildPackage(await write({ 'package.json': packageJson(), 'src/index.ts': source }), literal);
-  const code = text((await readArchive(bytes)).files, 'code/index.mjs');
+  const code = text((await readWhole(bytes)).files, 'code/index.mjs');
   assert.deepEqual(
     [...code.matchAll(/new URL\("(.*?)"/g)].map((match) => match[1]),
     ['https://example.org/x', '..', '/x', './x', '%'],

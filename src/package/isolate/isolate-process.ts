@@ -12,6 +12,7 @@ import type { Logger } from '../../engine/logger.ts';
 import { maxHeaderBytes, maxMessages } from './bounds.ts';
 import { GuestCalls } from './calls.ts';
 import type { Reply, Request } from './calls.ts';
+import { ignoreDebugSignal } from './debug-signal.ts';
 import { exitError, isOutOfMemory, slowHint } from './exit-reason.ts';
 import type { ExitReason, ProcessExit } from './exit-reason.ts';
 import { checkExports, loadError, readSpecs } from './exports.ts';
@@ -138,6 +139,7 @@ export class IsolateProcess {
 
   #spawn(): void {
     try {
+      ignoreDebugSignal(this.#options.logger);
       const dir = realFolder(this.#options.dir);
       this.#entry = pathToFileURL(join(dir, this.#options.entry)).href;
       this.#attach(spawnGuest({ ...this.#options, dir, env: this.#options.env.all }));

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { ownFile } from '../../own-files.ts';
-import { deafToDebuggers, hasOwnGroup } from './spawn.ts';
+import { deafToDebuggers } from './debug-signal.ts';
+import { hasOwnGroup } from './spawn.ts';
 
 const againMs = 1000;
 

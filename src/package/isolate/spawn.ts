@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { realpathSync } from 'node:fs';
 import { ownFile, ownFolder, ownManifest } from '../../own-files.ts';
 import { canCloseNetwork } from './network.ts';
-import { ignoreDebugSignal } from './debug-signal.ts';
+import { deafToDebuggers } from './debug-signal.ts';
 
 export interface SpawnOptions {
   /** The unpacked package: an absolute path without symbolic links. */
@@ -26,7 +26,6 @@ export const hasOwnGroup: { readonly detached: boolean } = { detached: process.p
  * of its stdio: a pipe, not Node's IPC.
  */
 export function spawnGuest(options: SpawnOptions): ChildProcess {
-  ignoreDebugSignal();
   return spawn(process.execPath, [...nodeFlags(options), ownFile('package/isolate/guest'), options.label], {
     cwd: options.dir,
     env: options.env,
@@ -56,11 +55,6 @@ function nodeFlags({ dir, net, heapMb }: SpawnOptions): string[] {
 function literal(path: string): string {
   if (!path.includes('*')) return path;
   throw new Error(`'${path}' contains '*', which Node treats as a pattern; move it to a folder without one`);
-}
-
-/** SIGUSR1, which any process of the same user can send, does not open the inspector. Node has this flag since 24.8. */
-export function deafToDebuggers(): readonly string[] {
-  return process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : [];
 }
 
 /** Variables that would change Node itself instead of being read by the code in it. */

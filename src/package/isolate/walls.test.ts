@@ -87,6 +87,44 @@ describe('registry.md: a package does nothing to other processes', { concurrency
   });
 });
 
+/** Runs two isolates in a thread of a new process, and returns their warnings. */
+async function warningsInThread(dir: string, flags: readonly string[], options = ''): Promise<readonly string[]> {
+  const url = JSON.stringify(new URL('./isolate.ts', import.meta.url).href);
+  const thread = `
+    const { parentPort } = require('node:worker_threads');
+    const none = () => undefined;
+    const logger = { debug: none, info: none, warn: (_, text) => parentPort.postMessage(text), error: none };
+    import(${url}).then(async ({ Isolate }) => {
+      for (let n = 0; n < 2; n++) {
+        const isolate = new Isolate({ dir: ${JSON.stringify(dir)}, label: 'sample', logger });
+        await isolate.describe();
+        await isolate.close();
+      }
+    });`;
+  const script = `
+    const { Worker } = require('node:worker_threads');
+    new Worker(${JSON.stringify(thread)}, { eval: true }).on('message', (text) => console.log(text));`;
+  const env = { ...process.env, NODE_OPTIONS: options };
+  const host = spawn(process.execPath, [...flags, '-e', script], { stdio: ['ignore', 'pipe', 'inherit'], env });
+  const lines: string[] = [];
+  for await (const line of createInterface({ input: host.stdout })) lines.push(line);
+  return lines;
+}
+
+describe('packages.md, Isolation: a thread cannot ignore SIGUSR1', { concurrency: 2 }, () => {
+  const flag = '--disable-sigusr1';
+  const skip = process.platform === 'win32' || !process.allowedNodeEnvironmentFlags.has(flag);
+
+  test('a runner in a worker thread warns once, and not in a process with the flag of Node', { skip }, async (t) => {
+    const dir = packageFolder(t, `${definition}w.task('one', () => 1);`);
+    const [warning, ...more] = await warningsInThread(dir, []);
+    assert.match(warning ?? '', /worker thread.*SIGUSR1.*--disable-sigusr1/);
+    assert.deepEqual(more, []);
+    assert.deepEqual(await warningsInThread(dir, [flag]), []);
+    assert.deepEqual(await warningsInThread(dir, [], flag), []);
+  });
+});
+
 /** The command lines of the child processes of a process; none if the system does not tell them. */
 function childrenOf(pid: number): readonly string[] {
   if (process.platform !== 'linux') return [];

@@ -1,8 +1,8 @@
 export type {
   AnyWorkflow,
+  ChildOptions,
   Ctx,
   Log,
-  ChildOptions,
   MapOptions,
   NodeOptions,
   Retry,

@@ -110,7 +110,7 @@ export class Engine {
       onRound: () => void this.#membership.checkNeighbours(),
       pollMs: options.pollMs ?? defaultPollMs,
     });
-    this.#pruner = new Pruner({ store, clock, logger, retentionMs: options.retentionMs });
+    this.#pruner = new Pruner(options);
   }
 
   /** Registers a runner, takes over from dead runners, and starts polling for work. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { newId } from './id.ts';
+import { newId, timeOf } from './id.ts';
 
 describe('engine.md, Words: an execution id is a UUIDv7', () => {
   it('an id has the form and version of RFC 9562, with the time in front', () => {
@@ -15,5 +15,13 @@ describe('engine.md, Words: an execution id is a UUIDv7', () => {
     const ids = Array.from({ length: 20_000 }, (_, i) => newId(now - (i % 3) * 1000));
     assert.deepEqual(ids.toSorted(), ids);
     assert.equal(new Set(ids).size, ids.length);
+  });
+
+  it('an id has the time of the clock again once a clock that was far ahead is set back', () => {
+    const now = Date.UTC(2042, 0, 1);
+    newId(now + 365 * 86_400_000);
+    const ids = [newId(now), newId(now + 1), newId(now)];
+    assert.deepEqual(ids.map(timeOf), [now, now + 1, now + 1]);
+    assert.deepEqual(ids.toSorted(), ids);
   });
 });

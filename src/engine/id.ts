@@ -1,4 +1,5 @@
 import { createHash, randomFillSync } from 'node:crypto';
+import { isAhead } from '../core/clock-ahead.ts';
 
 const pool = new Uint8Array(8192);
 let fill: (bytes: Uint8Array) => void = (bytes) => void randomFillSync(bytes);
@@ -8,10 +9,10 @@ let counter = 0;
 
 /**
  * Returns a UUIDv7 (RFC 9562): 48 bits of epoch ms, then 12 bits that count up within one ms (section 6.2, method 1),
- * then 62 random bits. Ids of one process sort by creation.
+ * then 62 random bits. Ids of one process sort by creation, unless the clock was set back meanwhile.
  */
 export function newId(nowMs: number): string {
-  if (nowMs > lastMs) {
+  if (nowMs > lastMs || isAhead(lastMs, nowMs)) {
     lastMs = nowMs;
     counter = 0;
   } else if (++counter > 0xfff) {

@@ -24,7 +24,8 @@ import type {
   HelperStarted,
 } from './sharing/offers.ts';
 import type { Helped } from './sharing/helped.ts';
-import type { Pruned } from './executions/retention.ts';
+import type { Pruned, PrunePlace, PruneStep } from './executions/retention.ts';
+import type { PrunedSlots, SlotPruneStep } from './schedules/slot-retention.ts';
 import type { RetiredExecution } from './claim/retired-builds.ts';
 import type { TaskEnd, TaskEndOutcome, TaskTransaction } from './commit/task-end.ts';
 import type { KnownRunner, RunnerRecord } from './runners/runners.ts';
@@ -153,10 +154,14 @@ export interface Reads {
   logPage(id: string, task: string | null, after: LogKey | null, limit: number): Promise<readonly LogRecord[]>;
 }
 
-/** The removal of ended executions. */
+/** The removal of ended executions and of old slots. */
 export interface Retention {
-  /** Removes up to `rows` rows of ended executions whose retention is over; see `executions/retention.ts`. */
-  prune(before: number | null, rows: number): Promise<Pruned>;
+  /** Removes some ended executions whose retention is over; see `executions/retention.ts`. */
+  prune(step: PruneStep): Promise<Pruned>;
+  /** Removes some slots of schedules; see `schedules/slot-retention.ts`. */
+  pruneSlots(step: SlotPruneStep): Promise<PrunedSlots>;
+  /** The id of the newest execution, which contains the time of its creation. */
+  newestId(): Promise<string | null>;
 }
 
 /** Transactions of the registry and the schedules: scripts that compose functions of the store. */
@@ -244,6 +249,8 @@ export type {
   InboxMessage,
   Notice,
   Pruned,
+  PrunePlace,
+  PruneStep,
   Renew,
   Renewal,
   Repin,

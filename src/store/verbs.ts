@@ -11,6 +11,7 @@ import * as definitions from './executions/definitions.ts';
 import * as executions from './executions/executions.ts';
 import { inboxOf, sendSignal } from './executions/inbox.ts';
 import { prune } from './executions/retention.ts';
+import { pruneSlots } from './schedules/slot-retention.ts';
 import { renew } from './runners/renewal.ts';
 import * as runners from './runners/runners.ts';
 import type { Driver, Notice, Script } from './script.ts';
@@ -160,6 +161,8 @@ const readVerbs: Table<Reads & Retention> = {
   logs: asks(plain(executions.logsOf)),
   logPage: asks(plain(executions.logPageOf)),
   prune: writes(prune, unnoticed),
+  pruneSlots: writes(pruneSlots, unnoticed),
+  newestId: asks(plain(executions.newestId)),
 };
 
 /** Every verb that is a script, by its name. */

@@ -104,6 +104,12 @@ export function* tasksOfAll({ dialect }: On, ids: string): Script<ReadonlyMap<st
   return found;
 }
 
+/** The id of the execution that was created last, by the times in the ids; null if there is none. */
+export function* newestId(): Script<string | null> {
+  const row = yield* first<{ id: string | null }>('select max(id) as id from executions');
+  return row?.id ?? null;
+}
+
 /** A line of `ctx.log`, as it is stored. */
 export interface LogRecord {
   readonly task: string;

@@ -5,6 +5,7 @@ import type { Store } from '../../store/store.ts';
 import { claimSuite } from './claim-suite.ts';
 import { commitSuite } from './commit-suite.ts';
 import { controlSuite } from './control-suite.ts';
+import { retentionSuite } from './retention-suite.ts';
 import { sampleWorkflow } from '../sample-package.ts';
 import { sampleExecution, sampleFilter, sampleRunner, sampleTaskState, sampleTransition } from '../samples.ts';
 import { storePlace } from '../store-place.ts';
@@ -112,26 +113,6 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
         ]);
         assert.deepEqual(again, { id: first.id, created: false, buildId: 'embedded/w/1', inputHash: 'h1' });
         assert.ok(otherTenant!.created && otherWorkflow!.created);
-      });
-    });
-
-    describe('engine.md, Retention: the removal of an execution', () => {
-      it('the idempotency key of an execution is free from the first step of its removal on', async () => {
-        const [old] = await created({ idempotencyKey: 'k', inputHash: 'h1' });
-        await place.store.cancel(old!, 'default');
-        assert.deepEqual(await place.store.prune(Date.now() + 1000, 1), { executions: 0, more: true });
-        assert.equal(await place.store.execution(old!), undefined, 'a part of its rows is left');
-        const one = sampleExecution({ idempotencyKey: 'k', inputHash: 'h2' });
-        const [again] = await place.store.createExecutions([one]);
-        assert.deepEqual(again, { id: one.id, created: true, buildId: 'embedded/w/1', inputHash: 'h2' });
-        let removed = 0;
-        for (let more = true; more;) {
-          const step = await place.store.prune(Date.now() + 1000, 1);
-          removed += step.executions;
-          more = step.more;
-        }
-        assert.equal(removed, 1);
-        assert.equal((await place.store.execution(one.id))?.status, 'pending');
       });
     });
 
@@ -328,6 +309,7 @@ export function storeSuite(name: string, open: () => Promise<Store>): void {
 
     claimSuite(place);
     commitSuite(place);
+    retentionSuite(place);
     controlSuite(place);
   });
 }

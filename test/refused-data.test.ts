@@ -86,7 +86,7 @@ for (const [database, open] of [
 ] as const) {
   const skip = database === 'PostgreSQL' && typeof server === 'string' ? server : false;
   describe(
-    `interfaces.md, Errors: what the database refuses is STORE_REFUSED from every verb, on ${database}`,
+    `durability.md, A commit that cannot succeed is not repeated: what the database refuses is STORE_REFUSED from every verb, on ${database}`,
     { skip },
     () => {
       const poison = { n: 'poison' };
@@ -139,7 +139,7 @@ for (const [database, open] of [
   );
 }
 
-describe('interfaces.md, Errors: what SQLite refuses in runner.transaction', () => {
+describe('durability.md, A commit that cannot succeed is not repeated: what SQLite refuses in runner.transaction', () => {
   it('a start in it is STORE_REFUSED, and an error of the function itself keeps its form', async (t) => {
     const { url, refuse } = onSqlite(t);
     const runner = await Runner.open(url, { workflows: [done] });

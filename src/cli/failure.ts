@@ -1,6 +1,8 @@
 import { CommanderError } from 'commander';
 import { messageOf } from '../core/foreign/error-text.ts';
 import { isError } from '../core/foreign/realms.ts';
+import { toTaskError } from '../core/foreign/thrown.ts';
+import type { TaskError } from '../core/task-error.ts';
 import { CloacinaError, errorDocument } from '../core/error.ts';
 import type { Problem } from '../core/error.ts';
 import { errorTable } from '../core/error-table.ts';
@@ -66,11 +68,20 @@ function details(error: CloacinaError): string[] {
     if (problems.length > 1 || hint !== undefined)
       lines.push(`${code} ${path}: ${message}${hint === undefined ? '' : `; ${hint}`}`);
   }
-  for (let cause = error.cause; isError(cause) && lines.length < 40; cause = cause.cause) {
-    const message = messageOf(cause);
-    if (!error.message.includes(message)) lines.push(`caused by ${cause.name}: ${message}`);
+  if (isError(error.cause)) {
+    for (const { name, message } of all(toTaskError(error.cause))) {
+      if (!error.message.includes(message)) lines.push(`caused by ${name}: ${message}`);
+    }
   }
-  return lines;
+  return lines.slice(0, maxLines);
+}
+
+const maxLines = 40;
+
+/** An error, its parts and its causes. */
+function all(error: TaskError): readonly TaskError[] {
+  const { errors = [], cause } = error;
+  return [error, ...errors.flatMap(all), ...(cause === undefined ? [] : all(cause))];
 }
 
 function stackOf(thrown: unknown): string {

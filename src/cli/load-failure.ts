@@ -1,6 +1,7 @@
 import { isError } from '../core/foreign/realms.ts';
 import { CloacinaError } from '../core/error.ts';
 import type { ErrorCode } from '../core/error-table.ts';
+import { placeIn } from '../package/isolate/exports.ts';
 import { hostNames } from '../package/isolate/spawn.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -54,12 +55,6 @@ export function loadFailure(error: CloacinaError, surroundings: Surroundings): C
 function possibleText(message: string, code: unknown, surroundings: Surroundings): string {
   const doubts = surroundings.warnings.map((warning) => `\n${warning}`);
   return missingText(message, code, surroundings) + doubts.join('');
-}
-
-/** The place of an error in the sources, as `src/index.ts:3:7: `; '' if the stack has no frame of the package. */
-function placeIn(stack: string, folder: string): string {
-  const frame = new RegExp(`${folder}[/\\\\]source[/\\\\](.+:\\d+:\\d+)\\)?$`, 'm').exec(stack)?.[1];
-  return frame === undefined ? '' : `${frame.replaceAll('\\', '/')}: `;
 }
 
 /** The reason if code of a package with native parts threw the error. */

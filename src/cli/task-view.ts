@@ -57,11 +57,12 @@ function changeOf(event: ExecutionEvent, startedAt: number | undefined): Change 
 
 function changeText({ type, at }: ExecutionEvent, data: { readonly [field: string]: unknown }): string {
   const text = (field: string): string => (typeof data[field] === 'string' ? data[field] : '');
+  const error = [text('message'), text('rootCause')].filter((part) => part !== '').join(': ');
   switch (type) {
     case 'task.retrying':
-      return `retry in ${formatMs(Math.max(0, Date.parse(text('at')) - at))}: ${text('message')}`;
+      return `retry in ${formatMs(Math.max(0, Date.parse(text('at')) - at))}: ${error}`;
     case 'task.failed':
-      return text('message');
+      return error;
     case 'task.skipped':
       return text('reason').replaceAll('_', ' ');
     case 'task.waiting':

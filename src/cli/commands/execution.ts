@@ -14,6 +14,7 @@ import { act } from '../cli.ts';
 import type { Cli } from '../cli.ts';
 import type { Controlled } from '../../engine/client/execution-commands.ts';
 import type { Client } from '../../open.ts';
+import { errorLines, errorSummary } from '../error-lines.ts';
 import { eventDocument, executionDocument, executionItem, logDocument } from '../views.ts';
 import { moment, pair, readInput, wholeNumber } from '../arguments.ts';
 import { fields, paint, short, status, table, time } from '../output.ts';
@@ -119,7 +120,15 @@ async function list(cli: Cli, { tag, ...options }: ListOptions): Promise<void> {
 function executionRow(execution: ExecutionSummary): Cell[] {
   const { id, workflow, package: from, version, status: word, createdAt, error } = execution;
   const origin = from === null ? '' : `${from} v${version}`;
-  return [id, workflow, origin, status(word), time(createdAt), took(execution), error?.message ?? ''];
+  return [
+    id,
+    workflow,
+    origin,
+    status(word),
+    time(createdAt),
+    took(execution),
+    error === null ? '' : errorSummary(error),
+  ];
 }
 
 function took({ startedAt, endedAt }: { readonly startedAt: number | null; readonly endedAt: number | null }): string {
@@ -162,14 +171,29 @@ function executionText(execution: ExecutionDetail): string {
   ]);
   const rows = execution.tasks.map((task): Cell[] => {
     const said =
-      task.error?.message ??
+      (task.error === null ? null : errorSummary(task.error)) ??
       (task.queue === null ? null : `waiting for a runner that serves queue ${task.queue}`) ??
       (task.items === null || task.status === 'completed' ? null : itemsText(task.items)) ??
       task.reason?.replaceAll('_', ' ') ??
       (task.output === null ? '' : short(task.output, 60));
     return [task.name, status(task.status), task.attempt === 0 ? '' : String(task.attempt), took(task), said];
   });
-  return rows.length === 0 ? head : `${head}\n\n${table(['TASK', 'STATUS', 'ATTEMPT', 'TOOK', 'RESULT'], rows)}`;
+  const parts = [head];
+  if (rows.length > 0) parts.push(table(['TASK', 'STATUS', 'ATTEMPT', 'TOOK', 'RESULT'], rows));
+  return [...parts, ...errorTexts(execution)].join('\n\n');
+}
+
+/** The errors of an execution that have more to them than their message: the error of each task, and one of no task. */
+function errorTexts({ error, tasks }: ExecutionDetail): readonly string[] {
+  const texts = tasks.flatMap((task) => {
+    return task.error === null ? [] : [{ title: `task ${oneLine(task.name)}`, error: task.error }];
+  });
+  const isOfTask = tasks.some((task) => JSON.stringify(task.error) === JSON.stringify(error));
+  if (error !== null && !isOfTask) texts.unshift({ title: 'execution', error });
+  return texts.flatMap(({ title, error: shown }) => {
+    const [first = '', ...rest] = errorLines(shown, true);
+    return rest.length === 0 ? [] : [[`${title}: ${first}`, ...rest].map((line) => indented(line)).join('\n')];
+  });
 }
 
 function itemsText({ total, ...counts }: NonNullable<ExecutionDetail['tasks'][number]['items']>): string {

@@ -5,6 +5,7 @@ import type { ExecutionOutcome } from '../../engine/client/client.ts';
 import type { WorkflowEntry } from '../../engine/client/workflows.ts';
 import type { Client } from '../../open.ts';
 import type { Cli } from '../cli.ts';
+import { linesBelow } from '../error-lines.ts';
 import { aborted } from '../interruption.ts';
 import { paint, pretty } from '../output.ts';
 import { openTaskView } from '../task-view.ts';
@@ -96,6 +97,7 @@ function endText(outcome: ExecutionOutcome<Json>, took: string, isKept: boolean)
   const { task, error } = outcome;
   const where = task === null ? '' : ` in task ${task}`;
   const why = error === null ? '' : `: ${error.message} (${error.code})`;
+  const below = error === null ? [] : linesBelow(error, false).map((line) => `\n${indented(line)}`);
   const more = isKept ? `\nDetails: cloacina execution show ${id}` : '';
-  return `${paint('red', status, stderr)}${took}${which}${indented(`${where}${why}`)}${more}`;
+  return `${paint('red', status, stderr)}${took}${which}${indented(`${where}${why}`)}${below.join('')}${more}`;
 }

@@ -42,3 +42,17 @@ export function loadError(label: string, message: string, thrown?: TaskError): C
   const options = thrown === undefined ? undefined : { cause: reviveError(thrown) };
   return new CloacinaError('PACKAGE_LOAD_FAILED', `${label} did not load: ${message}`, options);
 }
+
+/**
+ * Returns the place of an error in the sources of an unpacked package, as `src/index.ts:3:7: `; '' if its stack has no
+ * frame there. `folder` is the name of the folder of the package.
+ */
+export function placeIn(stack: string, folder: string): string {
+  for (const line of stack.split('\n')) {
+    const path = line.replaceAll('\\', '/');
+    const at = path.lastIndexOf(`/${folder}/source/`);
+    const frame = at === -1 ? undefined : /^(.+:\d+:\d+)\)?$/.exec(path.slice(at + `/${folder}/source/`.length))?.[1];
+    if (frame !== undefined) return `${frame}: `;
+  }
+  return '';
+}

@@ -12,7 +12,8 @@ import { functionsOf, isWorkflow } from '../../core/definition/workflow.ts';
 import type { InputOutcome, Outcome, TaskHost, WorkflowCode } from '../../engine/workflow-code.ts';
 import { inlineCode } from '../../engine/inline.ts';
 import { ownFile } from '../../own-files.ts';
-import { raiseSandbox } from './guest-sandbox.ts';
+import { explained } from './guest/access.ts';
+import { raiseSandbox } from './guest/sandbox.ts';
 import { Link } from './link.ts';
 import { maxMessageText } from './bounds.ts';
 import { joinCall } from './protocol.ts';
@@ -172,7 +173,7 @@ function reply(id: number, outcome: Outcome | InputOutcome): void {
       });
     case 'failed': {
       const { error, retryable, retryAfter } = outcome;
-      return send({ kind: 'failed', id, error, retryable, retryAfter });
+      return send({ kind: 'failed', id, error: explained(error), retryable, retryAfter });
     }
     case 'lost': // sent by hosts only
   }
@@ -200,7 +201,7 @@ async function load(entry: string, env: Readonly<Record<string, string>>): Promi
     const specs = [...found].map((workflow) => add(workflow, env));
     send({ kind: 'loaded' }, [stringify(specs)]);
   } catch (error) {
-    send({ kind: 'refused', error: toTaskError(error, 'PACKAGE_LOAD_FAILED', 'its code') });
+    send({ kind: 'refused', error: explained(toTaskError(error, 'PACKAGE_LOAD_FAILED', 'its code')) });
   }
 }
 

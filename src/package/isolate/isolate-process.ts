@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import { messageOf } from '../../core/foreign/error-text.ts';
@@ -15,7 +15,7 @@ import { GuestCalls } from './calls.ts';
 import type { Reply, Request } from './calls.ts';
 import { exitError, isOutOfMemory, slowHint } from './exit-reason.ts';
 import type { ExitReason, ProcessExit } from './exit-reason.ts';
-import { checkExports, loadError, readSpecs } from './exports.ts';
+import { checkExports, loadError, placeIn, readSpecs } from './exports.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { Link } from './link.ts';
 import { MemoryWatch } from './memory.ts';
@@ -214,7 +214,7 @@ export class IsolateProcess {
         this.#ready(texts[0]!);
         return;
       case 'refused':
-        this.#refuse(loadError(this.#options.label, message.error.message, message.error));
+        this.#refuse(this.#loadError(message.error));
         return;
       case 'pong':
         this.#memory.reported(message.rss);
@@ -222,6 +222,12 @@ export class IsolateProcess {
       default:
         this.#calls.receive(message, texts);
     }
+  }
+
+  #loadError(thrown: TaskError): CloacinaError {
+    const { dir, label } = this.#options;
+    const place = placeIn(thrown.stack ?? '', basename(realFolder(dir)));
+    return loadError(label, `${place}${thrown.message}`, thrown);
   }
 
   #ready(text: string): void {

@@ -169,7 +169,7 @@ describe('registry.md: a package writes no file past the permission model', { co
       const target = /listen|handle/i.test(door) ? path : other;
       const input = JSON.stringify({ door, path: target });
       const { error } = await failed(code.run(callOf('door', { input }), hostOf()));
-      const message = `a package may not use a UNIX socket: ${target}; its process is isolated`;
+      const message = `a package may not use a UNIX socket: ${target}; see 'Isolation' in docs/packages.md`;
       assert.deepEqual([door, error.code, error.message], [door, 'ERR_ACCESS_DENIED', message]);
       assert.equal(existsSync(path), false, door);
     }

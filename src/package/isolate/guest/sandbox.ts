@@ -4,7 +4,8 @@ import type { Socket } from 'node:net';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import v8 from 'node:v8';
-import { errnoOf } from '../../core/errno.ts';
+import { errnoOf } from '../../../core/errno.ts';
+import { isolationPage } from './access.ts';
 
 /** Builtins that reach the file system and that Node's permission model does not cover. */
 const closedBuiltins: ReadonlySet<string> = new Set(['node:sqlite', 'sqlite']);
@@ -127,5 +128,5 @@ function replace(target: object, name: string, value: (...args: never[]) => unkn
 
 /** Has the code of Node's own permission errors. */
 function refused(message: string): Error {
-  return Object.assign(new Error(`${message}; its process is isolated`), { code: 'ERR_ACCESS_DENIED' });
+  return Object.assign(new Error(`${message}; ${isolationPage}`), { code: 'ERR_ACCESS_DENIED' });
 }

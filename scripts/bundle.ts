@@ -21,7 +21,7 @@ const groups = [
   { name: 'own-files', test: within('own-files') },
   { name: 'client', test: within('open') },
   // both sides of the channel of an isolate
-  { name: 'channel', test: within('package/isolate/link', 'package/isolate/protocol') },
+  { name: 'channel', test: within('package/isolate/link', 'package/isolate/protocol', 'package/isolate/lines') },
   // all that the thread which renews a lease needs of the store
   {
     name: 'lease',

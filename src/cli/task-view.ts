@@ -9,6 +9,8 @@ export interface TaskView {
   event(event: ExecutionEvent): void;
   /** The reported progress of a running task, 0 to 1. */
   progress(task: string, done: number, text: string | null): void;
+  /** A line that a task wrote; it stays above the list. */
+  line(text: string): void;
   /** Shows the last state and restores the terminal. */
   end(): void;
 }
@@ -94,6 +96,10 @@ class LineTaskView implements TaskView {
     this.#stream.write(`${indented(`${task} ${progressText(done, text)}`)}\n`);
   }
 
+  line(text: string): void {
+    this.#stream.write(`${text}\n`);
+  }
+
   end(): void {
     this.#startedAt.clear();
   }
@@ -143,6 +149,13 @@ class LiveTaskView implements TaskView {
   progress(task: string, done: number, text: string | null): void {
     const row = this.#rows.get(task);
     if (row?.state === 'running') row.text = progressText(done, text);
+  }
+
+  line(text: string): void {
+    const up = this.#drawn > 0 ? `\u001b[${this.#drawn}A` : '';
+    this.#stream.write(`${up}\r\u001b[0J${text}\n`);
+    this.#drawn = 0;
+    if (!this.#ended) this.#draw(this.#most());
   }
 
   end(): void {

@@ -17,7 +17,7 @@ import type { TaskView } from '../task-view.ts';
 import { Loading } from './loading.ts';
 import { buildProject, envFileOption } from './project-build.ts';
 import type { BuildOptions } from './project-build.ts';
-import { seeThrough, viewOf } from './seen-through.ts';
+import { printing, seeThrough, viewOf } from './seen-through.ts';
 
 /** Runs a workflow of a project without a package file, a database or a registry. */
 export function addRunCommand(noun: Command): void {
@@ -59,7 +59,7 @@ async function runProject(cli: Cli, dir: string, workflow: string | undefined, o
       grants: { env: manifest.permissions.env },
       ...(packageMemory === undefined ? {} : { packageMemory }),
       schedules: false,
-      logger: loading.quiet(stderrLogger),
+      logger: loading.quiet(printing(cli, () => shown.view, stderrLogger)),
       onPackage: (event) => loading.happened(event),
       onProgress: ({ task, done, text }) => shown.view?.progress(task, done, text),
     });

@@ -20,6 +20,8 @@ import { addPackageOptions, queueNames, wholeNumber } from '../arguments.ts';
 import { Interruption } from '../interruption.ts';
 import { paint, short } from '../output.ts';
 import type { Style } from '../output.ts';
+import { outputLogger, outputText } from '../package-output.ts';
+import type { PackageOutput } from '../package-output.ts';
 
 /** The runner: runs executions and fires schedules until it is stopped. */
 export function addRunnerCommand(program: Command): void {
@@ -49,7 +51,7 @@ interface RunnerCommandOptions {
 }
 
 async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
-  const { Runner } = await import('../../open.ts');
+  const [{ Runner }, { stderrLogger }] = await Promise.all([import('../../open.ts'), import('../../engine/logger.ts')]);
   durationMs(options.drain, 'drain'); // refused before anything runs
   if (options.watch !== undefined) await checkDropFolder(options.watch);
   const journal = new RunnerJournal(cli);
@@ -64,6 +66,7 @@ async function runner(cli: Cli, options: RunnerCommandOptions): Promise<void> {
     grants: { env: options.allowEnv ?? [] },
     ...(options.packageMemory === undefined ? {} : { packageMemory: options.packageMemory }),
     ...(options.name === undefined ? {} : { name: options.name }),
+    logger: outputLogger((output) => journal.output(output), stderrLogger),
     onEvent: (event) => journal.execution(event),
     onPackage: (event) => journal.package(event),
     onStopped: (error) => {
@@ -160,6 +163,15 @@ class RunnerJournal {
     const said = data === null ? '' : ` ${short(data, 160)}`;
     if (!this.#cli.output.json && !shownEvents.has(type)) return;
     this.#line(type, at, detail, `${workflow} ${executionId} ${type}${who}${said}`, executionStyles[type] ?? null);
+  }
+
+  output(output: PackageOutput): void {
+    const { package: label, stream, line, attempt: which } = output;
+    const { executionId, task, item, attempt } = which ?? { executionId: null, task: null, item: null, attempt: null };
+    const at = label.lastIndexOf(' v');
+    const detail = { name: label.slice(0, at), version: label.slice(at + ' v'.length), stream, line };
+    const where = executionId === null ? '' : `${label} ${executionId} `;
+    this.say('package.output', `${where}${outputText(output)}`, { ...detail, executionId, task, item, attempt });
   }
 
   package(event: PackageEvent): void {

@@ -3,11 +3,13 @@ import type { Json } from '../../core/json.ts';
 import { indented } from '../../core/plain.ts';
 import type { ExecutionOutcome } from '../../engine/client/client.ts';
 import type { WorkflowEntry } from '../../engine/client/workflows.ts';
+import type { Logger } from '../../engine/logger.ts';
 import type { Client } from '../../open.ts';
 import type { Cli } from '../cli.ts';
 import { linesBelow } from '../error-lines.ts';
 import { aborted } from '../interruption.ts';
 import { paint, pretty } from '../output.ts';
+import { outputLogger, outputText } from '../package-output.ts';
 import { openTaskView } from '../task-view.ts';
 import type { TaskView } from '../task-view.ts';
 import type { GivenUp, Loading } from './loading.ts';
@@ -29,6 +31,17 @@ export function viewOf(cli: Cli, { spec }: WorkflowEntry): TaskView | null {
     spec.tasks.map((task) => task.name),
     process.stderr,
   );
+}
+
+/** A logger that shows the output of the package among the tasks. With --json it is not shown: stderr lines are logged. */
+export function printing(cli: Cli, view: () => TaskView | null, logger: Logger): Logger {
+  if (cli.output.json) return logger;
+  return outputLogger((output) => {
+    const text = outputText(output);
+    const shown = view();
+    if (shown === null) cli.output.note(text);
+    else shown.line(text);
+  }, logger);
 }
 
 /** Follows an execution to its end and prints the result; else says that Ctrl-C came first, or why its package does not load. */

@@ -12,7 +12,7 @@ import { readInput } from '../arguments.ts';
 import { Interruption, interruptedExit } from '../interruption.ts';
 import type { TaskView } from '../task-view.ts';
 import { Loading, NotLoadedError } from './loading.ts';
-import { seeThrough, viewOf } from './seen-through.ts';
+import { printing, seeThrough, viewOf } from './seen-through.ts';
 
 interface RunOptions {
   readonly input?: string;
@@ -73,7 +73,7 @@ async function runHere(
     ...(packageMemory === undefined ? {} : { packageMemory }),
     ownOnly: true,
     schedules: false,
-    logger: loading.quiet(stderrLogger),
+    logger: loading.quiet(printing(cli, () => shown.view, stderrLogger)),
     onPackage: (event) => loading.happened(event),
     onProgress: ({ executionId, task, done, text }) => {
       if (executionId === shown.id) shown.view?.progress(task, done, text);

@@ -9,6 +9,9 @@ import { toTaskError } from './thrown.ts';
 
 // A log is written when something went wrong: it shows any value, where outputs and steps accept JSON only.
 
+/** Maximum number of log lines of one attempt; later ones are dropped. */
+export const maxLogLines = 1000;
+
 /** Maximum size of the data of a log line as JSON, bytes. */
 export const maxLogBytes = 65_536;
 

@@ -1,6 +1,7 @@
 import { isTaskEnded } from '../../core/execution/states.ts';
 import { queueOf } from '../../core/definition/graph.ts';
 import { settle } from '../../core/execution/settle.ts';
+import { maxLogLines } from '../../core/foreign/log-data.ts';
 import type { AttemptFailure } from '../../core/execution/settle.ts';
 import { eventFields } from '../../core/task-error.ts';
 import type { TaskError } from '../../core/task-error.ts';
@@ -54,8 +55,6 @@ export interface AttemptsOwner {
   /** The order of task transactions among the transitions of the execution. */
   readonly within: () => Pick<TransactionsOwner, 'whenQuiet' | 'nextSeq' | 'wrote'>;
 }
-
-const maxLogLines = 1000;
 
 /** The attempts of the tasks of one live execution: slot, start, run, settle, and again. */
 export class Attempts {

@@ -1,3 +1,4 @@
+import { maxLogLines } from '../../core/foreign/log-data.ts';
 import type { Reads, Help, Sharing, TakenOffer } from '../../store/store.ts';
 import { CloacinaError } from '../../core/error.ts';
 import { toTaskError } from '../../core/foreign/thrown.ts';
@@ -32,7 +33,6 @@ export interface HelperOptions {
   readonly onFree: () => void;
 }
 
-const maxLogLines = 1000;
 const transactionMessage =
   'ctx.transaction: another runner owns the execution, and only the owner can commit a task with its writes; let the owner serve the queue';
 

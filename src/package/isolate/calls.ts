@@ -6,7 +6,7 @@ import type { TaskError } from '../../core/task-error.ts';
 import type { InputOutcome, Outcome, Question, TaskCall, TaskHost } from '../../engine/workflow-code.ts';
 import { batchBytes, boundLogData, checkBytes, itemsFault, jsonFault, maxMessageText } from './bounds.ts';
 import { splitCall } from './protocol.ts';
-import type { ToGuest, ToHost } from './protocol.ts';
+import type { OutputStream, ToGuest, ToHost } from './protocol.ts';
 
 /** A request to a package's code. */
 export type Request =
@@ -34,18 +34,28 @@ interface Entry {
   watched: boolean;
 }
 
+export interface CallEvents {
+  send(message: ToGuest, texts?: readonly string[]): void;
+  /** No call is left. */
+  empty(): void;
+  /** A task wrote a line; `call` is undefined if it has ended. */
+  output(stream: OutputStream, line: string, call: TaskCall | undefined): void;
+}
+
 /** The calls of one process: those waiting until it is ready, and those running in it. */
 export class GuestCalls {
-  readonly #send: (message: ToGuest, texts?: readonly string[]) => void;
+  readonly #send: CallEvents['send'];
   readonly #empty: () => void;
+  readonly #output: CallEvents['output'];
   readonly #entries = new Map<number, Entry>();
   readonly #unsent: Entry[] = [];
   #lastId = 0;
   #largest = batchBytes;
 
-  constructor(events: { send(message: ToGuest, texts?: readonly string[]): void; empty(): void }) {
+  constructor(events: CallEvents) {
     this.#send = (message, texts) => events.send(message, texts);
     this.#empty = () => events.empty();
+    this.#output = (stream, line, call) => events.output(stream, line, call);
   }
 
   get size(): number {
@@ -117,6 +127,7 @@ export class GuestCalls {
     const entry = this.#entries.get(message.id);
     if (entry === undefined) {
       if (message.kind === 'step' || message.kind === 'save') this.#answer(message.ref, Promise.reject(over()));
+      if (message.kind === 'output') this.#output(message.stream, cleanText(message.line), undefined);
       return;
     }
     const { request } = entry;
@@ -142,6 +153,13 @@ export class GuestCalls {
       case 'log':
         host.log(message.level, message.message, boundLogData(texts[0]));
         return;
+      case 'output': {
+        const { stream } = message;
+        const line = cleanText(message.line);
+        host.log(stream === 'stdout' ? 'info' : 'warn', line, JSON.stringify({ stream }));
+        this.#output(stream, line, call);
+        return;
+      }
       case 'progress':
         host.progress(message.done, message.text === null ? null : cleanText(message.text));
         return;

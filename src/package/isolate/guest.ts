@@ -14,10 +14,11 @@ import { inlineCode } from '../../engine/inline.ts';
 import { ownFile } from '../../own-files.ts';
 import { explained } from './guest/access.ts';
 import { raiseSandbox } from './guest/sandbox.ts';
+import { captureOutput, withOutput } from './guest/task-output.ts';
 import { Link } from './link.ts';
 import { maxMessageText } from './bounds.ts';
 import { joinCall } from './protocol.ts';
-import type { LogLevel, ToGuest, ToHost } from './protocol.ts';
+import type { LogLevel, OutputStream, ToGuest, ToHost } from './protocol.ts';
 
 // The guest's own functions are saved before the package is loaded, which may replace the globals.
 const { stringify } = JSON;
@@ -115,7 +116,11 @@ function receive(message: ToGuest, texts: readonly string[]): void {
       const host = new RemoteHost(message.id);
       hosts.set(message.id, host);
       const call = joinCall(message.call, texts);
-      void answer(message.id, call.workflow, (code) => code.run(call, host));
+      const line = (stream: OutputStream, text: string): void => {
+        send({ kind: 'output', id: message.id, stream, line: text });
+        link.flush(); // the next line of the task may be an endless loop
+      };
+      void answer(message.id, call.workflow, (code) => withOutput(line, () => code.run(call, host)));
       return;
     }
     case 'ask': {
@@ -220,5 +225,6 @@ function add(workflow: AnyWorkflow, env: Readonly<Record<string, string>>): AnyW
 
 // Signals to the process group (Ctrl-C, a service manager) are meant for the host, which lets the tasks end first.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+captureOutput();
 raiseSandbox(pathToFileURL(ownFile('package/isolate/guest-api')).href, channel);
 send({ kind: 'up' });

@@ -21,7 +21,7 @@ import { Link } from './link.ts';
 import { MemoryWatch } from './memory.ts';
 import { OutputLines } from './output.ts';
 import { readToHost } from './protocol.ts';
-import type { ToHost } from './protocol.ts';
+import type { OutputStream, ToHost } from './protocol.ts';
 import { reaper } from './reaper.ts';
 import { realFolder, spawnGuest } from './spawn.ts';
 
@@ -72,7 +72,7 @@ export class IsolateProcess {
   #isUp = false;
   #process: ChildProcess | undefined;
   #link: Link | undefined;
-  #stderr: OutputLines | undefined;
+  #outputs: Readonly<Record<OutputStream, OutputLines>> | undefined;
   #timer: Timer | undefined;
 
   constructor(options: IsolateProcessOptions) {
@@ -83,6 +83,7 @@ export class IsolateProcess {
     this.#calls = new GuestCalls({
       send: (message, texts) => this.#link?.send(message, texts),
       empty: () => this.#idle(),
+      output: (stream, line, call) => this.#outputs?.[stream].told(line, call),
     });
     this.#heartbeat = new Heartbeat({
       clock: options.clock,
@@ -179,8 +180,14 @@ export class IsolateProcess {
     reaper.watch(child.pid);
     const fields = { package: label, pid: child.pid };
     const [, stdout, stderr, channel] = child.stdio as unknown as [null, Readable, Readable, Duplex];
-    void new OutputLines(stdout, clock, (line) => logger.info({ ...fields, stream: 'stdout' }, line));
-    this.#stderr = new OutputLines(stderr, clock, (line) => logger.warn({ ...fields, stream: 'stderr' }, line));
+    this.#outputs = {
+      stdout: new OutputLines(stdout, clock, (line, call) => {
+        logger.info({ ...fields, stream: 'stdout', ...attemptFields(call) }, line);
+      }),
+      stderr: new OutputLines(stderr, clock, (line, call) => {
+        logger.warn({ ...fields, stream: 'stderr', ...attemptFields(call) }, line);
+      }),
+    };
     channel.on('error', () => undefined); // the process is ending, and its exit carries more information
     channel.on('close', () => this.#later(() => this.end('broke_protocol', 'it closed its channel')));
     const bounds = {
@@ -256,7 +263,7 @@ export class IsolateProcess {
     this.#unwatch();
     if (this.#process?.pid !== undefined) reaper.forget(this.#process.pid);
     const asked = this.#ending;
-    const reason = asked?.reason ?? (isOutOfMemory(this.#stderr?.tail ?? '') ? 'out_of_memory' : 'exited');
+    const reason = asked?.reason ?? (isOutOfMemory(this.#outputs?.stderr.tail ?? '') ? 'out_of_memory' : 'exited');
     this.#ending ??= { reason, detail: '' };
     this.#options.onEnding();
     const calls = this.#calls.running();
@@ -282,7 +289,7 @@ export class IsolateProcess {
     const { label, heapMb } = this.#options;
     const more =
       reason === 'out_of_memory' && detail === '' ? `its heap is capped at ${heapMb} MB; ${raiseHint}` : detail;
-    const tail = this.#stderr?.tail ?? '';
+    const tail = this.#outputs?.stderr.tail ?? '';
     return exitError({ label, reason, code, signal, detail: more, tail, calls: this.#calls.running().length });
   }
 
@@ -290,4 +297,11 @@ export class IsolateProcess {
     const { heapMb, offHeapMb } = this.#options;
     return `it held ${heldMb} MB, and may hold ${heapMb} MB of heap and ${offHeapMb} MB beside it, so it was killed; ${raiseHint}`;
   }
+}
+
+/** The attempt that wrote a line, for the logger. */
+function attemptFields(call: TaskCall | undefined): object {
+  if (call === undefined) return {};
+  const { executionId: execution, task, item, attempt } = call;
+  return { execution, task, ...(item === null ? {} : { item }), attempt };
 }

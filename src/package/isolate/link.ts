@@ -61,6 +61,11 @@ export class Link {
     });
   }
 
+  /** Sends the gathered messages now: the process may end before the turn does. */
+  flush(): void {
+    this.#flush();
+  }
+
   /** Returns true if one more message fits into the frame that is being gathered. */
   #hasRoom(size: number, headLength: number): boolean {
     if (this.#heads.length >= batchMessages || this.#headLength + headLength > batchHeaderLength) return false;

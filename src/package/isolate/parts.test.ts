@@ -221,6 +221,8 @@ describe('registry.md, Limits: messages of a guest are checked before use', () =
     [{ kind: 'save', id: 1, ref: 1, name: 'x' }, []],
     [{ kind: 'step', id: 1, ref: 1, name: 7 }, []],
     [{ kind: 'log', id: 1, level: 'fatal', message: '' }, []],
+    [{ kind: 'output', id: 1, stream: 'stdin', line: '' }, []],
+    [{ kind: 'output', id: 1, stream: 'stdout', line: 1 }, []],
     [{ kind: 'progress', id: 1, done: null, text: null }, []],
     [{ kind: 'refused', error: {} }, []],
     [{ kind: 'loaded' }, []],

@@ -13,6 +13,8 @@ export interface CallHead extends Omit<TaskCall, 'input' | 'itemValue' | 'needs'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
+export type OutputStream = 'stdout' | 'stderr';
+
 /** Messages of the host. `id` names a call, `ref` a request of the guest. Comments list the texts in brackets. */
 export type ToGuest =
   | { readonly kind: 'load'; readonly entry: string; readonly env: Readonly<Record<string, string>> }
@@ -61,6 +63,8 @@ export type ToHost =
   | { readonly kind: 'save'; readonly id: number; readonly ref: number; readonly name: string }
   /** [data] if there is any */
   | { readonly kind: 'log'; readonly id: number; readonly level: LogLevel; readonly message: string }
+  /** A line that the task wrote. */
+  | { readonly kind: 'output'; readonly id: number; readonly stream: OutputStream; readonly line: string }
   | { readonly kind: 'progress'; readonly id: number; readonly done: number; readonly text: string | null }
   /** `rss`: memory of the process, bytes. */
   | { readonly kind: 'pong'; readonly rss: number };
@@ -131,6 +135,10 @@ function hasShape(m: Readonly<Record<string, unknown>>, texts: readonly string[]
       return isCount(m['id']) && isCount(m['ref']) && isStepName(m['name']) && texts.length === 1;
     case 'log':
       return isCount(m['id']) && isLevel(m['level']) && typeof m['message'] === 'string' && texts.length <= 1;
+    case 'output':
+      return (
+        isCount(m['id']) && (m['stream'] === 'stdout' || m['stream'] === 'stderr') && typeof m['line'] === 'string'
+      );
     case 'progress':
       return isCount(m['id']) && typeof m['done'] === 'number' && (m['text'] === null || typeof m['text'] === 'string');
     default:
